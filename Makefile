@@ -1,0 +1,67 @@
+# Everything a developer does, each as one command. `make help` lists them.
+
+PYTHON ?= python3
+VENV := .venv
+READY := $(VENV)/.ready
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run up status down test test-nightly torture bench lint format lock clean
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' \
+		| awk -F'\t' '{ printf "  \033[36m%-14s\033[0m %s\n", $$1, $$2 }'
+
+setup: $(READY) ## Make the virtual environment with all dependencies, pinned by hash
+
+$(READY): requirements-dev.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("merganser needs Python 3.11 or newer: make PYTHON=python3.12 ...") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+run: $(READY) ## Start everything, tell the seed's story, then watch (ARGS=--exit ends after the story)
+	@$(BIN)/merganser run $(ARGS)
+
+up: $(READY) ## Start everything in the background
+	@$(BIN)/merganser up
+
+status: $(READY) ## Show what runs in the background
+	@$(BIN)/merganser status
+
+down: $(READY) ## Stop what runs in the background
+	@$(BIN)/merganser down
+
+test: $(READY) ## Run all tests, on a real Kafka and Postgres (ARGS=... goes to pytest)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
+
+test-nightly: $(READY) ## Try 50,000 histories instead of 2,000 on each property of identity
+	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest --timeout 7200 tests/identity/test_plan.py $(ARGS)
+
+torture: $(READY) ## Kill processes under hostile events and compare (ARGS="--seed 1 --runs 50")
+	$(BIN)/python -m tests.torture $(ARGS)
+
+bench: $(READY) ## Measure (ARGS=NAME for one)
+	$(BIN)/python -m bench $(ARGS)
+
+lint: $(READY) ## Check style, types and the direction of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY) ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: ## Pin all dependencies anew, by hash, for every platform (needs uv)
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+		--no-emit-index-url --no-annotate pyproject.toml -o requirements.lock
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+		--no-emit-index-url --no-annotate pyproject.toml --extra local --group dev \
+		-o requirements-dev.lock
+
+clean: ## Delete what was made here: environment, caches, the local stack's data
+	-@[ ! -x $(BIN)/merganser ] || $(BIN)/merganser down --wipe
+	rm -rf $(VENV) .merganser .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

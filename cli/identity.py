@@ -1,0 +1,108 @@
+"""`merganser audit` and `merganser explain`: is identity right, and why is it so?"""
+
+import dataclasses
+import json
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from cli.terminal import err, fail, out, run
+from profiles import audit as auditing
+from profiles import explain as explaining
+from runtime.postgres import connect
+from runtime.settings import Settings
+
+app = typer.Typer()
+
+
+@app.command()
+def audit() -> None:
+    """Recompute all grouping from the events alone and compare; status 1 if anything differs."""
+    report = run(_audit(Settings.read()))
+    if report.disagreements:
+        table = Table("what", "subject", "stored", "expected")
+        for disagreement in report.disagreements:
+            table.add_row(*(escape(text or "") for text in dataclasses.astuple(disagreement)))
+        out.print(table)
+    out.print(
+        f"{report.events:,} events compared, {report.unresolved:,} not resolved yet, "
+        f"{report.moves_in_progress:,} moves in progress: "
+        + ("[bold red]disagreements found" if report.disagreements else "[green]all agree"),
+        highlight=False,
+    )
+    raise typer.Exit(1 if report.disagreements else 0)
+
+
+async def _audit(settings: Settings) -> auditing.Report:
+    columns = (TextColumn("auditing"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=err, transient=True) as progress:
+        bar = progress.add_task("audit", total=1.0)
+        async with await connect(settings.database_url.get_secret_value(), "audit") as connection:
+            return await auditing.audit(
+                connection,
+                settings.nobody_ids,
+                lambda done: progress.update(bar, completed=done),
+            )
+
+
+@app.command()
+def explain(
+    name: Annotated[
+        str,
+        typer.Argument(metavar="ID", help="A guid of an event or profile, a userId, anonymousId."),
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="As data.")] = False,
+) -> None:
+    """Tell which profile an id leads to, and why."""
+    found = run(_explain(name))
+    if not found:
+        fail(f"nothing is known of {name!r}: no event, profile, userId or anonymousId")
+    if as_json:
+        typer.echo(json.dumps([dataclasses.asdict(item) for item in found], default=str))
+        return
+    for item in found:
+        _tell(item)
+
+
+async def _explain(name: str) -> list[explaining.Explanation]:
+    url = Settings.read().database_url.get_secret_value()
+    async with await connect(url, "explain") as connection:
+        return await explaining.explain(connection, name)
+
+
+def _tell(item: explaining.Explanation) -> None:
+    whose = f"user {item.user_id}" if item.user_id is not None else "nobody known"
+    out.print(
+        f"[bold]{escape(f'{item.kind} {item.id}')}[/]: {escape(item.because)}.", highlight=False
+    )
+    if item.profile is None:
+        return
+    lines = [f"profile {item.profile} of {whose}, {item.events:,} events"]
+    for visitor in item.visitors:
+        by = f", linked by {visitor.link_event}" if visitor.link_event else ", not linked"
+        lines.append(f"has anonymousId {visitor.anonymous_id}{by}")
+    lines += [f"{merge.at:%Y-%m-%d %H:%M:%S} {_sentence(merge)}" for merge in item.merges]
+    lines += [
+        f"refused: {refused.event} links {refused.anonymous_id} to user {refused.user_id}, "
+        f"but it belongs to user {refused.owner}"
+        for refused in item.refused
+    ]
+    lines += [f"events of {name} still follow from {profile}" for name, profile in item.moving]
+    for line in lines:
+        out.print(f"  {line}", highlight=False, markup=False)
+
+
+def _sentence(merge: explaining.Merge) -> str:
+    match merge.reason:
+        case "claimed":
+            what = f"the anonymous profile of {merge.anonymous_id} became this user's"
+        case "merged":
+            what = f"{merge.loser}, the anonymous profile of {merge.anonymous_id}, merged into it"
+        case _:
+            what = (
+                f"the events of {merge.anonymous_id} moved from {merge.loser} to {merge.survivor}"
+            )
+    return f"{what}, by link {merge.link_event}"

@@ -1,0 +1,62 @@
+"""The `merganser` command: one line here for each thing it can do."""
+
+import typer
+
+import ingest.main
+import resolver.main
+import scanner.main
+from cli import identity, keys, stack
+from cli.terminal import err, run
+from runtime import kafka
+from runtime.settings import Settings
+from schemas import migrations
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Turns a flood of track events into customer profiles.",
+)
+app.add_typer(keys.app, name="keys")
+app.add_typer(identity.app)
+app.add_typer(stack.app)
+
+
+@app.command("ingest")
+def ingest_command() -> None:
+    """Run the gateway: HTTP in, Kafka out."""
+    ingest.main.main()
+
+
+@app.command("resolver")
+def resolver_command() -> None:
+    """Run a resolver: Kafka in, profiles out."""
+    resolver.main.main()
+
+
+@app.command("scanner")
+def scanner_command() -> None:
+    """Run a scanner: rows of other systems to their profiles."""
+    scanner.main.main()
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database's tables up to this version."""
+    applied = run(migrations.migrate(Settings.read().database_url.get_secret_value()))
+    for migration in applied:
+        err.print(f"applied {migration.name}", highlight=False)
+    if not applied:
+        err.print("nothing to do: the tables are up to date")
+
+
+@app.command()
+def topics() -> None:
+    """Make the Kafka topics that are missing."""
+    made = run(kafka.create_topics(Settings.read()))
+    err.print(f"made {', '.join(made)}" if made else "nothing to do: the topics are there")
+
+
+def main() -> None:
+    """Run the command."""
+    app()

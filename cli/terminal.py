@@ -1,0 +1,38 @@
+"""How the command speaks to people: results on standard output, all else on standard error."""
+
+import asyncio
+import sys
+from collections.abc import Coroutine
+from typing import Any, NoReturn, TypeVar
+
+import psycopg
+from aiokafka.errors import KafkaError
+from rich.console import Console
+from rich.markup import escape
+
+from schemas.migrations import SchemaError
+
+out = Console()
+err = Console(stderr=True)
+
+Result = TypeVar("Result")
+
+
+def fail(message: str) -> NoReturn:
+    """End with status 1 and a message that says what to do."""
+    err.print(f"[bold red]merganser:[/] {escape(message)}", highlight=False)
+    sys.exit(1)
+
+
+def run(work: Coroutine[Any, Any, Result]) -> Result:
+    """Run to its end; the failures that a person can mend become one line."""
+    try:
+        return asyncio.run(work)
+    except psycopg.OperationalError as error:
+        fail(f"Postgres: {error}\nIs it running? Is MERGANSER_DATABASE_URL right?")
+    except psycopg.errors.UndefinedTable:
+        fail("the tables are not there: run `merganser migrate`")
+    except KafkaError as error:
+        fail(f"Kafka: {error}\nIs it running? Is MERGANSER_KAFKA_BOOTSTRAP right?")
+    except SchemaError as error:
+        fail(str(error))

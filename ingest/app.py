@@ -1,0 +1,198 @@
+"""The gateway as an ASGI application: bare, for this is the hot path.
+
+Data flows one way: request -> body -> dialect -> accept -> publish -> answer. Whatever refuses on
+the way raises `Refused`, which is turned into an answer in one place.
+"""
+
+import base64
+import binascii
+import re
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+from pydantic_core import to_json
+
+from ingest import body, keys, peers
+from ingest.accept import Accepted, Limits, Stamp, accept
+from ingest.dialects import Dialect
+from ingest.publisher import Publisher
+from ingest.refusals import Problem, Refused
+from runtime import metrics
+from runtime.ops import Receive, Scope, Send
+from runtime.settings import IngestSettings
+from schemas import guid
+
+log = structlog.get_logger(__name__)
+
+Headers = list[tuple[bytes, bytes]]
+
+_SLASHES = re.compile("/{2,}")
+_JSON = (b"content-type", b"application/json")
+_ALLOWED_HEADERS = (
+    b"authorization, content-type, content-encoding, anonymousid, sentat, x-write-key, "
+    b"x-retry-count"
+)
+
+
+class Gateway:
+    """Takes events over HTTP and gives them to the publisher."""
+
+    def __init__(
+        self,
+        settings: IngestSettings,
+        dialects: Sequence[Dialect],
+        known_keys: keys.Keys,
+        publisher: Publisher,
+    ) -> None:
+        self._settings = settings
+        self._limits = Limits(
+            id_characters=settings.ingest_max_id,
+            data_keys=settings.ingest_max_keys,
+            depth=settings.ingest_max_depth,
+            event_bytes=settings.ingest_max_event,
+            nobody=settings.nobody_ids,
+        )
+        self._readers = {path: reader for dialect in dialects for path, reader in dialect.items()}
+        self._keys = known_keys
+        self._publisher = publisher
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one HTTP request."""
+        start = time.monotonic()
+        headers = dict(scope["headers"])
+        answer_headers = _cors(headers)
+        if scope["method"] == "OPTIONS":
+            await _answer(send, 204, answer_headers + _preflight(headers), b"")
+            return
+        try:
+            status, content = 200, await self._take(scope, headers, receive)
+        except body.Gone:
+            return
+        except Refused as refused:
+            status, content = _refusal(refused, answer_headers)
+        except Exception:
+            log.exception("a defect of ours, in a request")
+            status, content = _refusal(_defect(), answer_headers)
+        metrics.REQUEST_SECONDS.labels(str(status)).observe(time.monotonic() - start)
+        await _answer(send, status, [*answer_headers, _JSON], to_json(content))
+
+    async def _take(
+        self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive
+    ) -> dict[str, Any]:
+        reader = self._readers.get(_path(scope["path"]))
+        if reader is None:
+            raise Refused(Problem.NOT_FOUND, "no such path: try POST /api/v1/track")
+        if scope["method"] != "POST":
+            raise Refused(Problem.METHOD_NOT_ALLOWED, "send a POST request")
+        most = self._settings.ingest_max_body
+        raw = await body.read(receive, most, self._settings.ingest_body_timeout)
+        said = reader(body.parse(raw, most))
+        key = await self._keys.authorize(_header_key(headers) or said.api_key, keys.WRITE)
+        if len(said.events) > self._settings.ingest_max_batch:
+            raise Refused(
+                Problem.TOO_LARGE,
+                f"{len(said.events)} events, {self._settings.ingest_max_batch} are allowed",
+            )
+        results = self._accept(said.events, key.guid, _client(scope, self._settings))
+        accepted = [result for result in results if isinstance(result, Accepted)]
+        if accepted:
+            await self._publisher.publish(accepted)
+            metrics.ACCEPTED.inc(len(accepted))
+        answer = said.answer(
+            [result.guid if isinstance(result, Accepted) else result for result in results]
+        )
+        for result in results:  # after `answer`, which may raise the refusal to be counted above
+            if isinstance(result, Refused):
+                metrics.REJECTED.labels(result.problem.code).inc()
+        return answer
+
+    def _accept(
+        self, events: Sequence[Any], producer: str, ip_address: str | None
+    ) -> list[Accepted | Refused]:
+        now = datetime.now(UTC)
+        guids = guid.series(self._settings.guid_version, guid.EVENT, int(now.timestamp() * 1000))
+        results: list[Accepted | Refused] = []
+        for raw, event_guid in zip(events, guids, strict=False):
+            try:
+                stamp = Stamp(event_guid, producer, ip_address, now)
+                results.append(accept(raw, self._limits, stamp))
+            except Refused as refused:
+                results.append(refused)
+            except Exception:
+                log.exception("a defect of ours, in one event")
+                results.append(_defect())
+        return results
+
+
+def _refusal(refused: Refused, answer_headers: Headers) -> tuple[int, dict[str, Any]]:
+    metrics.REJECTED.labels(refused.problem.code).inc()
+    answer_headers += refused.headers
+    return refused.problem.status, refused.body()
+
+
+def _defect() -> Refused:
+    return Refused(Problem.INTERNAL, "internal error: try again later")
+
+
+def _path(path: str) -> str:
+    """Clients join host and path carelessly: doubled and trailing slashes mean nothing."""
+    return _SLASHES.sub("/", path).rstrip("/")
+
+
+def _header_key(headers: Mapping[bytes, bytes]) -> str | None:
+    scheme, _, credentials = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
+    match scheme.lower():
+        case "bearer":
+            return credentials.strip()
+        case "basic":
+            try:
+                return base64.b64decode(credentials, validate=True).decode().partition(":")[0]
+            except (binascii.Error, UnicodeDecodeError):
+                raise Refused(
+                    Problem.UNAUTHORIZED, "the Authorization header is not valid Basic"
+                ) from None
+        case _:
+            return None
+
+
+def _client(scope: Scope, settings: IngestSettings) -> str | None:
+    if not scope.get("client"):
+        return None
+    # Some proxies add a line of their own to those that they were given.
+    hops = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
+    return peers.address(
+        scope["client"][0], b",".join(hops).decode("latin-1"), settings.trusted_proxies
+    )
+
+
+def _cors(headers: Mapping[bytes, bytes]) -> Headers:
+    """On every answer, errors too: a browser client must be able to read what went wrong."""
+    origin = headers.get(b"origin")
+    if origin is None:
+        return []
+    return [
+        (b"access-control-allow-origin", origin),
+        (b"access-control-allow-credentials", b"true"),
+        (b"access-control-expose-headers", b"Retry-After"),
+        (b"vary", b"Origin"),
+    ]
+
+
+def _preflight(headers: Mapping[bytes, bytes]) -> Headers:
+    return [
+        (b"access-control-allow-methods", b"GET, POST, OPTIONS"),
+        (
+            b"access-control-allow-headers",
+            headers.get(b"access-control-request-headers", _ALLOWED_HEADERS),
+        ),
+        (b"access-control-max-age", b"86400"),
+    ]
+
+
+async def _answer(send: Send, status: int, headers: Headers, content: bytes) -> None:
+    length = (b"content-length", str(len(content)).encode())
+    await send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
+    await send({"type": "http.response.body", "body": content})

@@ -1,0 +1,82 @@
+"""The ingest process."""
+
+import asyncio
+
+import structlog
+
+from ingest.app import Gateway
+from ingest.dialects import native
+from ingest.keys import Keys
+from ingest.publisher import Publisher
+from runtime import kafka, lifecycle, logs, metrics
+from runtime.lifecycle import Stop
+from runtime.ops import ops_server, server
+from runtime.postgres import Database
+from runtime.settings import IngestSettings
+from schemas import migrations
+
+log = structlog.get_logger(__name__)
+
+DIALECTS = [native.PATHS]
+
+REQUEST_TIMEOUT = 10.0
+"""Seconds for one request to a broker; callers are answered sooner, by ingest_publish_timeout."""
+
+
+async def _main(settings: IngestSettings, stop: Stop) -> None:
+    log.info("starting", port=settings.ingest_port, topic=settings.topic)
+    database = Database(settings.database_url.get_secret_value(), "ingest")
+    known_keys = Keys(database, settings.ingest_keys_interval, stop)
+    publisher = Publisher(
+        lambda: kafka.producer(settings, "ingest", timeout=REQUEST_TIMEOUT),
+        settings.topic,
+        settings.ingest_max_waiting,
+        settings.ingest_publish_timeout,
+    )
+    gateway = server(
+        Gateway(settings, DIALECTS, known_keys, publisher),
+        settings.ingest_host,
+        settings.ingest_port,
+        proxy_headers=False,
+        timeout_graceful_shutdown=8,
+    )
+    ops = ops_server(
+        settings.ops_host,
+        settings.ingest_metrics_port,
+        metrics.INGEST,
+        {
+            "http": lambda: None if gateway.started else "not listening yet",
+            "keys": known_keys.why_not_ready,
+            "kafka": lambda: publisher.failure or publisher.unreachable,
+        },
+    )
+    async with asyncio.TaskGroup() as tasks:
+        serving_ops = tasks.create_task(ops.serve())
+        try:
+            await database.transact(migrations.check, stop)
+            await known_keys.load()
+            await publisher.start(stop)
+            background = [
+                tasks.create_task(work)
+                for work in (publisher.run(stop), publisher.probe(stop), known_keys.run())
+            ]
+            serving = tasks.create_task(gateway.serve())
+            await stop.wait()
+            # Requests being served are answered first; only then does the publisher end.
+            gateway.should_exit = True
+            await serving
+            for task in background:
+                task.cancel()
+        finally:
+            ops.should_exit = True
+            await serving_ops
+            await publisher.close()
+            await database.close()
+    log.info("stopped")
+
+
+def main() -> None:
+    """Run ingest until a signal."""
+    settings = IngestSettings.read()
+    logs.configure(settings, "ingest")
+    lifecycle.run(lambda stop: _main(settings, stop))

@@ -1,0 +1,58 @@
+"""Every way to refuse, and how each looks over HTTP: the one place for both (design §7)."""
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any
+
+
+class Problem(Enum):
+    """A code that clients can rely on, and its HTTP status."""
+
+    MALFORMED = ("malformed", 400)
+    UNAUTHORIZED = ("unauthorized", 401)
+    FORBIDDEN = ("forbidden", 403)
+    NOT_FOUND = ("not_found", 404)
+    METHOD_NOT_ALLOWED = ("method_not_allowed", 405)
+    TIMEOUT = ("timeout", 408)
+    TOO_LARGE = ("too_large", 413)
+    INVALID = ("invalid", 422)
+    INTERNAL = ("internal", 500)
+    UNAVAILABLE = ("unavailable", 503)
+
+    def __init__(self, code: str, status: int) -> None:
+        self.code = code
+        self.status = status
+
+
+class Refused(Exception):
+    """A request, or one event of a batch, that is not accepted."""
+
+    def __init__(
+        self, problem: Problem, message: str, fields: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.problem = problem
+        self.message = message
+        self.fields = fields or {}
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """What the status asks for beside the body."""
+        match self.problem:
+            case Problem.UNAVAILABLE:
+                return [(b"retry-after", b"1")]
+            case Problem.UNAUTHORIZED:
+                return [(b"www-authenticate", b'Bearer realm="merganser"')]
+            case Problem.METHOD_NOT_ALLOWED:
+                return [(b"allow", b"POST, OPTIONS")]
+            case _:
+                return []
+
+    def body(self) -> dict[str, Any]:
+        """Code and message twice: some clients read the top, some the inner object."""
+        code = self.problem.code
+        return {
+            "code": code,
+            "message": self.message,
+            "error": {"code": code, "message": self.message, "fields": dict(self.fields)},
+        }

@@ -1,0 +1,101 @@
+-- lock_visitors --
+-- The anonymousIds of a batch, locked in one order so that two workers never wait in a circle.
+SELECT "anonymousId", "profileGuid", "linkedAt", "linkEventGuid", "userId"
+FROM "anonymousIds"
+WHERE "anonymousId" = ANY(%(anonymous_ids)s)
+ORDER BY "anonymousId"
+FOR NO KEY UPDATE;
+
+-- known_users --
+-- The profiles of a batch's userIds. Not locked: a user's profile never changes.
+SELECT "userId", guid FROM profiles WHERE "userId" = ANY(%(user_ids)s);
+
+-- insert_profiles --
+-- Fewer rows than asked for: another worker has just made one of them.
+INSERT INTO profiles (guid, "userId")
+SELECT * FROM unnest(%(guids)s::text[], %(user_ids)s::text[]) AS n(guid, "userId")
+ORDER BY "userId"
+ON CONFLICT DO NOTHING;
+
+-- claim_profiles --
+-- Anonymous profiles that become a user's. A unique violation: another worker made that user.
+UPDATE profiles
+SET "userId" = claimed."userId", "updatedAt" = now()
+FROM unnest(%(guids)s::text[], %(user_ids)s::text[]) AS claimed(guid, "userId")
+WHERE profiles.guid = claimed.guid;
+
+-- delete_profiles --
+-- Anonymous profiles that went into a user's.
+DELETE FROM profiles WHERE guid = ANY(%(guids)s);
+
+-- insert_visitors --
+-- Fewer rows than asked for: another worker has just seen one of them.
+INSERT INTO "anonymousIds" ("anonymousId", "profileGuid", "linkedAt", "linkEventGuid", "userId")
+SELECT *
+FROM unnest(
+    %(anonymous_ids)s::text[], %(profiles)s::text[],
+    %(linked_at)s::timestamptz[], %(link_events)s::text[], %(user_ids)s::text[]
+) AS n("anonymousId", "profileGuid", "linkedAt", "linkEventGuid", "userId")
+ORDER BY "anonymousId"
+ON CONFLICT DO NOTHING;
+
+-- update_visitors --
+-- New owners, or earlier links of the same owner.
+UPDATE "anonymousIds"
+SET "profileGuid" = n."profileGuid",
+    "linkedAt" = n."linkedAt",
+    "linkEventGuid" = n."linkEventGuid",
+    "userId" = n."userId"
+FROM unnest(
+    %(anonymous_ids)s::text[], %(profiles)s::text[],
+    %(linked_at)s::timestamptz[], %(link_events)s::text[], %(user_ids)s::text[]
+) AS n("anonymousId", "profileGuid", "linkedAt", "linkEventGuid", "userId")
+WHERE "anonymousIds"."anonymousId" = n."anonymousId";
+
+-- insert_merges --
+-- The trail of a batch.
+INSERT INTO "profileMerges"
+    ("anonymousId", "eventGuid", "userId", reason, "loserGuid", "survivorGuid")
+SELECT *
+FROM unnest(
+    %(anonymous_ids)s::text[], %(events)s::text[], %(user_ids)s::text[],
+    %(reasons)s::text[], %(losers)s::text[], %(survivors)s::text[]
+);
+
+-- move_events --
+-- Bring the events of merged and moved anonymousIds to their new profiles, as many as allowed. What
+-- lies on a user's profile by its own userId stays; a userId that means nobody is no reason to stay.
+WITH leaving AS (
+    SELECT events.guid, moves.survivor
+    FROM unnest(%(anonymous_ids)s::text[], %(losers)s::text[], %(survivors)s::text[])
+        AS moves("anonymousId", loser, survivor)
+    LEFT JOIN profiles AS former ON former.guid = moves.loser
+    JOIN events
+        ON events."profileGuid" = moves.loser
+        AND events."anonymousId" = moves."anonymousId"
+        AND (former."userId" IS NULL OR events."userId" IS DISTINCT FROM former."userId")
+    LIMIT %(at_most)s
+)
+UPDATE events
+SET "profileGuid" = leaving.survivor, "updatedAt" = now()
+FROM leaving
+WHERE events.guid = leaving.guid;
+
+-- queue_moves --
+-- What the transaction at hand does not move the scanner will, in chunks.
+INSERT INTO "eventMoves" ("anonymousId", "fromGuid")
+SELECT * FROM unnest(%(anonymous_ids)s::text[], %(losers)s::text[])
+ON CONFLICT DO NOTHING;
+
+-- next_move --
+-- The oldest move that nobody works on. The lock on the anonymousId holds its profile still.
+SELECT moves."anonymousId", moves."fromGuid", ids."profileGuid"
+FROM "eventMoves" AS moves
+JOIN "anonymousIds" AS ids USING ("anonymousId")
+ORDER BY moves."createdAt"
+LIMIT 1
+FOR NO KEY UPDATE OF ids SKIP LOCKED;
+
+-- finish_move --
+-- No events left to move.
+DELETE FROM "eventMoves" WHERE "anonymousId" = %(anonymous_id)s AND "fromGuid" = %(loser)s;

@@ -1,0 +1,1 @@
+"""The consumer group: reads the topic, resolves identity, writes rows and position together."""

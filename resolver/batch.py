@@ -1,0 +1,100 @@
+"""From records to what a transaction needs: events, dead letters, and the positions after them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from aiokafka import TopicPartition
+
+from schemas import event as wire
+from schemas.event import Event
+from schemas.ids import somebody
+
+Reason = Literal["tombstone", "version", "unreadable", "nobody", "refused"]
+"""Why a record can never succeed. `refused`: Postgres will not take it, whoever asks."""
+
+
+class Record(Protocol):
+    """The parts of aiokafka's ConsumerRecord that are read here."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A record that can never succeed, and why."""
+
+    record: Record
+    reason: Reason
+    message: str
+
+
+@dataclass(slots=True)
+class Batch:
+    """Records of one transaction."""
+
+    records: list[tuple[Record, Event]] = field(default_factory=list)
+    """The ones that are events, by partition and offset."""
+    dead: list[DeadLetter] = field(default_factory=list)
+    starts: dict[TopicPartition, int] = field(default_factory=dict)
+    """The offset of the first record of each partition."""
+    positions: dict[TopicPartition, int] = field(default_factory=dict)
+    """The offset after the last record, good or bad, of each partition."""
+
+    @property
+    def size(self) -> int:
+        """Records, good and bad."""
+        return len(self.records) + len(self.dead)
+
+
+def read(fetched: Mapping[TopicPartition, Sequence[Record]], nobody: frozenset[str]) -> Batch:
+    """Decode what a fetch returned; a bad record never delays the others."""
+    batch = Batch()
+    for partition, records in fetched.items():
+        for record in records:
+            try:
+                batch.records.append((record, _event(record, nobody)))
+            except _Bad as bad:
+                batch.dead.append(DeadLetter(record, bad.reason, str(bad)))
+        batch.starts[partition] = records[0].offset
+        batch.positions[partition] = records[-1].offset + 1
+    return batch
+
+
+class _Bad(Exception):
+    def __init__(self, reason: Reason, message: str) -> None:
+        super().__init__(message)
+        self.reason: Reason = reason
+
+
+def _event(record: Record, nobody: frozenset[str]) -> Event:
+    if record.value is None:
+        raise _Bad("tombstone", "a record without a value")
+    if wire.VERSION_HEADER not in record.headers:
+        raise _Bad("version", f"no header {wire.VERSION_HEADER[0]} of this version")
+    try:
+        event = wire.decode(record.value)
+    except wire.Unreadable as error:
+        raise _Bad("unreadable", str(error)) from None
+    event["userId"] = somebody(event["userId"], nobody)
+    event["anonymousId"] = somebody(event["anonymousId"], nobody)
+    if event["userId"] is None and event["anonymousId"] is None:
+        raise _Bad("nobody", "neither userId nor anonymousId names somebody")
+    return event
+
+
+def halves(batch: Batch) -> tuple[Batch, Batch]:
+    """The same records as two batches that, written one after the other, end where the whole would.
+
+    Used to find the record that Postgres refuses. Dead letters are published before and not here.
+    """
+    middle = len(batch.records) // 2
+    first = Batch(batch.records[:middle])
+    for record, _ in first.records:
+        first.positions[TopicPartition(record.topic, record.partition)] = record.offset + 1
+    return first, Batch(batch.records[middle:], positions=batch.positions)

@@ -1,0 +1,212 @@
+"""The partitions that this member of the consumer group holds, and where each one stands.
+
+Truth about positions is in Postgres (design §5). Kafka gets a copy of them for the tools that show
+consumer lag; what it says of them is not used.
+"""
+
+import asyncio
+import itertools
+import time
+from collections.abc import Iterable
+
+import structlog
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.errors import KafkaError
+
+from resolver.batch import Batch
+from resolver.writer import Fenced, Writer
+from runtime import metrics
+from runtime.lifecycle import Stop, StoppedWhileWaiting
+from runtime.postgres import Database
+from runtime.retry import backoff
+
+log = structlog.get_logger(__name__)
+
+REVOKE_SECONDS = 10
+"""How long a rebalance waits for the batch in hand. Past it, the position's compare-and-set keeps
+this member from writing what another one wrote."""
+
+SILENT_SECONDS = 60
+"""Records waiting and no progress for so long: not ready."""
+
+
+REPORT_SECONDS = 3
+"""For Kafka to take the positions; the next report carries newer ones anyway."""
+
+AWAY_SECONDS = 10
+"""Kafka has not answered for so long: not ready."""
+
+
+class WrongTopic(RuntimeError):
+    """Postgres remembers positions that this topic never had."""
+
+
+class Group(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has no types
+    """One member's assignment.
+
+    A generation is a run of fetched records without a gap, from a seek to the next revocation. None
+    stands for the time between: what is fetched then belongs to no position and is dropped.
+    """
+
+    def __init__(
+        self, consumer: AIOKafkaConsumer, writer: Writer, database: Database, stop: Stop
+    ) -> None:
+        self._consumer = consumer
+        self._writer = writer
+        self._database = database
+        self._stop = stop
+        self.writing = asyncio.Lock()
+        """Held while a batch is written."""
+        self.generation: int | None = None
+        self._generations = itertools.count(1)
+        self.positions: dict[TopicPartition, int] = {}
+        self.joined = False
+        self.failure: Exception | None = None
+        self._lag: dict[TopicPartition, int] = {}
+        self._seeking = asyncio.Lock()
+        self._gaps: set[tuple[TopicPartition, int]] = set()
+        self._reported_at = time.monotonic()
+        self._progress_at = time.monotonic()
+
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        """Finish the batch in hand, drop what was read ahead, tell Kafka where we stand."""
+        self.generation = None
+        try:
+            async with asyncio.timeout(REVOKE_SECONDS), self.writing:
+                await self.report()
+        except TimeoutError:
+            log.warning("rebalance did not wait for the batch in hand")
+        self.positions.clear()
+        for partition in revoked:
+            self._lag.pop(partition, None)
+            metrics.LAG.remove(partition.topic, str(partition.partition))
+
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        """Go to the positions in Postgres."""
+        partitions = list(assigned)
+        try:
+            await self.seek(partitions)
+        except StoppedWhileWaiting:
+            return
+        except Exception as error:  # noqa: BLE001 - aiokafka would log it and go on without seeking
+            self.failure = error
+            self._stop.set()
+            return
+        self.joined = True
+        log.info("partitions assigned", partitions=sorted(p.partition for p in partitions))
+
+    async def seek(self, partitions: list[TopicPartition]) -> None:
+        """Void what was fetched and continue from the stored positions.
+
+        Raises:
+            WrongTopic: a stored position lies beyond the end of its partition.
+            StoppedWhileWaiting: Kafka or Postgres is away and the process is to stop.
+        """
+        async with self._seeking:
+            self.generation = None
+            starts, ends = await self._bounds(partitions)
+            stored = await self._database.transact(
+                lambda connection: self._writer.positions(connection, starts), self._stop
+            )
+            for partition, position in stored.items():
+                if position > ends[partition]:
+                    raise WrongTopic(
+                        f"position {position} lies beyond the end ({ends[partition]}) of "
+                        f"{partition.topic}-{partition.partition}: the topic was made anew. To "
+                        'read it from its start, delete its rows from "consumerOffsets".'
+                    )
+                if partition in self._consumer.assignment():  # else: a rebalance is on its way
+                    self._consumer.seek(partition, position)
+            # Nothing is awaited after the seeks: what is fetched from now on starts there.
+            self.positions = stored
+            self.generation = next(self._generations)
+
+    async def _bounds(
+        self, partitions: list[TopicPartition]
+    ) -> tuple[dict[TopicPartition, int], dict[TopicPartition, int]]:
+        """The first and the next offset of each partition; waits for Kafka."""
+        for delay in backoff():
+            try:
+                return (
+                    await self._consumer.beginning_offsets(partitions),
+                    await self._consumer.end_offsets(partitions),
+                )
+            except KafkaError as error:
+                log.warning("offsets not known yet, trying again", error=type(error).__name__)
+            if await self._stop.wait(delay):
+                raise StoppedWhileWaiting
+        raise AssertionError("backoff never ends")
+
+    def standing(self, generation: int, batch: Batch) -> dict[TopicPartition, int]:
+        """The positions that a batch starts from.
+
+        Raises:
+            Fenced: its partitions have left this member, or records before it were not read.
+        """
+        if generation != self.generation:
+            raise Fenced
+        olds = {partition: self.positions[partition] for partition in batch.positions}
+        for partition, start in batch.starts.items():
+            gap = (partition, olds[partition])
+            if start > olds[partition] and gap not in self._gaps:
+                # Read it once more: what is still missing then is not there.
+                self._gaps.add(gap)
+                log.warning("records are missing, reading again", partition=partition.partition)
+                raise Fenced
+        return olds
+
+    async def account(self, batch: Batch, olds: dict[TopicPartition, int]) -> None:
+        """Say what retention deleted before it was resolved; other gaps hold no records."""
+        gaps = {p: start for p, start in batch.starts.items() if start > olds[p]}
+        if not gaps:
+            return
+        starts, _ = await self._bounds(list(gaps))
+        for partition, start in gaps.items():
+            lost = min(start, starts[partition]) - olds[partition]
+            if lost > 0:
+                metrics.LOST.inc(lost)
+                log.error(
+                    "records were deleted by retention before they were resolved",
+                    partition=partition.partition,
+                    count=lost,
+                )
+
+    def advance(self, generation: int, positions: dict[TopicPartition, int]) -> None:
+        """A batch was written; its partitions may have left meanwhile."""
+        if generation == self.generation:
+            self.positions.update(positions)
+        self._progress_at = time.monotonic()
+
+    async def report(self) -> None:
+        """Give Kafka the positions and read the lag: once a second, and before partitions leave."""
+        positions = dict(self.positions)
+        ends: dict[TopicPartition, int] = {}
+        if positions:
+            try:
+                async with asyncio.timeout(REPORT_SECONDS):
+                    ends = await self._consumer.end_offsets(list(positions))
+                    await self._consumer.commit(positions)
+            except (KafkaError, TimeoutError) as error:
+                log.debug("positions not reported to Kafka", error=type(error).__name__)
+                return
+        self._reported_at = time.monotonic()
+        for partition, end in ends.items():
+            if partition not in self.positions:
+                continue  # it was revoked while Kafka answered
+            lag = end - positions[partition]
+            metrics.LAG.labels(partition.topic, str(partition.partition)).set(lag)
+            self._lag[partition] = lag
+        if not any(self._lag.values()):
+            self._progress_at = time.monotonic()
+
+    def why_not_ready(self) -> str | None:
+        """The group as /readyz sees it: joined, and not silent while records wait."""
+        if not self.joined:
+            return "has not joined the consumer group yet"
+        away = time.monotonic() - self._reported_at
+        if away > AWAY_SECONDS:
+            return f"Kafka has not answered for {away:.0f} s"
+        silent = time.monotonic() - self._progress_at
+        if silent > SILENT_SECONDS and any(self._lag.values()):
+            return f"records wait, and none was resolved for {silent:.0f} s"
+        return None

@@ -1,0 +1,210 @@
+"""The resolver process: fetch and decode the next batch while this one is written."""
+
+import asyncio
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg
+import structlog
+from aiokafka import AIOKafkaConsumer
+from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
+from psycopg import AsyncConnection
+
+from profiles import measures
+from resolver.batch import Batch, DeadLetter, halves, read
+from resolver.dead_letters import DeadLetters, Flood
+from resolver.group import Group
+from resolver.writer import Fenced, Writer, Written
+from runtime import kafka, lifecycle, logs, metrics
+from runtime.lifecycle import Stop
+from runtime.ops import Check, ops_server
+from runtime.postgres import Database
+from runtime.settings import ResolverSettings
+from schemas import migrations
+
+log = structlog.get_logger(__name__)
+
+POISON = ("22", "23", "54")
+"""SQLSTATE classes that blame a row: data exception, integrity, program limit."""
+
+
+class Resolver:
+    """The loop over batches."""
+
+    def __init__(
+        self,
+        settings: ResolverSettings,
+        consumer: AIOKafkaConsumer,
+        group: Group,
+        writer: Writer,
+        database: Database,
+        dead_letters: DeadLetters,
+    ) -> None:
+        self._settings = settings
+        self._consumer = consumer
+        self._group = group
+        self._writer = writer
+        self._database = database
+        self._dead_letters = dead_letters
+        self.halted: str | None = None
+        """Why the loop has stopped for good, waiting for an operator."""
+
+    async def run(self, stop: Stop) -> None:
+        """Resolve until the process is to stop.
+
+        Raises:
+            StoppedWhileWaiting: Postgres or Kafka is away and the process is to stop.
+        """
+        ahead: asyncio.Queue[tuple[int, Batch]] = asyncio.Queue(maxsize=1)
+        async with asyncio.TaskGroup() as tasks:
+            others = [
+                tasks.create_task(self._read_ahead(ahead)),
+                tasks.create_task(self._tick(stop)),
+            ]
+            try:
+                while (item := await stop.unless(ahead.get())) is not None:
+                    generation, batch = item
+                    async with self._group.writing:
+                        if generation == self._group.generation:
+                            await self._settle_or_seek(generation, batch, stop)
+            except Flood as flood:
+                self.halted = f"halted: {flood}"
+                log.error(  # noqa: TRY400 - where it was raised tells an operator nothing
+                    "halted: look at the dead letters, mend the cause, restart", why=str(flood)
+                )
+                await stop.wait()
+            finally:
+                for task in others:
+                    task.cancel()
+        await self._group.report()
+
+    async def _read_ahead(self, ahead: asyncio.Queue[tuple[int, Batch]]) -> None:
+        while True:
+            fetched = await self._consumer.getmany(
+                timeout_ms=1000, max_records=self._settings.resolver_batch
+            )
+            # Nothing is awaited between the fetch and here: the records belong to this generation.
+            generation = self._group.generation
+            if fetched and generation is not None:
+                await ahead.put((generation, read(fetched, self._settings.nobody_ids)))
+
+    async def _tick(self, stop: Stop) -> None:
+        while not await stop.wait(1):
+            await self._group.report()
+
+    async def _settle_or_seek(self, generation: int, batch: Batch, stop: Stop) -> None:
+        try:
+            await self._settle(generation, batch, stop)
+        except Fenced:
+            metrics.FENCED.inc()
+            log.warning("this batch does not start at our position; reading that again")
+            if generation == self._group.generation:  # else: a rebalance sees to it
+                await self._group.seek(list(self._group.positions))
+
+    async def _settle(self, generation: int, batch: Batch, stop: Stop) -> None:
+        """Write one batch, and if Postgres refuses a record, all but that record.
+
+        Raises:
+            Fenced: the positions are others than the batch starts from. What was written of it
+                before stands.
+        """
+        start = time.monotonic()
+        olds = self._group.standing(generation, batch)
+        await self._dead_letters.publish(batch.dead, stop)
+
+        async def work(connection: AsyncConnection[Any]) -> Written:
+            return await self._writer.write(connection, batch, olds)
+
+        try:
+            written = await self._database.transact(work, stop)
+        except psycopg.Error as error:
+            if (error.sqlstate or "")[:2] not in POISON:
+                raise
+            await self._settle_poisoned(generation, batch, error, stop)
+            return
+        self._group.advance(generation, batch.positions)
+        await self._group.account(batch, olds)
+        _count(batch, written, time.monotonic() - start)
+
+    async def _settle_poisoned(
+        self, generation: int, batch: Batch, error: psycopg.Error, stop: Stop
+    ) -> None:
+        if len(batch.records) > 1:
+            for half in halves(batch):
+                await self._settle(generation, half, stop)
+            return
+        ((record, _),) = batch.records
+        letter = DeadLetter(record, "refused", f"{type(error).__name__} {error.sqlstate}")
+        await self._settle(generation, Batch(dead=[letter], positions=batch.positions), stop)
+
+
+def _count(batch: Batch, written: Written, seconds: float) -> None:
+    metrics.CONSUMED.inc(batch.size)
+    metrics.REPEATED.inc(written.repeated)
+    measures.count(written.plan, len(written.events), seconds)
+    if written.events:
+        oldest = min(event["createdAt"] for event in written.events)
+        metrics.TO_RESOLVED_SECONDS.observe((datetime.now(UTC) - oldest).total_seconds())
+
+
+async def _main(settings: ResolverSettings, stop: Stop) -> None:
+    log.info("starting", topic=settings.topic, group=settings.consumer_group)
+    database = Database(settings.database_url.get_secret_value(), "resolver")
+    positions = Database(settings.database_url.get_secret_value(), "resolver positions")
+    producer = kafka.producer(settings, "resolver", timeout=10)
+    consumer = AIOKafkaConsumer(
+        **kafka.connection(settings, "resolver"),
+        group_id=settings.consumer_group,
+        group_instance_id=settings.resolver_instance,
+        session_timeout_ms=int(settings.resolver_session_timeout * 1000),
+        heartbeat_interval_ms=int(settings.resolver_session_timeout * 300),
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        partition_assignment_strategy=(StickyPartitionAssignor,),
+        # A write waits for Postgres as long as it is away: heartbeats say that this member lives.
+        max_poll_interval_ms=24 * 3600 * 1000,
+        fetch_max_bytes=16 << 20,
+        max_partition_fetch_bytes=kafka.LARGEST_RECORD,
+    )
+    checks: dict[str, Check] = {
+        "postgres": lambda: database.failure or positions.failure,
+        "kafka": lambda: "not connected yet",
+    }
+    ops = ops_server(settings.ops_host, settings.resolver_metrics_port, metrics.RESOLVER, checks)
+    serving = asyncio.create_task(ops.serve())
+    try:
+        await database.transact(migrations.check, stop)
+        if not await kafka.start(producer, stop):
+            return
+        writer = Writer(
+            settings.consumer_group,
+            await kafka.cluster_id(settings),
+            settings.guid_version,
+            settings.resolver_move,
+        )
+        group = Group(consumer, writer, positions, stop)
+        dead_letters = DeadLetters(producer, settings.dead_topic, settings.resolver_dead_limit)
+        resolver = Resolver(settings, consumer, group, writer, database, dead_letters)
+        checks["kafka"] = group.why_not_ready
+        checks["resolver"] = lambda: resolver.halted
+        consumer.subscribe([settings.topic], listener=group)
+        if await kafka.start(consumer, stop):
+            await resolver.run(stop)
+        if group.failure:
+            raise group.failure
+    finally:
+        await consumer.stop()
+        await producer.stop()
+        await positions.close()
+        await database.close()
+        ops.should_exit = True
+        await serving
+        log.info("stopped")
+
+
+def main() -> None:
+    """Run the resolver until a signal."""
+    settings = ResolverSettings.read()
+    logs.configure(settings, "resolver")
+    lifecycle.run(lambda stop: _main(settings, stop))

@@ -1,0 +1,27 @@
+-- ensure --
+-- A row for each partition seen for the first time.
+INSERT INTO "consumerOffsets" ("consumerGroup", "clusterId", topic, partition, "nextOffset")
+SELECT %(group)s, %(cluster)s, n.topic, n.partition, n.start
+FROM unnest(%(topics)s::text[], %(partitions)s::int[], %(starts)s::bigint[])
+    AS n(topic, partition, start)
+ON CONFLICT DO NOTHING;
+
+-- read --
+-- Where the group stands.
+SELECT topic, partition, "nextOffset"
+FROM "consumerOffsets"
+WHERE "consumerGroup" = %(group)s AND "clusterId" = %(cluster)s
+    AND (topic, partition) IN (
+        SELECT * FROM unnest(%(topics)s::text[], %(partitions)s::int[])
+    );
+
+-- advance --
+-- Compare and set: fewer rows than asked for means that another resolver has moved on.
+UPDATE "consumerOffsets" AS stored
+SET "nextOffset" = n.new, "updatedAt" = now()
+FROM unnest(
+    %(topics)s::text[], %(partitions)s::int[], %(olds)s::bigint[], %(news)s::bigint[]
+) AS n(topic, partition, old, new)
+WHERE stored."consumerGroup" = %(group)s AND stored."clusterId" = %(cluster)s
+    AND stored.topic = n.topic AND stored.partition = n.partition
+    AND stored."nextOffset" = n.old;

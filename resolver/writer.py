@@ -1,0 +1,136 @@
+"""One transaction for a batch: position, identity and rows stand or fall together (design §5)."""
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from aiokafka import TopicPartition
+from psycopg import AsyncConnection
+
+from profiles import store
+from profiles.identity import Plan, Sighting
+from resolver import rows
+from resolver.batch import Batch
+from runtime import sql
+from schemas import guid
+from schemas.event import Event
+
+BLOCK = 500
+"""Events whose rows are put together and sent at a time."""
+
+Item = TypeVar("Item")
+
+_POSITIONS = sql.load(__package__, "positions.sql")
+_EVENTS = sql.load(__package__, "events.sql")
+
+
+class Fenced(Exception):
+    """Another resolver has moved a partition's position: this batch is not ours to write."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a transaction did."""
+
+    events: list[Event]
+    repeated: int
+    """Events of the batch that were stored already, or came twice in it."""
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """Writes batches for one consumer group on one cluster."""
+
+    group: str
+    cluster: str
+    guid_version: guid.GuidVersion
+    move: int
+    """Older events that one transaction may bring to another profile."""
+
+    async def positions(
+        self, connection: AsyncConnection[Any], starts: Mapping[TopicPartition, int]
+    ) -> dict[TopicPartition, int]:
+        """Where the group stands; a partition never seen before stands at its start."""
+        columns = {
+            **self._scope(starts),
+            "starts": list(starts.values()),
+        }
+        await connection.execute(_POSITIONS["ensure"], columns)
+        cursor = await connection.execute(_POSITIONS["read"], columns)
+        return {
+            TopicPartition(topic, partition): offset
+            for topic, partition, offset in await cursor.fetchall()
+        }
+
+    async def write(
+        self, connection: AsyncConnection[Any], batch: Batch, olds: Mapping[TopicPartition, int]
+    ) -> Written:
+        """Write a batch inside the caller's transaction.
+
+        Args:
+            connection: in a transaction.
+            batch: what to write.
+            olds: the position of each of its partitions before it.
+
+        Raises:
+            Fenced: the stored positions are not `olds`.
+            store.Contended: try again.
+        """
+        news = batch.positions
+        cursor = await connection.execute(
+            _POSITIONS["advance"],
+            {
+                **self._scope(news),
+                "olds": [olds[partition] for partition in news],
+                "news": list(news.values()),
+            },
+        )
+        if cursor.rowcount != len(news):
+            raise Fenced
+        events = await self._new(connection, batch)
+        plan = await store.resolve(connection, [_sighting(event) for event in events], self.move)
+        await self._copy(connection, events, plan)
+        return Written(events, len(batch.records) - len(events), plan)
+
+    def _scope(self, partitions: Mapping[TopicPartition, int]) -> dict[str, Any]:
+        return {
+            "group": self.group,
+            "cluster": self.cluster,
+            "topics": [partition.topic for partition in partitions],
+            "partitions": [partition.partition for partition in partitions],
+        }
+
+    async def _new(self, connection: AsyncConnection[Any], batch: Batch) -> list[Event]:
+        by_guid = {event["guid"]: event for _, event in batch.records}
+        cursor = await connection.execute(_EVENTS["stored"], {"guids": list(by_guid)})
+        for (stored,) in await cursor.fetchall():
+            del by_guid[stored]
+        return list(by_guid.values())
+
+    async def _copy(
+        self, connection: AsyncConnection[Any], events: list[Event], plan: Plan
+    ) -> None:
+        """In blocks: Postgres works on one while the next is put together."""
+        guids = guid.series(self.guid_version, guid.EVENT_DATA, time.time_ns() // 1_000_000)
+        placed = list(zip(events, plan.assignments, strict=True))
+        described = [event for event in events if event["data"]]
+        async with connection.cursor() as cursor:
+            if placed:
+                async with cursor.copy(_EVENTS["copy_events"]) as copy:
+                    for block in _blocks(placed):
+                        await copy.write(rows.events(block))
+            if described:
+                async with cursor.copy(_EVENTS["copy_data"]) as copy:
+                    for some in _blocks(described):
+                        await copy.write(rows.data(some, guids))
+
+
+def _blocks(items: list[Item]) -> Iterator[list[Item]]:
+    for start in range(0, len(items), BLOCK):
+        yield items[start : start + BLOCK]
+
+
+def _sighting(event: Event) -> Sighting:
+    return Sighting(event["guid"], event["occurredAt"], event["userId"], event["anonymousId"])

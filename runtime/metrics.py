@@ -1,0 +1,154 @@
+"""Every metric of every process, with its meaning. Names follow Prometheus' conventions.
+
+A process exports the registry that bears its name, so no series of a process is there in another
+one, where it would always be zero.
+"""
+
+import prometheus_client
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+
+prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call] # it has no types
+
+INGEST, RESOLVER, SCANNER = (CollectorRegistry() for _ in range(3))
+for _registry in (INGEST, RESOLVER, SCANNER):
+    ProcessCollector(registry=_registry)
+
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+SIZES = (1, 10, 50, 100, 250, 500, 1000, 2500, 5000, 10000)
+
+# ingest
+ACCEPTED = Counter(
+    "merganser_ingest_events_accepted",
+    "Events answered with 200: Kafka has acknowledged them.",
+    registry=INGEST,
+)
+REJECTED = Counter(
+    "merganser_ingest_events_rejected",
+    "Events refused, by the error code that the client was given. A refused request counts one.",
+    ["reason"],
+    registry=INGEST,
+)
+PUBLISHED = Counter(
+    "merganser_ingest_records_published",
+    "Records that Kafka acknowledged with acks=all.",
+    registry=INGEST,
+)
+WAITING_BYTES = Gauge(
+    "merganser_ingest_waiting_bytes",
+    "Bytes of accepted events that wait for Kafka's answer.",
+    registry=INGEST,
+)
+PUBLISH_SECONDS = Histogram(
+    "merganser_ingest_publish_seconds",
+    "From a group of records sent to acknowledged.",
+    buckets=SECONDS,
+    registry=INGEST,
+)
+REQUEST_SECONDS = Histogram(
+    "merganser_ingest_request_seconds",
+    "From a request's headers to its answer, by status.",
+    ["status"],
+    buckets=SECONDS,
+    registry=INGEST,
+)
+KEYS_AGE = Gauge(
+    "merganser_ingest_keys_age_seconds",
+    "Since the API keys were last read from Postgres.",
+    registry=INGEST,
+)
+
+# resolver
+CONSUMED = Counter(
+    "merganser_resolver_records_consumed", "Records read and committed.", registry=RESOLVER
+)
+LAG = Gauge(
+    "merganser_resolver_lag_records",
+    "Records of a partition that are published and not yet resolved.",
+    ["topic", "partition"],
+    registry=RESOLVER,
+)
+DEAD_LETTERS = Counter(
+    "merganser_resolver_dead_letters",
+    "Records sent to the dead-letter topic.",
+    ["reason"],
+    registry=RESOLVER,
+)
+REPEATED = Counter(
+    "merganser_resolver_events_repeated",
+    "Events that were in the table already: delivered twice.",
+    registry=RESOLVER,
+)
+LOST = Counter(
+    "merganser_resolver_records_lost",
+    "Records that Kafka's retention deleted before they were resolved.",
+    registry=RESOLVER,
+)
+FENCED = Counter(
+    "merganser_resolver_batches_fenced",
+    "Batches dropped because another resolver had moved the position of a partition.",
+    registry=RESOLVER,
+)
+TO_RESOLVED_SECONDS = Histogram(
+    "merganser_resolver_accepted_to_resolved_seconds",
+    "From ingest accepting an event to its commit, one observation a batch: its oldest event.",
+    buckets=SECONDS,
+    registry=RESOLVER,
+)
+
+# scanner
+SCANNED = Counter(
+    "merganser_scanner_rows_resolved",
+    "Rows that external systems wrote, resolved.",
+    registry=SCANNER,
+)
+UNRESOLVED = Gauge(
+    "merganser_scanner_unresolved_rows",
+    "Rows with no profileGuid that have an id, at last count.",
+    registry=SCANNER,
+)
+UNRESOLVED_AGE = Gauge(
+    "merganser_scanner_unresolved_oldest_seconds",
+    "Age of the oldest unresolved row with an id.",
+    registry=SCANNER,
+)
+UNRESOLVABLE = Gauge(
+    "merganser_scanner_unresolvable_rows",
+    "Rows left alone: no id, or one that means nobody.",
+    registry=SCANNER,
+)
+MOVES_PENDING = Gauge(
+    "merganser_scanner_moves_pending", "Merges whose events still follow.", registry=SCANNER
+)
+
+EVENTS_MOVED = Counter(
+    "merganser_scanner_events_moved",
+    "Events that followed a big merge in chunks.",
+    registry=SCANNER,
+)
+
+# resolver and scanner
+RESOLVED = Counter("merganser_events_resolved", "Events attached to their profile.", registry=None)
+BATCH_SIZE = Histogram(
+    "merganser_batch_events", "Events of one transaction.", buckets=SIZES, registry=None
+)
+BATCH_SECONDS = Histogram(
+    "merganser_batch_seconds",
+    "Time of one transaction, tries included.",
+    buckets=SECONDS,
+    registry=None,
+)
+PROFILES_CREATED = Counter("merganser_profiles_created", "Profiles made.", ["kind"], registry=None)
+MERGES = Counter(
+    "merganser_profile_merges",
+    "AnonymousIds that came to a known user: claimed, merged or moved.",
+    ["reason"],
+    registry=None,
+)
+LINKS_REFUSED = Counter(
+    "merganser_links_refused",
+    "Events whose link was not followed, because two known users would have met.",
+    registry=None,
+)
+for _registry in (RESOLVER, SCANNER):
+    for _metric in (RESOLVED, BATCH_SIZE, BATCH_SECONDS, PROFILES_CREATED, MERGES, LINKS_REFUSED):
+        _registry.register(_metric)

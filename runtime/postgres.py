@@ -1,0 +1,142 @@
+"""One connection to Postgres that comes back, and the failures that are worth another try."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import psycopg
+import structlog
+from psycopg import AsyncConnection
+
+from runtime.lifecycle import Stop, StoppedWhileWaiting
+from runtime.retry import backoff
+
+log = structlog.get_logger(__name__)
+
+CONTENTION = {
+    "23505": "unique violation: another worker wrote the same row first",
+    "40001": "serialization failure",
+    "40P01": "deadlock",
+}
+"""SQLSTATEs of workers in each other's way: the next try is likely to succeed."""
+
+MOST_CONTENTION = 20
+"""Tries after which contention is a defect of the rows, not of the moment."""
+
+OUTAGE = {
+    "25006": "read-only transaction: a failover is under way",
+    "25P03": "idle in transaction for too long: this process was frozen",
+    "25P04": "transaction timeout",
+    "53100": "disk full",
+    "53200": "out of memory",
+    "53300": "too many connections",
+    "55P03": "lock not available",
+    "57014": "query cancelled",
+    "57P01": "administrator shut the server down",
+    "57P02": "server crashed",
+    "57P03": "server is starting up",
+    "57P05": "idle session ended",
+}
+"""SQLSTATEs of a server that will be back. Anything else is a bug or a dead letter (§5)."""
+
+RETRYABLE = CONTENTION | OUTAGE
+
+Result = TypeVar("Result")
+
+
+def is_retryable(error: psycopg.Error) -> bool:
+    """Whether the same work may succeed later; a lost connection has no SQLSTATE."""
+    if error.sqlstate is None:
+        return isinstance(error, psycopg.OperationalError)
+    return error.sqlstate in RETRYABLE or error.sqlstate.startswith("08")
+
+
+def describe(error: Exception) -> str:
+    """An error for logs and /readyz: the server's messages quote rows, so only their code."""
+    state = getattr(error, "sqlstate", None)
+    if state is not None:
+        return f"{type(error).__name__} {state}: {RETRYABLE.get(state, 'see the SQLSTATE')}"
+    return f"{type(error).__name__}: {error}"
+
+
+BY_KEY = " ".join(
+    f"-c enable_{way}=off" for way in ("seqscan", "bitmapscan", "hashjoin", "mergejoin")
+)
+"""Planner options of the workers. Each of their statements finds few rows by key in large tables.
+Where statistics are old, as after a bulk load, the planner would read a whole table instead."""
+
+
+async def connect(url: str, name: str, options: str = "") -> AsyncConnection[tuple[Any, ...]]:
+    """A connection in UTC that notices a dead peer, and whose locks end if this process freezes."""
+    return await psycopg.AsyncConnection.connect(
+        url,
+        autocommit=True,
+        application_name=f"merganser {name}",
+        connect_timeout=5,
+        keepalives_idle=10,
+        keepalives_interval=5,
+        keepalives_count=3,
+        tcp_user_timeout=20_000,
+        options=f"-c timezone=UTC -c idle_in_transaction_session_timeout=15s {options}",
+    )
+
+
+class Database:
+    """A process's connection: opened when needed, opened anew when lost."""
+
+    def __init__(self, url: str, name: str) -> None:
+        self._url = url
+        self._name = name
+        self._connection: AsyncConnection[tuple[Any, ...]] | None = None
+        self.failure: str | None = "not connected yet"
+        """Why the last attempt failed, or None if it did not."""
+
+    async def transact(
+        self,
+        work: Callable[[AsyncConnection[tuple[Any, ...]]], Awaitable[Result]],
+        stop: Stop,
+    ) -> Result:
+        """Run the work in a transaction until it commits.
+
+        Work may run many times, and once more after a commit whose answer was lost: it must
+        notice that by what it reads.
+
+        Args:
+            work: everything that belongs together; it must not swallow errors.
+            stop: ends the waiting between tries.
+
+        Raises:
+            psycopg.Error: one that no other try can mend, or contention that does not end.
+            StoppedWhileWaiting: the process is to stop.
+        """
+        contended = 0
+        for delay in backoff():
+            try:
+                result = await self._once(work)
+            except psycopg.Error as error:
+                contended += error.sqlstate in CONTENTION
+                if not is_retryable(error) or contended > MOST_CONTENTION:
+                    raise
+                if error.sqlstate not in CONTENTION:
+                    self.failure = describe(error)
+                log.warning("transaction failed, trying again", error=describe(error))
+            else:
+                self.failure = None
+                return result
+            if await stop.wait(delay):
+                raise StoppedWhileWaiting
+        raise AssertionError("backoff never ends")
+
+    async def close(self) -> None:
+        """Close the connection."""
+        if self._connection:
+            await self._connection.close()
+            self._connection = None
+
+    async def _once(
+        self, work: Callable[[AsyncConnection[tuple[Any, ...]]], Awaitable[Result]]
+    ) -> Result:
+        if self._connection is None or self._connection.closed:
+            self._connection = await connect(self._url, self._name, BY_KEY)
+        connection = self._connection
+        async with connection.transaction():
+            return await work(connection)

@@ -1,0 +1,141 @@
+"""Configuration: `MERGANSER_*` in the environment or a `.env` file, read once, at the edge (§8)."""
+
+import sys
+from ipaddress import IPv4Network, IPv6Network
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, PositiveFloat, PositiveInt, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from schemas import ids
+from schemas.event import LONGEST_ID
+from schemas.guid import GuidVersion
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class Settings(BaseSettings):
+    """What every process needs."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="MERGANSER_", env_file=".env", extra="ignore", frozen=True
+    )
+
+    kafka_bootstrap: str = Field(
+        "127.0.0.1:9092", description="host:port of Kafka brokers, by comma"
+    )
+    database_url: SecretStr = Field(
+        SecretStr("postgresql://merganser@127.0.0.1:5432/merganser"),
+        description="PostgreSQL connection URL",
+    )
+    topic: str = Field("events", description="Topic of accepted events")
+    dead_topic: str = Field("events.dead", description="Topic of records that can never succeed")
+    topic_partitions: PositiveInt = Field(
+        12, description="Partitions of the topic where `merganser topics` makes it"
+    )
+    topic_replicas: PositiveInt = Field(
+        1, description="Replicas of the topics where `merganser topics` makes them"
+    )
+    guid_version: GuidVersion = Field(
+        7, description="UUID version of the processes' new guids: 7 or 4"
+    )
+    nobody_ids: Annotated[frozenset[str], NoDecode] = Field(
+        ids.NOBODY, description="Ids that mean nobody, by comma, in any case"
+    )
+    ops_host: str = Field("127.0.0.1", description="Address of /metrics, /healthz and /readyz")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Log level")
+    log_format: Literal["auto", "json", "pretty"] = Field(
+        "auto", description="json, pretty, or auto: pretty on a terminal"
+    )
+
+    @field_validator("nobody_ids", mode="before")
+    @classmethod
+    def _by_comma(cls, value: object) -> object:
+        if isinstance(value, str):
+            return frozenset(map(ids.folded, value.split(","))) | {""}  # blank is always nobody
+        return value
+
+    @classmethod
+    def read(cls) -> Self:
+        """Read and validate; a mistake ends the process with a message that names the variable."""
+        try:
+            return cls()
+        except ValidationError as error:
+            # One line a variable, although each part of a list may have faults of its own.
+            faults = {str(problem["loc"][0]): problem["msg"] for problem in error.errors()}
+            for name, fault in faults.items():
+                sys.stderr.write(f"merganser: MERGANSER_{name.upper()}: {fault}\n")
+            raise SystemExit(2) from None
+
+
+class IngestSettings(Settings):
+    """The gateway."""
+
+    ingest_host: str = Field("127.0.0.1", description="Address that ingest listens on")
+    ingest_port: Port = Field(8080, description="Port that ingest listens on")
+    ingest_metrics_port: Port = Field(9101, description="Port of ingest's /metrics")
+    ingest_max_body: PositiveInt = Field(1 << 20, description="Bytes of a body, unpacked")
+    ingest_max_batch: PositiveInt = Field(1000, description="Events of a batch")
+    ingest_max_event: Annotated[int, Field(ge=1, le=512 << 10)] = Field(
+        64 << 10, description="Bytes of one event as a record"
+    )
+    ingest_max_id: Annotated[int, Field(ge=1, le=LONGEST_ID)] = Field(
+        191, description="Characters of type, userId and anonymousId"
+    )
+    ingest_max_keys: PositiveInt = Field(256, description="Keys of an event's data")
+    ingest_max_depth: PositiveInt = Field(32, description="Levels of nesting in an event's data")
+    ingest_max_waiting: Annotated[int, Field(ge=512 << 10)] = Field(
+        32 << 20, description="Bytes waiting for Kafka before ingest answers 503"
+    )
+    ingest_publish_timeout: PositiveFloat = Field(
+        1.5, description="Seconds to wait for Kafka's acknowledgement before ingest answers 503"
+    )
+    ingest_body_timeout: PositiveFloat = Field(
+        15, description="Seconds a client may take to send its body"
+    )
+    ingest_keys_interval: PositiveFloat = Field(
+        2, description="Seconds between looks at apiKeys: how long a revoked key may still work"
+    )
+    trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = Field(
+        (), description="Networks, by comma, whose X-Forwarded-For is believed"
+    )
+
+    @field_validator("trusted_proxies", mode="before")
+    @classmethod
+    def _networks(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+
+class ResolverSettings(Settings):
+    """The consumer group."""
+
+    consumer_group: str = Field("merganser-resolver", description="Kafka consumer group")
+    resolver_metrics_port: Port = Field(9102, description="Port of the resolver's /metrics")
+    resolver_batch: PositiveInt = Field(5000, description="Most events of one transaction")
+    resolver_move: PositiveInt = Field(
+        5000, description="Events that a merge moves in its own transaction; more follow in chunks"
+    )
+    resolver_dead_limit: PositiveInt = Field(
+        1000, description="Dead letters within a minute that stop the resolver"
+    )
+    resolver_session_timeout: PositiveFloat = Field(
+        10, description="Seconds without heartbeat until a resolver's partitions go to others"
+    )
+    resolver_instance: str | None = Field(
+        None, description="Static group membership id, so that a quick restart moves no partition"
+    )
+
+
+class ScannerSettings(Settings):
+    """The scanner."""
+
+    scanner_metrics_port: Port = Field(9103, description="Port of the scanner's /metrics")
+    scanner_interval: PositiveFloat = Field(
+        60, description="Seconds between looks for unresolved rows"
+    )
+    scanner_batch: PositiveInt = Field(2000, description="Most rows of one transaction")
+    scanner_move: PositiveInt = Field(
+        5000, description="Events that follow a big merge in one transaction"
+    )

@@ -1,0 +1,108 @@
+"""One transaction of the scanner: claim unresolved rows, plan, write their profiles."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from psycopg import AsyncConnection
+
+from profiles import store
+from profiles.identity import Plan, Sighting
+from runtime import sql
+from schemas import ids
+from schemas.ids import somebody
+
+_SQL = sql.load(__package__, "rows.sql")
+
+
+class Place(NamedTuple):
+    """Where a pass over the unresolved rows stands, in their order."""
+
+    created_at: datetime
+    guid: str
+
+
+START = Place(datetime(1, 1, 1, tzinfo=UTC), "")
+
+
+@dataclass(frozen=True, slots=True)
+class Scanned:
+    """What a transaction did."""
+
+    claimed: int
+    resolved: int
+    place: Place
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Rows that are not resolved."""
+
+    resolvable: int
+    unresolvable: int
+    oldest_seconds: float
+    moves: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """Resolves rows that other systems wrote, by the same rules as the resolver."""
+
+    nobody: frozenset[str]
+    limit: int
+    """Rows of a transaction."""
+    move: int
+    """Older events that one transaction may bring to another profile."""
+
+    async def resolve(self, connection: AsyncConnection[Any], after: Place) -> Scanned:
+        """Claim the next rows after a place and resolve them, in the caller's transaction.
+
+        Raises:
+            store.Contended: try again.
+        """
+        cursor = await connection.execute(
+            _SQL["claim"],
+            {
+                **self._nobody(),
+                "after_time": after.created_at,
+                "after_guid": after.guid,
+                "limit": self.limit,
+            },
+        )
+        rows = await cursor.fetchall()
+        plan = await store.resolve(connection, self._sightings(rows), self.move)
+        profiles = {
+            row[0]: profile
+            for row, profile in zip(rows, plan.assignments, strict=True)
+            if profile is not None
+        }
+        if profiles:
+            await connection.execute(
+                _SQL["assign"], {"guids": list(profiles), "profiles": list(profiles.values())}
+            )
+        place = Place(rows[-1][1], rows[-1][0]) if rows else after
+        return Scanned(len(rows), len(profiles), place, plan)
+
+    async def waiting(self, connection: AsyncConnection[Any]) -> Waiting:
+        """Count what is not resolved."""
+        cursor = await connection.execute(_SQL["unresolved"], self._nobody())
+        resolvable, unresolvable, oldest = await cursor.fetchone() or (0, 0, 0)
+        cursor = await connection.execute(_SQL["moves"])
+        (moves,) = await cursor.fetchone() or (0,)
+        return Waiting(resolvable, unresolvable, float(oldest), moves)
+
+    def _nobody(self) -> dict[str, Any]:
+        return {"nobody": list(self.nobody), "space": ids.WHITE_SPACE}
+
+    def _sightings(self, rows: Sequence[tuple[Any, ...]]) -> list[Sighting]:
+        return [
+            Sighting(
+                guid,
+                occurred_at,
+                somebody(user_id, self.nobody),
+                somebody(anonymous_id, self.nobody),
+            )
+            for guid, _, occurred_at, user_id, anonymous_id in rows
+        ]

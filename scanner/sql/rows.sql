@@ -1,0 +1,43 @@
+-- claim --
+-- The oldest unresolved rows with an id that names somebody, after a place in their order. Rows
+-- that another scanner has in hand are passed over; rows of nobody are passed by without a lock.
+SELECT
+    guid, "createdAt", coalesce("occurredAt", "createdAt") AS "occurredAt",
+    "userId", "anonymousId"
+FROM events
+WHERE "profileGuid" IS NULL
+    AND ("createdAt", guid) > (%(after_time)s, %(after_guid)s)
+    AND (
+        lower(btrim("userId", %(space)s)) <> ALL(%(nobody)s)
+        OR lower(btrim("anonymousId", %(space)s)) <> ALL(%(nobody)s)
+    )
+ORDER BY "createdAt", guid
+LIMIT %(limit)s
+FOR NO KEY UPDATE SKIP LOCKED;
+
+-- assign --
+-- The profile of each claimed row; where no time was given, the event occurred when it came.
+UPDATE events
+SET "profileGuid" = n.profile,
+    "occurredAt" = coalesce("occurredAt", "createdAt"),
+    "updatedAt" = now()
+FROM unnest(%(guids)s::text[], %(profiles)s::text[]) AS n(guid, profile)
+WHERE events.guid = n.guid;
+
+-- unresolved --
+-- What waits, and what never will be resolved.
+SELECT
+    count(*) FILTER (WHERE somebody), count(*) FILTER (WHERE somebody IS NOT TRUE),
+    coalesce(extract(epoch FROM now() - min("createdAt") FILTER (WHERE somebody)), 0)
+FROM (
+    SELECT "createdAt", (
+        lower(btrim("userId", %(space)s)) <> ALL(%(nobody)s)
+        OR lower(btrim("anonymousId", %(space)s)) <> ALL(%(nobody)s)
+    ) AS somebody
+    FROM events
+    WHERE "profileGuid" IS NULL
+) AS waiting;
+
+-- moves --
+-- Merges whose events still follow.
+SELECT count(*) FROM "eventMoves";

@@ -1,0 +1,112 @@
+"""One accepted event as the topic carries it: JSON, with the schema version in a header.
+
+Plain data on purpose: a typed dict is what pydantic reads fastest and what needs no conversion on
+the way out. Keys are the columns of the `events` table (design §3).
+"""
+
+from typing import Annotated
+
+from pydantic import (
+    AwareDatetime,
+    ConfigDict,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+    with_config,
+)
+from pydantic_core import PydanticSerializationError, to_json
+from typing_extensions import TypedDict
+
+from schemas import guid
+
+VERSION_HEADER = ("schema-version", b"1")
+
+LONGEST_ID = 512
+"""Characters that the tables take for type, userId and anonymousId; a gateway may allow fewer."""
+
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_ID)]
+EventGuid = Annotated[str, StringConstraints(pattern=f"^{guid.EVENT}", max_length=64)]
+
+
+@with_config(ConfigDict(extra="forbid", hide_input_in_errors=True))
+class Event(TypedDict):
+    """An event with all that the server adds to it. Times are UTC."""
+
+    guid: EventGuid
+    producerGuid: str | None
+    ipAddress: str | None
+    createdAt: AwareDatetime
+    occurredAt: AwareDatetime
+    type: Name
+    userId: Name | None
+    anonymousId: Name | None
+    data: dict[str, str]
+
+
+class Unreadable(ValueError):
+    """These bytes are no event: a client sent what cannot be written, or a record is garbage."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(f"{field}: {reason}")
+        self.field = field
+        self.reason = reason
+
+
+_NUL = b"\\u0000"
+"""How JSON must write NUL. Looking for it in the bytes is cheaper than looking in each string."""
+
+_event: TypeAdapter[Event] = TypeAdapter(Event)
+
+
+def encode(event: Event) -> bytes:
+    """The record value.
+
+    Raises:
+        Unreadable: a string holds NUL, or a lone surrogate, which has no UTF-8 form.
+    """
+    try:
+        value = to_json(event)
+    except PydanticSerializationError:
+        _refuse_unstorable(event)
+        raise
+    if _NUL in value:
+        _refuse_unstorable(event)
+    return value
+
+
+def decode(value: bytes) -> Event:
+    """The event of a record value, checked in full: other writers may use the topic.
+
+    Raises:
+        Unreadable: not an event of this version; it names field and reason, not content.
+    """
+    try:
+        event = _event.validate_json(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "record"
+        raise Unreadable(where, first["msg"]) from None
+    if _NUL in value:
+        _refuse_unstorable(event)
+    return event
+
+
+def _refuse_unstorable(event: Event) -> None:
+    """Raise for the first string that Postgres cannot store.
+
+    It need not find one: a string may well hold the six characters that write NUL in JSON.
+    """
+    texts = [(name, value) for name, value in event.items() if isinstance(value, str)]
+    for key, value in event["data"].items():
+        texts += [("data, in a key", key), (f"data.{key}", value)]
+    for field, text in texts:
+        if "\x00" in text:
+            raise Unreadable(field, "contains NUL, which cannot be stored")
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            raise Unreadable(field, "contains a lone surrogate, which is not Unicode text")
+
+
+def partition_key(event: Event) -> bytes:
+    """Events of one device share a key, so a partition keeps their order (design §5)."""
+    return (event["anonymousId"] or event["userId"] or "").encode()

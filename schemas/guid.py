@@ -1,0 +1,50 @@
+"""Guids: a prefix that names the kind, and a UUID made by the server (design §3).
+
+The default is UUIDv7 (RFC 9562 §5.7): its leading 48 bits are the time, so new keys land at the
+right edge of every index. UUIDv4 keys land everywhere, and inserting them slows as tables grow.
+"""
+
+import itertools
+import os
+import uuid
+from collections.abc import Iterator
+from typing import Literal
+
+EVENT, EVENT_DATA, PROFILE, API_KEY = "evt_", "edt_", "pro_", "key_"
+
+GuidVersion = Literal[4, 7]
+
+_COUNTED = 12
+"""Hexadecimal digits that a series counts in: the UUID's last group, 48 bits."""
+
+
+def uuid7(now_ms: int) -> str:
+    """A UUIDv7 for a time in milliseconds since 1970, as 36 characters."""
+    return _format7(now_ms, int.from_bytes(os.urandom(10)))
+
+
+def series(version: GuidVersion, prefix: str, now_ms: int) -> Iterator[str]:
+    """Endless guids of one moment, ascending for UUIDv7, at a tenth of the cost of each alone.
+
+    The first is random in all of UUIDv7's 74 bits but one, the next are counted up from there (RFC
+    9562 §6.2, method 2), so that two series of one millisecond meet as seldom as two UUIDs do.
+    """
+    if version == 4:  # noqa: PLR2004 - the number is the version's name
+        while True:
+            yield prefix + str(uuid.uuid4())
+    first = uuid7(now_ms)
+    head, start = prefix + first[:-_COUNTED], int(first[-_COUNTED:], 16) >> 1
+    for count in itertools.count(start):
+        yield f"{head}{count:012x}"
+
+
+def _format7(now_ms: int, random: int) -> str:
+    bits = (
+        (now_ms & 0xFFFF_FFFF_FFFF) << 80
+        | 0x7 << 76
+        | (random >> 62 & 0xFFF) << 64
+        | 0b10 << 62
+        | (random & 0x3FFF_FFFF_FFFF_FFFF)
+    )
+    text = f"{bits:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

@@ -1,0 +1,168 @@
+"""A real Kafka broker: one KRaft node on 127.0.0.1, with its data in the home directory."""
+
+import base64
+import shutil
+import signal
+import socket
+import struct
+import uuid
+from pathlib import Path
+
+from stack.home import Home, jar_cache
+from stack.kafka_jars import LOGGING_CONFIG, fetch, find_program
+from stack.process import Process, run
+
+_FORMAT_SECONDS = 60.0
+_START_SECONDS = 120.0
+_STOP_SECONDS = 15.0
+_ANSWER_SECONDS = 1.0
+_API_VERSIONS = struct.Struct(">ihhih").pack(10, 18, 0, 1, -1)
+"""The request every broker answers: length, key 18, version 0, correlation id, no client id."""
+
+
+class Kafka:
+    """The broker; `port` is for clients, `controller_port` for the broker's own use.
+
+    `cache` is where its jars are kept, `heap_mb` the most memory its Java heap may take. The
+    process can be stopped, killed and started again: port and data stay.
+    """
+
+    name = "kafka"
+
+    def __init__(
+        self,
+        home: Home,
+        port: int,
+        controller_port: int,
+        *,
+        cache: Path | None = None,
+        heap_mb: int = 512,
+    ) -> None:
+        self.port = port
+        self.bootstrap = f"127.0.0.1:{port}"
+        self._home = home
+        self._controller_port = controller_port
+        self._cache = cache or jar_cache()
+        self._heap_mb = heap_mb
+        self._data = home.kafka / "data"
+        self.process: Process | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The pid of the broker, None before the first start."""
+        return self.process.pid if self.process else None
+
+    @property
+    def running(self) -> bool:
+        """Whether the broker's process lives; see `ready` for whether it answers."""
+        return self.process is not None and self.process.running
+
+    def launch(self) -> Process:
+        """Start the broker without waiting for it; fetch its jars and format its data if needed.
+
+        Raises StackError if Java or Maven is missing or fails.
+        """
+        java = find_program("java", "the Kafka broker needs Java 17 or newer", _JAVA_PACKAGE)
+        libs = fetch(self._cache, self._home)
+        self._home.kafka.mkdir(parents=True, exist_ok=True)
+        if not self._data.exists():
+            self._format(java, libs)
+        config = self._write_config("server.properties", self._data)
+        heap = f"-Xmx{self._heap_mb}m"
+        self.process = Process(
+            self._home, self.name, [*_java(java, libs, heap), "kafka.Kafka", config]
+        )
+        self.process.start()
+        return self.process
+
+    def start(self) -> None:
+        """Start the broker and return when it answers. Raises StackError if that fails."""
+        self.launch().wait_until(self.ready, _START_SECONDS)
+
+    def stop(self) -> None:
+        """Stop the broker in order; kill it if that takes too long. No harm if it is down."""
+        if self.process:
+            self.process.stop(signal.SIGTERM, _STOP_SECONDS)
+
+    def ready(self) -> bool:
+        """Say whether the broker answers a request."""
+        return answers(self.bootstrap)
+
+    def _format(self, java: str, libs: Path) -> None:
+        # Formatted aside and renamed, so that a kill in between leaves nothing half-made.
+        unfinished = self._home.kafka / "unfinished"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        config = self._write_config("format.properties", unfinished)
+        cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        run(
+            self._home,
+            "kafka-format",
+            # So short a run is over before the second compiler would pay.
+            [
+                *_java(java, libs, "-XX:TieredStopAtLevel=1"),
+                "kafka.tools.StorageTool",
+                "format",
+                f"--cluster-id={cluster_id}",  # with `=`, as an id may begin with a dash
+                f"--config={config}",
+            ],
+            timeout=_FORMAT_SECONDS,
+        )
+        unfinished.rename(self._data)
+
+    def _write_config(self, name: str, data: Path) -> Path:
+        path = self._home.kafka / name
+        path.write_text(_CONFIG.format(port=self.port, controller=self._controller_port, data=data))
+        return path
+
+
+def answers(bootstrap: str) -> bool:
+    """Say whether the first broker of `bootstrap` ("host:port,...") answers a request."""
+    host, _, port = bootstrap.split(",", 1)[0].rpartition(":")
+    try:
+        with socket.create_connection((host, int(port)), _ANSWER_SECONDS) as connection:
+            connection.sendall(_API_VERSIONS)
+            return bool(connection.recv(4))
+    except OSError:
+        return False
+
+
+def _java(java: str, libs: Path, option: str) -> list[str]:
+    logging = f"-Dlog4j2.configurationFile={LOGGING_CONFIG}"
+    return [java, option, logging, "-cp", f"{libs}/*"]
+
+
+_JAVA_PACKAGE = "openjdk-17-jre-headless"
+
+_CONFIG = """\
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:{controller}
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+controller.listener.names=CONTROLLER
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+log.dirs={data}
+
+# A misspelt topic should fail, not appear.
+auto.create.topics.enable=false
+num.partitions=12
+default.replication.factor=1
+min.insync.replicas=1
+
+# One node: nothing to replicate, and few groups to spread.
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=4
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=4
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+share.coordinator.state.topic.num.partitions=1
+
+# After SIGKILL the next start waits until the former self is held to be dead (9 s by default).
+broker.session.timeout.ms=3000
+broker.heartbeat.interval.ms=500
+
+# A first consumer starts at once instead of waiting 3 s for others.
+group.initial.rebalance.delay.ms=100
+"""

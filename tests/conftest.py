@@ -1,0 +1,112 @@
+"""Fixtures on real servers: a database and topics for each test, and our processes beside them.
+
+A test asks for `system` and starts what it needs:
+
+    gateway = await system.ingest()
+    await system.resolver(resolver_batch=10)
+    await gateway.tracked(type="pageview", anonymousId="person_1")
+    await eventually(lambda: system.database.count("events"), equals(1))
+
+Whatever it started is ended with it.
+"""
+
+import signal
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import database, servers, topics
+from tests.support.database import Cluster, Database
+from tests.support.servers import Choice, Servers
+from tests.support.system import System, opened_system, settings_env
+from tests.support.topics import Topics
+
+CHOICE = pytest.StashKey[Choice]()
+
+
+def pytest_configure() -> None:
+    """Hear Ctrl-C: a job in a shell's background ignores it, and so would all that tests start."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """Say which servers the run uses."""
+    return str(_choice(config))
+
+
+@pytest.fixture(scope="session")
+def servers_running(
+    pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Servers]:
+    """The real Kafka and Postgres, shared by all tests."""
+    with servers.running(_choice(pytestconfig), tmp_path_factory.mktemp("servers")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def cluster(servers_running: Servers) -> Cluster:
+    """Where databases are made."""
+    return Cluster(servers_running.database_url)
+
+
+@pytest.fixture(scope="session")
+def template(cluster: Cluster) -> Iterator[str]:
+    """A migrated database to clone."""
+    with cluster.template() as name:
+        yield name
+
+
+@pytest.fixture
+def database_url(cluster: Cluster, template: str) -> Iterator[str]:
+    """A migrated, empty database."""
+    with cluster.database(template) as name:
+        yield cluster.url_of(name)
+
+
+@pytest.fixture
+def empty_database_url(cluster: Cluster) -> Iterator[str]:
+    """A database without tables."""
+    with cluster.database() as name:
+        yield cluster.url_of(name)
+
+
+@pytest.fixture(name="database")
+async def database_(database_url: str) -> AsyncIterator[Database]:
+    """The same database as `database_url`, with a connection to look inside."""
+    async with database.opened(database_url) as opened:
+        yield opened
+
+
+@pytest.fixture(name="topics")
+async def topics_(servers_running: Servers) -> AsyncIterator[Topics]:
+    """Two new topics."""
+    async with topics.made(servers_running.kafka_bootstrap) as made:
+        yield made
+
+
+@pytest.fixture
+def env(servers_running: Servers, database_url: str, topics: Topics) -> dict[str, str]:
+    """MERGANSER_* of this test's processes."""
+    return settings_env(servers_running.kafka_bootstrap, database_url, topics)
+
+
+@pytest.fixture
+async def system(
+    tmp_path: Path, env: dict[str, str], database: Database, topics: Topics
+) -> AsyncIterator[System]:
+    """This test's database and topics, and the means to start processes on them."""
+    with opened_system(tmp_path, env, database, topics) as system:
+        yield system
+
+
+@pytest.fixture
+async def api_key(system: System) -> str:
+    """A key with the permission to write events."""
+    return await system.key()
+
+
+def _choice(config: pytest.Config) -> Choice:
+    if CHOICE not in config.stash:
+        config.stash[CHOICE] = servers.choose()
+    return config.stash[CHOICE]

@@ -1,0 +1,68 @@
+"""Histories that hurt: shared devices, late links, equal times, ids equal across kinds, nobody."""
+
+import uuid
+from datetime import UTC, datetime, timedelta
+from random import Random
+
+from hypothesis import strategies as st
+
+from tests.identity.reference import Told
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+# Few people and few moments, so that everything collides. "a" and "b" are ids of both kinds.
+USERS = ["a", "b", "u1", "u2", None, None, "null", "0"]
+DEVICES = ["a", "b", "d1", "d2", "d3", None, "undefined", "ANONYMOUS"]
+
+
+def guid_of(number: int) -> str:
+    """Event guids that do not sort by when they happened."""
+    return f"evt_{uuid.UUID(int=Random(number).getrandbits(128), version=4)}"
+
+
+@st.composite
+def histories(draw: st.DrawFn, most: int = 24) -> list[Told]:
+    """Up to `most` events of a handful of people at a handful of moments."""
+    told = draw(
+        st.lists(
+            st.tuples(st.integers(0, 6), st.sampled_from(USERS), st.sampled_from(DEVICES)),
+            max_size=most,
+        )
+    )
+    return [
+        Told(guid_of(number), START + timedelta(seconds=second), user_id, anonymous_id)
+        for number, (second, user_id, anonymous_id) in enumerate(told)
+    ]
+
+
+@st.composite
+def deliveries(draw: st.DrawFn, most: int = 24) -> tuple[list[Told], list[list[Told]]]:
+    """A history, and how it arrives: any order, some of it repeatedly, in batches of any size."""
+    history = draw(histories(most))
+    repeated = draw(st.lists(st.sampled_from(history), max_size=8)) if history else []
+    order = draw(st.permutations(history + repeated))
+    cuts = sorted(draw(st.lists(st.integers(0, len(order)), max_size=8)))
+    batches = [order[start:end] for start, end in zip([0, *cuts], [*cuts, len(order)], strict=True)]
+    return history, batches
+
+
+def hostile(random: Random, events: int, people: int) -> list[Told]:
+    """A large history for real stacks: chains of devices, shared devices, late earlier links.
+
+    Each person has some devices of their own and shares some with strangers; most events carry
+    only the device, as before a sign-in.
+    """
+    history = []
+    for _ in range(events):
+        person = random.randrange(people)
+        device = random.choice(
+            [f"own-{person}-{random.randrange(3)}", f"shared-{person // 3}", f"{person}"]
+        )
+        user_id = f"{person}" if random.random() < 0.15 else None
+        anonymous_id: str | None = device
+        if random.random() < 0.05:
+            anonymous_id = random.choice(["null", "", "undefined", None])
+            user_id = user_id or f"{person}"
+        moment = START + timedelta(seconds=random.randrange(1, 2000))
+        history.append(Told(guid_of(random.getrandbits(64)), moment, user_id, anonymous_id))
+    return history

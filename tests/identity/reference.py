@@ -1,0 +1,44 @@
+"""The definition of identity, over the whole list at once: design §4 in a few lines.
+
+Written from the definition, not from the code: it shares nothing with `profiles.identity`.
+"""
+
+from collections.abc import Hashable, Iterable
+from datetime import datetime
+from typing import NamedTuple
+
+NOBODY = {"", "null", "undefined", "none", "nil", "0", "anonymous", "guest", "[object object]"}
+NOBODY |= {"00000000-0000-0000-0000-000000000000"}
+
+
+class Told(NamedTuple):
+    """One event of a history, ids as a client sent them."""
+
+    guid: str
+    occurred_at: datetime
+    user_id: str | None
+    anonymous_id: str | None
+
+
+def grouping(history: Iterable[Told]) -> dict[str, Hashable]:
+    """Whose each event is, by guid: a name of the group, the same for all events of one profile."""
+    events = {event.guid: _without_nobody(event) for event in history}
+    owner: dict[str, str] = {}
+    for event in sorted(events.values(), key=lambda event: (event.occurred_at, event.guid)):
+        if event.user_id and event.anonymous_id:
+            owner.setdefault(event.anonymous_id, event.user_id)
+    return {guid: _whose(event, owner) for guid, event in events.items()}
+
+
+def _whose(event: Told, owner: dict[str, str]) -> Hashable:
+    if user_id := event.user_id or owner.get(event.anonymous_id or ""):
+        return ("user", user_id)
+    return ("anonymous", event.anonymous_id) if event.anonymous_id else None
+
+
+def _without_nobody(event: Told) -> Told:
+    user_id, anonymous_id = (
+        None if (name or "").lower() in NOBODY else name
+        for name in (event.user_id, event.anonymous_id)
+    )
+    return Told(event.guid, event.occurred_at, user_id, anonymous_id)

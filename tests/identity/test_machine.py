@@ -1,0 +1,252 @@
+"""The plan on a real Postgres: resolver batches, scanner claims, foreign rows, crashes (§4, §5)."""
+
+import asyncio
+import itertools
+from collections.abc import Coroutine, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import Enum
+from typing import Any, TypeVar
+
+import psycopg
+import pytest
+from aiokafka import TopicPartition
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
+
+from profiles import store
+from profiles.audit import audit
+from resolver import batch
+from resolver.writer import Fenced, Writer
+from runtime.postgres import connect
+from scanner.scan import START, Scan
+from schemas import event as wire
+from schemas.ids import NOBODY, somebody
+from tests.identity.histories import DEVICES, USERS, guid_of
+from tests.identity.histories import START as DAWN
+from tests.identity.reference import Told, grouping
+from tests.torture.torture import first_difference
+
+PARTITION = TopicPartition("events", 0)
+Result = TypeVar("Result")
+
+
+class Crash(Enum):
+    """When the worker's connection dies."""
+
+    NEVER = "never"
+    BEFORE = "before any write"
+    DURING = "after the writes, before the commit"
+    AFTER = "after the commit, before its answer"
+
+
+CRASHES = st.sampled_from([Crash.NEVER, Crash.NEVER, *Crash])
+TOLD = st.lists(
+    st.tuples(st.integers(0, 6), st.sampled_from(USERS), st.sampled_from(DEVICES)), max_size=6
+)
+
+
+@dataclass
+class Record:
+    """A record of the topic."""
+
+    offset: int
+    value: bytes | None
+    topic: str = PARTITION.topic
+    partition: int = PARTITION.partition
+    key: bytes | None = None
+    headers: Sequence[tuple[str, bytes]] = (wire.VERSION_HEADER,)
+
+
+class Machine(RuleBasedStateMachine):
+    """One database, one partition, and workers that die."""
+
+    url: str
+    loop: asyncio.AbstractEventLoop
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.history: list[Told] = []
+        self.numbers = itertools.count()
+        self.log: list[batch.Record] = []
+        self.writer = Writer("group", "cluster", 7, move=3)
+        self.run(self._empty())
+
+    def run(self, work: Coroutine[Any, Any, Result]) -> Result:
+        return self.loop.run_until_complete(work)
+
+    @rule(told=TOLD, again=st.lists(st.integers(0, 200), max_size=3))
+    def publish(self, told: list[tuple[int, str | None, str | None]], again: list[int]) -> None:
+        """New events on the topic, and some that were on it before."""
+        for event in self._told(told):
+            if somebody(event.user_id, NOBODY) or somebody(event.anonymous_id, NOBODY):
+                self.history.append(event)
+                self.log.append(Record(len(self.log), _value(event)))
+        for number in again:
+            if self.log:
+                repeated = self.log[number % len(self.log)]
+                self.log.append(Record(len(self.log), repeated.value))
+
+    @rule(told=TOLD)
+    def insert(self, told: list[tuple[int, str | None, str | None]]) -> None:
+        """Rows of another system, placeholders and all."""
+        events = self._told(told)
+        self.history += events
+        self.run(self._insert(events))
+
+    @rule(most=st.integers(1, 8), crash=CRASHES)
+    def consume(self, most: int, crash: Crash) -> None:
+        """A resolver's batch."""
+        self.run(self._consume(most, crash))
+
+    @rule(limit=st.integers(1, 5), crash=CRASHES)
+    def scan(self, limit: int, crash: Crash) -> None:
+        """A scanner's claim."""
+        self.run(self._scan(limit, crash))
+
+    @rule(most=st.integers(1, 3), crash=CRASHES)
+    def move(self, most: int, crash: Crash) -> None:
+        """A chunk of a move that was too big."""
+        self.run(self._move(most, crash))
+
+    def teardown(self) -> None:
+        """Let everything be done, then compare."""
+        self.run(self._finish())
+
+    def _told(self, told: list[tuple[int, str | None, str | None]]) -> list[Told]:
+        return [
+            Told(guid_of(next(self.numbers)), DAWN.replace(second=second), user_id, anonymous_id)
+            for second, user_id, anonymous_id in told
+        ]
+
+    async def _empty(self) -> None:
+        async with await connect(self.url, "test") as connection:
+            await connection.execute(
+                'TRUNCATE events, "eventData", profiles, "anonymousIds", "profileMerges", '
+                '"eventMoves", "consumerOffsets"'
+            )
+
+    async def _insert(self, events: list[Told]) -> None:
+        async with await connect(self.url, "test") as connection, connection.cursor() as cursor:
+            await cursor.executemany(
+                'INSERT INTO events (guid, type, "occurredAt", "userId", "anonymousId") '
+                "VALUES (%s, 'row', %s, %s, %s)",
+                [tuple(event) for event in events],
+            )
+
+    async def _consume(self, most: int, crash: Crash) -> bool:
+        async with await connect(self.url, "test") as connection:
+            olds = await self.writer.positions(connection, {PARTITION: 0})
+        records = self.log[olds[PARTITION] : olds[PARTITION] + most]
+        if not records:
+            return False
+        read = batch.read({PARTITION: records}, NOBODY)
+        assert not read.dead
+
+        async def work(connection: psycopg.AsyncConnection[Any]) -> object:
+            return await self.writer.write(connection, read, olds)
+
+        await self._attempt(work, crash)
+        if crash is Crash.AFTER:
+            with pytest.raises(Fenced):  # the answer was lost: the same batch again
+                await self._attempt(work, Crash.NEVER)
+        return True
+
+    async def _scan(self, limit: int, crash: Crash) -> int:
+        scan, place, claimed = Scan(NOBODY, limit, move=2), START, limit
+        while claimed == limit:
+
+            async def work(connection: psycopg.AsyncConnection[Any]) -> Any:
+                return await scan.resolve(connection, place)  # noqa: B023 - awaited at once
+
+            scanned = await self._attempt(work, crash)
+            if scanned is None:
+                return 0
+            place, claimed = scanned.place, scanned.claimed
+        return claimed
+
+    async def _move(self, most: int, crash: Crash) -> int | None:
+        async def work(connection: psycopg.AsyncConnection[Any]) -> int | None:
+            return await store.move_chunk(connection, most)
+
+        moved: int | None = await self._attempt(work, crash)
+        return moved
+
+    async def _attempt(self, work: Any, crash: Crash) -> Any:
+        """Run a transaction on a connection that dies when the crash says."""
+        connection = await connect(self.url, "test")
+        try:
+            async with connection.transaction():
+                if crash is Crash.BEFORE:
+                    await self._kill(connection)
+                result = await work(connection)
+                if crash is Crash.DURING:
+                    await self._kill(connection)
+        except psycopg.OperationalError:
+            assert crash in {Crash.BEFORE, Crash.DURING}
+            return None
+        else:
+            return result
+        finally:
+            await connection.close()
+
+    async def _kill(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        async with await connect(self.url, "test") as other:
+            await other.execute(
+                "SELECT pg_terminate_backend(%s, 5000)", (connection.info.backend_pid,)
+            )
+
+    async def _finish(self) -> None:
+        while await self._consume(100, Crash.NEVER):
+            pass
+        await self._scan(100, Crash.NEVER)
+        while await self._move(100, Crash.NEVER) is not None:
+            pass
+        async with await connect(self.url, "test") as connection:
+            cursor = await connection.execute('SELECT guid, "profileGuid" FROM events')
+            stored = dict(await cursor.fetchall())
+            assert len(stored) == len(self.history), "each event is one row"
+            assert first_difference(stored, grouping(self.history)) is None
+            report = await audit(connection, NOBODY, lambda _: None)
+            assert report.disagreements == []
+            assert report.moves_in_progress == 0
+
+
+@pytest.fixture
+def machine(database_url: str) -> Iterator[type[Machine]]:
+    with asyncio.Runner() as runner:
+        yield type("OnThisDatabase", (Machine,), {"url": database_url, "loop": runner.get_loop()})
+
+
+@pytest.mark.timeout(600)
+def test_any_interleaving_of_workers_and_crashes_ends_in_the_grouping_of_the_definition(
+    machine: type[Machine],
+) -> None:
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=40,
+            stateful_step_count=15,
+            deadline=None,
+            # Shrinking on a real database takes minutes; the steps of a failure are few as it is.
+            phases=[Phase.explicit, Phase.reuse, Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+
+
+def _value(event: Told) -> bytes:
+    return wire.encode(
+        {
+            "guid": event.guid,
+            "producerGuid": None,
+            "ipAddress": None,
+            "createdAt": datetime.now(UTC),
+            "occurredAt": event.occurred_at,
+            "type": "record",
+            "userId": somebody(event.user_id, NOBODY),
+            "anonymousId": somebody(event.anonymous_id, NOBODY),
+            "data": {},
+        }
+    )

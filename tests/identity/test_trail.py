@@ -1,0 +1,249 @@
+"""Splits, trails and big merges on a real Postgres; `audit` and `explain` tell the truth."""
+
+import asyncio
+import json
+from datetime import datetime, timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from typer.testing import CliRunner, Result
+
+from cli.main import app
+from profiles import store
+from profiles.audit import audit
+from profiles.identity import Sighting
+from runtime.postgres import connect
+from scanner.scan import START as SCAN_START
+from scanner.scan import Scan
+from schemas.ids import NOBODY
+from tests.identity.histories import START
+from tests.support.database import Database
+
+PAGES = 7
+
+
+def at(second: int) -> datetime:
+    return START + timedelta(seconds=second)
+
+
+async def resolve(database: Database, *events: Sighting, move: int = 1000) -> None:
+    """Resolve events as the resolver does, and store their rows."""
+    async with await connect(database.url, "test") as connection, connection.transaction():
+        plan = await store.resolve(connection, events, move)
+        async with connection.cursor() as cursor:
+            await cursor.executemany(
+                'INSERT INTO events (guid, type, "occurredAt", "userId", "anonymousId", '
+                "\"profileGuid\") VALUES (%s, 'test', %s, %s, %s, %s)",
+                [
+                    (*event, profile)
+                    for event, profile in zip(events, plan.assignments, strict=True)
+                ],
+            )
+
+
+async def move(database: Database, most: int) -> int | None:
+    async with await connect(database.url, "test") as connection, connection.transaction():
+        return await store.move_chunk(connection, most)
+
+
+async def profiles(database: Database) -> dict[str, str]:
+    return dict(await database.rows('SELECT guid, "profileGuid" FROM events'))
+
+
+async def disagreements(database: Database) -> list[str]:
+    report = await audit(database.connection, NOBODY, lambda _: None)
+    return [disagreement.what for disagreement in report.disagreements]
+
+
+def pages(anonymous_id: str, count: int = PAGES) -> list[Sighting]:
+    return [
+        Sighting(f"evt_{anonymous_id}_{n}", at(10 + n), None, anonymous_id) for n in range(count)
+    ]
+
+
+LATE = Sighting("evt_late", at(2), "ann", "shared")
+SOON = Sighting("evt_soon", at(5), "bob", "shared")
+
+
+async def test_an_earlier_link_moves_the_visitors_events_and_no_others(database: Database) -> None:
+    await resolve(database, *pages("shared"), SOON)
+    await resolve(database, LATE)
+    placed = await profiles(database)
+    assert {placed[page.guid] for page in pages("shared")} == {placed["evt_late"]}
+    assert placed["evt_soon"] != placed["evt_late"]
+    assert await database.rows(
+        'SELECT reason, "loserGuid", "survivorGuid", "eventGuid" FROM "profileMerges" '
+        "WHERE reason = 'moved'"
+    ) == [("moved", placed["evt_soon"], placed["evt_late"], "evt_late")]
+    assert await disagreements(database) == []
+
+
+async def test_an_earlier_link_that_comes_as_a_row_of_another_system_moves_them_too(
+    database: Database,
+) -> None:
+    await resolve(database, *pages("shared"), SOON)
+    await database.execute(
+        'INSERT INTO events (guid, type, "occurredAt", "userId", "anonymousId") '
+        "VALUES (%s, 'row', %s, %s, %s)",
+        *LATE,
+    )
+    async with await connect(database.url, "test") as connection, connection.transaction():
+        await Scan(NOBODY, limit=10, move=1000).resolve(connection, SCAN_START)
+    placed = await profiles(database)
+    assert {placed[page.guid] for page in pages("shared")} == {placed["evt_late"]}
+    assert placed["evt_soon"] != placed["evt_late"]
+    assert await disagreements(database) == []
+
+
+async def test_an_old_guid_leads_on_over_a_merge_and_a_later_move(database: Database) -> None:
+    await resolve(database, Sighting("evt_bob", at(1), "bob", None), *pages("shared"))
+    old = (await profiles(database))["evt_shared_0"]
+    await resolve(database, SOON)
+    await resolve(database, LATE)
+    (explanation,) = await explained(database, old)
+    assert explanation["kind"] == "merged profile"
+    assert explanation["profile"] == await database.profile_of("ann")
+
+
+async def test_a_merge_too_big_for_its_transaction_follows_in_chunks(database: Database) -> None:
+    await resolve(database, Sighting("evt_ann", at(1), "ann", None), *pages("phone"))
+    anonymous = (await profiles(database))["evt_phone_0"]
+    await resolve(database, Sighting("evt_link", at(2), "ann", "phone"), move=2)
+    survivor = await database.profile_of("ann")
+
+    # The identity has changed at once: a new event goes where the old ones will.
+    await resolve(database, Sighting("evt_new", at(50), None, "phone"))
+    placed = await profiles(database)
+    assert placed["evt_new"] == survivor
+    assert sum(profile == anonymous for profile in placed.values()) == PAGES - 2
+    report = await audit(database.connection, NOBODY, lambda _: None)
+    assert (report.disagreements, report.moves_in_progress) == ([], 1)
+    (explanation,) = await explained(database, anonymous)
+    assert (explanation["profile"], explanation["moving"]) == (survivor, [["phone", anonymous]])
+
+    assert [await move(database, 2) for _ in range(4)] == [2, 2, 1, None]
+    assert set((await profiles(database)).values()) == {survivor}
+    assert await disagreements(database) == []
+
+
+async def test_a_move_that_was_led_back_is_finished_without_moving(database: Database) -> None:
+    bob, ann = Sighting("evt_b", at(3), "bob", None), Sighting("evt_a", at(3), "ann", None)
+    await resolve(database, bob, ann, *pages("shared"))
+    await resolve(database, Sighting("evt_1", at(9), "bob", "shared"), move=0)
+    await resolve(database, Sighting("evt_2", at(8), "ann", "shared"), move=0)
+    await resolve(database, Sighting("evt_3", at(7), "bob", "shared"), move=0)
+    while await move(database, 3) is not None:
+        pass
+    placed = await profiles(database)
+    assert {placed[page.guid] for page in pages("shared")} == {placed["evt_b"]}
+    assert await disagreements(database) == []
+
+
+@pytest.mark.parametrize(
+    ("damage", "found"),
+    [
+        pytest.param(
+            "UPDATE events SET \"profileGuid\" = 'pro_x' WHERE guid = 'evt_phone_1'",
+            "this event lies on a wrong profile",
+            id="an event on a wrong profile",
+        ),
+        pytest.param(
+            'UPDATE "anonymousIds" SET "linkedAt" = now()',
+            "the earliest link of this anonymousId is another event",
+            id="a wrong link",
+        ),
+        pytest.param(
+            'UPDATE "anonymousIds" SET "userId" = \'eve\'',
+            "this anonymousId points at a wrong profile",
+            id="a wrong owner",
+        ),
+        pytest.param(
+            "INSERT INTO profiles (guid) VALUES ('pro_orphan')",
+            "this anonymous profile has not just one anonymousId",
+            id="an orphan",
+        ),
+        pytest.param(
+            "UPDATE profiles SET \"userId\" = 'eve' WHERE \"userId\" = 'ann'",
+            "this event lies on a wrong profile",
+            id="a profile of another user",
+        ),
+    ],
+)
+async def test_audit_finds(database: Database, damage: Any, found: str) -> None:
+    await resolve(database, *pages("phone"), Sighting("evt_link", at(2), "ann", "phone"))
+    assert await disagreements(database) == []
+    assert (await run("audit", database)).exit_code == 0
+    assert await database.execute(damage) > 0
+    assert found in await disagreements(database)
+    assert (await run("audit", database)).exit_code == 1
+
+
+async def test_explain_tells_of_events_profiles_users_visitors_and_refusals(
+    database: Database,
+) -> None:
+    await resolve(database, *pages("shared", 1))
+    await resolve(database, LATE)
+    await resolve(database, SOON)
+    ann = await database.profile_of("ann")
+    expected = {
+        "evt_shared_0": ("event", "belongs to user ann by its earliest link, evt_late"),
+        "evt_soon": ("event", "stays with user ann, whose link evt_late is earlier"),
+        "evt_late": ("event", "with userId ann, so it is on that user's profile"),
+        "ann": ("userId", "user ann has this profile"),
+        ann: ("profile", "it is the profile of user ann"),
+        "shared": ("anonymousId", "belongs to user ann by its earliest link, evt_late"),
+    }
+    for name, (kind, words) in expected.items():
+        (explanation,) = await explained(database, name)
+        assert explanation["kind"] == kind
+        assert words in explanation["because"]
+        assert words.split()[-1] in (await run("explain", database, name)).stdout
+    (explanation,) = await explained(database, "ann")
+    assert explanation["refused"] == [
+        {"event": "evt_soon", "anonymous_id": "shared", "user_id": "bob", "owner": "ann"}
+    ]
+    assert [merge["reason"] for merge in explanation["merges"]] == ["claimed"]
+    assert (await run("explain", database, "nobody-knows-this")).exit_code == 1
+
+
+async def test_an_id_that_is_a_userid_and_an_anonymousid_is_explained_as_both(
+    database: Database,
+) -> None:
+    await resolve(
+        database, Sighting("evt_1", at(1), "a", None), Sighting("evt_2", at(2), None, "a")
+    )
+    explanations = await explained(database, "a")
+    assert {explanation["kind"] for explanation in explanations} == {"userId", "anonymousId"}
+    assert len({explanation["profile"] for explanation in explanations}) == 2
+
+
+async def test_two_workers_that_make_the_same_user_at_once_make_one_profile(
+    database: Database,
+) -> None:
+    first, second = Sighting("evt_1", at(1), "ann", "x"), Sighting("evt_2", at(2), "ann", "y")
+    async with await connect(database.url, "one") as one, await connect(database.url, "two") as two:
+        async with one.transaction():
+            await store.resolve(one, [first], 10)
+            async with two.transaction() as losing:
+                await two.execute("SET LOCAL lock_timeout = '300ms'")
+                with pytest.raises(psycopg.errors.LockNotAvailable):
+                    await store.resolve(two, [second], 10)  # waits for the other's commit
+                raise psycopg.Rollback(losing)
+        async with two.transaction():
+            plan = await store.resolve(two, [second], 10)
+    assert plan.assignments == ("pro_1",)
+    assert await database.count("profiles") == 1
+
+
+async def explained(database: Database, name: str) -> list[dict[str, Any]]:
+    result = await run("explain", database, name, "--json")
+    assert result.exit_code == 0, result.output
+    explanations: list[dict[str, Any]] = json.loads(result.stdout)
+    return explanations
+
+
+async def run(command: str, database: Database, *arguments: str) -> Result:
+    """Run a command of `merganser`, in a thread, for it has an event loop of its own."""
+    env = {"MERGANSER_DATABASE_URL": database.url}
+    return await asyncio.to_thread(lambda: CliRunner().invoke(app, [command, *arguments], env=env))

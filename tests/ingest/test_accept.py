@@ -1,0 +1,164 @@
+"""What is accepted, how it is stored, and what is refused and why: no I/O."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from ingest.accept import Accepted, Limits, Stamp, accept
+from ingest.refusals import Problem, Refused
+from schemas.event import Event, decode
+from schemas.exact_json import loads
+from schemas.ids import NOBODY
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+STAMP = Stamp("evt_1", "key_1", "192.0.2.1", NOW)
+LIMITS = Limits(id_characters=20, data_keys=5, depth=3, event_bytes=2000, nobody=NOBODY)
+
+
+def accepted(text: str) -> Accepted:
+    return accept(loads(text), LIMITS, STAMP)
+
+
+def stored(text: str) -> Event:
+    return decode(accepted(text).value)
+
+
+def refused(text: str) -> Refused:
+    with pytest.raises(Refused) as caught:
+        accepted(text)
+    return caught.value
+
+
+def with_data(data: str) -> str:
+    return '{"type": "t", "userId": "1", "data": ' + data + "}"
+
+
+def test_a_whole_event() -> None:
+    text = """{"type": "purchase", "userId": 123, "anonymousId": "person_1",
+        "occurredAt": "2026-02-28T10:00:00Z",
+        "data": {"total": 19.990, "vip": true, "none": null}}"""
+    assert stored(text) == {
+        "guid": "evt_1",
+        "producerGuid": "key_1",
+        "ipAddress": "192.0.2.1",
+        "createdAt": NOW,
+        "occurredAt": datetime(2026, 2, 28, 10, tzinfo=UTC),
+        "type": "purchase",
+        "userId": "123",
+        "anonymousId": "person_1",
+        "data": {"total": "19.990", "vip": "true"},
+    }
+    assert accepted(text).guid == "evt_1"
+    assert accepted(text).key == b"person_1"
+
+
+def test_without_a_time_it_occurred_when_it_came() -> None:
+    assert stored('{"type": "t", "userId": "1"}')["occurredAt"] == NOW
+
+
+def test_what_the_server_sets_a_client_cannot() -> None:
+    mine = '"guid": "evt_mine", "createdAt": "2020-01-01T00:00:00Z", "ipAddress": "203.0.113.9"'
+    event = stored('{"type": "t", "userId": "1", "profileGuid": "pro_mine", ' + mine + "}")
+    assert (event["guid"], event["createdAt"], event["ipAddress"]) == ("evt_1", NOW, "192.0.2.1")
+
+
+def test_the_session_is_kept_as_data_unless_data_has_one() -> None:
+    said = '{"type": "t", "userId": "1", "sessionId": "s-1"'
+    assert stored(said + "}")["data"] == {"sessionId": "s-1"}
+    assert stored(said + ', "data": {"sessionId": "other"}}')["data"] == {"sessionId": "other"}
+
+
+@pytest.mark.parametrize("nobody", ['""', "null", "0", '"undefined"', '"[object Object]"'])
+def test_an_id_of_nobody_is_left_out(nobody: str) -> None:
+    event = stored('{"type": "t", "anonymousId": "a", "userId": ' + nobody + "}")
+    assert (event["userId"], event["anonymousId"]) == (None, "a")
+
+
+@pytest.mark.parametrize("ids", ["", ', "userId": null', ', "userId": "0", "anonymousId": "None"'])
+def test_an_event_of_nobody_is_refused(ids: str) -> None:
+    refusal = refused('{"type": "t"' + ids + "}")
+    assert refusal.problem is Problem.INVALID
+    assert set(refusal.fields) == {"userId", "anonymousId"}
+    assert "required" in refusal.message
+
+
+@pytest.mark.parametrize(
+    ("text", "fields"),
+    [
+        pytest.param('{"userId": "1"}', {"type"}, id="no type"),
+        pytest.param('{"type": "t", "userId": true}', {"userId"}, id="boolean id"),
+        pytest.param(
+            '{"type": 1, "userId": {}, "anonymousId": []}',
+            {"type", "userId", "anonymousId"},
+            id="all faults at once",
+        ),
+        pytest.param('{"type": "t", "userId": "1", "ocurredAt": "x"}', {"ocurredAt"}, id="time"),
+        pytest.param('"text"', {"event"}, id="no object"),
+        pytest.param("null", {"event"}, id="null"),
+        pytest.param('{"type": "t", "userId": "%s"}' % ("x" * 21), {"userId"}, id="long id"),
+        pytest.param('{"type": "%s", "userId": "1"}' % ("x" * 21), {"type"}, id="long type"),
+        pytest.param('{"type": "t\\u0000", "userId": "1"}', {"type"}, id="NUL"),
+        pytest.param('{"type": "t", "userId": "\\ud800"}', {"userId"}, id="lone surrogate"),
+        pytest.param(with_data('{"a": "\\u0000"}'), {"data.a"}, id="NUL in a value"),
+        pytest.param(with_data('{"a": ["\\ud800"]}'), {"data.a"}, id="lone surrogate nested"),
+        pytest.param(with_data('{"a": NaN}'), {"data.a"}, id="NaN"),
+        pytest.param(with_data('{"a": 1, "b": {"c": -Infinity}}'), {"data.b"}, id="infinity"),
+        pytest.param(with_data('{"a": [[[[1]]]]}'), {"data.a"}, id="deep"),
+        pytest.param(
+            with_data(json.dumps({str(n): n for n in range(6)})), {"data"}, id="many keys"
+        ),
+    ],
+)
+def test_a_refusal_names_the_fields(text: str, fields: set[str]) -> None:
+    refusal = refused(text)
+    assert refusal.problem is Problem.INVALID
+    assert set(refusal.fields) == fields
+    assert all(refusal.fields.values())
+    assert all(field in refusal.message for field in fields)
+
+
+@pytest.mark.parametrize("key", ["\\u0000", "\\ud800"])
+@pytest.mark.parametrize("value", ['"x"', "NaN", "[[[[1]]]]"])
+def test_a_bad_key_is_refused_whatever_its_value(key: str, value: str) -> None:
+    """And the refusal can be written as JSON, which a lone surrogate cannot."""
+    refusal = refused(with_data(f'{{"{key}": {value}}}'))
+    assert refusal.problem is Problem.INVALID
+    json.dumps(refusal.body(), ensure_ascii=False).encode()
+
+
+def test_nul_nested_is_kept_as_json_writes_it() -> None:
+    assert stored(with_data('{"a": ["\\u0000"]}'))["data"] == {"a": '["\\u0000"]'}
+
+
+def test_an_event_beyond_the_limit_is_too_large() -> None:
+    assert accepted(with_data('{"a": "%s"}' % ("x" * 1000)))
+    refusal = refused(with_data('{"a": "%s"}' % ("x" * 2000)))
+    assert refusal.problem is Problem.TOO_LARGE
+
+
+def test_as_many_characters_and_keys_as_allowed() -> None:
+    longest = "🦆" * 20
+    assert stored(f'{{"type": "t", "userId": "{longest}"}}')["userId"] == longest
+    assert len(stored(with_data(json.dumps({str(n): n for n in range(5)})))["data"]) == 5
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "tab\t",
+        "line\nbreak",
+        "return\r",
+        "back\\slash",
+        "\\N",
+        "\\.",
+        "quote\"'",
+        "",
+        "é 🦆",
+        "\x7f",
+    ],
+)
+def test_odd_strings_are_kept(value: str) -> None:
+    data: Any = {value: value}
+    assert stored(with_data(json.dumps(data)))["data"] == data

@@ -1,0 +1,129 @@
+"""API keys: where they may be, what they may do, and how soon a change takes effect."""
+
+import base64
+import json
+
+import pytest
+
+from tests.support import proxy
+from tests.support.gateway import Gateway
+from tests.support.system import System
+from tests.support.waiting import equals, eventually
+
+EVENT = {"type": "t", "userId": "1"}
+TRACK = "/api/v1/track"
+
+
+async def status(gateway: Gateway, key: str | None) -> int:
+    body = json.dumps({**EVENT, "apiKey": key}).encode()
+    return (await gateway.request("POST", TRACK, body)).status_code
+
+
+def basic(credentials: str) -> str:
+    return "Basic " + base64.b64encode(credentials.encode()).decode()
+
+
+async def test_a_key_may_be_in_the_body_or_in_the_header(gateway: Gateway) -> None:
+    body = json.dumps(EVENT).encode()
+    for authorization in (
+        f"Bearer {gateway.key}",
+        f"bearer   {gateway.key}",
+        basic(f"{gateway.key}:"),
+        basic(gateway.key),
+        basic(f"{gateway.key}:password"),
+    ):
+        answer = await gateway.request("POST", TRACK, body, {"authorization": authorization})
+        assert answer.status_code == 200, authorization
+    assert await status(gateway, gateway.key) == 200
+    assert (await gateway.batch([EVENT])).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [
+        *("", "Bearer", "Bearer unknown", "Basic", "Basic !!!", "Digest x"),
+        *(basic(":"), basic("unknown:"), "Basic /////w=="),
+    ],
+)
+async def test_other_keys_are_unauthorized(gateway: Gateway, authorization: str) -> None:
+    answer = await gateway.request(
+        "POST", TRACK, json.dumps(EVENT).encode(), {"authorization": authorization}
+    )
+    assert answer.status_code == 401, answer.text
+    assert answer.json()["code"] == answer.json()["error"]["code"] == "unauthorized"
+    assert answer.headers["www-authenticate"].startswith("Bearer")
+
+
+@pytest.mark.parametrize("key", [None, "", "unknown", 7, {}, "\ud800", "x" * 100_000])
+async def test_so_are_other_keys_in_the_body(gateway: Gateway, key: object) -> None:
+    body = json.dumps({**EVENT, "apiKey": key}).encode()
+    answer = await gateway.request("POST", TRACK, body)
+    assert answer.status_code == 401, answer.text
+
+
+async def test_a_key_without_the_permission_is_forbidden(shared: System, gateway: Gateway) -> None:
+    reader = await shared.key("reader", "events:read")
+    both = await shared.key("both", "events:read", "events:write")
+    await eventually(lambda: status(gateway, both), equals(200))
+    answer = await gateway.request("POST", TRACK, json.dumps({**EVENT, "apiKey": reader}).encode())
+    assert answer.status_code == 403
+    assert answer.json()["code"] == "forbidden"
+
+
+async def test_a_new_key_works_at_once(system: System) -> None:
+    gateway = await system.ingest(ingest_keys_interval=3600)
+    assert await status(gateway, await system.key("new")) == 200
+
+
+async def test_a_revoked_key_stops_working_on_every_gateway_and_others_go_on(
+    system: System,
+) -> None:
+    gateways = [await system.ingest(), await system.ingest()]
+    leaver, stayer = await system.key("leaver"), await system.key("stayer")
+    for gateway in gateways:
+        await eventually(lambda g=gateway: status(g, leaver), equals(200))  # type: ignore[misc]
+        assert await status(gateway, stayer) == 200
+    assert await system.cli("keys", "revoke", "leaver") == "1 revoked\n"
+    for gateway in gateways:
+        await eventually(lambda g=gateway: status(g, leaver), equals(401), within=5)  # type: ignore[misc]
+        assert await status(gateway, stayer) == 200
+
+
+async def test_only_a_hash_is_stored(system: System) -> None:
+    secret = await system.key("named", "events:write")
+    row = (await system.database.rows('SELECT * FROM "apiKeys"'))[0]
+    assert secret not in str(row)
+    assert "named" in (listed := await system.cli("keys", "list"))
+    assert secret not in listed
+
+
+async def test_a_known_key_works_while_postgres_is_away_an_unknown_one_may_come_back(
+    system: System,
+) -> None:
+    async with proxy.before(system.database.url) as (network, url):
+        gateway = await system.ingest(database_url=url)
+        await network.stop()
+        await eventually(lambda: status(gateway, "unknown"), equals(503))
+        answer = await gateway.request("POST", TRACK, b'{"apiKey": "unknown"}')
+        assert int(answer.headers["retry-after"]) > 0
+        for _ in range(20):
+            assert await status(gateway, gateway.key) == 200
+        assert await gateway.why_not_ready() == {}
+
+        await network.start()
+        late = await system.key("late")
+        await eventually(lambda: status(gateway, late), equals(200))
+        assert await status(gateway, "unknown") == 401
+
+
+async def test_so_it_does_while_postgres_does_not_answer(system: System) -> None:
+    async with proxy.before(system.database.url) as (network, url):
+        gateway = await system.ingest(database_url=url, ingest_keys_interval=3600)
+        network.freeze()
+        await eventually(lambda: status(gateway, "unknown"), equals(503))
+        for _ in range(20):
+            assert await status(gateway, gateway.key) == 200
+
+        network.thaw()
+        late = await system.key("late")
+        await eventually(lambda: status(gateway, late), equals(200))

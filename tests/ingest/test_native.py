@@ -1,0 +1,69 @@
+"""Our own dialect, which is the seed's: from a body to events, from results to an answer."""
+
+from typing import Any
+
+import pytest
+
+from ingest.dialects.native import PATHS, batch, track
+from ingest.refusals import Problem, Refused
+
+BAD = Refused(Problem.INVALID, "type: missing", {"type": "missing"})
+
+
+def test_its_paths() -> None:
+    assert set(PATHS) == {"/api/v1/track", "/api/v1/batch"}
+
+
+def test_track_says_one_event() -> None:
+    body = {"apiKey": "k", "type": "t"}
+    said = track(body)
+    assert (said.api_key, list(said.events)) == ("k", [body])
+    assert said.answer(["evt_1"]) == {"success": True, "event": {"guid": "evt_1"}}
+
+
+def test_track_stands_or_falls_with_its_event() -> None:
+    with pytest.raises(Refused) as caught:
+        track({}).answer([BAD])
+    assert caught.value is BAD
+
+
+def test_batch_says_many_events_and_answers_each_in_order() -> None:
+    said = batch({"apiKey": "k", "events": [{"type": "a"}, 7, {"type": "c"}]})
+    assert (said.api_key, list(said.events)) == ("k", [{"type": "a"}, 7, {"type": "c"}])
+    answer = said.answer(["evt_1", BAD, "evt_3"])
+    assert (answer["success"], answer["accepted"], answer["rejected"]) == (False, 2, 1)
+    first, second, third = answer["events"]
+    assert first == {"success": True, "event": {"guid": "evt_1"}}
+    assert third == {"success": True, "event": {"guid": "evt_3"}}
+    assert second["success"] is False
+    assert second["code"] == second["error"]["code"] == "invalid"
+    assert second["error"]["fields"] == {"type": "missing"}
+
+
+def test_a_batch_of_good_events_is_a_success() -> None:
+    assert batch({"events": []}).answer([]) == {
+        "success": True,
+        "accepted": 0,
+        "rejected": 0,
+        "events": [],
+    }
+
+
+@pytest.mark.parametrize("body", [None, [], "text", 1, True])
+@pytest.mark.parametrize("reader", [track, batch])
+def test_a_body_is_an_object(reader: Any, body: object) -> None:
+    with pytest.raises(Refused) as caught:
+        reader(body)
+    assert caught.value.problem is Problem.MALFORMED
+
+
+@pytest.mark.parametrize("events", [None, {}, "text"])
+def test_a_batch_has_a_list(events: object) -> None:
+    with pytest.raises(Refused) as caught:
+        batch({"events": events})
+    assert set(caught.value.fields) == {"events"}
+
+
+@pytest.mark.parametrize("key", [None, 1, {}, ["k"]])
+def test_a_key_is_a_string(key: object) -> None:
+    assert track({"apiKey": key}).api_key is None

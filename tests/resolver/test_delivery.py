@@ -1,0 +1,95 @@
+"""Each event is resolved exactly once, whatever happens to the resolver or is done to it."""
+
+import signal
+
+import pytest
+
+from tests.resolver.backlog import Backlog
+from tests.support.events import event
+from tests.support.system import System
+from tests.support.topics import record_of
+from tests.support.waiting import equals, eventually
+
+SMALL = {"resolver_batch": 20}
+"""Many transactions, so that there is a middle to interrupt."""
+
+
+async def test_an_event_delivered_twice_is_one_row(system: System) -> None:
+    """In one batch, and again when it was stored long ago."""
+    one, other = event(user="1", k="v"), event(user="2", k="v")
+    resolver = await system.resolver()
+    await system.events.publish_events([one, one, other])
+    await eventually(lambda: system.database.count("events"), equals(2))
+    await system.events.publish_events([one, other, event(user="3", k="v")])
+    await eventually(lambda: system.database.count("events"), equals(3))
+    assert await system.database.count("eventData") == 3
+    repeated = "merganser_resolver_events_repeated_total"
+    assert await eventually(lambda: resolver.metric(repeated), equals(3)) == 3
+
+
+async def test_twice_in_two_partitions_is_one_row_too(system: System) -> None:
+    one = record_of(event(user="1", k="v"))
+    copies = [one._replace(partition=partition) for partition in range(4)]
+    await system.events.publish(*copies)
+    resolver = await system.resolver()
+    consumed = "merganser_resolver_records_consumed_total"
+    await eventually(lambda: resolver.metric(consumed), equals(4))
+    assert await system.database.count("events") == 1
+
+
+async def test_a_restart_goes_on_where_the_last_one_stood(system: System) -> None:
+    backlog = await Backlog.published(system, 500)
+    first = await system.resolver()
+    await backlog.resolved_once()
+    assert await first.stop() == 0
+
+    backlog.events.append(event(user="1", kind="late", number="500"))
+    await system.events.publish_events(backlog.events[-1:])
+    second = await system.resolver()
+    await backlog.resolved_once()
+    assert await second.metric("merganser_resolver_records_consumed_total") == 1
+    assert await second.metric("merganser_resolver_events_repeated_total") == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda n: n.name)
+async def test_asked_to_end_amid_a_backlog(system: System, number: signal.Signals) -> None:
+    backlog = await Backlog.published(system, 4000)
+    first = await system.resolver(**SMALL)
+    await backlog.in_the_middle()
+    first.send(number)
+    assert await first.ended(within=10) == 0
+    assert await system.database.count("events") < len(backlog.events), "make it larger"
+    await system.resolver()
+    await backlog.resolved_once()
+
+
+async def test_killed_amid_a_backlog(system: System) -> None:
+    backlog = await Backlog.published(system, 4000)
+    # A static member, so that its next life need not wait until the first is held to be dead.
+    resolver = await system.resolver(**SMALL, resolver_instance="only")
+    for _ in range(3):
+        await backlog.in_the_middle()
+        await resolver.kill()
+        resolver.start()
+        await resolver.ready()
+    await backlog.resolved_once()
+
+
+async def test_connections_to_postgres_cut_again_and_again(system: System) -> None:
+    backlog = await Backlog.published(system, 4000)
+    resolver = await system.resolver(**SMALL)
+    for _ in range(5):
+        await backlog.in_the_middle()
+        before = await system.database.count("events")
+        await system.database.rows(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        await eventually(lambda b=before: _more_than(system, b))  # type: ignore[misc]
+    await backlog.resolved_once()
+    assert resolver.running
+    assert await eventually(resolver.why_not_ready, equals({})) == {}
+
+
+async def _more_than(system: System, count: int) -> bool:
+    return await system.database.count("events") > count

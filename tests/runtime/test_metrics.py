@@ -1,0 +1,51 @@
+"""What /metrics of each process lists is defined in one place, with its meaning (design §8)."""
+
+import asyncio
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from runtime import metrics
+from tests.support.system import System
+
+REGISTRIES = {
+    "ingest": metrics.INGEST,
+    "resolver": metrics.RESOLVER,
+    "scanner": metrics.SCANNER,
+}
+
+
+async def test_each_process_lists_its_metrics_and_no_other(system: System) -> None:
+    services = await asyncio.gather(system.ingest(), system.resolver(), system.scanner())
+    for service in services:
+        listed = {family.name: family for family in (await service.metrics()).families}
+        own = {family.name for family in REGISTRIES[service.kind].collect()}
+        ours = {name for name in listed if name.startswith("merganser_")}
+        assert ours
+        assert (
+            set(listed) - ours == {name for name in listed if name.startswith("process_")} != set()
+        )
+        assert ours <= own
+        for family in listed.values():
+            assert family.documentation, family.name
+        answer = await service.ops("/metrics")
+        assert answer.headers["content-type"].startswith("text/plain")
+
+
+async def test_alive_and_ready_and_nothing_else(system: System) -> None:
+    scanner = await system.scanner()
+    assert (await scanner.ops("/healthz")).json() == {"alive": True}
+    assert (await scanner.ops("/readyz")).json() == {"ready": True, "reasons": {}}
+    assert (await scanner.ops("/other")).status_code == 404
+
+
+@pytest.mark.parametrize("registry", REGISTRIES.values(), ids=list(REGISTRIES))
+def test_names_follow_the_conventions(registry: CollectorRegistry) -> None:
+    for family in registry.collect():
+        if family.name.startswith("process_"):
+            continue
+        assert family.name.startswith("merganser_")
+        assert family.documentation.endswith(".")
+        units = {"seconds", "bytes", "records", "rows", "events", "letters", "pending"}
+        if family.type in ("gauge", "histogram"):
+            assert family.name.rsplit("_", 1)[-1] in units, family.name

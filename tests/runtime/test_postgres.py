@@ -1,0 +1,130 @@
+"""Which failures of Postgres are worth another try, and that the try is made."""
+
+import asyncio
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import AsyncConnection, errors
+
+from runtime import postgres
+from runtime.lifecycle import Stop, StoppedWhileWaiting
+from runtime.postgres import Database, describe, is_retryable
+from tests.support import database as test_database
+from tests.support import proxy
+from tests.support.waiting import eventually
+
+WORTH_IT = [
+    errors.UniqueViolation,
+    errors.SerializationFailure,
+    errors.DeadlockDetected,
+    errors.AdminShutdown,
+    errors.CrashShutdown,
+    errors.CannotConnectNow,
+    errors.TooManyConnections,
+    errors.LockNotAvailable,
+    errors.QueryCanceled,
+    errors.ReadOnlySqlTransaction,
+    errors.DiskFull,
+    errors.OutOfMemory,
+    errors.IdleSessionTimeout,
+    errors.IdleInTransactionSessionTimeout,
+    errors.ConnectionFailure,
+    errors.SqlclientUnableToEstablishSqlconnection,
+]
+NOT_WORTH_IT = [
+    errors.UndefinedTable,
+    errors.SyntaxError,
+    errors.CheckViolation,
+    errors.NotNullViolation,
+    errors.InsufficientPrivilege,
+    errors.InvalidTextRepresentation,
+    errors.UntranslatableCharacter,
+    errors.ProgramLimitExceeded,
+    errors.InvalidPassword,
+    errors.DatabaseDropped,
+]
+
+
+@pytest.mark.parametrize("error", WORTH_IT, ids=lambda error: error.__name__)
+def test_worth_another_try(error: type[psycopg.Error]) -> None:
+    assert is_retryable(error())
+
+
+@pytest.mark.parametrize("error", NOT_WORTH_IT, ids=lambda error: error.__name__)
+def test_not_worth_it(error: type[psycopg.Error]) -> None:
+    assert not is_retryable(error())
+
+
+def test_without_a_sqlstate_only_a_lost_connection_is() -> None:
+    assert is_retryable(psycopg.OperationalError("connection refused"))
+    assert not is_retryable(psycopg.ProgrammingError("our own mistake"))
+    assert not is_retryable(psycopg.InterfaceError("our own mistake"))
+
+
+async def test_what_the_server_quotes_is_not_described(database_url: str) -> None:
+    async with test_database.opened(database_url) as opened:
+        with pytest.raises(psycopg.Error) as caught:
+            await opened.execute("SELECT 'secret'::int")
+    assert "secret" in str(caught.value)
+    assert "secret" not in describe(caught.value)
+    assert "22P02" in describe(caught.value)
+
+
+async def test_a_transaction_is_tried_until_it_commits(database_url: str) -> None:
+    database, tries = Database(database_url, "test"), []
+
+    async def work(connection: AsyncConnection[Any]) -> int:
+        tries.append(await (await connection.execute("SELECT pg_backend_pid()")).fetchone())
+        await connection.execute("""INSERT INTO events (type, "userId") VALUES ('t', '1')""")
+        if len(tries) < 3:
+            await connection.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+        return 7
+
+    assert await database.transact(work, Stop()) == 7
+    assert len(set(tries)) == 3  # each on a connection of its own
+    assert database.failure is None
+    await database.close()
+    async with test_database.opened(database_url) as opened:
+        assert await opened.count("events") == 1
+
+
+async def test_another_error_is_raised_and_nothing_is_left(database_url: str) -> None:
+    database = Database(database_url, "test")
+
+    async def work(connection: AsyncConnection[Any]) -> None:
+        await connection.execute("""INSERT INTO events (type, "userId") VALUES ('t', '1')""")
+        await connection.execute("SELECT nonsense")
+
+    with pytest.raises(errors.UndefinedColumn):
+        await database.transact(work, Stop())
+    await database.close()
+    async with test_database.opened(database_url) as opened:
+        assert await opened.count("events") == 0
+
+
+async def test_while_postgres_is_away_it_waits_until_the_process_is_to_stop(
+    database_url: str,
+) -> None:
+    stop = Stop()
+
+    async def work(connection: AsyncConnection[Any]) -> None:
+        await connection.execute("SELECT 1")
+
+    async with proxy.before(database_url) as (network, url):
+        database = Database(url, "test")
+        await database.transact(work, stop)
+        await network.stop()
+        waiting = asyncio.create_task(database.transact(work, stop))
+        await eventually(lambda: database.failure)
+        assert not waiting.done()
+        stop.set()
+        with pytest.raises(StoppedWhileWaiting):
+            await waiting
+        await database.close()
+
+
+async def test_a_connection_reads_and_writes_times_in_utc(database_url: str) -> None:
+    async with await postgres.connect(database_url, "test") as connection:
+        cursor = await connection.execute("SELECT '2026-01-01 00:00Z'::timestamptz::text")
+        assert await cursor.fetchone() == ("2026-01-01 00:00:00+00",)

@@ -1,0 +1,106 @@
+"""Configuration: read once, a mistake ends the process with a message that names the variable."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from runtime.settings import IngestSettings, ResolverSettings, ScannerSettings, Settings
+from schemas.ids import NOBODY
+from tests.support.service import environment
+
+
+@pytest.fixture(autouse=True)
+def nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in os.environ:
+        if name.startswith("MERGANSER_"):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+BAD = [
+    (IngestSettings, "INGEST_PORT", "not-a-number"),
+    (IngestSettings, "INGEST_PORT", "65536"),
+    (IngestSettings, "INGEST_MAX_BODY", "0"),
+    (IngestSettings, "INGEST_MAX_ID", "513"),
+    (IngestSettings, "INGEST_PUBLISH_TIMEOUT", "-1"),
+    (IngestSettings, "TRUSTED_PROXIES", "10.0.0.0/8, nonsense"),
+    (ResolverSettings, "RESOLVER_BATCH", "0"),
+    (ScannerSettings, "SCANNER_INTERVAL", "0"),
+    (Settings, "GUID_VERSION", "5"),
+    (Settings, "LOG_LEVEL", "loud"),
+    (Settings, "LOG_FORMAT", "xml"),
+    (Settings, "TOPIC_PARTITIONS", "none"),
+]
+
+
+@pytest.mark.parametrize(("settings", "name", "value"), BAD)
+def test_a_bad_value_names_its_variable(
+    settings: type[Settings],
+    name: str,
+    value: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv(f"MERGANSER_{name}", value)
+    with pytest.raises(SystemExit) as ended:
+        settings.read()
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert f"MERGANSER_{name}" in said
+    assert len(said.splitlines()) == 1
+
+
+def test_all_mistakes_are_told_at_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MERGANSER_INGEST_PORT", "x")
+    monkeypatch.setenv("MERGANSER_LOG_LEVEL", "x")
+    with pytest.raises(SystemExit):
+        IngestSettings.read()
+    said = capsys.readouterr().err
+    assert "MERGANSER_INGEST_PORT" in said
+    assert "MERGANSER_LOG_LEVEL" in said
+
+
+@pytest.mark.parametrize("process", ["ingest", "resolver", "scanner"])
+def test_a_process_ends_with_status_2(process: str) -> None:
+    env = environment({f"MERGANSER_{process.upper()}_METRICS_PORT": "many"})
+    ended = subprocess.run(
+        [sys.executable, "-m", "cli", process], env=env, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 2
+    assert ended.stderr.startswith(f"merganser: MERGANSER_{process.upper()}_METRICS_PORT: ")
+    assert "Traceback" not in ended.stderr
+
+
+def test_the_environment_before_the_file_before_the_default(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert Settings.read().topic == "events"
+    (tmp_path / ".env").write_text("MERGANSER_TOPIC=of-the-file\nMERGANSER_UNKNOWN=1\nOTHER=2\n")
+    assert Settings.read().topic == "of-the-file"
+    monkeypatch.setenv("MERGANSER_TOPIC", "of-the-environment")
+    assert Settings.read().topic == "of-the-environment"
+
+
+def test_lists_are_written_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Settings.read().nobody_ids == NOBODY
+    monkeypatch.setenv("MERGANSER_NOBODY_IDS", "Visitor, n/a ,")
+    monkeypatch.setenv("MERGANSER_TRUSTED_PROXIES", "10.0.0.0/8, fd00::/8")
+    settings = IngestSettings.read()
+    assert settings.nobody_ids == {"visitor", "n/a", ""}
+    assert [str(network) for network in settings.trusted_proxies] == ["10.0.0.0/8", "fd00::/8"]
+
+
+def test_no_setting_shows_the_password_of_the_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MERGANSER_DATABASE_URL", "postgresql://me:s3cret@db/x")
+    assert "s3cret" not in repr(Settings.read())
+
+
+@pytest.mark.parametrize("settings", [IngestSettings, ResolverSettings, ScannerSettings])
+def test_every_setting_says_what_it_is(settings: type[Settings]) -> None:
+    for name, field in settings.model_fields.items():
+        assert field.description, name

@@ -1,0 +1,130 @@
+"""The record: what goes into the topic comes out the same, and nothing else comes out."""
+
+import json
+import traceback
+import uuid
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas import event as wire
+from schemas.event import Unreadable, decode, encode, partition_key
+from tests.support.events import event
+
+storable = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"))
+
+
+def altered(**fields: Any) -> bytes:
+    """The bytes of a record with other fields than ours; `...` leaves one out."""
+    record = json.loads(encode(event(user="1")))
+    record.update(fields)
+    return json.dumps({k: v for k, v in record.items() if v is not ...}).encode()
+
+
+@given(storable, storable, st.dictionaries(storable, storable))
+def test_an_event_comes_out_as_it_went_in(kind: str, user: str, data: dict[str, str]) -> None:
+    sent = event(user="u" + user[:500], kind="k" + kind[:500])
+    sent["data"] = data
+    assert decode(encode(sent)) == sent
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        datetime(1, 1, 1, tzinfo=UTC),
+        datetime.max.replace(tzinfo=UTC),
+        datetime(2026, 1, 1, 0, 0, 0, 1, UTC),
+    ],
+    ids=str,
+)
+def test_times_come_out_exactly(moment: datetime) -> None:
+    sent = event(user="1")
+    sent["occurredAt"] = moment
+    assert decode(encode(sent))["occurredAt"] == moment
+
+
+BAD = {"NUL": "a\x00b", "lone surrogate": "a\ud800b", "reversed pair": "\udc00\ud800"}
+
+
+@pytest.mark.parametrize("bad", BAD.values(), ids=list(BAD))
+@pytest.mark.parametrize("field", ["type", "userId", "anonymousId", "producerGuid", "ipAddress"])
+def test_what_postgres_cannot_store_is_not_encoded(bad: str, field: str) -> None:
+    sent: Any = {**event(user="1", anonymous="2"), field: bad}
+    with pytest.raises(Unreadable) as caught:
+        encode(sent)
+    assert caught.value.field == field
+
+
+@pytest.mark.parametrize("bad", BAD.values(), ids=list(BAD))
+@pytest.mark.parametrize("where", ["key", "value"])
+def test_nor_in_data(bad: str, where: str) -> None:
+    sent = event(user="1")
+    sent["data"] = {bad: "v"} if where == "key" else {"k": bad}
+    with pytest.raises(Unreadable) as caught:
+        encode(sent)
+    assert caught.value.field.startswith("data")
+    assert bad not in str(caught.value)
+
+
+def test_nul_in_a_record_of_another_writer_is_refused() -> None:
+    with pytest.raises(Unreadable, match="NUL"):
+        decode(altered(data={"k": "a\x00b"}))
+
+
+def test_the_six_characters_that_write_nul_are_text() -> None:
+    sent = event(user="1", path="C:\\u0000", other="\\\\u0000")
+    assert decode(encode(sent)) == sent
+
+
+@pytest.mark.parametrize(
+    ("value", "field"),
+    [
+        pytest.param(b"", "record", id="empty"),
+        pytest.param(b"garbage", "record", id="garbage"),
+        pytest.param(b"\xff\xfe", "record", id="not UTF-8"),
+        pytest.param(b"[]", "record", id="no object"),
+        pytest.param(altered(extra="x"), "extra", id="unknown field"),
+        pytest.param(altered(type=...), "type", id="missing field"),
+        pytest.param(altered(type=1), "type", id="wrong type"),
+        pytest.param(altered(type=""), "type", id="empty type"),
+        pytest.param(altered(type="x" * 513), "type", id="longer than the column"),
+        pytest.param(altered(userId=123), "userId", id="numeric id"),
+        pytest.param(altered(userId=""), "userId", id="empty id"),
+        pytest.param(altered(guid="pro_1"), "guid", id="guid of another kind"),
+        pytest.param(altered(guid="evt_" + "x" * 61), "guid", id="guid too long"),
+        pytest.param(altered(occurredAt="2026-01-01T00:00:00"), "occurredAt", id="no zone"),
+        pytest.param(altered(occurredAt=None), "occurredAt", id="no time"),
+        pytest.param(altered(data={"a": 1}), "data.a", id="data not strings"),
+        pytest.param(altered(data=None), "data", id="no data"),
+        pytest.param(b'{"guid": "evt_1", "type": "\\ud800"}', "record", id="lone surrogate"),
+    ],
+)
+def test_other_bytes_are_no_event(value: bytes, field: str) -> None:
+    with pytest.raises(Unreadable) as caught:
+        decode(value)
+    assert caught.value.field == field
+
+
+def test_errors_do_not_repeat_what_the_record_holds() -> None:
+    secret = uuid.uuid4().hex
+    with pytest.raises(Unreadable) as caught:
+        decode(altered(data={"k": [secret]}))
+    assert secret not in "".join(traceback.format_exception(caught.value))
+
+
+def test_events_of_one_device_share_a_key() -> None:
+    before, after = event(anonymous="device"), event(user="1", anonymous="device")
+    assert partition_key(before) == partition_key(after) == b"device"
+    assert partition_key(event(user="ü")) == "ü".encode()
+
+
+def test_the_version_is_in_a_header() -> None:
+    assert wire.VERSION_HEADER == ("schema-version", b"1")
+
+
+def test_a_zone_is_kept_as_the_same_moment() -> None:
+    plus_two = datetime(2026, 1, 1, 14, tzinfo=timezone(timedelta(hours=2)))
+    assert decode(altered(occurredAt=plus_two.isoformat()))["occurredAt"] == plus_two

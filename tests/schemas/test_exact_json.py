@@ -1,0 +1,92 @@
+"""Nothing that a client wrote is lost or changed on its way to a string."""
+
+import pytest
+
+from schemas.exact_json import NotANumber, Number, Unfit, as_text, loads
+
+DEPTH = 32
+
+
+def stored(text: str, depth: int = DEPTH) -> str:
+    return as_text(loads(text), depth)
+
+
+@pytest.mark.parametrize(
+    "number",
+    ["0", "-0", "-0.0", "19.990", "1e400", "1E+2", "9007199254740993", "0.1", "1" * 5000],
+    ids=lambda number: number[:20],
+)
+def test_a_number_stays_as_it_was_written(number: str) -> None:
+    assert stored(number) == number
+    assert stored(f'{{"n": [{number}]}}') == f'{{"n":[{number}]}}'
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ('"plain"', "plain"),
+        ('""', ""),
+        ('"\\"quoted\\" \\\\ \\t \\n \\u00e9 \\ud83e\\udd86"', '"quoted" \\ \t \n é 🦆'),
+        ("true", "true"),
+        ("false", "false"),
+        ('{"a" : {"b" : [1, 2.50, null, true, "x y"]}}', '{"a":{"b":[1,2.50,null,true,"x y"]}}'),
+        ('{"city": "Z\\u00fcrich"}', '{"city":"Zürich"}'),
+        ('["say \\"hi\\"", "a\\\\b", "tab\\t"]', '["say \\"hi\\"","a\\\\b","tab\\t"]'),
+        ("{}", "{}"),
+        ("[]", "[]"),
+    ],
+)
+def test_strings_stay_and_the_rest_is_compact_json(text: str, kept: str) -> None:
+    assert stored(text) == kept
+
+
+@pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity"])
+def test_what_is_no_number_is_read_and_then_refused_by_itself(word: str) -> None:
+    """So that in a batch it costs only the event that has it."""
+    good, bad = loads(f"[1.0, {word}]")
+    assert isinstance(bad, NotANumber)
+    assert as_text(good, DEPTH) == "1.0"
+    with pytest.raises(Unfit, match=f"{word} is not a JSON number"):
+        as_text(bad, DEPTH)
+    with pytest.raises(Unfit, match="not a JSON number"):
+        as_text([{"deep": bad}], DEPTH)
+
+
+def test_of_a_repeated_key_the_last_one_counts() -> None:
+    assert stored('{"a": 1, "b": 2, "a": 3}') == '{"a":3,"b":2}'
+
+
+@pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}")])
+def test_nesting_up_to_the_depth_is_kept(opening: str, closing: str) -> None:
+    def nested(levels: int) -> str:
+        return opening * levels + "1" + closing * levels
+
+    assert stored(nested(DEPTH)) == nested(DEPTH)
+    with pytest.raises(Unfit, match="nested too deeply"):
+        stored(nested(DEPTH + 1))
+
+
+def test_at_depth_nought_only_scalars_are_kept() -> None:
+    assert stored("1", depth=0) == "1"
+    with pytest.raises(Unfit):
+        stored("[]", depth=0)
+
+
+@pytest.mark.parametrize("levels", [1_000, 100_000])
+def test_absurd_nesting_is_an_error_and_no_crash(levels: int) -> None:
+    with pytest.raises(ValueError, match="nested too deeply"):
+        stored("[" * levels + "]" * levels)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", " ", "{", '{"a": 1', '{"a" 1}', "[1,]", "{'a': 1}", '"line\nbreak"', "01", "1 2", "nan"],
+)
+def test_what_is_no_json_is_an_error(text: str) -> None:
+    with pytest.raises(ValueError, match=r"\w"):
+        loads(text)
+
+
+def test_a_number_is_not_taken_for_a_string() -> None:
+    assert isinstance(loads("12"), Number)
+    assert loads('"12"') == "12"

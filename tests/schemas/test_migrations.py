@@ -1,0 +1,56 @@
+import asyncio
+
+import psycopg
+import pytest
+
+from schemas import migrations
+from schemas.migrations import SchemaError
+from tests.support import database
+
+
+async def test_ten_at_once_apply_each_migration_once(empty_database_url: str) -> None:
+    applied = await asyncio.gather(*(migrations.migrate(empty_database_url) for _ in range(10)))
+    assert sorted(len(one) for one in applied) == [0] * 9 + [len(migrations.available())]
+    async with database.opened(empty_database_url) as opened:
+        ledger = await opened.rows('SELECT version, name FROM "schemaMigrations" ORDER BY version')
+        assert ledger == [(m.version, m.name) for m in migrations.available()]
+        await migrations.check(opened.connection)
+
+
+async def test_once_applied_nothing_is_left_to_do(database_url: str) -> None:
+    assert await migrations.migrate(database_url) == []
+
+
+def test_numbers_are_consecutive() -> None:
+    versions = [migration.version for migration in migrations.available()]
+    assert versions == list(range(1, len(versions) + 1))
+
+
+async def test_a_database_of_a_newer_version_is_refused(database_url: str) -> None:
+    async with database.opened(database_url) as opened:
+        await opened.execute("""INSERT INTO "schemaMigrations" VALUES (9999, '9999_future')""")
+        with pytest.raises(SchemaError, match=r"9999.*upgrade merganser"):
+            await migrations.migrate(database_url)
+        with pytest.raises(SchemaError, match="9999"):
+            await migrations.check(opened.connection)
+
+
+async def test_a_database_without_tables_is_refused(empty_database_url: str) -> None:
+    async with database.opened(empty_database_url) as opened:
+        with pytest.raises(SchemaError, match=r"0001_events.*run `merganser migrate`"):
+            await migrations.check(opened.connection)
+
+
+async def test_a_failing_migration_leaves_nothing_behind(
+    empty_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good, bad = (
+        migrations.Migration(1, "0001_good", "CREATE TABLE good ()"),
+        migrations.Migration(2, "0002_bad", "CREATE TABLE half (); SELECT nonsense"),
+    )
+    monkeypatch.setattr(migrations, "available", lambda: [good, bad])
+    with pytest.raises(psycopg.errors.UndefinedColumn):
+        await migrations.migrate(empty_database_url)
+    async with database.opened(empty_database_url) as opened:
+        assert await opened.column("SELECT to_regclass('half')") == [None]
+        assert await opened.column('SELECT version FROM "schemaMigrations"') == [1]

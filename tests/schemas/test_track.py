@@ -1,0 +1,142 @@
+"""What clients send and how it is read."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from schemas.exact_json import loads
+from schemas.track import Track
+
+SPRING = datetime(2026, 3, 1, 12, 30, 15, tzinfo=UTC)
+SPRING_SECONDS = int(SPRING.timestamp())
+
+
+def read(**fields: str) -> Track:
+    """A Track from the JSON texts of its fields."""
+    members = {"type": '"t"', **fields}
+    text = "{" + ",".join(f'"{name}":{value}' for name, value in members.items()) + "}"
+    return Track.model_validate(loads(text))
+
+
+def faults(**fields: str) -> set[Any]:
+    with pytest.raises(ValidationError) as caught:
+        read(**fields)
+    return {error["loc"][0] for error in caught.value.errors()}
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        pytest.param('"2026-03-01T12:30:15Z"', SPRING, id="ISO, Z"),
+        pytest.param('"2026-03-01T12:30:15"', SPRING, id="ISO without zone is UTC"),
+        pytest.param('"2026-03-01 12:30:15+00:00"', SPRING, id="ISO with a space"),
+        pytest.param('"2026-03-01T14:30:15+02:00"', SPRING, id="ISO, another zone"),
+        pytest.param(
+            '"2026-03-01T12:30:15.123456Z"', SPRING + timedelta(microseconds=123456), id="6 digits"
+        ),
+        pytest.param(
+            '"2026-03-01T12:30:15.1Z"', SPRING + timedelta(milliseconds=100), id="1 digit"
+        ),
+        pytest.param(f"{SPRING_SECONDS}", SPRING, id="epoch s"),
+        pytest.param(f'"{SPRING_SECONDS}"', SPRING, id="epoch s as string"),
+        pytest.param(f"{SPRING_SECONDS}.25", SPRING + timedelta(milliseconds=250), id="float s"),
+        pytest.param(f"{SPRING_SECONDS}123", SPRING + timedelta(milliseconds=123), id="epoch ms"),
+        pytest.param(
+            f'"{SPRING_SECONDS}123"', SPRING + timedelta(milliseconds=123), id="epoch ms as string"
+        ),
+        pytest.param("0", datetime(1970, 1, 1, tzinfo=UTC), id="the epoch"),
+        pytest.param("-1", datetime(1969, 12, 31, 23, 59, 59, tzinfo=UTC), id="before the epoch"),
+        pytest.param('"0001-01-01T00:00:00Z"', datetime(1, 1, 1, tzinfo=UTC), id="year 1"),
+        pytest.param(
+            '"9999-12-31T23:59:59.999999Z"', datetime.max.replace(tzinfo=UTC), id="year 9999"
+        ),
+        pytest.param("null", None, id="null"),
+    ],
+)
+def test_times(text: str, moment: datetime | None) -> None:
+    read_moment = read(occurredAt=text).occurred_at
+    assert read_moment == moment
+    assert read_moment is None or read_moment.utcoffset() == timedelta(0)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param('"0000-01-01T00:00:00Z"', id="year 0"),
+        pytest.param('"10000-01-01T00:00:00Z"', id="year 10000"),
+        pytest.param("253402300800000", id="year 10000 as ms"),
+        pytest.param('"0001-01-01T00:00:00+01:00"', id="year 0 in UTC"),
+        pytest.param('"9999-12-31T23:59:59-01:00"', id="year 10000 in UTC"),
+        pytest.param('"2026-02-30"', id="no such day"),
+        pytest.param('"yesterday"', id="words"),
+        pytest.param('""', id="empty"),
+        pytest.param("1e400", id="beyond all"),
+        pytest.param("9" * 400, id="400 digits"),
+        pytest.param("NaN", id="NaN"),
+        pytest.param('"NaN"', id="NaN as a string"),
+        pytest.param('"Infinity"', id="infinity as a string"),
+        pytest.param("true", id="boolean"),
+        pytest.param("{}", id="object"),
+        pytest.param("[1]", id="array"),
+    ],
+)
+def test_times_that_are_none(text: str) -> None:
+    assert faults(occurredAt=text) == {"occurredAt"}
+
+
+def test_the_web_client_s_spelling_of_the_time() -> None:
+    assert read(ocurredAt=f"{SPRING_SECONDS}000").occurred_at == SPRING
+    assert read(timestamp='"2026-03-01T12:30:15Z"').occurred_at == SPRING
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("123", "123"),
+        ('"123"', "123"),
+        ("9007199254740993", "9007199254740993"),
+        ("1.50", "1.50"),
+        ('"ümlaut 🦆"', "ümlaut 🦆"),
+        ('""', ""),
+        ("null", None),
+    ],
+)
+def test_ids_are_strings_or_numbers_as_written(text: str, kept: str | None) -> None:
+    track = read(userId=text, anonymousId=text, sessionId=text)
+    assert [track.user_id, track.anonymous_id, track.session_id] == [kept] * 3
+
+
+@pytest.mark.parametrize("text", ["true", "false", "{}", "[]", '["123"]', "NaN"])
+def test_other_ids_are_refused(text: str) -> None:
+    assert faults(userId=text, anonymousId=text) == {"userId", "anonymousId"}
+
+
+@pytest.mark.parametrize("text", ['""', "null", "1", "true", "{}"])
+def test_the_type_is_a_string_that_says_something(text: str) -> None:
+    assert faults(type=text) == {"type"}
+
+
+def test_the_type_is_required() -> None:
+    with pytest.raises(ValidationError, match="type"):
+        Track.model_validate({"userId": "1"})
+
+
+def test_data_may_be_missing_or_null() -> None:
+    assert read().data == read(data="null").data == read(data="{}").data == {}
+
+
+@pytest.mark.parametrize("text", ["[]", '"x"', "1", "true"])
+def test_other_data_is_refused(text: str) -> None:
+    assert faults(data=text) == {"data"}
+
+
+def test_unknown_fields_are_ignored() -> None:
+    assert read(messageId='"m"', context='{"a": 1}', userId='"1"').user_id == "1"
+
+
+@pytest.mark.parametrize("body", [None, [], "text", True])
+def test_what_is_no_object_is_refused(body: object) -> None:
+    with pytest.raises(ValidationError):
+        Track.model_validate(body)

@@ -1,0 +1,86 @@
+"""The real Kafka and the real Postgres of a test run: given ones, containers, or local ones."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from stack.servers import local_servers
+from tests.support import containers
+
+Source = Literal["given", "docker", "local"]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which servers a run uses, and why."""
+
+    kafka: str | None
+    """`host:port` of a given Kafka."""
+    postgres: str | None
+    """URL of a given Postgres."""
+    otherwise: Source
+    """Where the servers come from that are not given."""
+
+    def __str__(self) -> str:
+        origin = {
+            "docker": "a container, as a Docker engine answers",
+            "local": "started here, as no server is given and no Docker engine answers",
+        }
+        kafka = f"given, {self.kafka}" if self.kafka else origin[self.otherwise]
+        postgres = "given by the environment" if self.postgres else origin[self.otherwise]
+        return f"Kafka: {kafka}; Postgres: {postgres}"
+
+
+@dataclass(frozen=True)
+class Servers:
+    """Where the servers answer."""
+
+    kafka_bootstrap: str
+    database_url: str
+
+
+def choose() -> Choice:
+    """Given servers first of all, then Docker, then the local launcher; each of the two alone."""
+    kafka = _given("KAFKA_BOOTSTRAP")
+    postgres = _given("DATABASE_URL")
+    all_given = kafka is not None and postgres is not None
+    return Choice(
+        kafka, postgres, "given" if all_given else "docker" if _docker_answers() else "local"
+    )
+
+
+@contextmanager
+def running(choice: Choice, home: Path) -> Iterator[Servers]:
+    """Have the chosen servers for the length of a `with` block; given ones are never stopped."""
+    kafka, postgres = choice.kafka, choice.postgres
+    with ExitStack() as stack:
+        if choice.otherwise == "local":
+            local = stack.enter_context(
+                local_servers(
+                    home, kafka=kafka is None, postgres=postgres is None, unsafe_fast=True
+                )
+            )
+            kafka = kafka or local.kafka_bootstrap
+            postgres = postgres or local.database_url
+        elif choice.otherwise == "docker":
+            kafka = kafka or stack.enter_context(containers.kafka())
+            postgres = postgres or stack.enter_context(containers.postgres())
+        assert kafka is not None
+        assert postgres is not None
+        yield Servers(kafka, postgres)
+
+
+def _given(name: str) -> str | None:
+    return os.environ.get(f"MERGANSER_TEST_{name}") or os.environ.get(f"MERGANSER_{name}") or None
+
+
+def _docker_answers() -> bool:
+    try:
+        subprocess.run(["docker", "version"], check=True, capture_output=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return True

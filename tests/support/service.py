@@ -1,0 +1,156 @@
+"""One of our processes as an operator runs it: a subprocess with an environment and ports."""
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from stack.home import Home
+from stack.process import Process
+from tests.support.waiting import eventually
+
+ROOT = Path(__file__).parents[2]
+
+
+class Service:
+    """A process: `python -m cli ingest`, `resolver` or `scanner`."""
+
+    def __init__(self, home: Home, name: str, kind: str, env: Mapping[str, str], port: int) -> None:
+        self.name = name
+        self.kind = kind
+        self.ops_url = f"http://127.0.0.1:{port}"
+        own = {**env, f"MERGANSER_{kind.upper()}_METRICS_PORT": str(port)}
+        command = [sys.executable, "-m", "cli", kind]
+        self._process = Process(home, name, command, env=environment(own))
+
+    def start(self) -> None:
+        """Start it, or start it again after it ended."""
+        self._process.start()
+
+    async def ready(self, within: float = 60) -> None:
+        """Wait for /readyz to say yes; the test fails with the log's end if it does not."""
+        try:
+            await eventually(self._ready_or_dead, within=within, what="ready")
+        except AssertionError:
+            pytest.fail(f"{self.name} is not ready.\n{self.log_tail()}")
+        if not self.running:
+            pytest.fail(f"{self.name} ended with {self.exit_code}.\n{self.log_tail()}")
+
+    async def why_not_ready(self) -> dict[str, str]:
+        """The reasons that /readyz gives: none when ready."""
+        answer = await self.ops("/readyz")
+        reasons: dict[str, str] = answer.json()["reasons"]
+        assert answer.status_code == (503 if reasons else 200)
+        return reasons
+
+    async def ops(self, path: str) -> httpx.Response:
+        """GET a path of the operators' port."""
+        async with httpx.AsyncClient(verify=False, timeout=10) as client:  # noqa: S501 - no TLS
+            return await client.get(self.ops_url + path)
+
+    async def metrics(self) -> "Metrics":
+        """What /metrics says now."""
+        return Metrics((await self.ops("/metrics")).text)
+
+    async def metric(self, name: str, **labels: str) -> float:
+        """One sample of /metrics, 0 if there is none."""
+        return (await self.metrics()).value(name, **labels)
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal."""
+        self._process.send(number)
+
+    async def ended(self, within: float = 10) -> int:
+        """Wait for its end and return the exit code, 128 + n after signal n."""
+        what = f"{self.name} ends"
+        await eventually(lambda: self.exit_code is not None, within=within, what=what)
+        assert self.exit_code is not None
+        return self.exit_code
+
+    async def stop(self, within: float = 10) -> int:
+        """SIGTERM, and the exit code; the design allows 10 s."""
+        self.send(signal.SIGTERM)
+        return await self.ended(within)
+
+    async def kill(self) -> None:
+        """SIGKILL, and wait for the end."""
+        self.send(signal.SIGKILL)
+        await self.ended()
+
+    def close(self) -> None:
+        """End it at once, if it runs."""
+        self._process.kill()
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        assert self._process.pid is not None
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self._process.running
+
+    @property
+    def exit_code(self) -> int | None:
+        """As a shell reports it, None while it runs."""
+        return self._process.exit_code
+
+    @property
+    def log(self) -> str:
+        """All it wrote to standard output and standard error."""
+        return self._process.log.read_text(errors="replace")
+
+    @property
+    def log_lines(self) -> list[dict[str, Any]]:
+        """Its structured log."""
+        return [json.loads(line) for line in self.log.splitlines() if line.startswith("{")]
+
+    def log_tail(self) -> str:
+        """The last lines of the log, under a heading."""
+        return self._process.log_tail()
+
+    async def _ready_or_dead(self) -> bool:
+        if not self.running:
+            return True
+        try:
+            return not await self.why_not_ready()
+        except httpx.TransportError:
+            return False
+
+
+class Metrics:
+    """A parsed page of /metrics."""
+
+    def __init__(self, text: str) -> None:
+        self.families = list(text_string_to_metric_families(text))
+        self._samples = {
+            (sample.name, frozenset(sample.labels.items())): sample.value
+            for family in self.families
+            for sample in family.samples
+        }
+
+    def value(self, name: str, **labels: str) -> float:
+        """One sample by its name, such as `..._total`, and labels; 0 if there is none."""
+        return self._samples.get((name, frozenset(labels.items())), 0)
+
+    def total(self, name: str) -> float:
+        """The sum over all labels."""
+        return sum(value for (sample, _), value in self._samples.items() if sample == name)
+
+
+def environment(own: Mapping[str, str]) -> dict[str, str]:
+    """This process's environment with no setting of Merganser but these.
+
+    The code under test is that beside the tests, wherever another copy is installed.
+    """
+    others = {k: v for k, v in os.environ.items() if not k.startswith("MERGANSER_")}
+    return {**others, "PYTHONPATH": str(ROOT), **own}

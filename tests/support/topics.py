@@ -1,0 +1,164 @@
+"""A test's own topics, and what they hold."""
+
+import uuid
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import KafkaError
+
+from runtime import kafka
+from runtime.settings import Settings
+from schemas import event as wire
+from schemas.event import Event
+
+PARTITIONS = 4
+
+
+class Record(NamedTuple):
+    """A record, read or to be written; without a partition its key decides."""
+
+    value: bytes | None
+    key: bytes | None = None
+    headers: Mapping[str, bytes] = {}
+    partition: int | None = None
+    offset: int | None = None
+
+
+@dataclass(frozen=True)
+class Topic:
+    """One topic of one test."""
+
+    bootstrap: str
+    name: str
+
+    async def publish(self, *records: Record) -> None:
+        """Write records, in order."""
+        async with AIOKafkaProducer(
+            bootstrap_servers=self.bootstrap, max_request_size=kafka.LARGEST_RECORD
+        ) as producer:
+            sent = [
+                await producer.send(
+                    self.name,
+                    record.value,
+                    key=record.key,
+                    partition=record.partition,
+                    headers=list(record.headers.items()),
+                )
+                for record in records
+            ]
+            for acknowledged in sent:
+                await acknowledged
+
+    async def publish_events(self, events: Iterable[Event]) -> None:
+        """Write events as ingest does."""
+        await self.publish(*map(record_of, events))
+
+    async def records(self) -> list[Record]:
+        """All that the topic holds now, by partition and offset."""
+        async with AIOKafkaConsumer(
+            bootstrap_servers=self.bootstrap, auto_offset_reset="earliest"
+        ) as consumer:
+            numbers = await self._partitions(consumer)
+            partitions = [TopicPartition(self.name, number) for number in numbers]
+            consumer.assign(partitions)
+            ends = await consumer.end_offsets(partitions)
+            found: list[Record] = []
+            for partition, end in ends.items():
+                while await consumer.position(partition) < end:
+                    fetched = await consumer.getmany(partition, timeout_ms=200)
+                    found += [_read(record) for record in fetched.get(partition, [])]
+            return sorted(found, key=lambda record: (record.partition, record.offset))
+
+    async def size(self) -> int:
+        """How many records were ever written."""
+        return sum((await self.ends()).values())
+
+    async def ends(self) -> dict[int, int]:
+        """The offset after the last record of each partition."""
+        async with AIOKafkaConsumer(bootstrap_servers=self.bootstrap) as consumer:
+            numbers = await self._partitions(consumer)
+            ends = await consumer.end_offsets([TopicPartition(self.name, n) for n in numbers])
+            return {partition.partition: end for partition, end in ends.items()}
+
+    async def _partitions(self, consumer: AIOKafkaConsumer) -> set[int]:
+        # Asks the broker for the topic, which a consumer without subscription knows nothing of.
+        await consumer._client.add_topic(self.name)  # noqa: SLF001
+        return consumer.partitions_for_topic(self.name) or set()
+
+
+@dataclass(frozen=True)
+class Topics:
+    """The two topics of one test, on one broker."""
+
+    bootstrap: str
+    suffix: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    @property
+    def events(self) -> Topic:
+        """Where ingest writes."""
+        return Topic(self.bootstrap, f"test-{self.suffix}")
+
+    @property
+    def dead(self) -> Topic:
+        """Where the resolver writes what can never succeed."""
+        return Topic(self.bootstrap, f"test-{self.suffix}.dead")
+
+
+@asynccontextmanager
+async def made(
+    bootstrap: str, partitions: int = PARTITIONS, *, keep: bool = False
+) -> AsyncIterator[Topics]:
+    """Make the topics for the length of an `async with` block; `keep` leaves them to the broker."""
+    topics = Topics(bootstrap)
+    await kafka.create_topics(
+        Settings(
+            _env_file=None,
+            kafka_bootstrap=bootstrap,
+            topic=topics.events.name,
+            dead_topic=topics.dead.name,
+            topic_partitions=partitions,
+        )
+    )
+    try:
+        yield topics
+    finally:
+        if not keep:
+            await _delete(topics)
+
+
+async def _delete(topics: Topics) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=topics.bootstrap)
+    await admin.start()
+    try:
+        await admin.delete_topics([topics.events.name, topics.dead.name])
+    finally:
+        await admin.close()
+
+
+async def broker_is_back(bootstrap: str) -> bool:
+    """Whether the cluster counts its broker among the living; topics can be made and deleted."""
+    client = AIOKafkaClient(bootstrap_servers=bootstrap)
+    try:
+        await client.bootstrap()
+        return bool(client.cluster.brokers())
+    except KafkaError:
+        return False
+    finally:
+        await client.close()
+
+
+def record_of(event: Event) -> Record:
+    """The record that ingest makes of an event."""
+    return Record(wire.encode(event), wire.partition_key(event), dict([wire.VERSION_HEADER]))
+
+
+def _read(record: object) -> Record:
+    value, key, partition, offset = (
+        getattr(record, name) for name in ("value", "key", "partition", "offset")
+    )
+    return Record(value, key, dict(getattr(record, "headers", ())), partition, offset)

@@ -1,0 +1,1 @@
+"""Hostile events, killed processes, the same grouping: `make torture`, and smaller in the tests."""
