@@ -1,8 +1,6 @@
 """Kafka away: 503 soon, never a 200 for an event that can be lost, and back by itself."""
 
 import asyncio
-import os
-import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from stack.kafka import Kafka
 from stack.servers import local_servers
 from tests.support import topics
 from tests.support.database import Database
+from tests.support.freezing import freeze, thaw
 from tests.support.gateway import Gateway
 from tests.support.system import System, opened_system, settings_env
 from tests.support.waiting import eventually
@@ -41,15 +40,6 @@ async def fragile(broker: Kafka, database: Database, tmp_path: Path) -> AsyncIte
         if not broker.running:
             await asyncio.to_thread(broker.start)
         await eventually(lambda: topics.broker_is_back(broker.bootstrap))
-
-
-def freeze(broker: Kafka) -> None:
-    os.kill(broker.pid or 0, signal.SIGSTOP)
-
-
-def thaw(broker: Kafka) -> None:
-    if broker.running:
-        os.kill(broker.pid or 0, signal.SIGCONT)
 
 
 async def accepts(gateway: Gateway, kind: str) -> bool:

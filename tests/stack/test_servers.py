@@ -5,7 +5,6 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import psycopg
@@ -18,6 +17,7 @@ from stack.home import Home
 from stack.kafka import Kafka
 from stack.postgres import Postgres
 from tests.stack import processes
+from tests.support.freezing import freeze, thaw
 
 
 @pytest.fixture(scope="module")
@@ -80,15 +80,10 @@ async def test_the_broker_makes_no_topic_of_itself(broker: Kafka) -> None:
 
 def test_a_suspended_server_is_not_ready(database: Postgres, broker: Kafka) -> None:
     for server in (database, broker):
-        os.kill(server.pid or 0, signal.SIGSTOP)
-        # The signal stops thread by thread: one on another core may still answer what came first.
-        processes.eventually(partial(_silent, server), "it no longer answers")
-        os.kill(server.pid or 0, signal.SIGCONT)
+        freeze(server)
+        assert not server.ready()
+        thaw(server)
         processes.eventually(server.ready, "it answers again")
-
-
-def _silent(server: Postgres | Kafka) -> bool:
-    return not server.ready()
 
 
 def test_durability_is_left_on(database: Postgres) -> None:
