@@ -64,6 +64,10 @@ BY_KEY = " ".join(
 """Planner options of the workers. Each of their statements finds few rows by key in large tables.
 Where statistics are old, as after a bulk load, the planner would read a whole table instead."""
 
+DATA_WITH_EVENTS = "-c merganser.data_with_events=on"
+"""Tells the tables' triggers that this connection writes an event's data together with the event,
+so that the one note of the event is enough (schemas/migrations/0003_properties.sql)."""
+
 
 async def connect(url: str, name: str, options: str = "") -> AsyncConnection[tuple[Any, ...]]:
     """A connection in UTC that notices a dead peer, and whose locks end if this process freezes."""
@@ -136,7 +140,7 @@ class Database:
         self, work: Callable[[AsyncConnection[tuple[Any, ...]]], Awaitable[Result]]
     ) -> Result:
         if self._connection is None or self._connection.closed:
-            self._connection = await connect(self._url, self._name, BY_KEY)
+            self._connection = await connect(self._url, self._name, f"{BY_KEY} {DATA_WITH_EVENTS}")
         connection = self._connection
         async with connection.transaction():
             return await work(connection)

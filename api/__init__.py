@@ -1,0 +1,1 @@
+"""The read API: events, profiles and their properties over HTTP, in bounded pages."""
