@@ -7,10 +7,17 @@ CREATE TABLE "profilePropertyRules" (
     revision       bigint NOT NULL UNIQUE DEFAULT nextval('"propertyRevisions"'),
     definition     jsonb NOT NULL,
     "appliedAt"    timestamptz NOT NULL DEFAULT clock_timestamp(),
-    "backfilledTo" text COLLATE "C" DEFAULT ''
+    "backfilledTo" text COLLATE "C" DEFAULT '',
+    backfilled     bigint NOT NULL DEFAULT 0
 );
 COMMENT ON COLUMN "profilePropertyRules"."backfilledTo" IS
     'The profiles up to this guid have the property; null when all have.';
+
+-- The company's own databases that rules may ask. Their URLs stay in the environment.
+CREATE TABLE "propertySources" (
+    name       text COLLATE "C" PRIMARY KEY,
+    definition jsonb NOT NULL
+);
 
 CREATE TABLE "profileProperties" (
     "profileGuid" text COLLATE "C" NOT NULL,

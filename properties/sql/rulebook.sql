@@ -1,0 +1,50 @@
+-- rules --
+-- Every rule that applies.
+SELECT revision, definition, "appliedAt", "backfilledTo", backfilled
+FROM "profilePropertyRules"
+ORDER BY key;
+
+-- sources --
+-- The company's databases.
+SELECT name, definition FROM "propertySources" ORDER BY name;
+
+-- hold_writers --
+-- Until this transaction ends nobody writes events: a profile made later than a rule's appliedAt
+-- has all its events noted for that rule.
+LOCK TABLE events IN SHARE ROW EXCLUSIVE MODE;
+
+-- delete_rules --
+-- Rules that are no more; the properties process removes what they gave.
+DELETE FROM "profilePropertyRules" WHERE key = ANY(%(keys)s);
+
+-- put_rules --
+-- New rules, and new revisions of those that say something else now.
+INSERT INTO "profilePropertyRules" (key, definition)
+SELECT * FROM unnest(%(keys)s::text[], %(definitions)s::jsonb[])
+ON CONFLICT (key) DO UPDATE
+SET revision = nextval('"propertyRevisions"'),
+    definition = excluded.definition,
+    "appliedAt" = clock_timestamp(),
+    "backfilledTo" = '',
+    backfilled = 0;
+
+-- delete_sources --
+-- All, for `put_sources` to write anew.
+DELETE FROM "propertySources";
+
+-- put_sources --
+-- The sources of the file.
+INSERT INTO "propertySources" (name, definition)
+SELECT * FROM unnest(%(names)s::text[], %(definitions)s::jsonb[]);
+
+-- take_notes --
+-- While there are rules, what happens to events is noted.
+SELECT "takeNotes"(EXISTS (SELECT FROM "profilePropertyRules"));
+
+-- backfill --
+-- How many profiles a backfill has done, of about how many.
+SELECT
+    coalesce(min(backfilled) FILTER (WHERE "backfilledTo" IS NOT NULL), -1),
+    (SELECT reltuples::bigint FROM pg_class WHERE oid = 'profiles'::regclass),
+    (SELECT count(*) FROM "propertyRecounts")
+FROM "profilePropertyRules";
