@@ -1,1 +1,1 @@
-"""The read API: events, profiles and their properties over HTTP, in bounded pages."""
+"""The read API: events and profiles over HTTP, for those with a key."""

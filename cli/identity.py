@@ -2,6 +2,9 @@
 
 import dataclasses
 import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -12,16 +15,31 @@ from rich.table import Table
 from cli.terminal import err, fail, out, run
 from profiles import audit as auditing
 from profiles import explain as explaining
+from properties import audit as auditing_properties
 from runtime.postgres import connect
 from runtime.settings import Settings
 
 app = typer.Typer()
 
+MOST = 100
+"""Disagreements of properties that are listed: one is enough to act on."""
+
 
 @app.command()
-def audit() -> None:
+def audit(
+    properties: Annotated[
+        bool, typer.Option("--properties", help="Recompute all properties of profiles as well.")
+    ] = False,
+) -> None:
     """Recompute all grouping from the events alone and compare; status 1 if anything differs."""
-    report = run(_audit(Settings.read()))
+    settings = Settings.read()
+    agreed = _show(run(_audit(settings)))
+    if properties:
+        agreed &= _show_properties(run(_audit_properties(settings)))
+    raise typer.Exit(0 if agreed else 1)
+
+
+def _show(report: auditing.Report) -> bool:
     if report.disagreements:
         table = Table("what", "subject", "stored", "expected")
         for disagreement in report.disagreements:
@@ -29,23 +47,49 @@ def audit() -> None:
         out.print(table)
     out.print(
         f"{report.events:,} events compared, {report.unresolved:,} not resolved yet, "
-        f"{report.moves_in_progress:,} moves in progress: "
-        + ("[bold red]disagreements found" if report.disagreements else "[green]all agree"),
+        f"{report.moves_in_progress:,} moves in progress: " + _verdict(report.disagreements),
         highlight=False,
     )
-    raise typer.Exit(1 if report.disagreements else 0)
+    return not report.disagreements
+
+
+def _show_properties(report: auditing_properties.Report) -> bool:
+    if report.disagreements:
+        table = Table("profile", "property", "stored", "expected")
+        for one in report.disagreements[:MOST]:
+            values = (", ".join(values) or "no value" for values in (one.stored, one.expected))
+            table.add_row(one.profile, *map(escape, (one.key, *values)))
+        out.print(table)
+    out.print(
+        f"properties of {report.profiles:,} profiles compared, {report.pending:,} profiles on "
+        f"their way, {report.backfilling:,} rules in backfill: " + _verdict(report.disagreements),
+        highlight=False,
+    )
+    return not report.disagreements
+
+
+def _verdict(disagreements: Sequence[object]) -> str:
+    return "[bold red]disagreements found" if disagreements else "[green]all agree"
 
 
 async def _audit(settings: Settings) -> auditing.Report:
+    with _bar() as progress:
+        async with await connect(settings.database_url.get_secret_value(), "audit") as connection:
+            return await auditing.audit(connection, settings.nobody_ids, progress)
+
+
+async def _audit_properties(settings: Settings) -> auditing_properties.Report:
+    with _bar() as progress:
+        async with await connect(settings.database_url.get_secret_value(), "audit") as connection:
+            return await auditing_properties.audit(connection, datetime.now(UTC), progress)
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[float], None]]:
     columns = (TextColumn("auditing"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=err, transient=True) as progress:
         bar = progress.add_task("audit", total=1.0)
-        async with await connect(settings.database_url.get_secret_value(), "audit") as connection:
-            return await auditing.audit(
-                connection,
-                settings.nobody_ids,
-                lambda done: progress.update(bar, completed=done),
-            )
+        yield lambda done: progress.update(bar, completed=done)
 
 
 @app.command()

@@ -1,9 +1,8 @@
-"""`merganser keys`: who may send events."""
+"""`merganser keys`: who may send events and read."""
 
 import os
 import secrets
 from collections.abc import Mapping, Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,16 +11,16 @@ from rich.markup import escape
 from rich.table import Table
 
 from cli.terminal import fail, out, run
-from ingest.keys import digest
+from runtime.keys import Permission, digest
 from runtime.postgres import connect
 from runtime.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="Create, list and revoke API keys.")
 
-# `ensure` may meet its own key: then the key stands as it was made.
+# `ensure` may meet its own key, made by a version that knew fewer permissions.
 _CREATE = """
 INSERT INTO "apiKeys" (name, "keyHash", permissions) VALUES (%s, %s, %s)
-ON CONFLICT ("keyHash") DO NOTHING
+ON CONFLICT ("keyHash") DO UPDATE SET permissions = excluded.permissions, "updatedAt" = now()
 """
 _LIST = """
 SELECT guid, name, permissions, "createdAt", "revokedAt" FROM "apiKeys" ORDER BY "createdAt", guid
@@ -32,20 +31,13 @@ WHERE (guid = %(key)s OR name = %(key)s) AND "revokedAt" IS NULL
 """
 
 
-class Permission(StrEnum):
-    """What a key may do."""
-
-    WRITE = "events:write"
-    READ = "events:read"
-
-
 Permissions = Annotated[
     list[Permission], typer.Option("--permission", help="May be given several times.")
 ]
 
 
 @app.command()
-def create(name: str, permission: Permissions = [Permission.WRITE]) -> None:  # noqa: B006 - typer copies it
+def create(name: str, permission: Permissions = [Permission.WRITE_EVENTS]) -> None:  # noqa: B006 - typer copies it
     """Create a key and print it: once, for only its hash is kept."""
     secret = _new_secret()
     run(_execute(_CREATE, (name, digest(secret), [str(p) for p in permission])))
@@ -56,7 +48,7 @@ def create(name: str, permission: Permissions = [Permission.WRITE]) -> None:  # 
 def ensure(
     name: str,
     secret_file: Annotated[Path, typer.Option(help="Where the key is kept; made if missing.")],
-    permission: Permissions = [Permission.WRITE],  # noqa: B006 - typer copies it
+    permission: Permissions = [Permission.WRITE_EVENTS],  # noqa: B006 - typer copies it
 ) -> None:
     """Make sure that the key in a file is known: for local stacks, whose database may be wiped."""
     try:

@@ -2,10 +2,12 @@
 
 import typer
 
+import api.main
 import ingest.main
+import properties.main
 import resolver.main
 import scanner.main
-from cli import identity, keys, stack
+from cli import identity, keys, rules, stack
 from cli.terminal import err, run
 from runtime import kafka
 from runtime.settings import Settings
@@ -18,6 +20,7 @@ app = typer.Typer(
     help="Turns a flood of track events into customer profiles.",
 )
 app.add_typer(keys.app, name="keys")
+app.add_typer(rules.app, name="rules")
 app.add_typer(identity.app)
 app.add_typer(stack.app)
 
@@ -38,6 +41,18 @@ def resolver_command() -> None:
 def scanner_command() -> None:
     """Run a scanner: rows of other systems to their profiles."""
     scanner.main.main()
+
+
+@app.command("api")
+def api_command() -> None:
+    """Run the read API: events and profiles over HTTP."""
+    api.main.main()
+
+
+@app.command("properties")
+def properties_command() -> None:
+    """Run the properties process: what rules say of profiles, kept up to date."""
+    properties.main.main()
 
 
 @app.command()

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from ingest.refusals import Problem, Refused
+from runtime.refusals import Problem, Refused
 from schemas import event as wire
 from schemas.event import Event
 from schemas.exact_json import Unfit, as_text

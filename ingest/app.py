@@ -4,8 +4,6 @@ Data flows one way: request -> body -> dialect -> accept -> publish -> answer. W
 the way raises `Refused`, which is turned into an answer in one place.
 """
 
-import base64
-import binascii
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -15,22 +13,21 @@ from typing import Any
 import structlog
 from pydantic_core import to_json
 
-from ingest import body, keys, peers
+from ingest import body, peers
 from ingest.accept import Accepted, Limits, Stamp, accept
 from ingest.dialects import Dialect
 from ingest.publisher import Publisher
-from ingest.refusals import Problem, Refused
-from runtime import metrics
+from runtime import cors, keys, metrics
 from runtime.ops import Receive, Scope, Send
+from runtime.refusals import Problem, Refused, defect
 from runtime.settings import IngestSettings
 from schemas import guid
 
 log = structlog.get_logger(__name__)
 
-Headers = list[tuple[bytes, bytes]]
-
 _SLASHES = re.compile("/{2,}")
 _JSON = (b"content-type", b"application/json")
+_ALLOW = ((b"allow", b"POST, OPTIONS"),)
 _ALLOWED_HEADERS = (
     b"authorization, content-type, content-encoding, anonymousid, sentat, x-write-key, "
     b"x-retry-count"
@@ -63,9 +60,10 @@ class Gateway:
         """Answer one HTTP request."""
         start = time.monotonic()
         headers = dict(scope["headers"])
-        answer_headers = _cors(headers)
+        answer_headers = cors.answer(headers, b"Retry-After", credentials=True)
         if scope["method"] == "OPTIONS":
-            await _answer(send, 204, answer_headers + _preflight(headers), b"")
+            asked = cors.preflight(headers, b"GET, POST, OPTIONS", _ALLOWED_HEADERS)
+            await _answer(send, 204, answer_headers + asked, b"")
             return
         try:
             status, content = 200, await self._take(scope, headers, receive)
@@ -75,7 +73,7 @@ class Gateway:
             status, content = _refusal(refused, answer_headers)
         except Exception:
             log.exception("a defect of ours, in a request")
-            status, content = _refusal(_defect(), answer_headers)
+            status, content = _refusal(defect(), answer_headers)
         metrics.REQUEST_SECONDS.labels(str(status)).observe(time.monotonic() - start)
         await _answer(send, status, [*answer_headers, _JSON], to_json(content))
 
@@ -86,11 +84,14 @@ class Gateway:
         if reader is None:
             raise Refused(Problem.NOT_FOUND, "no such path: try POST /api/v1/track")
         if scope["method"] != "POST":
-            raise Refused(Problem.METHOD_NOT_ALLOWED, "send a POST request")
+            raise Refused(Problem.METHOD_NOT_ALLOWED, "send a POST request", headers=_ALLOW)
         most = self._settings.ingest_max_body
         raw = await body.read(receive, most, self._settings.ingest_body_timeout)
         said = reader(body.parse(raw, most))
-        key = await self._keys.authorize(_header_key(headers) or said.api_key, keys.WRITE)
+        key = await self._keys.authorize(
+            keys.of_header(headers.get(b"authorization", b"")) or said.api_key,
+            keys.Permission.WRITE_EVENTS,
+        )
         if len(said.events) > self._settings.ingest_max_batch:
             raise Refused(
                 Problem.TOO_LARGE,
@@ -123,39 +124,19 @@ class Gateway:
                 results.append(refused)
             except Exception:
                 log.exception("a defect of ours, in one event")
-                results.append(_defect())
+                results.append(defect())
         return results
 
 
-def _refusal(refused: Refused, answer_headers: Headers) -> tuple[int, dict[str, Any]]:
+def _refusal(refused: Refused, answer_headers: cors.Headers) -> tuple[int, dict[str, Any]]:
     metrics.REJECTED.labels(refused.problem.code).inc()
     answer_headers += refused.headers
     return refused.problem.status, refused.body()
 
 
-def _defect() -> Refused:
-    return Refused(Problem.INTERNAL, "internal error: try again later")
-
-
 def _path(path: str) -> str:
     """Clients join host and path carelessly: doubled and trailing slashes mean nothing."""
     return _SLASHES.sub("/", path).rstrip("/")
-
-
-def _header_key(headers: Mapping[bytes, bytes]) -> str | None:
-    scheme, _, credentials = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
-    match scheme.lower():
-        case "bearer":
-            return credentials.strip()
-        case "basic":
-            try:
-                return base64.b64decode(credentials, validate=True).decode().partition(":")[0]
-            except (binascii.Error, UnicodeDecodeError):
-                raise Refused(
-                    Problem.UNAUTHORIZED, "the Authorization header is not valid Basic"
-                ) from None
-        case _:
-            return None
 
 
 def _client(scope: Scope, settings: IngestSettings) -> str | None:
@@ -168,31 +149,7 @@ def _client(scope: Scope, settings: IngestSettings) -> str | None:
     )
 
 
-def _cors(headers: Mapping[bytes, bytes]) -> Headers:
-    """On every answer, errors too: a browser client must be able to read what went wrong."""
-    origin = headers.get(b"origin")
-    if origin is None:
-        return []
-    return [
-        (b"access-control-allow-origin", origin),
-        (b"access-control-allow-credentials", b"true"),
-        (b"access-control-expose-headers", b"Retry-After"),
-        (b"vary", b"Origin"),
-    ]
-
-
-def _preflight(headers: Mapping[bytes, bytes]) -> Headers:
-    return [
-        (b"access-control-allow-methods", b"GET, POST, OPTIONS"),
-        (
-            b"access-control-allow-headers",
-            headers.get(b"access-control-request-headers", _ALLOWED_HEADERS),
-        ),
-        (b"access-control-max-age", b"86400"),
-    ]
-
-
-async def _answer(send: Send, status: int, headers: Headers, content: bytes) -> None:
+async def _answer(send: Send, status: int, headers: cors.Headers, content: bytes) -> None:
     length = (b"content-length", str(len(content)).encode())
     await send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
     await send({"type": "http.response.body", "body": content})

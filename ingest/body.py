@@ -4,8 +4,8 @@ import asyncio
 import zlib
 from typing import Any
 
-from ingest.refusals import Problem, Refused
 from runtime.ops import Receive
+from runtime.refusals import Problem, Refused
 from schemas import exact_json
 
 _GZIP_MAGIC = b"\x1f\x8b"

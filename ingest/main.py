@@ -6,9 +6,9 @@ import structlog
 
 from ingest.app import Gateway
 from ingest.dialects import native
-from ingest.keys import Keys
 from ingest.publisher import Publisher
 from runtime import kafka, lifecycle, logs, metrics
+from runtime.keys import Keys
 from runtime.lifecycle import Stop
 from runtime.ops import ops_server, server
 from runtime.postgres import Database
@@ -26,7 +26,8 @@ REQUEST_TIMEOUT = 10.0
 async def _main(settings: IngestSettings, stop: Stop) -> None:
     log.info("starting", port=settings.ingest_port, topic=settings.topic)
     database = Database(settings.database_url.get_secret_value(), "ingest")
-    known_keys = Keys(database, settings.ingest_keys_interval, stop)
+    known_keys = Keys(database, settings.ingest_keys_interval, stop, "apiKey in the body")
+    metrics.KEYS_AGE.set_function(known_keys.age)
     publisher = Publisher(
         lambda: kafka.producer(settings, "ingest", timeout=REQUEST_TIMEOUT),
         settings.topic,

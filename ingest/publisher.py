@@ -17,9 +17,9 @@ from aiokafka.errors import KafkaError, KafkaTimeoutError
 from aiokafka.producer.message_accumulator import BatchBuilder
 
 from ingest.accept import Accepted
-from ingest.refusals import Problem, Refused
 from runtime import kafka, metrics
 from runtime.lifecycle import Stop, StoppedWhileWaiting
+from runtime.refusals import Problem, Refused
 from schemas.event import VERSION_HEADER
 
 log = structlog.get_logger(__name__)

@@ -8,8 +8,9 @@ So that a property can be stored and still be right tomorrow, a window moves by 
 last N days are today in UTC and the N - 1 days before it.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from functools import reduce
 from typing import Any, TypeAlias
 
@@ -18,12 +19,18 @@ from properties.filters import Condition, condition
 from properties.monoid import Aggregation, Misfit
 from properties.occurrence import Occurrence
 from properties.rules import Events, Rule
+from properties.values import EPOCH
 
 DAY = 86_400_000_000
 """Microseconds."""
 
 ProfileState: TypeAlias = dict[str, Any]
 Unfit: TypeAlias = Callable[[str], None]
+
+
+def day_of(now: datetime) -> int:
+    """The day in UTC, in days since 1970."""
+    return (now - EPOCH).days
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,10 +154,6 @@ class Rulebook:
         state = self.fresh()
         self.count(state, events, today, unfit)
         return self.properties(state, user_id)
-
-    def only(self, keys: Collection[str]) -> list[Counted]:
-        """The rules over events that have one of these keys."""
-        return [rule for rule in self.counted if rule.key in keys]
 
     def _values(self, rule: Counted, state: Any) -> list[str]:
         if state and rule.events.window:

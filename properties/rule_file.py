@@ -1,4 +1,4 @@
-"""A YAML file of rules, read so that each mistake is told with its line and what to write instead."""
+"""A YAML file of rules; each mistake is told with its line and what to write instead."""
 
 from pathlib import Path
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from properties.rules import RuleFile
+from properties.rules import Place, RuleFile
 
 
 class Mistaken(ValueError):
@@ -33,17 +33,18 @@ def read(path: Path) -> RuleFile:
     if not isinstance(content, dict):
         raise Mistaken(f"{path}:1: write `rules:` and under it a list of rules")
     try:
-        return RuleFile.model_validate(content)
+        file = RuleFile.model_validate(content)
+        problems = list(file.contradictions())
     except ValidationError as error:
+        problems = [(problem["loc"], _what(problem)) for problem in error.errors()]
+    if problems:
         raise Mistaken(
-            *(
-                f"{path}:{_line(root, problem['loc'])}: {_where(problem['loc'])}{_what(problem)}"
-                for problem in error.errors()
-            )
-        ) from None
+            *(f"{path}:{_line(root, place)}: {_where(place)}{what}" for place, what in problems)
+        )
+    return file
 
 
-def _line(node: yaml.Node | None, place: tuple[int | str, ...]) -> int:
+def _line(node: yaml.Node | None, place: Place) -> int:
     """The line of the innermost part of the file on the way to a place."""
     line = node.start_mark.line + 1 if node else 1
     for step in place:
@@ -53,15 +54,14 @@ def _line(node: yaml.Node | None, place: tuple[int | str, ...]) -> int:
                 if key.value == str(step):
                     line, found = key.start_mark.line + 1, value
         elif isinstance(node, yaml.SequenceNode) and isinstance(step, int):
-            if step < len(node.value):
-                found = node.value[step]
-                line = found.start_mark.line + 1
+            found = node.value[step]
+            line = found.start_mark.line + 1
         if found is not None:
             node = found
     return line
 
 
-def _where(place: tuple[int | str, ...]) -> str:
+def _where(place: Place) -> str:
     names = [str(step) for step in place if isinstance(step, str) and step.isidentifier()]
     return f"{'.'.join(names)}: " if names else ""
 

@@ -58,6 +58,16 @@ async def sources(connection: AsyncConnection[Any]) -> dict[str, Source]:
     return {name: Source.model_validate(source) for name, source in await cursor.fetchall()}
 
 
+async def backfill(connection: AsyncConnection[Any]) -> tuple[int, int, int]:
+    """How many profiles the backfill of new rules has done (-1: there is none), of about how many.
+
+    And how many profiles wait to be counted again, whatever for.
+    """
+    cursor = await connection.execute(_SQL["backfill"])
+    done, profiles, pending = await cursor.fetchone() or (-1, 0, 0)
+    return done, max(profiles, 0), pending
+
+
 def compare(stored: Sequence[Stored], known: dict[str, Source], file: RuleFile) -> Difference:
     """What applying the file would change."""
     before = {one.rule.key: one.rule for one in stored}

@@ -6,6 +6,7 @@ the Profile Property Rule that matches userIds sent from events").
 """
 
 import re
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -251,30 +252,39 @@ class Source(Model):
     refresh: PositiveFloat = Field(3600, description="Seconds until a profile is asked for again.")
 
 
+Place = tuple[int | str, ...]
+"""Where in a file: ("rules", 2, "key")."""
+
+
 class RuleFile(Model):
     """A file of rules."""
 
     sources: dict[Key, Source] = Field(default_factory=dict)
     rules: tuple[Rule, ...]
 
-    @model_validator(mode="after")
-    def _fits_together(self) -> Self:
-        keys = [rule.key for rule in self.rules]
-        if twice := sorted({key for key in keys if keys.count(key) > 1}):
-            raise ValueError(f"two rules have the key {twice[0]}: keys are unique")
-        identifying = [rule.key for rule in self.rules if rule.identifying]
-        if self.rules and len(identifying) != 1:
-            raise ValueError(
-                "one unique rule is identifying, here "
-                + (
-                    f"are {len(identifying)}: {', '.join(identifying)}"
-                    if identifying
-                    else "is none"
+    def contradictions(self) -> Iterator[tuple[Place, str]]:
+        """What does not fit together, each with its place and what to write instead."""
+        seen: set[str] = set()
+        identifying: list[str] = []
+        for index, rule in enumerate(self.rules):
+            if rule.key in seen:
+                yield (
+                    ("rules", index, "key"),
+                    f"two rules have the key {rule.key}: keys are unique",
                 )
-                + "; write for one rule: "
-                "{key: userId, type: string, unique: true, identifying: true}"
-            )
-        for rule in self.rules:
+            seen.add(rule.key)
             if rule.query and rule.query.source not in self.sources:
-                raise ValueError(f"rule {rule.key}: no source {rule.query.source} under `sources`")
-        return self
+                yield (
+                    ("rules", index, "query", "source"),
+                    f"there is no {rule.query.source} under `sources`",
+                )
+            if rule.identifying:
+                identifying.append(rule.key)
+                if len(identifying) > 1:
+                    yield (
+                        ("rules", index, "identifying"),
+                        f"{identifying[0]} is the identifying rule already; remove one of them",
+                    )
+        if self.rules and not identifying:
+            example = "{key: userId, type: string, unique: true, identifying: true}"
+            yield ("rules",), f"one unique rule is identifying, here is none; write {example}"

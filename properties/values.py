@@ -26,7 +26,7 @@ _EMAIL = re.compile(r"[^\s@<>()\",;:]+@[^\s@<>()\",;:.]+(\.[^\s@<>()\",;:.]+)+")
 _URL = re.compile(r"https?://[^\s/?#]+\S*", re.IGNORECASE)
 _PHONE = re.compile(r"\+?\d{5,15}", re.ASCII)
 _PHONE_DECORATION = str.maketrans("", "", " -./()\u00a0")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 _moment = TypeAdapter(datetime)
@@ -64,17 +64,20 @@ def microseconds(text: str) -> int | None:
     if number(text) is not None:
         return None  # an epoch in seconds or in milliseconds: nothing tells which
     try:
-        moment = _moment.validate_python(text)
+        found = _moment.validate_python(text)
     except ValidationError:
         return None
-    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
-    return (moment - _EPOCH) // _MICROSECOND
+    return ((found.replace(tzinfo=UTC) if found.tzinfo is None else found) - EPOCH) // _MICROSECOND
+
+
+def moment(at: int) -> datetime:
+    """The time that is so many microseconds since 1970."""
+    return EPOCH + timedelta(microseconds=at)
 
 
 def write_time(at: int) -> str:
     """Microseconds since 1970 as ISO 8601 in UTC, always as long, so that texts sort as times."""
-    moment = _EPOCH + timedelta(microseconds=at)
-    return f"{moment:%Y-%m-%dT%H:%M:%S.%f}Z".rjust(27, "0")
+    return f"{moment(at):%Y-%m-%dT%H:%M:%S.%f}Z".rjust(27, "0")
 
 
 def fit(kind: Type, text: str) -> str | None:

@@ -9,8 +9,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 
 prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call] # it has no types
 
-INGEST, RESOLVER, SCANNER = (CollectorRegistry() for _ in range(3))
-for _registry in (INGEST, RESOLVER, SCANNER):
+INGEST, RESOLVER, SCANNER, PROPERTIES, API = (CollectorRegistry() for _ in range(5))
+for _registry in (INGEST, RESOLVER, SCANNER, PROPERTIES, API):
     ProcessCollector(registry=_registry)
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
@@ -124,6 +124,64 @@ EVENTS_MOVED = Counter(
     "merganser_scanner_events_moved",
     "Events that followed a big merge in chunks.",
     registry=SCANNER,
+)
+
+# properties
+NOTES_AGE = Gauge(
+    "merganser_properties_staleness_seconds",
+    "Age of the oldest change of events that properties do not show yet; 0 when they show all.",
+    registry=PROPERTIES,
+)
+EVENTS_COUNTED = Counter(
+    "merganser_properties_events_counted",
+    "Events that properties were brought up to date with, without rereading older ones.",
+    registry=PROPERTIES,
+)
+PROFILES_RECOUNTED = Counter(
+    "merganser_properties_profiles_recounted",
+    "Profiles whose events were all counted again: after a deletion, a move or a new rule.",
+    registry=PROPERTIES,
+)
+RECOUNTS_PENDING = Gauge(
+    "merganser_properties_recounts_pending",
+    "Profiles that wait to be counted again, or whose count is under way.",
+    registry=PROPERTIES,
+)
+PROPERTIES_WRITTEN = Counter(
+    "merganser_properties_values_written",
+    "Values of properties that were written or dropped.",
+    registry=PROPERTIES,
+)
+VALUES_UNFIT = Counter(
+    "merganser_properties_values_unfit",
+    "Values skipped because they do not fit the type of the rule. A recount counts them again.",
+    ["rule"],
+    registry=PROPERTIES,
+)
+BACKFILL = Gauge(
+    "merganser_properties_backfill_profiles",
+    "Profiles that the backfill of new rules has done; -1 when none is under way.",
+    registry=PROPERTIES,
+)
+PROPERTIES_SECONDS = Histogram(
+    "merganser_properties_step_seconds",
+    "Time of one transaction, tries included.",
+    buckets=SECONDS,
+    registry=PROPERTIES,
+)
+
+# api
+API_REQUEST_SECONDS = Histogram(
+    "merganser_api_request_seconds",
+    "From a request's headers to its answer, by the route's path and the status.",
+    ["route", "status"],
+    buckets=SECONDS,
+    registry=API,
+)
+API_KEYS_AGE = Gauge(
+    "merganser_api_keys_age_seconds",
+    "Since the API keys were last read from Postgres.",
+    registry=API,
 )
 
 # resolver and scanner

@@ -139,3 +139,37 @@ class ScannerSettings(Settings):
     scanner_move: PositiveInt = Field(
         5000, description="Events that follow a big merge in one transaction"
     )
+
+
+class PropertiesSettings(Settings):
+    """The process that keeps properties up to date."""
+
+    properties_metrics_port: Port = Field(
+        9104, description="Port of the properties process's /metrics"
+    )
+    properties_interval: PositiveFloat = Field(
+        0.5, description="Seconds between looks for changes that properties do not show yet"
+    )
+    properties_batch: PositiveInt = Field(
+        10_000, description="Events that one transaction counts, about"
+    )
+
+
+class ApiSettings(Settings):
+    """The read API."""
+
+    api_host: str = Field("127.0.0.1", description="Address that the read API listens on")
+    api_port: Port = Field(8081, description="Port that the read API listens on")
+    api_metrics_port: Port = Field(9105, description="Port of the read API's /metrics")
+    api_connections: PositiveInt = Field(
+        8, description="Connections to Postgres of one process: requests that it works on at once"
+    )
+    api_scan: PositiveInt = Field(
+        10_000, description="Events that a page looks at to find those that match its filters"
+    )
+    api_statement_timeout: PositiveFloat = Field(
+        5, description="Seconds of a statement before the read API answers 503"
+    )
+    api_keys_interval: PositiveFloat = Field(
+        2, description="Seconds between looks at apiKeys: how long a revoked key may still work"
+    )

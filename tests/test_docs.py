@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from runtime.settings import IngestSettings, ResolverSettings, ScannerSettings, Settings
+from runtime.settings import Settings
 
 CONFIGURATION = (Path(__file__).parent.parent / "docs" / "configuration.md").read_text()
 
 
-@pytest.mark.parametrize("settings", [IngestSettings, ResolverSettings, ScannerSettings])
+@pytest.mark.parametrize("settings", Settings.__subclasses__())
 def test_every_setting_is_documented_with_its_meaning(settings: type[Settings]) -> None:
     rows = {
         row.split("`")[1]: row for row in CONFIGURATION.splitlines() if row.startswith("| `MERG")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ingest.refusals import Refused
+from runtime.refusals import Refused
 
 
 @dataclass(frozen=True, slots=True)

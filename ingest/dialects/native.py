@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ingest.dialects import Dialect, Said
-from ingest.refusals import Problem, Refused
+from runtime.refusals import Problem, Refused
 
 
 def track(body: Any) -> Said:

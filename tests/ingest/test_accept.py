@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ingest.accept import Accepted, Limits, Stamp, accept
-from ingest.refusals import Problem, Refused
+from runtime.refusals import Problem, Refused
 from schemas.event import Event, decode
 from schemas.exact_json import loads
 from schemas.ids import NOBODY

@@ -6,7 +6,7 @@ import zlib
 import pytest
 
 from ingest import body
-from ingest.refusals import Problem, Refused
+from runtime.refusals import Problem, Refused
 from schemas.exact_json import as_text
 
 MOST = 10_000

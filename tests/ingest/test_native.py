@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from ingest.dialects.native import PATHS, batch, track
-from ingest.refusals import Problem, Refused
+from runtime.refusals import Problem, Refused
 
 BAD = Refused(Problem.INVALID, "type: missing", {"type": "missing"})
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ingest.keys import digest
+from runtime.keys import digest
 from tests.support.system import System
 from tests.support.waiting import equals, eventually
 

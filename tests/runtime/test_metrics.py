@@ -12,6 +12,7 @@ REGISTRIES = {
     "ingest": metrics.INGEST,
     "resolver": metrics.RESOLVER,
     "scanner": metrics.SCANNER,
+    "api": metrics.API,
 }
 
 

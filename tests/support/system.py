@@ -65,6 +65,12 @@ class System:
         """Start a scanner and wait until it is ready."""
         return await self._started(self.new("scanner", **settings))
 
+    async def api(self, **settings: object) -> tuple[Service, str]:
+        """Start a read API and wait until it is ready; it and its URL."""
+        port = _port()
+        service = await self._started(self.new("api", api_port=port, **settings))
+        return service, f"http://127.0.0.1:{port}/api/v1"
+
     async def new_ingest(self, **settings: object) -> Gateway:
         """A gateway that was not started yet."""
         if self._key is None:
@@ -75,8 +81,8 @@ class System:
         self.services.append(gateway)
         return gateway
 
-    def new(self, kind: Literal["resolver", "scanner"], **settings: object) -> Service:
-        """A resolver or scanner that was not started yet.
+    def new(self, kind: Literal["resolver", "scanner", "api"], **settings: object) -> Service:
+        """A resolver, scanner or read API that was not started yet.
 
         Args:
             kind: which.

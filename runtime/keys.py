@@ -6,22 +6,31 @@ part rests. An unknown key is then answered 503, for it may be a new one.
 """
 
 import asyncio
+import base64
+import binascii
 import hashlib
 import time
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 import structlog
 from psycopg import AsyncConnection
 
-from ingest.refusals import Problem, Refused
-from runtime import metrics
 from runtime.lifecycle import Stop, StoppedWhileWaiting
 from runtime.postgres import Database
+from runtime.refusals import Problem, Refused
 
 log = structlog.get_logger(__name__)
 
-WRITE = "events:write"
+
+class Permission(StrEnum):
+    """What a key may do."""
+
+    WRITE_EVENTS = "events:write"
+    READ_EVENTS = "events:read"
+    READ_PROFILES = "profiles:read"
+
 
 _ALL = 'SELECT "keyHash", guid, permissions FROM "apiKeys" WHERE "revokedAt" IS NULL'
 
@@ -46,18 +55,46 @@ def digest(secret: str) -> str:
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-class Keys:
-    """The copy of the keys."""
+def of_header(authorization: bytes) -> str | None:
+    """The key of an Authorization header: a Bearer, or the user of Basic; None if it has neither.
 
-    def __init__(self, database: Database, interval: float, stop: Stop) -> None:
+    Raises:
+        Refused: UNAUTHORIZED, when it says Basic and is not.
+    """
+    scheme, _, credentials = authorization.decode("latin-1").partition(" ")
+    match scheme.lower():
+        case "bearer":
+            return credentials.strip()
+        case "basic":
+            try:
+                return base64.b64decode(credentials, validate=True).decode().partition(":")[0]
+            except (binascii.Error, UnicodeDecodeError):
+                raise Refused(
+                    Problem.UNAUTHORIZED, "the Authorization header is not valid Basic"
+                ) from None
+        case _:
+            return None
+
+
+class Keys:
+    """The copy of the keys.
+
+    Args:
+        database: read by nobody else at the same time.
+        interval: seconds between two reads.
+        stop: ends the reading.
+        elsewhere: where a request may have its key beside the Authorization header, for messages.
+    """
+
+    def __init__(self, database: Database, interval: float, stop: Stop, elsewhere: str) -> None:
         self._database = database
         self._interval = interval
         self._stop = stop
+        self._elsewhere = elsewhere
         self._keys: dict[str, Key] = {}
         self._renewed_at = float("-inf")
         """When the read that made this copy started."""
         self._renewing: asyncio.Task[None] | None = None
-        metrics.KEYS_AGE.set_function(self._age)
 
     async def run(self) -> None:
         """Renew the copy every interval until the process stops."""
@@ -71,7 +108,7 @@ class Keys:
         """Read the keys for the first time; waits for Postgres."""
         await self._renewal()
 
-    async def authorize(self, secret: str | None, permission: str) -> Key:
+    async def authorize(self, secret: str | None, permission: Permission) -> Key:
         """The key of a secret.
 
         A dict lookup by hash tells an attacker nothing by its timing that would help to guess a
@@ -83,7 +120,7 @@ class Keys:
         if not secret:
             raise Refused(
                 Problem.UNAUTHORIZED,
-                "no API key: send apiKey in the body, or the header Authorization: Bearer KEY",
+                f"no API key: send {self._elsewhere}, or the header Authorization: Bearer KEY",
             )
         hashed = digest(secret)
         key = self._keys.get(hashed)
@@ -100,7 +137,8 @@ class Keys:
         """Ready once the keys were read; later Postgres may be away for a while."""
         return None if self._renewed_at > 0 else "the API keys have not been read yet"
 
-    def _age(self) -> float:
+    def age(self) -> float:
+        """Seconds since the copy was made."""
         return time.monotonic() - self._renewed_at
 
     async def _renew_for_unknown(self) -> None:

@@ -1,0 +1,58 @@
+"""The routes of events: each asks one function, in one transaction, and writes what it gives."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+from fastapi import Path, Query
+from starlette.responses import Response
+
+from api import answers, asked, events, types
+from api.answers import json
+from api.database import Pool
+from api.routing import Routes
+from runtime.keys import Permission
+
+READ = Permission.READ_EVENTS
+
+Guid = Annotated[asked.Guid, Path(description="Of an event.")]
+
+
+def add(routes: Routes, pool: Pool, scan: int) -> None:
+    """Add the routes; a page looks at `scan` events at most."""
+
+    @routes.get("/events", READ, answers.EventPage, [400])
+    async def list_events(query: Annotated[asked.Events, Query()]) -> Response:
+        """Events that match all filters, newest first by (occurredAt, guid)."""
+        async with pool.reading() as connection:
+            return json(await events.page(connection, query, scan))
+
+    @routes.get("/events/counts", READ, answers.EventCounts)
+    async def count_events(query: Annotated[asked.Counts, Query()]) -> Response:
+        """How many events of each type occurred in each minute, hour, day, week or month."""
+        async with pool.reading() as connection:
+            return json(await types.counts(connection, query, datetime.now(UTC)))
+
+    @routes.get("/events/types", READ, answers.TypePage, [400])
+    async def list_types(query: Annotated[asked.Page, Query()]) -> Response:
+        """The types of events by name, each with its first and last time and newest event."""
+        async with pool.reading() as connection:
+            return json(await types.page(connection, query))
+
+    @routes.get("/events/autocompleteType", READ, answers.TypeNames)
+    async def search_types(query: Annotated[asked.Match, Query()]) -> Response:
+        """The first types that contain a text, in any case."""
+        async with pool.reading() as connection:
+            return json(await types.search(connection, query))
+
+    @routes.get("/event/{guid}", READ, answers.OneEvent, [404])
+    async def show_event(guid: Guid) -> Response:
+        """An event with its data."""
+        async with pool.reading() as connection:
+            return json({"event": await events.one(connection, guid)})
+
+    @routes.route("DELETE", "/event/{guid}", Permission.WRITE_EVENTS, answers.Deleted, [404, 409])
+    async def delete_event(guid: Guid) -> Response:
+        """Delete an event and its data. Who is who stays as it is."""
+        async with pool.writing() as connection:
+            await events.delete(connection, guid)
+        return json({"success": True, "event": {"guid": guid}})

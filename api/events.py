@@ -1,0 +1,166 @@
+"""Events: pages, one, and the deletion of one.
+
+A page looks at a bounded number of events, in the order of one index, whatever the filters: it may
+end before it is full, and its cursor stands where it stopped. `api/sql/events.sql` has the parts.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from api import pages, profiles
+from api.asked import Events
+from api.database import Connection
+from runtime import sql
+from runtime.refusals import Problem, Refused
+
+_SQL = sql.load(__package__, "events.sql")
+
+CURSOR = "events"
+
+MOST_DATA = 1000
+"""Rows of data of one event: ingest takes fewer, external systems could write any number."""
+
+_FIELDS = (
+    *("guid", "type", "producerGuid", "profileGuid", "ipAddress", "userId", "anonymousId"),
+    *("createdAt", "occurredAt", "updatedAt"),
+)
+
+Row = tuple[Any, ...]
+
+
+async def page(connection: Connection, asked: Events, scan: int) -> dict[str, Any]:
+    """A page of events as JSON has it.
+
+    Args:
+        connection: in a transaction on one snapshot.
+        asked: filters, limit and cursor.
+        scan: rows to look at, at most.
+
+    Raises:
+        Refused: MALFORMED, the cursor is none.
+    """
+    values = _values(asked, scan)
+    way = await _way(connection, asked, values)
+    rows, onward = await _read(connection, way, values) if way else ([], None)
+    return {"events": await with_data(connection, rows), "nextCursor": onward}
+
+
+async def one(connection: Connection, guid: str) -> dict[str, Any]:
+    """An event as JSON has it.
+
+    Raises:
+        Refused: NOT_FOUND.
+    """
+    if event := (await some(connection, [guid])).get(guid):
+        return event
+    raise Refused(Problem.NOT_FOUND, "no such event: /api/v1/events lists those there are")
+
+
+async def some(connection: Connection, guids: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Events as JSON has them, by guid."""
+    rows = await _rows(connection, _SQL["events"], {"guids": guids})
+    return {event["guid"]: event for event in await with_data(connection, rows)}
+
+
+async def with_data(connection: Connection, rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Events as JSON has them, each with its data; one statement for all."""
+    data: dict[str, dict[str, str]] = {row[0]: {} for row in rows}
+    if data:
+        values = {"guids": list(data), "most": MOST_DATA}
+        for guid, key, value in await _rows(connection, _SQL["data"], values):
+            data[guid][key] = value
+    return [dict(zip(_FIELDS, row, strict=False)) | {"data": data[row[0]]} for row in rows]
+
+
+async def delete(connection: Connection, guid: str) -> None:
+    """Delete an event and its data.
+
+    Identity is a function of the events stored. The event that gave an anonymousId to its user
+    must stay: without it, nothing would tell why the visitor is that user.
+
+    Raises:
+        Refused: NOT_FOUND, or CONFLICT for such an event.
+    """
+    values = {"guid": guid}
+    if not await _rows(connection, _SQL["lock_event"], values):
+        raise Refused(Problem.NOT_FOUND, "no such event: it may have been deleted before")
+    # A statement of its own, to see what the lock was waited for.
+    if owned := await _rows(connection, _SQL["link_of"], values):
+        ((anonymous_id, user_id),) = owned
+        raise Refused(
+            Problem.CONFLICT,
+            f"this event is why anonymousId {anonymous_id} belongs to user {user_id}: it stays, "
+            "or identity could not be explained; delete other events of theirs",
+        )
+    await connection.execute(_SQL["delete_data"], values)
+    await connection.execute(_SQL["delete_event"], values)
+
+
+def _values(asked: Events, scan: int) -> dict[str, Any]:
+    before, guid = pages.LAST, pages.ABOVE
+    if asked.cursor is not None:
+        at, guid = pages.decode(asked.cursor, CURSOR, 2)
+        before = pages.at(at)
+    elif asked.until is not None and asked.associated is not False:
+        # Those without a profile are passed by another time.
+        before, guid = asked.until, ""
+    return {
+        "scan": scan,
+        "wanted": asked.limit + 1,
+        "before": before,
+        "beforeGuid": guid,
+        "since": asked.since or pages.FIRST,
+        "until": asked.until or pages.LAST,
+        "timeline": asked.profile_guid,
+        "profileGuid": asked.profile_guid,
+        "userId": asked.user_id,
+        "anonymousId": asked.anonymous_id,
+        "type": asked.type,
+        "associated": asked.associated,
+        "dataKey": asked.data_key,
+        "dataValue": asked.data_value,
+    }
+
+
+async def _way(connection: Connection, asked: Events, values: dict[str, Any]) -> str | None:
+    """The scan with the fewest rows to pass; None if there cannot be any."""
+    if asked.associated is False:
+        return "scan_unresolved"
+    if asked.profile_guid is not None:
+        today = await profiles.today(connection, asked.profile_guid)
+        values["timeline"] = values["profileGuid"] = today
+        return "scan_profile" if today else None
+    if asked.user_id is not None:
+        found = await _rows(connection, _SQL["user_profile"], values)
+        values["timeline"] = found[0][0] if found else None
+        return "scan_profile" if found else None
+    if asked.anonymous_id is not None:
+        ((size,),) = await _rows(connection, _SQL["visitor_size"], values)
+        if size < values["scan"]:
+            return "scan_visitor"
+    return "scan_all" if asked.type is None else "scan_type"
+
+
+async def _read(
+    connection: Connection, scan: str, values: Mapping[str, Any]
+) -> tuple[list[Row], str | None]:
+    """What matches, and the cursor of the next page if there may be one."""
+    scanned = b"WITH scanned AS (\n" + _SQL[scan] + b"\n)\n"
+    order = _SQL["order_all" if scan == "scan_all" else "order"]
+    rows = await _rows(connection, scanned + _SQL["select"] + b"\n" + order, values)
+    if len(rows) == values["wanted"]:
+        rows.pop()
+        return rows, _cursor(rows[-1][-1], rows[-1][0])
+    for at, guid, count in await _rows(connection, scanned + _SQL["last"], values):
+        if count == values["scan"]:
+            return rows, _cursor(at, guid)
+    return rows, None
+
+
+def _cursor(at: datetime, guid: str) -> str:
+    return pages.encode(CURSOR, at.isoformat(), guid)
+
+
+async def _rows(connection: Connection, statement: bytes, values: Mapping[str, Any]) -> list[Row]:
+    return await (await connection.execute(statement, values)).fetchall()

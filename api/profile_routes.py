@@ -1,0 +1,51 @@
+"""The routes of profiles: each asks one function, in one transaction, and writes what it gives."""
+
+from typing import Annotated
+
+from fastapi import Path, Query
+from starlette.responses import Response
+
+from api import answers, asked, events, profiles
+from api.answers import json
+from api.database import Pool
+from api.routing import Routes
+from runtime.keys import Permission
+
+READ = Permission.READ_PROFILES
+
+Guid = Annotated[asked.Guid, Path(description="Of a profile, or of one that merged into it.")]
+
+
+def add(routes: Routes, pool: Pool, scan: int) -> None:
+    """Add the routes; a page of events looks at `scan` of them at most."""
+
+    @routes.get("/profiles", READ, answers.ProfilePage, [400])
+    async def list_profiles(query: Annotated[asked.Profiles, Query()]) -> Response:
+        """Profiles by a userId, an anonymousId or the value of a property; otherwise all."""
+        async with pool.reading() as connection:
+            return json(await profiles.page(connection, query))
+
+    @routes.get("/profile/{guid}", READ, answers.OneProfile, [404])
+    async def show_profile(guid: Guid) -> Response:
+        """A profile with its properties; after a merge, the one that the guid leads to."""
+        async with pool.reading() as connection:
+            return json(await profiles.one(connection, guid))
+
+    @routes.get("/profile/{guid}/events", Permission.READ_EVENTS, answers.EventPage, [400, 404])
+    async def show_timeline(guid: Guid, query: Annotated[asked.Timeline, Query()]) -> Response:
+        """A profile's events, newest first."""
+        async with pool.reading() as connection:
+            here = await profiles.found(connection, guid)
+            return json(await events.page(connection, query.of_profile(here), scan))
+
+    @routes.get("/profile/{guid}/merges", READ, answers.MergePage, [400, 404])
+    async def show_merges(guid: Guid, query: Annotated[asked.Page, Query()]) -> Response:
+        """Which anonymousIds came to this profile or left it, newest first."""
+        async with pool.reading() as connection:
+            return json(await profiles.merges(connection, guid, query))
+
+    @routes.get("/profile/{guid}/explain", READ, answers.Explanations, [404])
+    async def explain_profile(guid: Guid) -> Response:
+        """Why this profile is what it is, in data and in words, as `merganser explain` tells."""
+        async with pool.reading() as connection:
+            return json(await profiles.why(connection, guid))

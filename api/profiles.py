@@ -1,0 +1,170 @@
+"""Profiles: pages, one, its merges, and why it is what it is."""
+
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
+
+from api import pages
+from api.answers import typed
+from api.asked import Page, Profiles
+from api.database import Connection
+from profiles import explain
+from runtime import sql
+from runtime.refusals import Problem, Refused
+
+_SQL = sql.load(__package__, "profiles.sql")
+
+CURSOR = "profiles"
+MERGES_CURSOR = "merges"
+
+MOST_VISITORS = 100
+"""AnonymousIds that are listed of one profile."""
+
+MOST_PROPERTIES = 5000
+"""Values of properties of one profile, those of arrays counted each."""
+
+
+async def page(connection: Connection, asked: Profiles) -> dict[str, Any]:
+    """A page of profiles as JSON has it.
+
+    Raises:
+        Refused: MALFORMED, the cursor is none.
+    """
+    (after,) = pages.decode(asked.cursor, CURSOR, 1) if asked.cursor is not None else ("",)
+    values = {
+        "after": after,
+        "wanted": asked.limit + 1,
+        "userId": asked.user_id,
+        "anonymousId": asked.anonymous_id,
+        "property": asked.property,
+        "value": asked.value,
+    }
+    rows = await (await connection.execute(_SQL[_way(asked)], values)).fetchall()
+    guids = [guid for (guid,) in rows]
+    shown = guids[: asked.limit]
+    return {
+        "profiles": await some(connection, shown),
+        "nextCursor": pages.encode(CURSOR, shown[-1]) if len(guids) > asked.limit else None,
+    }
+
+
+async def one(connection: Connection, guid: str) -> dict[str, Any]:
+    """A profile as JSON has it, or the one that it merged into.
+
+    Raises:
+        Refused: NOT_FOUND.
+    """
+    here = await found(connection, guid)
+    (profile,) = await some(connection, [here])
+    return {"profile": profile, "mergedFrom": None if here == guid else guid}
+
+
+async def merges(connection: Connection, guid: str, asked: Page) -> dict[str, Any]:
+    """A page of a profile's merges as JSON has it.
+
+    Raises:
+        Refused: NOT_FOUND; MALFORMED, the cursor is none.
+    """
+    before, before_id, before_guid = pages.LAST, "", ""
+    if asked.cursor is not None:
+        at, before_id, before_guid = pages.decode(asked.cursor, MERGES_CURSOR, 3)
+        before = pages.at(at)
+    values = {
+        "guid": await found(connection, guid),
+        "wanted": asked.limit + 1,
+        "before": before,
+        "beforeId": before_id,
+        "beforeGuid": before_guid,
+    }
+    rows = await (await connection.execute(_SQL["merges"], values)).fetchall()
+    shown = rows[: asked.limit]
+    names = ("createdAt", "anonymousId", "eventGuid", "reason", "userId", "loserGuid")
+    listed = [dict(zip((*names, "survivorGuid"), row, strict=True)) for row in shown]
+    onward = None
+    if len(rows) > asked.limit:
+        at, anonymous_id, event = shown[-1][:3]
+        onward = pages.encode(MERGES_CURSOR, at.isoformat(), anonymous_id, event)
+    return {"merges": listed, "nextCursor": onward}
+
+
+async def why(connection: Connection, guid: str) -> dict[str, Any]:
+    """What `merganser explain` says of a profile.
+
+    Raises:
+        Refused: NOT_FOUND.
+    """
+    await found(connection, guid)
+    return {"explanations": await explain.explain(connection, guid)}
+
+
+async def found(connection: Connection, guid: str) -> str:
+    """The guid of a profile today.
+
+    Raises:
+        Refused: NOT_FOUND.
+    """
+    here = await today(connection, guid)
+    if here is None:
+        raise Refused(
+            Problem.NOT_FOUND,
+            "no such profile, and none that merged: /api/v1/profiles lists those there are",
+        )
+    return here
+
+
+async def today(connection: Connection, guid: str) -> str | None:
+    """The guid of a profile today: its own, or that of the one it merged into; None if neither."""
+    row = await (await connection.execute(_SQL["today"], {"guid": guid})).fetchone()
+    return row[0] if row else None
+
+
+async def some(connection: Connection, guids: Sequence[str]) -> list[dict[str, Any]]:
+    """Profiles as JSON has them, by guid, with three statements for any number.
+
+    One that goes at this moment is left out.
+    """
+    values = {"guids": list(guids)}
+    rows = await (await connection.execute(_SQL["profiles"], values)).fetchall()
+    visitors = await _by_profile(connection, "visitors", guids, MOST_VISITORS + 1)
+    properties = await _by_profile(connection, "properties", guids, MOST_PROPERTIES)
+    return [
+        {
+            "guid": guid,
+            "userId": user_id,
+            "anonymousIds": [row[1] for row in visitors.get(guid, [])][:MOST_VISITORS],
+            "moreAnonymousIds": len(visitors.get(guid, [])) > MOST_VISITORS,
+            "createdAt": created_at,
+            "updatedAt": updated_at,
+            "properties": _properties(properties.get(guid, [])),
+        }
+        for guid, user_id, created_at, updated_at in rows
+    ]
+
+
+async def _by_profile(
+    connection: Connection, statement: str, guids: Sequence[str], most: int
+) -> dict[str, list[Any]]:
+    values = {"guids": list(guids), "most": most}
+    rows = await (await connection.execute(_SQL[statement], values)).fetchall()
+    return {guid: list(own) for guid, own in groupby(rows, itemgetter(0))}
+
+
+def _properties(rows: Iterable[Any]) -> dict[str, Any]:
+    """Rows of (profile, key, value, type, whether an array) as an object."""
+    found: dict[str, Any] = {}
+    for _, key, text, kind, array in rows:
+        value = typed(text, kind)
+        if array:
+            found.setdefault(key, []).append(value)
+        else:
+            found[key] = value
+    return found
+
+
+def _way(asked: Profiles) -> str:
+    if asked.user_id is not None:
+        return "by_user"
+    if asked.anonymous_id is not None:
+        return "by_visitor"
+    return "by_guid" if asked.property is None else "by_property"

@@ -1,0 +1,72 @@
+"""What all routes have in common: a permission, bounded errors, and their place in the document."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+
+from fastapi import Depends, FastAPI
+from starlette.responses import Response
+
+from api import answers
+from api.access import SECURITY, permitted
+from runtime.keys import Keys, Permission
+
+_ERRORS = {
+    400: "The cursor is none of this page.",
+    401: "No key, or one that is unknown or revoked.",
+    404: "There is no such thing.",
+    409: "The event is why an anonymousId belongs to its user.",
+    422: "A parameter does not fit; `fields` says which and why.",
+    503: "Postgres is away, or too busy: try again after Retry-After seconds. Or, with the code "
+    "`timeout`, the question takes too long: narrow it.",
+}
+_ALWAYS = (401, 422, 503)
+
+Handler = TypeVar("Handler", bound=Callable[..., Awaitable[Response]])
+
+
+class Routes:
+    """Routes of an application for holders of keys."""
+
+    def __init__(self, app: FastAPI, keys: Keys) -> None:
+        self._app = app
+        self._may = {permission: Depends(permitted(keys, permission)) for permission in Permission}
+
+    def get(
+        self,
+        path: str,
+        permission: Permission,
+        answer: type[answers.Answer],
+        errors: Sequence[int] = (),
+    ) -> Callable[[Handler], Handler]:
+        """Make a function the route of GET.
+
+        Args:
+            path: below /api/v1.
+            permission: what the key must have.
+            answer: the shape of what the function answers.
+            errors: statuses beside those that every route has.
+        """
+        return self.route("GET", path, permission, answer, errors)
+
+    def route(
+        self,
+        method: str,
+        path: str,
+        permission: Permission,
+        answer: type[answers.Answer],
+        errors: Sequence[int] = (),
+    ) -> Callable[[Handler], Handler]:
+        """Make a function the route of any method; else as `get`."""
+        said = {status: _ERRORS[status] for status in (*errors, *_ALWAYS)}
+        said[403] = f"The key has no permission {permission}."
+        responses: dict[int | str, dict[str, Any]] = {200: {"model": answer, "description": "OK."}}
+        for status, description in sorted(said.items()):
+            responses[status] = {"model": answers.Error, "description": description}
+        return self._app.api_route(
+            f"/api/v1{path}",
+            methods=[method],
+            dependencies=[self._may[permission]],
+            response_class=Response,
+            responses=responses,
+            openapi_extra=SECURITY,
+        )

@@ -1,0 +1,273 @@
+"""`merganser rules`: properties as code."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from cli.terminal import err, fail, out, run
+from properties import rule_file, rulebook
+from properties.rule_file import Mistaken
+from properties.rulebook import Difference, Stored
+from properties.rules import Rule, RuleFile
+from properties.trial import Trial, trial
+from properties.values import write_time
+from runtime.postgres import connect
+from runtime.settings import Settings
+
+app = typer.Typer(no_args_is_help=True, help="Apply, list and try rules of profile properties.")
+
+File = Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A YAML file of rules.")]
+SHOWN = 100
+"""Events that `rules test` lists."""
+PATIENCE = 10
+"""Seconds without any progress after which the bar says what may be wrong."""
+
+
+@app.command("apply")
+def apply_(
+    file: File,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait/--no-wait", help="Show the backfill until it is done.")
+    ] = True,
+) -> None:
+    """Make the rules in FILE those that apply, after showing what that changes."""
+    rules = _read(file)
+    difference = run(_difference(rules))
+    if not difference:
+        err.print("nothing to do: these rules apply already")
+        return
+    _show(difference)
+    if not yes:
+        if not sys.stdin.isatty():
+            fail("nobody is there to ask: look at the difference above, then add --yes")
+        typer.confirm("Apply?", abort=True, err=True)
+    run(_apply(rules))
+    err.print("[green]applied[/]; what the rules say of events stored before follows by itself")
+    if wait:
+        try:
+            run(_watch())
+        except KeyboardInterrupt:
+            err.print("the backfill goes on; `merganser rules list` shows how far it is")
+
+
+@app.command("list")
+def list_(as_json: Annotated[bool, typer.Option("--json", help="As data.")] = False) -> None:
+    """List the rules that apply, and how far each is."""
+    stored, profiles = run(_stored())
+    if as_json:
+        typer.echo(json.dumps([_as_data(one) for one in stored]))
+        return
+    table = Table("key", "type", "from", "state")
+    for one in stored:
+        table.add_row(
+            *map(escape, (one.rule.key, _type(one.rule), _source(one.rule))), _state(one, profiles)
+        )
+    out.print(table)
+
+
+@app.command()
+def show(key: str) -> None:
+    """Show one rule as a file would have it."""
+    typer.echo(_yaml([_known(key).model_dump(mode="json", by_alias=True, exclude_defaults=True)]))
+
+
+@app.command("test")
+def try_(
+    rule: Annotated[str, typer.Argument(metavar="RULE", help="The key of a rule.")],
+    profile: Annotated[str, typer.Option(help="A profile's guid, a userId or an anonymousId.")],
+    file: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="Take the rule of this file instead."),
+    ] = None,
+) -> None:
+    """Tell what a rule gives for a profile, and from which events; nothing is written."""
+    found = _of_file(file, rule) if file else _known(rule)
+    if found.query:
+        fail(f"{rule} asks the source {found.query.source}, not events: see docs/decoration.md")
+    tried = run(_try(found, profile))
+    if tried is None:
+        fail(f"nobody is {profile!r}: no profile, userId or anonymousId")
+    _tell(found, tried)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of rule files, for editors."""
+    typer.echo(json.dumps(RuleFile.model_json_schema(), indent=2))
+
+
+def _read(file: Path) -> RuleFile:
+    try:
+        return rule_file.read(file)
+    except Mistaken as mistaken:
+        for line in mistaken.args:
+            err.print(line, highlight=False, markup=False, soft_wrap=True)
+        raise typer.Exit(1) from None
+
+
+def _of_file(file: Path, key: str) -> Rule:
+    rules = {rule.key: rule for rule in _read(file).rules}
+    if key not in rules:
+        fail(f"{file} has no rule with the key {key}")
+    return rules[key]
+
+
+def _known(key: str) -> Rule:
+    stored, _ = run(_stored())
+    rules = {one.rule.key: one.rule for one in stored}
+    if key not in rules:
+        fail(f"no rule has the key {key}: `merganser rules list` shows those there are")
+    return rules[key]
+
+
+async def _stored() -> tuple[list[Stored], int]:
+    async with await _connected() as connection:
+        _, profiles, _ = await rulebook.backfill(connection)
+        return await rulebook.rules(connection), profiles
+
+
+async def _difference(file: RuleFile) -> Difference:
+    async with await _connected() as connection:
+        stored, sources = await rulebook.rules(connection), await rulebook.sources(connection)
+        return rulebook.compare(stored, sources, file)
+
+
+async def _apply(file: RuleFile) -> None:
+    async with await _connected() as connection:
+        await rulebook.apply(connection, file)
+
+
+async def _try(rule: Rule, name: str) -> Trial | None:
+    async with await _connected() as connection:
+        return await trial(connection, rule, name, datetime.now(UTC))
+
+
+async def _watch() -> None:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    async with await _connected() as connection:
+        with Progress(*columns, console=err, transient=True) as progress:
+            bar = progress.add_task("backfill, profiles", total=None)
+            still, before = 0.0, (-1, -1)
+            while True:
+                done, profiles, pending = await rulebook.backfill(connection)
+                if done < 0 and not pending:
+                    return
+                progress.update(bar, completed=max(done, 0), total=max(profiles, done) or None)
+                still = still + 0.2 if (done, pending) == before else 0.0
+                if still > PATIENCE:
+                    progress.update(bar, description="waiting: does `merganser properties` run?")
+                before = (done, pending)
+                await asyncio.sleep(0.2)
+
+
+async def _connected() -> Any:
+    return await connect(Settings.read().database_url.get_secret_value(), "rules")
+
+
+def _show(difference: Difference) -> None:
+    for rule in difference.added:
+        out.print(f"[green]+ {escape(_line(rule))}", highlight=False)
+    for before, after in difference.changed:
+        out.print(f"[red]- {escape(_line(before))}", highlight=False)
+        out.print(f"[green]+ {escape(_line(after))}", highlight=False)
+    for rule in difference.removed:
+        out.print(f"[red]- {escape(_line(rule))}", highlight=False)
+    if difference.sources:
+        out.print("[yellow]~ sources", highlight=False)
+    out.print(f"  {len(difference.unchanged)} unchanged", highlight=False)
+
+
+def _line(rule: Rule) -> str:
+    return f"{rule.key}: {_type(rule)}, {_source(rule)}"
+
+
+def _type(rule: Rule) -> str:
+    flags = [name for name in ("unique", "array", "identifying") if getattr(rule, name)]
+    return " ".join([rule.type, *flags])
+
+
+def _source(rule: Rule) -> str:
+    if rule.query:
+        return f"{rule.query.source}: {rule.query.column}"
+    if rule.events is None:
+        return "the userIds of events"
+    return ", ".join(
+        _said(rule.events.model_dump(mode="json", by_alias=True, exclude_defaults=True))
+    )
+
+
+def _said(source: dict[str, Any]) -> Iterator[str]:
+    for name, value in source.items():
+        match name, value:
+            case "filters", list():
+                for one in value:
+                    yield " ".join(str(part) for part in one.values())
+            case (("from" | "to"), dict()):
+                yield f"{name} {value.get('take', 'first')} {'|'.join(value['type'])}"
+            case "type", list():
+                yield "|".join(value)
+            case "window", _:
+                yield f"last {value} days"
+            case _:
+                yield str(value)
+
+
+def _state(one: Stored, profiles: int) -> str:
+    if one.backfilled_to is None:
+        return "[green]up to date"
+    return f"[yellow]backfill: {one.backfilled:,} of about {max(profiles, one.backfilled):,}"
+
+
+def _as_data(one: Stored) -> dict[str, Any]:
+    return {
+        **one.rule.model_dump(mode="json", by_alias=True, exclude_defaults=True),
+        "revision": one.revision,
+        "appliedAt": one.applied_at.isoformat(),
+        "backfilled": one.backfilled_to is None,
+    }
+
+
+def _tell(rule: Rule, tried: Trial) -> None:
+    whose = f"user {tried.user_id}" if tried.user_id is not None else "nobody known"
+    value = ", ".join(tried.values) or "no value"
+    out.print(
+        f"[bold]{escape(rule.key)}[/] of {tried.profile} ({escape(whose)}): "
+        f"[bold green]{escape(value)}",
+        highlight=False,
+    )
+    table = Table("occurred", "event", "type", "data", "")
+    for one in tried.events[-SHOWN:]:
+        event = one.event
+        colour = "green" if one.outcome == "counted" else "yellow"
+        data = " ".join(f"{key}={value}" for key, value in event.data.items())
+        table.add_row(
+            write_time(event.at),
+            event.guid,
+            escape(event.type),
+            escape(data),
+            f"[{colour}]{one.outcome}",
+        )
+    if tried.events:
+        out.print(table)
+    if len(tried.events) > SHOWN:
+        out.print(f"and {len(tried.events) - SHOWN:,} earlier ones", highlight=False)
+
+
+def _yaml(rules: list[dict[str, Any]]) -> str:
+    return yaml.safe_dump({"rules": rules}, sort_keys=False, allow_unicode=True).rstrip()

@@ -1,0 +1,90 @@
+"""What a rule would give for one profile, and from which events: nothing is written."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from psycopg import AsyncConnection
+
+from properties.occurrence import Occurrence
+from properties.reckoning import DAY, Counted, Rulebook, day_of
+from properties.rules import Rule
+from runtime import sql
+
+_SQL = sql.load(__package__, "trial.sql")
+
+Outcome = Literal["counted", "does not fit the type", "has no value", "filtered out", "too old"]
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """One event of a type that the rule is about."""
+
+    event: Occurrence
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What a rule gives for a profile."""
+
+    profile: str
+    user_id: str | None
+    values: list[str]
+    events: list[Tried]
+
+
+async def trial(
+    connection: AsyncConnection[Any], rule: Rule, name: str, now: datetime
+) -> Trial | None:
+    """Try a rule on a profile.
+
+    Args:
+        connection: to read with.
+        rule: one over events, or the identifying one; it need not be applied.
+        name: a profile's guid, a userId or an anonymousId.
+        now: decides which day it is in UTC, for a rule with a window.
+
+    Returns:
+        None if nobody has that name.
+    """
+    cursor = await connection.execute(_SQL["profile"], {"name": name})
+    found = await cursor.fetchone()
+    if found is None:
+        return None
+    profile, user_id = found
+    book, today = Rulebook([(0, rule)]), day_of(now)
+    cursor = await connection.execute(
+        _SQL["events"],
+        {"profile": profile, "types": list(book.types), "keys": list(book.data_keys)},
+    )
+    events = [
+        Occurrence(at, guid, kind, user, ip_address, data or {})
+        for at, guid, kind, user, ip_address, data in await cursor.fetchall()
+    ]
+    values = book.recount(events, today, user_id, lambda _: None)[rule.key]
+    return Trial(profile, user_id, values, _tried(book, events, today))
+
+
+def _tried(book: Rulebook, events: Iterable[Occurrence], today: int) -> list[Tried]:
+    return [
+        Tried(event, _outcome(book, rule, event, today))
+        for event in events
+        for rule in book.counted
+    ]
+
+
+def _outcome(book: Rulebook, rule: Counted, event: Occurrence, today: int) -> Outcome:
+    """Told by counting the event alone, so that it cannot differ from what counting does."""
+    if not rule.meets(event):
+        return "filtered out"
+    state, unfit = book.fresh(), list[str]()
+    book.count(state, [event], today, unfit.append)
+    if unfit:
+        return "does not fit the type"
+    if state[rule.revision] is not None:
+        return "counted"
+    always = book.fresh()
+    book.count(always, [event], event.at // DAY, unfit.append)
+    return "has no value" if always[rule.revision] is None else "too old"

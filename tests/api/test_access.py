@@ -1,0 +1,71 @@
+"""Which key may do what."""
+
+import base64
+from itertools import product
+
+from tests.api.reader import Reader
+from tests.support.events import event
+
+GUID = "evt_018bcfe5-0000-7000-8000-000000000000"
+NEEDS = {
+    "/events": "events:read",
+    "/events/counts": "events:read",
+    "/events/types": "events:read",
+    "/events/autocompleteType": "events:read",
+    f"/event/{GUID}": "events:read",
+    f"DELETE /event/{GUID}": "events:write",
+    "/profiles": "profiles:read",
+    "/profile/pro_1": "profiles:read",
+    "/profile/pro_1/events": "events:read",
+    "/profile/pro_1/merges": "profiles:read",
+    "/profile/pro_1/explain": "profiles:read",
+}
+
+
+async def test_each_route_needs_its_permission_and_no_other(api: Reader) -> None:
+    kinds = sorted(set(NEEDS.values()))
+    keys = {permission: await api.new_key(permission) for permission in kinds}
+    for (route, needed), permission in product(NEEDS.items(), keys):
+        method, _, path = route.rpartition(" ")
+        answer = await api.request(
+            method or "GET",
+            f"/api/v1{path}",
+            {"authorization": f"Bearer {keys[permission]}"},
+        )
+        if permission == needed:
+            assert answer.status_code in {200, 404}, (route, permission)
+        else:
+            assert answer.status_code == 403, (route, permission)
+            assert needed in answer.json()["message"]
+
+
+async def test_the_document_names_the_permission_of_every_route(api: Reader) -> None:
+    paths = (await api.request("GET", "/openapi.json")).json()["paths"]
+    named = [
+        operation["responses"]["403"]["description"]
+        for operations in paths.values()
+        for operation in operations.values()
+    ]
+    assert sorted(named) == sorted(
+        f"The key has no permission {needed}." for needed in NEEDS.values()
+    )
+
+
+def basic(credentials: str) -> str:
+    return "Basic " + base64.b64encode(credentials.encode()).decode()
+
+
+async def test_where_a_key_may_be(api: Reader) -> None:
+    for authorization in (f"bearer {api.key}", basic(f"{api.key}:"), basic(api.key)):
+        answer = await api.request("GET", "/api/v1/events", {"authorization": authorization})
+        assert answer.status_code == 200, authorization
+    answer = await api.request("GET", "/api/v1/events", {"authorization": ""}, apiKey=api.key)
+    assert answer.status_code == 200
+
+
+async def test_nothing_is_told_without_a_key(api: Reader) -> None:
+    """Not even which parameters fit, or whether a guid is known."""
+    await api.write(event("ann"))
+    for path in ("/events?limit=no", "/events?nonsense=1", "/event/evt_none", "/profile/pro_none"):
+        answer = await api.request("GET", f"/api/v1{path}", {"authorization": ""})
+        assert answer.status_code == 401, path

@@ -1,0 +1,168 @@
+"""What all answers have in common: ETags, errors, CORS; and the documents."""
+
+import asyncio
+import re
+from typing import Any
+
+import psycopg
+import pytest
+
+from api import events
+from runtime.refusals import Problem
+from tests.api.reader import Reader, reading
+from tests.support import proxy
+from tests.support.database import Database
+from tests.support.events import event
+from tests.support.service import ROOT
+from tests.support.waiting import equals, eventually
+
+OTHERS = {Problem.TIMEOUT, Problem.TOO_LARGE, Problem.INTERNAL}
+"""Of requests with a body; and one that nobody can act on."""
+
+
+async def test_what_has_not_changed_is_not_sent_again(api: Reader) -> None:
+    await api.write(event("ann"))
+    first = await api.get("/events")
+    tag = first.headers["etag"]
+    assert "no-cache" in first.headers["cache-control"]
+    for known in (tag, f"W/{tag}", f'"other", {tag}', "*"):
+        again = await api.get("/events", headers={"if-none-match": known})
+        assert (again.status_code, again.content) == (304, b""), known
+        assert again.headers["etag"] == tag
+    await api.write(event("ann"))
+    changed = await api.get("/events", headers={"if-none-match": tag})
+    assert changed.status_code == 200
+    assert changed.headers["etag"] != tag
+
+
+async def test_errors_have_no_etag(api: Reader) -> None:
+    for path in ("/event/evt_none", "/events?limit=0"):
+        answer = await api.get(path, headers={"if-none-match": "*"})
+        assert answer.status_code in {404, 422}
+        assert "etag" not in answer.headers
+
+
+async def test_paths_with_doubled_and_trailing_slashes(api: Reader) -> None:
+    assert (await api.request("GET", "http://api//api/v1//events/")).status_code == 200
+
+
+async def test_pages_of_other_origins_may_read(api: Reader) -> None:
+    origin = {"origin": "https://dash.example.test"}
+    for path in ("/api/v1/events", "/api/v1/event/evt_none", "/nothing"):
+        answer = await api.request("GET", path, origin)
+        assert answer.headers["access-control-allow-origin"] == origin["origin"]
+        # A browser's remembered login is no consent to be read by any page.
+        assert "access-control-allow-credentials" not in answer.headers
+        assert "ETag" in answer.headers["access-control-expose-headers"]
+    asked = await api.request(
+        "OPTIONS", "/api/v1/event/evt_1", {**origin, "access-control-request-method": "DELETE"}
+    )
+    assert asked.status_code == 204
+    assert "DELETE" in asked.headers["access-control-allow-methods"]
+    assert "authorization" in asked.headers["access-control-allow-headers"]
+
+
+async def test_a_statement_that_takes_too_long(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(events._SQL, "events", b"SELECT pg_sleep(9), %(guids)s::text[]")  # noqa: SLF001 - no real statement is slow for sure
+    async with reading(database, statement=0.1) as api:
+        status, error = await api.refused("/event/evt_1")
+        assert (status, error["code"]) == (503, "timeout")
+        assert (await api.get("/events")).status_code == 200
+
+
+async def test_a_defect_tells_the_client_nothing(
+    api: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(events._SQL, "events", b"SELECT 'secret'::integer, %(guids)s::text[]")  # noqa: SLF001 - there is no known defect
+    status, error = await api.refused("/event/evt_1")
+    assert (status, error["code"]) == (500, "internal")
+    assert "secret" not in str(error)
+
+
+async def test_more_requests_than_connections(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They wait their turn, and those whose turn does not come in time are told to come again."""
+    async with reading(database) as api:
+        answers = await asyncio.gather(*(api.get("/events") for _ in range(20)))
+        assert {answer.status_code for answer in answers} == {200}
+        monkeypatch.setattr("api.database.WAIT_SECONDS", 0.1)
+        slow = b"SELECT pg_sleep(0.6), %(guids)s::text[]"
+        monkeypatch.setitem(events._SQL, "events", slow)  # noqa: SLF001 - no real statement is slow for sure
+        busy = [asyncio.create_task(api.get("/event/evt_1")) for _ in range(2)]
+        await asyncio.sleep(0.2)
+        answer = await api.get("/events")
+        assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+        assert int(answer.headers["retry-after"]) > 0
+        await asyncio.gather(*busy)
+        assert (await api.get("/events")).status_code == 200
+
+
+async def test_postgres_goes_and_comes_back(database: Database) -> None:
+    async with (
+        proxy.before(database.url) as (network, url),
+        reading(database, url=url) as api,
+    ):
+        assert (await api.get("/events")).status_code == 200
+        await network.stop()
+        for _ in range(3):
+            answer = await api.get("/events")
+            assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+            assert int(answer.headers["retry-after"]) > 0
+        await network.start()
+        await eventually(lambda: _status(api), equals(200), within=5)
+
+
+async def _status(api: Reader) -> int:
+    return (await api.get("/events")).status_code
+
+
+async def test_every_page_is_one_moment(api: Reader) -> None:
+    """Its statements see one snapshot, and it can write nothing."""
+    async with api.pool.reading() as connection:
+        before = await (await connection.execute("SELECT count(*) FROM events")).fetchone()
+        await api.write(event("ann"))
+        after = await (await connection.execute("SELECT count(*) FROM events")).fetchone()
+        assert before == after
+        with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+            await connection.execute("DELETE FROM events")
+
+
+async def document(api: Reader) -> Any:
+    answer = await api.request("GET", "/openapi.json", {"authorization": ""})
+    assert answer.status_code == 200
+    return answer.json()
+
+
+async def test_the_document_says_all(api: Reader) -> None:
+    found = await document(api)
+    assert found["openapi"].startswith("3.")
+    for path, operations in found["paths"].items():
+        for method, operation in operations.items():
+            assert operation["description"], (method, path)
+            assert {"200", "401", "403", "422", "503"} <= set(operation["responses"])
+            for parameter in operation.get("parameters", []):
+                assert parameter["description"], (path, parameter["name"])
+            assert operation["security"] == [{"bearer": []}, {"basic": []}, {"apiKey": []}]
+
+
+async def test_the_docs_need_nothing_of_other_hosts(api: Reader) -> None:
+    answer = await api.request("GET", "/docs", {"authorization": ""})
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/html")
+    assert answer.headers["content-security-policy"].startswith("default-src 'none'")
+    assert not re.search(r"<script|https?://|src=", answer.text)
+    for path, operations in (await document(api))["paths"].items():
+        for method in operations:
+            assert f"{method.upper()} {path}" in answer.text
+
+
+async def test_the_manual_has_every_route_and_code(api: Reader) -> None:
+    manual = (ROOT / "docs" / "api.md").read_text()
+    for path, operations in (await document(api))["paths"].items():
+        for method in operations:
+            assert f"| `{method.upper()} {path.removeprefix('/api/v1')}` |" in manual
+    for problem in set(Problem) - OTHERS:
+        assert f"| {problem.status} | `{problem.code}` |" in manual

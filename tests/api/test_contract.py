@@ -1,0 +1,76 @@
+"""The OpenAPI document is true: schemathesis asks what it allows and what it does not."""
+
+from collections.abc import AsyncIterator
+from random import Random
+from typing import Any
+
+import pytest
+import pytest_asyncio
+import schemathesis
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from schemathesis import Case, GenerationMode
+from schemathesis.core.result import Ok
+from schemathesis.specs.openapi.checks import ignored_auth, positive_data_acceptance
+
+from api import app
+from api.database import Pool
+from runtime.keys import Keys
+from runtime.lifecycle import Stop
+from runtime.postgres import Database
+from tests.api.reader import Reader, reading
+from tests.support import database
+from tests.support.database import Cluster
+from tests.support.events import event
+
+EXAMPLES = 40
+"""Requests that each route is asked."""
+
+KEYS = Keys(Database("", ""), 1, Stop(), "")
+SCHEMA = schemathesis.openapi.from_asgi("/openapi.json", app.create(Pool("", 1, 1), KEYS, 1))
+# Its own way to parametrize gives all tests one name, and pytest-xdist would run only one of them.
+OPERATIONS = [found.ok() for found in SCHEMA.get_all_operations() if isinstance(found, Ok)]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def filled(cluster: Cluster, template: str) -> AsyncIterator[Reader]:
+    """The API on a few events and profiles."""
+    with cluster.database(template) as name:
+        async with database.opened(cluster.url_of(name)) as opened, reading(opened) as reader:
+            await reader.write(*(event(anonymous=f"phone {n}", path="/") for n in range(20)))
+            await reader.write(*(event("ann", f"phone {n}", "sign-in") for n in range(0, 20, 2)))
+            await reader.found("/events")  # the keys are known before loops come and go
+            yield reader
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def guids(filled: Reader) -> list[str]:
+    """Guids that lead somewhere, for no generator would find any."""
+    events = await filled.everything("/events", "events")
+    merges = await filled.database.column('SELECT "loserGuid" FROM "profileMerges"')
+    return [*(one["guid"] for one in events), *(one["profileGuid"] for one in events), *merges]
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda one: f"{one.method} {one.path}")
+def test_every_answer_is_one_that_the_document_has(
+    filled: Reader, guids: list[str], operation: Any
+) -> None:
+    """But not all that the document allows fits: `property` needs `value`, and a cursor is ours.
+
+    That no route ignores the key is for `test_access.py` to show; here every request has one.
+    """
+    random = Random(5)
+    modes = [operation.as_strategy(mode) for mode in GenerationMode]
+
+    @settings(max_examples=EXAMPLES, deadline=None, derandomize=True, database=None)
+    @given(st.one_of(modes))
+    def ask(case: Case[Any]) -> None:
+        if "guid" in case.path_parameters and random.random() < 0.5:
+            case.path_parameters["guid"] = random.choice(guids)
+        case.call_and_validate(
+            app=filled.app,
+            headers={"authorization": f"Bearer {filled.key}"},
+            excluded_checks=[positive_data_acceptance, ignored_auth],
+        )
+
+    ask()

@@ -1,0 +1,102 @@
+"""The read API as a process: it measures itself, outlives Postgres, and ends in time."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from runtime import metrics
+from tests.support import proxy
+from tests.support.system import System
+from tests.support.waiting import equals, eventually
+
+
+@pytest.fixture
+async def client(system: System) -> AsyncIterator[httpx.AsyncClient]:
+    """Has a key that may read."""
+    key = await system.key("reader", "events:read", "profiles:read")
+    headers = {"authorization": f"Bearer {key}"}
+    async with httpx.AsyncClient(headers=headers, timeout=30) as client:
+        yield client
+
+
+async def test_it_serves_measures_and_ends(system: System, client: httpx.AsyncClient) -> None:
+    service, url = await system.api()
+    assert (await client.get(f"{url}/events")).json() == {"events": [], "nextCursor": None}
+    assert (await client.get(f"{url}/profiles")).json() == {"profiles": [], "nextCursor": None}
+    assert (await client.get(f"{url}/event/evt_none")).status_code == 404
+    assert (await client.get(f"{url}/nothing")).status_code == 404
+
+    measured = await service.metrics()
+    ours = {family.name for family in measured.families if family.name.startswith("merganser_")}
+    assert ours <= {family.name for family in metrics.API.collect()}
+    name = "merganser_api_request_seconds_count"
+    assert measured.value(name, route="/api/v1/events", status="200") == 1
+    # Not the path, of which there are as many as clients like.
+    assert measured.value(name, route="/api/v1/event/{guid}", status="404") == 1
+    assert measured.value(name, route="unknown", status="404") == 1
+    assert await service.stop() == 0
+    assert "a defect of ours" not in service.log
+
+
+async def test_a_request_in_hand_is_answered_before_it_ends(
+    system: System, client: httpx.AsyncClient
+) -> None:
+    service, url = await system.api()
+    await client.get(f"{url}/events")
+    async with system.database.connection.transaction():
+        await system.database.execute("LOCK TABLE events IN ACCESS EXCLUSIVE MODE")
+        asked = asyncio.create_task(client.get(f"{url}/events"))
+        await eventually(lambda: waiting(system), equals(1))
+        service.send(signal.SIGTERM)
+        await eventually(lambda: "stopping" in service.log)
+        await asyncio.sleep(0.5)  # long enough to end, if it did not wait for the answer
+    assert (await asked).status_code == 200
+    assert await service.ended() == 0
+
+
+async def waiting(system: System) -> int:
+    """How many statements wait for a lock."""
+    return int(await system.database.value("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+
+
+async def test_postgres_goes_and_comes_back(system: System, client: httpx.AsyncClient) -> None:
+    async with proxy.before(system.database.url) as (network, url_of_postgres):
+        service, url = await system.api(database_url=url_of_postgres, api_keys_interval=0.2)
+        assert (await client.get(f"{url}/events")).status_code == 200
+        await network.stop()
+        answer = await client.get(f"{url}/events")
+        assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+        reasons = await eventually(service.why_not_ready)
+        assert list(reasons) == ["postgres"]
+        assert (await service.ops("/healthz")).status_code == 200
+
+        await network.start()
+        await service.ready()
+        assert (await client.get(f"{url}/events")).status_code == 200
+
+        await network.stop()
+        await eventually(service.why_not_ready)
+        assert await service.stop() == 0  # in time, although it is away
+
+
+async def test_without_tables_it_ends_and_says_what_to_do(
+    system: System, empty_database_url: str
+) -> None:
+    service = system.new("api", database_url=empty_database_url)
+    service.start()
+    assert await service.ended(within=30) not in (0, None)
+    assert "run `merganser migrate`" in service.log
+
+
+async def test_a_revoked_key_stops_working(system: System, client: httpx.AsyncClient) -> None:
+    _, url = await system.api(api_keys_interval=0.2)
+    assert (await client.get(f"{url}/events")).status_code == 200
+    await system.database.execute('UPDATE "apiKeys" SET "revokedAt" = now()')
+
+    async def status() -> int:
+        return (await client.get(f"{url}/events")).status_code
+
+    await eventually(status, equals(401), within=5)

@@ -1,0 +1,133 @@
+"""GET /events/types, /events/autocompleteType and /events/counts."""
+
+import pytest
+
+from api import types
+from tests.api.reader import Reader
+from tests.support.events import event
+
+HOUR = 3600
+
+
+async def test_types_by_name_with_their_first_and_last_event(api: Reader) -> None:
+    views = [event("ann", kind="view", at=at, n=str(at)) for at in (5, 1, 9)]
+    buy = event("bob", kind="buy")
+    await api.write(*views, buy)
+    first, second = await api.everything("/events/types", "types", limit=1)
+    assert (first["type"], first["count"], first["moreThanCount"]) == ("buy", 1, False)
+    assert first["example"] == (await api.found(f"/event/{buy['guid']}"))["event"]
+    assert second == {
+        "type": "view",
+        "count": 3,
+        "moreThanCount": False,
+        "firstOccurredAt": "2026-03-01T12:00:01.000000Z",
+        "lastOccurredAt": "2026-03-01T12:00:09.000000Z",
+        "example": (await api.found(f"/event/{views[2]['guid']}"))["event"],
+    }
+
+
+async def test_types_whose_events_all_wait_for_a_profile(api: Reader) -> None:
+    await api.database.execute("INSERT INTO events (guid, type) VALUES ('evt_row', 'waiting')")
+    (found,) = await api.everything("/events/types", "types")
+    assert (found["firstOccurredAt"], found["lastOccurredAt"]) == (None, None)
+    assert found["example"]["guid"] == "evt_row"
+
+
+async def test_a_type_is_counted_up_to_a_bound(
+    api: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(types, "MOST_COUNTED", 2)
+    await api.write(*(event("ann", kind="view") for _ in range(3)))
+    (found,) = await api.everything("/events/types", "types")
+    assert (found["count"], found["moreThanCount"]) == (2, True)
+
+
+async def test_types_that_contain_a_text(api: Reader) -> None:
+    await api.write(*(event("ann", kind=kind) for kind in ("Page View", "page_50%", "buy")))
+    for match, expected in {
+        "PAGE": ["Page View", "page_50%"],
+        "%": ["page_50%"],
+        "_": ["page_50%"],
+        "none": [],
+    }.items():
+        found = await api.found("/events/autocompleteType", match=match)
+        assert (sorted(found["types"]), found["more"]) == (expected, False), match
+    assert len((await api.found("/events/autocompleteType"))["types"]) == 3
+
+
+async def test_a_search_for_types_is_bounded(api: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+    await api.write(*(event("ann", kind=f"kind {n:02}") for n in range(40)))
+    found = await api.found("/events/autocompleteType", match="kind")
+    assert (len(found["types"]), found["more"]) == (types.MOST_FOUND, True)
+    monkeypatch.setattr(types, "MOST_LOOKED_AT", 30)
+    assert await api.found("/events/autocompleteType", match="kind 35") == {
+        "types": [],
+        "more": True,
+    }
+
+
+@pytest.mark.parametrize(
+    ("bucket", "buckets"),
+    [
+        ("minute", {"2026-03-01T12:00": 2, "2026-03-01T12:01": 1, "2026-03-02T00:00": 1}),
+        ("hour", {"2026-03-01T12:00": 3, "2026-03-02T00:00": 1}),
+        ("day", {"2026-03-01T00:00": 3, "2026-03-02T00:00": 1}),
+        # The first of March 2026 is a Sunday.
+        ("week", {"2026-02-23T00:00": 3, "2026-03-02T00:00": 1}),
+        ("month", {"2026-03-01T00:00": 4}),
+    ],
+)
+async def test_counts_by_bucket(api: Reader, bucket: str, buckets: dict[str, int]) -> None:
+    await api.write(
+        *(event("ann", kind="view", at=at) for at in (0, 59.9, 60, 12 * HOUR)), event("ann")
+    )
+    found = await api.found(
+        "/events/counts",
+        bucket=bucket,
+        since="2026-03-01T12:00",
+        until="2026-03-02T04:00",
+        type="view",
+    )
+    assert found == {
+        "from": "2026-03-01T12:00:00.000000Z",
+        "to": "2026-03-02T04:00:00.000000Z",
+        "bucket": bucket,
+        "types": [
+            {
+                "type": "view",
+                "count": 4,
+                "buckets": [
+                    {"at": f"{at}:00.000000Z", "count": count} for at, count in buckets.items()
+                ],
+            }
+        ],
+        "moreTypes": False,
+    }
+
+
+async def test_counts_are_from_a_time_up_to_but_without_another(api: Reader) -> None:
+    await api.write(*(event("ann", at=at) for at in (-1, 0, 9, 10)))
+    found = await api.found(
+        "/events/counts", since="2026-03-01T12:00:00Z", until="2026-03-01T12:00:10Z"
+    )
+    assert [one["count"] for one in found["types"]] == [2]
+
+
+async def test_counts_of_the_last_days_unless_asked_otherwise(api: Reader) -> None:
+    await api.write(event("ann"))
+    await api.database.execute(
+        "UPDATE events SET \"occurredAt\" = date_trunc('day', now()) - interval '30 days'"
+    )
+    found = await api.found("/events/counts")
+    assert [one["count"] for one in found["types"]] == [1]
+    assert found["from"].endswith("T00:00:00.000000Z")
+
+
+async def test_counts_of_so_many_types(api: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(types, "MOST_TYPES", 2)
+    await api.write(*(event("ann", kind=kind) for kind in "abc"))
+    asked = {"since": "2026-03-01", "until": "2026-03-02"}
+    found = await api.found("/events/counts", **asked)
+    assert ([one["type"] for one in found["types"]], found["moreTypes"]) == (["a", "b"], True)
+    found = await api.found("/events/counts", type="c", **asked)
+    assert ([one["type"] for one in found["types"]], found["moreTypes"]) == (["c"], False)

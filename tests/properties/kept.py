@@ -1,0 +1,102 @@
+"""One test's properties: a database, rules, events on profiles, and steps of the process."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from psycopg import AsyncConnection
+
+from properties import rulebook
+from properties.audit import Disagreement, audit
+from properties.main import Properties, Step
+from properties.rules import RuleFile
+from runtime.postgres import connect
+from tests.support.database import Database
+
+NOW = datetime(2026, 6, 15, 12, tzinfo=UTC)
+
+USER_ID = {"key": "userId", "type": "string", "unique": True, "identifying": True}
+COUNT = {
+    "key": "visits",
+    "type": "integer",
+    "events": {"type": "view", "aggregation": "count"},
+}
+PATHS = {
+    "key": "paths",
+    "type": "string",
+    "array": True,
+    "events": {"type": "view", "aggregation": "all values", "column": "data.path"},
+}
+
+
+class Kept:
+    """Makes events and lets the process catch up."""
+
+    def __init__(self, database: Database, batch: int = 1000) -> None:
+        self.database = database
+        self.now = NOW
+        self.properties = Properties(batch)
+        self._numbers = iter(range(1_000_000))
+
+    async def apply(self, *rules: Mapping[str, Any]) -> None:
+        """Make these the rules, beside the identifying one."""
+        file = RuleFile.model_validate({"rules": [USER_ID, *rules]})
+        await rulebook.apply(self.database.connection, file)
+
+    async def profile(self, guid: str, user_id: str | None = None) -> str:
+        """Make a profile."""
+        await self.database.execute(
+            'INSERT INTO profiles (guid, "userId") VALUES (%s, %s)', guid, user_id
+        )
+        return guid
+
+    async def views(self, profile: str, seconds: Sequence[int], **data: str) -> list[str]:
+        """Put events on a profile, at so many seconds after NOW, in one statement each table."""
+        guids = [f"evt_{next(self._numbers):06}" for _ in seconds]
+        await self.database.execute(
+            """
+            INSERT INTO events (guid, type, "profileGuid", "occurredAt")
+            SELECT guid, 'view', %s, at
+            FROM unnest(%s::text[], %s::timestamptz[]) AS made(guid, at)
+            """,
+            profile,
+            guids,
+            [NOW + timedelta(seconds=second) for second in seconds],
+        )
+        for key, value in data.items():
+            await self.database.execute(
+                'INSERT INTO "eventData" ("eventGuid", key, value) '
+                "SELECT guid, %s, %s FROM unnest(%s::text[]) AS made(guid)",
+                key,
+                value,
+                guids,
+            )
+        return guids
+
+    async def step(self, connection: AsyncConnection[Any] | None = None) -> Step:
+        """One transaction of the process."""
+        own = connection or self.database.connection
+        async with own.transaction():
+            return await self.properties.step(own, self.now)
+
+    async def settle(self) -> list[Step]:
+        """All that there is to do."""
+        steps = [await self.step()]
+        while steps[-1].more:
+            steps.append(await self.step())
+        return steps
+
+    async def value(self, profile: str, key: str) -> list[str]:
+        """The values of a property, in order."""
+        return await self.database.column(
+            'SELECT value FROM "profileProperties" WHERE "profileGuid" = %s AND key = %s '
+            "ORDER BY position",
+            profile,
+            key,
+        )
+
+    async def disagreements(self) -> list[Disagreement]:
+        """What an audit finds."""
+        async with await connect(self.database.url, "audit") as connection:
+            report = await audit(connection, self.now, lambda _: None)
+        return report.disagreements

@@ -1,0 +1,39 @@
+"""One rule and a profile's few events, as plainly as a table of cases can say them."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from properties.occurrence import Occurrence
+from properties.reckoning import Rulebook, day_of
+from properties.rules import Rule
+
+START = datetime(2026, 6, 1, 12, tzinfo=UTC)
+
+Said = tuple[float, str, dict[str, str]]
+"""(seconds after START, type, data)."""
+
+
+def occurrence(said: Said, number: int = 0, **columns: Any) -> Occurrence:
+    """An event; its guid is its place in the table."""
+    seconds, kind, data = said
+    at = START + timedelta(seconds=seconds)
+    microseconds = (at - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+    return Occurrence(
+        microseconds,
+        f"evt_{number:03}",
+        kind,
+        columns.get("user_id"),
+        columns.get("ip_address"),
+        data,
+    )
+
+
+def values(
+    events: dict[str, Any], said: list[Said], *, kind: str = "string", array: bool = False
+) -> tuple[list[str], int]:
+    """What a rule with this source gives, and how many values did not fit its type."""
+    rule = Rule.model_validate({"key": "made", "type": kind, "array": array, "events": events})
+    unfit: list[str] = []
+    occurrences = [occurrence(one, number) for number, one in enumerate(said)]
+    found = Rulebook([(1, rule)]).recount(occurrences, day_of(START), None, unfit.append)
+    return found["made"], len(unfit)

@@ -1,0 +1,186 @@
+"""What rules mean, said a second time and as plainly as possible: over all events, in their order.
+
+It shares nothing with `properties.aggregations` but the reading of values, which has tests of its
+own (test_values.py).
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import ROUND_HALF_EVEN, Decimal, localcontext
+from typing import Any
+
+from properties.rules import Events, Filter, Rule
+from properties.values import fit, write_number
+
+PER = {"hour": 3600, "day": 86400, "week": 604800}
+
+
+@dataclass(frozen=True)
+class Seen:
+    """An event of a profile."""
+
+    guid: str
+    occurred_at: datetime
+    type: str
+    user_id: str | None = None
+    ip_address: str | None = None
+    data: dict[str, str] = field(default_factory=dict)
+
+
+def values(rule: Rule, events: Iterable[Seen], now: datetime) -> list[str]:
+    """The values of the property by the definition."""
+    assert rule.events
+    with localcontext() as context:
+        context.prec = 300
+        ordered = sorted(events, key=lambda event: (event.occurred_at, event.guid))
+        return _aggregate(
+            rule, rule.events, [event for event in ordered if _counts(rule.events, event, now)]
+        )
+
+
+def _counts(source: Events, event: Seen, now: datetime) -> bool:
+    if source.window:
+        midnight = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        if event.occurred_at < midnight - timedelta(days=source.window - 1):
+            return False
+    return event.type in source.types and all(_meets(one, event) for one in source.filters)
+
+
+def _read(column: str, event: Seen) -> str | None:
+    if column.startswith("data."):
+        return event.data.get(column[5:])
+    if column == "occurredAt":
+        return event.occurred_at.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return {"type": event.type, "userId": event.user_id, "ipAddress": event.ip_address}[column]
+
+
+def _meets(condition: Filter, event: Seen) -> bool:  # noqa: PLR0911 - a line for each operator
+    found, wanted = _read(condition.column, event), condition.value
+    if found is None:
+        return False
+    match condition.op:
+        case "exists":
+            return True
+        case "equals":
+            return found == wanted
+        case "does not equal":
+            return found != wanted
+        case "contains":
+            return str(wanted).lower() in found.lower()
+        case "does not contain":
+            return str(wanted).lower() not in found.lower()
+        case "one of":
+            return found in (wanted or ())
+    numeric = fit("float", str(wanted)) is not None
+    kind: Any = "float" if numeric else "date"
+    left, right = fit(kind, found), fit(kind, str(wanted))
+    if left is None or right is None:
+        return False
+    one, other = (Decimal(left), Decimal(right)) if numeric else (left, right)
+    return one > other if condition.op == "greater than" else one < other  # type: ignore[operator] # both of one kind
+
+
+def _aggregate(  # noqa: C901, PLR0911, PLR0912 - a line for each aggregation
+    rule: Rule, source: Events, events: list[Seen]
+) -> list[str]:
+    raw = [
+        (event, text)
+        for event in events
+        if (text := _read(source.column, event) if source.column else "") is not None
+    ]
+    match source.aggregation:
+        case "count":
+            return [str(len(raw))]
+        case "distinct count":
+            return [str(len({text for _, text in raw}))]
+        case "rate":
+            times = [event.occurred_at for event, _ in raw]
+            if not times:
+                return []
+            span = Decimal(source.window * 86400) if source.window else _span(times[0], times[-1])
+            return [_round(Decimal(len(times)) * PER[source.per or "day"] / span)] if span else []
+        case "diff":
+            return _diff(rule, source, events)
+        case "all values":
+            return [value for _, many in _fitting(rule, raw) for value in many][-1000:]
+        case "most recent":
+            return next((many for _, many in reversed(_fitting(rule, raw))), [])
+        case "least recent":
+            return next((many for _, many in _fitting(rule, raw)), [])
+    fitting = [many[0] for _, many in _fitting(rule, raw)]
+    if not fitting:
+        return []
+    numeric = rule.type in ("integer", "float")
+    ordered = sorted(fitting, key=Decimal if numeric else str)
+    match source.aggregation:
+        case "min":
+            return [ordered[0]]
+        case "max":
+            return [ordered[-1]]
+        case "sum":
+            return [write_number(sum(map(Decimal, fitting), Decimal(0)))]
+        case "average":
+            return [_round(sum(map(Decimal, fitting), Decimal(0)) / len(fitting))]
+    raise AssertionError(source.aggregation)
+
+
+def _fitting(rule: Rule, raw: list[tuple[Seen, str]]) -> list[tuple[Seen, list[str]]]:
+    found = []
+    for event, text in raw:
+        parts = _elements(text) if rule.array else [text]
+        many = [value for part in parts if (value := fit(rule.type, part)) is not None]
+        if many:
+            found.append((event, many))
+    return found
+
+
+def _elements(text: str) -> list[str]:
+    if not text.startswith("["):
+        return [text]
+    try:
+        elements = json.loads(text, parse_float=Decimal)
+    except ValueError:
+        return [text]
+    return [one if isinstance(one, str) else str(one) for one in elements if one is not None]
+
+
+def _diff(rule: Rule, source: Events, events: list[Seen]) -> list[str]:
+    measured = [
+        (event, amount) for event in events if (amount := _amount(source, event)) is not None
+    ]
+    if source.from_ and source.to:
+        starts = [item for item in measured if item[0].type in source.from_.type]
+        ends = [item for item in measured if item[0].type in source.to.type]
+        if not starts or not ends:
+            return []
+        start = starts[0 if source.from_.take == "first" else -1][1]
+        end = ends[0 if source.to.take == "first" else -1][1]
+    elif len(measured) < 2:
+        return []
+    else:
+        start = measured[-2 if source.between == "previous and last" else 0][1]
+        end = measured[-1][1]
+    return [write_number(Decimal(int(end - start)) if rule.type == "integer" else end - start)]
+
+
+def _amount(source: Events, event: Seen) -> Decimal | None:
+    text = _read(source.column or "occurredAt", event)
+    if text is None:
+        return None
+    if source.of == "times" or source.column == "occurredAt":
+        moment = fit("date", text)
+        if moment is None:
+            return None
+        return _span(datetime(1970, 1, 1, tzinfo=UTC), datetime.fromisoformat(moment))
+    number = fit("float", text)
+    return None if number is None else Decimal(number)
+
+
+def _span(start: datetime, end: datetime) -> Decimal:
+    return Decimal((end - start) // timedelta(microseconds=1)) / 1_000_000
+
+
+def _round(value: Decimal) -> str:
+    return write_number(value.quantize(Decimal("1e-12"), rounding=ROUND_HALF_EVEN))

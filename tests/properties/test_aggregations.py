@@ -1,0 +1,217 @@
+"""Each aggregation, on events whose answer one can see. What they share is in test_reckoning.py."""
+
+from typing import Any
+
+import pytest
+
+from properties.aggregations import MOST_DISTINCT, MOST_VALUES
+from tests.properties.one import Said, values
+
+DAY = 86_400
+BUYS: list[Said] = [
+    (30, "buy", {"price": "0.20", "name": "c"}),
+    (10, "buy", {"price": "0.10", "name": "a"}),
+    (20, "buy", {"price": "x", "name": "b"}),
+    (40, "buy", {"name": "a"}),
+    (25, "view", {"price": "99", "name": "z"}),
+]
+NAMES = {"type": "buy", "column": "data.name"}
+PRICES = {"type": "buy", "column": "data.price"}
+
+# Source, type, array -> values, and how many values did not fit.
+CASES: list[tuple[dict[str, Any], str, bool, list[str], int]] = [
+    ({**NAMES, "aggregation": "all values"}, "string", True, ["a", "b", "c", "a"], 0),
+    ({**PRICES, "aggregation": "all values"}, "float", True, ["0.1", "0.2"], 1),
+    ({**NAMES, "aggregation": "most recent"}, "string", False, ["a"], 0),
+    ({**PRICES, "aggregation": "most recent"}, "float", False, ["0.2"], 1),
+    ({**NAMES, "aggregation": "least recent"}, "string", False, ["a"], 0),
+    ({**PRICES, "aggregation": "least recent"}, "string", False, ["0.10"], 0),
+    ({**PRICES, "aggregation": "count"}, "integer", False, ["3"], 0),
+    ({"type": "buy", "aggregation": "count"}, "integer", False, ["4"], 0),
+    ({"type": ["buy", "view"], "aggregation": "count"}, "integer", False, ["5"], 0),
+    ({**NAMES, "aggregation": "distinct count"}, "integer", False, ["3"], 0),
+    ({**PRICES, "aggregation": "sum"}, "float", False, ["0.3"], 1),
+    ({**PRICES, "aggregation": "average"}, "float", False, ["0.15"], 1),
+    ({**PRICES, "aggregation": "min"}, "float", False, ["0.1"], 1),
+    ({**PRICES, "aggregation": "max"}, "float", False, ["0.2"], 1),
+    ({**NAMES, "aggregation": "max"}, "string", False, ["c"], 0),
+    ({**NAMES, "column": "occurredAt", "aggregation": "min"}, "date", False, ["at 10"], 0),
+    ({**PRICES, "aggregation": "diff"}, "float", False, ["0.1"], 1),
+    ({**NAMES, "column": "occurredAt", "aggregation": "diff"}, "float", False, ["30"], 0),
+    (
+        {**NAMES, "column": "occurredAt", "aggregation": "diff", "between": "previous and last"},
+        "float",
+        False,
+        ["10"],
+        0,
+    ),
+    ({"type": "buy", "aggregation": "rate"}, "float", False, ["11520"], 0),
+    ({"type": "buy", "aggregation": "rate", "per": "hour"}, "float", False, ["480"], 0),
+    ({"type": "buy", "aggregation": "rate", "per": "week"}, "float", False, ["80640"], 0),
+    (
+        {"type": "buy", "aggregation": "rate", "window": 3},
+        "float",
+        False,
+        ["1.333333333333"],
+        0,
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("source", "kind", "array", "expected", "unfit"),
+    CASES,
+    ids=[f"{source['aggregation']} {expected}" for source, _, _, expected, _ in CASES],
+)
+def test_an_aggregation(
+    source: dict[str, Any],
+    kind: str,
+    array: bool,  # noqa: FBT001 - a case
+    expected: list[str],
+    unfit: int,
+) -> None:
+    written = [value.replace("at 10", "2026-06-01T12:00:10.000000Z") for value in expected]
+    assert values(source, BUYS, kind=kind, array=array) == (written, unfit)
+
+
+@pytest.mark.parametrize("source", [case[0] for case in CASES])
+def test_nothing_is_no_value_save_for_counts(source: dict[str, Any]) -> None:
+    counts = source["aggregation"] in ("count", "distinct count")
+    array = source["aggregation"] == "all values"
+    assert values(source, [], kind="float" if not array else "string", array=array) == (
+        ["0"] if counts else [],
+        0,
+    )
+
+
+def test_the_newest_fitting_value_counts_not_the_newest_event() -> None:
+    said: list[Said] = [
+        (1, "visit", {"utm": "spring"}),
+        (2, "visit", {}),
+        (3, "visit", {"utm": "summer"}),
+        (4, "visit", {}),
+    ]
+    source = {"type": "visit", "column": "data.utm"}
+    assert values({**source, "aggregation": "most recent"}, said) == (["summer"], 0)
+    assert values({**source, "aggregation": "least recent"}, said) == (["spring"], 0)
+
+
+def test_events_of_one_moment_are_in_the_order_of_their_guids() -> None:
+    said: list[Said] = [
+        (5, "visit", {"n": "1"}),
+        (5, "visit", {"n": "2"}),
+        (5, "visit", {"n": "3"}),
+    ]
+    source = {"type": "visit", "column": "data.n"}
+    assert values({**source, "aggregation": "most recent"}, said)[0] == ["3"]
+    assert values({**source, "aggregation": "least recent"}, said)[0] == ["1"]
+    assert values({**source, "aggregation": "diff"}, said, kind="integer")[0] == ["2"]
+
+
+def test_sums_are_exact_where_floats_are_not() -> None:
+    said: list[Said] = [(n, "buy", {"price": "0.1"}) for n in range(1000)]
+    said += [(5, "buy", {"price": "9007199254740993"}), (6, "buy", {"price": "1e-20"})]
+    source = {"type": "buy", "column": "data.price", "aggregation": "sum"}
+    assert values(source, said, kind="float")[0] == ["9007199254741093.00000000000000000001"]
+
+
+def test_an_array_property_takes_the_elements_of_an_array() -> None:
+    said: list[Said] = [
+        (2, "buy", {"skus": '["b",3,{"x":1.50},null]'}),
+        (1, "buy", {"skus": "a"}),
+        (3, "buy", {"skus": "[]"}),
+        (4, "buy", {"skus": "[not JSON"}),
+    ]
+    source = {"type": "buy", "column": "data.skus", "aggregation": "all values"}
+    assert values(source, said, array=True) == (["a", "b", "3", '{"x":1.50}', "[not JSON"], 0)
+    source["aggregation"] = "least recent"
+    assert values(source, said[:1], array=True) == (["b", "3", '{"x":1.50}'], 0)
+    assert values(source, said[:1], array=True, kind="integer") == (["3"], 0)
+    assert values(source, said[:1], array=False) == (['["b",3,{"x":1.50},null]'], 0)
+
+
+def test_all_values_are_the_most_recent_thousand() -> None:
+    said: list[Said] = [(n, "buy", {"n": str(n)}) for n in range(MOST_VALUES + 5)]
+    source = {"type": "buy", "column": "data.n", "aggregation": "all values"}
+    assert values(source, said, array=True)[0] == [str(n) for n in range(5, MOST_VALUES + 5)]
+
+
+def test_distinct_count_stops_at_its_cap() -> None:
+    said: list[Said] = [(n, "buy", {"n": f"{n:060}"}) for n in range(MOST_DISTINCT + 5)]
+    source = {"type": "buy", "column": "data.n", "aggregation": "distinct count"}
+    assert values(source, said[:9999] + said[:10], kind="integer")[0] == ["9999"]
+    assert values(source, said, kind="integer")[0] == ["10000"]
+
+
+def sides(take_from: str, take_to: str, **more: Any) -> dict[str, Any]:
+    return {
+        "aggregation": "diff",
+        "column": "occurredAt",
+        "from": {"type": "sign-up", "take": take_from},
+        "to": {"type": "purchase", "take": take_to},
+        **more,
+    }
+
+
+JOURNEY: list[Said] = [
+    (90.5, "purchase", {"total": "20", "on": "2026-03-01"}),
+    (30, "sign-up", {"total": "1", "on": "2026-02-28T12:00Z"}),
+    (10, "sign-up", {"total": "5", "on": "2026-01-01"}),
+    (200, "purchase", {"total": "7.5", "on": "never"}),
+]
+
+
+@pytest.mark.parametrize(
+    ("source", "kind", "expected"),
+    [
+        (sides("first", "first"), "float", ["80.5"]),
+        (sides("first", "first"), "integer", ["80"]),
+        (sides("last", "first"), "float", ["60.5"]),
+        (sides("first", "last"), "float", ["190"]),
+        (sides("last", "last"), "float", ["170"]),
+        (sides("first", "first", column="data.total"), "float", ["15"]),
+        (sides("first", "last", column="data.total"), "float", ["2.5"]),
+        (sides("last", "first", column="data.on", of="times"), "float", ["43200"]),
+        (sides("last", "last", column="data.on", of="times"), "float", ["43200"]),
+    ],
+)
+def test_diff_between_two_event_types(
+    source: dict[str, Any], kind: str, expected: list[str]
+) -> None:
+    assert values(source, JOURNEY, kind=kind)[0] == expected
+
+
+def test_diff_needs_both_ends() -> None:
+    assert values(sides("first", "first"), JOURNEY[:1], kind="float") == ([], 0)
+    assert values(sides("first", "first"), JOURNEY[1:3], kind="float") == ([], 0)
+    one = {"type": "buy", "column": "occurredAt", "aggregation": "diff"}
+    assert values(one, [(1, "buy", {})], kind="float") == ([], 0)
+    assert values({**one, "between": "previous and last"}, [(1, "buy", {})], kind="float") == (
+        [],
+        0,
+    )
+
+
+def test_diff_can_be_negative() -> None:
+    said: list[Said] = [(1, "sign-up", {"n": "1"}), (2, "sign-up", {"n": "-2.5"})]
+    source = {"type": "sign-up", "column": "data.n", "aggregation": "diff"}
+    assert values(source, said, kind="float")[0] == ["-3.5"]
+    assert values(source, said, kind="integer")[0] == ["-3"]
+    later: list[Said] = [(20, "sign-up", {}), (10, "purchase", {})]
+    assert values(sides("first", "first"), later, kind="float")[0] == ["-10"]
+
+
+def test_a_window_is_whole_days_in_utc() -> None:
+    """START is noon, so 12 h and a second before are yesterday."""
+    said: list[Said] = [
+        (0, "visit", {}),
+        (-DAY / 2, "visit", {}),
+        (-DAY / 2 - 1, "visit", {}),
+        (-DAY * 1.5, "visit", {}),
+        (-DAY * 1.5 - 1, "visit", {}),
+        (DAY * 3, "visit", {}),
+    ]
+    source = {"type": "visit", "aggregation": "count"}
+    assert values({**source, "window": 1}, said, kind="integer")[0] == ["3"]
+    assert values({**source, "window": 2}, said, kind="integer")[0] == ["5"]
+    assert values({**source, "window": 3}, said, kind="integer")[0] == ["6"]

@@ -1,0 +1,260 @@
+"""What happens to events while properties are counted, one case after another, on real Postgres.
+
+test_machine.py finds what nobody thought of; these are what somebody did think of.
+"""
+
+from datetime import timedelta
+
+import pytest
+
+from runtime.postgres import connect
+from tests.properties.kept import COUNT, PATHS, Kept
+from tests.support.database import Database
+
+
+@pytest.fixture
+async def kept(database: Database) -> Kept:
+    kept = Kept(database)
+    await kept.apply(COUNT, PATHS)
+    await kept.profile("pro_1")
+    return kept
+
+
+async def test_new_events_are_counted_and_nothing_is_reread(kept: Kept) -> None:
+    """The history of a hot profile is taken away behind the process's back: it does not miss it."""
+    await kept.views("pro_1", range(1000))
+    await kept.settle()
+    await kept.database.execute("SET session_replication_role = replica")
+    await kept.database.execute("DELETE FROM events")
+    await kept.database.execute("SET session_replication_role = origin")
+    await kept.views("pro_1", [2000, -5])
+    (step, *_) = await kept.settle()
+    assert (step.events, step.recounted) == (2, 0)
+    assert await kept.value("pro_1", "visits") == ["1002"]
+
+
+async def test_an_event_that_comes_late_takes_its_place(kept: Kept) -> None:
+    await kept.views("pro_1", [10], path="/b")
+    await kept.settle()
+    await kept.views("pro_1", [5], path="/a")
+    assert sum(step.recounted for step in await kept.settle()) == 0
+    assert await kept.value("pro_1", "paths") == ["/a", "/b"]
+
+
+async def test_data_that_comes_after_its_event_was_counted(kept: Kept) -> None:
+    (event,) = await kept.views("pro_1", [10])
+    await kept.settle()
+    await kept.database.execute(
+        "INSERT INTO \"eventData\" (\"eventGuid\", key, value) VALUES (%s, 'path', '/late')", event
+    )
+    await kept.settle()
+    assert await kept.value("pro_1", "paths") == ["/late"]
+    assert await kept.value("pro_1", "visits") == ["1"]
+
+
+async def test_an_event_that_moves_on_before_it_is_counted_is_counted_once(kept: Kept) -> None:
+    await kept.profile("pro_2")
+    (event,) = await kept.views("pro_1", [1])
+    await kept.database.execute("""UPDATE events SET "profileGuid" = 'pro_2'""")
+    await kept.settle()
+    assert await kept.value("pro_1", "visits") == ["0"]
+    assert await kept.value("pro_2", "visits") == ["1"]
+    await kept.database.execute("""UPDATE events SET "profileGuid" = 'pro_1'""")
+    await kept.settle()
+    assert await kept.value("pro_1", "visits") == ["1"]
+    assert await kept.value("pro_2", "visits") == ["0"]
+    await kept.database.execute("DELETE FROM events WHERE guid = %s", event)
+    await kept.settle()
+    assert await kept.value("pro_1", "visits") == ["0"]
+
+
+async def test_of_a_profile_that_merged_nothing_is_left(kept: Kept) -> None:
+    await kept.profile("pro_2", "123")
+    await kept.views("pro_1", [1, 2])
+    await kept.views("pro_2", [3])
+    await kept.settle()
+    async with kept.database.connection.transaction():
+        await kept.database.execute("""UPDATE events SET "profileGuid" = 'pro_2'""")
+        await kept.database.execute("DELETE FROM profiles WHERE guid = 'pro_1'")
+    await kept.settle()
+    assert await kept.value("pro_2", "visits") == ["3"]
+    for table in ("profileProperties", "propertyStates"):
+        names = await kept.database.column(f'SELECT "profileGuid" FROM "{table}"')
+        assert set(names) == {"pro_2"}
+
+
+async def test_while_a_profile_is_counted_anew_late_events_are_counted_along(
+    database: Database,
+) -> None:
+    """The count has reached 12:00:02; an event comes before that place, and one after it."""
+    kept = Kept(database, batch=2)
+    await kept.apply(COUNT, PATHS)
+    await kept.profile("pro_1")
+    (gone, *_) = await kept.views("pro_1", range(6), path="/old")
+    await kept.settle()
+    await kept.database.execute("DELETE FROM events WHERE guid = %s", gone)
+    await kept.step()
+    under_way = 'SELECT "reachedAt" IS NOT NULL FROM "propertyRecounts"'
+    while await kept.database.column(under_way) != [True]:
+        await kept.step()
+    reached = await kept.database.value('SELECT "reachedGuid" FROM "propertyRecounts"')
+    assert reached not in (None, "evt_000005"), "the count is neither at its start nor at its end"
+    await kept.views("pro_1", [0, 100])
+    await kept.settle()
+    assert await kept.value("pro_1", "visits") == ["7"]
+    assert await kept.disagreements() == []
+
+
+async def test_a_count_under_way_begins_again_when_an_event_goes(database: Database) -> None:
+    kept = Kept(database, batch=2)
+    await kept.apply(COUNT)
+    await kept.profile("pro_1")
+    (first, second, *_) = await kept.views("pro_1", range(6))
+    await kept.settle()
+    await kept.database.execute("DELETE FROM events WHERE guid = %s", first)
+    under_way = 'SELECT "reachedAt" IS NOT NULL FROM "propertyRecounts"'
+    while await kept.database.column(under_way) != [True]:
+        await kept.step()
+    await kept.database.execute("DELETE FROM events WHERE guid = %s", second)
+    await kept.settle()
+    assert await kept.value("pro_1", "visits") == ["4"]
+
+
+async def test_data_that_changes_and_goes(kept: Kept) -> None:
+    await kept.views("pro_1", [1, 2], path="/a")
+    await kept.settle()
+    await kept.database.execute("""UPDATE "eventData" SET value = '/b' """)
+    await kept.settle()
+    assert await kept.value("pro_1", "paths") == ["/b", "/b"]
+    await kept.database.execute("""DELETE FROM "eventData" """)
+    await kept.settle()
+    assert await kept.value("pro_1", "paths") == []
+    await kept.database.execute("""UPDATE events SET type = 'other'""")
+    await kept.settle()
+    assert await kept.value("pro_1", "visits") == ["0"]
+
+
+async def test_a_new_rule_counts_what_was_there_before_in_bounded_steps(
+    database: Database,
+) -> None:
+    kept = Kept(database, batch=7)
+    for number in range(5):
+        await kept.views(await kept.profile(f"pro_{number}"), range(10), path="/a")
+    await kept.apply(COUNT)
+    steps = await kept.settle()
+    assert len(steps) > 50 // 7
+    assert sum(step.events for step in steps) == 0, "no event was new"
+    for number in range(5):
+        assert await kept.value(f"pro_{number}", "visits") == ["10"]
+    backfilled = 'SELECT "backfilledTo" IS NULL FROM "profilePropertyRules"'
+    assert set(await database.column(backfilled)) == {True}
+
+
+async def test_a_property_is_never_shown_for_a_part_of_the_events(database: Database) -> None:
+    """A profile older than the rule gets an event before its backfill has come to it."""
+    kept = Kept(database, batch=2)
+    await kept.views(await kept.profile("pro_1"), range(9))
+    await kept.apply(COUNT)
+    await kept.views("pro_1", [10])
+    more, shown = True, set[str]()
+    while more:
+        more = (await kept.step()).more
+        shown.update(await kept.value("pro_1", "visits"))
+    assert shown == {"10"}
+
+
+async def test_traffic_flows_while_a_rule_is_backfilled(database: Database) -> None:
+    """Events come for profiles that the backfill has done, is at, and has not seen."""
+    kept = Kept(database, batch=5)
+    await kept.apply(COUNT)
+    for number in range(9):
+        await kept.views(await kept.profile(f"pro_{number}"), range(4))
+    await kept.settle()
+    await kept.apply({**COUNT, "key": "pages"})
+    more = True
+    rounds = 0
+    while more:
+        more = (await kept.step()).more
+        rounds += 1
+        if rounds <= 20:
+            await kept.views(f"pro_{rounds % 9}", [rounds, -rounds])
+            more = True
+    assert rounds > 20
+    for number in range(9):
+        expected = 4 + 2 * sum(1 for turn in range(1, 21) if turn % 9 == number)
+        assert await kept.value(f"pro_{number}", "pages") == [str(expected)]
+    assert await kept.disagreements() == []
+
+
+async def test_a_rule_that_goes_takes_its_values_along(kept: Kept) -> None:
+    await kept.views("pro_1", [1, 2], path="/a")
+    await kept.settle()
+    await kept.apply(COUNT)
+    await kept.settle()
+    assert await kept.value("pro_1", "paths") == []
+    assert await kept.value("pro_1", "visits") == ["2"]
+
+
+async def test_without_rules_nothing_is_noted(database: Database) -> None:
+    kept = Kept(database)
+    await kept.views(await kept.profile("pro_1"), range(3))
+    assert await database.count("eventChanges") == 0
+    await kept.apply(COUNT)
+    await kept.views("pro_1", range(3))
+    assert await database.count("eventChanges") == 1
+
+
+async def test_a_window_moves_at_midnight(database: Database) -> None:
+    kept = Kept(database)
+    await kept.apply({**COUNT, "events": {**COUNT["events"], "window": 2}})  # type: ignore[dict-item]
+    await kept.views(await kept.profile("pro_1"), [-86_400, 0])
+    await kept.settle()
+    assert await kept.value("pro_1", "visits") == ["2"]
+    kept.now += timedelta(hours=11, minutes=59)
+    await kept.settle()
+    assert await kept.value("pro_1", "visits") == ["2"]
+    kept.now += timedelta(minutes=1)
+    assert await kept.disagreements() == [], "what is due is not compared"
+    await kept.settle()
+    assert await kept.value("pro_1", "visits") == ["1"]
+    kept.now += timedelta(days=1)
+    await kept.settle()
+    assert await kept.value("pro_1", "visits") == ["0"]
+
+
+async def test_another_process_waits_its_turn(kept: Kept) -> None:
+    await kept.views("pro_1", [1])
+    async with await connect(kept.database.url, "test") as other, other.transaction():
+        assert (await kept.properties.step(other, kept.now)).events == 1
+        assert (await kept.step()).events == 0
+    assert (await kept.step()).events == 0
+    assert await kept.value("pro_1", "visits") == ["1"]
+
+
+async def test_an_audit_finds_what_somebody_changed(kept: Kept) -> None:
+    await kept.profile("pro_2", "123")
+    await kept.views("pro_1", [1, 2], path="/a")
+    await kept.views("pro_2", [1])
+    await kept.settle()
+    assert await kept.disagreements() == []
+    await kept.database.execute("""
+        UPDATE "profileProperties" SET value = '7' WHERE key = 'visits' AND "profileGuid" = 'pro_1'
+    """)
+    await kept.database.execute("""
+        DELETE FROM "profileProperties" WHERE key = 'paths' AND position = 0
+    """)
+    await kept.database.execute("""
+        INSERT INTO "profileProperties" VALUES ('pro_gone', 'visits', 0, '1')
+    """)
+    await kept.database.execute("""
+        INSERT INTO "profileProperties" VALUES ('pro_2', 'paths', 0, '/made-up')
+    """)
+    found = {
+        (one.profile, one.key): (one.stored, one.expected) for one in await kept.disagreements()
+    }
+    assert found == {
+        ("pro_1", "visits"): (["7"], ["2"]),
+        ("pro_1", "paths"): (["/a"], ["/a", "/a"]),
+        ("pro_gone", "visits"): ([], []),
+        ("pro_2", "paths"): (["/made-up"], []),
+    }

@@ -1,0 +1,58 @@
+"""Rules over events, in memory: any order, any batches, any day, the definition's values."""
+
+import json
+from datetime import timedelta
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from properties.reckoning import Rulebook
+from properties.rules import Rule
+from tests.properties import reference
+from tests.properties.made import NOW, TODAY, occurrence, rules, seen
+from tests.properties.reference import Seen
+
+EVENTS = st.lists(seen(), max_size=12, unique_by=lambda event: event.guid)
+
+
+@given(rule=rules(), events=EVENTS)
+@settings(max_examples=1500)
+def test_all_at_once_is_what_the_definition_says(rule: Rule, events: list[Seen]) -> None:
+    book = Rulebook([(1, rule)])
+    found = book.recount([occurrence(event) for event in events], TODAY, None, lambda _: None)
+    assert found["made"] == reference.values(rule, events, NOW)
+
+
+@given(rule=rules(), data=st.data(), events=EVENTS)
+@settings(max_examples=1500)
+def test_order_and_batches_do_not_matter(
+    rule: Rule, data: st.DataObject, events: list[Seen]
+) -> None:
+    book = Rulebook([(1, rule)])
+    state = book.fresh()
+    for event in data.draw(st.permutations(events)):
+        if data.draw(st.booleans()):
+            state = json.loads(json.dumps(state))  # as it is between two transactions
+        book.count(state, [occurrence(event)], TODAY, lambda _: None)
+    assert book.properties(state, None)["made"] == reference.values(rule, events, NOW)
+
+
+@given(rule=rules(), days=st.integers(0, 6), events=EVENTS)
+@settings(max_examples=1000)
+def test_as_days_go_by_events_leave_their_windows(
+    rule: Rule, days: int, events: list[Seen]
+) -> None:
+    """And `expire` names the day of the next change, so that nobody needs to look before."""
+    book = Rulebook([(1, rule)])
+    state = book.fresh()
+    book.count(state, [occurrence(event) for event in events], TODAY, lambda _: None)
+    leaves = book.expire(state, TODAY)
+    before = book.properties(state, None)
+    for day in range(1, days + 1):
+        if leaves is None or TODAY + day < leaves:
+            assert book.properties(state, None) == before
+        else:
+            leaves = book.expire(state, TODAY + day)
+        before = book.properties(state, None)
+        later = NOW + timedelta(days=day)
+        assert before["made"] == reference.values(rule, events, later)
