@@ -93,8 +93,9 @@ async def delete(connection: Connection, guid: str) -> None:
             f"this event is why anonymousId {anonymous_id} belongs to user {user_id}: it stays, "
             "or identity could not be explained; delete other events of theirs",
         )
-    await connection.execute(_SQL["delete_data"], values)
+    # In the order in which all writers come to the tables.
     await connection.execute(_SQL["delete_event"], values)
+    await connection.execute(_SQL["delete_data"], values)
 
 
 def _values(asked: Events, scan: int) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 import yaml
+from psycopg.errors import LockNotAvailable
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -145,7 +146,10 @@ async def _difference(file: RuleFile) -> Difference:
 
 async def _apply(file: RuleFile) -> None:
     async with await _connected() as connection:
-        await rulebook.apply(connection, file)
+        try:
+            await rulebook.apply(connection, file)
+        except LockNotAvailable:
+            fail("somebody writes events in one long transaction: try again when that has ended")
 
 
 async def _try(rule: Rule, name: str) -> Trial | None:

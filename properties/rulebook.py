@@ -91,8 +91,12 @@ async def apply(connection: AsyncConnection[Any], file: RuleFile) -> Difference:
 
     Returns:
         What was changed.
+
+    Raises:
+        psycopg.errors.LockNotAvailable: somebody writes events in a transaction that takes long.
     """
     async with connection.transaction():
+        await connection.execute(_SQL["patience"])
         await connection.execute(_SQL["hold_writers"])
         difference = compare(await rules(connection), await sources(connection), file)
         put = [*difference.added, *(after for _, after in difference.changed)]

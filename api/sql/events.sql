@@ -116,10 +116,10 @@ FROM events
 JOIN "anonymousIds" AS visitors USING ("anonymousId")
 WHERE events.guid = %(guid)s AND visitors."linkEventGuid" = events.guid;
 
--- delete_data --
--- The data of an event.
-DELETE FROM "eventData" WHERE "eventGuid" = %(guid)s;
-
 -- delete_event --
 -- An event.
 DELETE FROM events WHERE guid = %(guid)s;
+
+-- delete_data --
+-- The data of an event.
+DELETE FROM "eventData" WHERE "eventGuid" = %(guid)s;

@@ -34,7 +34,8 @@ SELECT
         WHERE "eventGuid" = events.guid AND key = ANY(%(keys)s)
     )
 FROM events
-WHERE events."profileGuid" = ANY(%(profiles)s) AND events.type = ANY(%(types)s);
+WHERE events."profileGuid" = ANY(%(profiles)s) AND events.type = ANY(%(types)s)
+    AND events."occurredAt" IS NOT NULL;
 
 -- stored --
 -- What is stored of them.

@@ -19,19 +19,18 @@ WHERE profiles.guid = ANY(%(profiles)s);
 
 -- placed_events --
 -- Events that still are where they were placed: of those that have moved on another note tells.
+-- One without a time, which only an external system can have placed, counts when it has one.
 SELECT
     events."profileGuid", (extract(epoch FROM events."occurredAt") * 1000000)::bigint,
     events.guid, events.type, events."userId", events."ipAddress", data.pairs
-FROM (
-    SELECT DISTINCT * FROM unnest(%(events)s::text[], %(profiles)s::text[]) AS p(event, profile)
-) AS placed
+FROM unnest(%(events)s::text[], %(profiles)s::text[]) AS placed(event, profile)
 JOIN events ON events.guid = placed.event AND events."profileGuid" = placed.profile
 CROSS JOIN LATERAL (
     SELECT jsonb_object_agg("eventData".key, "eventData".value ORDER BY "eventData".guid) AS pairs
     FROM "eventData"
     WHERE "eventData"."eventGuid" = events.guid AND "eventData".key = ANY(%(keys)s)
 ) AS data
-WHERE events.type = ANY(%(types)s);
+WHERE events.type = ANY(%(types)s) AND events."occurredAt" IS NOT NULL;
 
 -- next_events --
 -- The next events of profiles in their order, up to a number of rows. A profile without events

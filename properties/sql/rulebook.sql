@@ -8,10 +8,15 @@ ORDER BY key;
 -- The company's databases.
 SELECT name, definition FROM "propertySources" ORDER BY name;
 
+-- patience --
+-- Who waits for the writers of events makes those that come later wait, too.
+SET LOCAL lock_timeout = '10s';
+
 -- hold_writers --
 -- Until this transaction ends nobody writes events: a profile made later than a rule's appliedAt
--- has all its events noted for that rule.
-LOCK TABLE events IN SHARE ROW EXCLUSIVE MODE;
+-- has all its events noted for that rule. In the order in which writers come to these tables, or
+-- each would wait for the other.
+LOCK TABLE profiles, events, "eventData" IN SHARE ROW EXCLUSIVE MODE;
 
 -- delete_rules --
 -- Rules that are no more; the properties process removes what they gave.

@@ -24,4 +24,5 @@ SELECT
     )
 FROM events
 WHERE events."profileGuid" = %(profile)s AND events.type = ANY(%(types)s)
+    AND events."occurredAt" IS NOT NULL
 ORDER BY events."occurredAt", events.guid;

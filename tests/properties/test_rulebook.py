@@ -1,0 +1,74 @@
+"""Rules applied while others write events."""
+
+import asyncio
+
+import pytest
+from psycopg.errors import LockNotAvailable
+
+from properties import rulebook
+from properties.rules import RuleFile
+from runtime.postgres import connect
+from tests.properties.kept import COUNT, PATHS, USER_ID, Kept
+from tests.support.database import Database
+from tests.support.waiting import eventually
+
+RULES = RuleFile.model_validate({"rules": [USER_ID, COUNT]})
+WAITS = "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted"
+
+
+async def test_writers_and_rules_never_wait_for_each_other(database: Database) -> None:
+    """A writer that has come to the profiles goes on to the events, while the rules wait for it."""
+    async with await connect(database.url, "test") as writer:
+        async with writer.transaction():
+            await writer.execute("INSERT INTO profiles (guid) VALUES ('pro_1')")
+            applied = asyncio.create_task(rulebook.apply(database.connection, RULES))
+            await _somebody_waits(database)
+            await writer.execute(
+                'INSERT INTO events (guid, type, "profileGuid", "occurredAt") '
+                "VALUES ('evt_1', 'view', 'pro_1', now())"
+            )
+            await writer.execute(
+                "INSERT INTO \"eventData\" (\"eventGuid\", key, value) VALUES ('evt_1', 'k', 'v')"
+            )
+        await applied
+    kept = Kept(database)
+    await kept.settle()
+    assert await kept.value("pro_1", "visits") == ["1"]
+
+
+async def test_a_writer_that_takes_long_is_not_waited_for_without_end(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who waits for one writer holds up all others."""
+    monkeypatch.setitem(rulebook._SQL, "patience", b"SET LOCAL lock_timeout = '100ms'")  # noqa: SLF001
+    async with await connect(database.url, "test") as writer, writer.transaction():
+        await writer.execute("INSERT INTO events (type, \"userId\") VALUES ('view', '1')")
+        with pytest.raises(LockNotAvailable):
+            await rulebook.apply(database.connection, RULES)
+    assert await rulebook.rules(database.connection) == []
+
+
+async def test_a_file_that_says_the_same_changes_nothing(database: Database) -> None:
+    await rulebook.apply(database.connection, RULES)
+    before = await rulebook.rules(database.connection)
+    assert not await rulebook.apply(database.connection, RULES)
+    assert await rulebook.rules(database.connection) == before
+
+
+async def test_only_what_changed_is_counted_anew(database: Database) -> None:
+    kept = Kept(database)
+    await kept.apply(COUNT, PATHS)
+    before = {one.rule.key: one.revision for one in await rulebook.rules(database.connection)}
+    await kept.apply({**COUNT, "type": "float"}, PATHS)
+    after = {one.rule.key: one.revision for one in await rulebook.rules(database.connection)}
+    assert {key for key in after if after[key] != before[key]} == {"visits"}
+
+
+async def _somebody_waits(database: Database) -> None:
+    async with await connect(database.url, "test") as other:
+
+        async def waits() -> bool:
+            cursor = await other.execute(WAITS)
+            return await cursor.fetchone() == (True,)
+
+        await eventually(waits)
