@@ -50,7 +50,7 @@ def apply_(
         return
     _show(difference)
     if not yes:
-        if not sys.stdin.isatty():
+        if not _somebody_is_there():
             fail("nobody is there to ask: look at the difference above, then add --yes")
         typer.confirm("Apply?", abort=True, err=True)
     run(_apply(rules))
@@ -106,6 +106,10 @@ def try_(
 def schema() -> None:
     """Print the JSON Schema of rule files, for editors."""
     typer.echo(json.dumps(RuleFile.model_json_schema(), indent=2))
+
+
+def _somebody_is_there() -> bool:
+    return sys.stdin.isatty()
 
 
 def _read(file: Path) -> RuleFile:

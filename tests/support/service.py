@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 
 
 class Service:
-    """A process: `python -m cli ingest`, `resolver` or `scanner`."""
+    """A process: `python -m cli ingest`, `resolver`, `scanner`, ..."""
 
     def __init__(self, home: Home, name: str, kind: str, env: Mapping[str, str], port: int) -> None:
         self.name = name

@@ -19,6 +19,8 @@ from tests.support.topics import Topic, Topics
 _taken: set[int] = set()
 """Ports given out in this test run."""
 
+Kind = Literal["resolver", "scanner", "properties", "decoration", "api"]
+
 AnyService = TypeVar("AnyService", bound=Service)
 
 
@@ -65,6 +67,10 @@ class System:
         """Start a scanner and wait until it is ready."""
         return await self._started(self.new("scanner", **settings))
 
+    async def properties(self, **settings: object) -> Service:
+        """Start a properties process and wait until it is ready."""
+        return await self._started(self.new("properties", **settings))
+
     async def api(self, **settings: object) -> tuple[Service, str]:
         """Start a read API and wait until it is ready; it and its URL."""
         port = _port()
@@ -81,8 +87,8 @@ class System:
         self.services.append(gateway)
         return gateway
 
-    def new(self, kind: Literal["resolver", "scanner", "api"], **settings: object) -> Service:
-        """A resolver, scanner or read API that was not started yet.
+    def new(self, kind: Kind, **settings: object) -> Service:
+        """A process, but for gateways, that was not started yet.
 
         Args:
             kind: which.

@@ -1,0 +1,164 @@
+"""Properties on the running system: events come in over HTTP, and the process runs as a process."""
+
+import signal
+from typing import Any
+
+import pytest
+
+from properties import rulebook
+from properties.rules import RuleFile
+from properties.store import SQL
+from runtime import metrics
+from runtime.postgres import connect
+from tests.properties.kept import COUNT, PATHS, USER_ID, Kept
+from tests.support import proxy
+from tests.support.database import Database
+from tests.support.system import System
+from tests.support.waiting import equals, eventually
+
+SPENT: dict[str, Any] = {
+    "key": "spent",
+    "type": "float",
+    "events": {"type": "purchase", "aggregation": "sum", "column": "data.price"},
+}
+TO_SIGN_UP: dict[str, Any] = {
+    "key": "secondsToSignUp",
+    "type": "float",
+    "events": {
+        "aggregation": "diff",
+        "column": "occurredAt",
+        "from": {"type": "view"},
+        "to": {"type": "sign-up"},
+    },
+}
+RULES = RuleFile.model_validate({"rules": [USER_ID, COUNT, PATHS, SPENT, TO_SIGN_UP]})
+
+
+@pytest.fixture
+async def ruled(system: System) -> System:
+    await rulebook.apply(system.database.connection, RULES)
+    return system
+
+
+async def known_of(database: Database, user_id: str) -> dict[str, list[str]]:
+    """All properties of a user."""
+    rows = await database.rows(
+        'SELECT key, array_agg(value ORDER BY position) FROM "profileProperties" '
+        'JOIN profiles ON profiles.guid = "profileGuid" WHERE "userId" = %s GROUP BY key',
+        user_id,
+    )
+    return dict(rows)
+
+
+async def test_properties_follow_events_merges_and_rows_of_others(ruled: System) -> None:
+    gateway = await ruled.ingest()
+    await ruled.resolver()
+    await ruled.scanner()
+    await ruled.properties()
+    for second, path in enumerate(["/", "/mugs"]):
+        await gateway.tracked(
+            type="view",
+            anonymousId="web",
+            occurredAt=f"2026-03-01T12:00:0{second}Z",
+            data={"path": path},
+        )
+    await gateway.tracked(
+        type="view", anonymousId="phone", occurredAt="2026-03-01T13:00:00Z", data={"path": "/sale"}
+    )
+    await gateway.tracked(
+        type="sign-up", anonymousId="web", userId="1", occurredAt="2026-03-01T12:01:30Z"
+    )
+    await gateway.tracked(
+        type="purchase", userId="1", data={"price": 12.10}, occurredAt="2026-03-01T14:00:00Z"
+    )
+    before = {
+        "userId": ["1"],
+        "visits": ["2"],
+        "paths": ["/", "/mugs"],
+        "spent": ["12.1"],
+        "secondsToSignUp": ["90"],
+    }
+    await eventually(lambda: known_of(ruled.database, "1"), equals(before))
+
+    await gateway.tracked(
+        type="sign-in", anonymousId="phone", userId="1", occurredAt="2026-03-01T15:00:00Z"
+    )
+    await ruled.database.execute(
+        "INSERT INTO events (guid, type, \"userId\") VALUES ('evt_refund', 'purchase', '1')"
+    )
+    await ruled.database.execute(
+        'INSERT INTO "eventData" ("eventGuid", key, value) VALUES (%s, %s, %s)',
+        "evt_refund",
+        "price",
+        "-2.10",
+    )
+    after = before | {"visits": ["3"], "paths": ["/", "/mugs", "/sale"], "spent": ["10"]}
+    await eventually(lambda: known_of(ruled.database, "1"), equals(after))
+    assert await Kept(ruled.database).disagreements() == []
+
+
+async def test_it_measures_itself_and_ends_in_order(ruled: System) -> None:
+    kept = Kept(ruled.database)
+    service = await ruled.properties()
+    await kept.views(await kept.profile("pro_1"), range(5), path="/a")
+    await eventually(lambda: kept.value("pro_1", "visits"), equals(["5"]))
+    await ruled.database.execute(
+        'INSERT INTO events (guid, type, "profileGuid", "occurredAt") '
+        "VALUES ('evt_gift', 'purchase', 'pro_1', now())"
+    )
+    await ruled.database.execute(
+        "INSERT INTO \"eventData\" (\"eventGuid\", key, value) VALUES ('evt_gift', 'price', 'none')"
+    )
+    counted = "merganser_properties_values_unfit_total"
+    await eventually(lambda: service.metric(counted, rule="spent"))
+    measured = await service.metrics()
+    assert measured.value("merganser_properties_events_counted_total") >= 6
+    assert measured.value("merganser_properties_values_written_total") >= 6
+    assert measured.value("merganser_properties_step_seconds_count") > 0
+    assert measured.value("merganser_properties_backfill_profiles") == -1
+    ours = {family.name for family in measured.families if family.name.startswith("merganser_")}
+    assert ours <= {family.name for family in metrics.PROPERTIES.collect()}
+    assert await service.stop() == 0
+
+
+async def test_staleness_is_the_age_of_what_waits(ruled: System) -> None:
+    """While somebody else has the turn and does nothing with it."""
+    age = "merganser_properties_staleness_seconds"
+    kept = Kept(ruled.database)
+    async with await connect(ruled.database.url, "test") as other, other.transaction():
+        await other.execute(SQL["alone"])
+        service = await ruled.properties()
+        await kept.views(await kept.profile("pro_1"), [1])
+        await eventually(lambda: service.metric(age), lambda seconds: seconds > 1)
+    await eventually(lambda: service.metric(age), equals(0))
+
+
+async def test_postgres_goes_and_comes_back(ruled: System) -> None:
+    kept = Kept(ruled.database)
+    await kept.profile("pro_1")
+    async with proxy.before(ruled.database.url) as (network, url):
+        service = await ruled.properties(database_url=url)
+        await kept.views("pro_1", [1])
+        await eventually(lambda: kept.value("pro_1", "visits"), equals(["1"]))
+        await network.stop()
+        await kept.views("pro_1", [2])
+        assert list(await eventually(service.why_not_ready)) == ["postgres"]
+        await network.start()
+        await eventually(lambda: kept.value("pro_1", "visits"), equals(["2"]))
+        await network.stop()
+        await eventually(service.why_not_ready)
+        assert await service.stop() == 0
+
+
+async def test_a_second_process_takes_over_from_one_that_is_killed(ruled: System) -> None:
+    kept = Kept(ruled.database)
+    await kept.profile("pro_1")
+    both = [await ruled.properties() for _ in range(2)]
+    for turn in range(1, 4):
+        await kept.views("pro_1", [turn])
+        await eventually(lambda: kept.value("pro_1", "visits"), equals([str(turn)]))
+    both[0].send(signal.SIGKILL)
+    await both[0].ended()
+    await kept.views("pro_1", [9])
+    await eventually(lambda: kept.value("pro_1", "visits"), equals(["4"]))
+    assert await kept.disagreements() == []

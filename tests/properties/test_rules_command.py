@@ -1,0 +1,163 @@
+"""`merganser rules` and `merganser audit --properties` as an operator meets them."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import Result
+from typer.testing import CliRunner
+
+from cli.main import app
+from tests.properties.kept import COUNT, PATHS, USER_ID, Kept
+from tests.support.database import Database
+
+FILE = f"rules: [{json.dumps(USER_ID)}, {json.dumps(COUNT)}, {json.dumps(PATHS)}]"
+
+
+class Operator:
+    """Writes a file of rules and runs commands."""
+
+    def __init__(self, database: Database, folder: Path) -> None:
+        self.file = folder / "rules.yaml"
+        self.file.write_text(FILE)
+        self._env = {"MERGANSER_DATABASE_URL": database.url, "COLUMNS": "200"}
+
+    async def __call__(self, *arguments: str, says: str | None = None) -> Result:
+        """Run a command; `says` is typed into it."""
+
+        def run() -> Result:
+            return CliRunner().invoke(app, arguments, input=says, env=self._env)
+
+        return await asyncio.to_thread(run)
+
+    async def apply(self) -> Result:
+        """Apply the file."""
+        result = await self("rules", "apply", str(self.file), "--yes", "--no-wait")
+        assert result.exit_code == 0, result.output
+        return result
+
+
+@pytest.fixture
+def operator(database: Database, tmp_path: Path) -> Operator:
+    return Operator(database, tmp_path)
+
+
+async def test_apply_shows_what_it_changes(operator: Operator) -> None:
+    first = await operator.apply()
+    assert first.stdout.splitlines() == [
+        "+ userId: string unique identifying, the userIds of events",
+        "+ visits: integer, view, count",
+        "+ paths: string array, view, all values, data.path",
+        "  0 unchanged",
+    ]
+    operator.file.write_text(FILE.replace('"count"', '"rate"').replace("integer", "float"))
+    operator.file.write_text(operator.file.read_text().replace("data.path", "data.title"))
+    second = await operator.apply()
+    assert second.stdout.splitlines() == [
+        "- visits: integer, view, count",
+        "+ visits: float, view, rate",
+        "- paths: string array, view, all values, data.path",
+        "+ paths: string array, view, all values, data.title",
+        "  1 unchanged",
+    ]
+    assert "apply already" in (await operator.apply()).stderr
+
+
+async def test_apply_asks_and_takes_no_for_an_answer(
+    operator: Operator, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nobody = await operator("rules", "apply", str(operator.file), "--no-wait")
+    assert nobody.exit_code == 1
+    assert "--yes" in nobody.stderr
+    monkeypatch.setattr("cli.rules._somebody_is_there", lambda: True)
+    no = await operator("rules", "apply", str(operator.file), "--no-wait", says="n\n")
+    assert no.exit_code == 1
+    assert await database.count("profilePropertyRules") == 0
+    yes = await operator("rules", "apply", str(operator.file), "--no-wait", says="y\n")
+    assert yes.exit_code == 0
+    assert await database.count("profilePropertyRules") == 3
+
+
+async def test_apply_waits_for_the_backfill(operator: Operator, database: Database) -> None:
+    kept = Kept(database)
+    await kept.views(await kept.profile("pro_1"), range(5))
+    applying = asyncio.create_task(operator("rules", "apply", str(operator.file), "--yes"))
+    while not applying.done():
+        await kept.settle()
+        await asyncio.sleep(0.05)
+    assert (await applying).exit_code == 0
+    assert await kept.value("pro_1", "visits") == ["5"]
+
+
+async def test_a_mistake_has_its_file_its_line_and_what_to_write(operator: Operator) -> None:
+    operator.file.write_text(
+        "rules:\n"
+        "  - {key: userId, type: string, unique: true, identifying: true}\n"
+        "  - {key: spent, type: float, events: {type: purchase, aggregation: sum}}\n"
+    )
+    result = await operator("rules", "apply", str(operator.file), "--yes")
+    assert result.exit_code == 1
+    assert f"{operator.file}:3" in result.stderr
+    assert "such as column: data.price" in result.stderr
+
+
+async def test_list_and_show_say_what_applies(operator: Operator, database: Database) -> None:
+    await operator.apply()
+    waiting = await operator("rules", "list")
+    assert waiting.stdout.count("backfill: 0 of about") == 3
+    await Kept(database).settle()
+    assert (await operator("rules", "list")).stdout.count("up to date") == 3
+    data = json.loads((await operator("rules", "list", "--json")).stdout)
+    assert [(one["key"], one["backfilled"]) for one in data] == [
+        ("paths", True),
+        ("userId", True),
+        ("visits", True),
+    ]
+    shown = yaml.safe_load((await operator("rules", "show", "paths")).stdout)
+    assert shown == {"rules": [{**PATHS, "events": {**PATHS["events"], "type": ["view"]}}]}  # type: ignore[dict-item]
+    unknown = await operator("rules", "show", "path")
+    assert unknown.exit_code == 1
+    assert "no rule has the key path" in unknown.stderr
+
+
+async def test_a_rule_is_tried_before_it_is_applied(operator: Operator, database: Database) -> None:
+    kept = Kept(database)
+    await kept.profile("pro_1", "123")
+    await kept.views("pro_1", [1], path="/a")
+    await kept.views("pro_1", [2])
+    try_ = ("rules", "test", "paths", "--profile", "123")
+    assert (await operator(*try_)).exit_code == 1
+    tried = await operator(*try_, "--file", str(operator.file))
+    assert tried.exit_code == 0
+    assert "paths of pro_1 (user 123): /a" in tried.stdout
+    assert "counted" in tried.stdout
+    assert "has no value" in tried.stdout
+    assert await database.count("profilePropertyRules") == 0
+    await operator.apply()
+    assert "paths of pro_1 (user 123): /a" in (await operator(*try_)).stdout
+    nobody = await operator("rules", "test", "paths", "--profile", "nobody")
+    assert nobody.exit_code == 1
+    assert "nobody is 'nobody'" in nobody.stderr
+
+
+async def test_an_audit_tells_whether_properties_are_right(
+    operator: Operator, database: Database
+) -> None:
+    await operator.apply()
+    kept = Kept(database)
+    await database.execute("INSERT INTO profiles (guid, \"userId\") VALUES ('pro_1', '123')")
+    await database.execute(
+        'INSERT INTO events (type, "profileGuid", "userId", "occurredAt") '
+        "SELECT 'view', 'pro_1', '123', now() FROM generate_series(1, 3)"
+    )
+    await kept.settle()
+    right = await operator("audit", "--properties")
+    assert right.exit_code == 0
+    assert "properties of 1 profiles compared" in " ".join(right.stdout.split())
+    await database.execute("""UPDATE "profileProperties" SET value = '4' WHERE value = '3'""")
+    wrong = await operator("audit", "--properties")
+    assert wrong.exit_code == 1
+    assert "disagreements found" in wrong.stdout
+    assert (await operator("audit")).exit_code == 0, "of identity, all is right"
