@@ -2,12 +2,13 @@
 
 import argparse
 
-from bench import big_merge, many_ids, read_api, resolver
+from bench import big_merge, many_ids, properties, read_api, resolver
 
 BENCHMARKS = {
     "resolver": resolver.main,
     "many-ids": many_ids.main,
     "big-merge": big_merge.main,
+    "properties": properties.main,
     "read-api": read_api.main,
 }
 

@@ -34,21 +34,35 @@ _POSITIONS = 'SELECT coalesce(sum("nextOffset"), 0) FROM "consumerOffsets"'
 def main(name: str = "resolver", *, events: int = 200_000, rounds: int = 5) -> None:
     """Alternate the drain of one backlog and the COPY of its rows, each into an empty database."""
     with servers.running(kafka=True) as running:
-        settings = Settings(
-            _env_file=None,
-            kafka_bootstrap=running.kafka_bootstrap,
-            topic=f"bench-{uuid.uuid4().hex}",
-            dead_topic=f"bench-{uuid.uuid4().hex}",
-        )
-        asyncio.run(_publish(settings, events))
+        settings = backlog(running, events)
         found: list[Round] = []
         for _ in range(rounds):
             with servers.database(running) as url:
-                drained = _drain(running, settings, url, events)
+                drained = drain(running, settings, url, events)
                 rows = _rows(url)
             with servers.database(running) as url:
                 found.append(Round(drained, _copy(url, rows)))
     report(name, "events/s", found)
+
+
+def backlog(running: Servers, events: int) -> Settings:
+    """A topic of its own with so many events."""
+    settings = Settings(
+        _env_file=None,
+        kafka_bootstrap=running.kafka_bootstrap,
+        topic=f"bench-{uuid.uuid4().hex}",
+        dead_topic=f"bench-{uuid.uuid4().hex}",
+    )
+    asyncio.run(_publish(settings, events))
+    return settings
+
+
+def drain(running: Servers, settings: Settings, url: str, events: int) -> float:
+    """Events per second from the first commit, which leaves out the start, to the last one."""
+    with psycopg.connect(url, autocommit=True) as database, _resolver(running, settings, url):
+        first, start = _until(database, 1)
+        last, end = _until(database, events)
+    return float((last - first) / (end - start))
 
 
 async def _publish(settings: Settings, count: int) -> None:
@@ -69,14 +83,6 @@ async def _publish(settings: Settings, count: int) -> None:
                 )
             )
         await asyncio.gather(*sent)
-
-
-def _drain(running: Servers, settings: Settings, url: str, count: int) -> float:
-    """Events per second from the first commit, which leaves out the start, to the last one."""
-    with psycopg.connect(url, autocommit=True) as database, _resolver(running, settings, url):
-        first, start = _until(database, 1)
-        last, end = _until(database, count)
-    return float((last - first) / (end - start))
 
 
 @contextmanager
