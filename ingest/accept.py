@@ -1,7 +1,7 @@
 """From what a client said of an event to the record for the topic: pure (design §4, §6)."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
@@ -9,10 +9,15 @@ from pydantic_core import ErrorDetails
 
 from runtime.refusals import Problem, Refused
 from schemas import event as wire
+from schemas import guid
 from schemas.event import Event
 from schemas.exact_json import Unfit, as_text
+from schemas.guid import GuidVersion
 from schemas.ids import somebody
 from schemas.track import Track
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +35,8 @@ class Stamp(NamedTuple):
     """What the server adds."""
 
     guid: str
+    """For an event without messageId."""
+    guid_version: GuidVersion
     producer: str
     ip_address: str | None
     now: datetime
@@ -59,11 +66,11 @@ def accept(raw: Any, limits: Limits, stamp: Stamp) -> Accepted:
     except ValidationError as error:
         raise _invalid(dict(_problem(details) for details in error.errors())) from None
     event: Event = {
-        "guid": stamp.guid,
+        "guid": _guid(track, stamp),
         "producerGuid": stamp.producer,
         "ipAddress": stamp.ip_address,
         "createdAt": stamp.now,
-        "occurredAt": track.occurred_at or stamp.now,
+        "occurredAt": _occurred(track, stamp.now),
         "type": track.type,
         "userId": somebody(track.user_id, limits.nobody),
         "anonymousId": somebody(track.anonymous_id, limits.nobody),
@@ -79,7 +86,34 @@ def accept(raw: Any, limits: Limits, stamp: Stamp) -> Accepted:
             Problem.TOO_LARGE,
             f"the event takes {len(value)} bytes, {limits.event_bytes} are allowed",
         )
-    return Accepted(stamp.guid, wire.partition_key(event), value)
+    return Accepted(event["guid"], wire.partition_key(event), value)
+
+
+def _guid(track: Track, stamp: Stamp) -> str:
+    """An event with a messageId has the same guid each time it comes, and one row in the end.
+
+    A client that tries again sends the same occurredAt, so the guid may have its time.
+    """
+    if not track.message_id:
+        return stamp.guid
+    at = track.occurred_at
+    at_ms = None if at is None else (at - _EPOCH) // _MILLISECOND
+    return guid.repeatable(stamp.guid_version, guid.EVENT, at_ms, stamp.producer, track.message_id)
+
+
+def _occurred(track: Track, now: datetime) -> datetime:
+    """By the server's clock, where the client says what its own clock says now.
+
+    Segment's rule: https://segment.com/docs/connections/spec/common/#timestamp-overview
+    """
+    if track.occurred_at is None:
+        return now
+    if track.sent_at is None:
+        return track.occurred_at
+    try:
+        return now - (track.sent_at - track.occurred_at)
+    except OverflowError:
+        return track.occurred_at
 
 
 def _problem(details: ErrorDetails) -> tuple[str, str]:

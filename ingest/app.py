@@ -4,7 +4,6 @@ Data flows one way: request -> body -> dialect -> accept -> publish -> answer. W
 the way raises `Refused`, which is turned into an answer in one place.
 """
 
-import re
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -15,8 +14,10 @@ from pydantic_core import to_json
 
 from ingest import body, peers
 from ingest.accept import Accepted, Limits, Stamp, accept
-from ingest.dialects import Dialect
+from ingest.asked import Asked
+from ingest.dialects import Answer, Dialect, Told
 from ingest.publisher import Publisher
+from ingest.routes import Routes
 from runtime import cors, keys, metrics
 from runtime.ops import Receive, Scope, Send
 from runtime.refusals import Problem, Refused, defect
@@ -25,9 +26,7 @@ from schemas import guid
 
 log = structlog.get_logger(__name__)
 
-_SLASHES = re.compile("/{2,}")
-_JSON = (b"content-type", b"application/json")
-_ALLOW = ((b"allow", b"POST, OPTIONS"),)
+_JSON = b"application/json"
 _ALLOWED_HEADERS = (
     b"authorization, content-type, content-encoding, anonymousid, sentat, x-write-key, "
     b"x-retry-count"
@@ -52,7 +51,7 @@ class Gateway:
             event_bytes=settings.ingest_max_event,
             nobody=settings.nobody_ids,
         )
-        self._readers = {path: reader for dialect in dialects for path, reader in dialect.items()}
+        self._routes = Routes(dialects)
         self._keys = known_keys
         self._publisher = publisher
 
@@ -66,28 +65,29 @@ class Gateway:
             await _answer(send, 204, answer_headers + asked, b"")
             return
         try:
-            status, content = 200, await self._take(scope, headers, receive)
+            status, answer = 200, await self._take(scope, headers, receive)
         except body.Gone:
             return
         except Refused as refused:
-            status, content = _refusal(refused, answer_headers)
+            status, answer = _refusal(refused, answer_headers)
         except Exception:
             log.exception("a defect of ours, in a request")
-            status, content = _refusal(defect(), answer_headers)
+            status, answer = _refusal(defect(), answer_headers)
         metrics.REQUEST_SECONDS.labels(str(status)).observe(time.monotonic() - start)
-        await _answer(send, status, [*answer_headers, _JSON], to_json(content))
+        content, media_type = (
+            answer if isinstance(answer, Answer) else Answer(to_json(answer), _JSON)
+        )
+        await _answer(send, status, [*answer_headers, (b"content-type", media_type)], content)
 
     async def _take(
         self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive
-    ) -> dict[str, Any]:
-        reader = self._readers.get(_path(scope["path"]))
-        if reader is None:
-            raise Refused(Problem.NOT_FOUND, "no such path: try POST /api/v1/track")
-        if scope["method"] != "POST":
-            raise Refused(Problem.METHOD_NOT_ALLOWED, "send a POST request", headers=_ALLOW)
+    ) -> dict[str, Any] | Answer:
+        reader, parts = self._routes.find(scope["method"], scope["path"])
         most = self._settings.ingest_max_body
         raw = await body.read(receive, most, self._settings.ingest_body_timeout)
-        said = reader(body.parse(raw, most))
+        said = reader(Asked(body.unpack(raw, most), parts, headers, scope["query_string"]))
+        if isinstance(said, Told):
+            return said.answer
         key = await self._keys.authorize(
             keys.of_header(headers.get(b"authorization", b"")) or said.api_key,
             keys.Permission.WRITE_EVENTS,
@@ -118,7 +118,7 @@ class Gateway:
         results: list[Accepted | Refused] = []
         for raw, event_guid in zip(events, guids, strict=False):
             try:
-                stamp = Stamp(event_guid, producer, ip_address, now)
+                stamp = Stamp(event_guid, self._settings.guid_version, producer, ip_address, now)
                 results.append(accept(raw, self._limits, stamp))
             except Refused as refused:
                 results.append(refused)
@@ -132,11 +132,6 @@ def _refusal(refused: Refused, answer_headers: cors.Headers) -> tuple[int, dict[
     metrics.REJECTED.labels(refused.problem.code).inc()
     answer_headers += refused.headers
     return refused.problem.status, refused.body()
-
-
-def _path(path: str) -> str:
-    """Clients join host and path carelessly: doubled and trailing slashes mean nothing."""
-    return _SLASHES.sub("/", path).rstrip("/")
 
 
 def _client(scope: Scope, settings: IngestSettings) -> str | None:

@@ -1,4 +1,4 @@
-"""A request's body: read within bounds of size and time, unpacked, parsed."""
+"""A request's body: read within bounds of size and time, and unpacked."""
 
 import asyncio
 import zlib
@@ -6,7 +6,6 @@ from typing import Any
 
 from runtime.ops import Receive
 from runtime.refusals import Problem, Refused
-from schemas import exact_json
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _GZIP_WINDOW = 16 + zlib.MAX_WBITS
@@ -47,19 +46,14 @@ async def read(receive: Receive, most: int, seconds: float) -> bytes:
         raise Refused(Problem.TIMEOUT, f"the body did not come within {seconds:g} s") from None
 
 
-def parse(raw: bytes, most: int) -> Any:
-    """The JSON of a body, gzip unpacked wherever its magic bytes are, whatever the headers say.
+def unpack(raw: bytes, most: int) -> bytes:
+    """The body, unpacked where gzip's magic bytes are, whatever the headers say.
 
     Raises:
-        Refused: MALFORMED says what and where; TOO_LARGE when more than `most` bytes unpacked.
+        Refused: MALFORMED; TOO_LARGE when more than `most` bytes unpacked.
     """
     try:
-        text = (_unpacked(raw, most) if raw.startswith(_GZIP_MAGIC) else raw).decode("utf-8-sig")
-        return exact_json.loads(text)
-    except UnicodeDecodeError as error:
-        raise Refused(Problem.MALFORMED, f"the body is not UTF-8: {error.reason}") from None
-    except ValueError as error:
-        raise Refused(Problem.MALFORMED, f"the body is not JSON: {error}") from None
+        return _unpacked(raw, most) if raw.startswith(_GZIP_MAGIC) else raw
     except zlib.error:
         raise Refused(Problem.MALFORMED, "the body is not complete gzip") from None
 

@@ -17,7 +17,7 @@ from schemas import migrations
 
 log = structlog.get_logger(__name__)
 
-DIALECTS = [native.PATHS]
+DIALECTS = [native.ROUTES]
 
 REQUEST_TIMEOUT = 10.0
 """Seconds for one request to a broker; callers are answered sooner, by ingest_publish_timeout."""

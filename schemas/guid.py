@@ -4,6 +4,7 @@ The default is UUIDv7 (RFC 9562 §5.7): its leading 48 bits are the time, so new
 right edge of every index. UUIDv4 keys land everywhere, and inserting them slows as tables grow.
 """
 
+import hashlib
 import itertools
 import os
 import uuid
@@ -36,6 +37,25 @@ def series(version: GuidVersion, prefix: str, now_ms: int) -> Iterator[str]:
     head, start = prefix + first[:-_COUNTED], int(first[-_COUNTED:], 16) >> 1
     for count in itertools.count(start):
         yield f"{head}{count:012x}"
+
+
+def repeatable(version: GuidVersion, prefix: str, at_ms: int | None, *parts: str) -> str:
+    """The same guid for the same arguments, and another one for others.
+
+    It looks like any other guid of its version: a UUIDv7 has the time that is given, so that keys
+    land where those of their time do; all else is a hash.
+
+    Args:
+        version: of the UUID.
+        prefix: kind of the guid.
+        at_ms: a time that is the same when the guid is made again; without one keys land anywhere.
+        parts: what the guid is of.
+    """
+    text = "\0".join(parts).encode("utf-8", "surrogatepass")
+    digest = int.from_bytes(hashlib.blake2b(text, digest_size=16).digest())
+    if version == 4:  # noqa: PLR2004 - the number is the version's name
+        return prefix + str(uuid.UUID(int=digest, version=4))
+    return prefix + _format7(digest >> 80 if at_ms is None else at_ms, digest)
 
 
 def _format7(now_ms: int, random: int) -> str:

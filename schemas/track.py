@@ -15,6 +15,9 @@ from pydantic import (
     ConfigDict,
     Field,
     StringConstraints,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
 )
 
 from schemas.exact_json import NotANumber, Number
@@ -41,6 +44,13 @@ def _no_data(value: Any) -> Any:
     return {} if value is None else value
 
 
+def _or_none(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+    try:
+        return validate(value)
+    except ValidationError:
+        return None
+
+
 def _in_utc(moment: datetime) -> datetime:
     """A time without a zone is UTC: the server's own zone must not change what an event means."""
     if moment.tzinfo is None:
@@ -59,6 +69,10 @@ Moment = Annotated[
     BeforeValidator(_number_as_text),
 ]
 """ISO 8601, or a number since 1970: seconds up to 2e10 (the year 2603), milliseconds above."""
+
+
+SentAt = Annotated[Moment, WrapValidator(_or_none)]
+"""What cannot be read corrects nothing: the event has all that it needs without it."""
 
 
 class Track(BaseModel):
@@ -83,6 +97,17 @@ class Track(BaseModel):
         None,
         validation_alias=AliasChoices("occurredAt", "ocurredAt", "timestamp"),
         description="When it happened: ISO 8601 or epoch seconds or milliseconds.",
+    )
+    sent_at: SentAt = Field(
+        None,
+        validation_alias="sentAt",
+        description="When the client sent it, by the same clock as occurredAt: corrects a wrong "
+        "clock.",
+    )
+    message_id: Annotated[str | None, BeforeValidator(_number_as_text)] = Field(
+        None,
+        validation_alias="messageId",
+        description="The client's id of the event: sent again, it is the same event.",
     )
     data: Annotated[dict[str, Any], BeforeValidator(_no_data)] = Field(
         default_factory=dict,

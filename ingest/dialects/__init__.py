@@ -1,13 +1,25 @@
-"""Dialects: each file turns a parsed request of one kind of client into our events (design §7).
+"""Dialects: each file turns requests of one kind of client into our events (design §7).
 
-A dialect is pure. It names its paths, and for each a function from a request to `Said`.
+A dialect is pure. It names its routes, and for each a function from a request to what was said.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
+from ingest.asked import Asked
 from runtime.refusals import Refused
+
+
+class Answer(NamedTuple):
+    """What a client gets with status 200."""
+
+    content: bytes
+    media_type: bytes
+
+
+Results = Sequence[str | Refused]
+"""Of each event the guid, or why it was refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,17 +27,26 @@ class Said:
     """What a client said in one request."""
 
     api_key: str | None
-    """The key in the body, if the dialect has one there."""
+    """The key, where the dialect has one outside of the Authorization header, which comes first."""
     events: Sequence[Any]
     """Events in the form of `schemas.track`, not validated yet."""
-    answer: Callable[[Sequence[str | Refused]], dict[str, Any]]
-    """From each event's guid, or why it was refused, to the body of the answer with status 200.
+    answer: Callable[[Results], dict[str, Any] | Answer]
+    """What to answer; a dictionary is sent as JSON.
 
     It may raise one of the refusals instead, when the whole request stands or falls with it.
     """
 
 
-Dialect = Mapping[str, Callable[[Any], Said]]
-"""Paths, and the function that reads a request's body sent there.
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What clients are told who ask for their configuration: it needs no key."""
 
-Each raises `Refused` when the body has not the shape of the dialect."""
+    answer: dict[str, Any] | Answer
+
+
+Reader = Callable[[Asked], Said | Told]
+
+Dialect = Mapping[str, Reader]
+"""`METHOD path` -> the function that reads such a request; `*` is any one part of the path.
+
+Each raises `Refused` when the request has not the shape of the dialect."""

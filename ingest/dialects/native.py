@@ -4,39 +4,38 @@ track: one event, `{"apiKey", "type", "userId", "anonymousId", "occurredAt", "da
 `{"success": true, "event": {"guid": "evt_..."}}`. The seed's web client works unchanged.
 batch: `{"apiKey", "events": [...]}`; answered with a result for each event in `events`. One bad
 event never costs its neighbours, so the answer is 200 and `success` says whether all were taken.
+A `sentAt` beside `events` is that of each event which has none of its own.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
-from ingest.dialects import Dialect, Said
+from ingest.asked import Asked
+from ingest.dialects import Dialect, Results, Said
 from runtime.refusals import Problem, Refused
 
 
-def track(body: Any) -> Said:
+def track(asked: Asked) -> Said:
     """One event."""
-    fields = _object(body)
+    fields = asked.object()
     return Said(_api_key(fields), [fields], _answer_one)
 
 
-def batch(body: Any) -> Said:
+def batch(asked: Asked) -> Said:
     """Many events."""
-    fields = _object(body)
+    fields = asked.object()
     events = fields.get("events")
     if not isinstance(events, list):
         raise Refused(
             Problem.INVALID, 'events: send {"events": [...]}', {"events": "must be an array"}
         )
+    if sent_at := fields.get("sentAt"):
+        for event in events:
+            if isinstance(event, dict):
+                event.setdefault("sentAt", sent_at)
     return Said(_api_key(fields), events, _answer_all)
 
 
-PATHS: Dialect = {"/api/v1/track": track, "/api/v1/batch": batch}
-
-
-def _object(body: Any) -> dict[str, Any]:
-    if not isinstance(body, dict):
-        raise Refused(Problem.MALFORMED, "the body must be a JSON object")
-    return body
+ROUTES: Dialect = {"POST /api/v1/track": track, "POST /api/v1/batch": batch}
 
 
 def _api_key(fields: dict[str, Any]) -> str | None:
@@ -44,14 +43,14 @@ def _api_key(fields: dict[str, Any]) -> str | None:
     return key if isinstance(key, str) else None
 
 
-def _answer_one(results: Sequence[str | Refused]) -> dict[str, Any]:
+def _answer_one(results: Results) -> dict[str, Any]:
     (result,) = results
     if isinstance(result, Refused):
         raise result
     return {"success": True, "event": {"guid": result}}
 
 
-def _answer_all(results: Sequence[str | Refused]) -> dict[str, Any]:
+def _answer_all(results: Results) -> dict[str, Any]:
     refused = sum(isinstance(result, Refused) for result in results)
     return {
         "success": refused == 0,

@@ -13,7 +13,7 @@ from schemas.exact_json import loads
 from schemas.ids import NOBODY
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
-STAMP = Stamp("evt_1", "key_1", "192.0.2.1", NOW)
+STAMP = Stamp("evt_1", 7, "key_1", "192.0.2.1", NOW)
 LIMITS = Limits(id_characters=20, data_keys=5, depth=3, event_bytes=2000, nobody=NOBODY)
 
 
@@ -162,3 +162,47 @@ def test_as_many_characters_and_keys_as_allowed() -> None:
 def test_odd_strings_are_kept(value: str) -> None:
     data: Any = {value: value}
     assert stored(with_data(json.dumps(data)))["data"] == data
+
+
+def test_an_event_that_comes_again_is_the_same_event() -> None:
+    said = '{"type": "t", "userId": "1", "messageId": "m-1", "occurredAt": "2026-02-28T10:00:00Z"'
+    first, again = accepted(said + "}"), accepted(said + ', "sentAt": "2026-03-01T13:00:00Z"}')
+    assert first.guid == again.guid != "evt_1"
+    assert first.guid == stored(said + "}")["guid"]
+    assert accepted(said.replace("m-1", "m-2") + "}").guid != first.guid
+    other = accept(loads(said + "}"), LIMITS, STAMP._replace(producer="key_2"))
+    assert other.guid != first.guid
+
+
+def test_a_guid_made_of_a_message_id_has_the_time_of_its_event() -> None:
+    """So that it lands in the index beside those of its time."""
+    said = '{"type": "t", "userId": "1", "messageId": "m-1", "occurredAt": "2026-02-28T10:00:00Z"}'
+    milliseconds = int(datetime(2026, 2, 28, 10, tzinfo=UTC).timestamp() * 1000)
+    assert accepted(said).guid.startswith("evt_" + f"{milliseconds:012x}"[:8])
+    version4 = accept(loads(said), LIMITS, STAMP._replace(guid_version=4)).guid
+    assert version4[len("evt_") + 14] == "4"
+
+
+@pytest.mark.parametrize("message_id", ["null", '""'])
+def test_no_message_id(message_id: str) -> None:
+    said = '{"type": "t", "userId": "1", "messageId": ' + message_id + "}"
+    assert accepted(said).guid == "evt_1"
+
+
+def test_a_message_id_without_a_time() -> None:
+    said = '{"type": "t", "userId": "1", "messageId": 7}'
+    assert accepted(said).guid == accepted(said).guid != "evt_1"
+
+
+def test_a_clock_that_is_wrong_is_corrected_by_what_it_says_now() -> None:
+    """An hour fast: the event was ten minutes before it was sent, which is now."""
+    said = '{"type": "t", "userId": "1", "occurredAt": "2026-03-01T12:50:00Z"'
+    event = stored(said + ', "sentAt": "2026-03-01T13:00:00Z"}')
+    assert event["occurredAt"] == datetime(2026, 3, 1, 11, 50, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("sent_at", ["null", '"soon"', "{}", '"9999-12-31T23:59:59Z"'])
+def test_what_is_no_time_to_have_been_sent_corrects_nothing(sent_at: str) -> None:
+    said = '{"type": "t", "userId": "1", "occurredAt": "0001-01-01T00:00:00Z", "sentAt": '
+    event = stored(said + sent_at + "}")
+    assert event["occurredAt"] == datetime(1, 1, 1, tzinfo=UTC)

@@ -6,6 +6,7 @@ import zlib
 import pytest
 
 from ingest import body
+from ingest.asked import parse
 from runtime.refusals import Problem, Refused
 from schemas.exact_json import as_text
 
@@ -14,19 +15,19 @@ MOST = 10_000
 
 def refused(raw: bytes) -> Refused:
     with pytest.raises(Refused) as caught:
-        body.parse(raw, MOST)
+        parse(body.unpack(raw, MOST))
     return caught.value
 
 
 def test_plain_and_gzip_read_alike() -> None:
     plain = b'{"a": 1.50}'
     for raw in (plain, gzip.compress(plain), b"\xef\xbb\xbf" + plain):
-        assert as_text(body.parse(raw, MOST), 1) == '{"a":1.50}'
+        assert as_text(parse(body.unpack(raw, MOST)), 1) == '{"a":1.50}'
 
 
 def test_gzip_in_several_members() -> None:
     raw = gzip.compress(b'{"a": ') + gzip.compress(b"[]}")
-    assert body.parse(raw, MOST) == {"a": []}
+    assert parse(body.unpack(raw, MOST)) == {"a": []}
 
 
 @pytest.mark.parametrize(
@@ -54,7 +55,7 @@ def test_a_bomb_is_too_large() -> None:
 
 
 def test_unpacked_bytes_up_to_the_limit_are_read() -> None:
-    assert body.parse(gzip.compress(b" " * (MOST - 2) + b"[]"), MOST) == []
+    assert parse(body.unpack(gzip.compress(b" " * (MOST - 2) + b"[]"), MOST)) == []
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,35 @@
 """Our own dialect, which is the seed's: from a body to events, from results to an answer."""
 
+import json
 from typing import Any
 
 import pytest
 
-from ingest.dialects.native import PATHS, batch, track
+from ingest.asked import Asked
+from ingest.dialects import Results, Said, native
+from ingest.dialects.native import ROUTES
 from runtime.refusals import Problem, Refused
+
+
+def answered(said: Said, results: Results) -> dict[str, Any]:
+    answer = said.answer(results)
+    assert isinstance(answer, dict)
+    return answer
+
+
+def track(body: Any) -> Said:
+    return native.track(Asked(json.dumps(body).encode()))
+
+
+def batch(body: Any) -> Said:
+    return native.batch(Asked(json.dumps(body).encode()))
+
 
 BAD = Refused(Problem.INVALID, "type: missing", {"type": "missing"})
 
 
 def test_its_paths() -> None:
-    assert set(PATHS) == {"/api/v1/track", "/api/v1/batch"}
+    assert set(ROUTES) == {"POST /api/v1/track", "POST /api/v1/batch"}
 
 
 def test_track_says_one_event() -> None:
@@ -28,9 +46,9 @@ def test_track_stands_or_falls_with_its_event() -> None:
 
 
 def test_batch_says_many_events_and_answers_each_in_order() -> None:
-    said = batch({"apiKey": "k", "events": [{"type": "a"}, 7, {"type": "c"}]})
-    assert (said.api_key, list(said.events)) == ("k", [{"type": "a"}, 7, {"type": "c"}])
-    answer = said.answer(["evt_1", BAD, "evt_3"])
+    said = batch({"apiKey": "k", "events": [{"type": "a"}, "x", {"type": "c"}]})
+    assert (said.api_key, list(said.events)) == ("k", [{"type": "a"}, "x", {"type": "c"}])
+    answer = answered(said, ["evt_1", BAD, "evt_3"])
     assert (answer["success"], answer["accepted"], answer["rejected"]) == (False, 2, 1)
     first, second, third = answer["events"]
     assert first == {"success": True, "event": {"guid": "evt_1"}}
@@ -67,3 +85,13 @@ def test_a_batch_has_a_list(events: object) -> None:
 @pytest.mark.parametrize("key", [None, 1, {}, ["k"]])
 def test_a_key_is_a_string(key: object) -> None:
     assert track({"apiKey": key}).api_key is None
+
+
+def test_a_batch_says_once_when_it_was_sent() -> None:
+    events = [{"type": "a"}, {"type": "b", "sentAt": "2026-01-01"}, "x"]
+    said = batch({"events": events, "sentAt": "2026-01-02"})
+    assert list(said.events) == [
+        {"type": "a", "sentAt": "2026-01-02"},
+        {"type": "b", "sentAt": "2026-01-01"},
+        "x",
+    ]

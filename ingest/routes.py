@@ -1,0 +1,54 @@
+"""From a method and a path to the function that reads such a request."""
+
+import re
+from collections.abc import Iterable
+
+from ingest.dialects import Dialect, Reader
+from runtime.refusals import Problem, Refused
+
+_SLASHES = re.compile("/{2,}")
+
+
+class Routes:
+    """The routes of all dialects. A path without `*` comes before one with it."""
+
+    def __init__(self, dialects: Iterable[Dialect]) -> None:
+        self._exact: dict[str, dict[str, Reader]] = {}
+        self._patterns: list[tuple[re.Pattern[str], dict[str, Reader]]] = []
+        wild: dict[str, dict[str, Reader]] = {}
+        for dialect in dialects:
+            for route, reader in dialect.items():
+                method, path = route.split(" ")
+                of_path = (wild if "*" in path else self._exact).setdefault(path, {})
+                if method in of_path:
+                    raise ValueError(f"two dialects want {route}")
+                of_path[method] = reader
+        for path, readers in wild.items():
+            pattern = "([^/]+)".join(map(re.escape, path.split("*")))
+            self._patterns.append((re.compile(pattern), readers))
+
+    def find(self, method: str, path: str) -> tuple[Reader, tuple[str, ...]]:
+        """The reader of a request, and what each `*` of its route stands for.
+
+        Clients join host and path carelessly: doubled and trailing slashes mean nothing.
+
+        Raises:
+            Refused: NOT_FOUND, or METHOD_NOT_ALLOWED.
+        """
+        path = _SLASHES.sub("/", path).rstrip("/")
+        found = self._exact.get(path)
+        readers, parts = (found, ()) if found else self._match(path)
+        if reader := readers.get(method):
+            return reader, parts
+        allowed = ", ".join([*readers, "OPTIONS"])
+        raise Refused(
+            Problem.METHOD_NOT_ALLOWED,
+            f"send one of {allowed}",
+            headers=[(b"allow", allowed.encode())],
+        )
+
+    def _match(self, path: str) -> tuple[dict[str, Reader], tuple[str, ...]]:
+        for pattern, readers in self._patterns:
+            if found := pattern.fullmatch(path):
+                return readers, found.groups()
+        raise Refused(Problem.NOT_FOUND, "no such path: try POST /api/v1/track")

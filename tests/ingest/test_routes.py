@@ -1,0 +1,63 @@
+"""Which function reads a request."""
+
+import pytest
+
+from ingest.asked import Asked
+from ingest.dialects import Said, Told
+from ingest.routes import Routes
+from runtime.refusals import Problem, Refused
+
+
+def events(_: Asked) -> Said:
+    return Said(None, [], lambda _: {})
+
+
+def settings(_: Asked) -> Told:
+    return Told({})
+
+
+def own(_: Asked) -> Told:
+    return Told({"own": True})
+
+
+ROUTES = Routes(
+    [
+        {"POST /v1/batch": events, "GET /v1/projects/*/settings": settings},
+        {"GET /v1/batch": settings, "GET /v1/projects/own/settings": own},
+    ]
+)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "found"),
+    [
+        ("POST", "/v1/batch", (events, ())),
+        ("POST", "//v1///batch/", (events, ())),
+        ("GET", "/v1/batch", (settings, ())),
+        ("GET", "/v1/projects/k.1/settings", (settings, ("k.1",))),
+        ("GET", "/v1/projects/own/settings", (own, ())),
+    ],
+)
+def test_a_route(method: str, path: str, found: object) -> None:
+    assert ROUTES.find(method, path) == found
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "", "/v1", "/v1/batchx", "/v1/projects/a/b/settings", "/v1/projects//settings"]
+)
+def test_no_such_path(path: str) -> None:
+    with pytest.raises(Refused) as caught:
+        ROUTES.find("GET", path)
+    assert caught.value.problem is Problem.NOT_FOUND
+
+
+def test_a_path_says_what_it_takes() -> None:
+    with pytest.raises(Refused) as caught:
+        ROUTES.find("PUT", "/v1/batch")
+    assert caught.value.problem is Problem.METHOD_NOT_ALLOWED
+    assert caught.value.headers == [(b"allow", b"POST, GET, OPTIONS")]
+
+
+def test_two_dialects_cannot_want_the_same() -> None:
+    with pytest.raises(ValueError, match="POST /v1/batch"):
+        Routes([{"POST /v1/batch": events}, {"POST /v1/batch": events}])
