@@ -4,9 +4,10 @@ PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
 BIN := $(VENV)/bin
+SDKS := tests/clients/node_modules/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up status down test test-nightly torture bench lint format lock clean
+.PHONY: help setup run up status down test test-clients test-nightly torture bench lint format lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' \
@@ -36,6 +37,16 @@ down: $(READY) ## Stop what runs in the background
 test: $(READY) ## Run all tests, on a real Kafka and Postgres (ARGS=... goes to pytest)
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
+test-clients: $(READY) $(SDKS) ## Drive the real clients of others, and our own, against the stack
+	$(BIN)/python -m pytest -m clients tests/clients $(ARGS)
+
+$(SDKS): tests/clients/requirements.lock tests/clients/package.json
+	$(PYTHON) -m venv tests/clients/.venv
+	tests/clients/.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r tests/clients/requirements.lock
+	cd tests/clients && npm install --no-package-lock --no-audit --no-fund --loglevel error
+	command -v chromium >/dev/null || apt-get install --yes --no-install-recommends chromium || echo "no Chromium: tests of browsers are skipped"
+	@touch $@
+
 test-nightly: $(READY) ## Try 50,000 histories instead of 2,000 on each property of identity
 	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest --timeout 7200 tests/identity/test_plan.py $(ARGS)
 
@@ -61,6 +72,8 @@ lock: ## Pin all dependencies anew, by hash, for every platform (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 		--no-emit-index-url --no-annotate pyproject.toml --extra local --group dev \
 		-o requirements-dev.lock
+	cd tests/clients && uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+		--no-header --no-emit-index-url --no-annotate requirements.in -o requirements.lock
 
 clean: ## Delete what was made here: environment, caches, the local stack's data
 	-@[ ! -x $(BIN)/merganser ] || $(BIN)/merganser down --wipe

@@ -2,7 +2,7 @@
 
 import argparse
 
-from bench import big_merge, many_ids, properties, read_api, resolver
+from bench import big_merge, many_ids, properties, read_api, resolver, segment
 
 BENCHMARKS = {
     "resolver": resolver.main,
@@ -10,6 +10,7 @@ BENCHMARKS = {
     "big-merge": big_merge.main,
     "properties": properties.main,
     "read-api": read_api.main,
+    "segment": segment.main,
 }
 
 parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)

@@ -29,7 +29,8 @@ log = structlog.get_logger(__name__)
 _JSON = b"application/json"
 _ALLOWED_HEADERS = (
     b"authorization, content-type, content-encoding, anonymousid, sentat, x-write-key, "
-    b"x-retry-count"
+    b"x-retry-count, rsa-recovered, rsa-retry-attempt, rsa-retry-reason, "
+    b"rsa-since-first-attempt, rsa-since-last-attempt"
 )
 
 
@@ -119,7 +120,9 @@ class Gateway:
         for raw, event_guid in zip(events, guids, strict=False):
             try:
                 stamp = Stamp(event_guid, self._settings.guid_version, producer, ip_address, now)
-                results.append(accept(raw, self._limits, stamp))
+                results.append(
+                    raw if isinstance(raw, Refused) else accept(raw, self._limits, stamp)
+                )
             except Refused as refused:
                 results.append(refused)
             except Exception:

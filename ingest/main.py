@@ -4,8 +4,9 @@ import asyncio
 
 import structlog
 
+from ingest import script
 from ingest.app import Gateway
-from ingest.dialects import native
+from ingest.dialects import jitsu, native, posthog, rudderstack, segment, snowplow
 from ingest.publisher import Publisher
 from runtime import kafka, lifecycle, logs, metrics
 from runtime.keys import Keys
@@ -17,7 +18,9 @@ from schemas import migrations
 
 log = structlog.get_logger(__name__)
 
-DIALECTS = [native.ROUTES]
+DIALECTS = [
+    dialect.ROUTES for dialect in (native, segment, rudderstack, posthog, jitsu, snowplow, script)
+]
 
 REQUEST_TIMEOUT = 10.0
 """Seconds for one request to a broker; callers are answered sooner, by ingest_publish_timeout."""

@@ -29,7 +29,8 @@ class Said:
     api_key: str | None
     """The key, where the dialect has one outside of the Authorization header, which comes first."""
     events: Sequence[Any]
-    """Events in the form of `schemas.track`, not validated yet."""
+    """Events in the form of `schemas.track`, not validated yet; `Refused` in place of one that
+    the dialect cannot read."""
     answer: Callable[[Results], dict[str, Any] | Answer]
     """What to answer; a dictionary is sent as JSON.
 

@@ -1,12 +1,15 @@
 """Our own dialect, which is the seed's: `/api/v1/track` and `/api/v1/batch` (design §7).
 
 track: one event, `{"apiKey", "type", "userId", "anonymousId", "occurredAt", "data"}`; answered
-`{"success": true, "event": {"guid": "evt_..."}}`. The seed's web client works unchanged.
+`{"success": true, "event": {"guid": "evt_..."}}`. The seed's web client works unchanged. It spells
+`ocurredAt`, has no id for an event, and sends the very same bytes again when it got no answer: so
+the bytes of what has that spelling are its messageId.
 batch: `{"apiKey", "events": [...]}`; answered with a result for each event in `events`. One bad
 event never costs its neighbours, so the answer is 200 and `success` says whether all were taken.
 A `sentAt` beside `events` is that of each event which has none of its own.
 """
 
+import hashlib
 from typing import Any
 
 from ingest.asked import Asked
@@ -17,6 +20,8 @@ from runtime.refusals import Problem, Refused
 def track(asked: Asked) -> Said:
     """One event."""
     fields = asked.object()
+    if "ocurredAt" in fields:
+        fields.setdefault("messageId", hashlib.blake2b(asked.body, digest_size=16).hexdigest())
     return Said(_api_key(fields), [fields], _answer_one)
 
 

@@ -95,3 +95,14 @@ def test_a_batch_says_once_when_it_was_sent() -> None:
         {"type": "b", "sentAt": "2026-01-01"},
         "x",
     ]
+
+
+def test_what_the_seed_s_client_sends_again_is_the_same_event() -> None:
+    """It says so by nothing but its bytes."""
+    body = {"type": "t", "ocurredAt": 1767225600000, "data": {"n": 1}}
+    first, again = track(body).events[0], track(body).events[0]
+    assert first["messageId"] == again["messageId"]
+    other = track({**body, "ocurredAt": 1767225600001}).events[0]
+    assert other["messageId"] != first["messageId"]
+    assert track({**body, "messageId": "m-1"}).events[0]["messageId"] == "m-1"
+    assert "messageId" not in track({"type": "t", "occurredAt": 1}).events[0]

@@ -116,7 +116,7 @@ async def test_a_large_body_within_the_limit_is_taken(gateway: Gateway) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/api/v1", "/api/v1/tracks", "/v1/batch", "/api/v1/track/1", "/metrics"]
+    "path", ["/", "/api/v1", "/api/v1/tracks", "/v9/batch", "/api/v1/track/1", "/metrics"]
 )
 @pytest.mark.parametrize("method", ["GET", "POST"])
 async def test_unknown_paths(gateway: Gateway, method: str, path: str) -> None:

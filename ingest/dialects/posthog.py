@@ -1,0 +1,215 @@
+"""PostHog's capture API, as posthog-js, posthog-python, posthog-node and others use it.
+
+| ours | PostHog's |
+|---|---|
+| type | `event` |
+| userId, anonymousId | see below |
+| occurredAt | `timestamp`, or else `$time`; corrected by sentAt |
+| sentAt | `sent_at` of the body, of the URL (or `_`), or of the event; not with `$ignore_sent_at` |
+| messageId | `uuid`, or else `$insert_id` |
+| data | properties under their own keys; `$set` and `$set_once` as `$set.*` and `$set_once.*` |
+
+`distinct_id` may be a user's or a visitor's. It is the anonymousId when `$is_identified` is false;
+without `$is_identified`, when it equals `$device_id` or `$process_person_profile` is false, as
+server libraries have it on anonymous events. Otherwise it is the userId, and `$device_id` is the
+anonymousId: a link of the user and the device. A device that others used before stays theirs, and
+after `reset()` posthog-js has a new distinct_id, so nobody's later visits go to the wrong user.
+
+- `$identify`: distinct_id is the userId and `$anon_distinct_id` the anonymousId.
+- `$create_alias`, `$merge_dangerously`: `alias` is taken for an anonymousId of the user who has the
+  distinct_id. It is the other way round where distinct_id is a visitor's, and with
+  `alias(user, visitor)` of posthog-js and `alias(visitor, user)` of posthog-python, which both call
+  the user's id `alias`; unless distinct_id is the `$user_id`. Two known users stay two.
+- `$groupidentify` is about a group. The distinct_id that a server library makes up for it is no id:
+  `$TYPE_KEY`, and from posthog-python a UUID. Nor is `$posthog_cookieless`, which all visitors of a
+  page in cookieless mode have. An event that has no other id is refused.
+
+The key is `api_key` or `token` of the body, or `token` of an event, and never becomes data.
+Recordings (`/s/`) are not kept. There are no feature flags. Ignored: `$unset`, `offset` (`$time`
+says the same), and what is beside `batch`, `properties`, `$set` and `$set_once`. Sources:
+https://posthog.com/docs/api/capture and the packages named above.
+"""
+
+import base64
+import binascii
+import re
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from ingest.asked import Asked, parse
+from ingest.dialects import Dialect, Results, Said, Told
+from ingest.dialects.context import beside, each, invalid, members, partly
+from runtime.refusals import Problem, Refused
+
+_Event = dict[str, Any]
+
+_FORM = b"data="
+_UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_COOKIELESS = "$posthog_cookieless"
+_LINKS_TWO = ("$create_alias", "$merge_dangerously")
+_NOT_DATA = ("token", "distinct_id", "$set", "$set_once")
+
+_FLAGS: _Event = {
+    "flags": {},
+    "featureFlags": {},
+    "featureFlagPayloads": {},
+    "errorsWhileComputingFlags": False,
+}
+_CONFIG: _Event = {
+    "supportedCompression": ["gzip-js"],
+    "hasFeatureFlags": True,
+    "autocapture_opt_out": False,
+    "sessionRecording": False,
+    "surveys": False,
+    "heatmaps": False,
+    "capturePerformance": False,
+    "siteApps": [],
+}
+"""Of what PostHog's server would switch on, nothing: a browser may remember that it did. Whether
+clicks are captured is left to the page. Pages that wait for flags are told that there are none."""
+
+
+def capture(asked: Asked) -> Said:
+    """An event, an array of events, or an object with a `batch` of them."""
+    body = _body(asked)
+    shared = body if isinstance(body, dict) else {}
+    events = body if isinstance(body, list) else shared.get("batch", [shared])
+    if not isinstance(events, list):
+        raise invalid("batch", 'must be an array: send {"batch": [...]}')
+    query = asked.query()
+    sent_at = shared.get("sent_at") or query.get("sent_at") or query.get("_")
+    keys = (_key(said) for said in [shared, *events] if isinstance(said, dict))
+    return Said(
+        next((key for key in keys if key), None),
+        each(events, lambda event: _read(event, sent_at)),
+        _answer,
+    )
+
+
+def config(_: Asked) -> Told:
+    """What posthog-js asks for first."""
+    return Told(_CONFIG)
+
+
+def flags(_: Asked) -> Told:
+    """What all clients ask for who use feature flags."""
+    return Told(_FLAGS)
+
+
+def decide(_: Asked) -> Told:
+    """Both, for older clients."""
+    return Told({**_CONFIG, **_FLAGS})
+
+
+def recording(_: Asked) -> Told:
+    """Part of a session's recording, which is not kept."""
+    return Told({"status": 1})
+
+
+ROUTES: Dialect = {
+    **{f"POST /{path}": capture for path in ("batch", "e", "i/v0/e", "capture", "track")},
+    "GET /array/*/config": config,
+    **dict.fromkeys(("POST /flags", "GET /flags"), flags),
+    **dict.fromkeys(("POST /decide", "GET /decide"), decide),
+    "POST /s": recording,
+}
+
+
+def _body(asked: Asked) -> Any:
+    """JSON, or base64 of it, alone or in a form, which needs no preflight when a page is left.
+
+    Raises:
+        Refused: MALFORMED.
+    """
+    text = asked.body
+    if text.startswith(_FORM):
+        text = unquote_to_bytes(text.removeprefix(_FORM).partition(b"&")[0])
+    elif asked.query().get("compression") != "base64":
+        return asked.json()
+    if not text.startswith((b"{", b"[")):
+        try:
+            text = base64.b64decode(text, validate=True)
+        except binascii.Error:
+            raise Refused(
+                Problem.MALFORMED, "the body is neither JSON nor base64 of JSON"
+            ) from None
+    return parse(text)
+
+
+def _key(said: _Event) -> str | None:
+    properties = said.get("properties")
+    nested = properties.get("token") if isinstance(properties, dict) else None
+    given = (said.get("api_key"), said.get("token"), nested)
+    return next((key for key in given if isinstance(key, str) and key), None)
+
+
+def _answer(results: Results) -> _Event:
+    return partly(results, {"status": 1})
+
+
+def _read(event: _Event, sent_at: Any) -> _Event:
+    name, properties = event.get("event"), members(event, "properties")
+    if not isinstance(name, str) or not name:
+        raise invalid("event", "must be the event's name")
+    user, anonymous = _who(name, event, properties)
+    uncorrected = properties.get("$ignore_sent_at") is True
+    return {
+        "type": name,
+        "userId": user,
+        "anonymousId": anonymous,
+        "occurredAt": event.get("timestamp") or properties.get("$time"),
+        "sentAt": None if uncorrected else sent_at or event.get("sent_at"),
+        "messageId": event.get("uuid") or properties.get("$insert_id"),
+        "data": _data(event, properties),
+    }
+
+
+def _who(name: str, event: _Event, properties: _Event) -> tuple[Any, Any]:
+    """The userId and the anonymousId of an event."""
+    distinct = _somebody(event.get("distinct_id") or properties.get("distinct_id"))
+    device = properties.get("$device_id")
+    if name == "$identify":
+        return distinct, _somebody(properties.get("$anon_distinct_id")) or device
+    if name == "$groupidentify" and _made_up(distinct, properties):
+        return None, device
+    anonymous = _is_anonymous(distinct, properties)
+    if name in _LINKS_TWO:
+        other = _somebody(properties.get("alias"))
+        if anonymous or (name == "$create_alias" and _calls_the_user_alias(distinct, properties)):
+            return other, distinct
+        return distinct, other
+    return (None, distinct) if anonymous else (distinct, device)
+
+
+def _somebody(given: Any) -> Any:
+    return None if given == _COOKIELESS else given
+
+
+def _made_up(distinct: Any, properties: _Event) -> bool:
+    if not isinstance(distinct, str):
+        return False
+    if properties.get("$lib") == "posthog-python":
+        return _UUID.fullmatch(distinct) is not None
+    return distinct.startswith(f"${properties.get('$group_type')}_")
+
+
+def _calls_the_user_alias(distinct: Any, properties: _Event) -> bool:
+    here_alias_is_the_user = properties.get("$lib") in ("posthog-python", "web")
+    return here_alias_is_the_user and distinct != properties.get("$user_id")
+
+
+def _is_anonymous(distinct: Any, properties: _Event) -> bool:
+    identified = properties.get("$is_identified")
+    if isinstance(identified, bool):
+        return not identified
+    return (
+        distinct == properties.get("$device_id")
+        or properties.get("$process_person_profile") is False
+    )
+
+
+def _data(event: _Event, properties: _Event) -> _Event:
+    data = {key: value for key, value in properties.items() if key not in _NOT_DATA}
+    for field in ("$set", "$set_once"):
+        data = beside(data, field, {**members(properties, field), **members(event, field)})
+    return data

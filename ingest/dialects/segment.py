@@ -1,0 +1,164 @@
+"""Segment's HTTP API, and RudderStack's, which is the same but for a few paths (`rudderstack.py`).
+
+| ours | Segment's |
+|---|---|
+| type | of a track call the event's name; of another call its own: `identify`, `page`, ... |
+| userId, anonymousId | the same; of an alias, previousId is the anonymousId |
+| occurredAt | `timestamp`, or else `originalTimestamp`; corrected by `sentAt` |
+| sentAt | the batch's, or else the event's: a client that tries again may renew only the first |
+| messageId | the same |
+| data | properties as they are; traits as `traits.*`; context as `context.*`; see below |
+
+- page and screen: `name` and `category` are data beside the properties, and win over them.
+- identify: RudderStack's clients have the traits in `context.traits`. They are `traits.*` too, and
+  those of `traits` win.
+- group: `groupId` and `traits.*` are data. Who belongs to a group says nothing of who is who.
+- alias: previousId is taken for an anonymousId, or without one anonymousId is; so the visitor of
+  that id becomes the user. If it was a known user's, two users stay two. previousId is data too,
+  and so is the anonymousId that it took the place of.
+
+Ignored: `integrations`, `channel`, `_metadata`, `receivedAt`, `version`, and all else that is not
+named here. Source: https://segment.com/docs/connections/sources/catalog/libraries/server/http-api/
+and what the clients of both send.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ingest.asked import Asked
+from ingest.dialects import Dialect, Results, Said, Told
+from ingest.dialects.context import beside, each, invalid, members, partly
+
+_Event = dict[str, Any]
+
+
+def call(kind: str) -> Callable[[Asked], Said]:
+    """The reader of requests that are one event of a kind."""
+
+    def read(asked: Asked) -> Said:
+        event = asked.object()
+        return Said(_key(event), each([event], lambda one: _read(one, kind)), _answer)
+
+    return read
+
+
+def batch(asked: Asked) -> Said:
+    """Many events, each of its own kind."""
+    body = asked.object()
+    events = body.get("batch")
+    if not isinstance(events, list):
+        raise invalid("batch", 'must be an array: send {"batch": [...]}')
+    sent_at, shared = body.get("sentAt"), body.get("context")
+
+    def read(event: _Event) -> _Event:
+        own = event.get("context") or {}
+        if isinstance(shared, dict) and isinstance(own, dict):
+            event["context"] = {**shared, **own}
+        said = _read(event, event.get("type"))
+        said["sentAt"] = sent_at or said["sentAt"]
+        return said
+
+    keys = (_key(one) for one in (body, *events) if isinstance(one, dict))
+    return Said(next(filter(None, keys), None), each(events, read), _answer)
+
+
+def settings(asked: Asked) -> Told:
+    """What a browser or mobile client asks for first: without it, it sends nothing.
+
+    It is told to send its events here, under the name that it calls us by, and no measurements of
+    its own.
+    """
+    (key,) = asked.parts
+    here: dict[str, Any] = {"apiKey": key}
+    if host := asked.headers.get(b"host"):
+        here["apiHost"] = f"{host.decode('latin-1')}/v1"
+        here["protocol"] = _protocol(asked.headers)
+    return Told({"integrations": {"Segment.io": here}, "metrics": {"sampleRate": 0}})
+
+
+def _protocol(headers: Mapping[bytes, bytes]) -> str:
+    """A proxy that ends TLS says so; and a page that came over https can send to no other."""
+    said = headers.get(b"x-forwarded-proto", b""), headers.get(b"origin", b"")
+    return "https" if any(value.startswith(b"https") for value in said) else "http"
+
+
+def _key(said: _Event) -> str | None:
+    key = said.get("writeKey")
+    return key if isinstance(key, str) else None
+
+
+def _answer(results: Results) -> dict[str, Any]:
+    return partly(results, {"success": True})
+
+
+def _read(event: _Event, kind: Any) -> _Event:
+    maker = _KINDS.get(kind) if isinstance(kind, str) else None
+    if maker is None:
+        raise invalid("type", f"must be one of {', '.join(_KINDS)}")
+    return {
+        "type": kind,
+        "userId": event.get("userId"),
+        "anonymousId": event.get("anonymousId"),
+        "occurredAt": event.get("timestamp") or event.get("originalTimestamp"),
+        "sentAt": event.get("sentAt"),
+        "messageId": event.get("messageId"),
+        **maker(event),
+    }
+
+
+def _track(event: _Event) -> _Event:
+    name = event.get("event")
+    if not isinstance(name, str) or not name:
+        raise invalid("event", "a track call has the event's name here")
+    return {
+        "type": name,
+        "data": beside(members(event, "properties"), "context", event.get("context")),
+    }
+
+
+def _page(event: _Event) -> _Event:
+    named = {field: event[field] for field in ("name", "category") if event.get(field)}
+    data = {**members(event, "properties"), **named}
+    return {"data": beside(data, "context", event.get("context"))}
+
+
+def _identify(event: _Event) -> _Event:
+    context, traits = event.get("context"), members(event, "traits")
+    if isinstance(context, dict) and isinstance(context.get("traits"), dict):
+        traits = {**context["traits"], **traits}
+        context = {key: value for key, value in context.items() if key != "traits"}
+    return {"data": beside(beside({}, "traits", traits), "context", context)}
+
+
+def _group(event: _Event) -> _Event:
+    data = beside({"groupId": event.get("groupId")}, "traits", members(event, "traits"))
+    return {"data": beside(data, "context", event.get("context"))}
+
+
+def _alias(event: _Event) -> _Event:
+    previous, anonymous = event.get("previousId"), event.get("anonymousId")
+    data = {"previousId": previous, "anonymousId": anonymous if previous else None}
+    return {
+        "anonymousId": previous or anonymous,
+        "data": beside(data, "context", event.get("context")),
+    }
+
+
+_KINDS: dict[str, Callable[[_Event], _Event]] = {
+    "track": _track,
+    "identify": _identify,
+    "page": _page,
+    "screen": _page,
+    "group": _group,
+    "alias": _alias,
+}
+
+ROUTES: Dialect = {
+    **{f"POST /v1/{kind}": call(kind) for kind in _KINDS},
+    **{f"POST /v1/{kind[0]}": call(kind) for kind in _KINDS},
+    # Browser and mobile clients add `/t` to what they were given as their `apiHost`, with or
+    # without `/v1`. There is no `/s`, which is another dialect's.
+    **{f"POST /{kind[0]}": call(kind) for kind in _KINDS if kind != "screen"},
+    **dict.fromkeys(("POST /v1/batch", "POST /v1/import", "POST /v1/b", "POST /b"), batch),
+    **dict.fromkeys(("GET /v1/projects/*/settings", "GET /projects/*/settings"), settings),
+}

@@ -1,0 +1,168 @@
+"""Snowplow's tracker protocol: POST tp2 and the GET pixel.
+
+| ours | Snowplow's |
+|---|---|
+| type | `e`: `page_view`, `page_ping`, `struct`, `transaction`, `transaction_item`; of a |
+|      | self-describing event the name in its schema: `link_click`, `save_game`, ... |
+| userId | `uid` |
+| anonymousId | `duid`, or else `userId` of a `client_session` entity, `tnuid` or `nuid` |
+| occurredAt | `ttm` as it is, or else `dtm`, corrected by `stm` |
+| sentAt | `stm`; not from the Python tracker, which cuts it to whole seconds |
+| messageId | `eid` |
+| data | what a self-describing event says, under its own keys, and its `schema`; the other fields |
+|      | of the protocol under their short names (`url`, `page`, `se_ca`, `tr_id`, ...); entities |
+
+Entities ("contexts") are `context.NAME.*`, NAME from their schema; several of one name are an
+array at `context.NAME`. Where a self-describing event has a key of the protocol, its own value
+wins. Base64 and plain JSON, with `ue_px` and `cx` or `ue_pr` and `co`, are the same.
+
+The API key is the app id (`aid`): of a request with several events, that of the first. It never
+becomes data. An event with `uid` and `duid` links the two; there are no identify, alias and group
+calls. With anonymous tracking a browser sends no duid, and events without a `uid` are refused.
+Ignored: `Sp-Anonymous` (the address of the client is kept), the network user id's cookie.
+
+Trackers drop events on 400, 401, 403, 410 and 422 and send them again on any other error, the
+Python tracker without end: so an event that is too large is refused as invalid. Sources:
+https://docs.snowplow.io/docs/fundamentals/canonical-event and the trackers of Python, Node
+and the browser.
+"""
+
+import base64
+from typing import Any
+
+from ingest.asked import Asked, parse
+from ingest.dialects import Answer, Dialect, Results, Said
+from ingest.dialects.context import beside, each, invalid, partly
+from runtime.refusals import Problem, Refused
+
+_Event = dict[str, Any]
+
+_TYPES = {
+    "pv": "page_view",
+    "pp": "page_ping",
+    "se": "struct",
+    "tr": "transaction",
+    "ti": "transaction_item",
+}
+"""What Snowplow's own tables call them."""
+
+_NOT_DATA = ("e", "eid", "aid", "uid", "duid", "dtm", "stm", "ttm", "ue_px", "ue_pr", "cx", "co")
+
+_PIXEL = Answer(
+    base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"), b"image/gif"
+)
+
+
+def post(asked: Asked) -> Said:
+    """`{"schema", "data": [...]}`."""
+    events = asked.object().get("data")
+    if not isinstance(events, list):
+        raise invalid("data", 'must be an array: send {"data": [...]}')
+    return Said(_key(events[0]) if events else None, each(events, _read), _answer)
+
+
+def pixel(asked: Asked) -> Said:
+    """One event in the parameters of the URL."""
+    event = asked.query()
+    return Said(_key(event), each([event], _read), _answer_with_pixel)
+
+
+ROUTES: Dialect = {"POST /com.snowplowanalytics.snowplow/tp2": post, "GET /i": pixel}
+
+
+def _key(event: Any) -> str | None:
+    key = event.get("aid") if isinstance(event, dict) else None
+    return key if isinstance(key, str) else None
+
+
+def _answer(results: Results) -> _Event:
+    try:
+        return partly(results, {"status": "ok"})
+    except Refused as refused:
+        if refused.problem is not Problem.TOO_LARGE:
+            raise
+        raise Refused(Problem.INVALID, refused.message) from None
+
+
+def _answer_with_pixel(results: Results) -> Answer:
+    _answer(results)
+    return _PIXEL
+
+
+def _read(event: _Event) -> _Event:
+    entities = _entities(event)
+    kind, said = _what(event)
+    plain = {key: value for key, value in event.items() if key not in _NOT_DATA}
+    true_time, exact = event.get("ttm"), not str(event.get("tv")).startswith("py-")
+    return {
+        "type": kind,
+        "userId": event.get("uid"),
+        "anonymousId": event.get("duid")
+        or _of_session(entities)
+        or event.get("tnuid")
+        or event.get("nuid"),
+        "occurredAt": true_time or event.get("dtm"),
+        "sentAt": event.get("stm") if exact and not true_time else None,
+        "messageId": event.get("eid"),
+        "data": beside({**plain, **said}, "context", entities),
+    }
+
+
+def _what(event: _Event) -> tuple[str, _Event]:
+    """The type of an event, and what a self-describing one says."""
+    kind = event.get("e")
+    if not isinstance(kind, str) or not kind:
+        raise invalid("e", "must be the kind of event, such as pv")
+    if kind != "ue":
+        return _TYPES.get(kind, kind), {}
+    inner = _document(event, "ue_px", "ue_pr")
+    said = None if inner is None else inner.get("data")
+    if not isinstance(said, dict) or not isinstance(said.get("data"), dict):
+        raise invalid("ue_px", 'must be {"schema", "data": {"schema", "data": {...}}}')
+    return _name(said), {"schema": said["schema"], **said["data"]}
+
+
+def _entities(event: _Event) -> _Event:
+    """What the contexts of an event say, by name: an object, or an array where there are more."""
+    outer = _document(event, "cx", "co")
+    listed = [] if outer is None else outer.get("data")
+    if not isinstance(listed, list):
+        raise invalid("cx", 'must be {"schema", "data": [...]}')
+    found: dict[str, list[Any]] = {}
+    for entity in listed:
+        found.setdefault(_name(entity), []).append(entity.get("data"))
+    return {name: said[0] if len(said) == 1 else said for name, said in found.items()}
+
+
+def _name(described: Any) -> str:
+    """`save_game` of `{"schema": "iglu:com.acme/save_game/jsonschema/1-0-2", ...}`."""
+    schema = described.get("schema") if isinstance(described, dict) else None
+    parts = schema.split("/") if isinstance(schema, str) else []
+    if len(parts) != 4:  # noqa: PLR2004 - vendor, name, format, version
+        raise invalid("schema", "must be iglu:VENDOR/NAME/FORMAT/VERSION")
+    return parts[1]
+
+
+def _of_session(entities: _Event) -> Any:
+    """The device's id, from mobile trackers, which have no duid."""
+    session = entities.get("client_session")
+    return session.get("userId") if isinstance(session, dict) else None
+
+
+def _document(event: _Event, coded: str, plain: str) -> _Event | None:
+    """JSON in a field, in base64 under one name, as it is under the other."""
+    field = coded if event.get(coded) else plain
+    text = event.get(field)
+    if not text:
+        return None
+    if not isinstance(text, str):
+        raise invalid(field, "must be a string")
+    try:
+        # Some trackers leave the padding out; too much of it does no harm.
+        raw = base64.urlsafe_b64decode(text + "==") if field == coded else text.encode()
+        document = parse(raw)
+    except (ValueError, Refused) as error:
+        raise invalid(field, f"cannot be read: {error}") from None
+    if not isinstance(document, dict):
+        raise invalid(field, "must be a JSON object")
+    return document

@@ -1,0 +1,14 @@
+"""segment-analytics-python tells the story."""
+
+import sys
+
+from segment import analytics
+
+url, key, user, visitor = sys.argv[1:]
+analytics.write_key, analytics.host = key, url
+analytics.page(anonymous_id=visitor, name="Home", properties={"path": "/"})
+analytics.identify(user_id=user, anonymous_id=visitor, traits={"plan": "free"})
+analytics.track(user, "purchase", {"price": 12.5, "sku": "mug-7"}, anonymous_id=visitor)
+for number in range(25):
+    analytics.track(user, "step", {"number": number})
+analytics.shutdown()

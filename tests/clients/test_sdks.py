@@ -1,0 +1,133 @@
+"""Every client that is already out there, unchanged, tells its story: each event once.
+
+On the running stack, in fine weather and in bad: the gateway away, connections cut after it took
+the request, slow answers (`weather.py`).
+"""
+
+import asyncio
+from collections import Counter
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import get_args
+
+import pytest
+
+from tests.clients import weather
+from tests.clients.sdks import SDKS, STEPS, Sdk
+from tests.clients.weather import Weather
+from tests.support.database import Database
+from tests.support.gateway import Gateway
+from tests.support.system import System
+from tests.support.waiting import equals, eventually
+
+pytestmark = [pytest.mark.clients, pytest.mark.timeout(180)]
+
+TROUBLED: list[Weather] = [one for one in get_args(Weather) if one != "fine"]
+PATIENCE = 90.0
+"""Seconds: some clients wait long between tries."""
+
+
+@pytest.fixture
+async def stack(system: System) -> tuple[System, Gateway]:
+    gateway = await system.ingest()
+    await system.resolver()
+    return system, gateway
+
+
+async def tell(
+    stack: tuple[System, Gateway], sdk: Sdk, sky: Weather, user: str, visitor: str
+) -> None:
+    """Run a driver until all it told is there, and check it."""
+    system, gateway = stack
+    start = datetime.now(UTC)
+    async with weather.before(gateway.port, sky) as proxy:
+        process = await asyncio.create_subprocess_exec(
+            *sdk.command(proxy.url, gateway.key, user, visitor),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        try:
+            await eventually(
+                lambda: count(system.database, user), equals(STEPS + 3), within=PATIENCE
+            )
+        except AssertionError:
+            with suppress(ProcessLookupError):
+                process.kill()
+            output, _ = await process.communicate()
+            types = await system.database.rows("SELECT type, count(*) FROM events GROUP BY type")
+            pytest.fail(f"{types}, {proxy}\n{output.decode()[-4000:]}\n{gateway.log_tail()}")
+        output, _ = await asyncio.wait_for(process.communicate(b""), 60)
+        assert process.returncode == 0, output.decode()[-4000:]
+        assert sky == "fine" or proxy.troubled, "the weather was no trouble"
+    await settled(system)
+    await check(system.database, sdk, user, visitor, start)
+
+
+async def count(opened: Database, user: str) -> int:
+    """Events of a user's profile."""
+    return int(
+        await opened.value(
+            'SELECT count(*) FROM events JOIN profiles ON profiles.guid = "profileGuid" '
+            'WHERE profiles."userId" = %s',
+            user,
+        )
+    )
+
+
+async def settled(system: System) -> None:
+    """All that the gateway has taken is in the tables."""
+
+    async def lag() -> int:
+        ends = await system.topics.events.ends()
+        stored = dict(
+            await system.database.rows('SELECT partition, "nextOffset" FROM "consumerOffsets"')
+        )
+        return sum(end - stored.get(partition, 0) for partition, end in ends.items())
+
+    await eventually(lag, equals(0))
+
+
+async def check(opened: Database, sdk: Sdk, user: str, visitor: str, start: datetime) -> None:
+    """Compare the tables with the story."""
+    profile = await opened.profile_of(user)
+    events = await opened.rows(
+        'SELECT guid, type, "userId", "anonymousId", "occurredAt" FROM events '
+        'WHERE "profileGuid" = %s',
+        profile,
+    )
+    data: dict[str, dict[str, str]] = {guid: {} for guid, *_ in events}
+    for guid, key, value in await opened.rows(
+        'SELECT "eventGuid", key, value FROM "eventData" WHERE "eventGuid" = ANY(%s)', list(data)
+    ):
+        data[guid][key] = value
+    types = Counter(kind for _, kind, *_ in events)
+    assert types == {sdk.page: 1, sdk.identify: 1, "purchase": 1, "step": STEPS}
+    by_type = {kind: (guid, user_id, anonymous) for guid, kind, user_id, anonymous, _ in events}
+    _, user_id, anonymous_id = by_type[sdk.page]
+    assert user_id is None or (sdk.knows_late and user_id == user)
+    assert anonymous_id == visitor if sdk.names_visitors else anonymous_id
+    guid, user_id, linked = by_type[sdk.identify]
+    assert (user_id, linked) == (user, anonymous_id)
+    assert data[guid][sdk.plan] == "free"
+    guid, user_id, _ = by_type["purchase"]
+    assert user_id == user
+    assert (data[guid]["price"], data[guid]["sku"]) == ("12.5", "mug-7")
+    steps = [data[guid]["number"] for guid, kind, *_ in events if kind == "step"]
+    assert sorted(map(int, steps)) == list(range(STEPS))
+    slack = timedelta(seconds=2)
+    assert all(start - slack <= at <= datetime.now(UTC) + slack for *_, at in events)
+
+
+@pytest.mark.parametrize("sdk", SDKS, ids=lambda sdk: sdk.name)
+async def test_a_client_tells_its_story(stack: tuple[System, Gateway], sdk: Sdk) -> None:
+    if sdk.missing:
+        pytest.skip(sdk.missing)
+    system, _ = stack
+    for number, sky in enumerate(get_args(Weather)):
+        if sky == "away" and sdk.gives_up:
+            continue
+        await tell(stack, sdk, sky, f"10{number}", f"visitor-{number}")
+    assert await system.database.count("profiles") == len(
+        [sky for sky in get_args(Weather) if sky != "away" or not sdk.gives_up]
+    )

@@ -1,0 +1,114 @@
+"""A gateway on a bad day: an HTTP proxy that answers 503, cuts connections, or is slow."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Literal
+
+Weather = Literal["fine", "away", "cut", "slow"]
+"""What becomes of the first requests with events: all is well; 503 with Retry-After; the gateway
+takes them, but the connection is cut before its answer; the answer comes late."""
+
+TROUBLES = 2
+"""Requests with events that the bad weather lasts for."""
+SLOW_SECONDS = 1.5
+
+_AWAY = (
+    b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncontent-type: application/json\r\n"
+    b"access-control-allow-origin: %s\r\naccess-control-allow-credentials: true\r\n"
+    b"access-control-expose-headers: Retry-After\r\n"
+    b"content-length: 2\r\nconnection: close\r\n\r\n{}"
+)
+
+
+@dataclass
+class Proxy:
+    """What it saw."""
+
+    url: str
+    weather: Weather
+    requests: int = 0
+    """With events."""
+    troubled: int = 0
+
+
+@asynccontextmanager
+async def before(port: int, weather: Weather) -> AsyncIterator[Proxy]:
+    """A proxy before the gateway on this port."""
+    proxy = Proxy("", weather)
+    connections: set[asyncio.StreamWriter] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.add(writer)
+        with suppress(ConnectionError, asyncio.IncompleteReadError):
+            await _serve(proxy, port, reader, writer)
+        connections.remove(writer)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=1 << 22)
+    proxy.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    try:
+        yield proxy
+    finally:
+        server.close()
+        for writer in connections:
+            writer.transport.abort()
+        await server.wait_closed()
+
+
+async def _serve(
+    proxy: Proxy, port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
+    """One request of a connection; clients open another one for the next."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    request = head + await _body(head, reader)
+    troubled = _has_events(head) and proxy.requests < TROUBLES and proxy.weather != "fine"
+    proxy.requests += _has_events(head)
+    proxy.troubled += troubled
+    if troubled and proxy.weather == "away":
+        writer.write(_AWAY % _header(head, b"origin", b"*"))
+        await writer.drain()
+        return
+    answer = await _ask(port, request)
+    if troubled and proxy.weather == "cut":
+        writer.transport.abort()
+        return
+    if troubled and proxy.weather == "slow":
+        await asyncio.sleep(SLOW_SECONDS)
+    writer.write(answer)
+    await writer.drain()
+
+
+def _has_events(head: bytes) -> bool:
+    """Clients ask for their settings before; those are always there."""
+    return head.startswith(b"POST") and b"/flags" not in head.split(b"\r\n")[0]
+
+
+async def _body(head: bytes, reader: asyncio.StreamReader) -> bytes:
+    if _header(head, b"transfer-encoding") == b"chunked":
+        body = b""
+        while True:
+            line = await reader.readuntil(b"\r\n")
+            chunk = await reader.readexactly(int(line, 16) + 2)
+            body += line + chunk
+            if chunk == b"\r\n":
+                return body
+    return await reader.readexactly(int(_header(head, b"content-length", b"0")))
+
+
+async def _ask(port: int, request: bytes) -> bytes:
+    """The gateway's whole answer."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(request.replace(b"\r\n", b"\r\nconnection: close\r\n", 1))
+    answer = await reader.read()
+    writer.close()
+    return answer
+
+
+def _header(head: bytes, name: bytes, otherwise: bytes = b"") -> bytes:
+    for line in head.split(b"\r\n")[1:]:
+        key, _, value = line.partition(b":")
+        if key.lower() == name:
+            return value.strip()
+    return otherwise

@@ -1,0 +1,60 @@
+"""What comes of a request in a dialect, without a network: events as the topic would have them."""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from ingest.accept import Limits, Stamp, accept
+from ingest.asked import Asked
+from ingest.dialects import Said
+from runtime.refusals import Refused
+from schemas.event import Event, decode
+from schemas.ids import NOBODY
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+"""When each request came."""
+
+LIMITS = Limits(id_characters=191, data_keys=256, depth=32, event_bytes=64 << 10, nobody=NOBODY)
+
+
+def asked(
+    body: Any,
+    *parts: str,
+    headers: Mapping[bytes, bytes] | None = None,
+    query: bytes = b"",
+) -> Asked:
+    """A request with a JSON body."""
+    return Asked(json.dumps(body).encode(), parts, headers or {}, query)
+
+
+def results(said: Said) -> list[Event | Refused]:
+    """Each event as it would be stored, or why it is refused."""
+    return [_result(raw, f"evt_{n}") for n, raw in enumerate(said.events)]
+
+
+def events(said: Said) -> list[Event]:
+    """Each event as it would be stored: none may be refused."""
+    stored = []
+    for result in results(said):
+        assert not isinstance(result, Refused), result.message
+        stored.append(result)
+    return stored
+
+
+def answered(said: Said) -> dict[str, Any]:
+    """What the client gets, if none of the refusals is raised."""
+    answer = said.answer(
+        [result if isinstance(result, Refused) else result["guid"] for result in results(said)]
+    )
+    assert isinstance(answer, dict)
+    return answer
+
+
+def _result(raw: Any, guid: str) -> Event | Refused:
+    if isinstance(raw, Refused):
+        return raw
+    try:
+        return decode(accept(raw, LIMITS, Stamp(guid, 7, "key_1", "192.0.2.1", NOW)).value)
+    except Refused as refused:
+        return refused

@@ -1,0 +1,190 @@
+"""What dialects share: dotted keys within bounds, events one by one, answers for batches."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ingest.dialects.context import (
+    LONGEST_OPENED,
+    MOST_KEYS,
+    beside,
+    each,
+    flatten,
+    invalid,
+    members,
+    partly,
+)
+from runtime.refusals import Problem, Refused, defect
+
+KEYS = st.sampled_from(["a", "b", "c", "ab", "a.b", ""])
+VALUES = st.recursive(
+    st.sampled_from([None, True, 1, "", "x"]),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(KEYS, inner, max_size=5),
+    max_leaves=20,
+)
+
+
+@pytest.mark.parametrize(
+    ("value", "flat"),
+    [
+        pytest.param(
+            {"page": {"url": "/", "title": "Mugs"}, "ip": "192.0.2.1"},
+            {"c.page.url": "/", "c.page.title": "Mugs", "c.ip": "192.0.2.1"},
+            id="objects become dotted keys",
+        ),
+        pytest.param({"a": {"b": {"c": {"d": 1}}}}, {"c.a.b.c.d": 1}, id="to any depth"),
+        pytest.param(
+            {"tags": ["x", {"y": 1}], "none": []},
+            {"c.tags": ["x", {"y": 1}], "c.none": []},
+            id="arrays stay values",
+        ),
+        pytest.param({"a": {}, "b": {"c": {}}}, {}, id="empty objects vanish"),
+        pytest.param(
+            {"a": None, "b": {"c": None, "d": False}}, {"c.b.d": False}, id="so does null"
+        ),
+        pytest.param({}, {}, id="nothing"),
+        pytest.param(None, {}, id="null"),
+        pytest.param("text", {"c": "text"}, id="a scalar"),
+        pytest.param([1], {"c": [1]}, id="an array"),
+    ],
+)
+def test_flatten(value: Any, flat: dict[str, Any]) -> None:
+    assert flatten("c", value) == flat
+
+
+def test_what_has_no_room_stays_one_value() -> None:
+    small, large = {"a": 1, "b": 2}, {str(n): n for n in range(10)}
+    value = {"large": large, "small": small}
+    assert flatten("c", value, room=12) == {
+        **{f"c.large.{n}": n for n in range(10)},
+        "c.small.a": 1,
+        "c.small.b": 2,
+    }
+    assert flatten("c", value, room=11) == {
+        **{f"c.large.{n}": n for n in range(10)},
+        "c.small": small,
+    }
+    assert flatten("c", value, room=10) == {"c.large": large, "c.small.a": 1, "c.small.b": 2}
+    assert flatten("c", value, room=2) == {"c.large": large, "c.small": small}
+    assert flatten("c", value, room=1) == {"c": value}
+    assert flatten("c", value, room=0) == {}
+
+
+def test_null_and_empty_objects_take_no_room() -> None:
+    value = {"empty": {}, "null": None, "a": {"x": 1, "y": None}, "b": {"p": 2, "q": 3, "r": 4}}
+    assert flatten("c", value, room=4) == {"c.a.x": 1, "c.b.p": 2, "c.b.q": 3, "c.b.r": 4}
+
+
+def test_a_long_key_is_not_repeated_for_each_member() -> None:
+    """A body of a megabyte would come to hundreds."""
+    opened = "k" * (LONGEST_OPENED - 2)
+    assert flatten("c", {opened: {"x": 1}}) == {f"c.{opened}.x": 1}
+    assert flatten("c", {opened + "k": {"x": 1}}) == {f"c.{opened}k": {"x": 1}}
+
+
+def test_a_thousand_levels() -> None:
+    value: Any = 1
+    for _ in range(1000):
+        value = {"a": value}
+    ((key, rest),) = flatten("c", value).items()
+    assert len(key) <= LONGEST_OPENED + 2
+    assert isinstance(rest, dict)
+
+
+@given(st.dictionaries(KEYS, VALUES), st.integers(0, 20))
+def test_flatten_keeps_its_bound_and_all_values(value: dict[str, Any], room: int) -> None:
+    flat = flatten("c", value, room)
+    assert len(flat) <= room
+    assert None not in flat.values()
+    if room > 0 and not any("." in key for key in keys(value)):  # which would be ambiguous
+        assert opened(flat) == without_empty({"c": value})
+
+
+def keys(value: Any) -> list[str]:
+    inner = value.values() if isinstance(value, dict) else []
+    return [*(value if isinstance(value, dict) else []), *(k for one in inner for k in keys(one))]
+
+
+def opened(flat: dict[str, Any]) -> dict[str, Any]:
+    """The nested value again."""
+    nested: dict[str, Any] = {}
+    for key, value in flat.items():
+        *outer, last = key.split(".")
+        at = nested
+        for name in outer:
+            at = at.setdefault(name, {})
+        at[last] = value
+    return without_empty(nested)
+
+
+def without_empty(value: dict[str, Any]) -> dict[str, Any]:
+    kept = {
+        key: without_empty(member) if isinstance(member, dict) else member
+        for key, member in value.items()
+    }
+    return {key: member for key, member in kept.items() if member not in (None, {})}
+
+
+def test_beside_lets_the_data_s_own_keys_win() -> None:
+    assert beside({"c.a": 1, "x": 2}, "c", {"a": 3, "b": 4}) == {"c.a": 1, "x": 2, "c.b": 4}
+
+
+@pytest.mark.parametrize("own", [0, 200, MOST_KEYS - 1, MOST_KEYS])
+def test_beside_never_makes_too_many_keys(own: int) -> None:
+    data = {str(n): n for n in range(own)}
+    context = {"page": {f"k{n}": n for n in range(300)}, "ip": "192.0.2.1"}
+    both = beside(data, "context", context)
+    assert len(both) <= MOST_KEYS
+    assert data.items() <= both.items()
+
+
+def test_members() -> None:
+    assert members({"traits": {"a": 1}}, "traits") == {"a": 1}
+    assert members({"traits": None}, "traits") == members({}, "traits") == {}
+    others: list[Any] = [[], "text", True]
+    for value in others:
+        with pytest.raises(Refused) as caught:
+            members({"traits": value}, "traits")
+        assert dict(caught.value.fields) == {"traits": "must be an object"}
+
+
+def test_each_goes_on_after_a_bad_one() -> None:
+    def read(event: dict[str, Any]) -> dict[str, Any]:
+        if "bad" in event:
+            raise invalid("bad", "is bad")
+        return {"type": event["type"]}
+
+    first, bad, none, last = each([{"type": "a"}, {"bad": 1}, None, {"type": "b"}], read)
+    assert (first, last) == ({"type": "a"}, {"type": "b"})
+    assert isinstance(bad, Refused)
+    assert (bad.problem, bad.message) == (Problem.INVALID, "bad: is bad")
+    assert isinstance(none, Refused)
+    assert none.problem is Problem.INVALID
+
+
+def test_partly() -> None:
+    good, bad, worse = {"success": True}, invalid("type", "is bad"), invalid("event", "is missing")
+    assert partly(["evt_1", "evt_2"], good) == good
+    assert partly([], good) == good
+    assert partly(["evt_1", bad, "evt_2", worse], good) == {
+        "success": True,
+        "rejected": [{"index": 1, **bad.body()}, {"index": 3, **worse.body()}],
+    }
+    json.dumps(partly(["evt_1", bad], good))
+
+
+def test_all_refused_is_a_refusal() -> None:
+    bad, worse = invalid("type", "is bad"), invalid("event", "is missing")
+    with pytest.raises(Refused) as caught:
+        partly([bad, worse], {})
+    assert caught.value is bad
+
+
+def test_what_is_our_fault_is_sent_again() -> None:
+    ours = defect()
+    with pytest.raises(Refused) as caught:
+        partly(["evt_1", invalid("type", "is bad"), ours], {})
+    assert caught.value is ours

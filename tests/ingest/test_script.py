@@ -1,0 +1,38 @@
+"""The script for pages, as the gateway serves it."""
+
+import gzip
+
+from ingest.asked import Asked
+from ingest.script import ROUTES
+from tests.support.gateway import Gateway
+
+MOST_BYTES = 5_000
+"""Over the network, packed."""
+
+
+def test_its_path() -> None:
+    assert set(ROUTES) == {"GET /merganser.js"}
+
+
+def test_it_is_small() -> None:
+    assert len(gzip.compress(_content())) < MOST_BYTES
+
+
+def test_it_is_the_client() -> None:
+    content = _content()
+    assert b"/api/v1/batch" in content
+    assert b"currentScript" in content
+
+
+async def test_a_page_of_any_site_gets_it_without_a_key(gateway: Gateway) -> None:
+    answer = await gateway.request("GET", "/merganser.js", headers={"origin": "https://a.example"})
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "text/javascript; charset=utf-8"
+    assert answer.headers["access-control-allow-origin"] == "https://a.example"
+    assert answer.content == _content()
+
+
+def _content() -> bytes:
+    answer = ROUTES["GET /merganser.js"](Asked()).answer
+    assert isinstance(answer, tuple)
+    return answer.content
