@@ -38,6 +38,8 @@ test: $(READY) ## Run all tests, on a real Kafka and Postgres (ARGS=... goes to 
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 test-clients: $(READY) $(SDKS) ## Drive the real clients of others, and our own, against the stack
+	$(BIN)/python -m pytest clients/python
+	cd clients/javascript && npm install --no-package-lock --no-audit --no-fund --loglevel error && npm test
 	$(BIN)/python -m pytest -m clients tests/clients $(ARGS)
 
 $(SDKS): tests/clients/requirements.lock tests/clients/package.json
@@ -60,6 +62,7 @@ lint: $(READY) ## Check style, types and the direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	cd clients/python && ../../$(BIN)/mypy
 	$(BIN)/lint-imports
 
 format: $(READY) ## Format the code

@@ -98,7 +98,7 @@ class TypeSummary(Answer):
 
 
 class TypePage(Answer):
-    """Types in the order of their names."""
+    """Types in the order of their names. A page may be short and still have a nextCursor."""
 
     types: list[TypeSummary]
     next_cursor: str | None
@@ -153,7 +153,7 @@ class Profile(Answer):
 
 
 class ProfilePage(Answer):
-    """Profiles in the order of their guids."""
+    """Profiles in the order of their guids. A page may be short and still have a nextCursor."""
 
     profiles: list[Profile]
     next_cursor: str | None

@@ -67,11 +67,11 @@ def create(pool: Pool, keys: Keys, scan: int) -> App:
 
 
 def _methods(app: FastAPI, request: Request) -> list[str]:
-    """What a path takes; a path has a route of its own for each method."""
+    """What a path takes. It has a route of its own for each method, but HEAD is taken as GET."""
     found = {
         method
         for route in app.routes
         if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE
         for method in route.methods or ()
     }
-    return sorted(found)
+    return sorted(found | ({"HEAD"} if "GET" in found else set()))

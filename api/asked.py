@@ -20,7 +20,7 @@ Bucket = Literal["minute", "hour", "day", "week", "month"]
 
 LONGEST_ID = 512
 LONGEST_VALUE = 16_384
-"""Characters: more does not fit into the URL that uvicorn reads."""
+"""Characters: as many, percent-encoded, fit into the 64 KiB of URL that uvicorn reads."""
 
 
 def _moment(value: object) -> object:

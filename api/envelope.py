@@ -34,9 +34,11 @@ class Envelope:
             )
             await _send(send, 204, [*around, *asked], b"")
             return
-        inner = {**scope, "path": _path(scope["path"])}
+        # The server leaves the body out of an answer to HEAD.
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        inner = {**scope, "method": method, "path": _path(scope["path"])}
         status, own, body = await self._answer(inner, receive)
-        if scope["method"] == "GET" and status == _OK:
+        if method == "GET" and status == _OK:
             tag = b'"' + hashlib.sha256(body).hexdigest()[:32].encode() + b'"'
             own += [(b"etag", tag), _CACHED]
             if _known(headers, tag):

@@ -58,7 +58,7 @@ def _database(error: psycopg.Error) -> Refused:
         case QueryCanceled():
             return Refused(Problem.TOO_SLOW, "this took too long: narrow the range or the filters")
         case LockNotAvailable():
-            return Refused(Problem.UNAVAILABLE, "this event is being worked on: try again")
+            return Refused(Problem.UNAVAILABLE, "another writer has it in hand: try again")
         case _ if is_retryable(error):
             log.warning("Postgres does not answer", error=describe(error))
             return Refused(Problem.UNAVAILABLE, "the database does not answer: try again")

@@ -5,7 +5,6 @@ end before it is full, and its cursor stands where it stopped. `api/sql/events.s
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 from api import pages, profiles
@@ -20,6 +19,9 @@ CURSOR = "events"
 
 MOST_DATA = 1000
 """Rows of data of one event: ingest takes fewer, external systems could write any number."""
+
+MOST_BYTES = 8 << 20
+"""Of the data on a page, after which it ends with the event that exceeds them."""
 
 _FIELDS = (
     *("guid", "type", "producerGuid", "profileGuid", "ipAddress", "userId", "anonymousId"),
@@ -43,7 +45,10 @@ async def page(connection: Connection, asked: Events, scan: int) -> dict[str, An
     values = _values(asked, scan)
     way = await _way(connection, asked, values)
     rows, onward = await _read(connection, way, values) if way else ([], None)
-    return {"events": await with_data(connection, rows), "nextCursor": onward}
+    shown = await with_data(connection, rows)
+    if len(shown) < len(rows):
+        onward = _cursor(rows[len(shown) - 1])
+    return {"events": shown, "nextCursor": onward}
 
 
 async def one(connection: Connection, guid: str) -> dict[str, Any]:
@@ -52,25 +57,26 @@ async def one(connection: Connection, guid: str) -> dict[str, Any]:
     Raises:
         Refused: NOT_FOUND.
     """
-    if event := (await some(connection, [guid])).get(guid):
+    for event in await some(connection, [guid]):
         return event
     raise Refused(Problem.NOT_FOUND, "no such event: /api/v1/events lists those there are")
 
 
-async def some(connection: Connection, guids: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Events as JSON has them, by guid."""
+async def some(connection: Connection, guids: Sequence[str]) -> list[dict[str, Any]]:
+    """Events by their guids, as `with_data` has them."""
     rows = await _rows(connection, _SQL["events"], {"guids": guids})
-    return {event["guid"]: event for event in await with_data(connection, rows)}
+    return await with_data(connection, rows)
 
 
 async def with_data(connection: Connection, rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Events as JSON has them, each with its data; one statement for all."""
-    data: dict[str, dict[str, str]] = {row[0]: {} for row in rows}
-    if data:
-        values = {"guids": list(data), "most": MOST_DATA}
-        for guid, key, value in await _rows(connection, _SQL["data"], values):
-            data[guid][key] = value
-    return [dict(zip(_FIELDS, row, strict=False)) | {"data": data[row[0]]} for row in rows]
+    """Events as JSON has them, each with its data: the first ones, as many as an answer holds."""
+    events = [dict(zip(_FIELDS, row, strict=False)) | {"data": {}} for row in rows]
+    values = {"guids": [row[0] for row in rows], "most": MOST_DATA, "bytes": MOST_BYTES}
+    for place, key, value in await _rows(connection, _SQL["data"], values) if rows else []:
+        if value is None:
+            return events[:place]
+        events[place]["data"][key] = value
+    return events
 
 
 async def delete(connection: Connection, guid: str) -> None:
@@ -112,7 +118,7 @@ def _values(asked: Events, scan: int) -> dict[str, Any]:
         "before": before,
         "beforeGuid": guid,
         "since": asked.since or pages.FIRST,
-        "until": asked.until or pages.LAST,
+        "until": asked.until,
         "timeline": asked.profile_guid,
         "profileGuid": asked.profile_guid,
         "userId": asked.user_id,
@@ -152,15 +158,16 @@ async def _read(
     rows = await _rows(connection, scanned + _SQL["select"] + b"\n" + order, values)
     if len(rows) == values["wanted"]:
         rows.pop()
-        return rows, _cursor(rows[-1][-1], rows[-1][0])
-    for at, guid, count in await _rows(connection, scanned + _SQL["last"], values):
+        return rows, _cursor(rows[-1])
+    for guid, count, at in await _rows(connection, scanned + _SQL["last"], values):
         if count == values["scan"]:
-            return rows, _cursor(at, guid)
+            return rows, _cursor((guid, at))
     return rows, None
 
 
-def _cursor(at: datetime, guid: str) -> str:
-    return pages.encode(CURSOR, at.isoformat(), guid)
+def _cursor(row: Row) -> str:
+    """After a row that starts with its guid and ends with the time that its scan follows."""
+    return pages.encode(CURSOR, row[-1].isoformat(), row[0])
 
 
 async def _rows(connection: Connection, statement: bytes, values: Mapping[str, Any]) -> list[Row]:

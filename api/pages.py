@@ -17,7 +17,8 @@ ABOVE = "evt`"
 
 def encode(kind: str, *parts: str) -> str:
     """A cursor of one kind of page: the sort key of the last thing that was passed."""
-    text = json.dumps([kind, *parts], separators=(",", ":"))
+    # Escapes would make it longer than the parameter may be.
+    text = json.dumps([kind, *parts], separators=(",", ":"), ensure_ascii=False)
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 

@@ -1,7 +1,7 @@
 """Profiles: pages, one, its merges, and why it is what it is."""
 
 from collections.abc import Iterable, Sequence
-from itertools import groupby
+from itertools import groupby, takewhile
 from operator import itemgetter
 from typing import Any
 
@@ -24,6 +24,9 @@ MOST_VISITORS = 100
 MOST_PROPERTIES = 5000
 """Values of properties of one profile, those of arrays counted each."""
 
+MOST_BYTES = 8 << 20
+"""Of the properties on a page, after which it ends with the profile that exceeds them."""
+
 
 async def page(connection: Connection, asked: Profiles) -> dict[str, Any]:
     """A page of profiles as JSON has it.
@@ -43,10 +46,11 @@ async def page(connection: Connection, asked: Profiles) -> dict[str, Any]:
     rows = await (await connection.execute(_SQL[_way(asked)], values)).fetchall()
     guids = [guid for (guid,) in rows]
     shown = guids[: asked.limit]
-    return {
-        "profiles": await some(connection, shown),
-        "nextCursor": pages.encode(CURSOR, shown[-1]) if len(guids) > asked.limit else None,
-    }
+    found, fit = await some(connection, shown)
+    if not fit:
+        shown = [found[-1]["guid"]]
+    more = len(guids) > asked.limit or not fit
+    return {"profiles": found, "nextCursor": pages.encode(CURSOR, shown[-1]) if more else None}
 
 
 async def one(connection: Connection, guid: str) -> dict[str, Any]:
@@ -56,7 +60,7 @@ async def one(connection: Connection, guid: str) -> dict[str, Any]:
         Refused: NOT_FOUND.
     """
     here = await found(connection, guid)
-    (profile,) = await some(connection, [here])
+    (profile,), _ = await some(connection, [here])
     return {"profile": profile, "mergedFrom": None if here == guid else guid}
 
 
@@ -119,16 +123,18 @@ async def today(connection: Connection, guid: str) -> str | None:
     return row[0] if row else None
 
 
-async def some(connection: Connection, guids: Sequence[str]) -> list[dict[str, Any]]:
-    """Profiles as JSON has them, by guid, with three statements for any number.
+async def some(connection: Connection, guids: Sequence[str]) -> tuple[list[dict[str, Any]], bool]:
+    """Profiles as JSON has them, in the order of their guids, and whether an answer holds them all.
 
-    One that goes at this moment is left out.
+    It has at least the first one. Those that are gone, or going at this moment, are left out.
     """
     values = {"guids": list(guids)}
     rows = await (await connection.execute(_SQL["profiles"], values)).fetchall()
+    guids = [row[0] for row in rows]
     visitors = await _by_profile(connection, "visitors", guids, MOST_VISITORS + 1)
     properties = await _by_profile(connection, "properties", guids, MOST_PROPERTIES)
-    return [
+    fitting = list(takewhile(lambda row: _fit(properties.get(row[0], [])), rows))
+    found = [
         {
             "guid": guid,
             "userId": user_id,
@@ -138,16 +144,22 @@ async def some(connection: Connection, guids: Sequence[str]) -> list[dict[str, A
             "updatedAt": updated_at,
             "properties": _properties(properties.get(guid, [])),
         }
-        for guid, user_id, created_at, updated_at in rows
+        for guid, user_id, created_at, updated_at in fitting
     ]
+    return found, len(fitting) == len(rows)
 
 
 async def _by_profile(
     connection: Connection, statement: str, guids: Sequence[str], most: int
 ) -> dict[str, list[Any]]:
-    values = {"guids": list(guids), "most": most}
+    values = {"guids": list(guids), "most": most, "bytes": MOST_BYTES}
     rows = await (await connection.execute(_SQL[statement], values)).fetchall()
     return {guid: list(own) for guid, own in groupby(rows, itemgetter(0))}
+
+
+def _fit(rows: Sequence[Any]) -> bool:
+    """Whether the statement gave these rows their values."""
+    return not rows or rows[0][2] is not None
 
 
 def _properties(rows: Iterable[Any]) -> dict[str, Any]:

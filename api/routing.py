@@ -1,14 +1,16 @@
 """What all routes have in common: a permission, bounded errors, and their place in the document."""
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
-from fastapi import Depends, FastAPI
+from fastapi import Depends, FastAPI, Request
 from starlette.responses import Response
 
 from api import answers
 from api.access import SECURITY, permitted
 from runtime.keys import Keys, Permission
+from runtime.refusals import Problem, Refused
 
 _ERRORS = {
     400: "The cursor is none of this page.",
@@ -65,8 +67,20 @@ class Routes:
         return self._app.api_route(
             f"/api/v1{path}",
             methods=[method],
-            dependencies=[self._may[permission]],
+            dependencies=[self._may[permission], Depends(_each_once)],
             response_class=Response,
             responses=responses,
             openapi_extra=SECURITY,
         )
+
+
+async def _each_once(request: Request) -> None:
+    """Only one value of a parameter counts: to take any of several would answer another question.
+
+    Raises:
+        Refused: INVALID.
+    """
+    names = [name for name, _ in request.query_params.multi_items()]
+    text = "given more than once: send one"
+    if twice := {name: text for name, count in Counter(names).items() if count > 1}:
+        raise Refused(Problem.INVALID, "; ".join(f"{name}: {text}" for name in twice), twice)

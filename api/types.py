@@ -49,8 +49,7 @@ async def page(connection: Connection, asked: Page) -> dict[str, Any]:
     (after,) = pages.decode(asked.cursor, CURSOR, 1) if asked.cursor is not None else (None,)
     values = {"after": after, "wanted": asked.limit + 1, "most": MOST_COUNTED}
     rows = await (await connection.execute(_SQL["types"], values)).fetchall()
-    shown = rows[: asked.limit]
-    examples = await events.some(connection, [row[3] for row in shown])
+    examples = await events.some(connection, [row[3] for row in rows[: asked.limit]])
     types = [
         {
             "type": name,
@@ -58,20 +57,20 @@ async def page(connection: Connection, asked: Page) -> dict[str, Any]:
             "lastOccurredAt": last,
             "count": min(count, MOST_COUNTED),
             "moreThanCount": count > MOST_COUNTED,
-            "example": examples[example],
+            "example": example,
         }
-        for name, first, last, example, count in shown
+        for (name, first, last, _, count), example in zip(rows, examples, strict=False)
     ]
-    more = len(rows) > asked.limit
-    return {"types": types, "nextCursor": pages.encode(CURSOR, shown[-1][0]) if more else None}
+    more = len(rows) > len(types)
+    return {"types": types, "nextCursor": pages.encode(CURSOR, types[-1]["type"]) if more else None}
 
 
 async def search(connection: Connection, asked: Match) -> dict[str, Any]:
     """The types that contain a text, as JSON has them."""
     values = {"match": asked.match, "wanted": MOST_FOUND + 1, "most": MOST_LOOKED_AT}
     rows = await (await connection.execute(_SQL["matching_types"], values)).fetchall()
-    found = [name for name, matches in rows if matches]
-    more = len(found) > MOST_FOUND or len(found) < len(rows)
+    found = [name for name, matches, _ in rows if matches]
+    more = len(found) > MOST_FOUND or any(last for *_, last in rows)
     return {"types": found[:MOST_FOUND], "more": more}
 
 
@@ -110,21 +109,26 @@ async def counts(connection: Connection, asked: Counts, now: datetime) -> dict[s
 def span(asked: Counts, now: datetime) -> tuple[datetime, datetime]:
     """From when to when to count: the last 30 buckets and the current one, unless asked otherwise.
 
+    All of the current one, so that the same question has the same answer for a while.
+
     Raises:
         Refused: INVALID, more buckets than an answer has.
     """
     length = _LENGTH[asked.bucket]
-    until = asked.until or max(now, asked.since or now)
+    until = asked.until or max(_end_of(asked.bucket, now), asked.since or now)
     since = asked.since
     if since is None:
-        usual = _USUAL_BUCKETS * length
-        since = (
-            _start_of(asked.bucket, until - usual) if until - pages.FIRST > usual else pages.FIRST
-        )
+        end, usual = asked.until or now, _USUAL_BUCKETS * length
+        since = _start_of(asked.bucket, end - usual) if end - pages.FIRST > usual else pages.FIRST
     if (until - since) / length > MOST_BUCKETS:
         text = f"more than {MOST_BUCKETS} buckets: narrow the range, or count by longer ones"
         raise Refused(Problem.INVALID, text, {"bucket": text})
     return since, until
+
+
+def _end_of(bucket: Bucket, at: datetime) -> datetime:
+    # From the start of a month, 31 days lead into the next one, and as much more into any other.
+    return _start_of(bucket, _start_of(bucket, at) + _LENGTH[bucket] * 31 / 28)
 
 
 def _start_of(bucket: Bucket, at: datetime) -> datetime:

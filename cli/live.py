@@ -17,6 +17,8 @@ ROWS = {
     "events resolved": ("resolver", "merganser_events_resolved_total"),
     "external rows resolved": ("scanner", "merganser_scanner_rows_resolved_total"),
     "lag (records)": ("resolver", "merganser_resolver_lag_records"),
+    "properties written": ("properties", "merganser_properties_values_written_total"),
+    "properties behind (seconds)": ("properties", "merganser_properties_staleness_seconds"),
     "merges by events": ("resolver", "merganser_profile_merges_total"),
     "merges by rows": ("scanner", "merganser_profile_merges_total"),
     "dead letters": ("resolver", "merganser_resolver_dead_letters_total"),

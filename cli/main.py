@@ -3,6 +3,7 @@
 import typer
 
 import api.main
+import decoration.main
 import ingest.main
 import properties.main
 import resolver.main
@@ -53,6 +54,12 @@ def api_command() -> None:
 def properties_command() -> None:
     """Run the properties process: what rules say of profiles, kept up to date."""
     properties.main.main()
+
+
+@app.command("decoration")
+def decoration_command() -> None:
+    """Run the decoration process: properties from the company's own databases."""
+    decoration.main.main()
 
 
 @app.command()

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,11 +15,13 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from cli import sources
 from cli.terminal import err, fail, out, run
+from decoration.states import SourceState, states
 from properties import rule_file, rulebook
 from properties.rule_file import Mistaken
 from properties.rulebook import Difference, Stored
-from properties.rules import Rule, RuleFile
+from properties.rules import Rule, RuleFile, Source
 from properties.trial import Trial, trial
 from properties.values import write_time
 from runtime.postgres import connect
@@ -66,13 +68,15 @@ def apply_(
 def list_(as_json: Annotated[bool, typer.Option("--json", help="As data.")] = False) -> None:
     """List the rules that apply, and how far each is."""
     stored, profiles = run(_stored())
+    seen = run(_seen())
     if as_json:
-        typer.echo(json.dumps([_as_data(one) for one in stored]))
+        typer.echo(json.dumps([_as_data(one, seen) for one in stored]))
         return
     table = Table("key", "type", "from", "state")
     for one in stored:
         table.add_row(
-            *map(escape, (one.rule.key, _type(one.rule), _source(one.rule))), _state(one, profiles)
+            *map(escape, (one.rule.key, _type(one.rule), _source(one.rule))),
+            _state(one, profiles, seen),
         )
     out.print(table)
 
@@ -95,7 +99,9 @@ def try_(
     """Tell what a rule gives for a profile, and from which events; nothing is written."""
     found = _of_file(file, rule) if file else _known(rule)
     if found.query:
-        fail(f"{rule} asks the source {found.query.source}, not events: see docs/decoration.md")
+        source = _source_of(file, found.query.source)
+        sources.try_(_connected, found, found.query, source, profile)
+        return
     tried = run(_try(found, profile))
     if tried is None:
         fail(f"nobody is {profile!r}: no profile, userId or anonymousId")
@@ -128,6 +134,10 @@ def _of_file(file: Path, key: str) -> Rule:
     return rules[key]
 
 
+def _source_of(file: Path | None, name: str) -> Source:
+    return _read(file).sources[name] if file else run(_sources())[name]
+
+
 def _known(key: str) -> Rule:
     stored, _ = run(_stored())
     rules = {one.rule.key: one.rule for one in stored}
@@ -140,6 +150,16 @@ async def _stored() -> tuple[list[Stored], int]:
     async with await _connected() as connection:
         _, profiles, _ = await rulebook.backfill(connection)
         return await rulebook.rules(connection), profiles
+
+
+async def _sources() -> dict[str, Source]:
+    async with await _connected() as connection:
+        return await rulebook.sources(connection)
+
+
+async def _seen() -> dict[str, SourceState]:
+    async with await _connected() as connection:
+        return await states(connection, datetime.now(UTC))
 
 
 async def _difference(file: RuleFile) -> Difference:
@@ -236,19 +256,24 @@ def _said(source: dict[str, Any]) -> Iterator[str]:
                 yield str(value)
 
 
-def _state(one: Stored, profiles: int) -> str:
+def _state(one: Stored, profiles: int, seen: Mapping[str, SourceState]) -> str:
+    if one.rule.query:
+        return sources.told(one, seen.get(one.rule.query.source))
     if one.backfilled_to is None:
         return "[green]up to date"
     return f"[yellow]backfill: {one.backfilled:,} of about {max(profiles, one.backfilled):,}"
 
 
-def _as_data(one: Stored) -> dict[str, Any]:
-    return {
+def _as_data(one: Stored, seen: Mapping[str, SourceState]) -> dict[str, Any]:
+    data = {
         **one.rule.model_dump(mode="json", by_alias=True, exclude_defaults=True),
         "revision": one.revision,
         "appliedAt": one.applied_at.isoformat(),
         "backfilled": one.backfilled_to is None,
     }
+    if one.rule.query:
+        data["source"] = sources.as_data(one, seen.get(one.rule.query.source))
+    return data
 
 
 def _tell(rule: Rule, tried: Trial) -> None:

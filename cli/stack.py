@@ -15,7 +15,7 @@ app = typer.Typer()
 def up(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Start Kafka, Postgres and the three processes in the background."""
+    """Start Kafka, Postgres and one of each process in the background."""
     raise typer.Exit(commands.up(json=json))
 
 

@@ -9,8 +9,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 
 prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call] # it has no types
 
-INGEST, RESOLVER, SCANNER, PROPERTIES, API = (CollectorRegistry() for _ in range(5))
-for _registry in (INGEST, RESOLVER, SCANNER, PROPERTIES, API):
+INGEST, RESOLVER, SCANNER, PROPERTIES, DECORATION, API = (CollectorRegistry() for _ in range(6))
+for _registry in (INGEST, RESOLVER, SCANNER, PROPERTIES, DECORATION, API):
     ProcessCollector(registry=_registry)
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
@@ -168,6 +168,51 @@ PROPERTIES_SECONDS = Histogram(
     "Time of one transaction, tries included.",
     buckets=SECONDS,
     registry=PROPERTIES,
+)
+
+# decoration
+SOURCE_CALLS = Counter(
+    "merganser_decoration_calls",
+    "Queries to a source: answered, refused for one of the ids in it, or failed.",
+    ["source", "outcome"],
+    registry=DECORATION,
+)
+SOURCE_CALL_SECONDS = Histogram(
+    "merganser_decoration_call_seconds",
+    "Time of one query to a source, with connecting, answered or not.",
+    ["source"],
+    buckets=SECONDS,
+    registry=DECORATION,
+)
+SOURCE_VALUES_WRITTEN = Counter(
+    "merganser_decoration_values_written",
+    "Values of properties that were written or dropped because a source said so.",
+    ["source"],
+    registry=DECORATION,
+)
+SOURCE_VALUES_UNFIT = Counter(
+    "merganser_decoration_values_unfit",
+    "Values of sources skipped because they do not fit the type of the rule.",
+    ["rule"],
+    registry=DECORATION,
+)
+SOURCE_PENDING = Gauge(
+    "merganser_decoration_profiles_pending",
+    "Profiles that a source is to be asked for now, counted up to 10,000.",
+    ["source"],
+    registry=DECORATION,
+)
+SOURCE_OPEN = Gauge(
+    "merganser_decoration_open_seconds",
+    "Until a failing source is tried again; 0 while its breaker is closed.",
+    ["source"],
+    registry=DECORATION,
+)
+SOURCE_AGE = Gauge(
+    "merganser_decoration_since_success_seconds",
+    "Since a source's last answer; it grows too while there is nothing to ask.",
+    ["source"],
+    registry=DECORATION,
 )
 
 # api

@@ -155,6 +155,17 @@ class PropertiesSettings(Settings):
     )
 
 
+class DecorationSettings(Settings):
+    """The process that asks the company's own databases."""
+
+    decoration_metrics_port: Port = Field(
+        9106, description="Port of the decoration process's /metrics"
+    )
+    decoration_interval: PositiveFloat = Field(
+        0.5, description="Seconds between looks for profiles that a source is to be asked for"
+    )
+
+
 class ApiSettings(Settings):
     """The read API."""
 

@@ -11,12 +11,16 @@ from stack.errors import StackError
 
 USUAL = {
     "ingest": 8080,
+    "api": 8081,
     "kafka": 9092,
     "kafka-controller": 9093,
     "postgres": 5432,
     "ingest-metrics": 9101,
     "resolver-metrics": 9102,
     "scanner-metrics": 9103,
+    "properties-metrics": 9104,
+    "api-metrics": 9105,
+    "decoration-metrics": 9106,
 }
 
 # Below the range from which systems take the ports of outgoing connections: one of those, to the

@@ -1,4 +1,4 @@
-"""Merganser's own three processes, as the local stack runs them."""
+"""Merganser's own processes, as the local stack runs them: one of each."""
 
 import signal
 import urllib.request
@@ -7,17 +7,19 @@ from collections.abc import Mapping, Sequence
 from stack.home import Home
 from stack.process import Process
 
-NAMES = ("ingest", "resolver", "scanner")
+NAMES = ("ingest", "resolver", "scanner", "properties", "decoration", "api")
 
 PORT_VARIABLES = {
     "ingest": "MERGANSER_INGEST_PORT",
-    "ingest-metrics": "MERGANSER_INGEST_METRICS_PORT",
-    "resolver-metrics": "MERGANSER_RESOLVER_METRICS_PORT",
-    "scanner-metrics": "MERGANSER_SCANNER_METRICS_PORT",
+    "api": "MERGANSER_API_PORT",
+    **{f"{name}-metrics": f"MERGANSER_{name.upper()}_METRICS_PORT" for name in NAMES},
 }
 """The environment variable of each port (see `ports.py`)."""
 
-ENSURE_KEY = ("keys", "ensure", "dev", "--permission=events:write", "--permission=events:read")
+ENSURE_KEY = (
+    *("keys", "ensure", "dev"),
+    *("--permission=events:write", "--permission=events:read", "--permission=profiles:read"),
+)
 """The command that makes the development key; a file for the secret is to be added."""
 
 _START_SECONDS = 60.0
@@ -64,9 +66,14 @@ class Service:
 def environment(
     base: Mapping[str, str], kafka_bootstrap: str, database_url: str, ports: Mapping[str, int]
 ) -> dict[str, str]:
-    """Return the environment for the processes: `base`, with how to reach everything."""
+    """Return the environment for the processes: `base`, with how to reach everything.
+
+    The shop of the story that `make run` tells has its users in a schema of its own.
+    """
     return {
+        "MERGANSER_STORY_SHOP_URL": database_url,
         "MERGANSER_INGEST_HOST": "127.0.0.1",
+        "MERGANSER_API_HOST": "127.0.0.1",
         "MERGANSER_SCANNER_INTERVAL": "2",
         **base,
         "MERGANSER_KAFKA_BOOTSTRAP": kafka_bootstrap,
@@ -86,7 +93,7 @@ def fixed_ports(base: Mapping[str, str]) -> dict[str, int]:
 def addresses(ports: Mapping[str, int]) -> dict[str, str]:
     """Return by name where each process can be reached."""
     others = {name: f"http://127.0.0.1:{ports[f'{name}-metrics']}" for name in NAMES}
-    return others | {"ingest": f"http://127.0.0.1:{ports['ingest']}"}
+    return others | {name: f"http://127.0.0.1:{ports[name]}" for name in ("ingest", "api")}
 
 
 def ready_urls(ports: Mapping[str, int]) -> dict[str, str]:

@@ -15,9 +15,10 @@ STOPPING = "stopping"
 
 @dataclass(frozen=True)
 class StackInfo:
-    """How to reach a running stack; `metrics` has a URL per process (ingest, resolver, scanner)."""
+    """How to reach a running stack; `metrics` has a URL per process of `stack.services`."""
 
     ingest_url: str
+    api_url: str
     database_url: str
     kafka_bootstrap: str
     api_key: str

@@ -140,6 +140,7 @@ class Supervisor:
         if self._phase != state.STARTING:
             info = StackInfo(
                 ingest_url=self._addresses["ingest"],
+                api_url=self._addresses["api"],
                 database_url=self._addresses["postgres"],
                 kafka_bootstrap=self._addresses["kafka"],
                 api_key=self._home.api_key.read_text().strip(),

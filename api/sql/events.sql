@@ -48,12 +48,12 @@ ORDER BY "createdAt" DESC, guid DESC
 LIMIT %(scan)s
 
 -- select --
--- What matches of a scan.
+-- What matches of a scan. Only updatedAt may lie out of all time, for no constraint is on it.
 SELECT guid, type, "producerGuid", "profileGuid", "ipAddress", "userId", "anonymousId",
     "createdAt", "occurredAt", "updatedAt", at
 FROM scanned
 WHERE coalesce("occurredAt", "createdAt") >= %(since)s
-    AND coalesce("occurredAt", "createdAt") < %(until)s
+    AND (%(until)s::timestamptz IS NULL OR coalesce("occurredAt", "createdAt") < %(until)s)
     AND (%(type)s::text IS NULL OR type = %(type)s)
     AND (%(profileGuid)s::text IS NULL OR "profileGuid" = %(profileGuid)s)
     AND (%(userId)s::text IS NULL OR "userId" = %(userId)s)
@@ -79,7 +79,7 @@ ORDER BY at DESC, guid DESC LIMIT %(wanted)s
 
 -- last --
 -- The last row of a scan, and how many it read.
-SELECT at, guid, count(*) OVER () FROM scanned ORDER BY at, guid LIMIT 1;
+SELECT guid, count(*) OVER (), at FROM scanned ORDER BY at, guid LIMIT 1;
 
 -- visitor_size --
 -- How many events an anonymousId has, counted as far as a scan reads.
@@ -91,19 +91,28 @@ FROM (SELECT FROM events WHERE "anonymousId" = %(anonymousId)s LIMIT %(scan)s) A
 SELECT guid FROM profiles WHERE "userId" = %(userId)s;
 
 -- events --
--- Events by their guids.
+-- Events by their guids, in the order of these.
 SELECT guid, type, "producerGuid", "profileGuid", "ipAddress", "userId", "anonymousId",
     "createdAt", "occurredAt", "updatedAt"
-FROM events WHERE guid = ANY(%(guids)s);
+FROM unnest(%(guids)s::text[]) WITH ORDINALITY AS wanted (guid, place)
+JOIN events USING (guid)
+ORDER BY place;
 
 -- data --
--- The data of events. Of a key that an external system wrote twice, the last row by guid counts.
-SELECT data."eventGuid", data.key, data.value
-FROM unnest(%(guids)s::text[]) AS wanted (guid)
-CROSS JOIN LATERAL (
-    SELECT * FROM "eventData" WHERE "eventGuid" = wanted.guid LIMIT %(most)s
-) AS data
-ORDER BY data."eventGuid", data.guid;
+-- The data of events, each by its place among their guids; null for a value where the events before
+-- have so many bytes already. Of a key that is there twice, the last row by guid counts.
+SELECT place - 1, key, CASE WHEN coalesce(bytes_before, 0) < %(bytes)s THEN value END
+FROM (
+    SELECT wanted.place, data.guid, data.key, data.value,
+        sum(octet_length(data.key) + octet_length(data.value)) OVER (
+            ORDER BY wanted.place GROUPS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+        ) AS bytes_before
+    FROM unnest(%(guids)s::text[]) WITH ORDINALITY AS wanted (guid, place)
+    CROSS JOIN LATERAL (
+        SELECT * FROM "eventData" WHERE "eventGuid" = wanted.guid LIMIT %(most)s
+    ) AS data
+) AS measured
+ORDER BY place, guid;
 
 -- lock_event --
 -- The event that is to go. The scanner may be about to resolve it: that is waited for.

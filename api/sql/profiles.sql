@@ -38,14 +38,23 @@ CROSS JOIN LATERAL (
 ORDER BY visitors."profileGuid", visitors."anonymousId";
 
 -- properties --
--- The properties of profiles with the type that their rule gives them.
-SELECT properties."profileGuid", properties.key, properties.value,
+-- The properties of profiles with the type that their rule gives them; null for a value where the
+-- profiles before have so many bytes already.
+SELECT properties."profileGuid", properties.key,
+    CASE WHEN coalesce(bytes_before, 0) < %(bytes)s THEN properties.value END,
     rules.definition ->> 'type', coalesce((rules.definition ->> 'array')::boolean, false)
-FROM unnest(%(guids)s::text[]) AS wanted (guid)
-CROSS JOIN LATERAL (
-    SELECT * FROM "profileProperties" WHERE "profileGuid" = wanted.guid
-    ORDER BY key, position
-    LIMIT %(most)s
+FROM (
+    SELECT properties.*,
+        sum(octet_length(properties.key) + octet_length(properties.value)) OVER (
+            ORDER BY properties."profileGuid"
+            GROUPS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+        ) AS bytes_before
+    FROM unnest(%(guids)s::text[]) AS wanted (guid)
+    CROSS JOIN LATERAL (
+        SELECT * FROM "profileProperties" WHERE "profileGuid" = wanted.guid
+        ORDER BY key, position
+        LIMIT %(most)s
+    ) AS properties
 ) AS properties
 LEFT JOIN "profilePropertyRules" AS rules USING (key)
 ORDER BY properties."profileGuid", properties.key, properties.position;

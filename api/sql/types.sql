@@ -45,7 +45,7 @@ WITH RECURSIVE leaps (type, number) AS (
     FROM leaps
     WHERE type IS NOT NULL
 )
-SELECT type, matches FROM looked WHERE matches OR number = %(most)s LIMIT %(wanted)s;
+SELECT type, matches, number = %(most)s FROM looked WHERE matches OR number = %(most)s LIMIT %(wanted)s;
 
 -- counts --
 -- How many events of each type each bucket has, for so many types.

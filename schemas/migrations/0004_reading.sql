@@ -18,3 +18,10 @@ CREATE INDEX "profileMerges_loserGuid_createdAt"
     ON "profileMerges" ("loserGuid", "createdAt", "anonymousId", "eventGuid");
 DROP INDEX "profileMerges_survivorGuid";
 DROP INDEX "profileMerges_loserGuid";
+
+-- What no reader could show: a time that programs do not know, a guid that cannot stand in a path.
+ALTER TABLE events
+    ADD CONSTRAINT "updatedAt lies in the years 1 to 9999" CHECK (
+        "updatedAt" BETWEEN '0001-01-01 00:00Z' AND '9999-12-31 23:59:59.999999Z'
+    ),
+    ADD CONSTRAINT "guid has no slash" CHECK (strpos(guid, '/') = 0);

@@ -35,6 +35,22 @@ async def test_what_has_not_changed_is_not_sent_again(api: Reader) -> None:
     assert changed.headers["etag"] != tag
 
 
+async def test_the_head_of_an_answer_is_that_of_get(api: Reader) -> None:
+    await api.write(event("ann"))
+    for path, status in (("/api/v1/events", 200), ("/docs", 200), ("/api/v1/event/none", 404)):
+        got, head = await api.request("GET", path), await api.request("HEAD", path)
+        assert (head.status_code, head.headers, head.content) == (status, got.headers, b"")
+        assert int(head.headers["content-length"]) == len(got.content)
+    assert (await api.request("HEAD", "/api/v1/events", {"authorization": ""})).status_code == 401
+
+
+async def test_counts_that_have_not_changed_are_not_sent_again(api: Reader) -> None:
+    asked = {"bucket": "month"}
+    tag = (await api.get("/events/counts", **asked)).headers["etag"]
+    again = await api.get("/events/counts", headers={"if-none-match": tag}, **asked)
+    assert again.status_code == 304
+
+
 async def test_errors_have_no_etag(api: Reader) -> None:
     for path in ("/event/evt_none", "/events?limit=0"):
         answer = await api.get(path, headers={"if-none-match": "*"})

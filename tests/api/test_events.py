@@ -3,6 +3,9 @@
 from random import Random
 from typing import Any
 
+import pytest
+
+from api import events
 from schemas.event import Event
 from tests.api.reader import SCAN, Reader, reading
 from tests.support.database import Database
@@ -199,11 +202,43 @@ async def test_the_events_of_a_merged_profile_are_the_survivor_s(api: Reader) ->
     assert await api.everything("/events", "events", profileGuid="pro_none") == []
 
 
-async def test_a_parameter_that_is_given_twice_or_empty(api: Reader) -> None:
+async def test_an_empty_parameter_is_one(api: Reader) -> None:
     await api.write(event("ann"))
-    answer = await api.request("GET", "/api/v1/events", type=["view", "buy"])
-    assert answer.status_code in {200, 422}
     assert await api.everything("/events", "events", type="") == []
+
+
+async def test_a_page_ends_where_its_data_would_be_too_large(
+    api: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "MOST_BYTES", 10)
+    sizes = [4, 4, 0, 4, 0, 4, 400, 0, 4, 4, 4]
+    written = [
+        event("ann", kind=f"{n:02}", at=-n, **({"key": "x" * (size - 3)} if size else {}))
+        for n, size in enumerate(sizes)
+    ]
+    await api.write(*written)
+    pages = await api.pages("/events", "events")
+    assert [len(page) for page in pages] == [5, 3, 3]
+    assert guids([one for page in pages for one in page]) == guids(written)
+    assert pages[1][1]["data"] == {"key": "x" * 397}
+    large = await api.found(f"/event/{written[6]['guid']}")
+    assert large["event"]["data"] == {"key": "x" * 397}
+
+    pages = await api.pages("/events/types", "types")
+    assert [len(page) for page in pages] == [5, 3, 3]
+    assert [one["type"] for page in pages for one in page] == [one["type"] for one in written]
+
+
+async def test_an_event_at_the_end_of_all_time(api: Reader) -> None:
+    for guid, profile in {"evt_placed": "pro_1", "evt_waiting": None}.items():
+        await api.database.execute(
+            'INSERT INTO events (guid, type, "profileGuid", "occurredAt") '
+            "VALUES (%s, 'end', %s, '9999-12-31 23:59:59.999999Z')",
+            guid,
+            profile,
+        )
+    assert guids(await api.everything("/events", "events")) == ["evt_waiting", "evt_placed"]
+    assert guids(await api.everything("/events", "events", associated="false")) == ["evt_waiting"]
 
 
 async def test_times_may_have_a_zone_or_none_or_be_days(api: Reader) -> None:

@@ -28,6 +28,10 @@ async def test_it_serves_measures_and_ends(system: System, client: httpx.AsyncCl
     assert (await client.get(f"{url}/profiles")).json() == {"profiles": [], "nextCursor": None}
     assert (await client.get(f"{url}/event/evt_none")).status_code == 404
     assert (await client.get(f"{url}/nothing")).status_code == 404
+    key = client.headers["authorization"].removeprefix("Bearer ")
+    async with httpx.AsyncClient(params={"apiKey": key}) as other:
+        assert (await other.get(f"{url}/profiles")).status_code == 200
+    assert (await client.get(f"{url}/events?apikey={key}")).status_code == 422
 
     measured = await service.metrics()
     ours = {family.name for family in measured.families if family.name.startswith("merganser_")}
@@ -39,6 +43,7 @@ async def test_it_serves_measures_and_ends(system: System, client: httpx.AsyncCl
     assert measured.value(name, route="unknown", status="404") == 1
     assert await service.stop() == 0
     assert "a defect of ours" not in service.log
+    assert key not in service.log
 
 
 async def test_a_request_in_hand_is_answered_before_it_ends(

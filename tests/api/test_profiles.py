@@ -141,6 +141,26 @@ async def test_anonymous_ids_are_listed_up_to_a_bound(
     assert (len(profile["anonymousIds"]), profile["moreAnonymousIds"]) == (2, True)
 
 
+async def test_a_page_ends_where_its_properties_would_be_too_large(
+    api: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(profiles, "MOST_BYTES", 10)
+    visits = [event(anonymous=f"visitor {n}") for n in range(7)]
+    await api.write(*visits)
+    guids = sorted([await api.profile_of(visit) for visit in visits])
+    for guid, value in {0: "x", 1: "x" * 7, 2: "x", 4: "x" * 99, 6: "x"}.items():
+        await api.database.execute(
+            "INSERT INTO \"profileProperties\" VALUES (%s, 'key', 0, %s)", guids[guid], value
+        )
+    pages = await api.pages("/profiles", "profiles")
+    assert [len(page) for page in pages] == [2, 4, 1]
+    found = [one for page in pages for one in page]
+    assert [one["guid"] for one in found] == guids
+    assert found[4]["properties"] == {"key": "x" * 99}
+    pages = await api.pages("/profiles", "profiles", limit=1)
+    assert [len(page) for page in pages] == [1] * 7
+
+
 async def merged(api: Reader) -> tuple[str, str]:
     """A profile that went, and its survivor."""
     visit = event(anonymous="phone", at=1)

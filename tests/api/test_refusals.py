@@ -22,6 +22,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
         ({"type": "x" * 513}, "type"),
         ({"dataValue": "1"}, "query"),
         ({"typ": "view"}, "typ"),
+        ({"type": ["view", "buy"]}, "type"),
     ],
 )
 async def test_parameters_that_do_not_fit(
@@ -112,5 +113,5 @@ async def test_what_is_not_there(
     answer = await idle.request(method, path)
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
     if status == 405:
-        allowed = "DELETE, GET" if "evt_1" in path else "GET"
+        allowed = "DELETE, GET, HEAD" if "evt_1" in path else "GET, HEAD"
         assert answer.headers["allow"] == allowed

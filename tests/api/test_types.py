@@ -1,8 +1,11 @@
 """GET /events/types, /events/autocompleteType and /events/counts."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 from api import types
+from api.asked import Bucket, Counts
 from tests.api.reader import Reader
 from tests.support.events import event
 
@@ -64,6 +67,18 @@ async def test_a_search_for_types_is_bounded(api: Reader, monkeypatch: pytest.Mo
         "types": [],
         "more": True,
     }
+    # The last one looked at is no reason to think that there are no others.
+    assert await api.found("/events/autocompleteType", match="kind 29") == {
+        "types": ["kind 29"],
+        "more": True,
+    }
+
+
+async def test_a_cursor_of_the_longest_type_is_one(api: Reader) -> None:
+    kinds = sorted(character * 512 for character in ("\x01", '"', "\U0001f986", "\U0001f9a2"))
+    await api.write(*(event("ann", kind=kind) for kind in kinds))
+    found = await api.everything("/events/types", "types", limit=1)
+    assert sorted(one["type"] for one in found) == kinds
 
 
 @pytest.mark.parametrize(
@@ -121,6 +136,28 @@ async def test_counts_of_the_last_days_unless_asked_otherwise(api: Reader) -> No
     found = await api.found("/events/counts")
     assert [one["count"] for one in found["types"]] == [1]
     assert found["from"].endswith("T00:00:00.000000Z")
+
+
+@pytest.mark.parametrize(
+    ("bucket", "since", "until"),
+    [
+        ("minute", "2028-02-29T23:29", "2028-03-01T00:00"),
+        ("hour", "2028-02-28T17:00", "2028-03-01T00:00"),
+        ("day", "2028-01-30T00:00", "2028-03-01T00:00"),
+        ("week", "2027-08-02T00:00", "2028-03-06T00:00"),
+        ("month", "2025-11-01T00:00", "2028-03-01T00:00"),
+    ],
+)
+async def test_what_is_counted_by_default_changes_only_with_the_bucket(
+    bucket: Bucket, since: str, until: str
+) -> None:
+    """Or no ETag of it would ever be known."""
+    now = datetime(2028, 2, 29, 23, 59, 30, 5, tzinfo=UTC)
+    expected = tuple(datetime.fromisoformat(text + "Z") for text in (since, until))
+    assert types.span(Counts(bucket=bucket), now) == expected
+    later = expected[1] - timedelta(microseconds=1)
+    assert types.span(Counts(bucket=bucket), later)[1] == expected[1]
+    assert types.span(Counts(bucket=bucket), expected[1])[1] > expected[1]
 
 
 async def test_counts_of_so_many_types(api: Reader, monkeypatch: pytest.MonkeyPatch) -> None:

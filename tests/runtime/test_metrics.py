@@ -12,6 +12,8 @@ REGISTRIES = {
     "ingest": metrics.INGEST,
     "resolver": metrics.RESOLVER,
     "scanner": metrics.SCANNER,
+    "properties": metrics.PROPERTIES,
+    "decoration": metrics.DECORATION,
     "api": metrics.API,
 }
 
@@ -47,6 +49,6 @@ def test_names_follow_the_conventions(registry: CollectorRegistry) -> None:
             continue
         assert family.name.startswith("merganser_")
         assert family.documentation.endswith(".")
-        units = {"seconds", "bytes", "records", "rows", "events", "letters", "pending"}
+        units = {"seconds", "bytes", "records", "rows", "events", "letters", "pending", "profiles"}
         if family.type in ("gauge", "histogram"):
             assert family.name.rsplit("_", 1)[-1] in units, family.name

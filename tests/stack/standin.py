@@ -7,6 +7,8 @@ import sys
 import threading
 from pathlib import Path
 
+from stack.services import NAMES
+
 
 def serve(name: str) -> None:
     signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
@@ -26,7 +28,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 def main(command: str, *arguments: str) -> None:
     if command == os.environ.get("STANDIN_FAILS"):
         sys.exit(f"{command} fails on purpose")
-    if command in ("ingest", "resolver", "scanner"):
+    if command in NAMES:
         serve(command)
     elif command == "keys":
         secret = Path(arguments[-1])

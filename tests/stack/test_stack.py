@@ -3,7 +3,6 @@
 Kafka and Postgres are real; `standin.py` plays merganser's own processes.
 """
 
-import importlib.util
 import json
 import os
 import signal
@@ -20,6 +19,7 @@ import pytest
 
 from stack import Servers, kafka, local_servers, locks, postgres, state
 from stack.home import Home
+from stack.services import NAMES
 from stack.state import State
 from tests.stack import processes
 
@@ -92,8 +92,11 @@ def test_a_day_with_the_stack(merganser: Merganser) -> None:
     first = merganser("up", "--json")
     assert first.returncode == 0, first.stderr
     info = json.loads(first.stdout)
-    assert set(info) == {"ingest_url", "database_url", "kafka_bootstrap", "api_key", "metrics"}
-    assert set(info["metrics"]) == {"ingest", "resolver", "scanner"}
+    assert set(info) == {
+        *("ingest_url", "api_url", "database_url", "kafka_bootstrap"),
+        *("api_key", "metrics"),
+    }
+    assert set(info["metrics"]) == set(NAMES)
     assert kafka.answers(info["kafka_bootstrap"])
     assert postgres.answers(info["database_url"])
     assert stat.S_IMODE(merganser.home.state.stat().st_mode) == 0o600
@@ -109,7 +112,7 @@ def test_a_day_with_the_stack(merganser: Merganser) -> None:
     assert merganser("down").returncode == 0
     assert processes.of(merganser.home.root) == []
     assert merganser("status").returncode == 3
-    for name in ("ingest", "resolver", "scanner"):
+    for name in NAMES:
         assert "has ended in order" in merganser.home.log(name).read_text()
     assert "database system is shut down" in merganser.home.log("postgres").read_text()
     assert "to SHUTDOWN" in merganser.home.log("kafka").read_text()
@@ -217,7 +220,7 @@ def test_two_at_once_start_one_stack(guest: Merganser) -> None:
 
 def test_services_that_die_are_started_again(guest: Merganser) -> None:
     guest("up")
-    died = {name: guest.pid(name) for name in ("ingest", "resolver", "scanner")}
+    died = {name: guest.pid(name) for name in NAMES}
     for pid in died.values():
         os.kill(pid, signal.SIGKILL)
     for name, pid in died.items():
@@ -311,7 +314,6 @@ input()
     program.communicate("\n")
 
 
-@pytest.mark.skipif(importlib.util.find_spec("cli.main") is None, reason="no command line yet")
 def test_the_real_thing(home: Path, servers: Servers) -> None:
     code = """
 import os, sys
@@ -327,3 +329,28 @@ sys.exit(commands.up(json=True, usual_ports=False) or commands.status() or comma
     out, _ = program.communicate(timeout=90)
     assert program.returncode == 0
     assert json.loads(out.splitlines()[0])["api_key"]
+
+
+def test_the_story_that_make_run_tells(home: Path, servers: Servers) -> None:
+    """Twice, as data that is there already must not spoil it."""
+    code = """
+import sys
+from cli import story
+from stack import commands
+def tell(launch):
+    story.tell(launch.info)
+    story.tell(launch.info)
+sys.exit(commands.run(tell, usual_ports=False))
+"""
+    program = processes.python(
+        home,
+        code,
+        MERGANSER_KAFKA_BOOTSTRAP=servers.kafka_bootstrap,
+        MERGANSER_DATABASE_URL=servers.database_url,
+    )
+    out, _ = program.communicate(timeout=120)
+    assert program.returncode == 0, out
+    for known in ("user123@example.test", "user123001@example.test"):
+        assert known in out
+    assert out.count("19.75") == 2
+    assert out.count("my-ad-campaign") >= 2

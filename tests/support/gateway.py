@@ -27,11 +27,19 @@ class Gateway(Service):
         """Sent by `track` and `batch` where the test says no other."""
 
     async def request(
-        self, method: str, path: str, content: bytes = b"", headers: Mapping[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        content: bytes = b"",
+        headers: Mapping[str, str | bytes] | None = None,
     ) -> httpx.Response:
         """Any request."""
         async with httpx.AsyncClient(verify=False, timeout=30) as client:  # noqa: S501 - no TLS
-            return await client.request(method, self.url + path, content=content, headers=headers)
+            raw = [
+                (name.encode(), value if isinstance(value, bytes) else value.encode())
+                for name, value in (headers or {}).items()
+            ]
+            return await client.request(method, self.url + path, content=content, headers=raw)
 
     async def post(
         self, path: str, content: bytes, headers: Mapping[str, str] | None = None

@@ -4,10 +4,14 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 
 from profiles.audit import audit
+from properties import rulebook
+from properties.audit import audit as audit_properties
+from properties.rules import RuleFile
 from schemas.event import Event
 from schemas.ids import NOBODY, somebody
 from tests.identity.histories import hostile
@@ -19,9 +23,27 @@ from tests.support.system import System, opened_system, settings_env
 from tests.support.topics import Topics
 from tests.support.waiting import eventually
 
+
+def _rule(key: str, kind: str, **events: str) -> dict[str, object]:
+    return {"key": key, "type": kind, "events": {"type": ["record", "row"], **events}}
+
+
 PARTITIONS = 8
 CHUNK = 200
 """Events published or inserted at a time."""
+
+RULES = RuleFile.model_validate(
+    {
+        "rules": [
+            {"key": "userId", "type": "string", "unique": True, "identifying": True},
+            _rule("events", "integer", aggregation="count"),
+            _rule("numbers", "integer", aggregation="distinct count", column="data.number"),
+            _rule("last", "string", aggregation="most recent", column="data.number"),
+            _rule("first", "date", aggregation="min", column="occurredAt"),
+            _rule("age", "float", aggregation="diff", column="occurredAt"),
+        ]
+    }
+)
 
 SETTLE_SECONDS = 180.0
 """For all to be resolved after the last kill: generous, for a rebalance waits for the dead."""
@@ -105,6 +127,9 @@ class _Run:
             system.new("scanner", scanner_batch=random.randrange(20, 200), scanner_move=25)
             for _ in range(size.scanners)
         ]
+        self.services += [
+            system.new("properties", properties_batch=random.randrange(20, 400)) for _ in range(2)
+        ]
 
     async def judge(self, verdict: Verdict) -> Verdict:
         external = set(
@@ -116,6 +141,7 @@ class _Run:
         repeated = self.random.sample(records, int(len(records) * self.size.repeated))
         for deliveries in (deliverable := records + repeated, rows):
             self.random.shuffle(deliveries)
+        await rulebook.apply(self.database.connection, RULES)
         for service in self.services:
             service.start()
         await asyncio.gather(*(service.ready() for service in self.services))
@@ -190,9 +216,12 @@ class _Run:
         moves = await self.database.count("eventMoves")
         nobody = sum(not _names(event) for event in self.history)
         waiting = await self.database.unresolved() - nobody
+        notes = await self.database.count("eventChanges")
+        recounts = await self.database.count("propertyRecounts")
         dead = [service.name for service in self.services if not service.running]
-        self.say(f"lag {lag:,}, {waiting:,} rows and {moves:,} moves to go {' '.join(dead)}")
-        return f"lag {lag}, rows {waiting}, moves {moves}" if lag or moves or waiting > 0 else ""
+        left = f"lag {lag:,}, rows {waiting:,}, moves {moves:,}, notes {notes}, counts {recounts}"
+        self.say(f"{left} to go {' '.join(dead)}")
+        return left if lag or moves or waiting > 0 or notes or recounts else ""
 
     async def _disagreements(self) -> list[str]:
         stored = dict(await self.database.rows('SELECT guid, "profileGuid" FROM events'))
@@ -217,6 +246,12 @@ class _Run:
         found += [f"{guid} lies on another user's profile" for (guid,) in users[:1]]
         report = await audit(self.database.connection, NOBODY, lambda _: None)
         found += [f"audit: {disagreement}" for disagreement in report.disagreements[:1]]
+        properties = await audit_properties(
+            self.database.connection, datetime.now(UTC), lambda _: None
+        )
+        if properties.profiles == 0 or properties.pending:
+            found.append(f"audit of properties: {properties}")
+        found += [f"properties: {disagreement}" for disagreement in properties.disagreements[:1]]
         return found + [line for service in self.services for line in _errors(service)][:3]
 
 

@@ -25,8 +25,7 @@ say("purchase", price=12.5, sku="mug-7")
 for number in range(25):
     say("step", number=number)
 tracker.flush()
-while (
-    emitter.event_store.size()
-):  # what failed goes with what comes next, in a program that goes on
+# What failed goes with what comes next, in a program that goes on.
+while emitter.event_store.size():
     time.sleep(0.5)
     tracker.flush()

@@ -1,0 +1,47 @@
+"""The decoration process: a look every interval, and the next at once when a call has ended."""
+
+import asyncio
+import os
+
+import structlog
+
+from decoration.worker import Decoration
+from runtime import lifecycle, logs, metrics
+from runtime.lifecycle import Stop
+from runtime.ops import ops_server
+from runtime.postgres import Database
+from runtime.settings import DecorationSettings
+from schemas import migrations
+
+log = structlog.get_logger(__name__)
+
+
+async def _main(settings: DecorationSettings, stop: Stop) -> None:
+    log.info("starting", interval=settings.decoration_interval)
+    database = Database(settings.database_url.get_secret_value(), "decoration")
+    decoration = Decoration(database, stop, os.environ)
+    ops = ops_server(
+        settings.ops_host,
+        settings.decoration_metrics_port,
+        metrics.DECORATION,
+        {"postgres": lambda: database.failure},
+    )
+    serving = asyncio.create_task(ops.serve())
+    try:
+        await database.transact(migrations.check, stop)
+        while not stop.is_set():
+            if not await decoration.look():
+                await decoration.wait(settings.decoration_interval)
+        await decoration.close()
+    finally:
+        await database.close()
+        ops.should_exit = True
+        await serving
+        log.info("stopped")
+
+
+def main() -> None:
+    """Run until a signal."""
+    settings = DecorationSettings.read()
+    logs.configure(settings, "decoration")
+    lifecycle.run(lambda stop: _main(settings, stop))

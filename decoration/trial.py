@@ -1,0 +1,82 @@
+"""What a rule's source says of one user: asked once, nothing is written."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg import AsyncConnection
+
+from decoration.answers import Table, lacks, text, values
+from decoration.company import Company
+from decoration.faults import Refused
+from properties.rules import Rule, Source
+from runtime import sql
+
+_SQL = sql.load("properties", "trial.sql")
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What a rule gives for a user."""
+
+    profile: str
+    user_id: str | None
+    values: list[str]
+    unfit: int
+    """Values that do not fit the type."""
+    columns: tuple[str, ...]
+    rows: list[list[str]]
+    """The answer's rows about the user, as texts."""
+
+
+async def trial(
+    connection: AsyncConnection[Any],
+    rule: Rule,
+    source: Source,
+    name: str,
+    environment: Mapping[str, str],
+) -> Trial | None:
+    """Try a rule on a profile.
+
+    Args:
+        connection: to find the profile with.
+        rule: one that asks a source; it need not be applied.
+        source: that one.
+        name: a profile's guid, a userId or an anonymousId.
+        environment: has the source's URL.
+
+    Returns:
+        None if nobody has that name.
+
+    Raises:
+        Outage: the source does not answer.
+        Refused: it cannot run the query, or its answer lacks the rule's column.
+    """
+    cursor = await connection.execute(_SQL["profile"], {"name": name})
+    found = await cursor.fetchone()
+    if found is None:
+        return None
+    profile, user_id = found
+    if user_id is None or rule.query is None:
+        return Trial(profile, user_id, [], 0, (), [])
+    company = Company(source, environment)
+    try:
+        table = await company.ask(rule.query, [user_id])
+    finally:
+        company.close()
+    if why := lacks(table, rule):
+        raise Refused(why)
+    unfit: list[str] = []
+    given = values(table, rule, unfit.append)
+    return Trial(profile, user_id, given.get(user_id, []), len(unfit), table.columns, _told(table))
+
+
+def _told(table: Table) -> list[list[str]]:
+    return [[_shown(value) for value in row] for row in table.rows]
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "null"
+    written = text(value)
+    return "what Postgres cannot store" if written is None else written

@@ -1,0 +1,192 @@
+"""Looks who is due, and has the sources asked for them.
+
+Its transactions are short, and none is open while a source is asked: see `schedule.py`.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from psycopg import AsyncConnection
+
+from decoration import schedule, states
+from decoration.asking import PATIENCE
+from decoration.breaker import Breaker
+from decoration.call import decorate
+from decoration.company import Company
+from decoration.ours import Ours
+from decoration.questions import Question, questions
+from decoration.schedule import Claim
+from decoration.states import SourceState
+from properties import rulebook
+from properties.rules import Source
+from runtime import metrics
+from runtime.lifecycle import Stop
+from runtime.postgres import Database
+
+LEASE_SECONDS = 60.0
+"""A claim's lease, beside the time that its questions may take."""
+LEAVE_SECONDS = 1.0
+"""For the calls in hand when the process is to stop; their claims are given back then."""
+
+
+class Decoration:
+    """The sources, and the calls under way."""
+
+    def __init__(
+        self,
+        database: Database,
+        stop: Stop,
+        environment: Mapping[str, str],
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._ours = Ours(database, stop)
+        self._stop = stop
+        self._environment = environment
+        self._clock = clock
+        self._companies: dict[str, tuple[Source, Company]] = {}
+        self._calls: dict[asyncio.Task[None], Claim] = {}
+        self._ended = asyncio.Event()
+
+    async def look(self) -> bool:
+        """Claim what is due and begin to ask for it; whether to look again at once."""
+        now = self._clock()
+        self._ended.clear()
+        self._check()
+
+        async def known(
+            connection: AsyncConnection[Any],
+        ) -> tuple[dict[str, list[Question]], dict[str, Source], dict[str, SourceState]]:
+            return (
+                questions(await rulebook.rules(connection)),
+                await rulebook.sources(connection),
+                await states.states(connection, now),
+            )
+
+        asked, sources, seen = await self._ours.transact(known)
+        more = await self._forget(asked, seen)
+        for name, group in asked.items():
+            more |= await self._schedule(name, group, seen.get(name), now)
+            if name in seen and name in sources:
+                self._measure(name, seen[name], now)
+                company = self._company(name, sources[name])
+                await self._begin(name, sources[name], company, group, seen[name])
+        return more
+
+    async def wait(self, seconds: float) -> None:
+        """Wait until a call has ended, or so long, or until the process is to stop."""
+        try:
+            await self._stop.unless(asyncio.wait_for(self._ended.wait(), seconds))
+        except TimeoutError:
+            return
+
+    @property
+    def busy(self) -> bool:
+        """Whether calls are under way."""
+        return bool(self._calls)
+
+    async def settle(self) -> None:
+        """Wait for the calls under way."""
+        await asyncio.gather(*self._calls)
+
+    async def close(self) -> None:
+        """Leave the calls under way, and give back what was claimed for them."""
+        if self._calls:
+            await asyncio.wait(self._calls, timeout=LEAVE_SECONDS)
+        left = {call: claimed for call, claimed in self._calls.items() if not call.done()}
+        for call in left:
+            call.cancel()
+            del self._calls[call]
+        if left:
+            await self._ours.transact(
+                lambda connection: schedule.release(connection, list(left.values()))
+            )
+        for _, company in self._companies.values():
+            company.close()
+        self._check()
+
+    async def _forget(
+        self, asked: Mapping[str, list[Question]], seen: Mapping[str, SourceState]
+    ) -> bool:
+        """Drop what is left of sources that no rule asks any more."""
+        if gone := seen.keys() - asked.keys():
+            await self._ours.transact(lambda connection: states.forget(connection, gone))
+        for name in self._companies.keys() - asked.keys():
+            self._companies.pop(name)[1].close()
+        return await self._ours.transact(
+            lambda connection: schedule.forget(connection, list(asked))
+        )
+
+    async def _schedule(
+        self, name: str, group: list[Question], seen: SourceState | None, now: datetime
+    ) -> bool:
+        """Schedule some of all profiles if there is a new rule; whether to look again at once."""
+        revisions = sorted(revision for question in group for revision in question.revisions)
+        if seen is None or list(seen.revisions) != revisions:
+            await self._ours.transact(
+                lambda connection: states.put_revisions(connection, name, revisions)
+            )
+            return True
+        if seen.scheduled:
+            return False
+        keys = [key for question in group for key in question.keys]
+        return await self._ours.transact(
+            lambda connection: schedule.schedule_all(connection, name, keys, now)
+        )
+
+    async def _begin(
+        self, name: str, source: Source, company: Company, group: list[Question], seen: SourceState
+    ) -> None:
+        """Begin as many calls as the source allows, for as many profiles as are due."""
+        patience = timedelta(seconds=LEASE_SECONDS + (PATIENCE + 1) * source.timeout * len(group))
+        free = source.pool - sum(claimed.source == name for claimed in self._calls.values())
+        due = seen.due
+        while due > 0 and min(free, company.free) > 0:
+            at_most = seen.breaker.at_most(source.batch, self._clock())
+            claimed = await self._take(name, seen.breaker, at_most, patience) if at_most else None
+            if claimed is None or not claimed.users:
+                return
+            call = asyncio.create_task(
+                decorate(self._ours, company, group, claimed, source.refresh, self._clock)
+            )
+            self._calls[call] = claimed
+            call.add_done_callback(lambda _: self._ended.set())
+            free -= 1
+            due -= at_most
+
+    async def _take(
+        self, name: str, breaker: Breaker, at_most: int, patience: timedelta
+    ) -> Claim | None:
+        """Claim profiles; None if another process tries already whether the source is back."""
+        now = self._clock()
+
+        async def work(connection: AsyncConnection[Any]) -> Claim | None:
+            if breaker.retry_at and not await states.try_again(
+                connection, name, breaker, now, patience
+            ):
+                return None
+            return await schedule.claim(connection, name, at_most, now, now + patience)
+
+        return await self._ours.transact(work)
+
+    def _company(self, name: str, source: Source) -> Company:
+        if name not in self._companies or self._companies[name][0] != source:
+            if name in self._companies:
+                self._companies[name][1].close()
+            self._companies[name] = source, Company(source, self._environment)
+        return self._companies[name][1]
+
+    def _check(self) -> None:
+        """Forget the calls that have ended; what went wrong in one beside its source is a bug."""
+        for call in [call for call in self._calls if call.done()]:
+            del self._calls[call]
+            call.result()
+
+    def _measure(self, name: str, seen: SourceState, now: datetime) -> None:
+        retry_at, succeeded_at = seen.breaker.retry_at, seen.succeeded_at
+        open_for = (retry_at - now).total_seconds() if retry_at else 0
+        metrics.SOURCE_PENDING.labels(name).set(seen.due)
+        metrics.SOURCE_OPEN.labels(name).set(max(open_for, 0))
+        if succeeded_at:
+            metrics.SOURCE_AGE.labels(name).set((now - succeeded_at).total_seconds())

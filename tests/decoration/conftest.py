@@ -1,0 +1,46 @@
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
+
+from decoration.answers import Table
+from decoration.company import Company
+from properties.rules import Query
+from tests.decoration.decorated import Decorated, url_of
+from tests.support import database as databases
+from tests.support.database import Cluster, Database
+
+USERS = """
+CREATE TABLE users (id text PRIMARY KEY, email text, plan text);
+INSERT INTO users VALUES ('1', 'a@x.io', 'free'), ('2', 'b@x.io', 'pro'), ('3', NULL, NULL)
+"""
+
+
+@pytest.fixture
+async def company(cluster: Cluster) -> AsyncIterator[Database]:
+    """A database of the company's, with users."""
+    with cluster.database() as name:
+        async with databases.opened(cluster.url_of(name)) as opened:
+            await opened.connection.execute(USERS)
+            yield opened
+
+
+@pytest.fixture
+async def decorated(database: Database, company: Database) -> AsyncIterator[Decorated]:
+    """Rules may ask the source crm, which is that database."""
+    decorated = Decorated(database, {"CRM_URL": url_of(company.url)})
+    yield decorated
+    await decorated.worker.close()
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
+    """The users of each query to a source, in order."""
+    asked: list[tuple[str, ...]] = []
+    ask = Company.ask
+
+    async def noting(self: Company, query: Query, user_ids: Sequence[str]) -> Table:
+        asked.append(tuple(user_ids))
+        return await ask(self, query, user_ids)
+
+    monkeypatch.setattr(Company, "ask", noting)
+    return asked

@@ -1,0 +1,120 @@
+"""One test's decoration: a database with rules and profiles, and a worker whose time is given."""
+
+import asyncio
+import threading
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from psycopg.conninfo import conninfo_to_dict
+from sqlalchemy import URL
+
+from decoration.states import SourceState, states
+from decoration.worker import Decoration
+from properties import rulebook
+from properties.rules import RuleFile
+from runtime import postgres
+from runtime.lifecycle import Stop
+from tests.support.database import Database
+
+NOW = datetime(2026, 6, 15, 12, tzinfo=UTC)
+SQL = "SELECT id, email, plan FROM users WHERE id = ANY(:userIds)"
+GATED = f"{SQL} AND pg_advisory_xact_lock_shared(1) IS NOT NULL"
+"""Waits for a test that holds the gate closed."""
+USER_ID = {"key": "userId", "type": "string", "unique": True, "identifying": True}
+
+
+def query(column: str = "plan", key: str | None = None, **options: Any) -> dict[str, Any]:
+    """A rule; `sql`, `source` and whatever a rule may have are options."""
+    asked = {"source": options.pop("source", "crm"), "sql": options.pop("sql", SQL)}
+    return {
+        "key": key or column,
+        "type": "string",
+        "query": {**asked, "column": column},
+        **options,
+    }
+
+
+def url_of(conninfo: str) -> str:
+    """The SQLAlchemy URL of a Postgres database, as a company writes it."""
+    parts = conninfo_to_dict(conninfo)
+    return URL.create(
+        "postgresql",
+        username=_text(parts.get("user")),
+        password=_text(parts.get("password")),
+        host=_text(parts.get("host")),
+        port=int(parts["port"] or 5432),
+        database=_text(parts.get("dbname")),
+    ).render_as_string(hide_password=False)
+
+
+class Decorated:
+    """Makes profiles become known and lets workers catch up."""
+
+    def __init__(self, database: Database, environment: Mapping[str, str]) -> None:
+        self.database = database
+        self.environment = dict(environment)
+        self.now = NOW
+        self.worker = self.another()
+
+    def another(self) -> Decoration:
+        """One more process."""
+        return Decoration(
+            postgres.Database(self.database.url, "decoration"),
+            Stop(),
+            self.environment,
+            lambda: self.now,
+        )
+
+    async def apply(self, *rules: Mapping[str, Any], **source: Any) -> None:
+        """Make these the rules, of one source."""
+        await self.apply_to({"crm": {"url": "CRM_URL", **source}}, *rules)
+
+    async def apply_to(self, sources: Mapping[str, Any], *rules: Mapping[str, Any]) -> None:
+        """Make these the sources and rules, beside the identifying one."""
+        file = RuleFile.model_validate({"sources": sources, "rules": [USER_ID, *rules]})
+        await rulebook.apply(self.database.connection, file)
+
+    async def known(self, *user_ids: str) -> None:
+        """Make users known, as the resolver does. The profile of user 1 is pro_1."""
+        for user_id in user_ids:
+            await self.database.execute(
+                'INSERT INTO profiles (guid, "userId") VALUES (%s, %s)', f"pro_{user_id}", user_id
+            )
+
+    async def settle(self) -> None:
+        """All that there is to do now."""
+        while await self.worker.look() or self.worker.busy:
+            await self.worker.settle()
+
+    async def begin(self) -> None:
+        """Look until calls are under way."""
+        while not self.worker.busy:
+            await self.worker.look()
+            await asyncio.sleep(0.01)
+
+    async def values(self, key: str = "plan") -> dict[str, list[str]]:
+        """The values of a property by userId."""
+        rows = await self.database.rows(
+            'SELECT substr("profileGuid", 5), array_agg(value ORDER BY position) '
+            'FROM "profileProperties" WHERE key = %s GROUP BY 1',
+            key,
+        )
+        return dict(rows)
+
+    async def state(self, source: str = "crm") -> SourceState:
+        """How a source is doing."""
+        return (await states(self.database.connection, self.now))[source]
+
+    def later(self, seconds: float) -> None:
+        """Let time pass."""
+        self.now += timedelta(seconds=seconds)
+
+
+def threads() -> int:
+    """How many threads ask sources."""
+    return sum(thread.name == "decoration" for thread in threading.enumerate())
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)

@@ -1,0 +1,95 @@
+"""`merganser rules list` and `merganser rules test` for rules that ask a source."""
+
+import asyncio
+import json
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+
+from typer.testing import CliRunner
+
+from cli.main import app
+from tests.decoration.decorated import Decorated, query
+from tests.support.database import Database
+
+
+async def told(decorated: Decorated, *arguments: str) -> str:
+    """What a command says, in one line."""
+    env = {
+        **decorated.environment,
+        "MERGANSER_DATABASE_URL": decorated.database.url,
+        "COLUMNS": "300",
+    }
+
+    def work() -> str:
+        result = CliRunner().invoke(app, ["rules", *arguments], env=env, catch_exceptions=False)
+        return re.sub(r"[\s│]+", " ", result.output)
+
+    return await asyncio.to_thread(work)
+
+
+async def test_list_shows_how_a_rule_is_doing(decorated: Decorated, company: Database) -> None:
+    decorated.now = datetime.now(UTC)
+    await decorated.apply(query(), query("lost"))
+    assert "waiting: does `merganser decoration` run?" in await told(decorated, "list")
+    await decorated.worker.look()
+    await decorated.known("1", "2")
+    assert " 2 or more due" in await told(decorated, "list")
+    await decorated.settle()
+    said = await told(decorated, "list")
+    assert "crm: plan up to date" in said
+    assert "the answer has no column lost" in said
+
+    await company.execute("DROP TABLE users")
+    decorated.later(4000)
+    await decorated.settle()
+    assert f"failing since {decorated.now:%Y-%m-%d %H:%M:%S}Z: relation" in await told(
+        decorated, "list"
+    )
+    listed = json.loads(await told(decorated, "list", "--json"))
+    (plan,) = [rule for rule in listed if rule["key"] == "plan"]
+    assert plan["source"]["error"] == 'relation "users" does not exist'
+
+
+async def test_list_names_a_variable_that_is_not_set(decorated: Decorated) -> None:
+    del decorated.environment["CRM_URL"]
+    await decorated.apply(query())
+    await decorated.known("1")
+    await decorated.settle()
+    assert "no environment variable CRM_URL" in await told(decorated, "list")
+
+
+async def test_try_asks_for_one_user_and_writes_nothing(decorated: Decorated) -> None:
+    await decorated.apply(query(), query("email", type="integer"))
+    await decorated.known("1", "9")
+    await decorated.database.execute("INSERT INTO profiles (guid) VALUES ('pro_x')")
+    said = await told(decorated, "test", "plan", "--profile", "pro_1")
+    assert "plan of pro_1 (user 1): free" in said
+    assert "1 a@x.io free" in said
+    said = await told(decorated, "test", "email", "--profile", "1")
+    assert "no value 1 do not fit the type integer" in said
+    said = await told(decorated, "test", "plan", "--profile", "9")
+    assert "no value crm has no row for this user" in said
+    assert "is nobody known yet" in await told(decorated, "test", "plan", "--profile", "pro_x")
+    assert "nobody is 'pro_y'" in await told(decorated, "test", "plan", "--profile", "pro_y")
+    assert await decorated.values() == {}
+
+
+async def test_try_says_why_a_source_gives_nothing(decorated: Decorated, tmp_path: Path) -> None:
+    file = tmp_path / "rules.yaml"
+    file.write_text("""
+sources:
+  crm: {url: CRM_URL}
+rules:
+  - {key: userId, type: string, unique: true, identifying: true}
+  - key: plan
+    type: string
+    query: {source: crm, sql: "SELECT id FROM user WHERE id = ANY(:userIds)", column: plan}
+""")
+    await decorated.known("1")
+    arguments = ("test", "plan", "--profile", "1", "--file", str(file))
+    assert 'crm: column "id" does not exist' in await told(decorated, *arguments)
+    file.write_text(file.read_text().replace("FROM user ", "FROM users "))
+    assert "crm: the answer has no column plan: it has id" in await told(decorated, *arguments)
+    decorated.environment["CRM_URL"] = ""
+    assert "crm: no environment variable CRM_URL" in await told(decorated, *arguments)

@@ -1,0 +1,117 @@
+"""The decoration process as an operator runs it."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from runtime import metrics
+from stack.home import Home
+from stack.ports import free_port
+from tests.decoration.decorated import GATED, NOW, Decorated, query
+from tests.support.database import Database
+from tests.support.service import Service
+from tests.support.waiting import equals, eventually
+
+GOOD = {"1": ["free"], "2": ["pro"]}
+
+
+@pytest.fixture
+async def service(decorated: Decorated, tmp_path: Path) -> AsyncIterator[Service]:
+    """Not started yet."""
+    env = {
+        **decorated.environment,
+        "MERGANSER_DATABASE_URL": decorated.database.url,
+        "MERGANSER_LOG_FORMAT": "json",
+        "MERGANSER_DECORATION_INTERVAL": "0.1",
+    }
+    home = Home(tmp_path / "home")
+    with home.owned():
+        service = Service(home, "decoration", "decoration", env, free_port(set()))
+        yield service
+        service.close()
+
+
+async def test_it_decorates_within_a_second_and_measures(
+    decorated: Decorated, service: Service
+) -> None:
+    await decorated.apply(query(), query("email", type="email"))
+    service.start()
+    await service.ready()
+    await eventually(lambda: decorated.database.count("propertySourceStates"), equals(1))
+    started = time.monotonic()
+    await decorated.known("1", "2")
+    await eventually(decorated.values, equals(GOOD))
+    assert time.monotonic() - started < 2
+
+    async def answered() -> float:
+        return await service.metric(
+            "merganser_decoration_calls_total", source="crm", outcome="answered"
+        )
+
+    assert await eventually(answered) >= 1
+    measured = await service.metrics()
+    ours = {family.name for family in measured.families if family.name.startswith("merganser_")}
+    assert ours <= {family.name for family in metrics.DECORATION.collect()}
+    assert measured.value("merganser_decoration_values_written_total", source="crm") == 4
+    assert measured.value("merganser_decoration_profiles_pending", source="crm") == 0
+    assert await service.stop() == 0
+    assert "Traceback" not in service.log
+
+
+async def test_it_ends_in_time_although_a_source_hangs(
+    decorated: Decorated, company: Database, service: Service
+) -> None:
+    await decorated.apply(query(sql=GATED), timeout=300)
+    await decorated.known("1", "2")
+    await company.execute("SELECT pg_advisory_lock(1)")
+    service.start()
+    await service.ready()
+
+    async def waiting() -> int:
+        locks = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        return int(await company.value(locks))
+
+    await eventually(waiting, equals(1))
+    started = time.monotonic()
+    assert await service.stop() == 0
+    assert time.monotonic() - started < 5
+    assert "Traceback" not in service.log
+    assert "stopped" in service.log
+    await company.execute("SELECT pg_advisory_unlock(1)")
+    assert (
+        await decorated.database.column('SELECT "dueAt" FROM "profileDecorations"')
+        == [NOW.fromtimestamp(0, NOW.tzinfo)] * 2
+    ), "what it had is given back"
+
+
+async def test_killed_in_a_call_it_erases_nothing(
+    decorated: Decorated, company: Database, service: Service
+) -> None:
+    await decorated.apply(query())
+    await decorated.known("1", "2")
+    await decorated.settle()
+    await decorated.apply(query(sql=GATED))
+    await company.execute("SELECT pg_advisory_lock(1)")
+    service.start()
+    await service.ready()
+    due = """SELECT count(*) FROM "profileDecorations" WHERE "dueAt" > now() + '1 minute'"""
+    await eventually(lambda: decorated.database.value(due), equals(2))
+    await service.kill()
+    await company.execute("SELECT pg_advisory_unlock(1)")
+    await asyncio.sleep(0.2)
+    assert await decorated.values() == GOOD
+
+
+async def test_without_tables_it_ends_and_says_what_to_do(
+    empty_database_url: str, tmp_path: Path
+) -> None:
+    home = Home(tmp_path / "home")
+    with home.owned():
+        env = {"MERGANSER_DATABASE_URL": empty_database_url}
+        service = Service(home, "decoration", "decoration", env, free_port(set()))
+        service.start()
+        assert await service.ended(within=30) not in (0, None)
+        assert "run `merganser migrate`" in service.log

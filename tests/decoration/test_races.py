@@ -1,0 +1,166 @@
+"""What happens between asking and writing, and between processes, on real Postgres."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from decoration.worker import LEASE_SECONDS
+from profiles.identity import Sighting
+from profiles.store import resolve
+from runtime.postgres import connect
+from tests.decoration.decorated import GATED, NOW, Decorated, query
+from tests.properties.kept import COUNT
+from tests.support.database import Database
+
+
+@asynccontextmanager
+async def in_flight(decorated: Decorated, company: Database) -> AsyncIterator[None]:
+    """While the source is being asked; it answers after the block."""
+    await company.execute("SELECT pg_advisory_lock(1)")
+    await decorated.begin()
+    try:
+        yield
+    finally:
+        await company.execute("SELECT pg_advisory_unlock(1)")
+    await decorated.worker.settle()
+
+
+@pytest.fixture
+async def gated(decorated: Decorated) -> Decorated:
+    await decorated.apply(query(sql=GATED))
+    await decorated.known("1", "2")
+    return decorated
+
+
+async def test_a_profile_that_went(gated: Decorated, company: Database) -> None:
+    async with in_flight(gated, company):
+        await gated.database.execute("DELETE FROM profiles WHERE guid = 'pro_1'")
+    assert await gated.values() == {"2": ["pro"]}
+    gated.later(LEASE_SECONDS + 30)
+    await gated.settle()
+    dues = await gated.database.column('SELECT "profileGuid" FROM "profileDecorations"')
+    assert dues == ["pro_2"], "nothing is left of it"
+
+
+async def test_a_profile_that_became_another_users(gated: Decorated, company: Database) -> None:
+    async with in_flight(gated, company):
+        await gated.database.execute("""UPDATE profiles SET "userId" = 'x' WHERE guid = 'pro_1'""")
+    assert await gated.values() == {"2": ["pro"]}
+
+
+async def test_a_rule_that_changed(gated: Decorated, company: Database) -> None:
+    async with in_flight(gated, company):
+        await gated.apply(query("email", "plan"))
+    assert await gated.values() == {}
+    await gated.settle()
+    assert await gated.values() == {"1": ["a@x.io"], "2": ["b@x.io"]}
+
+
+async def test_a_rule_that_changed_and_was_scheduled(gated: Decorated, company: Database) -> None:
+    """The new rule's schedule takes the lease away: what is under way writes nothing."""
+    other = gated.another()
+    async with in_flight(gated, company):
+        await gated.apply(query(sql=GATED), query("email", sql=GATED))
+        await other.look()
+        await other.look()
+        assert (await gated.state()).due == 2
+    assert await gated.values() == {}
+    await gated.settle()
+    assert await gated.values() == {"1": ["free"], "2": ["pro"]}
+    assert await gated.values("email") == {"1": ["a@x.io"], "2": ["b@x.io"]}
+    await other.close()
+
+
+async def test_a_rule_that_went(gated: Decorated, company: Database) -> None:
+    async with in_flight(gated, company):
+        await gated.apply()
+    assert await gated.values() == {}
+
+
+async def test_two_processes_share_the_work(
+    decorated: Decorated, asked: list[tuple[str, ...]]
+) -> None:
+    await decorated.apply(query(), batch=7)
+    await decorated.settle()
+    users = [str(number) for number in range(100)]
+    await decorated.known(*users)
+    others = [decorated.another() for _ in range(3)]
+    workers = [decorated.worker, *others]
+    while len(asked) < len(users) / 7:
+        await asyncio.gather(*(worker.look() for worker in workers))
+    for worker in workers:
+        await worker.settle()
+    assert sorted(user for batch in asked for user in batch) == sorted(users)
+    for worker in others:
+        await worker.close()
+
+
+async def test_what_a_killed_process_had_comes_back(
+    gated: Decorated, company: Database, asked: list[tuple[str, ...]]
+) -> None:
+    other = gated.another()
+    async with in_flight(gated, company):
+        gated.later(LEASE_SECONDS - 1)
+        await other.look()
+        assert len(asked) == 1, "it has a lease"
+        gated.later(60)
+        await other.look()
+        await asyncio.sleep(0.1)
+        assert len(asked) == 2
+        await company.execute("UPDATE users SET plan = 'gold'")
+    await other.settle()
+    assert (await gated.state()).due == 0
+    await other.close()
+
+
+async def test_who_stops_gives_back_what_it_had(gated: Decorated, company: Database) -> None:
+    async with in_flight(gated, company):
+        await gated.worker.close()
+        assert (await gated.state()).due == 2
+        gated.worker = gated.another()
+    await gated.settle()
+    assert await gated.values() == {"1": ["free"], "2": ["pro"]}
+
+
+async def test_a_source_that_hangs_does_not_slow_the_resolver(
+    gated: Decorated, company: Database
+) -> None:
+    """Not even for the very profiles that it is asked for."""
+    async with in_flight(gated, company), await connect(gated.database.url, "test") as resolver:
+        started = time.monotonic()
+        async with resolver.transaction():
+            await resolver.execute("SET LOCAL lock_timeout = '100ms'")
+            await resolver.execute('UPDATE profiles SET "updatedAt" = now()')
+            new = [Sighting(f"evt_new{n}", NOW, f"new-{n}", f"anonymous-{n}") for n in range(50)]
+            await resolve(resolver, new, 100)
+        assert time.monotonic() - started < 1
+    await gated.settle()
+    assert await gated.values() == {"1": ["free"], "2": ["pro"]}
+
+
+async def test_the_resolver_does_not_wait_for_a_claim(gated: Decorated) -> None:
+    """A row of the schedule may be locked by a process that was frozen in its transaction."""
+    async with await connect(gated.database.url, "frozen") as frozen, frozen.transaction():
+        await frozen.execute('SELECT FROM "profileDecorations" FOR UPDATE')
+        async with await connect(gated.database.url, "resolver") as resolver:
+            await resolver.execute("SET lock_timeout = '100ms'")
+            await resolver.execute('UPDATE profiles SET "updatedAt" = now()')
+            await resolver.execute("""UPDATE profiles SET "userId" = "userId" || '!'""")
+            await resolver.execute("DELETE FROM profiles")
+
+
+async def test_who_becomes_known_while_a_source_is_new(decorated: Decorated) -> None:
+    """Its transaction has not seen the source, and ends when others have been scheduled."""
+    await decorated.apply(COUNT)
+    async with await connect(decorated.database.url, "resolver") as resolver:
+        async with resolver.transaction():
+            await resolver.execute("INSERT INTO profiles VALUES ('pro_1', '1')")
+            applying = asyncio.create_task(decorated.apply(query()))
+            await asyncio.sleep(0.2)
+            await decorated.worker.look()
+        await applying
+    await decorated.settle()
+    assert await decorated.values() == {"1": ["free"]}
