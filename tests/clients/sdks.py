@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 HERE = Path(__file__).parent
 DRIVERS = HERE / "drivers"
@@ -19,16 +20,22 @@ CHROMIUM = shutil.which("chromium")
 STEPS = 25
 
 
+class Names(NamedTuple):
+    """What a client calls the story's first events."""
+
+    page: str = "page"
+    identify: str = "identify"
+    plan: str = "traits.plan"
+    """Data key of the trait that identify sets."""
+
+
 @dataclass(frozen=True)
 class Sdk:
     """A client and how it tells the story."""
 
     name: str
     driver: str
-    page: str = "page"
-    identify: str = "identify"
-    plan: str = "traits.plan"
-    """Data key of the trait that identify sets."""
+    names: Names = Names()
     names_visitors: bool = True
     """Whether it can be told what the visitor's anonymousId is, or only makes one itself."""
     knows_late: bool = False
@@ -59,30 +66,29 @@ class Sdk:
         return None
 
 
-_SNOWPLOW = {"page": "page_view", "plan": "plan"}
-_POSTHOG = {"page": "$pageview", "identify": "$identify", "plan": "$set.plan"}
+_POSTHOG = Names("$pageview", "$identify", "$set.plan")
+_SNOWPLOW = Names("page_view", "identify", "plan")
 
 SDKS = [
+    Sdk("@grouparoo/client-web", "grouparoo_browser.js", Names(plan="plan")),
     Sdk("segment-analytics-python", "segment_python.py"),
-    Sdk("rudder-sdk-python", "rudder_python.py"),
-    Sdk("posthog (Python)", "posthog_python.py", **_POSTHOG),
     Sdk("@segment/analytics-node", "segment_node.mjs"),
-    Sdk("@rudderstack/rudder-sdk-node", "rudder_node.mjs"),
-    Sdk("posthog-node", "posthog_node.mjs", **_POSTHOG),
     Sdk("@segment/analytics-next", "segment_browser.js", knows_late=True),
+    Sdk("rudder-sdk-python", "rudder_python.py"),
+    Sdk("@rudderstack/rudder-sdk-node", "rudder_node.mjs"),
     Sdk("@rudderstack/analytics-js", "rudder_browser.js"),
-    Sdk("posthog-js", "posthog_browser.js", **_POSTHOG),
+    Sdk("rudder-sdk-js", "rudder_old_browser.js"),
+    Sdk("posthog (Python)", "posthog_python.py", _POSTHOG),
+    Sdk("posthog-node", "posthog_node.mjs", _POSTHOG),
+    Sdk("posthog-js", "posthog_browser.js", _POSTHOG),
     Sdk("@jitsu/js", "jitsu_browser.js", gives_up=True),
     Sdk(
         "@jitsu/sdk-js",
         "jitsu_sdk_browser.js",
-        identify="user_identify",
-        plan="user.plan",
+        Names(identify="user_identify", plan="user.plan"),
         names_visitors=False,
     ),
-    Sdk("rudder-sdk-js", "rudder_old_browser.js"),
-    Sdk("snowplow-tracker (Python)", "snowplow_python.py", **_SNOWPLOW),
-    Sdk("@snowplow/node-tracker", "snowplow_node.mjs", **_SNOWPLOW),
-    Sdk("@snowplow/browser-tracker", "snowplow_browser.js", names_visitors=False, **_SNOWPLOW),
-    Sdk("@grouparoo/client-web", "grouparoo_browser.js", plan="plan"),
+    Sdk("snowplow-tracker (Python)", "snowplow_python.py", _SNOWPLOW),
+    Sdk("@snowplow/node-tracker", "snowplow_node.mjs", _SNOWPLOW),
+    Sdk("@snowplow/browser-tracker", "snowplow_browser.js", _SNOWPLOW, names_visitors=False),
 ]

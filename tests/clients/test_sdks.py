@@ -102,14 +102,14 @@ async def check(opened: Database, sdk: Sdk, user: str, visitor: str, start: date
     ):
         data[guid][key] = value
     types = Counter(kind for _, kind, *_ in events)
-    assert types == {sdk.page: 1, sdk.identify: 1, "purchase": 1, "step": STEPS}
+    assert types == {sdk.names.page: 1, sdk.names.identify: 1, "purchase": 1, "step": STEPS}
     by_type = {kind: (guid, user_id, anonymous) for guid, kind, user_id, anonymous, _ in events}
-    _, user_id, anonymous_id = by_type[sdk.page]
+    _, user_id, anonymous_id = by_type[sdk.names.page]
     assert user_id is None or (sdk.knows_late and user_id == user)
     assert anonymous_id == visitor if sdk.names_visitors else anonymous_id
-    guid, user_id, linked = by_type[sdk.identify]
+    guid, user_id, linked = by_type[sdk.names.identify]
     assert (user_id, linked) == (user, anonymous_id)
-    assert data[guid][sdk.plan] == "free"
+    assert data[guid][sdk.names.plan] == "free"
     guid, user_id, _ = by_type["purchase"]
     assert user_id == user
     assert (data[guid]["price"], data[guid]["sku"]) == ("12.5", "mug-7")
