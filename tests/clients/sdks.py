@@ -29,13 +29,16 @@ class Names(NamedTuple):
     """Data key of the trait that identify sets."""
 
 
+SEGMENT = Names()
+
+
 @dataclass(frozen=True)
 class Sdk:
     """A client and how it tells the story."""
 
     name: str
     driver: str
-    names: Names = Names()
+    names: Names = SEGMENT
     names_visitors: bool = True
     """Whether it can be told what the visitor's anonymousId is, or only makes one itself."""
     knows_late: bool = False

@@ -39,7 +39,7 @@ class Locks {
 
   request(name, work, page) {
     const before = this.#last.get(name) ?? Promise.resolve();
-    const turn = before.then(() => (page.open ? work() : undefined));
+    const turn = before.then(() => (page.open ? work() : new Promise(() => {})));
     this.#last.set(name, Promise.race([turn.catch(() => {}), page.closed]));
     return turn;
   }
