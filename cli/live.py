@@ -28,14 +28,14 @@ ROWS = {
 Totals = Mapping[str, float | None]
 
 
-def watch(info: StackInfo) -> None:
-    """Show the view, renewed every second, until it is interrupted."""
+def watch(info: StackInfo, title: str) -> None:
+    """Show the view under a title, renewed every second, until it is interrupted."""
     with httpx.Client(timeout=2) as http, Live(console=out, auto_refresh=False) as live:
         before, then = _read(http, info), time.monotonic()
         while True:
             time.sleep(1)
             now, totals = time.monotonic(), _read(http, info)
-            live.update(_table(before, totals, now - then), refresh=True)
+            live.update(_table(title, before, totals, now - then), refresh=True)
             before, then = totals, now
 
 
@@ -60,8 +60,8 @@ def _sums(http: httpx.Client, url: str) -> dict[str, float] | None:
     return sums
 
 
-def _table(before: Totals, totals: Totals, seconds: float) -> Table:
-    table = Table("", "now", "per second", caption="Ctrl-C stops everything")
+def _table(title: str, before: Totals, totals: Totals, seconds: float) -> Table:
+    table = Table("", "now", "per second", title=title, caption="Ctrl-C stops everything")
     for column in table.columns[1:]:
         column.justify = "right"
     for label, total in totals.items():

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from cli import live, story
+from cli import live, shop, story
 from stack import commands
 from stack.launch import Launch
 
@@ -51,7 +51,8 @@ def run(
     def tell(launch: Launch) -> None:
         story.tell(launch.info)
         if not leave:
-            live.watch(launch.info)
+            with shop.opened(launch.info) as url:
+                live.watch(launch.info, f"a demo shop: {url}?utm_campaign=my-ad-campaign")
 
     code = commands.run(tell)
     raise typer.Exit(commands.OK if code == commands.INTERRUPTED else code)

@@ -75,10 +75,11 @@ class Gateway:
             log.exception("a defect of ours, in a request")
             status, answer = _refusal(defect(), answer_headers)
         metrics.REQUEST_SECONDS.labels(str(status)).observe(time.monotonic() - start)
-        content, media_type = (
+        content, media_type, own = (
             answer if isinstance(answer, Answer) else Answer(to_json(answer), _JSON)
         )
-        await _answer(send, status, [*answer_headers, (b"content-type", media_type)], content)
+        answer_headers = [*answer_headers, (b"content-type", media_type), *own]
+        await _answer(send, status, answer_headers, content)
 
     async def _take(
         self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive

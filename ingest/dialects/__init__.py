@@ -16,6 +16,7 @@ class Answer(NamedTuple):
 
     content: bytes
     media_type: bytes
+    headers: Sequence[tuple[bytes, bytes]] = ()
 
 
 Results = Sequence[str | Refused]

@@ -73,6 +73,12 @@ _POSTHOG = Names("$pageview", "$identify", "$set.plan")
 _SNOWPLOW = Names("page_view", "identify", "plan")
 
 SDKS = [
+    Sdk(
+        "merganser, our own",
+        "merganser_browser.js",
+        Names(page="pageview", plan="plan"),
+        names_visitors=False,
+    ),
     Sdk("@grouparoo/client-web", "grouparoo_browser.js", Names(plan="plan")),
     Sdk("segment-analytics-python", "segment_python.py"),
     Sdk("@segment/analytics-node", "segment_node.mjs"),

@@ -2,6 +2,8 @@
 
 import gzip
 
+import pytest
+
 from ingest.asked import Asked
 from ingest.script import ROUTES
 from tests.support.gateway import Gateway
@@ -29,6 +31,17 @@ async def test_a_page_of_any_site_gets_it_without_a_key(gateway: Gateway) -> Non
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "text/javascript; charset=utf-8"
     assert answer.headers["access-control-allow-origin"] == "https://a.example"
+    assert "max-age" in answer.headers["cache-control"]
+    assert answer.content == _content()
+
+
+@pytest.mark.parametrize(("takes", "encoding"), [("gzip, br", "gzip"), ("identity", None)])
+async def test_it_is_packed_for_who_takes_it_so(
+    gateway: Gateway, takes: str, encoding: str | None
+) -> None:
+    answer = await gateway.request("GET", "/merganser.js", headers={"accept-encoding": takes})
+    assert answer.headers.get("content-encoding") == encoding
+    assert answer.headers["vary"].count("accept-encoding") == 1
     assert answer.content == _content()
 
 
