@@ -43,10 +43,12 @@ test-clients: $(READY) $(SDKS) ## Drive the real clients of others, and our own,
 	$(BIN)/python -m pytest -m clients tests/clients $(ARGS)
 
 $(SDKS): tests/clients/requirements.lock tests/clients/package.json
+	@command -v npm >/dev/null || { echo "test-clients needs Node 20 or newer with npm"; exit 1; }
 	$(PYTHON) -m venv tests/clients/.venv
 	tests/clients/.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r tests/clients/requirements.lock
 	cd tests/clients && npm install --no-package-lock --no-audit --no-fund --loglevel error
-	command -v chromium >/dev/null || apt-get install --yes --no-install-recommends chromium || echo "no Chromium: tests of browsers are skipped"
+	command -v chromium || { apt-get update --quiet && apt-get install --yes --no-install-recommends chromium; } \
+		|| echo "no Chromium could be installed: the tests in browsers are skipped, and say so"
 	@touch $@
 
 test-nightly: $(READY) ## Try 50,000 histories instead of 2,000 on each property of identity
@@ -80,4 +82,5 @@ lock: ## Pin all dependencies anew, by hash, for every platform (needs uv)
 
 clean: ## Delete what was made here: environment, caches, the local stack's data
 	-@[ ! -x $(BIN)/merganser ] || $(BIN)/merganser down --wipe
+	rm -rf tests/clients/.venv tests/clients/node_modules clients/javascript/node_modules
 	rm -rf $(VENV) .merganser .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
