@@ -1,4 +1,4 @@
-"""The whole system on one machine, without Docker: Kafka, Postgres and the three processes.
+"""The whole system on one machine, without Docker: Kafka, Postgres and one of each process.
 
     with stack.run_stack(Path("home")) as info: ...          # everything
     with stack.local_servers(Path("home")) as servers: ...   # Kafka and Postgres alone

@@ -18,6 +18,9 @@ from tests.support.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
 
+# Taken once: commands that tests run in threads, and libraries that these import, change it.
+_OTHERS = {k: v for k, v in os.environ.items() if not k.startswith("MERGANSER_")}
+
 
 class Service:
     """A process: `python -m cli ingest`, `resolver`, `scanner`, ..."""
@@ -152,5 +155,4 @@ def environment(own: Mapping[str, str]) -> dict[str, str]:
 
     The code under test is that beside the tests, wherever another copy is installed.
     """
-    others = {k: v for k, v in os.environ.items() if not k.startswith("MERGANSER_")}
-    return {**others, "PYTHONPATH": str(ROOT), **own}
+    return {**_OTHERS, "PYTHONPATH": str(ROOT), **own}
