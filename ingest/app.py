@@ -17,6 +17,7 @@ from ingest.accept import Accepted, Limits, Stamp, accept
 from ingest.asked import Asked
 from ingest.dialects import Answer, Dialect, Told
 from ingest.publisher import Publisher
+from ingest.rate import Limiter, Rate
 from ingest.routes import Routes
 from runtime import cors, keys, metrics
 from runtime.ops import Receive, Scope, Send
@@ -55,6 +56,10 @@ class Gateway:
         self._routes = Routes(dialects)
         self._keys = known_keys
         self._publisher = publisher
+        self._limiter = Limiter(
+            Rate(settings.ingest_rate, settings.ingest_burst) if settings.ingest_rate else None,
+            time.monotonic,
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
@@ -99,6 +104,7 @@ class Gateway:
                 Problem.TOO_LARGE,
                 f"{len(said.events)} events, {self._settings.ingest_max_batch} are allowed",
             )
+        self._limiter.admit(key.guid, len(said.events), said.too_soon)
         results = self._accept(said.events, key.guid, _client(scope, self._settings))
         accepted = [result for result in results if isinstance(result, Accepted)]
         if accepted:

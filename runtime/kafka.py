@@ -21,8 +21,12 @@ EVENTS_RETENTION_MS = 7 * 24 * 3600 * 1000
 
 
 def connection(settings: Settings, process: str) -> dict[str, Any]:
-    """The arguments that each of aiokafka's clients takes to find the brokers."""
-    return {"bootstrap_servers": settings.kafka_bootstrap, "client_id": f"merganser-{process}"}
+    """The arguments that each of aiokafka's clients takes to find the brokers, and to be let in."""
+    return {
+        "bootstrap_servers": settings.kafka_bootstrap,
+        "client_id": f"merganser-{process}",
+        **settings.security(),
+    }
 
 
 def producer(settings: Settings, process: str, *, timeout: float) -> aiokafka.AIOKafkaProducer:

@@ -5,8 +5,9 @@ from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
 
+from runtime.kafka_security import KafkaSecurity
 from schemas import ids
 from schemas.event import LONGEST_ID
 from schemas.guid import GuidVersion
@@ -14,7 +15,7 @@ from schemas.guid import GuidVersion
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
-class Settings(BaseSettings):
+class Settings(KafkaSecurity):
     """What every process needs."""
 
     model_config = SettingsConfigDict(
@@ -62,9 +63,11 @@ class Settings(BaseSettings):
             return cls()
         except ValidationError as error:
             # One line a variable, although each part of a list may have faults of its own.
-            faults = {str(problem["loc"][0]): problem["msg"] for problem in error.errors()}
-            for name, fault in faults.items():
-                sys.stderr.write(f"merganser: MERGANSER_{name.upper()}: {fault}\n")
+            faults = {problem["loc"][:1]: problem["msg"] for problem in error.errors()}
+            for names, fault in faults.items():
+                # What concerns several variables names them itself.
+                named = "".join(f"MERGANSER_{str(name).upper()}: " for name in names)
+                sys.stderr.write(f"merganser: {named}{fault.removeprefix('Value error, ')}\n")
             raise SystemExit(2) from None
 
 
@@ -95,6 +98,12 @@ class IngestSettings(Settings):
     )
     ingest_keys_interval: PositiveFloat = Field(
         2, description="Seconds between looks at apiKeys: how long a revoked key may still work"
+    )
+    ingest_rate: PositiveFloat | None = Field(
+        None, description="Events a second of one API key before a gateway answers 429; no limit"
+    )
+    ingest_burst: PositiveInt = Field(
+        2000, description="Events of one API key at once, where there is a rate"
     )
     trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = Field(
         (), description="Networks, by comma, whose X-Forwarded-For is believed"
