@@ -48,7 +48,11 @@ async def start(client: Any, stop: Stop) -> bool:
         try:
             await client.start()
         except KafkaError as error:
-            log.warning("Kafka does not answer, trying again", error=type(error).__name__)
+            log.warning(
+                "Kafka does not answer, trying again",
+                error=type(error).__name__,
+                hint="a broker that just hangs up may want another MERGANSER_KAFKA_SECURITY",
+            )
         else:
             return True
         if await stop.wait(delay):

@@ -14,7 +14,8 @@ class KafkaSecurity(BaseSettings):
     """
 
     kafka_security: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
-        "PLAINTEXT", description="PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL, as the listener has it"
+        "PLAINTEXT",
+        description="PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL, as the brokers",
     )
     kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
         "SCRAM-SHA-512", description="PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512"
@@ -22,7 +23,8 @@ class KafkaSecurity(BaseSettings):
     kafka_sasl_username: str | None = Field(None, description="User of SASL")
     kafka_sasl_password: SecretStr | None = Field(None, description="Password of SASL")
     kafka_ca: FilePath | None = Field(
-        None, description="PEM file of who signs the brokers' certificates, if not a public authority"
+        None,
+        description="PEM file of who signed the brokers' certificates, if nobody well-known",
     )
     kafka_certificate: FilePath | None = Field(
         None, description="PEM file of our own certificate, where brokers ask for one"

@@ -255,3 +255,13 @@ LINKS_REFUSED = Counter(
 for _registry in (RESOLVER, SCANNER):
     for _metric in (RESOLVED, BATCH_SIZE, BATCH_SECONDS, PROFILES_CREATED, MERGES, LINKS_REFUSED):
         _registry.register(_metric)
+
+# ingest and api
+CONNECTIONS_CUT = Counter(
+    "merganser_http_connections_cut",
+    "Connections closed because they went on too long, sent too much or were too many.",
+    ["reason"],
+    registry=None,
+)
+for _registry in (INGEST, API):
+    _registry.register(CONNECTIONS_CUT)

@@ -96,7 +96,9 @@ async def test_a_key_that_sends_too_much_hears_when_to_come_back_and_others_go_o
     assert refused.headers["retry-after"] == "1"
     body = json.dumps({"apiKey": other, "events": [event] * 3}).encode()
     assert (await gateway.request("POST", "/api/v1/batch", body)).status_code == 200
-    assert await gateway.metric("merganser_ingest_events_rejected_total", reason="rate_limited") == 1
+    assert (
+        await gateway.metric("merganser_ingest_events_rejected_total", reason="rate_limited") == 1
+    )
     assert await gateway.metric("merganser_ingest_request_seconds_count", status="429") == 1
 
     async def again() -> int:
