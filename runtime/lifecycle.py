@@ -94,9 +94,15 @@ async def _with_signals(main: Callable[[Stop], Awaitable[None]]) -> None:
         os._exit(0)
 
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(_loose_end)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal, number)
     try:
         await main(stop)
     except* StoppedWhileWaiting:
         log.info("stopped while Postgres or Kafka was away; nothing is lost")
+
+
+def _loose_end(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log what nobody waited for; asyncio would show the tasks, with the values in them."""
+    log.error(context["message"], exc_info=context.get("exception"))

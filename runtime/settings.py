@@ -4,6 +4,8 @@ import sys
 from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Literal, Self
 
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
 from pydantic import Field, PositiveFloat, PositiveInt, SecretStr, ValidationError, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
@@ -48,6 +50,15 @@ class Settings(KafkaSecurity):
     log_format: Literal["auto", "json", "pretty"] = Field(
         "auto", description="json, pretty, or auto: pretty on a terminal"
     )
+
+    @field_validator("database_url")
+    @classmethod
+    def _connectable(cls, url: SecretStr) -> SecretStr:
+        try:
+            conninfo_to_dict(url.get_secret_value())
+        except psycopg.ProgrammingError:  # whose message quotes the URL, with its password
+            raise ValueError("is not a PostgreSQL connection URL") from None
+        return url
 
     @field_validator("nobody_ids", mode="before")
     @classmethod
