@@ -25,7 +25,7 @@ async def test_two_hundred_slow_senders_do_not_keep_a_good_client_out(system: Sy
 
     dripping = [asyncio.create_task(drip(writer, n)) for n, (_, writer) in enumerate(slow)]
     for number in range(20):
-        await gateway.tracked(type="good", userId=str(number))
+        await gateway.tracked(type="good", userId=f"user {number}")
     await eventually(lambda: all(task.done() for task in dripping), what="all of them cut")
     metrics = await gateway.metrics()
     assert metrics.value("merganser_http_connections_cut_total", reason="crowded") >= 100
