@@ -12,6 +12,7 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 from runtime.kafka_security import KafkaSecurity
 from schemas import ids
 from schemas.event import LONGEST_ID
+from schemas.exact_json import DEEPEST
 from schemas.guid import GuidVersion
 
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -97,7 +98,9 @@ class IngestSettings(Settings):
         191, description="Characters of type, userId and anonymousId"
     )
     ingest_max_keys: PositiveInt = Field(256, description="Keys of an event's data")
-    ingest_max_depth: PositiveInt = Field(32, description="Levels of nesting in an event's data")
+    ingest_max_depth: Annotated[int, Field(ge=1, le=DEEPEST)] = Field(
+        32, description="Levels of nesting in an event's data"
+    )
     ingest_max_waiting: Annotated[int, Field(ge=512 << 10)] = Field(
         32 << 20, description="Bytes waiting for Kafka before ingest answers 503"
     )
