@@ -42,7 +42,7 @@ async def _main(settings: IngestSettings, stop: Stop) -> None:
         settings.ingest_host,
         settings.ingest_port,
         proxy_headers=False,
-        timeout_graceful_shutdown=8,
+        timeout_graceful_shutdown=7,
     )
     ops = ops_server(
         settings.ops_host,
@@ -67,7 +67,7 @@ async def _main(settings: IngestSettings, stop: Stop) -> None:
             serving = tasks.create_task(gateway.serve())
             await stop.wait()
             # Requests being served are answered first; only then does the publisher end.
-            gateway.should_exit = True
+            await gateway.leave()
             await serving
             for task in background:
                 task.cancel()

@@ -1,7 +1,9 @@
 """The operators' port of each process: /metrics, /healthz (alive) and /readyz (can work) (§8)."""
 
+import asyncio
 import contextlib
 import json
+import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
 from typing import Any
 
@@ -18,8 +20,24 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
+LEAVE_SECONDS = 1.0
+"""For clients on open connections to hear that these end; a request after that may meet a closed
+one, and HTTP has no way to tell a client that nobody read it (RFC 9112 §9.5)."""
+
+_CLOSE = (b"connection", b"close")
+
+
 class Server(uvicorn.Server):
     """uvicorn inside a process that handles its own signals."""
+
+    async def leave(self) -> None:
+        """End without failing a request: first each answer tells its client to go elsewhere."""
+        self.config.encoded_headers.append(_CLOSE)
+        self.server_state.default_headers = [*self.server_state.default_headers, _CLOSE]
+        deadline = time.monotonic() + LEAVE_SECONDS
+        while self.server_state.connections and time.monotonic() < deadline:
+            await asyncio.sleep(LEAVE_SECONDS / 20)
+        self.should_exit = True
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -52,6 +52,7 @@ class Load:
     rows_url: str | None = None
     """A database for one more client, a back end that writes rows of its own."""
     seed: int = 1
+    """Loads of one seed send the same events, with the same messageIds."""
     ledger: Ledger = field(default_factory=Ledger)
     failed: list[str] = field(default_factory=list)
     """Tries that were not answered 200: the status or the error's name."""
@@ -59,9 +60,9 @@ class Load:
     async def __aenter__(self) -> Self:
         """Begin to send."""
         self._ending = False
-        work = [self._client(Random(f"{self.seed} {n}"), n) for n in range(self.clients)]
+        work = [self._client(n) for n in range(self.clients)]
         if self.rows_url:
-            work.append(self._back_end(Random(self.seed), self.rows_url))
+            work.append(self._back_end(self.rows_url))
         self._tasks = [asyncio.create_task(one) for one in work]
         return self
 
@@ -87,8 +88,8 @@ class Load:
                 raise error
         return len(self.ledger)
 
-    async def _client(self, random: Random, number: int) -> None:
-        own = _events(random, str(number))
+    async def _client(self, number: int) -> None:
+        own, random = _events(self.seed, str(number)), Random(number)
         async with httpx.AsyncClient(
             verify=False,  # noqa: S501 - no TLS, and loading certificates takes a while
             timeout=30,
@@ -125,9 +126,9 @@ class Load:
             self.failed.append(str(answer.status_code))
             await asyncio.sleep(random.uniform(0, LONGEST_PAUSE))
 
-    async def _back_end(self, random: Random, url: str) -> None:
-        """INSERT a row a transaction; a commit without answer is looked up by the next try."""
-        own = _events(random, "rows")
+    async def _back_end(self, url: str) -> None:
+        """INSERT a row a transaction; after a commit without answer the next try finds the row."""
+        own, random = _events(self.seed, "rows"), Random(self.seed)
         while not self._ending:
             event, guid = next(own), f"evt_{random.randbytes(16).hex()}"
             while not await _inserted(url, guid, event):
@@ -136,9 +137,9 @@ class Load:
             await asyncio.sleep(random.uniform(0, 4 * self.pause))
 
 
-def _events(random: Random, client: str) -> Iterator[Sent]:
-    """Endless events of the people that all clients share, hostile to identity."""
-    numbers = itertools.count()
+def _events(seed: int, client: str) -> Iterator[Sent]:
+    """Endless events of the people that all clients share, hostile to identity; repeatable."""
+    random, numbers = Random(f"{seed} {client}"), itertools.count()
     while True:
         for told in hostile(random, 100, PEOPLE):
             ids = somebody(told.user_id, NOBODY), somebody(told.anonymous_id, NOBODY)
