@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import json
-import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
 from typing import Any
 
@@ -21,8 +20,8 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 LEAVE_SECONDS = 1.0
-"""For clients on open connections to hear that these end; a request after that may meet a closed
-one, and HTTP has no way to tell a client that nobody read it (RFC 9112 §9.5)."""
+"""For clients to hear that their connections end: what is sent on one just when it is closed gets
+no answer, and the client cannot know whether it was read (RFC 9112 §9.5)."""
 
 _CLOSE = (b"connection", b"close")
 
@@ -31,12 +30,17 @@ class Server(uvicorn.Server):
     """uvicorn inside a process that handles its own signals."""
 
     async def leave(self) -> None:
-        """End without failing a request: first each answer tells its client to go elsewhere."""
+        """End without failing a request.
+
+        New clients are refused from the start, which tells them surely that nobody read what they
+        send. Those that are connected hear with their next answer that the connection ends.
+        """
+        for listening in self.servers if self.started else ():
+            listening.close()
         self.config.encoded_headers.append(_CLOSE)
         self.server_state.default_headers = [*self.server_state.default_headers, _CLOSE]
-        deadline = time.monotonic() + LEAVE_SECONDS
-        while self.server_state.connections and time.monotonic() < deadline:
-            await asyncio.sleep(LEAVE_SECONDS / 20)
+        if self.server_state.connections:
+            await asyncio.sleep(LEAVE_SECONDS)
         self.should_exit = True
 
     @contextlib.contextmanager

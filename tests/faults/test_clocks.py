@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import database
 from tests.support.load import Load
 from tests.support.system import System
 
@@ -48,12 +47,15 @@ async def test_a_clock_that_jumps(
     """To and fro by days, in one process: for the others its events lie in the future or past."""
     true = {k: v for k, v in system.env.items() if "FAKE" not in k and k != "LD_PRELOAD"}
     faked = dict(system.env)
-    services = []
-    for start in (system.ingest, system.resolver, system.scanner):
+
+    def with_clock_of(name: str) -> System:
         system.env.clear()
-        system.env |= faked if start.__name__ == kind else true
-        services.append(await start())
-    gateway, resolver, scanner = services
+        system.env |= faked if name == kind else true
+        return system
+
+    gateway = await with_clock_of("ingest").ingest()
+    resolver = await with_clock_of("resolver").resolver()
+    scanner = await with_clock_of("scanner").scanner()
     async with Load([gateway.url], gateway.key, rows_url=system.database.url) as load:
         for seconds in (DAY, -DAY, 400 * DAY, 0):
             await load.grown(by=100)
@@ -66,8 +68,8 @@ async def test_a_clock_that_jumps(
     if kind == "ingest":
         days = 'SELECT count(DISTINCT "createdAt"::date) FROM events'
         assert await system.database.value(days) >= 4, "the clock did not jump"
-    for name in ("merganser_resolver_accepted_to_resolved_seconds_sum",):
-        assert await resolver.metric(name) >= 0
+    # Of an event that is accepted tomorrow the way took no time, not less.
+    assert await resolver.metric("merganser_resolver_accepted_to_resolved_seconds_sum") >= 0
 
 
 async def test_sent_again_more_than_a_year_later(

@@ -116,7 +116,7 @@ async def test_the_disk_is_full(system: System) -> None:
     with _small_disk() as disk:
         async with _tables_on(disk, system), loaded(system) as (load, (resolver, _)):
             await _says(resolver, "53100", within=60)
-            subprocess.run(["mount", "-o", "remount,size=200m", disk], check=True)
+            await asyncio.to_thread(_enlarge, disk)
             await load.grown(by=200)
 
 
@@ -125,7 +125,7 @@ def _small_disk() -> Iterator[Path]:
     """A file system that is full soon, and can be made larger."""
     # Postgres runs as a user who may not enter the test's own directory.
     disk = Path(f"/mnt/merganser-test-{os.getpid()}")
-    mount = ["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", disk]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", str(disk)]
     try:
         disk.mkdir()
         subprocess.run(mount, check=True, capture_output=True)
@@ -139,6 +139,10 @@ def _small_disk() -> Iterator[Path]:
     finally:
         subprocess.run(["umount", "--lazy", disk], check=True)
         disk.rmdir()
+
+
+def _enlarge(disk: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,size=200m", disk], check=True)
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""Clients that send everything twice: one event each, whatever restarts and rebalances meanwhile."""
+"""Clients that send all twice: one event each, whatever restarts and rebalances meanwhile."""
 
 import pytest
 

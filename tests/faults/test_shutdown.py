@@ -29,6 +29,7 @@ async def test_under_full_load(system: System, kind: str) -> None:
             await load.grown(by=200)
             assert await victim.stop(within=10) == 0
             victim.start()
+            await victim.ready()
         await load.grown(by=200)
     # A client that comes anew meanwhile finds nobody; one that is connected is answered.
     assert set(load.failed) <= ({"ConnectError"} if kind == "ingest" else set())
@@ -52,7 +53,7 @@ async def test_an_answer_says_that_the_connection_ends(system: System) -> None:
 
 @pytest.mark.parametrize("kind", ["ingest", "resolver", "scanner", "properties"])
 async def test_a_second_signal_quits_at_once(system: System, kind: str) -> None:
-    """Each has something in hand that does not end: a body that does not come, a frozen database."""
+    """Each has something in hand that does not end: half a body, a frozen database."""
     async with proxy.before(system.database.url) as (network, url):
         if kind == "ingest":
             service = await system.ingest(database_url=url)

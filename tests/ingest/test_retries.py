@@ -30,7 +30,7 @@ async def test_an_event_sent_again_is_stored_once(system: System) -> None:
 
 
 async def test_sent_many_times_at_once_with_another_time_of_sending(system: System) -> None:
-    """Also without a time of its own, when each arrival has another. The first one stored counts."""
+    """Also without a time of its own, when each arrival has another: the first stored counts."""
     gateways = [await system.ingest(), await system.ingest()]
     await asyncio.gather(*(system.resolver(resolver_batch=3) for _ in range(2)))
     timed = {"occurredAt": "2026-03-01T12:00:00Z"}

@@ -1,4 +1,4 @@
-"""What clients were promised, and whether the tables keep it: exactly once, as sent, well grouped."""
+"""What clients were promised, and whether the tables keep it: once, as sent, well grouped."""
 
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field

@@ -67,7 +67,10 @@ class Load:
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
     ) -> None:
         """Let each client finish what it has in hand; after a failure, just end."""
         self._ending = True
@@ -131,7 +134,9 @@ class Load:
         own, random = _events(self.seed, "rows"), Random(self.seed)
         while not self._ending:
             event, guid = next(own), f"evt_{random.randbytes(16).hex()}"
-            while not await _inserted(url, guid, event):
+            for _ in itertools.count():
+                if await _inserted(url, guid, event):
+                    break
                 await asyncio.sleep(random.uniform(0, LONGEST_PAUSE))
             self.ledger.acknowledge(guid, event)
             await asyncio.sleep(random.uniform(0, 4 * self.pause))
