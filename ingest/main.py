@@ -58,7 +58,7 @@ async def _main(settings: IngestSettings, stop: Stop) -> None:
             request_bytes=BEFORE_ANSWER + settings.ingest_max_body * CHUNKING,
         ),
         proxy_headers=False,
-        timeout_graceful_shutdown=8,
+        timeout_graceful_shutdown=7,
     )
     ops = ops_server(
         settings.ops_host,
@@ -83,7 +83,7 @@ async def _main(settings: IngestSettings, stop: Stop) -> None:
             serving = tasks.create_task(gateway.serve())
             await stop.wait()
             # Requests being served are answered first; only then does the publisher end.
-            gateway.should_exit = True
+            await gateway.leave()
             await serving
             for task in background:
                 task.cancel()

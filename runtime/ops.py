@@ -1,5 +1,6 @@
 """The operators' port of each process: /metrics, /healthz (alive) and /readyz (can work) (§8)."""
 
+import asyncio
 import contextlib
 import json
 import time
@@ -21,6 +22,13 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
+LEAVE_SECONDS = 1.0
+"""For clients to hear that their connections end: what is sent on one just when it is closed gets
+no answer, and the client cannot know whether it was read (RFC 9112 §9.5)."""
+
+_CLOSE = (b"connection", b"close")
+
+
 class Server(uvicorn.Server):
     """uvicorn inside a process that handles its own signals and bounds its connections."""
 
@@ -32,6 +40,20 @@ class Server(uvicorn.Server):
         """uvicorn's, ten times a second."""
         self._connections.cut_the_slow(time.monotonic())
         return await super().on_tick(counter)
+
+    async def leave(self) -> None:
+        """End without failing a request.
+
+        New clients are refused from the start, which tells them surely that nobody read what they
+        send. Those that are connected hear with their next answer that the connection ends.
+        """
+        for listening in self.servers if self.started else ():
+            listening.close()
+        self.config.encoded_headers.append(_CLOSE)
+        self.server_state.default_headers = [*self.server_state.default_headers, _CLOSE]
+        if self.server_state.connections:
+            await asyncio.sleep(LEAVE_SECONDS)
+        self.should_exit = True
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

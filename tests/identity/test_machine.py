@@ -26,7 +26,7 @@ from schemas.ids import NOBODY, somebody
 from tests.identity.histories import DEVICES, USERS, guid_of
 from tests.identity.histories import START as DAWN
 from tests.identity.reference import Told, grouping
-from tests.torture.torture import first_difference
+from tests.support.ledger import first_difference
 
 PARTITION = TopicPartition("events", 0)
 Result = TypeVar("Result")

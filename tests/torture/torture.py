@@ -18,6 +18,7 @@ from tests.identity.histories import hostile
 from tests.identity.reference import Told, grouping
 from tests.support import database, topics
 from tests.support.database import Cluster, Database
+from tests.support.ledger import first_difference
 from tests.support.service import Service
 from tests.support.system import System, opened_system, settings_env
 from tests.support.topics import Topics
@@ -253,19 +254,6 @@ class _Run:
             found.append(f"audit of properties: {properties}")
         found += [f"properties: {disagreement}" for disagreement in properties.disagreements[:1]]
         return found + [line for service in self.services for line in _errors(service)][:3]
-
-
-def first_difference(stored: dict[str, str | None], expected: dict[str, object]) -> str | None:
-    """The first event, by guid, that shows that the two groupings are not the same."""
-    there: dict[object, str | None] = {}
-    back: dict[str | None, object] = {}
-    for guid in sorted(expected):
-        profile, group = stored.get(guid), expected[guid]
-        if there.setdefault(group, profile) != profile or back.setdefault(profile, group) != group:
-            return (
-                f"{guid} of group {group} lies on {profile}, the group's profile is {there[group]}"
-            )
-    return None
 
 
 def _names(event: Told) -> bool:

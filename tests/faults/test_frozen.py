@@ -1,10 +1,14 @@
 """A Postgres that neither answers nor goes away does not hold up the end."""
 
+import pytest
+
 from tests.support import proxy
 from tests.support.events import event
 from tests.support.service import Service
 from tests.support.system import System
 from tests.support.waiting import equals, eventually
+
+pytestmark = pytest.mark.faults
 
 
 async def test_asked_to_end_while_postgres_is_frozen_ends_well_and_loses_nothing(
