@@ -1,4 +1,4 @@
-"""A TCP proxy between our processes and Postgres, to break the network on purpose."""
+"""A TCP proxy between two of our processes, to break the network on purpose."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -8,18 +8,25 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from stack.ports import free_port
 
+CHUNK = 1 << 16
+"""Bytes passed on at a time; a slow network passes a sixteenth, so that it is slow evenly."""
+
 
 class Proxy:
-    """Passes bytes on, until it is told to stop, to refuse or to freeze."""
+    """Passes bytes on, until it is told to stop, to refuse, to freeze or to be slow."""
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, own_port: int | None = None) -> None:
         self._target = (host, port)
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._flowing = asyncio.Event()
         self._flowing.set()
-        self.port = free_port(set())
+        self.delay = 0.0
+        """Seconds that each piece of data takes, in each direction."""
+        self.rate: float | None = None
+        """Bytes a second of each connection and direction; None for all that comes."""
+        self.port = own_port or free_port(set())
 
     async def start(self) -> None:
         """Take connections."""
@@ -30,11 +37,15 @@ class Proxy:
         if self._server:
             self._server.close()
             self._server = None
-        for writer in self._connections:
-            writer.transport.abort()
+        self.cut()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def cut(self) -> None:
+        """Reset all connections; new ones are welcome."""
+        for writer in self._connections:
+            writer.transport.abort()
 
     def freeze(self) -> None:
         """Keep all connections, take new ones, and pass nothing on: the network is gone."""
@@ -46,20 +57,28 @@ class Proxy:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await self._flowing.wait()
-        there_reader, there_writer = await asyncio.open_connection(*self._target)
-        self._connections |= {writer, there_writer}
+        try:
+            there_reader, there_writer = await asyncio.open_connection(*self._target)
+        except OSError:
+            writer.transport.abort()
+            return
         for source, sink in ((reader, there_writer), (there_reader, writer)):
+            self._connections.add(sink)
             task = asyncio.create_task(self._pass(source, sink))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
     async def _pass(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         with suppress(OSError):
-            while data := await source.read(1 << 16):
+            while data := await source.read(CHUNK if self.rate is None else CHUNK // 16):
+                slow = len(data) / self.rate if self.rate else 0.0
+                if self.delay or slow:
+                    await asyncio.sleep(self.delay + slow)
                 await self._flowing.wait()
                 sink.write(data)
                 await sink.drain()
         sink.close()
+        self._connections.discard(sink)
 
 
 @asynccontextmanager
