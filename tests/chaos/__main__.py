@@ -12,7 +12,6 @@ from pathlib import Path
 from rich.console import Console
 
 from tests.chaos.run import Plan, run
-from tests.chaos.verdict import Verdict
 from tests.chaos.view import show_verdict
 
 console = Console()
@@ -31,15 +30,15 @@ def main() -> int:
     chosen = parser.parse_args()
     first = random.randrange(1_000_000) if chosen.seed is None else chosen.seed
     seeds = map(int, chosen.seeds.split(",")) if chosen.seeds else range(first, first + chosen.runs)
-    home = chosen.home or Path(tempfile.mkdtemp(prefix="merganser-chaos-"))
+    home = (chosen.home or Path(tempfile.mkdtemp(prefix="merganser-chaos-"))).absolute()
     home.mkdir(parents=True, exist_ok=True)
-    verdicts: list[Verdict] = []
+    good = []
     for seed in seeds:
         place = home / f"seed-{seed}"
         console.print(f"chaos for {chosen.seconds:g} s, seed {seed}", highlight=False)
         verdict = asyncio.run(run(Plan(seed, chosen.seconds, chosen.rate), place, console))
         show_verdict(console, verdict)
-        verdicts.append(verdict)
+        good.append(verdict.good)
         if verdict.good and not chosen.home:
             shutil.rmtree(place)
         else:
@@ -47,7 +46,7 @@ def main() -> int:
         if chosen.json:
             with chosen.json.open("a") as lines:
                 lines.write(json.dumps(verdict.as_json()) + "\n")
-    return any(not verdict.good for verdict in verdicts)
+    return not all(good)
 
 
 if __name__ == "__main__":

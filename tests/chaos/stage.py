@@ -15,7 +15,6 @@ from random import Random
 from typing import Any, LiteralString
 
 import psycopg
-from aiokafka import AIOKafkaProducer
 from psycopg.conninfo import make_conninfo
 
 from properties import rulebook
@@ -99,7 +98,7 @@ class Stage:
 @asynccontextmanager
 async def opened(place: Path, random: Random) -> AsyncIterator[Stage]:
     """Start everything below `place` and end it all afterwards. Data and logs stay there."""
-    home = Home(place.absolute())
+    home = Home(place)
     taken: set[int] = set()
 
     def port() -> int:

@@ -136,14 +136,15 @@ def show_verdict(console: Console, verdict: "Verdict") -> None:
     recovery, after = verdict.slowest_recovery
     memory = ", ".join(f"{kind} {mib}" for kind, mib in sorted(verdict.peak_mib.items()))
     console.print(table)
-    for line in (
-        f"{verdict.profiles:,} profiles, {verdict.merges:,} merges, "
-        + f"{verdict.rows:,} events inserted as rows, {verdict.dead_letters} dead letters",
-        f"{verdict.refused:,} requests were refused or left unanswered, "
-        + f"{verdict.repeats:,} events were sent again",
-        f"slowest recovery {recovery:.1f} s, after {after}; peak memory in MiB: {memory}",
-    ):
-        console.print(line, style="dim", highlight=False)
+    notes = (
+        f"{verdict.profiles:,} profiles, {verdict.merges:,} merges, {verdict.rows:,} events came as "
+        f"rows of other systems, {verdict.dead_letters} records of garbage are dead letters\n"
+        f"{verdict.refused:,} requests were refused or left unanswered, {verdict.repeats:,} events "
+        f"were sent again\n"
+        f"slowest recovery {recovery:.1f} s, after: {after}\n"
+        f"peak memory in MiB: {memory}"
+    )
+    console.print(notes, style="dim", highlight=False)
     for failure in verdict.failures:
         console.print(f"✗ {failure}", style="red", markup=False, highlight=False, soft_wrap=True)
     outcome = "[bold green]nothing lost" if verdict.good else "[bold red]NOT GOOD"

@@ -40,7 +40,11 @@ class Watch:
 
     async def run(self) -> None:
         """Look on until cancelled."""
-        async with AIOKafkaConsumer(bootstrap_servers=self.stage.kafka.bootstrap) as consumer:
+        bootstrap = self.stage.kafka.bootstrap
+        # The topic grows under our eyes.
+        async with AIOKafkaConsumer(
+            bootstrap_servers=bootstrap, metadata_max_age_ms=3000
+        ) as consumer:
             while True:
                 start = time.monotonic()
                 await asyncio.gather(self._ask_kafka(consumer), self._ask_postgres())
