@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -47,30 +46,38 @@ async def run(plan: Plan, place: Path, console: Console) -> Verdict:
     view.say(view.phase)
     verdict = Verdict(plan.seed)
     chance, ledger = Random(plan.seed), Ledger(plan.seed)
-    async with opened(place, Random(chance.random())) as stage, AsyncExitStack() as until_end:
+    async with opened(place, Random(chance.random())) as stage, asyncio.TaskGroup() as onlookers:
         watch = Watch(stage)
-        for looking in (watch.run(), view.show(watch, ledger)):
-            until_end.push_async_callback(_cancel, asyncio.create_task(looking))
+        looking = [
+            onlookers.create_task(watch.run()),
+            onlookers.create_task(view.show(watch, ledger)),
+        ]
         conductor = Conductor(stage, watch, ledger, view, Random(chance.random()))
-        stop = asyncio.Event()
-        async with asyncio.TaskGroup() as load:
-            for client in await _clients(stage, ledger, chance):
-                load.create_task(client.run(plan.rate * (1 - EXTERNAL) / CLIENTS, stop))
-            load.create_task(external.run(stage.postgres.url, ledger, plan.rate * EXTERNAL, stop))
-            view.say("under load, breaking things")
-            try:
-                await conductor.run(plan.seconds, quick=plan.quick)
-            finally:
-                stop.set()
-            view.say("all is mended; clients get their last answers")
-        verdict.failures += conductor.failures
+        await _under_load(plan, stage, ledger, conductor, view, chance)
         view.say("waiting until all is resolved")
         await _rest(verdict, stage)
         view.say("comparing every row")
         await judge(verdict, stage, ledger)
         _note(verdict, watch, ledger, conductor)
+        for task in looking:
+            task.cancel()
     verdict.seconds = time.monotonic() - view.started
     return verdict
+
+
+async def _under_load(
+    plan: Plan, stage: Stage, ledger: Ledger, conductor: Conductor, view: View, chance: Random
+) -> None:
+    """Returns when all is mended and each client has its last answer."""
+    stop = asyncio.Event()
+    async with asyncio.TaskGroup() as load:
+        for client in await _clients(stage, ledger, chance):
+            load.create_task(client.run(plan.rate * (1 - EXTERNAL) / CLIENTS, stop))
+        load.create_task(external.run(stage.postgres.url, ledger, plan.rate * EXTERNAL, stop))
+        view.say("under load, breaking things")
+        await conductor.run(plan.seconds, quick=plan.quick)
+        stop.set()
+        view.say("all is mended; clients get their last answers")
 
 
 async def _clients(stage: Stage, ledger: Ledger, chance: Random) -> list[Client]:
@@ -91,14 +98,9 @@ async def _rest(verdict: Verdict, stage: Stage) -> None:
 
 
 def _note(verdict: Verdict, watch: Watch, ledger: Ledger, conductor: Conductor) -> None:
+    verdict.failures += conductor.failures
     verdict.blame("a death", watch.deaths)
     verdict.faults = dict(conductor.survived)
     verdict.slowest_recovery = conductor.slowest_recovery
     verdict.peak_mib = {kind: peak >> 20 for kind, peak in watch.peaks.items()}
     verdict.repeats, verdict.refused, verdict.rows = ledger.repeats, ledger.refused, ledger.rows
-
-
-async def _cancel(task: "asyncio.Task[None]") -> None:
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task

@@ -137,10 +137,10 @@ def show_verdict(console: Console, verdict: "Verdict") -> None:
     memory = ", ".join(f"{kind} {mib}" for kind, mib in sorted(verdict.peak_mib.items()))
     console.print(table)
     notes = (
-        f"{verdict.profiles:,} profiles, {verdict.merges:,} merges, {verdict.rows:,} events came as "
-        f"rows of other systems, {verdict.dead_letters} records of garbage are dead letters\n"
-        f"{verdict.refused:,} requests were refused or left unanswered, {verdict.repeats:,} events "
-        f"were sent again\n"
+        f"{verdict.profiles:,} profiles, {verdict.merges:,} merges, {verdict.rows:,} rows of other "
+        f"systems, {verdict.dead_letters} records of garbage among the dead letters\n"
+        f"{verdict.refused:,} requests were refused or left unanswered, {verdict.repeats:,} "
+        f"events were sent again\n"
         f"slowest recovery {recovery:.1f} s, after: {after}\n"
         f"peak memory in MiB: {memory}"
     )

@@ -81,7 +81,7 @@ class Watch:
 
     def _measure(self) -> None:
         for service in self.stage.services:
-            if service.running:
+            if service.running and service.name not in self.stage.handled:
                 try:
                     memory = psutil.Process(service.pid).memory_info().rss
                 except psutil.NoSuchProcess:
