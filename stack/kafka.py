@@ -6,9 +6,8 @@ import signal
 import socket
 import struct
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from stack.home import Home, jar_cache
 from stack.kafka_jars import LOGGING_CONFIG, fetch, find_program
@@ -22,25 +21,12 @@ _API_VERSIONS = struct.Struct(">ihhih").pack(10, 18, 0, 1, -1)
 """The request every broker answers: length, key 18, version 0, correlation id, no client id."""
 
 
-class Listener(NamedTuple):
-    """One more way in: clients that come to it are told to come back to `advertised`.
-
-    A broker tells its clients where to connect, so who is to pass through a proxy needs a listener
-    that names the proxy's port.
-    """
-
-    name: str
-    """In capital letters."""
-    port: int
-    advertised: int
-
-
 class Kafka:
     """The broker; `port` is for clients, `controller_port` for the broker's own use.
 
-    `cache` is where its jars are kept, `heap_mb` the most memory its Java heap may take,
-    `listeners` what it listens on besides. The process can be stopped, killed and started again:
-    ports and data stay.
+    `cache` is where its jars are kept, `heap_mb` the most memory its Java heap may take; `config`
+    are properties of the broker beside or instead of ours, `scram` users in the form that
+    kafka-storage takes. The process can be stopped, killed and started again: port and data stay.
     """
 
     name = "kafka"
@@ -53,7 +39,8 @@ class Kafka:
         *,
         cache: Path | None = None,
         heap_mb: int = 512,
-        listeners: Sequence[Listener] = (),
+        config: Mapping[str, str] | None = None,
+        scram: Sequence[str] = (),
     ) -> None:
         self.port = port
         self.bootstrap = f"127.0.0.1:{port}"
@@ -61,7 +48,8 @@ class Kafka:
         self._controller_port = controller_port
         self._cache = cache or jar_cache()
         self._heap_mb = heap_mb
-        self._listeners = [Listener("PLAINTEXT", port, port), *listeners]
+        self._config = config or {}
+        self._scram = scram
         self._data = home.kafka / "data"
         self.process: Process | None = None
 
@@ -122,6 +110,7 @@ class Kafka:
                 "format",
                 f"--cluster-id={cluster_id}",  # with `=`, as an id may begin with a dash
                 f"--config={config}",
+                *(f"--add-scram={user}" for user in self._scram),
             ],
             timeout=_FORMAT_SECONDS,
         )
@@ -129,17 +118,10 @@ class Kafka:
 
     def _write_config(self, name: str, data: Path) -> Path:
         path = self._home.kafka / name
-        path.write_text(
-            _CONFIG.format(
-                listeners=",".join(f"{one.name}://127.0.0.1:{one.port}" for one in self._listeners),
-                advertised=",".join(
-                    f"{one.name}://127.0.0.1:{one.advertised}" for one in self._listeners
-                ),
-                protocols=",".join(f"{one.name}:PLAINTEXT" for one in self._listeners),
-                controller=self._controller_port,
-                data=data,
-            )
-        )
+        config = _CONFIG.format(port=self.port, controller=self._controller_port, data=data)
+        # Of two lines that say the same, the later counts.
+        more = "".join(f"{name}={value}\n" for name, value in self._config.items())
+        path.write_text(config + more)
         return path
 
 
@@ -165,10 +147,10 @@ _CONFIG = """\
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller}
-listeners={listeners},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners={advertised}
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}
 controller.listener.names=CONTROLLER
-listener.security.protocol.map={protocols},CONTROLLER:PLAINTEXT
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
 log.dirs={data}
 
 # A misspelt topic should fail, not appear.

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import json
+import logging
 import random
 import shutil
 import sys
@@ -28,6 +29,7 @@ def main() -> int:
     parser.add_argument("--home", type=Path, help="an empty place for data and logs; kept")
     parser.add_argument("--json", type=Path, help="write the verdicts to this file, one a line")
     chosen = parser.parse_args()
+    logging.getLogger("aiokafka").setLevel("CRITICAL")  # our own clients meet the faults, too
     first = random.randrange(1_000_000) if chosen.seed is None else chosen.seed
     seeds = map(int, chosen.seeds.split(",")) if chosen.seeds else range(first, first + chosen.runs)
     home = (chosen.home or Path(tempfile.mkdtemp(prefix="merganser-chaos-"))).absolute()

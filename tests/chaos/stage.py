@@ -20,7 +20,7 @@ from psycopg.conninfo import make_conninfo
 from properties import rulebook
 from schemas import migrations
 from stack.home import Home
-from stack.kafka import Kafka, Listener
+from stack.kafka import Kafka
 from stack.ports import free_port
 from stack.postgres import Postgres
 from tests.support import database, topics
@@ -105,19 +105,18 @@ async def opened(place: Path, random: Random) -> AsyncIterator[Stage]:
         taken.add(found := free_port(taken))
         return found
 
-    inner = {kind: port() for kind in ("ingest", "resolver")}
     postgres = Postgres(home, port())
+    doors = {kind: port() for kind in ("ingest", "resolver")}
     proxies = {
         f"{kind} → Postgres": Proxy("127.0.0.1", postgres.port, port())
         for kind in ("ingest", "resolver", "scanner", "properties")
-    } | {f"{kind} → Kafka": Proxy("127.0.0.1", inner[kind], port()) for kind in inner}
+    } | {f"{kind} → Kafka": Proxy("127.0.0.1", door, port()) for kind, door in doors.items()}
+    kafka_port, controller_port = port(), port()
     kafka = Kafka(
         home,
-        port(),
-        port(),
-        listeners=[
-            Listener(kind.upper(), inner[kind], proxies[f"{kind} → Kafka"].port) for kind in inner
-        ],
+        kafka_port,
+        controller_port,
+        config=_listeners(kafka_port, controller_port, doors, proxies),
     )
     with home.owned(), ThreadPoolExecutor() as pool:
         try:
@@ -126,6 +125,29 @@ async def opened(place: Path, random: Random) -> AsyncIterator[Stage]:
                 yield stage
         finally:
             list(pool.map(lambda server: server.stop(), (kafka, postgres)))
+
+
+def _listeners(
+    port: int, controller_port: int, doors: dict[str, int], proxies: dict[str, Proxy]
+) -> dict[str, str]:
+    """A door of the broker for each kind of process, where it says the proxy's port.
+
+    A broker tells its clients where to connect: they would go round a proxy that it does not name.
+    """
+    listening = {"PLAINTEXT": port} | {kind.upper(): door for kind, door in doors.items()}
+    told = {kind.upper(): proxies[f"{kind} → Kafka"].port for kind in doors}
+    return {
+        "listeners": ",".join(
+            f"{name}://127.0.0.1:{at}"
+            for name, at in (listening | {"CONTROLLER": controller_port}).items()
+        ),
+        "advertised.listeners": ",".join(
+            f"{name}://127.0.0.1:{at}" for name, at in (listening | told).items()
+        ),
+        "listener.security.protocol.map": ",".join(
+            f"{name}:PLAINTEXT" for name in [*listening, "CONTROLLER"]
+        ),
+    }
 
 
 @asynccontextmanager

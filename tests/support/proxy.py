@@ -1,6 +1,7 @@
-"""A TCP proxy between two of our processes, to break the network on purpose."""
+"""A TCP proxy between two processes, to break the network on purpose."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
@@ -8,24 +9,21 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from stack.ports import free_port
 
-CHUNK = 1 << 16
-"""Bytes passed on at a time; a slow network passes a sixteenth, so that it is slow evenly."""
-
 
 class Proxy:
-    """Passes bytes on, until it is told to stop, to refuse, to freeze or to be slow."""
+    """Passes bytes on, until it is told to stop, to refuse, to freeze or to dawdle."""
 
     def __init__(self, host: str, port: int, own_port: int | None = None) -> None:
+        self.delay = 0.0
+        """Seconds that each piece of up to 64 KiB takes, either way."""
+        self.rate = math.inf
+        """Bytes a second of a connection, either way."""
         self._target = (host, port)
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._flowing = asyncio.Event()
         self._flowing.set()
-        self.delay = 0.0
-        """Seconds that each piece of data takes, in each direction."""
-        self.rate: float | None = None
-        """Bytes a second of each connection and direction; None for all that comes."""
         self.port = own_port or free_port(set())
 
     async def start(self) -> None:
@@ -55,6 +53,10 @@ class Proxy:
         """Pass everything on again."""
         self._flowing.set()
 
+    def hurry(self) -> None:
+        """Take back delay and rate."""
+        self.delay, self.rate = 0.0, math.inf
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await self._flowing.wait()
         try:
@@ -70,11 +72,10 @@ class Proxy:
 
     async def _pass(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         with suppress(OSError):
-            while data := await source.read(CHUNK if self.rate is None else CHUNK // 16):
-                slow = len(data) / self.rate if self.rate else 0.0
-                if self.delay or slow:
-                    await asyncio.sleep(self.delay + slow)
+            while data := await source.read(1 << 16):
                 await self._flowing.wait()
+                if lasts := self.delay + len(data) / self.rate:
+                    await asyncio.sleep(lasts)
                 sink.write(data)
                 await sink.drain()
         sink.close()

@@ -16,7 +16,7 @@ async def delayed(stage: Stage) -> AsyncIterator[Harm]:
     name, proxy = _pair(stage)
     proxy.delay = stage.random.choice([0.05, 0.2, 0.8])
     yield Harm(f"{name}: {proxy.delay * 1000:.0f} ms late", stage.random.uniform(3, 8))
-    proxy.delay = 0
+    proxy.hurry()
 
 
 @fault("network throttled", "network", weight=2)
@@ -24,7 +24,7 @@ async def throttled(stage: Stage) -> AsyncIterator[Harm]:
     name, proxy = _pair(stage)
     proxy.rate = stage.random.choice([4_000.0, 50_000.0])
     yield Harm(f"{name}: {proxy.rate / 1000:.0f} kB/s", stage.random.uniform(3, 8))
-    proxy.rate = None
+    proxy.hurry()
 
 
 @fault("network cut", "network", weight=3)
@@ -48,4 +48,4 @@ async def slow_consumers(stage: Stage) -> AsyncIterator[Harm]:
     proxy = stage.proxies["resolver → Postgres"]
     proxy.delay = 0.02
     yield Harm("resolvers are slow: 20 ms to Postgres", stage.random.uniform(4, 10))
-    proxy.delay = 0
+    proxy.hurry()
