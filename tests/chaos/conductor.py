@@ -63,18 +63,20 @@ class Conductor:
 
     async def _calm(self, after: str) -> None:
         """Wait until clients are served and events stored again, then leave it in peace a while."""
-        start = time.monotonic()
-        stored, acknowledged = self.watch.stored, len(self.ledger.guids)
+        start, before = time.monotonic(), self._progress()
         try:
             await eventually(
-                lambda: self.watch.stored > stored and len(self.ledger.guids) > acknowledged,
+                lambda: all(now > then for now, then in zip(self._progress(), before, strict=True)),
                 within=RECOVERY_SECONDS,
-                what="events are acknowledged and stored again",
+                what="requests are answered, records read and events resolved again",
             )
         except AssertionError as stuck:
             self.failures.append(f"no recovery after {after}: {stuck}")
         self.slowest_recovery = max(self.slowest_recovery, (time.monotonic() - start, after))
         await asyncio.sleep(self.random.uniform(0.5, 3))
+
+    def _progress(self) -> tuple[int, int, int]:
+        return self.ledger.answers["200"], self.watch.read, self.watch.resolved
 
 
 def _draw(random: Random, *, quick: bool) -> Iterator[Entry]:

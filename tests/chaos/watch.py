@@ -34,6 +34,11 @@ class Watch:
     """Processes that ended although nobody ended them."""
 
     @property
+    def resolved(self) -> int:
+        """Events with a profile."""
+        return self.stored - self.unresolved
+
+    @property
     def lag(self) -> int:
         """Records that wait for the resolvers."""
         return sum(self.ends.values()) - self.read
