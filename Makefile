@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 SDKS := tests/clients/node_modules/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up status down test test-faults test-clients test-nightly torture bench lint audit format lock clean
+.PHONY: help setup run up status down test test-faults test-clients test-nightly torture chaos bench lint audit format lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' \
@@ -59,6 +59,9 @@ test-nightly: $(READY) ## Try 50,000 histories instead of 2,000 on each property
 
 torture: $(READY) ## Kill processes under hostile events and compare (ARGS="--seed 1 --runs 50")
 	$(BIN)/python -m tests.torture $(ARGS)
+
+chaos: $(READY) ## Break everything under load, then prove that nothing was lost (ARGS="--seconds 600 --seed 1")
+	@$(BIN)/python -m tests.chaos $(ARGS)
 
 bench: $(READY) ## Measure (ARGS=NAME for one)
 	$(BIN)/python -m bench $(ARGS)

@@ -65,6 +65,7 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has no 
         self._lag: dict[TopicPartition, int] = {}
         self._seeking = asyncio.Lock()
         self._gaps: set[tuple[TopicPartition, int]] = set()
+        self._committing: asyncio.Future[None] | None = None
         self._reported_at = time.monotonic()
         self._progress_at = time.monotonic()
 
@@ -185,7 +186,7 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has no 
             try:
                 async with asyncio.timeout(REPORT_SECONDS):
                     ends = await self._consumer.end_offsets(list(positions))
-                    await self._consumer.commit(positions)
+                    await self._commit(positions)
             except (KafkaError, TimeoutError) as error:
                 log.debug("positions not reported to Kafka", error=type(error).__name__)
                 return
@@ -198,6 +199,18 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has no 
             self._lag[partition] = lag
         if not any(self._lag.values()):
             self._progress_at = time.monotonic()
+
+    async def _commit(self, positions: dict[TopicPartition, int]) -> None:
+        """Give Kafka the positions, or wait for the last ones that it was given.
+
+        A commit is never cancelled: aiokafka's request would go on alone, and asyncio would report
+        its failure as one that nobody handled.
+        """
+        if self._committing is None or self._committing.done():
+            self._committing = asyncio.ensure_future(self._consumer.commit(positions))
+            self._committing.add_done_callback(lambda done: done.cancelled() or done.exception())
+        await asyncio.wait({self._committing})
+        self._committing.result()
 
     def why_not_ready(self) -> str | None:
         """The group as /readyz sees it: joined, and not silent while records wait."""

@@ -17,6 +17,10 @@ log = structlog.get_logger(__name__)
 LARGEST_RECORD = 4 << 20
 """Bytes of a record that the topics take and the clients send: an event grows when validated."""
 
+METADATA_SECONDS = 10
+"""Age at which a client asks for the topic anew: events in a partition that was added wait for it.
+The clients' own default is five minutes."""
+
 EVENTS_RETENTION_MS = 7 * 24 * 3600 * 1000
 
 
@@ -25,6 +29,7 @@ def connection(settings: Settings, process: str) -> dict[str, Any]:
     return {
         "bootstrap_servers": settings.kafka_bootstrap,
         "client_id": f"merganser-{process}",
+        "metadata_max_age_ms": METADATA_SECONDS * 1000,
         **settings.security(),
     }
 
@@ -38,7 +43,6 @@ def producer(settings: Settings, process: str, *, timeout: float) -> aiokafka.AI
         max_batch_size=1 << 20,
         max_request_size=LARGEST_RECORD,
         request_timeout_ms=int(timeout * 1000),
-        metadata_max_age_ms=30_000,
     )
 
 

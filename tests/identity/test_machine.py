@@ -25,8 +25,8 @@ from schemas import event as wire
 from schemas.ids import NOBODY, somebody
 from tests.identity.histories import DEVICES, USERS, guid_of
 from tests.identity.histories import START as DAWN
+from tests.identity.misplaced import misplaced
 from tests.identity.reference import Told, grouping
-from tests.support.ledger import first_difference
 
 PARTITION = TopicPartition("events", 0)
 Result = TypeVar("Result")
@@ -207,7 +207,7 @@ class Machine(RuleBasedStateMachine):
             cursor = await connection.execute('SELECT guid, "profileGuid" FROM events')
             stored = dict(await cursor.fetchall())
             assert len(stored) == len(self.history), "each event is one row"
-            assert first_difference(stored, grouping(self.history)) is None
+            assert next(misplaced(stored, grouping(self.history)), None) is None
             report = await audit(connection, NOBODY, lambda _: None)
             assert report.disagreements == []
             assert report.moves_in_progress == 0
