@@ -73,6 +73,11 @@ DEAD_LETTERS = Counter(
     ["reason"],
     registry=RESOLVER,
 )
+HALTED = Gauge(
+    "merganser_resolver_halted",
+    "1 once a flood of dead letters has stopped the resolver, until it is restarted.",
+    registry=RESOLVER,
+)
 REPEATED = Counter(
     "merganser_resolver_events_repeated",
     "Events that were in the table already: delivered twice.",
