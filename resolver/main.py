@@ -62,6 +62,7 @@ class Resolver:
             others = [
                 tasks.create_task(self._read_ahead(ahead)),
                 tasks.create_task(self._tick(stop)),
+                tasks.create_task(self._follow(stop)),
             ]
             try:
                 while (item := await stop.unless(ahead.get())) is not None:
@@ -95,14 +96,17 @@ class Resolver:
         while not await stop.wait(1):
             await self._group.report()
 
+    async def _follow(self, stop: Stop) -> None:
+        while not await stop.wait(1):
+            await self._group.follow()
+
     async def _settle_or_seek(self, generation: int, batch: Batch, stop: Stop) -> None:
         try:
             await self._settle(generation, batch, stop)
         except Fenced:
             metrics.FENCED.inc()
             log.warning("this batch does not start at our position; reading that again")
-            if generation == self._group.generation:  # else: a rebalance sees to it
-                await self._group.seek(list(self._group.positions))
+            await self._group.seek_again(generation)
 
     async def _settle(self, generation: int, batch: Batch, stop: Stop) -> None:
         """Write one batch, and if Postgres refuses a record, all but that record.
@@ -185,7 +189,7 @@ async def _main(settings: ResolverSettings, stop: Stop) -> None:
             settings.guid_version,
             settings.resolver_move,
         )
-        group = Group(consumer, writer, positions, stop)
+        group = Group(consumer, writer, positions, stop, settings.resolver_silence)
         dead_letters = DeadLetters(producer, settings.dead_topic, settings.resolver_dead_limit)
         resolver = Resolver(settings, consumer, group, writer, database, dead_letters)
         checks["kafka"] = group.why_not_ready

@@ -67,6 +67,12 @@ LAG = Gauge(
     ["topic", "partition"],
     registry=RESOLVER,
 )
+SILENT = Gauge(
+    "merganser_resolver_silent_seconds",
+    "Since the last progress of the partition that has gone longest without, while records wait in "
+    "it or it is not known whether they do. About a second when all is well.",
+    registry=RESOLVER,
+)
 DEAD_LETTERS = Counter(
     "merganser_resolver_dead_letters",
     "Records sent to the dead-letter topic.",
