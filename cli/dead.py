@@ -79,8 +79,8 @@ def list_(
     if as_json if as_json is not None else not out.is_terminal:
         for entry in entries:
             typer.echo(json.dumps(_as_data(entry)))
-        return
-    _show(entries)
+    else:
+        _show(entries)
     for found in survey.foreign[:SHOWN]:
         err.print(f"[yellow]{found.address} is no dead letter: {found.letter}", highlight=False)
 

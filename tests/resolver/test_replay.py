@@ -85,12 +85,12 @@ async def test_rows_that_were_deleted_come_back(system: System) -> None:
 
 async def test_what_is_not_there_is_refused_and_nothing_is_skipped(system: System) -> None:
     await system.events.publish(
-        *(record_of(event(user=str(n)))._replace(partition=n % 4) for n in range(8))
+        *(record_of(event(user=f"u{n}"))._replace(partition=n % 4) for n in range(8))
     )
     resolver = await system.resolver()
     await eventually(lambda: system.database.count("events"), equals(8))
     await resolver.stop()
-    await system.events.publish_events(event(user=str(n)) for n in range(20))
+    await system.events.publish_events(event(user=f"u{n}") for n in range(20))
     before = await positions(system)
     for wrong, said in (
         (["--from", "99"], "holds offsets 0 to"),
