@@ -67,10 +67,21 @@ LAG = Gauge(
     ["topic", "partition"],
     registry=RESOLVER,
 )
+SILENT = Gauge(
+    "merganser_resolver_silent_seconds",
+    "Since the last progress of the partition that has gone longest without, while records wait in "
+    "it or it is not known whether they do. About a second when all is well.",
+    registry=RESOLVER,
+)
 DEAD_LETTERS = Counter(
     "merganser_resolver_dead_letters",
     "Records sent to the dead-letter topic.",
     ["reason"],
+    registry=RESOLVER,
+)
+HALTED = Gauge(
+    "merganser_resolver_halted",
+    "1 once a flood of dead letters has stopped the resolver, until it is restarted.",
     registry=RESOLVER,
 )
 REPEATED = Counter(

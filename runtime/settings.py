@@ -149,6 +149,9 @@ class ResolverSettings(Settings):
     resolver_dead_limit: PositiveInt = Field(
         1000, description="Dead letters within a minute that stop the resolver"
     )
+    resolver_silence: PositiveFloat = Field(
+        60, description="Seconds without progress in a partition whose records wait: not ready"
+    )
     resolver_session_timeout: PositiveFloat = Field(
         10, description="Seconds without heartbeat until a resolver's partitions go to others"
     )

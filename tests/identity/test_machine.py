@@ -22,6 +22,7 @@ from resolver.writer import Fenced, Writer
 from runtime.postgres import connect
 from scanner.scan import START, Scan
 from schemas import event as wire
+from schemas.dead_letter import Header
 from schemas.ids import NOBODY, somebody
 from tests.identity.histories import DEVICES, USERS, guid_of
 from tests.identity.histories import START as DAWN
@@ -56,7 +57,7 @@ class Record:
     topic: str = PARTITION.topic
     partition: int = PARTITION.partition
     key: bytes | None = None
-    headers: Sequence[tuple[str, bytes]] = (wire.VERSION_HEADER,)
+    headers: Sequence[Header] = (wire.VERSION_HEADER,)
 
 
 class Machine(RuleBasedStateMachine):
