@@ -8,7 +8,7 @@ import ingest.main
 import properties.main
 import resolver.main
 import scanner.main
-from cli import identity, keys, rules, stack
+from cli import identity, keys, privacy, retention, rules, stack
 from cli.terminal import err, run
 from runtime import kafka
 from runtime.settings import Settings
@@ -23,6 +23,8 @@ app = typer.Typer(
 app.add_typer(keys.app, name="keys")
 app.add_typer(rules.app, name="rules")
 app.add_typer(identity.app)
+app.add_typer(privacy.app)
+app.add_typer(retention.app)
 app.add_typer(stack.app)
 
 

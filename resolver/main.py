@@ -142,6 +142,7 @@ class Resolver:
 def _count(batch: Batch, written: Written, seconds: float) -> None:
     metrics.CONSUMED.inc(batch.size)
     metrics.REPEATED.inc(written.repeated)
+    metrics.SUPPRESSED.inc(written.suppressed)
     measures.count(written.plan, len(written.events), seconds)
     if written.events:
         oldest = min(event["createdAt"] for event in written.events)
