@@ -51,8 +51,8 @@ $(SDKS): tests/clients/requirements.lock tests/clients/package.json
 		|| echo "no Chromium could be installed: the tests in browsers are skipped, and say so"
 	@touch $@
 
-test-nightly: $(READY) ## Try 50,000 histories instead of 2,000 on each property of identity
-	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest --timeout 7200 tests/identity/test_plan.py $(ARGS)
+test-nightly: $(READY) ## Try 50,000 histories instead of 2,000 on each property of identity, and forgetting
+	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest --timeout 7200 tests/identity/test_plan.py tests/identity/test_forgetting.py $(ARGS)
 
 torture: $(READY) ## Kill processes under hostile events and compare (ARGS="--seed 1 --runs 50")
 	$(BIN)/python -m tests.torture $(ARGS)

@@ -53,7 +53,7 @@ def prune(
     with Progress(*columns, console=err, transient=True) as progress:
         bar = progress.add_task("looking")
         deleted, kept, needed = run(
-            _prune(
+            pruned(
                 settings,
                 before,
                 days,
@@ -71,7 +71,7 @@ def prune(
         log.info("events pruned", before=before.isoformat(), deleted=deleted, kept=kept)
 
 
-async def _prune(
+async def pruned(
     settings: Settings,
     before: datetime,
     days: int,
@@ -80,6 +80,19 @@ async def _prune(
     counted: bool,
     dry: bool,
 ) -> tuple[int, int, dict[str, list[str]]]:
+    """Delete what is old, chunk by chunk.
+
+    Args:
+        settings: for the database.
+        before: what occurred earlier is old.
+        days: how old that is; a rule whose window is longer counts it.
+        progress: told how many events were looked at, and how many there are, about.
+        counted: whether events that rules count go, too.
+        dry: delete nothing.
+
+    Returns:
+        How many events went, how many old ones stay, and which types rules count, by which rules.
+    """
     place, more = pruning.START, True
     deleted = kept = 0
     needed: dict[str, list[str]] = {}
@@ -101,8 +114,8 @@ async def _prune(
         if not dry:
             await transact(remember)
         while more:
-            pruned = await transact(chunk)
-            place, more = pruned.place, pruned.more
-            deleted, kept = deleted + pruned.deleted, kept + pruned.kept
+            done = await transact(chunk)
+            place, more = done.place, done.more
+            deleted, kept = deleted + done.deleted, kept + done.kept
             progress(deleted + kept, total)
     return deleted, kept, needed
