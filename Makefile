@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 SDKS := tests/clients/node_modules/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up status down test test-clients test-nightly torture bench lint format lock clean
+.PHONY: help setup run up status down test test-faults test-clients test-nightly torture bench lint format lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' \
@@ -36,6 +36,9 @@ down: $(READY) ## Stop what runs in the background
 
 test: $(READY) ## Run all tests, on a real Kafka and Postgres (ARGS=... goes to pytest)
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
+
+test-faults: $(READY) ## Break servers, processes and networks under load, and compare (ARGS=...)
+	$(BIN)/python -m pytest -m faults --numprocesses 2 --dist worksteal $(ARGS)
 
 test-clients: $(READY) $(SDKS) ## Drive the real clients of others, and our own, against the stack
 	$(BIN)/python -m pytest clients/python
@@ -75,7 +78,7 @@ lock: ## Pin all dependencies anew, by hash, for every platform (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 		--no-emit-index-url --no-annotate pyproject.toml -o requirements.lock
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
-		--no-emit-index-url --no-annotate pyproject.toml --extra local --group dev \
+		--no-emit-index-url --no-annotate pyproject.toml --extra local --extra tracing --group dev \
 		-o requirements-dev.lock
 	cd tests/clients && uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 		--no-header --no-emit-index-url --no-annotate requirements.in -o requirements.lock

@@ -16,11 +16,12 @@ from resolver.batch import Batch, DeadLetter, halves, read
 from resolver.dead_letters import DeadLetters, Flood
 from resolver.group import Group
 from resolver.writer import Fenced, Writer, Written
-from runtime import kafka, lifecycle, logs, metrics
+from runtime import kafka, lifecycle, logs, metrics, tracing
 from runtime.lifecycle import Stop
 from runtime.ops import Check, ops_server
 from runtime.postgres import Database
 from runtime.settings import ResolverSettings
+from runtime.tracing import Tracing
 from schemas import migrations
 
 log = structlog.get_logger(__name__)
@@ -40,7 +41,9 @@ class Resolver:
         writer: Writer,
         database: Database,
         dead_letters: DeadLetters,
+        traces: Tracing | None = None,
     ) -> None:
+        self._traces = traces
         self._settings = settings
         self._consumer = consumer
         self._group = group
@@ -125,7 +128,19 @@ class Resolver:
             return
         self._group.advance(generation, batch.positions)
         await self._group.account(batch, olds)
-        _count(batch, written, time.monotonic() - start)
+        seconds = time.monotonic() - start
+        _count(batch, written, seconds)
+        if self._traces:
+            self._traces.batch(
+                (record.headers for record, _ in batch.records),
+                time.time_ns() - int(seconds * 1e9),
+                {
+                    "events": len(written.events),
+                    "repeated": written.repeated,
+                    "suppressed": written.suppressed,
+                    "merges": len(written.plan.merges),
+                },
+            )
 
     async def _settle_poisoned(
         self, generation: int, batch: Batch, error: psycopg.Error, stop: Stop
@@ -154,6 +169,7 @@ async def _main(settings: ResolverSettings, stop: Stop) -> None:
     database = Database(settings.database_url.get_secret_value(), "resolver")
     positions = Database(settings.database_url.get_secret_value(), "resolver positions")
     producer = kafka.producer(settings, "resolver", timeout=10)
+    traces = tracing.opened(settings, "resolver")
     consumer = AIOKafkaConsumer(
         **kafka.connection(settings, "resolver"),
         group_id=settings.consumer_group,
@@ -186,7 +202,7 @@ async def _main(settings: ResolverSettings, stop: Stop) -> None:
         )
         group = Group(consumer, writer, positions, stop)
         dead_letters = DeadLetters(producer, settings.dead_topic, settings.resolver_dead_limit)
-        resolver = Resolver(settings, consumer, group, writer, database, dead_letters)
+        resolver = Resolver(settings, consumer, group, writer, database, dead_letters, traces)
         checks["kafka"] = group.why_not_ready
         checks["resolver"] = lambda: resolver.halted
         consumer.subscribe([settings.topic], listener=group)
@@ -199,6 +215,8 @@ async def _main(settings: ResolverSettings, stop: Stop) -> None:
         await producer.stop()
         await positions.close()
         await database.close()
+        if traces:
+            await asyncio.to_thread(traces.close)
         ops.should_exit = True
         await serving
         log.info("stopped")
