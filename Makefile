@@ -54,8 +54,8 @@ $(SDKS): tests/clients/requirements.lock tests/clients/package.json
 		|| echo "no Chromium could be installed: the tests in browsers are skipped, and say so"
 	@touch $@
 
-test-nightly: $(READY) ## Try 50,000 histories instead of 2,000 on each property of identity
-	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest --timeout 7200 tests/identity/test_plan.py $(ARGS)
+test-nightly: $(READY) ## Try 50,000 histories instead of 2,000 on each property of identity, and forgetting
+	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest --timeout 7200 tests/identity/test_plan.py tests/identity/test_forgetting.py $(ARGS)
 
 torture: $(READY) ## Kill processes under hostile events and compare (ARGS="--seed 1 --runs 50")
 	$(BIN)/python -m tests.torture $(ARGS)
@@ -84,7 +84,7 @@ lock: ## Pin all dependencies anew, by hash, for every platform (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 		--no-emit-index-url --no-annotate pyproject.toml -o requirements.lock
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
-		--no-emit-index-url --no-annotate pyproject.toml --extra local --group dev \
+		--no-emit-index-url --no-annotate pyproject.toml --extra local --extra tracing --group dev \
 		-o requirements-dev.lock
 	cd tests/clients && uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 		--no-header --no-emit-index-url --no-annotate requirements.in -o requirements.lock

@@ -16,11 +16,12 @@ from resolver.batch import Batch, halves, letter, read
 from resolver.dead_letters import DeadLetters, Flood
 from resolver.group import Group
 from resolver.writer import Fenced, Writer, Written
-from runtime import kafka, lifecycle, logs, metrics
+from runtime import kafka, lifecycle, logs, metrics, tracing
 from runtime.lifecycle import Stop
 from runtime.ops import Check, ops_server
 from runtime.postgres import Database
 from runtime.settings import ResolverSettings
+from runtime.tracing import Tracing
 from schemas import migrations
 from schemas.dead_letter import Reason
 
@@ -41,7 +42,9 @@ class Resolver:
         writer: Writer,
         database: Database,
         dead_letters: DeadLetters,
+        traces: Tracing | None = None,
     ) -> None:
+        self._traces = traces
         self._settings = settings
         self._consumer = consumer
         self._group = group
@@ -131,7 +134,19 @@ class Resolver:
             return
         self._group.advance(generation, batch.positions)
         await self._group.account(batch, olds)
-        _count(batch, written, time.monotonic() - start)
+        seconds = time.monotonic() - start
+        _count(batch, written, seconds)
+        if self._traces:
+            self._traces.batch(
+                (record.headers for record, _ in batch.records),
+                time.time_ns() - int(seconds * 1e9),
+                {
+                    "events": len(written.events),
+                    "repeated": written.repeated,
+                    "suppressed": written.suppressed,
+                    "merges": len(written.plan.merges),
+                },
+            )
 
     async def _settle_poisoned(
         self, generation: int, batch: Batch, error: psycopg.Error, stop: Stop
@@ -148,6 +163,7 @@ class Resolver:
 def _count(batch: Batch, written: Written, seconds: float) -> None:
     metrics.CONSUMED.inc(batch.size)
     metrics.REPEATED.inc(written.repeated)
+    metrics.SUPPRESSED.inc(written.suppressed)
     measures.count(written.plan, len(written.events), seconds)
     if written.events:
         oldest = min(event["createdAt"] for event in written.events)
@@ -159,6 +175,7 @@ async def _main(settings: ResolverSettings, stop: Stop) -> None:
     database = Database(settings.database_url.get_secret_value(), "resolver")
     positions = Database(settings.database_url.get_secret_value(), "resolver positions")
     producer = kafka.producer(settings, "resolver", timeout=10, largest=kafka.LARGEST_LETTER)
+    traces = tracing.opened(settings, "resolver")
     consumer = AIOKafkaConsumer(
         **kafka.connection(settings, "resolver"),
         group_id=settings.consumer_group,
@@ -191,7 +208,7 @@ async def _main(settings: ResolverSettings, stop: Stop) -> None:
         )
         group = Group(consumer, writer, positions, stop, settings.resolver_silence)
         dead_letters = DeadLetters(producer, settings.dead_topic, settings.resolver_dead_limit)
-        resolver = Resolver(settings, consumer, group, writer, database, dead_letters)
+        resolver = Resolver(settings, consumer, group, writer, database, dead_letters, traces)
         checks["kafka"] = group.why_not_ready
         checks["resolver"] = lambda: resolver.halted
         consumer.subscribe([settings.topic], listener=group)
@@ -204,6 +221,8 @@ async def _main(settings: ResolverSettings, stop: Stop) -> None:
         await producer.stop()
         await positions.close()
         await database.close()
+        if traces:
+            await asyncio.to_thread(traces.close)
         ops.should_exit = True
         await serving
         log.info("stopped")

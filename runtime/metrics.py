@@ -131,6 +131,11 @@ MOVES_PENDING = Gauge(
     "merganser_scanner_moves_pending", "Merges whose events still follow.", registry=SCANNER
 )
 
+EVENTS_ERASED = Counter(
+    "merganser_scanner_events_erased",
+    "Events of people who were forgotten, deleted after the command that began it had ended.",
+    registry=SCANNER,
+)
 EVENTS_MOVED = Counter(
     "merganser_scanner_events_moved",
     "Events that followed a big merge in chunks.",
@@ -263,8 +268,21 @@ LINKS_REFUSED = Counter(
     "Events whose link was not followed, because two known users would have met.",
     registry=None,
 )
+SUPPRESSED = Counter(
+    "merganser_events_suppressed",
+    "Events that were not stored, as they are of somebody who was forgotten.",
+    registry=None,
+)
 for _registry in (RESOLVER, SCANNER):
-    for _metric in (RESOLVED, BATCH_SIZE, BATCH_SECONDS, PROFILES_CREATED, MERGES, LINKS_REFUSED):
+    for _metric in (
+        RESOLVED,
+        BATCH_SIZE,
+        BATCH_SECONDS,
+        PROFILES_CREATED,
+        MERGES,
+        LINKS_REFUSED,
+        SUPPRESSED,
+    ):
         _registry.register(_metric)
 
 # ingest and api

@@ -47,6 +47,11 @@ class Settings(KafkaSecurity):
         ids.NOBODY, description="Ids that mean nobody, by comma, in any case"
     )
     ops_host: str = Field("127.0.0.1", description="Address of /metrics, /healthz and /readyz")
+    otlp_endpoint: str | None = Field(
+        None,
+        description="URL of an OTLP/HTTP collector for traces, else OTEL_EXPORTER_OTLP_ENDPOINT; "
+        "without either nothing is traced",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Log level")
     log_format: Literal["auto", "json", "pretty"] = Field(
         "auto", description="json, pretty, or auto: pretty on a terminal"

@@ -83,7 +83,7 @@ class Machine(RuleBasedStateMachine):
         for event in self._told(told):
             if somebody(event.user_id, NOBODY) or somebody(event.anonymous_id, NOBODY):
                 self.history.append(event)
-                self.log.append(Record(len(self.log), _value(event)))
+                self.log.append(Record(len(self.log), value_of(event)))
         for number in again:
             if self.log:
                 repeated = self.log[number % len(self.log)]
@@ -237,7 +237,7 @@ def test_any_interleaving_of_workers_and_crashes_ends_in_the_grouping_of_the_def
     )
 
 
-def _value(event: Told) -> bytes:
+def value_of(event: Told) -> bytes:
     return wire.encode(
         {
             "guid": event.guid,
