@@ -245,6 +245,13 @@ API_KEYS_AGE = Gauge(
     registry=API,
 )
 
+POOL_WAIT_SECONDS = Histogram(
+    "merganser_api_pool_wait_seconds",
+    "A request's wait for one of the connections to Postgres, until it had one or was refused.",
+    buckets=SECONDS,
+    registry=API,
+)
+
 # resolver and scanner
 RESOLVED = Counter("merganser_events_resolved", "Events attached to their profile.", registry=None)
 BATCH_SIZE = Histogram(
@@ -294,3 +301,12 @@ CONNECTIONS_CUT = Counter(
 )
 for _registry in (INGEST, API):
     _registry.register(CONNECTIONS_CUT)
+# every process
+CHECK_FAILING = Gauge(
+    "merganser_check_failing",
+    "1 while a check of /readyz says that the process cannot work, by the check's name.",
+    ["check"],
+    registry=None,
+)
+for _registry in (INGEST, RESOLVER, SCANNER, PROPERTIES, DECORATION, API):
+    _registry.register(CHECK_FAILING)

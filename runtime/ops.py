@@ -10,6 +10,7 @@ from typing import Any
 import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
+from runtime import metrics
 from runtime.connections import DEFAULT, Bounds, Connections
 
 Check = Callable[[], str | None]
@@ -90,6 +91,8 @@ def ops_server(
     async def app(scope: Scope, _receive: Receive, send: Send) -> None:
         match scope["path"]:
             case "/metrics":
+                for name, check in checks.items():
+                    metrics.CHECK_FAILING.labels(name).set(check() is not None)
                 status, kind, body = 200, CONTENT_TYPE_LATEST, generate_latest(registry)
             case "/healthz":
                 status, kind, body = 200, "application/json", b'{"alive":true}'
