@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 SDKS := tests/clients/node_modules/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up status down test test-clients test-nightly torture bench lint format lock clean
+.PHONY: help setup run up status down test test-clients test-nightly torture bench plots lint format lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' \
@@ -57,8 +57,11 @@ test-nightly: $(READY) ## Try 50,000 histories instead of 2,000 on each property
 torture: $(READY) ## Kill processes under hostile events and compare (ARGS="--seed 1 --runs 50")
 	$(BIN)/python -m tests.torture $(ARGS)
 
-bench: $(READY) ## Measure (ARGS=NAME for one)
+bench: $(READY) ## Measure everything beside its ceiling, 25 minutes (ARGS=NAME for one, ARGS=--quick to try)
 	$(BIN)/python -m bench $(ARGS)
+
+plots: $(READY) ## Bring docs/performance.md and its plots up to date (RESULTS=FILE of bench --save)
+	$(BIN)/python -m bench report $(RESULTS)
 
 lint: $(READY) ## Check style, types and the direction of imports
 	$(BIN)/ruff check .
