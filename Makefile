@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 SDKS := tests/clients/node_modules/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up status down test test-faults test-clients test-nightly torture chaos bench lint audit format lock clean
+.PHONY: help setup run up status down test test-faults test-clients test-nightly torture chaos bench plots lint audit format lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' \
@@ -63,8 +63,11 @@ torture: $(READY) ## Kill processes under hostile events and compare (ARGS="--se
 chaos: $(READY) ## Break everything under load, then prove that nothing was lost (ARGS="--seconds 600 --seed 1")
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
-bench: $(READY) ## Measure (ARGS=NAME for one)
+bench: $(READY) ## Measure everything beside its ceiling, 25 minutes (ARGS=NAME for one, ARGS=--quick to try)
 	$(BIN)/python -m bench $(ARGS)
+
+plots: $(READY) ## Bring docs/performance.md and its plots up to date (RESULTS=FILE of bench --save)
+	$(BIN)/python -m bench report $(RESULTS)
 
 lint: $(READY) ## Check style, types and the direction of imports
 	$(BIN)/ruff check .
