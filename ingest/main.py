@@ -8,7 +8,7 @@ from ingest import script
 from ingest.app import Gateway
 from ingest.dialects import jitsu, native, posthog, rudderstack, segment, snowplow
 from ingest.publisher import Publisher
-from runtime import kafka, lifecycle, logs, metrics
+from runtime import kafka, lifecycle, logs, metrics, tracing
 from runtime.connections import Bounds
 from runtime.keys import Keys
 from runtime.lifecycle import Stop
@@ -47,8 +47,9 @@ async def _main(settings: IngestSettings, stop: Stop) -> None:
         settings.ingest_max_waiting,
         settings.ingest_publish_timeout,
     )
+    traces = tracing.opened(settings, "ingest")
     gateway = server(
-        Gateway(settings, DIALECTS, known_keys, publisher),
+        Gateway(settings, DIALECTS, known_keys, publisher, traces),
         settings.ingest_host,
         settings.ingest_port,
         Bounds(
@@ -58,7 +59,7 @@ async def _main(settings: IngestSettings, stop: Stop) -> None:
             request_bytes=BEFORE_ANSWER + settings.ingest_max_body * CHUNKING,
         ),
         proxy_headers=False,
-        timeout_graceful_shutdown=8,
+        timeout_graceful_shutdown=7,
     )
     ops = ops_server(
         settings.ops_host,
@@ -83,7 +84,7 @@ async def _main(settings: IngestSettings, stop: Stop) -> None:
             serving = tasks.create_task(gateway.serve())
             await stop.wait()
             # Requests being served are answered first; only then does the publisher end.
-            gateway.should_exit = True
+            await gateway.leave()
             await serving
             for task in background:
                 task.cancel()
@@ -92,6 +93,8 @@ async def _main(settings: IngestSettings, stop: Stop) -> None:
             await serving_ops
             await publisher.close()
             await database.close()
+            if traces:
+                await asyncio.to_thread(traces.close)
     log.info("stopped")
 
 

@@ -12,6 +12,7 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 from runtime.kafka_security import KafkaSecurity
 from schemas import ids
 from schemas.event import LONGEST_ID
+from schemas.exact_json import DEEPEST
 from schemas.guid import GuidVersion
 
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -46,6 +47,11 @@ class Settings(KafkaSecurity):
         ids.NOBODY, description="Ids that mean nobody, by comma, in any case"
     )
     ops_host: str = Field("127.0.0.1", description="Address of /metrics, /healthz and /readyz")
+    otlp_endpoint: str | None = Field(
+        None,
+        description="URL of an OTLP/HTTP collector for traces, else OTEL_EXPORTER_OTLP_ENDPOINT; "
+        "without either nothing is traced",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Log level")
     log_format: Literal["auto", "json", "pretty"] = Field(
         "auto", description="json, pretty, or auto: pretty on a terminal"
@@ -97,7 +103,9 @@ class IngestSettings(Settings):
         191, description="Characters of type, userId and anonymousId"
     )
     ingest_max_keys: PositiveInt = Field(256, description="Keys of an event's data")
-    ingest_max_depth: PositiveInt = Field(32, description="Levels of nesting in an event's data")
+    ingest_max_depth: Annotated[int, Field(ge=1, le=DEEPEST)] = Field(
+        32, description="Levels of nesting in an event's data"
+    )
     ingest_max_waiting: Annotated[int, Field(ge=512 << 10)] = Field(
         32 << 20, description="Bytes waiting for Kafka before ingest answers 503"
     )
@@ -145,6 +153,9 @@ class ResolverSettings(Settings):
     )
     resolver_dead_limit: PositiveInt = Field(
         1000, description="Dead letters within a minute that stop the resolver"
+    )
+    resolver_silence: PositiveFloat = Field(
+        60, description="Seconds without progress in a partition whose records wait: not ready"
     )
     resolver_session_timeout: PositiveFloat = Field(
         10, description="Seconds without heartbeat until a resolver's partitions go to others"
