@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
 Header = tuple[str, bytes]
-Seen = tuple[str, bytes | None]
-"""A header of a record that anybody may have written: Kafka has headers without a value."""
+Received = tuple[str, bytes | None]
+"""Others write to the topic as well, and Kafka has headers without a value."""
 
 MOST_LINKS = 128
 """Requests that a batch's span names, at most; what OTEL_SPAN_LINK_COUNT_LIMIT is by default."""
@@ -85,7 +85,7 @@ class Tracing:
         )
 
     def batch(
-        self, records: Iterable[Iterable[Seen]], start_ns: int, attributes: Mapping[str, int]
+        self, records: Iterable[Iterable[Received]], start_ns: int, attributes: Mapping[str, int]
     ) -> None:
         """Tell of a batch that was just committed.
 
@@ -138,7 +138,7 @@ def opened(settings: Settings, process: str) -> Tracing | None:
     return Tracing(provider)
 
 
-def _contexts(records: Iterable[Iterable[Seen]]) -> list[SpanContext]:
+def _contexts(records: Iterable[Iterable[Received]]) -> list[SpanContext]:
     """Of the requests of these records, each once."""
     found: dict[bytes, SpanContext] = {}
     for headers in records:
