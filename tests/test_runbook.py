@@ -21,7 +21,9 @@ ALERTS = {
 def anchors() -> list[str]:
     """The headings as links name them."""
     headings = re.findall(r"^#+ (.+)$", RUNBOOK, re.MULTILINE)
-    return [re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in headings]
+    return [
+        re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in headings
+    ]
 
 
 def test_there_are_alerts() -> None:

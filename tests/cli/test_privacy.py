@@ -43,10 +43,11 @@ async def texts(database: Database) -> str:
 
 
 async def history(system: System) -> None:
-    """Ann on two devices; Bob, who also used her laptop."""
+    """Ann on two devices, one of which she used before; Bob, who also used her laptop."""
+    await system.events.publish_events([event(anonymous=PHONE, path="/start")])
+    await eventually(lambda: system.database.count("events"), equals(1))
     await system.events.publish_events(
         [
-            event(anonymous=PHONE, path="/start"),
             event(user=ANN, anonymous=PHONE, kind="sign-in", at=1, card="ann's card"),
             event(user=ANN, anonymous=LAPTOP, kind="sign-in", at=2),
             event(anonymous=LAPTOP, at=3),
