@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 SDKS := tests/clients/node_modules/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up status down test test-faults test-clients test-nightly torture bench lint format lock clean
+.PHONY: help setup run up status down test test-faults test-clients test-nightly torture chaos bench plots lint audit format lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' \
@@ -60,8 +60,14 @@ test-nightly: $(READY) ## Try 50,000 histories instead of 2,000 on each property
 torture: $(READY) ## Kill processes under hostile events and compare (ARGS="--seed 1 --runs 50")
 	$(BIN)/python -m tests.torture $(ARGS)
 
-bench: $(READY) ## Measure (ARGS=NAME for one)
+chaos: $(READY) ## Break everything under load, then prove that nothing was lost (ARGS="--seconds 600 --seed 1")
+	@$(BIN)/python -m tests.chaos $(ARGS)
+
+bench: $(READY) ## Measure everything beside its ceiling, 25 minutes (ARGS=NAME for one, ARGS=--quick to try)
 	$(BIN)/python -m bench $(ARGS)
+
+plots: $(READY) ## Bring docs/performance.md and its plots up to date (RESULTS=FILE of bench --save)
+	$(BIN)/python -m bench report $(RESULTS)
 
 lint: $(READY) ## Check style, types and the direction of imports
 	$(BIN)/ruff check .
@@ -69,6 +75,9 @@ lint: $(READY) ## Check style, types and the direction of imports
 	$(BIN)/mypy
 	cd clients/python && ../../$(BIN)/mypy
 	$(BIN)/lint-imports
+
+audit: $(READY) ## Look up known vulnerabilities of all dependencies (needs a network)
+	$(BIN)/python .ci/audit.py requirements.lock requirements-dev.lock tests/clients/requirements.lock
 
 format: $(READY) ## Format the code
 	$(BIN)/ruff format .

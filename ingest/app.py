@@ -19,6 +19,7 @@ from ingest.accept import Accepted, Limits, Stamp, accept
 from ingest.asked import Asked
 from ingest.dialects import Answer, Dialect, Told
 from ingest.publisher import Publisher
+from ingest.rate import Limiter, Rate
 from ingest.routes import Routes
 from runtime import cors, keys, metrics, request_ids
 from runtime.ops import Receive, Scope, Send
@@ -79,6 +80,10 @@ class Gateway:
         self._routes = Routes(dialects)
         self._keys = known_keys
         self._publisher = publisher
+        self._limiter = Limiter(
+            Rate(settings.ingest_rate, settings.ingest_burst) if settings.ingest_rate else None,
+            time.monotonic,
+        )
         self._tracing = tracing
         self._refusals = RefusalLog()
 
@@ -134,6 +139,7 @@ class Gateway:
                 Problem.TOO_LARGE,
                 f"{len(said.events)} events, {self._settings.ingest_max_batch} are allowed",
             )
+        self._limiter.admit(key.guid, len(said.events), said.too_soon)
         producer = _Producer(key.guid, _client(scope, self._settings), taken.request_id)
         results = self._accept(said.events, producer)
         accepted = [result for result in results if isinstance(result, Accepted)]

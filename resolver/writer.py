@@ -1,7 +1,7 @@
 """One transaction for a batch: position, identity and rows stand or fall together (design §5)."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -60,7 +60,13 @@ class Writer:
             "starts": list(starts.values()),
         }
         await connection.execute(_POSITIONS["ensure"], columns)
-        cursor = await connection.execute(_POSITIONS["read"], columns)
+        return await self.stored(connection, starts)
+
+    async def stored(
+        self, connection: AsyncConnection[Any], partitions: Collection[TopicPartition]
+    ) -> dict[TopicPartition, int]:
+        """Where the group stands, as far as that is known."""
+        cursor = await connection.execute(_POSITIONS["read"], self._scope(partitions))
         return {
             TopicPartition(topic, partition): offset
             for topic, partition, offset in await cursor.fetchall()
@@ -106,7 +112,7 @@ class Writer:
             plan,
         )
 
-    def _scope(self, partitions: Mapping[TopicPartition, int]) -> dict[str, Any]:
+    def _scope(self, partitions: Collection[TopicPartition]) -> dict[str, Any]:
         return {
             "group": self.group,
             "cluster": self.cluster,

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
 Header = tuple[str, bytes]
+Seen = tuple[str, bytes | None]
+"""A header of a record that anybody may have written: Kafka has headers without a value."""
 
 MOST_LINKS = 128
 """Requests that a batch's span names, at most; what OTEL_SPAN_LINK_COUNT_LIMIT is by default."""
@@ -87,7 +89,7 @@ class Tracing:
         )
 
     def batch(
-        self, records: Iterable[Iterable[Header]], start_ns: int, attributes: Mapping[str, int]
+        self, records: Iterable[Iterable[Seen]], start_ns: int, attributes: Mapping[str, int]
     ) -> None:
         """Tell of a batch that was just committed.
 
@@ -141,12 +143,12 @@ def opened(settings: Settings, process: str) -> Tracing | None:
     return Tracing(provider)
 
 
-def _contexts(records: Iterable[Iterable[Header]]) -> list[SpanContext]:
+def _contexts(records: Iterable[Iterable[Seen]]) -> list[SpanContext]:
     """Of the requests of these records, each once."""
     found: dict[bytes, SpanContext] = {}
     for headers in records:
         for name, value in headers:
-            if name == "traceparent" and value not in found:
+            if name == "traceparent" and value is not None and value not in found:
                 carrier: dict[str, Any] = {name: value.decode("latin-1")}
                 context = trace.get_current_span(_W3C.extract(carrier)).get_span_context()
                 if context.is_valid:

@@ -22,11 +22,12 @@ from resolver.writer import Fenced, Writer
 from runtime.postgres import connect
 from scanner.scan import START, Scan
 from schemas import event as wire
+from schemas.dead_letter import Header
 from schemas.ids import NOBODY, somebody
 from tests.identity.histories import DEVICES, USERS, guid_of
 from tests.identity.histories import START as DAWN
+from tests.identity.misplaced import misplaced
 from tests.identity.reference import Told, grouping
-from tests.torture.torture import first_difference
 
 PARTITION = TopicPartition("events", 0)
 Result = TypeVar("Result")
@@ -56,7 +57,7 @@ class Record:
     topic: str = PARTITION.topic
     partition: int = PARTITION.partition
     key: bytes | None = None
-    headers: Sequence[tuple[str, bytes]] = (wire.VERSION_HEADER,)
+    headers: Sequence[Header] = (wire.VERSION_HEADER,)
 
 
 class Machine(RuleBasedStateMachine):
@@ -207,7 +208,7 @@ class Machine(RuleBasedStateMachine):
             cursor = await connection.execute('SELECT guid, "profileGuid" FROM events')
             stored = dict(await cursor.fetchall())
             assert len(stored) == len(self.history), "each event is one row"
-            assert first_difference(stored, grouping(self.history)) is None
+            assert next(misplaced(stored, grouping(self.history)), None) is None
             report = await audit(connection, NOBODY, lambda _: None)
             assert report.disagreements == []
             assert report.moves_in_progress == 0
