@@ -26,6 +26,10 @@ Received = tuple[str, bytes | None]
 MOST_LINKS = 128
 """Requests that a batch's span names, at most; what OTEL_SPAN_LINK_COUNT_LIMIT is by default."""
 
+EXPORT_SECONDS = 2
+"""For the collector to take some spans, tries included; they are dropped then. A process that ends
+waits no longer than that, once."""
+
 _OUR_ERROR = 500
 _W3C = TraceContextTextMapPropagator()
 
@@ -133,7 +137,8 @@ def opened(settings: Settings, process: str) -> Tracing | None:
         ) from error
     resource = Resource.create({"service.name": f"merganser-{process}"})
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-    exporter = OTLPSpanExporter(f"{ours.rstrip('/')}/v1/traces" if ours else None)
+    endpoint = f"{ours.rstrip('/')}/v1/traces" if ours else None
+    exporter = OTLPSpanExporter(endpoint, timeout=EXPORT_SECONDS)
     provider.add_span_processor(BatchSpanProcessor(exporter))
     return Tracing(provider)
 
