@@ -6,6 +6,7 @@ import signal
 import socket
 import struct
 import uuid
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from stack.home import Home, jar_cache
@@ -23,8 +24,9 @@ _API_VERSIONS = struct.Struct(">ihhih").pack(10, 18, 0, 1, -1)
 class Kafka:
     """The broker; `port` is for clients, `controller_port` for the broker's own use.
 
-    `cache` is where its jars are kept, `heap_mb` the most memory its Java heap may take. The
-    process can be stopped, killed and started again: port and data stay.
+    `cache` is where its jars are kept, `heap_mb` the most memory its Java heap may take; `config`
+    are properties of the broker beside or instead of ours, `scram` users in the form that
+    kafka-storage takes. The process can be stopped, killed and started again: port and data stay.
     """
 
     name = "kafka"
@@ -37,6 +39,8 @@ class Kafka:
         *,
         cache: Path | None = None,
         heap_mb: int = 512,
+        config: Mapping[str, str] | None = None,
+        scram: Sequence[str] = (),
     ) -> None:
         self.port = port
         self.bootstrap = f"127.0.0.1:{port}"
@@ -44,6 +48,8 @@ class Kafka:
         self._controller_port = controller_port
         self._cache = cache or jar_cache()
         self._heap_mb = heap_mb
+        self._config = config or {}
+        self._scram = scram
         self._data = home.kafka / "data"
         self.process: Process | None = None
 
@@ -104,6 +110,7 @@ class Kafka:
                 "format",
                 f"--cluster-id={cluster_id}",  # with `=`, as an id may begin with a dash
                 f"--config={config}",
+                *(f"--add-scram={user}" for user in self._scram),
             ],
             timeout=_FORMAT_SECONDS,
         )
@@ -111,7 +118,10 @@ class Kafka:
 
     def _write_config(self, name: str, data: Path) -> Path:
         path = self._home.kafka / name
-        path.write_text(_CONFIG.format(port=self.port, controller=self._controller_port, data=data))
+        config = _CONFIG.format(port=self.port, controller=self._controller_port, data=data)
+        # Of two lines that say the same, the later counts.
+        more = "".join(f"{name}={value}\n" for name, value in self._config.items())
+        path.write_text(config + more)
         return path
 
 

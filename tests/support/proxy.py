@@ -1,6 +1,7 @@
-"""A TCP proxy between our processes and Postgres, to break the network on purpose."""
+"""A TCP proxy between two processes, to break the network on purpose."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
@@ -10,16 +11,20 @@ from stack.ports import free_port
 
 
 class Proxy:
-    """Passes bytes on, until it is told to stop, to refuse or to freeze."""
+    """Passes bytes on, until it is told to stop, to refuse, to freeze or to dawdle."""
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, own_port: int | None = None) -> None:
+        self.delay = 0.0
+        """Seconds that each piece of up to 64 KiB takes, either way."""
+        self.rate = math.inf
+        """Bytes a second of a connection, either way."""
         self._target = (host, port)
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._flowing = asyncio.Event()
         self._flowing.set()
-        self.port = free_port(set())
+        self.port = own_port or free_port(set())
 
     async def start(self) -> None:
         """Take connections."""
@@ -30,11 +35,15 @@ class Proxy:
         if self._server:
             self._server.close()
             self._server = None
-        for writer in self._connections:
-            writer.transport.abort()
+        self.cut()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def cut(self) -> None:
+        """Reset all connections; new ones are welcome."""
+        for writer in self._connections:
+            writer.transport.abort()
 
     def freeze(self) -> None:
         """Keep all connections, take new ones, and pass nothing on: the network is gone."""
@@ -44,11 +53,19 @@ class Proxy:
         """Pass everything on again."""
         self._flowing.set()
 
+    def hurry(self) -> None:
+        """Take back delay and rate."""
+        self.delay, self.rate = 0.0, math.inf
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await self._flowing.wait()
-        there_reader, there_writer = await asyncio.open_connection(*self._target)
-        self._connections |= {writer, there_writer}
+        try:
+            there_reader, there_writer = await asyncio.open_connection(*self._target)
+        except OSError:
+            writer.transport.abort()
+            return
         for source, sink in ((reader, there_writer), (there_reader, writer)):
+            self._connections.add(sink)
             task = asyncio.create_task(self._pass(source, sink))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -57,9 +74,12 @@ class Proxy:
         with suppress(OSError):
             while data := await source.read(1 << 16):
                 await self._flowing.wait()
+                if lasts := self.delay + len(data) / self.rate:
+                    await asyncio.sleep(lasts)
                 sink.write(data)
                 await sink.drain()
         sink.close()
+        self._connections.discard(sink)
 
 
 @asynccontextmanager
