@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 SDKS := tests/clients/node_modules/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up status down test test-clients test-nightly torture chaos bench lint format lock clean
+.PHONY: help setup run up status down test test-faults test-clients test-nightly torture chaos bench lint format lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' \
@@ -36,6 +36,9 @@ down: $(READY) ## Stop what runs in the background
 
 test: $(READY) ## Run all tests, on a real Kafka and Postgres (ARGS=... goes to pytest)
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
+
+test-faults: $(READY) ## Break servers, processes and networks under load, and compare (ARGS=...)
+	$(BIN)/python -m pytest -m faults --numprocesses 2 --dist worksteal $(ARGS)
 
 test-clients: $(READY) $(SDKS) ## Drive the real clients of others, and our own, against the stack
 	$(BIN)/python -m pytest clients/python

@@ -37,7 +37,7 @@ def main() -> int:
     good = []
     for seed in seeds:
         place = home / f"seed-{seed}"
-        console.print(f"chaos for {chosen.seconds:g} s, seed {seed}", highlight=False)
+        console.print(f"seed {seed}: starting Kafka, Postgres and our processes", highlight=False)
         verdict = asyncio.run(run(Plan(seed, chosen.seconds, chosen.rate), place, console))
         show_verdict(console, verdict)
         good.append(verdict.good)

@@ -42,8 +42,7 @@ class Plan:
 
 async def run(plan: Plan, place: Path, console: Console) -> Verdict:
     """Run once below `place`, where data and logs stay."""
-    view = View(console, plan.seed, plan.seconds)
-    view.say(view.phase)
+    view = View(console, plan.seed)
     verdict = Verdict(plan.seed)
     chance, ledger = Random(plan.seed), Ledger(plan.seed)
     async with opened(place, Random(chance.random())) as stage, asyncio.TaskGroup() as onlookers:
@@ -74,7 +73,7 @@ async def _under_load(
         for client in await _clients(stage, ledger, chance):
             load.create_task(client.run(plan.rate * (1 - EXTERNAL) / CLIENTS, stop))
         load.create_task(external.run(stage.postgres.url, ledger, plan.rate * EXTERNAL, stop))
-        view.say("under load, breaking things")
+        view.say(f"under load, breaking things for {plan.seconds:g} s")
         await conductor.run(plan.seconds, quick=plan.quick)
         stop.set()
         view.say("all is mended; clients get their last answers")
