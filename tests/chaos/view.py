@@ -5,7 +5,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -89,7 +89,7 @@ class View:
         done = ", ".join(f"{name} {count}" for name, count in self.done.most_common())
         faults = Text(f"{self.done.total()} faults so far: {done}", style="dim")
         failures = [Text(f"FAILED: {why}", style="red") for why in self.failures]
-        parts = [head, *(harms or [calm]), figures, up, faults, *failures]
+        parts: list[RenderableType] = [head, *(harms or [calm]), figures, up, faults, *failures]
         return Group(*(line for part in parts for line in (part, Text())))
 
 
