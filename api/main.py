@@ -29,7 +29,7 @@ async def _main(settings: ApiSettings, stop: Stop) -> None:
         settings.api_host,
         settings.api_port,
         proxy_headers=False,
-        timeout_graceful_shutdown=8,
+        timeout_graceful_shutdown=7,
     )
     ops = ops_server(
         settings.ops_host,
@@ -50,7 +50,7 @@ async def _main(settings: ApiSettings, stop: Stop) -> None:
             serving = tasks.create_task(http.serve())
             await stop.wait()
             # Requests being served are answered first.
-            http.should_exit = True
+            await http.leave()
             await serving
             renewing.cancel()
         finally:

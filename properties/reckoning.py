@@ -156,10 +156,10 @@ class Rulebook:
         return self.properties(state, user_id)
 
     def _values(self, rule: Counted, state: Any) -> list[str]:
-        if state and rule.events.window:
-            state = reduce(rule.aggregation.combine, _copies(state.values()))
-        if not state:
+        if state is None:  # the empty text is a value
             return ["0"] if rule.key in self._zero else []
+        if rule.events.window:
+            state = reduce(rule.aggregation.combine, _copies(state.values()))
         return rule.aggregation.result(state)
 
 

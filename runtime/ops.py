@@ -1,12 +1,17 @@
 """The operators' port of each process: /metrics, /healthz (alive) and /readyz (can work) (§8)."""
 
+import asyncio
 import contextlib
 import json
+import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
 from typing import Any
 
 import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+
+from runtime import metrics
+from runtime.connections import DEFAULT, Bounds, Connections
 
 Check = Callable[[], str | None]
 """None when all is well, else why not."""
@@ -18,8 +23,38 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
+LEAVE_SECONDS = 1.0
+"""For clients to hear that their connections end: what is sent on one just when it is closed gets
+no answer, and the client cannot know whether it was read (RFC 9112 §9.5)."""
+
+_CLOSE = (b"connection", b"close")
+
+
 class Server(uvicorn.Server):
-    """uvicorn inside a process that handles its own signals."""
+    """uvicorn inside a process that handles its own signals and bounds its connections."""
+
+    def __init__(self, config: uvicorn.Config, connections: Connections) -> None:
+        super().__init__(config)
+        self._connections = connections
+
+    async def on_tick(self, counter: int) -> bool:
+        """uvicorn's, ten times a second."""
+        self._connections.cut_the_slow(time.monotonic())
+        return await super().on_tick(counter)
+
+    async def leave(self) -> None:
+        """End without failing a request.
+
+        New clients are refused from the start, which tells them surely that nobody read what they
+        send. Those that are connected hear with their next answer that the connection ends.
+        """
+        for listening in self.servers if self.started else ():
+            listening.close()
+        self.config.encoded_headers.append(_CLOSE)
+        self.server_state.default_headers = [*self.server_state.default_headers, _CLOSE]
+        if self.server_state.connections:
+            await asyncio.sleep(LEAVE_SECONDS)
+        self.should_exit = True
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -27,14 +62,15 @@ class Server(uvicorn.Server):
         yield
 
 
-def server(app: App, host: str, port: int, **options: Any) -> Server:
+def server(app: App, host: str, port: int, bounds: Bounds = DEFAULT, **options: Any) -> Server:
     """An HTTP server to be run with `serve()` and ended with `should_exit`."""
+    connections = Connections(bounds)
     return Server(
         uvicorn.Config(
             app,
             host=host,
             port=port,
-            http="httptools",
+            http=connections.protocol,  # type: ignore[arg-type] # uvicorn calls it, no more
             loop="none",
             lifespan="off",
             interface="asgi3",
@@ -42,7 +78,8 @@ def server(app: App, host: str, port: int, **options: Any) -> Server:
             access_log=False,
             server_header=False,
             **options,
-        )
+        ),
+        connections,
     )
 
 
@@ -54,6 +91,8 @@ def ops_server(
     async def app(scope: Scope, _receive: Receive, send: Send) -> None:
         match scope["path"]:
             case "/metrics":
+                for name, check in checks.items():
+                    metrics.CHECK_FAILING.labels(name).set(check() is not None)
                 status, kind, body = 200, CONTENT_TYPE_LATEST, generate_latest(registry)
             case "/healthz":
                 status, kind, body = 200, "application/json", b'{"alive":true}'

@@ -15,12 +15,16 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.support import database, servers, topics
 from tests.support.database import Cluster, Database
 from tests.support.servers import Choice, Servers
 from tests.support.system import System, opened_system, settings_env
 from tests.support.topics import Topics
+
+settings.register_profile("default here", deadline=None)  # others may have the processor
+settings.load_profile("default here")
 
 CHOICE = pytest.StashKey[Choice]()
 

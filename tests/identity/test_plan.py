@@ -1,17 +1,19 @@
 """The plan against the definition: any order, any batches, anything repeated (design §4)."""
 
+import os
 from collections import Counter
 from collections.abc import Hashable, Mapping
 from datetime import timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from profiles.identity import Merge
 from tests.identity.histories import START, deliveries
 from tests.identity.reference import Told, grouping
 from tests.identity.world import World, sighting
 
+MANY = settings.get_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 Delivery = tuple[list[Told], list[list[Told]]]
 
 
@@ -22,6 +24,7 @@ def same_groups(left: Mapping[str, Hashable], right: Mapping[str, Hashable]) -> 
     ) == len(set(right.values()))
 
 
+@MANY
 @given(deliveries())
 def test_any_delivery_ends_in_the_grouping_of_the_definition(delivery: Delivery) -> None:
     history, batches = delivery
@@ -31,6 +34,7 @@ def test_any_delivery_ends_in_the_grouping_of_the_definition(delivery: Delivery)
     assert same_groups(world.grouping(), grouping(history))
 
 
+@MANY
 @given(deliveries())
 def test_after_every_batch_the_world_is_sound(delivery: Delivery) -> None:
     _, batches = delivery
@@ -50,6 +54,7 @@ def test_after_every_batch_the_world_is_sound(delivery: Delivery) -> None:
                 assert event.user_id in {None, world.profiles[profile]}, "never on another user's"
 
 
+@MANY
 @given(deliveries())
 def test_what_is_repeated_changes_nothing(delivery: Delivery) -> None:
     history, batches = delivery
@@ -62,6 +67,7 @@ def test_what_is_repeated_changes_nothing(delivery: Delivery) -> None:
     assert (world.profiles, world.visitors, world.events) == before
 
 
+@MANY
 @given(deliveries())
 def test_the_plan_is_a_function_of_its_arguments(delivery: Delivery) -> None:
     _, batches = delivery

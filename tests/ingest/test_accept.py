@@ -1,7 +1,7 @@
 """What is accepted, how it is stored, and what is refused and why: no I/O."""
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -172,6 +172,19 @@ def test_an_event_that_comes_again_is_the_same_event() -> None:
     assert accepted(said.replace("m-1", "m-2") + "}").guid != first.guid
     other = accept(loads(said + "}"), LIMITS, STAMP._replace(producer="key_2"))
     assert other.guid != first.guid
+
+
+@pytest.mark.parametrize("time", ["", ', "occurredAt": "2026-02-28T10:00:00Z"'])
+@pytest.mark.parametrize("days", [1, 2, 4000])
+def test_there_is_no_end_to_how_late_an_event_may_come_again(time: str, days: int) -> None:
+    said = loads('{"type": "t", "userId": "1", "messageId": "m-1"' + time + "}")
+    later = STAMP._replace(guid="evt_2", ip_address="192.0.2.2", now=NOW + timedelta(days=days))
+    assert accept(said, LIMITS, later).guid == accept(said, LIMITS, STAMP).guid
+
+
+def test_a_message_id_at_another_time_is_another_event() -> None:
+    said = '{"type": "t", "userId": "1", "messageId": "m-1", "occurredAt": "2026-02-28T10:00:0'
+    assert accepted(said + '0Z"}').guid != accepted(said + '1Z"}').guid
 
 
 def test_a_guid_made_of_a_message_id_has_the_time_of_its_event() -> None:

@@ -1,5 +1,7 @@
 """A client that got no answer sends again: with a messageId, that is the same event."""
 
+import asyncio
+
 from tests.support.system import System
 from tests.support.waiting import equals, eventually
 
@@ -25,3 +27,38 @@ async def test_an_event_sent_again_is_stored_once(system: System) -> None:
     )
     assert len(guids) == 1
     assert await resolver.stop() == 0
+
+
+async def test_sent_many_times_at_once_with_another_time_of_sending(system: System) -> None:
+    """Also without a time of its own, when each arrival has another: the first stored counts."""
+    gateways = [await system.ingest(), await system.ingest()]
+    await asyncio.gather(*(system.resolver(resolver_batch=3) for _ in range(2)))
+    timed = {"occurredAt": "2026-03-01T12:00:00Z"}
+    for name, time in {"timed": timed, "timeless": {}}.items():
+        guids = await asyncio.gather(
+            *(
+                gateway.tracked(
+                    type=name,
+                    userId="1",
+                    messageId="m-1",
+                    sentAt=f"2026-03-01T13:00:{second:02}Z",
+                    **time,
+                )
+                for second in range(20)
+                for gateway in gateways
+            )
+        )
+        assert len(set(guids)) == 1
+    last = [await gateways[0].tracked(type="last", userId=f"{n}") for n in range(20)]
+    await eventually(
+        lambda: system.database.count("events"), equals(2 + len(last)), what="one row for each"
+    )
+    # All that was accepted has been looked at: nothing comes after.
+    ends = await system.events.ends()
+    await eventually(lambda: _positions(system), equals(ends))
+    assert await system.database.count("events") == 2 + len(last)
+
+
+async def _positions(system: System) -> dict[int, int]:
+    rows = await system.database.rows('SELECT partition, "nextOffset" FROM "consumerOffsets"')
+    return dict(rows)

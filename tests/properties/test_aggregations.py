@@ -215,3 +215,10 @@ def test_a_window_is_whole_days_in_utc() -> None:
     assert values({**source, "window": 1}, said, kind="integer")[0] == ["3"]
     assert values({**source, "window": 2}, said, kind="integer")[0] == ["5"]
     assert values({**source, "window": 3}, said, kind="integer")[0] == ["6"]
+
+
+@pytest.mark.parametrize("aggregation", ["min", "max"])
+def test_the_empty_text_is_a_value(aggregation: str) -> None:
+    said: list[Said] = [(0, "buy", {"name": ""}), (1, "buy", {})]
+    for source in (NAMES, {**NAMES, "window": 7}):
+        assert values({**source, "aggregation": aggregation}, said) == ([""], 0)

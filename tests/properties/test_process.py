@@ -113,7 +113,7 @@ async def test_it_measures_itself_and_ends_in_order(ruled: System) -> None:
     await eventually(lambda: service.metric(counted, rule="spent"))
     measured = await service.metrics()
     assert measured.value("merganser_properties_events_counted_total") >= 6
-    assert measured.value("merganser_properties_values_written_total") >= 6
+    assert measured.value("merganser_properties_values_written_total") >= 1  # five views at once
     assert measured.value("merganser_properties_step_seconds_count") > 0
     assert measured.value("merganser_properties_backfill_profiles") == -1
     ours = {family.name for family in measured.families if family.name.startswith("merganser_")}

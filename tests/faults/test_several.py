@@ -4,12 +4,15 @@ import asyncio
 import signal
 
 import psutil
+import pytest
 
 from tests.resolver.backlog import Backlog
 from tests.support.events import event
 from tests.support.service import Service
 from tests.support.system import System
 from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.faults
 
 
 async def lags(resolver: Service) -> int:

@@ -1,53 +1,25 @@
 """Kafka away: 503 soon, never a 200 for an event that can be lost, and back by itself."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import pytest
 
 from schemas.event import decode
-from stack.errors import StackError
 from stack.kafka import Kafka
-from stack.servers import local_servers
-from tests.support import topics
-from tests.support.database import Database
 from tests.support.freezing import freeze, thaw
 from tests.support.gateway import Gateway
-from tests.support.system import System, opened_system, settings_env
+from tests.support.system import System
 from tests.support.waiting import eventually
 
-
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
-    """A broker of our own to harm: no other test may suffer."""
-    try:
-        with local_servers(tmp_path_factory.mktemp("broker"), postgres=False) as servers:
-            assert servers.kafka
-            yield servers.kafka
-    except StackError as error:
-        pytest.skip(f"needs a broker to harm: {error}")
-
-
-@pytest.fixture
-async def fragile(broker: Kafka, database: Database, tmp_path: Path) -> AsyncIterator[System]:
-    """A system on that broker, which is up again at the end."""
-    async with topics.made(broker.bootstrap, keep=True) as made:
-        env = settings_env(broker.bootstrap, database.url, made)
-        with opened_system(tmp_path, env, database, made) as system:
-            yield system
-        thaw(broker)
-        if not broker.running:
-            await asyncio.to_thread(broker.start)
-        await eventually(lambda: topics.broker_is_back(broker.bootstrap))
+pytestmark = pytest.mark.faults
 
 
 async def accepts(gateway: Gateway, kind: str) -> bool:
     return (await gateway.track(type=kind, userId="1")).status_code == 200
 
 
-async def test_a_broker_that_is_silent(broker: Kafka, fragile: System) -> None:
-    gateway = await fragile.ingest()
+async def test_a_broker_that_is_silent(broker: Kafka, system: System) -> None:
+    gateway = await system.ingest()
     accepted = {await gateway.tracked(type="before", userId="1")}
     freeze(broker)
     answers = await asyncio.gather(*(gateway.track(type="amid", userId=f"u{n}") for n in range(20)))
@@ -65,13 +37,13 @@ async def test_a_broker_that_is_silent(broker: Kafka, fragile: System) -> None:
     await eventually(lambda: accepts(gateway, "after"))
     assert await gateway.why_not_ready() == {}
     accepted.add(await gateway.tracked(type="after", userId="1"))
-    found = {decode(record.value or b"")["guid"] for record in await fragile.events.records()}
+    found = {decode(record.value or b"")["guid"] for record in await system.events.records()}
     assert accepted <= found
     assert await gateway.metric("merganser_ingest_waiting_bytes") == 0
 
 
-async def test_a_broker_that_dies_and_comes_back(broker: Kafka, fragile: System) -> None:
-    gateway = await fragile.ingest()
+async def test_a_broker_that_dies_and_comes_back(broker: Kafka, system: System) -> None:
+    gateway = await system.ingest()
     accepted = [await gateway.tracked(type="before", userId=f"u{n}") for n in range(10)]
     assert broker.process
     broker.process.kill()
@@ -80,16 +52,16 @@ async def test_a_broker_that_dies_and_comes_back(broker: Kafka, fragile: System)
     await asyncio.to_thread(broker.start)
     await eventually(lambda: accepts(gateway, "after"), within=60)
     accepted.append(await gateway.tracked(type="after", userId="1"))
-    found = {decode(record.value or b"")["guid"] for record in await fragile.events.records()}
+    found = {decode(record.value or b"")["guid"] for record in await system.events.records()}
     assert set(accepted) <= found
 
 
 BOUND = 512 << 10
 
 
-async def test_waiting_events_take_bounded_memory(broker: Kafka, fragile: System) -> None:
+async def test_waiting_events_take_bounded_memory(broker: Kafka, system: System) -> None:
     """Beyond the bound the answer is 503 at once."""
-    gateway = await fragile.ingest(ingest_max_waiting=BOUND, ingest_publish_timeout=30)
+    gateway = await system.ingest(ingest_max_waiting=BOUND, ingest_publish_timeout=30)
     freeze(broker)
     big = {"type": "t", "userId": "1", "data": {"a": "x" * 50_000}}
     waiting = [asyncio.create_task(gateway.track(**big)) for _ in range(20)]
@@ -104,17 +76,17 @@ async def test_waiting_events_take_bounded_memory(broker: Kafka, fragile: System
 
 @pytest.mark.parametrize("kind", ["ingest", "resolver"])
 async def test_it_ends_in_time_while_kafka_is_away(
-    broker: Kafka, fragile: System, kind: str
+    broker: Kafka, system: System, kind: str
 ) -> None:
-    service = await (fragile.ingest() if kind == "ingest" else fragile.resolver())
+    service = await (system.ingest() if kind == "ingest" else system.resolver())
     freeze(broker)
     if isinstance(service, Gateway):
         assert (await service.track(type="t", userId="1")).status_code == 503
     assert await service.stop() == 0
 
 
-async def test_requests_in_hand_are_answered_before_it_ends(fragile: System) -> None:
-    gateway = await fragile.ingest()
+async def test_requests_in_hand_are_answered_before_it_ends(system: System) -> None:
+    gateway = await system.ingest()
     requests = [
         asyncio.create_task(gateway.track(type="t", userId=f"u{n}", data={"a": "x" * 1000}))
         for n in range(50)
@@ -127,6 +99,6 @@ async def test_requests_in_hand_are_answered_before_it_ends(fragile: System) -> 
         for answer in answers
         if not isinstance(answer, BaseException) and answer.status_code == 200
     }
-    found = {decode(record.value or b"")["guid"] for record in await fragile.events.records()}
+    found = {decode(record.value or b"")["guid"] for record in await system.events.records()}
     assert accepted
     assert accepted <= found

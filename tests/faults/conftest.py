@@ -1,0 +1,116 @@
+"""A broker and a Postgres of our own to harm, whole again after each test.
+
+They take the place of the servers that other tests share: `system`, `database` and `topics` are as
+everywhere. Each pytest worker has its own pair.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+
+import pytest
+import pytest_asyncio
+
+from stack import ports
+from stack.errors import StackError
+from stack.home import Home
+from stack.kafka import Kafka
+from stack.postgres import Postgres
+from tests.support import topics
+from tests.support.database import Cluster
+from tests.support.freezing import thaw
+from tests.support.proxy import Proxy
+from tests.support.servers import Servers
+from tests.support.system import System
+from tests.support.waiting import eventually
+
+HOST = "127.0.0.1"
+
+
+@pytest.fixture(scope="session")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+    home = Home(tmp_path_factory.mktemp("harmed"))
+    with home.owned():
+        yield home
+
+
+@pytest.fixture(scope="session")
+def broker_ports(place: Home) -> dict[str, int]:
+    return ports.choose(["kafka", "controller", "proxied", "proxy"], place.ports, usual={})
+
+
+@pytest.fixture(scope="session")
+def broker(place: Home, broker_ports: dict[str, int]) -> Iterator[Kafka]:
+    """The broker; it has a second listener, for those who come by way of `kafka_network`."""
+    port, controller, proxied, proxy = broker_ports.values()
+    kafka = Kafka(
+        place,
+        port,
+        controller,
+        config={
+            "listeners": f"PLAINTEXT://{HOST}:{port},PROXIED://{HOST}:{proxied},"
+            f"CONTROLLER://{HOST}:{controller}",
+            "advertised.listeners": f"PLAINTEXT://{HOST}:{port},PROXIED://{HOST}:{proxy}",
+            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,"
+            "CONTROLLER:PLAINTEXT",
+        },
+    )
+    try:
+        kafka.start()
+        yield kafka
+    except StackError as error:
+        pytest.skip(f"needs a broker to harm: {error}")
+    finally:
+        kafka.stop()
+
+
+@pytest.fixture(scope="session")
+def postgres(place: Home) -> Iterator[Postgres]:
+    """The server; it waits for the disk as in production, for it will be killed."""
+    server = Postgres(place, ports.free_port(set()))
+    try:
+        server.start()
+        yield server
+    except StackError as error:
+        pytest.skip(f"needs a Postgres to harm: {error}")
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def servers_running(broker: Kafka, postgres: Postgres) -> Servers:
+    return Servers(broker.bootstrap, postgres.url)
+
+
+@pytest.fixture(scope="session")
+def cluster(servers_running: Servers) -> Cluster:
+    return Cluster(servers_running.database_url)
+
+
+@pytest.fixture(scope="session")
+def template(cluster: Cluster) -> Iterator[str]:
+    with cluster.template() as name:
+        yield name
+
+
+@pytest.fixture(name="system")
+async def system_(system: System, broker: Kafka, postgres: Postgres) -> AsyncIterator[System]:
+    """A system on servers that may be harmed, and are mended at the end."""
+    yield system
+    for server in (broker, postgres):
+        thaw(server)
+        if not server.running:
+            await asyncio.to_thread(server.start)
+    await eventually(postgres.ready, within=60)
+    await eventually(lambda: topics.broker_is_back(broker.bootstrap), within=60)
+
+
+@pytest_asyncio.fixture
+async def kafka_network(broker_ports: dict[str, int]) -> AsyncIterator[Proxy]:
+    """A network that leads to the broker, for processes that get its port as their bootstrap."""
+    proxy = Proxy(HOST, broker_ports["proxied"], broker_ports["proxy"])
+    await proxy.start()
+    yield proxy
+    proxy.thaw()
+    with suppress(OSError):
+        await proxy.stop()

@@ -1,0 +1,122 @@
+"""Kafka away under load: 503 soon, bounded memory, and back by itself with nothing lost."""
+
+import asyncio
+import json
+import os
+import signal
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import psutil
+import pytest
+
+from stack.kafka import Kafka
+from tests.support.freezing import freeze, thaw
+from tests.support.gateway import Gateway
+from tests.support.load import Load
+from tests.support.system import System
+from tests.support.waiting import equals, eventually
+
+pytestmark = pytest.mark.faults
+
+AWAY = 30.0
+
+
+@asynccontextmanager
+async def loaded(system: System) -> AsyncIterator[Load]:
+    """A load before, amid and after what the block does, and the verdict."""
+    gateway = await system.ingest()
+    resolver = await system.resolver(resolver_session_timeout=6)
+    async with Load([gateway.url], gateway.key) as load:
+        await load.grown(by=200)
+        yield load
+        await load.grown(by=200, within=90)
+        for service in (gateway, resolver):
+            await eventually(service.why_not_ready, equals({}), within=60)
+    await load.ledger.verified(system.database.url)
+
+
+async def test_stopped_for_30_s_and_started(system: System, broker: Kafka) -> None:
+    async with loaded(system) as load:
+        await asyncio.to_thread(broker.stop)
+        acknowledged = len(load.ledger)
+        await asyncio.sleep(AWAY)
+        assert len(load.ledger) == acknowledged
+        assert set(load.failed) == {"503"}
+        await asyncio.to_thread(broker.start)
+
+
+async def test_killed_and_started(system: System, broker: Kafka) -> None:
+    async with loaded(system) as load:
+        for _ in range(2):
+            os.kill(broker.pid or 0, signal.SIGKILL)
+            await eventually(lambda: not broker.running)
+            await asyncio.to_thread(broker.start)
+            await load.grown(by=200, within=90)
+
+
+async def test_frozen_and_thawed(system: System, broker: Kafka) -> None:
+    """Once for a moment, once longer than sessions and requests last."""
+    async with loaded(system) as load:
+        for seconds in (1, 15):
+            await asyncio.to_thread(freeze, broker)
+            await asyncio.sleep(seconds)
+            thaw(broker)
+            await load.grown(by=200, within=90)
+
+
+REQUESTS = 10_000
+AT_ONCE = 50
+MOST_GROWTH = 64 << 20
+"""Bytes: twice what may wait for Kafka (MERGANSER_INGEST_MAX_WAITING)."""
+
+
+async def test_ten_thousand_requests_while_it_is_frozen(system: System, broker: Kafka) -> None:
+    """Each is told so in under two seconds, in bounded memory, and is taken when it tries again."""
+    gateway = await system.ingest()
+    await system.resolver(resolver_session_timeout=6)
+    async with Load([gateway.url], gateway.key) as load:
+        await load.grown(by=200)
+    process = psutil.Process(gateway.pid)
+    before = process.memory_info().rss
+    await asyncio.to_thread(freeze, broker)
+    answers = await _flood(gateway)
+    assert len(answers) == REQUESTS
+    assert {status for status, _, _ in answers} == {503}
+    assert all(int(retry_after) >= 1 for _, retry_after, _ in answers)
+    assert max(seconds for _, _, seconds in answers) < 2
+    assert process.memory_info().rss - before < MOST_GROWTH
+    thaw(broker)
+    async with load:
+        await load.grown(by=200)
+    # No request of the flood was acknowledged: what Kafka took of it in the end is not promised.
+    await system.database.execute("DELETE FROM events WHERE type = 'flood'")
+    await load.ledger.verified(system.database.url)
+    assert await gateway.metric("merganser_ingest_waiting_bytes") == 0
+
+
+async def _flood(gateway: Gateway) -> list[tuple[int, str, float]]:
+    """Status, Retry-After and the seconds until the answer, as each client sees them."""
+    body = json.dumps({"type": "flood", "userId": "1", "data": {"a": "x" * 4000}}).encode()
+    request = (
+        "POST /api/v1/track HTTP/1.1\r\nhost: here\r\n"
+        f"authorization: Bearer {gateway.key}\r\ncontent-length: {len(body)}\r\n\r\n"
+    ).encode() + body
+    left = iter(range(REQUESTS))
+    answers = []
+
+    async def client() -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+        for _ in left:
+            start = time.monotonic()
+            writer.write(request)
+            status, *lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+            headers = dict(line.lower().split(": ", 1) for line in lines if line)
+            await reader.readexactly(int(headers["content-length"]))
+            seconds = time.monotonic() - start
+            answers.append((int(status.split()[1]), headers.get("retry-after", ""), seconds))
+        writer.close()
+
+    await asyncio.gather(*(client() for _ in range(AT_ONCE)))
+    return answers

@@ -1,0 +1,35 @@
+"""Clients and consumers as they are: some hang up in the middle, some are slow."""
+
+import pytest
+
+from tests.support import proxy
+from tests.support.load import Load
+from tests.support.system import System
+
+pytestmark = pytest.mark.faults
+
+
+async def test_clients_that_hang_up_in_the_middle_of_a_request(system: System) -> None:
+    """Before the body is complete, before the answer; they send it again, to another gateway."""
+    gateways = [await system.ingest(), await system.ingest()]
+    await system.resolver()
+    urls = [gateway.url for gateway in gateways]
+    async with Load(urls, gateways[0].key, hang_up=0.6) as load:
+        await load.grown(by=2000)
+    await load.ledger.verified(system.database.url)
+    # Some of what was given up had been taken: that is what makes this a test.
+    assert await system.events.size() > len(load.ledger)
+
+
+async def test_a_consumer_far_slower_than_the_events(system: System) -> None:
+    """The topic holds what waits; nobody else is slowed, and it comes home in the end."""
+    gateway = await system.ingest()
+    async with proxy.before(system.database.url) as (network, url):
+        network.delay = 0.2
+        await system.resolver(database_url=url, resolver_batch=5)
+        async with Load([gateway.url], gateway.key) as load:
+            await load.grown(by=1500)
+        assert load.failed == []
+        assert await system.database.count("events") < len(load.ledger) / 2
+        network.hurry()
+        await load.ledger.verified(system.database.url)

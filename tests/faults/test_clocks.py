@@ -1,0 +1,87 @@
+"""Clocks that jump: durations are measured by another clock, and guids stay unique."""
+
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from tests.support.load import Load
+from tests.support.system import System
+
+pytestmark = pytest.mark.faults
+
+DAY = 24 * 3600
+
+
+@pytest.fixture
+def set_clock(system: System, tmp_path: Path) -> Callable[[int], None]:
+    """Move the wall clock of this system's processes, while they run, by seconds off the true one.
+
+    libfaketime is loaded into them; their monotonic clock is left alone, as a real jump does.
+    """
+    # Found without importing it: the package is there for its library only.
+    found = find_spec("libfaketime")
+    library = found and Path(found.origin or "").parent / "vendor/libfaketime/src/libfaketime.so.1"
+    if not library or not library.exists():
+        pytest.skip("libfaketime is not built for this system")
+    clock = tmp_path / "clock"
+
+    def jump(seconds: int) -> None:
+        clock.write_text(f"{seconds:+d}")
+
+    jump(0)
+    system.env |= {
+        "LD_PRELOAD": str(library),
+        "FAKETIME_TIMESTAMP_FILE": str(clock),
+        "FAKETIME_CACHE_DURATION": "1",
+        "DONT_FAKE_MONOTONIC": "1",
+    }
+    return jump
+
+
+@pytest.mark.parametrize("kind", ["ingest", "resolver", "scanner"])
+async def test_a_clock_that_jumps(
+    system: System, set_clock: Callable[[int], None], kind: str
+) -> None:
+    """To and fro by days, in one process: for the others its events lie in the future or past."""
+    true = {k: v for k, v in system.env.items() if "FAKE" not in k and k != "LD_PRELOAD"}
+    faked = dict(system.env)
+
+    def with_clock_of(name: str) -> System:
+        system.env.clear()
+        system.env |= faked if name == kind else true
+        return system
+
+    gateway = await with_clock_of("ingest").ingest()
+    resolver = await with_clock_of("resolver").resolver()
+    scanner = await with_clock_of("scanner").scanner()
+    async with Load([gateway.url], gateway.key, rows_url=system.database.url) as load:
+        for seconds in (DAY, -DAY, 400 * DAY, 0):
+            await load.grown(by=100)
+            set_clock(seconds)
+            await load.grown(by=300)
+            for service in (gateway, resolver, scanner):
+                assert await service.why_not_ready() == {}
+    assert load.failed == []
+    await load.ledger.verified(system.database.url)
+    if kind == "ingest":
+        days = 'SELECT count(DISTINCT "createdAt"::date) FROM events'
+        assert await system.database.value(days) >= 4, "the clock did not jump"
+    # Of an event that is accepted tomorrow the way took no time, not less.
+    assert await resolver.metric("merganser_resolver_accepted_to_resolved_seconds_sum") >= 0
+
+
+async def test_sent_again_more_than_a_year_later(
+    system: System, set_clock: Callable[[int], None]
+) -> None:
+    """By the clocks of all processes."""
+    gateway = await system.ingest()
+    await system.resolver()
+    async with Load([gateway.url], gateway.key) as load:
+        await load.grown(by=100)
+    await load.ledger.verified(system.database.url)
+    set_clock(400 * DAY)
+    async with Load([gateway.url], gateway.key, ledger=load.ledger) as again:
+        await again.grown(by=100)
+    await again.ledger.verified(system.database.url)

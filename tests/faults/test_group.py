@@ -1,0 +1,58 @@
+"""The consumer group shaken: rebalance storms, and two resolvers that hold the same partitions."""
+
+import asyncio
+import signal
+from random import Random
+
+import pytest
+
+from tests.support.load import Load
+from tests.support.system import System
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.faults
+
+SESSION = 6
+FENCED = "merganser_resolver_batches_fenced_total"
+
+
+async def test_a_storm_of_rebalances(system: System) -> None:
+    """Members come and go faster than the group settles; one of them goes without a word."""
+    random = Random(5)
+    gateway = await system.ingest()
+    resolvers = [
+        await system.resolver(resolver_session_timeout=SESSION, resolver_batch=20) for _ in range(3)
+    ]
+    await system.scanner()
+    async with Load([gateway.url], gateway.key) as load:
+        for number in range(10):
+            leaver = random.choice(resolvers)
+            if number == 5:
+                await leaver.kill()
+            else:
+                assert await leaver.stop() == 0
+            leaver.start()
+            await asyncio.sleep(random.uniform(0, 1))
+        await load.grown(by=100)
+    await load.ledger.verified(system.database.url)
+
+
+async def test_two_that_both_believe_they_own_the_partitions(system: System) -> None:
+    """One sleeps beyond its session and wakes with a batch in hand that another has written."""
+    gateway = await system.ingest()
+    sleeper = await system.resolver(resolver_session_timeout=SESSION, resolver_batch=20)
+    other = system.new("resolver", resolver_session_timeout=SESSION, resolver_batch=20)
+    async with Load([gateway.url], gateway.key, pause=0.02) as load:
+        await load.grown(by=200)
+        sleeper.send(signal.SIGSTOP)
+        other.start()
+        await other.ready()
+        await asyncio.sleep(2 * SESSION)
+        await load.grown(by=200)
+        sleeper.send(signal.SIGCONT)
+        await load.grown(by=400)
+    await load.ledger.verified(system.database.url)
+    fences = await eventually(
+        lambda: asyncio.gather(sleeper.metric(FENCED), other.metric(FENCED)), any, what="fenced"
+    )
+    assert any(fences)

@@ -1,0 +1,208 @@
+"""Postgres stopped, killed, cut, full, read-only and crowded, under load: it waits and goes on."""
+
+import asyncio
+import os
+import pwd
+import signal
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from stack.postgres import Postgres
+from tests.support import database, proxy
+from tests.support.freezing import freeze, thaw
+from tests.support.load import Load
+from tests.support.service import Service
+from tests.support.system import System
+from tests.support.waiting import equals, eventually
+
+pytestmark = pytest.mark.faults
+
+
+@asynccontextmanager
+async def loaded(system: System, **settings: object) -> AsyncIterator[tuple[Load, list[Service]]]:
+    """A load before, amid and after what the block does, and the verdict.
+
+    Ingest needs Postgres for new keys only, so no client ever notices.
+    """
+    gateway = await system.ingest()
+    services = [await system.resolver(**settings), await system.scanner()]
+    async with Load([gateway.url], gateway.key, rows_url=system.database.url) as load:
+        await load.grown(by=200)
+        yield load, services
+        await load.grown(by=200)
+        for service in services:
+            await eventually(service.why_not_ready, equals({}))
+    assert load.failed == []
+    await load.ledger.verified(system.database.url)
+
+
+async def test_stopped_and_started(system: System, postgres: Postgres) -> None:
+    async with loaded(system) as (load, _):
+        await asyncio.to_thread(postgres.stop)
+        await load.grown(by=500)
+        await asyncio.to_thread(postgres.start)
+
+
+async def test_restarted_again_and_again(system: System, postgres: Postgres) -> None:
+    async with loaded(system) as (load, _):
+        for _ in range(4):
+            await asyncio.to_thread(postgres.stop)
+            await asyncio.to_thread(postgres.start)
+            await load.grown(by=100)
+
+
+@pytest.mark.parametrize("what", ["the server", "the resolver's backend"])
+async def test_killed(system: System, postgres: Postgres, what: str) -> None:
+    """The server recovers from its log; a killed backend makes it do so by itself."""
+    async with loaded(system) as (load, _):
+        for _ in range(3):
+            if what == "the server":
+                os.kill(postgres.pid or 0, signal.SIGKILL)
+                await eventually(lambda: not postgres.running)
+                await asyncio.to_thread(postgres.start)
+            else:
+                os.kill(await _backend(system), signal.SIGKILL)
+            await load.grown(by=200)
+
+
+async def _backend(system: System) -> int:
+    async with database.opened(system.database.url) as opened:
+        pids = "SELECT pid FROM pg_stat_activity WHERE application_name = 'merganser resolver'"
+        (pid,) = await eventually(lambda: opened.column(pids), len)
+        return int(pid)
+
+
+async def test_frozen_and_thawed(system: System, postgres: Postgres) -> None:
+    async with loaded(system) as (load, _):
+        await asyncio.to_thread(freeze, postgres)
+        await load.grown(by=500)
+        thaw(postgres)
+
+
+@pytest.mark.parametrize("by", ["pg_terminate_backend", "the network"])
+async def test_cut_in_the_middle_of_a_copy(system: System, by: str) -> None:
+    """The network is slow, so that a COPY has a middle."""
+    async with (
+        proxy.before(system.database.url) as (network, url),
+        loaded(system, database_url=url) as (load, _),
+    ):
+        network.rate = 100_000
+        for _ in range(3):
+            await eventually(lambda: _copying(system))
+            if by == "the network":
+                await network.stop()
+                await network.start()
+            else:
+                await system.database.rows(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_progress_copy "
+                    "WHERE datname = current_database()"
+                )
+            await load.grown(by=100)
+        network.hurry()
+
+
+async def _copying(system: System) -> int:
+    copying = "SELECT count(*) FROM pg_stat_progress_copy WHERE datname = current_database()"
+    return int(await system.database.value(copying))
+
+
+async def test_the_disk_is_full(system: System) -> None:
+    with _small_disk() as disk:
+        async with _tables_on(disk, system), loaded(system) as (load, (resolver, _)):
+            await _says(resolver, "53100", within=60)
+            await asyncio.to_thread(_enlarge, disk)
+            await load.grown(by=200)
+
+
+@contextmanager
+def _small_disk() -> Iterator[Path]:
+    """A file system that is full soon, and can be made larger."""
+    # Postgres runs as a user who may not enter the test's own directory.
+    disk = Path(f"/mnt/merganser-test-{os.getpid()}")
+    mount = ["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", str(disk)]
+    try:
+        disk.mkdir()
+        subprocess.run(mount, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        with suppress(OSError):
+            disk.rmdir()
+        pytest.skip(f"no file system can be mounted here: {error}")
+    try:
+        os.chown(disk, pwd.getpwnam("nobody").pw_uid, -1)
+        yield disk
+    finally:
+        subprocess.run(["umount", "--lazy", disk], check=True)
+        disk.rmdir()
+
+
+def _enlarge(disk: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,size=200m", disk], check=True)
+
+
+@asynccontextmanager
+async def _tables_on(disk: Path, system: System) -> AsyncIterator[None]:
+    """Events lie there for the length of the block."""
+    run = system.database.connection.execute
+    where = sql.Literal(str(disk))
+    await run(sql.SQL("CREATE TABLESPACE small LOCATION {}").format(where))
+    await run("ALTER TABLE events SET TABLESPACE small")
+    try:
+        yield
+    finally:
+        await run("ALTER TABLE events SET TABLESPACE pg_default")
+        await run("DROP TABLESPACE small")
+
+
+async def test_read_only(system: System) -> None:
+    """As after a failover to a replica that is not promoted yet."""
+    run = system.database.connection.execute
+    async with loaded(system) as (load, (resolver, _)):
+        try:
+            await run("ALTER SYSTEM SET default_transaction_read_only = on")
+            await run("SELECT pg_reload_conf()")
+            await _says(resolver, "25006")
+            await load.grown(by=200)
+        finally:
+            await run("ALTER SYSTEM RESET default_transaction_read_only")
+            await run("SELECT pg_reload_conf()")
+
+
+async def test_too_many_connections(system: System) -> None:
+    async with loaded(system) as (load, (resolver, _)):
+        taken: list[psycopg.AsyncConnection[object]] = []
+        try:
+            await eventually(lambda: _crowded(system, taken, resolver), within=60)
+            await load.grown(by=200)
+        finally:
+            for connection in taken:
+                await connection.close()
+
+
+async def _crowded(
+    system: System, taken: list[psycopg.AsyncConnection[object]], resolver: Service
+) -> bool:
+    """Take every place there is, also the resolver's own; whether it has none."""
+    with suppress(psycopg.OperationalError):
+        while True:
+            taken.append(await psycopg.AsyncConnection.connect(system.database.url))
+    await system.database.rows(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND application_name LIKE 'merganser resolver%%'"
+    )
+    return "53300" in (await resolver.why_not_ready()).get("postgres", "")
+
+
+async def _says(service: Service, state: str, within: float = 30) -> None:
+    """Wait until /readyz gives this SQLSTATE as the reason."""
+    await eventually(
+        service.why_not_ready,
+        lambda reasons: state in reasons.get("postgres", ""),
+        within=within,
+        what=state,
+    )

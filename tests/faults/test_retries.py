@@ -1,0 +1,43 @@
+"""Clients that send all twice: one event each, whatever restarts and rebalances meanwhile."""
+
+import pytest
+
+from tests.support.ledger import Ledger
+from tests.support.load import Load
+from tests.support.system import System
+
+pytestmark = pytest.mark.faults
+
+
+async def test_sent_twice_at_once_amid_restarts_and_rebalances(system: System) -> None:
+    """Two loads of the same events, each to its own gateway: their answers must agree."""
+    one, other = [await system.ingest(), await system.ingest()]
+    resolvers = [await system.resolver(resolver_batch=20) for _ in range(2)]
+    ledger = Ledger()
+    async with (
+        Load([one.url], one.key, ledger=ledger) as first,
+        Load([other.url], other.key, ledger=ledger) as second,
+    ):
+        for victim in (one, resolvers[0], other, resolvers[1]):
+            await first.grown(by=200)
+            assert await victim.stop() == 0
+            victim.start()
+        await second.grown(by=200)
+    await ledger.verified(system.database.url)
+    assert await system.events.size() > 1.5 * len(ledger), "it was not sent twice"
+
+
+async def test_sent_again_after_all_of_it_was_stored_and_everything_was_restarted(
+    system: System,
+) -> None:
+    services = [gateway := await system.ingest(), await system.resolver()]
+    async with Load([gateway.url], gateway.key) as load:
+        await load.grown(by=300)
+    await load.ledger.verified(system.database.url)
+    for service in services:
+        assert await service.stop() == 0
+        service.start()
+        await service.ready()
+    async with Load([gateway.url], gateway.key, ledger=load.ledger) as again:
+        await again.grown(by=300)
+    await again.ledger.verified(system.database.url)

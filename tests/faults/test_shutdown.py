@@ -1,0 +1,75 @@
+"""SIGTERM under full load: nobody who was being served notices, nothing is lost, exit 0 in 10 s."""
+
+import asyncio
+import signal
+
+import pytest
+
+from tests.support import proxy
+from tests.support.events import event
+from tests.support.gateway import Gateway
+from tests.support.load import Load
+from tests.support.system import System
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.faults
+
+
+@pytest.mark.parametrize("kind", ["ingest", "resolver", "scanner", "properties"])
+async def test_under_full_load(system: System, kind: str) -> None:
+    gateway = await system.ingest()
+    await system.resolver(resolver_batch=50)
+    await system.scanner(scanner_batch=5)
+    await system.properties(properties_batch=20)
+    (victim,) = (service for service in system.services if service.kind == kind)
+    async with Load(
+        [gateway.url], gateway.key, clients=8, pause=0.01, rows_url=system.database.url
+    ) as load:
+        for _ in range(3):
+            await load.grown(by=200)
+            assert await victim.stop(within=10) == 0
+            victim.start()
+            await victim.ready()
+        await load.grown(by=200)
+    # A client that comes anew meanwhile finds nobody; one that is connected is answered.
+    assert set(load.failed) <= ({"ConnectError"} if kind == "ingest" else set())
+    await load.ledger.verified(system.database.url)
+
+
+async def test_an_answer_says_that_the_connection_ends(system: System) -> None:
+    gateway = await system.ingest()
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    head = b"OPTIONS /api/v1/track HTTP/1.1\r\nhost: here\r\n\r\n"
+    writer.write(head)
+    assert b"connection: close" not in await reader.readuntil(b"\r\n\r\n")
+    gateway.send(signal.SIGTERM)
+    await eventually(lambda: "stopping" in gateway.log)
+    writer.write(head)
+    assert b"connection: close" in await reader.readuntil(b"\r\n\r\n")
+    assert await reader.read() == b""
+    writer.close()
+    assert await gateway.ended() == 0
+
+
+@pytest.mark.parametrize("kind", ["ingest", "resolver", "scanner", "properties"])
+async def test_a_second_signal_quits_at_once(system: System, kind: str) -> None:
+    """Each has something in hand that does not end: half a body, a frozen database."""
+    async with proxy.before(system.database.url) as (network, url):
+        if kind == "ingest":
+            service = await system.ingest(database_url=url)
+            assert isinstance(service, Gateway)
+            _, writer = await asyncio.open_connection("127.0.0.1", service.port)
+            writer.write(b"POST /api/v1/track HTTP/1.1\r\ncontent-length: 9\r\n\r\n")
+        else:
+            service = await getattr(system, kind)(database_url=url)
+            await system.events.publish_events([event(user="1")])
+            network.freeze()
+        await asyncio.sleep(1)
+        service.send(signal.SIGTERM)
+        await eventually(lambda: "stopping" in service.log)
+        await asyncio.sleep(1)
+        assert service.running, "it waits"
+        service.send(signal.SIGTERM)
+        assert await service.ended(within=2) == 128 + signal.SIGTERM
+        if kind == "ingest":
+            writer.close()
