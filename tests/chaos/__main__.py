@@ -35,6 +35,8 @@ def main() -> int:
     seeds = map(int, chosen.seeds.split(",")) if chosen.seeds else range(first, first + chosen.runs)
     home = (chosen.home or Path(tempfile.mkdtemp(prefix="merganser-chaos-"))).absolute()
     home.mkdir(parents=True, exist_ok=True)
+    if any(home.iterdir()):
+        parser.error(f"{home} is not empty")
     good = []
     for seed in seeds:
         place = home / f"seed-{seed}"
