@@ -63,8 +63,8 @@ async def create_topics(settings: Settings) -> list[str]:
     try:
         common = {
             "max.message.bytes": str(LARGEST_RECORD),
-            # The broker's clock, not the gateway's: records from a clock that is an hour ahead would
-            # be refused, and those from one that is days behind deleted before they are read.
+            # The broker's clock, not the gateway's: records of one that is an hour ahead would be
+            # refused, and those of one that is days behind deleted before they are read.
             "message.timestamp.type": "LogAppendTime",
             # With three replicas, acks=all is to mean two at least: one may fail, none is lost.
             "min.insync.replicas": "2" if settings.topic_replicas > 2 else "1",  # noqa: PLR2004

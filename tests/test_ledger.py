@@ -10,6 +10,11 @@ from tests.support.database import Database
 from tests.support.events import NOON
 from tests.support.ledger import Ledger, Sent
 
+DOUBLED_DATA: LiteralString = """
+INSERT INTO "eventData" ("eventGuid", key, value)
+SELECT "eventGuid", key, value FROM "eventData" WHERE key = 'text'
+"""
+
 EVENTS = {
     "evt_1": Sent(NOON, None, "phone", {"n": "1"}),
     "evt_2": Sent(NOON, "u", "phone", {"n": "2", "text": ""}),
@@ -53,11 +58,7 @@ async def test_promises_kept(ledger: Ledger, database: Database) -> None:
         ("UPDATE events SET \"occurredAt\" = now() WHERE guid = 'evt_4'", "changed"),
         ("UPDATE \"eventData\" SET value = 'x' WHERE key = 'text'", "changed"),
         ("DELETE FROM \"eventData\" WHERE key = 'text'", "changed"),
-        (
-            'INSERT INTO "eventData" ("eventGuid", key, value) '
-            'SELECT "eventGuid", key, value FROM "eventData" WHERE key = \'text\'',
-            "changed",
-        ),
+        (DOUBLED_DATA, "changed"),
     ],
 )
 async def test_promises_broken(
