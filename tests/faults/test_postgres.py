@@ -67,6 +67,7 @@ async def test_killed(system: System, postgres: Postgres, what: str) -> None:
                 await eventually(lambda: not postgres.running)
                 await asyncio.to_thread(postgres.start)
             else:
+                await eventually(postgres.ready)
                 os.kill(await _backend(system), signal.SIGKILL)
             await load.grown(by=200)
 
