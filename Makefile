@@ -38,7 +38,7 @@ test: $(READY) ## Run all tests, on a real Kafka and Postgres (ARGS=... goes to 
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 test-faults: $(READY) ## Break servers, processes and networks under load, and compare (ARGS=...)
-	$(BIN)/python -m pytest -m faults --numprocesses 2 --dist worksteal $(ARGS)
+	$(BIN)/python -m pytest -m faults --timeout 300 --numprocesses 2 --dist worksteal $(ARGS)
 
 test-clients: $(READY) $(SDKS) ## Drive the real clients of others, and our own, against the stack
 	$(BIN)/python -m pytest clients/python
