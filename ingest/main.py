@@ -4,7 +4,7 @@ import asyncio
 
 import structlog
 
-from ingest import script
+from ingest import document, script
 from ingest.app import Gateway
 from ingest.dialects import jitsu, native, posthog, rudderstack, segment, snowplow
 from ingest.publisher import Publisher
@@ -38,7 +38,7 @@ async def _main(settings: IngestSettings, stop: Stop) -> None:
         settings.ingest_publish_timeout,
     )
     gateway = server(
-        Gateway(settings, DIALECTS, known_keys, publisher),
+        Gateway(settings, [*DIALECTS, document.pages(DIALECTS, settings)], known_keys, publisher),
         settings.ingest_host,
         settings.ingest_port,
         proxy_headers=False,

@@ -207,8 +207,11 @@ async def _found(database: Database) -> AsyncIterator[tuple[str, tuple[bool, dic
     for resolved, kind, user, anonymous, occurred, data, count in rows:
         assert len(data) == count
         columns = {
-            "type": kind, "userId": user, "anonymousId": anonymous,
-            "occurredAt": occurred, "data": data,
+            "type": kind,
+            "userId": user,
+            "anonymousId": anonymous,
+            "occurredAt": occurred,
+            "data": data,
         }
         for mark in {kind, user, anonymous} - {None}:
             yield mark, (resolved, columns)
