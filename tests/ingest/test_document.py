@@ -121,7 +121,7 @@ def test_every_answer_is_one_that_the_document_has(gateway: Gateway, operation: 
         unfit.append(negative_data_rejection)  # a batch refuses each event by itself
 
     @settings(
-        max_examples=40 if operation.path in OWN else 5,
+        max_examples=20 if operation.path in OWN else 4,
         deadline=None,
         derandomize=True,
         database=None,
