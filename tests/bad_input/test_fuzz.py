@@ -22,6 +22,7 @@ from runtime.lifecycle import Stop
 from runtime.ops import Message
 from runtime.postgres import Database as Connection
 from runtime.settings import IngestSettings
+from runtime.tracing import Header
 from schemas.event import Event, decode
 from tests.bad_input.fuzz import bodies, queries, routes
 from tests.support import database
@@ -50,7 +51,7 @@ class Kept(Publisher):
     def __init__(self) -> None:
         self.records: list[Accepted] = []
 
-    async def publish(self, records: Sequence[Accepted]) -> None:
+    async def publish(self, records: Sequence[Accepted], traced: Sequence[Header] = ()) -> None:
         self.records += records
 
 
@@ -110,7 +111,7 @@ async def _stored(url: str, events: list[Event]) -> None:
     numbers = count()
     async with database.opened(url) as opened, opened.connection.cursor() as cursor:
         async with cursor.copy(COPY["copy_events"]) as copy:
-            await copy.write(rows.events((event, "pro_1") for event in events))
+            await copy.write(rows.events([(event, "pro_1") for event in events]))
         async with cursor.copy(COPY["copy_data"]) as copy:
             await copy.write(rows.data(events, (f"edt_{number}" for number in numbers)))
         stored = await opened.rows('SELECT "eventGuid", key, value FROM "eventData"')
