@@ -22,7 +22,6 @@ from runtime.lifecycle import Stop
 from runtime.ops import Message
 from runtime.postgres import Database as Connection
 from runtime.settings import IngestSettings
-from runtime.tracing import Header
 from schemas.event import Event, decode
 from tests.bad_input.fuzz import bodies, queries, routes
 from tests.support import database
@@ -51,7 +50,7 @@ class Kept(Publisher):
     def __init__(self) -> None:
         self.records: list[Accepted] = []
 
-    async def publish(self, records: Sequence[Accepted], traced: Sequence[Header] = ()) -> None:
+    async def publish(self, records: Sequence[Accepted], *_: object, **__: object) -> None:
         self.records += records
 
 
