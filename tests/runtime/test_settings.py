@@ -25,6 +25,7 @@ BAD = [
     (IngestSettings, "INGEST_PORT", "65536"),
     (IngestSettings, "INGEST_MAX_BODY", "0"),
     (IngestSettings, "INGEST_MAX_ID", "513"),
+    (IngestSettings, "INGEST_MAX_DEPTH", "101"),
     (IngestSettings, "INGEST_PUBLISH_TIMEOUT", "-1"),
     (IngestSettings, "TRUSTED_PROXIES", "10.0.0.0/8, nonsense"),
     (ResolverSettings, "RESOLVER_BATCH", "0"),
