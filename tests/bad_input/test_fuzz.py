@@ -50,7 +50,9 @@ class Kept(Publisher):
     def __init__(self) -> None:
         self.records: list[Accepted] = []
 
-    async def publish(self, records: Sequence[Accepted]) -> None:
+    async def publish(
+        self, records: Sequence[Accepted], _: Sequence[tuple[str, bytes]] = ()
+    ) -> None:
         self.records += records
 
 
