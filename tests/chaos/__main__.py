@@ -57,6 +57,8 @@ def main() -> int:
         if chosen.json:
             with chosen.json.open("a") as lines:
                 lines.write(json.dumps(verdict.as_json()) + "\n")
+    if not any(home.iterdir()):
+        home.rmdir()
     return not all(good)
 
 
