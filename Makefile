@@ -38,7 +38,7 @@ test: $(READY) ## Run all tests, on a real Kafka and Postgres (ARGS=... goes to 
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 test-faults: $(READY) ## Break servers, processes and networks under load, and compare (ARGS=...)
-	$(BIN)/python -m pytest -m faults --numprocesses 2 --dist worksteal $(ARGS)
+	$(BIN)/python -m pytest -m faults --timeout 300 --numprocesses 2 --dist worksteal $(ARGS)
 
 test-clients: $(READY) $(SDKS) ## Drive the real clients of others, and our own, against the stack
 	$(BIN)/python -m pytest clients/python
@@ -103,7 +103,7 @@ format: $(READY) ## Format the code
 
 lock: ## Pin all dependencies anew, by hash, for every platform (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
-		--no-emit-index-url --no-annotate pyproject.toml -o requirements.lock
+		--no-emit-index-url --no-annotate pyproject.toml --extra tracing -o requirements.lock
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 		--no-emit-index-url --no-annotate pyproject.toml --extra local --extra tracing --group dev \
 		-o requirements-dev.lock

@@ -167,7 +167,8 @@ def _count(batch: Batch, written: Written, seconds: float) -> None:
     measures.count(written.plan, len(written.events), seconds)
     if written.events:
         oldest = min(event["createdAt"] for event in written.events)
-        metrics.TO_RESOLVED_SECONDS.observe((datetime.now(UTC) - oldest).total_seconds())
+        seconds = (datetime.now(UTC) - oldest).total_seconds()
+        metrics.TO_RESOLVED_SECONDS.observe(max(seconds, 0))  # a gateway's clock may be ahead
 
 
 async def _main(settings: ResolverSettings, stop: Stop) -> None:

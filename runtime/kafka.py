@@ -120,7 +120,8 @@ async def start(client: Any, stop: Stop) -> bool:
             log.warning(
                 "Kafka does not answer, trying again",
                 error=type(error).__name__,
-                hint="a broker that just hangs up may want another MERGANSER_KAFKA_SECURITY",
+                hint="a broker that just hangs up may want another MERGANSER_KAFKA_SECURITY, "
+                "or a MERGANSER_KAFKA_CERTIFICATE",
             )
         else:
             return True
@@ -139,6 +140,9 @@ async def create_topics(settings: Settings) -> list[str]:
     await admin.start()
     try:
         common = {
+            # The broker's clock, not the gateway's: records of one that is an hour ahead would be
+            # refused, and those of one that is days behind deleted before they are read.
+            "message.timestamp.type": "LogAppendTime",
             # With three replicas, acks=all is to mean two at least: one may fail, none is lost.
             "min.insync.replicas": "2" if settings.topic_replicas > 2 else "1",  # noqa: PLR2004
         }

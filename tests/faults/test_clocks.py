@@ -1,5 +1,6 @@
 """Clocks that jump: durations are measured by another clock, and guids stay unique."""
 
+import platform
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,8 +24,8 @@ def set_clock(system: System, tmp_path: Path) -> Callable[[int], None]:
     # Found without importing it: the package is there for its library only.
     found = find_spec("libfaketime")
     library = found and Path(found.origin or "").parent / "vendor/libfaketime/src/libfaketime.so.1"
-    if not library or not library.exists():
-        pytest.skip("libfaketime is not built for this system")
+    if not library or not library.exists() or platform.machine() != "x86_64":
+        pytest.skip("libfaketime comes built for Linux on x86-64 only")
     clock = tmp_path / "clock"
 
     def jump(seconds: int) -> None:
@@ -57,7 +58,7 @@ async def test_a_clock_that_jumps(
     resolver = await with_clock_of("resolver").resolver()
     scanner = await with_clock_of("scanner").scanner()
     async with Load([gateway.url], gateway.key, rows_url=system.database.url) as load:
-        for seconds in (DAY, -DAY, 400 * DAY, 0):
+        for seconds in (DAY, -30 * DAY, 400 * DAY, 0):
             await load.grown(by=100)
             set_clock(seconds)
             await load.grown(by=300)

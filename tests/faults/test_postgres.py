@@ -67,6 +67,7 @@ async def test_killed(system: System, postgres: Postgres, what: str) -> None:
                 await eventually(lambda: not postgres.running)
                 await asyncio.to_thread(postgres.start)
             else:
+                await eventually(postgres.ready)
                 os.kill(await _backend(system), signal.SIGKILL)
             await load.grown(by=200)
 
@@ -195,7 +196,8 @@ async def _crowded(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
         "WHERE datname = current_database() AND application_name LIKE 'merganser resolver%%'"
     )
-    return "53300" in (await resolver.why_not_ready()).get("postgres", "")
+    # libpq gives no SQLSTATE for a connection that was refused.
+    return "too many clients" in (await resolver.why_not_ready()).get("postgres", "")
 
 
 async def _says(service: Service, state: str, within: float = 30) -> None:

@@ -229,6 +229,7 @@ def test_services_that_die_are_started_again(guest: Merganser) -> None:
     processes.eventually(lambda: guest("status").returncode == 0, "all is ready")
 
 
+@pytest.mark.faults
 def test_servers_that_die_are_started_again(merganser: Merganser) -> None:
     merganser("up")
     died = {name: merganser.pid(name) for name in ("kafka", "postgres")}

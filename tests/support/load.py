@@ -12,7 +12,8 @@ At the end of the block each client finishes what it has in hand, however long t
 import asyncio
 import itertools
 import json
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from random import Random
 from types import TracebackType
@@ -112,7 +113,7 @@ class Load:
         for attempt in itertools.count(number):
             url = f"{self.urls[attempt % len(self.urls)]}/api/v1/{path}"
             if random.random() < self.hang_up:
-                await _hung_up(http, random, url, body)
+                await _hung_up(random, httpx.URL(url), self.key, body)
                 continue
             try:
                 answer = await http.post(url, content=body)
@@ -164,20 +165,18 @@ def _said(event: Sent) -> dict[str, Any]:
     }
 
 
-async def _hung_up(http: httpx.AsyncClient, random: Random, url: str, body: bytes) -> None:
-    """Leave in the middle: of the body, or before the answer."""
-    half = random.randrange(len(body) + 1)
-
-    async def halves() -> AsyncIterator[bytes]:
-        yield body[:half]
-        await asyncio.sleep(random.uniform(0, 0.01))
-        yield body[half:]
-
-    try:
-        async with asyncio.timeout(random.uniform(0, 0.02)):
-            await http.post(url, content=halves())
-    except (TimeoutError, httpx.TransportError):
-        pass
+async def _hung_up(random: Random, url: httpx.URL, key: str, body: bytes) -> None:
+    """Leave without an answer: in the middle of the request, or when all of it is sent."""
+    head = (
+        f"POST {url.path} HTTP/1.1\r\nhost: {url.host}\r\nauthorization: Bearer {key}\r\n"
+        f"content-length: {len(body)}\r\n\r\n"
+    )
+    request = head.encode() + body
+    with suppress(OSError):
+        _, writer = await asyncio.open_connection(url.host, url.port)
+        writer.write(request[: random.choice([len(request), random.randrange(len(request))])])
+        await writer.drain()
+        writer.close()
 
 
 async def _inserted(url: str, guid: str, event: Sent) -> bool:
