@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 SDKS := tests/clients/node_modules/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up status down test test-faults test-clients test-nightly torture bench lint format lock clean
+.PHONY: help setup run up status down test test-faults test-clients test-nightly torture chaos bench plots lint audit format lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' \
@@ -54,14 +54,20 @@ $(SDKS): tests/clients/requirements.lock tests/clients/package.json
 		|| echo "no Chromium could be installed: the tests in browsers are skipped, and say so"
 	@touch $@
 
-test-nightly: $(READY) ## Try 50,000 histories instead of 2,000 on each property of identity
-	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest --timeout 7200 tests/identity/test_plan.py $(ARGS)
+test-nightly: $(READY) ## Try 50,000 histories instead of 2,000 on each property of identity, and forgetting
+	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest --timeout 7200 tests/identity/test_plan.py tests/identity/test_forgetting.py $(ARGS)
 
 torture: $(READY) ## Kill processes under hostile events and compare (ARGS="--seed 1 --runs 50")
 	$(BIN)/python -m tests.torture $(ARGS)
 
-bench: $(READY) ## Measure (ARGS=NAME for one)
+chaos: $(READY) ## Break everything under load, then prove that nothing was lost (ARGS="--seconds 600 --seed 1")
+	@$(BIN)/python -m tests.chaos $(ARGS)
+
+bench: $(READY) ## Measure everything beside its ceiling, 25 minutes (ARGS=NAME for one, ARGS=--quick to try)
 	$(BIN)/python -m bench $(ARGS)
+
+plots: $(READY) ## Bring docs/performance.md and its plots up to date (RESULTS=FILE of bench --save)
+	$(BIN)/python -m bench report $(RESULTS)
 
 lint: $(READY) ## Check style, types and the direction of imports
 	$(BIN)/ruff check .
@@ -69,6 +75,9 @@ lint: $(READY) ## Check style, types and the direction of imports
 	$(BIN)/mypy
 	cd clients/python && ../../$(BIN)/mypy
 	$(BIN)/lint-imports
+
+audit: $(READY) ## Look up known vulnerabilities of all dependencies (needs a network)
+	$(BIN)/python .ci/audit.py requirements.lock requirements-dev.lock tests/clients/requirements.lock
 
 format: $(READY) ## Format the code
 	$(BIN)/ruff format .
@@ -78,7 +87,7 @@ lock: ## Pin all dependencies anew, by hash, for every platform (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 		--no-emit-index-url --no-annotate pyproject.toml -o requirements.lock
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
-		--no-emit-index-url --no-annotate pyproject.toml --extra local --group dev \
+		--no-emit-index-url --no-annotate pyproject.toml --extra local --extra tracing --group dev \
 		-o requirements-dev.lock
 	cd tests/clients && uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 		--no-header --no-emit-index-url --no-annotate requirements.in -o requirements.lock

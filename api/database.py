@@ -7,6 +7,7 @@ from typing import Any
 
 from psycopg import AsyncConnection, IsolationLevel
 
+from runtime import metrics
 from runtime.postgres import BY_KEY, DATA_WITH_EVENTS, connect
 from runtime.refusals import Problem, Refused
 
@@ -67,13 +68,14 @@ class Pool:
     async def _transaction(
         self, level: IsolationLevel, *, read_only: bool
     ) -> AsyncIterator[Connection]:
-        try:
-            async with asyncio.timeout(WAIT_SECONDS):
-                connection = await self._free.get()
-        except TimeoutError:
-            raise Refused(
-                Problem.UNAVAILABLE, "too many requests at this moment: try again"
-            ) from None
+        with metrics.POOL_WAIT_SECONDS.time():
+            try:
+                async with asyncio.timeout(WAIT_SECONDS):
+                    connection = await self._free.get()
+            except TimeoutError:
+                raise Refused(
+                    Problem.UNAVAILABLE, "too many requests at this moment: try again"
+                ) from None
         try:
             async with asyncio.timeout(self._timeout + GRACE_SECONDS):
                 if connection is None or connection.closed:

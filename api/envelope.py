@@ -5,16 +5,19 @@ import re
 import time
 from collections.abc import Mapping
 
+import structlog
+
 from api.errors import answered
-from runtime import cors, metrics
+from runtime import cors, metrics, request_ids
 from runtime.ops import App, Message, Receive, Scope, Send
+from runtime.refusal_log import RefusalLog
 
 Headers = list[tuple[bytes, bytes]]
 
 _SLASHES = re.compile("/{2,}")
 _TAG = re.compile(rb'"[^"]*"')
 _CACHED = (b"cache-control", b"private, no-cache")
-_OK, _NOT_MODIFIED = 200, 304
+_OK, _NOT_MODIFIED, _REFUSED = 200, 304, 400
 
 
 class Envelope:
@@ -22,22 +25,28 @@ class Envelope:
 
     def __init__(self, inner: App) -> None:
         self._inner = inner
+        self._refusals = RefusalLog()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
         start = time.monotonic()
         headers = dict(scope["headers"])
-        around = cors.answer(headers, b"ETag, Retry-After", credentials=False)
+        request_id = request_ids.of(headers)
+        around = cors.answer(headers, b"ETag, Retry-After, X-Request-Id", credentials=False)
+        around.append((request_ids.HEADER, request_id))
         if scope["method"] == "OPTIONS":
             asked = cors.preflight(
-                headers, b"GET, DELETE, OPTIONS", b"authorization, if-none-match"
+                headers, b"GET, DELETE, OPTIONS", b"authorization, if-none-match, x-request-id"
             )
             await _send(send, 204, [*around, *asked], b"")
             return
         # The server leaves the body out of an answer to HEAD.
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         inner = {**scope, "method": method, "path": _path(scope["path"])}
-        status, own, body = await self._answer(inner, receive)
+        with structlog.contextvars.bound_contextvars(request_id=request_id.decode()):
+            status, own, body = await self._answer(inner, receive)
+        if status >= _REFUSED:
+            self._refusals.refused(request_id, status)
         if method == "GET" and status == _OK:
             tag = b'"' + hashlib.sha256(body).hexdigest()[:32].encode() + b'"'
             own += [(b"etag", tag), _CACHED]

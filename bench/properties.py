@@ -1,24 +1,19 @@
 """`properties`: the resolver's rate while ten rules are kept up to date, against without rules."""
 
 import asyncio
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from statistics import median
 from typing import Any
 
 import psycopg
 
-from bench import servers
-from bench.ratios import Round, report
-from bench.resolver import backlog, drain
+from bench import servers, topics
+from bench.drains import drain
+from bench.processes import process
+from bench.ratios import Finding, Round, Run, finding
 from properties import rulebook
 from properties.rules import RuleFile
 from runtime.postgres import connect
-from stack.ports import free_port
 
 
 def _of(aggregation: str, column: str | None = None, **more: Any) -> dict[str, Any]:
@@ -40,23 +35,30 @@ RULES: dict[str, tuple[str, dict[str, Any]]] = {
 """Ten, of as many kinds; all are about every event of the backlog."""
 
 
-def main(events: int = 200_000, rounds: int = 5) -> None:
-    """Alternate drains of one backlog, with and without."""
+EVENTS = 100_000
+
+
+def measure(run: Run) -> Iterator[Finding]:
+    """Alternate drains of one backlog, with and without.
+
+    The second figure is how long after the resolver's last commit properties show all events,
+    beside the time that the drain took.
+    """
+    events = run.events(EVENTS)
     with servers.running(kafka=True) as running:
-        settings = backlog(running, events)
+        settings = topics.backlog(running, events)
         found: list[Round] = []
-        behind: list[float] = []
-        for _ in range(rounds):
+        behind: list[Round] = []
+        for _ in range(run.rounds):
             with servers.database(running) as url:
                 asyncio.run(_apply(url))
-                with _properties(url):
+                with process("properties", running, settings, url):
                     kept = drain(running, settings, url, events)
-                    behind.append(_shown(url))
+                    behind.append(Round(_shown(url), kept.seconds))
             with servers.database(running) as url:
-                found.append(Round(kept, drain(running, settings, url, events)))
-    report("properties", "events/s", found)
-    if "--json" not in sys.argv:
-        print(f"properties show the last event {median(behind):.1f} s after the resolver's commit")
+                found.append(Round(kept.rate, drain(running, settings, url, events).rate))
+    yield finding("properties", "events/s", found)
+    yield finding("properties-behind", "s", behind)
 
 
 def _shown(url: str) -> float:
@@ -75,18 +77,3 @@ async def _apply(url: str) -> None:
     rules += [{"key": key, "type": kind, "events": events} for key, (kind, events) in RULES.items()]
     async with await connect(url, "bench") as connection:
         await rulebook.apply(connection, RuleFile.model_validate({"rules": rules}))
-
-
-@contextmanager
-def _properties(url: str) -> Iterator[None]:
-    env = os.environ | {
-        "MERGANSER_DATABASE_URL": url,
-        "MERGANSER_PROPERTIES_METRICS_PORT": str(free_port(set())),
-        "MERGANSER_LOG_LEVEL": "warning",
-    }
-    process = subprocess.Popen([sys.executable, "-m", "cli", "properties"], env=env)
-    try:
-        yield
-    finally:
-        process.terminate()
-        process.wait()

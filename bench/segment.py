@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from bench.ratios import Round, report
+from bench.ratios import Finding, Round, Run, finding
 from ingest.accept import Accepted, Limits, Stamp, accept
 from ingest.asked import Asked
 from ingest.dialects import Reader, Said, native
@@ -75,8 +75,9 @@ CALLS: list[dict[str, Any]] = [
 ]
 
 
-def main(rounds: int = 21, batches: int = 30) -> None:
+def measure(run: Run) -> Iterator[Finding]:
     """Alternate batches of both dialects."""
+    batches = 2 if run.quick else 30
     theirs = _segment_body()
     ours = _own_body(theirs)
     of_segment, of_ours = dialect.ROUTES["POST /v1/batch"], native.ROUTES["POST /api/v1/batch"]
@@ -84,9 +85,9 @@ def main(rounds: int = 21, batches: int = 30) -> None:
         raise AssertionError("the two bodies are not the same events")
     found = [
         Round(_rate(of_segment, theirs, batches), _rate(of_ours, ours, batches))
-        for _ in range(rounds)
+        for _ in range(4 * run.rounds + 1)
     ]
-    report("segment", "events/s", found)
+    yield finding("segment", "events/s", found)
 
 
 def _rate(reader: Reader, body: bytes, batches: int) -> float:

@@ -7,11 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import psycopg
 from psycopg.conninfo import make_conninfo
 
 from schemas import migrations
 from stack import Servers, local_servers
+from stack.kafka import Kafka
+from stack.postgres import Postgres
 
 
 @contextmanager
@@ -37,3 +40,28 @@ def database(servers: Servers) -> Iterator[str]:
         finally:
             admin.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
             admin.execute("CHECKPOINT")  # what one round wrote is not the next one's to flush
+
+
+def postgres(servers: Servers) -> psutil.Process:
+    """The Postgres server's process, whose children do the work."""
+    return _process(servers.postgres)
+
+
+def broker(servers: Servers) -> psutil.Process:
+    """The Kafka broker's process."""
+    return _process(servers.kafka)
+
+
+def _process(server: Kafka | Postgres | None) -> psutil.Process:
+    if server is None or server.pid is None:
+        raise ValueError("this server was not started")
+    return psutil.Process(server.pid)
+
+
+def keep_commit_times(servers: Servers) -> None:
+    """Have Postgres keep when each transaction was committed, from now on; restarts it."""
+    with psycopg.connect(servers.database_url, autocommit=True) as admin:
+        admin.execute("ALTER SYSTEM SET track_commit_timestamp = on")
+    if servers.postgres is not None:
+        servers.postgres.stop()
+        servers.postgres.start()

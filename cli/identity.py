@@ -45,9 +45,16 @@ def _show(report: auditing.Report) -> bool:
         for disagreement in report.disagreements:
             table.add_row(*(escape(text or "") for text in dataclasses.astuple(disagreement)))
         out.print(table)
+    if report.pruned_before:
+        out.print(
+            f"links from before {report.pruned_before:%Y-%m-%d %H:%M} are taken on trust: "
+            "their events may be pruned",
+            highlight=False,
+        )
     out.print(
         f"{report.events:,} events compared, {report.unresolved:,} not resolved yet, "
-        f"{report.moves_in_progress:,} moves in progress: " + _verdict(report.disagreements),
+        f"{report.moves_in_progress:,} moves and {report.erasures_in_progress:,} erasures in "
+        "progress: " + _verdict(report.disagreements),
         highlight=False,
     )
     return not report.disagreements

@@ -8,7 +8,7 @@ import ingest.main
 import properties.main
 import resolver.main
 import scanner.main
-from cli import identity, keys, rules, stack
+from cli import dead, identity, keys, privacy, replay, retention, rules, stack
 from cli.terminal import err, run
 from runtime import kafka
 from runtime.settings import Settings
@@ -22,7 +22,11 @@ app = typer.Typer(
 )
 app.add_typer(keys.app, name="keys")
 app.add_typer(rules.app, name="rules")
+app.add_typer(dead.app, name="dead")
 app.add_typer(identity.app)
+app.add_typer(replay.app)
+app.add_typer(privacy.app)
+app.add_typer(retention.app)
 app.add_typer(stack.app)
 
 

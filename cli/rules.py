@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import sys
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from cli import sources
-from cli.terminal import err, fail, out, run
+from cli.terminal import confirm, err, fail, out, run
 from decoration.states import SourceState, states
 from properties import rule_file, rulebook
 from properties.rule_file import Mistaken
@@ -51,10 +50,7 @@ def apply_(
         err.print("nothing to do: these rules apply already")
         return
     _show(difference)
-    if not yes:
-        if not _somebody_is_there():
-            fail("nobody is there to ask: look at the difference above, then add --yes")
-        typer.confirm("Apply?", abort=True, err=True)
+    confirm("Apply?", yes=yes)
     run(_apply(rules))
     err.print("[green]applied[/]; what the rules say of events stored before follows by itself")
     if wait:
@@ -112,10 +108,6 @@ def try_(
 def schema() -> None:
     """Print the JSON Schema of rule files, for editors."""
     typer.echo(json.dumps(RuleFile.model_json_schema(), indent=2))
-
-
-def _somebody_is_there() -> bool:
-    return sys.stdin.isatty()
 
 
 def _read(file: Path) -> RuleFile:

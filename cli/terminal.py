@@ -6,6 +6,7 @@ from collections.abc import Coroutine
 from typing import Any, NoReturn, TypeVar
 
 import psycopg
+import typer
 from aiokafka.errors import KafkaError
 from rich.console import Console
 from rich.markup import escape
@@ -22,6 +23,20 @@ def fail(message: str) -> NoReturn:
     """End with status 1 and a message that says what to do."""
     err.print(f"[bold red]merganser:[/] {escape(message)}", highlight=False)
     sys.exit(1)
+
+
+def somebody_is_there() -> bool:
+    """Whether a question would be read by a person."""
+    return sys.stdin.isatty()
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Go on only if a person says so, or has said so with --yes."""
+    if yes:
+        return
+    if not somebody_is_there():
+        fail("nobody is there to ask: look at what is said above, then add --yes")
+    typer.confirm(question, abort=True, err=True)
 
 
 def run(work: Coroutine[Any, Any, Result]) -> Result:

@@ -5,9 +5,11 @@ the way raises `Refused`, which is turned into an answer in one place.
 """
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 from pydantic_core import to_json
@@ -17,11 +19,14 @@ from ingest.accept import Accepted, Limits, Stamp, accept
 from ingest.asked import Asked
 from ingest.dialects import Answer, Dialect, Told
 from ingest.publisher import Publisher
+from ingest.rate import Limiter, Rate
 from ingest.routes import Routes
-from runtime import cors, keys, metrics
+from runtime import cors, keys, metrics, request_ids
 from runtime.ops import Receive, Scope, Send
+from runtime.refusal_log import RefusalLog
 from runtime.refusals import Problem, Refused, defect
 from runtime.settings import IngestSettings
+from runtime.tracing import Header, Tracing
 from schemas import guid
 
 log = structlog.get_logger(__name__)
@@ -29,9 +34,28 @@ log = structlog.get_logger(__name__)
 _JSON = b"application/json"
 _ALLOWED_HEADERS = (
     b"authorization, content-type, content-encoding, anonymousid, sentat, x-write-key, "
-    b"x-retry-count, rsa-recovered, rsa-retry-attempt, rsa-retry-reason, "
-    b"rsa-since-first-attempt, rsa-since-last-attempt"
+    b"traceparent, tracestate, x-request-id, x-retry-count, rsa-recovered, rsa-retry-attempt, "
+    b"rsa-retry-reason, rsa-since-first-attempt, rsa-since-last-attempt"
 )
+
+
+@dataclass(slots=True)
+class _Taken:
+    """What becomes of one request."""
+
+    request_id: bytes
+    trace: Sequence[Header]
+    events: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+
+
+class _Producer(NamedTuple):
+    """Who sends, as far as we know."""
+
+    key: str
+    """The guid of its API key."""
+    address: str | None
+    request_id: bytes
 
 
 class Gateway:
@@ -43,6 +67,7 @@ class Gateway:
         dialects: Sequence[Dialect],
         known_keys: keys.Keys,
         publisher: Publisher,
+        tracing: Tracing | None = None,
     ) -> None:
         self._settings = settings
         self._limits = Limits(
@@ -55,25 +80,40 @@ class Gateway:
         self._routes = Routes(dialects)
         self._keys = known_keys
         self._publisher = publisher
+        self._limiter = Limiter(
+            Rate(settings.ingest_rate, settings.ingest_burst) if settings.ingest_rate else None,
+            time.monotonic,
+        )
+        self._tracing = tracing
+        self._refusals = RefusalLog()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
         start = time.monotonic()
         headers = dict(scope["headers"])
-        answer_headers = cors.answer(headers, b"Retry-After", credentials=True)
+        request_id = request_ids.of(headers)
+        answer_headers = cors.answer(headers, b"Retry-After, X-Request-Id", credentials=True)
+        answer_headers.append((request_ids.HEADER, request_id))
         if scope["method"] == "OPTIONS":
             asked = cors.preflight(headers, b"GET, POST, OPTIONS", _ALLOWED_HEADERS)
             await _answer(send, 204, answer_headers + asked, b"")
             return
+        span = self._tracing.request(scope["method"], headers) if self._tracing else None
+        taken = _Taken(request_id, span.headers if span else ())
         try:
-            status, answer = 200, await self._take(scope, headers, receive)
+            status, answer = 200, await self._take(scope, headers, receive, taken)
         except body.Gone:
             return
         except Refused as refused:
             status, answer = _refusal(refused, answer_headers)
+            taken.refused[refused.problem.code] += 1
         except Exception:
-            log.exception("a defect of ours, in a request")
+            log.exception("a defect of ours, in a request", request_id=request_id.decode())
             status, answer = _refusal(defect(), answer_headers)
+        if taken.refused:
+            self._refusals.refused(request_id, status, taken.refused)
+        if span:
+            span.end(status, taken.events)
         metrics.REQUEST_SECONDS.labels(str(status)).observe(time.monotonic() - start)
         content, media_type, own = (
             answer if isinstance(answer, Answer) else Answer(to_json(answer), _JSON)
@@ -82,7 +122,7 @@ class Gateway:
         await _answer(send, status, answer_headers, content)
 
     async def _take(
-        self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive
+        self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive, taken: _Taken
     ) -> dict[str, Any] | Answer:
         reader, parts = self._routes.find(scope["method"], scope["path"])
         most = self._settings.ingest_max_body
@@ -99,35 +139,41 @@ class Gateway:
                 Problem.TOO_LARGE,
                 f"{len(said.events)} events, {self._settings.ingest_max_batch} are allowed",
             )
-        results = self._accept(said.events, key.guid, _client(scope, self._settings))
+        self._limiter.admit(key.guid, len(said.events), said.too_soon)
+        producer = _Producer(key.guid, _client(scope, self._settings), taken.request_id)
+        results = self._accept(said.events, producer)
         accepted = [result for result in results if isinstance(result, Accepted)]
         if accepted:
-            await self._publisher.publish(accepted)
+            await self._publisher.publish(accepted, taken.trace)
             metrics.ACCEPTED.inc(len(accepted))
+            taken.events = len(accepted)
         answer = said.answer(
             [result.guid if isinstance(result, Accepted) else result for result in results]
         )
         for result in results:  # after `answer`, which may raise the refusal to be counted above
             if isinstance(result, Refused):
                 metrics.REJECTED.labels(result.problem.code).inc()
+                taken.refused[result.problem.code] += 1
         return answer
 
-    def _accept(
-        self, events: Sequence[Any], producer: str, ip_address: str | None
-    ) -> list[Accepted | Refused]:
+    def _accept(self, events: Sequence[Any], producer: _Producer) -> list[Accepted | Refused]:
         now = datetime.now(UTC)
         guids = guid.series(self._settings.guid_version, guid.EVENT, int(now.timestamp() * 1000))
         results: list[Accepted | Refused] = []
         for raw, event_guid in zip(events, guids, strict=False):
             try:
-                stamp = Stamp(event_guid, self._settings.guid_version, producer, ip_address, now)
+                stamp = Stamp(
+                    event_guid, self._settings.guid_version, producer.key, producer.address, now
+                )
                 results.append(
                     raw if isinstance(raw, Refused) else accept(raw, self._limits, stamp)
                 )
             except Refused as refused:
                 results.append(refused)
             except Exception:
-                log.exception("a defect of ours, in one event")
+                log.exception(
+                    "a defect of ours, in one event", request_id=producer.request_id.decode()
+                )
                 results.append(defect())
         return results
 

@@ -46,12 +46,13 @@ class Asked:
 def parse(text: bytes) -> Any:
     """JSON that a client sent.
 
+    Bytes that are no UTF-8 become lone surrogates: where they are in a string of one event, it is
+    refused for them, and its neighbours are not.
+
     Raises:
         Refused: MALFORMED says what and where.
     """
     try:
-        return exact_json.loads(text.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise Refused(Problem.MALFORMED, f"the body is not UTF-8: {error.reason}") from None
+        return exact_json.loads(text.decode("utf-8-sig", "surrogateescape"))
     except ValueError as error:
-        raise Refused(Problem.MALFORMED, f"the body is not JSON: {error}") from None
+        raise Refused(Problem.MALFORMED, f"the body is not JSON in UTF-8: {error}") from None

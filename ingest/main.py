@@ -8,7 +8,8 @@ from ingest import script
 from ingest.app import Gateway
 from ingest.dialects import jitsu, native, posthog, rudderstack, segment, snowplow
 from ingest.publisher import Publisher
-from runtime import kafka, lifecycle, logs, metrics
+from runtime import kafka, lifecycle, logs, metrics, tracing
+from runtime.connections import Bounds
 from runtime.keys import Keys
 from runtime.lifecycle import Stop
 from runtime.ops import ops_server, server
@@ -21,6 +22,15 @@ log = structlog.get_logger(__name__)
 DIALECTS = [
     dialect.ROUTES for dialect in (native, segment, rudderstack, posthog, jitsu, snowplow, script)
 ]
+
+ANSWER_SECONDS = 45.0
+"""For keys, Kafka and a client that reads slowly, after the body."""
+
+CHUNKING = 16
+"""Bytes on the wire for one of the body: a chunk of one byte takes six."""
+
+BEFORE_ANSWER = 1 << 20
+"""Bytes that may have come before the application can refuse a body as too large."""
 
 REQUEST_TIMEOUT = 10.0
 """Seconds for one request to a broker; callers are answered sooner, by ingest_publish_timeout."""
@@ -37,10 +47,17 @@ async def _main(settings: IngestSettings, stop: Stop) -> None:
         settings.ingest_max_waiting,
         settings.ingest_publish_timeout,
     )
+    traces = tracing.opened(settings, "ingest")
     gateway = server(
-        Gateway(settings, DIALECTS, known_keys, publisher),
+        Gateway(settings, DIALECTS, known_keys, publisher, traces),
         settings.ingest_host,
         settings.ingest_port,
+        Bounds(
+            connections=settings.ingest_max_connections,
+            head_seconds=settings.ingest_head_timeout,
+            request_seconds=settings.ingest_body_timeout + ANSWER_SECONDS,
+            request_bytes=BEFORE_ANSWER + settings.ingest_max_body * CHUNKING,
+        ),
         proxy_headers=False,
         timeout_graceful_shutdown=7,
     )
@@ -76,6 +93,8 @@ async def _main(settings: IngestSettings, stop: Stop) -> None:
             await serving_ops
             await publisher.close()
             await database.close()
+            if traces:
+                await asyncio.to_thread(traces.close)
     log.info("stopped")
 
 

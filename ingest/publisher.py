@@ -20,14 +20,13 @@ from ingest.accept import Accepted
 from runtime import kafka, metrics
 from runtime.lifecycle import Stop, StoppedWhileWaiting
 from runtime.refusals import Problem, Refused
+from runtime.tracing import Header
 from schemas.event import VERSION_HEADER
 
 log = structlog.get_logger(__name__)
 
 PROBE_SECONDS = 5.0
 """Between two looks at the broker."""
-
-_HEADERS = [VERSION_HEADER]
 
 
 class _Group:
@@ -78,8 +77,12 @@ class Publisher:
         """Disconnect."""
         await self._producer.stop()
 
-    async def publish(self, records: Sequence[Accepted]) -> None:
+    async def publish(self, records: Sequence[Accepted], traced: Sequence[Header] = ()) -> None:
         """Return once Kafka has acknowledged every record with acks=all.
+
+        Args:
+            records: of one request.
+            traced: headers that tell of its trace.
 
         Raises:
             Refused: UNAVAILABLE. A record may be in the topic all the same, if only the answer
@@ -90,7 +93,7 @@ class Publisher:
         size = sum(len(record.value) for record in records)
         if self._waiting + size > self._most_waiting:
             raise Refused(Problem.UNAVAILABLE, "too many events are waiting for Kafka: try again")
-        answers = self._append(records, size)
+        answers = self._append(records, size, [VERSION_HEADER, *traced])
         try:
             for answer in answers:
                 # Shielded: others wait for the same answer, and this caller may be cancelled.
@@ -135,7 +138,9 @@ class Publisher:
         await self.start(stop)
         log.info("connected anew")
 
-    def _append(self, records: Sequence[Accepted], size: int) -> list[asyncio.Future[None]]:
+    def _append(
+        self, records: Sequence[Accepted], size: int, headers: list[Header]
+    ) -> list[asyncio.Future[None]]:
         group = self._open
         partitions = self._partitions()
         answers: dict[int, asyncio.Future[None]] = {}
@@ -145,9 +150,9 @@ class Publisher:
             if batches is None:
                 batches = group.batches[partition] = [self._producer.create_batch()]
                 group.answers[partition] = asyncio.get_running_loop().create_future()
-            if not _fits(batches[-1], record):
+            if not _fits(batches[-1], record, headers):
                 batches.append(self._producer.create_batch())
-                _fits(batches[-1], record)
+                _fits(batches[-1], record, headers)
             answers[partition] = group.answers[partition]
         group.size += size
         group.count += len(records)
@@ -222,9 +227,9 @@ class Publisher:
         return True
 
 
-def _fits(batch: BatchBuilder, record: Accepted) -> bool:
+def _fits(batch: BatchBuilder, record: Accepted, headers: list[Header]) -> bool:
     metadata: Any = batch.append(
-        timestamp=None, key=record.key, value=record.value, headers=_HEADERS
+        timestamp=None, key=record.key, value=record.value, headers=headers
     )
     return metadata is not None
 

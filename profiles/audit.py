@@ -6,6 +6,7 @@ together. It is written in SQL, from the definition, and shares no code with the
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import psycopg
@@ -45,6 +46,10 @@ class Report:
     events: int
     unresolved: int
     moves_in_progress: int
+    erasures_in_progress: int
+    """Forgotten people whose events still go; these are not compared."""
+    pruned_before: datetime | None
+    """Links from before it are believed, not recomputed."""
     disagreements: list[Disagreement]
 
 
@@ -80,6 +85,6 @@ async def audit(
             await cursor.execute(_SQL[statement], values)
             found += [Disagreement(what, *row) for row in await cursor.fetchall()]
         await cursor.execute(_SQL["in_progress"])
-        moves, unresolved, events = await cursor.fetchone() or (0, 0, 0)
+        moves, erasures, pruned, unresolved, events = await cursor.fetchone() or (0, 0, None, 0, 0)
     progress(1)
-    return Report(events, unresolved, moves, found)
+    return Report(events, unresolved, moves, erasures, pruned, found)

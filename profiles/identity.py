@@ -47,6 +47,11 @@ class Sighting(NamedTuple):
     user_id: str | None
     anonymous_id: str | None
 
+    @property
+    def names_somebody(self) -> bool:
+        """Whether it has an id."""
+        return self.user_id is not None or self.anonymous_id is not None
+
 
 class Link(NamedTuple):
     """An event with both ids, seen from its anonymousId; the smaller one is the earlier one."""

@@ -5,6 +5,7 @@ transaction, beside the rows and the position, so that they stand or fall togeth
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from psycopg import AsyncConnection, AsyncCursor
@@ -29,19 +30,36 @@ async def resolve(connection: AsyncConnection[Any], batch: Sequence[Sighting], m
         move: how many older events may change profile in this transaction; the rest is queued
             for `move_chunk`.
 
+    Returns:
+        The plan. An event of an id that is suppressed (`profiles/erasure.py`) has no profile in it
+        and must not be stored.
+
     Raises:
         Contended: roll back and try again with what is known then.
     """
     async with connection.cursor() as cursor:
-        decided = plan(await _known(cursor, batch), batch)
+        known, suppressed = await _known(cursor, batch)
+        decided = plan(known, _without(suppressed, batch))
         await _apply(cursor, decided, move)
     return decided
 
 
-async def move_chunk(connection: AsyncConnection[Any], at_most: int) -> int | None:
-    """Move the next events of the oldest unfinished move; None when there is none to work on."""
+async def move_chunk(
+    connection: AsyncConnection[Any], at_most: int, profile: str | None = None
+) -> int | None:
+    """Move the next events of an unfinished move; None when there is none to work on.
+
+    Args:
+        connection: in a transaction, READ COMMITTED.
+        at_most: events.
+        profile: only moves to and from it, waiting for those that others work on; else the oldest
+            that nobody works on.
+    """
     async with connection.cursor() as cursor:
-        await cursor.execute(_SQL["next_move"])
+        if profile is None:
+            await cursor.execute(_SQL["next_move"])
+        else:
+            await cursor.execute(_SQL["next_move_of"], {"profile": profile})
         move = await cursor.fetchone()
         if move is None:
             return None
@@ -65,21 +83,49 @@ async def move_chunk(connection: AsyncConnection[Any], at_most: int) -> int | No
         return moved
 
 
-async def _known(cursor: AsyncCursor[Any], batch: Sequence[Sighting]) -> Known:
+@dataclass(slots=True)
+class _Suppressed:
+    """The ids of a batch of which no event is stored."""
+
+    users: set[str] = field(default_factory=set)
+    visitors: set[str] = field(default_factory=set)
+
+
+async def _known(cursor: AsyncCursor[Any], batch: Sequence[Sighting]) -> tuple[Known, _Suppressed]:
     anonymous_ids = {sighting.anonymous_id for sighting in batch} - {None}
     user_ids = {sighting.user_id for sighting in batch} - {None}
     visitors: dict[str, Visitor] = {}
     users: dict[str, str] = {}
+    suppressed = _Suppressed()
     if anonymous_ids:
         await cursor.execute(_SQL["lock_visitors"], {"anonymous_ids": list(anonymous_ids)})
         for anonymous_id, profile, linked_at, link_event, user_id in await cursor.fetchall():
+            if profile is None:
+                suppressed.visitors.add(anonymous_id)
+                continue
             link = Link(linked_at, link_event, user_id) if user_id is not None else None
             visitors[anonymous_id] = Visitor(profile, link)
     # After the locks: a user made by whoever held them is seen.
     if user_ids:
         await cursor.execute(_SQL["known_users"], {"user_ids": list(user_ids)})
-        users = dict(await cursor.fetchall())
-    return Known(users, visitors)
+        for user_id, profile in await cursor.fetchall():
+            if profile is None:
+                suppressed.users.add(user_id)
+            else:
+                users[user_id] = profile
+    return Known(users, visitors), suppressed
+
+
+def _without(suppressed: _Suppressed, batch: Sequence[Sighting]) -> Sequence[Sighting]:
+    """The batch in which events of suppressed ids name nobody."""
+    if not suppressed.users and not suppressed.visitors:
+        return batch
+    return [
+        Sighting(sighting.guid, sighting.occurred_at, None, None)
+        if sighting.user_id in suppressed.users or sighting.anonymous_id in suppressed.visitors
+        else sighting
+        for sighting in batch
+    ]
 
 
 async def _apply(cursor: AsyncCursor[Any], decided: Plan, move: int) -> None:

@@ -124,3 +124,17 @@ async def apply(connection: AsyncConnection[Any], file: RuleFile) -> Difference:
 
 def _definition(model: Rule | Source) -> dict[str, Any]:
     return model.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+
+
+def needed(stored: Sequence[Stored], days: int) -> dict[str, list[str]]:
+    """The types of which rules count events older than so many days, with the keys of these rules.
+
+    A rule with a window of N days looks at today in UTC and the N - 1 days before.
+    """
+    found: dict[str, list[str]] = {}
+    for one in stored:
+        events = one.rule.events
+        if events and (events.window is None or events.window > days):
+            for type_ in events.types:
+                found.setdefault(type_, []).append(one.rule.key)
+    return found

@@ -2,16 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Protocol
 
 from aiokafka import TopicPartition
 
 from schemas import event as wire
+from schemas.dead_letter import Header, Letter, Place, Reason
 from schemas.event import Event
 from schemas.ids import somebody
-
-Reason = Literal["tombstone", "version", "unreadable", "nobody", "refused"]
-"""Why a record can never succeed. `refused`: Postgres will not take it, whoever asks."""
 
 
 class Record(Protocol):
@@ -22,16 +20,7 @@ class Record(Protocol):
     offset: int
     key: bytes | None
     value: bytes | None
-    headers: Sequence[tuple[str, bytes]]
-
-
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """A record that can never succeed, and why."""
-
-    record: Record
-    reason: Reason
-    message: str
+    headers: Sequence[Header]
 
 
 @dataclass(slots=True)
@@ -40,7 +29,7 @@ class Batch:
 
     records: list[tuple[Record, Event]] = field(default_factory=list)
     """The ones that are events, by partition and offset."""
-    dead: list[DeadLetter] = field(default_factory=list)
+    dead: list[Letter] = field(default_factory=list)
     starts: dict[TopicPartition, int] = field(default_factory=dict)
     """The offset of the first record of each partition."""
     positions: dict[TopicPartition, int] = field(default_factory=dict)
@@ -60,31 +49,37 @@ def read(fetched: Mapping[TopicPartition, Sequence[Record]], nobody: frozenset[s
             try:
                 batch.records.append((record, _event(record, nobody)))
             except _Bad as bad:
-                batch.dead.append(DeadLetter(record, bad.reason, str(bad)))
+                batch.dead.append(letter(record, bad.reason, str(bad)))
         batch.starts[partition] = records[0].offset
         batch.positions[partition] = records[-1].offset + 1
     return batch
 
 
+def letter(record: Record, reason: Reason, error: str) -> Letter:
+    """The dead letter of a record."""
+    place = Place(record.topic, record.partition, record.offset)
+    return Letter.of(reason, error, place, record.key, record.value, record.headers)
+
+
 class _Bad(Exception):
     def __init__(self, reason: Reason, message: str) -> None:
         super().__init__(message)
-        self.reason: Reason = reason
+        self.reason = reason
 
 
 def _event(record: Record, nobody: frozenset[str]) -> Event:
     if record.value is None:
-        raise _Bad("tombstone", "a record without a value")
+        raise _Bad(Reason.TOMBSTONE, "a record without a value")
     if wire.VERSION_HEADER not in record.headers:
-        raise _Bad("version", f"no header {wire.VERSION_HEADER[0]} of this version")
+        raise _Bad(Reason.VERSION, f"no header {wire.VERSION_HEADER[0]} of this version")
     try:
         event = wire.decode(record.value)
     except wire.Unreadable as error:
-        raise _Bad("unreadable", str(error)) from None
+        raise _Bad(Reason.UNREADABLE, str(error)) from None
     event["userId"] = somebody(event["userId"], nobody)
     event["anonymousId"] = somebody(event["anonymousId"], nobody)
     if event["userId"] is None and event["anonymousId"] is None:
-        raise _Bad("nobody", "neither userId nor anonymousId names somebody")
+        raise _Bad(Reason.NOBODY, "neither userId nor anonymousId names somebody")
     return event
 
 

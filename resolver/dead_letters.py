@@ -1,5 +1,6 @@
 """Records that can never succeed go to a topic of their own, with all it takes to act on them."""
 
+import asyncio
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -8,10 +9,10 @@ import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
-from resolver.batch import DeadLetter
-from runtime import metrics
+from runtime import kafka, metrics
 from runtime.lifecycle import Stop, StoppedWhileWaiting
 from runtime.retry import backoff
+from schemas.dead_letter import Letter
 
 log = structlog.get_logger(__name__)
 
@@ -29,8 +30,11 @@ class DeadLetters:
         self._limit = limit
         self._recent: deque[float] = deque()
 
-    async def publish(self, letters: Sequence[DeadLetter], stop: Stop) -> None:
+    async def publish(self, letters: Sequence[Letter], stop: Stop) -> None:
         """Publish and wait for the broker, so that the position may move past the records.
+
+        The limit is about records that fail for the first time. One that an operator sent again
+        goes back where it came from: however many there are, that drains no topic.
 
         Raises:
             Flood: over the limit; what the limit allows was published, to be looked at.
@@ -38,19 +42,22 @@ class DeadLetters:
         """
         if not letters:
             return
-        allowed = letters[: self._room(time.monotonic())]
-        for letter in allowed:
-            await self._publish(letter, stop)
-            self._recent.append(time.monotonic())
+        now = time.monotonic()
+        fresh = [letter for letter in letters if letter.attempt == 1]
+        allowed = fresh[: self._room(now)]
+        published = allowed + [letter for letter in letters if letter.attempt > 1]
+        await self._send(published, stop)
+        self._recent.extend(now for _ in allowed)
+        for letter in published:
             metrics.DEAD_LETTERS.labels(letter.reason).inc()
         log.warning(
             "dead letters",
-            count=len(allowed),
+            count=len(published),
             reasons=sorted({letter.reason for letter in letters}),
-            first_partition=letters[0].record.partition,
-            first_offset=letters[0].record.offset,
+            first_partition=letters[0].failed.partition,
+            first_offset=letters[0].failed.offset,
         )
-        if len(allowed) < len(letters):
+        if len(allowed) < len(fresh):
             raise Flood(
                 f"more than {self._limit} dead letters within a minute "
                 "(MERGANSER_RESOLVER_DEAD_LIMIT)"
@@ -61,33 +68,29 @@ class DeadLetters:
             self._recent.popleft()
         return self._limit - len(self._recent)
 
-    async def _publish(self, letter: DeadLetter, stop: Stop) -> None:
-        record = letter.record
-        value = record.value
-        headers = [
-            ("reason", letter.reason.encode()),
-            ("error", letter.message.encode("utf-8", "replace")),
-            ("topic", record.topic.encode()),
-            ("partition", str(record.partition).encode()),
-            ("offset", str(record.offset).encode()),
-            *record.headers,
-        ]
-        if value is None and record.key is None:
-            value = b""  # the client refuses a record of neither
+    async def _send(self, letters: Sequence[Letter], stop: Stop) -> None:
+        """All at once, so that many take no longer than the broker needs; again what it refused."""
         for delay in backoff():
-            try:
-                await self._producer.send_and_wait(
-                    self._topic, value, key=record.key, headers=headers
-                )
-            except MessageSizeTooLargeError:
-                # Compressed it came through, alone it does not: the original stays in its topic.
-                headers.append(("value-dropped", str(len(value or b"")).encode()))
-                value = b""
-            except KafkaError as error:
-                if not error.retriable:
-                    raise
-                log.warning("dead letter not published, trying again", error=type(error).__name__)
-            else:
+            tried = await asyncio.gather(*map(self._tried, letters))
+            letters = [letter for letter in tried if letter]
+            if not letters:
                 return
             if await stop.wait(delay):
                 raise StoppedWhileWaiting
+
+    async def _tried(self, letter: Letter) -> Letter | None:
+        """Publish a letter; what is to be published instead, if it was not."""
+        try:
+            await kafka.send(
+                self._producer, self._topic, letter.key, letter.value, letter.encoded()
+            )
+        except MessageSizeTooLargeError:
+            if letter.dropped:
+                raise
+            return letter.without_record()
+        except KafkaError as error:
+            if not error.retriable:
+                raise
+            log.warning("dead letter not published, trying again", error=type(error).__name__)
+            return letter
+        return None

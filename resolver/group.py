@@ -14,6 +14,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
 
 from resolver.batch import Batch
+from resolver.silence import Silence
 from resolver.writer import Fenced, Writer
 from runtime import metrics
 from runtime.lifecycle import Stop, StoppedWhileWaiting
@@ -25,10 +26,6 @@ log = structlog.get_logger(__name__)
 REVOKE_SECONDS = 10
 """How long a rebalance waits for the batch in hand. Past it, the position's compare-and-set keeps
 this member from writing what another one wrote."""
-
-SILENT_SECONDS = 60
-"""Records waiting and no progress for so long: not ready."""
-
 
 REPORT_SECONDS = 3
 """For Kafka to take the positions; the next report carries newer ones anyway."""
@@ -49,12 +46,18 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has no 
     """
 
     def __init__(
-        self, consumer: AIOKafkaConsumer, writer: Writer, database: Database, stop: Stop
+        self,
+        consumer: AIOKafkaConsumer,
+        writer: Writer,
+        database: Database,
+        stop: Stop,
+        longest_silence: float,
     ) -> None:
         self._consumer = consumer
         self._writer = writer
         self._database = database
         self._stop = stop
+        self._longest_silence = longest_silence
         self.writing = asyncio.Lock()
         """Held while a batch is written."""
         self.generation: int | None = None
@@ -62,11 +65,12 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has no 
         self.positions: dict[TopicPartition, int] = {}
         self.joined = False
         self.failure: Exception | None = None
-        self._lag: dict[TopicPartition, int] = {}
+        self._silence = Silence()
         self._seeking = asyncio.Lock()
         self._gaps: set[tuple[TopicPartition, int]] = set()
+        self._committing: asyncio.Future[None] | None = None
         self._reported_at = time.monotonic()
-        self._progress_at = time.monotonic()
+        metrics.SILENT.set_function(lambda: self._silence.seconds(time.monotonic()))
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         """Finish the batch in hand, drop what was read ahead, tell Kafka where we stand."""
@@ -77,13 +81,14 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has no 
         except TimeoutError:
             log.warning("rebalance did not wait for the batch in hand")
         self.positions.clear()
+        self._silence.revoked(time.monotonic())
         for partition in revoked:
-            self._lag.pop(partition, None)
             metrics.LAG.remove(partition.topic, str(partition.partition))
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         """Go to the positions in Postgres."""
         partitions = list(assigned)
+        self._silence.assigned(partitions, time.monotonic())
         try:
             await self.seek(partitions)
         except StoppedWhileWaiting:
@@ -103,23 +108,57 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has no 
             StoppedWhileWaiting: Kafka or Postgres is away and the process is to stop.
         """
         async with self._seeking:
-            self.generation = None
-            starts, ends = await self._bounds(partitions)
+            await self._seek(partitions)
+
+    async def seek_again(self, generation: int) -> None:
+        """The same for the partitions of a generation; a rebalance that began meanwhile sees to it.
+
+        Raises:
+            WrongTopic: a stored position lies beyond the end of its partition.
+            StoppedWhileWaiting: Kafka or Postgres is away and the process is to stop.
+        """
+        async with self._seeking:
+            if generation == self.generation:
+                await self._seek(list(self.positions))
+
+    async def follow(self) -> None:
+        """Go back if somebody has moved the stored positions back: `merganser replay`.
+
+        A batch would notice by its compare-and-set, but there may be none for long.
+
+        Raises:
+            WrongTopic: a stored position lies beyond the end of its partition.
+            StoppedWhileWaiting: Kafka or Postgres is away and the process is to stop.
+        """
+        async with self._seeking:
+            generation, ours = self.generation, dict(self.positions)
             stored = await self._database.transact(
-                lambda connection: self._writer.positions(connection, starts), self._stop
+                lambda connection: self._writer.stored(connection, ours), self._stop
             )
-            for partition, position in stored.items():
-                if position > ends[partition]:
-                    raise WrongTopic(
-                        f"position {position} lies beyond the end ({ends[partition]}) of "
-                        f"{partition.topic}-{partition.partition}: the topic was made anew. To "
-                        'read it from its start, delete its rows from "consumerOffsets".'
-                    )
-                if partition in self._consumer.assignment():  # else: a rebalance is on its way
-                    self._consumer.seek(partition, position)
-            # Nothing is awaited after the seeks: what is fetched from now on starts there.
-            self.positions = stored
-            self.generation = next(self._generations)
+        # Batches move both forwards, the stored one first.
+        back = [p.partition for p, position in stored.items() if position < ours[p]]
+        if back and generation is not None:
+            log.info("positions were moved back, reading again", partitions=sorted(back))
+            await self.seek_again(generation)
+
+    async def _seek(self, partitions: list[TopicPartition]) -> None:
+        self.generation = None
+        starts, ends = await self._bounds(partitions)
+        stored = await self._database.transact(
+            lambda connection: self._writer.positions(connection, starts), self._stop
+        )
+        for partition, position in stored.items():
+            if position > ends[partition]:
+                raise WrongTopic(
+                    f"position {position} lies beyond the end ({ends[partition]}) of "
+                    f"{partition.topic}-{partition.partition}: the topic was made anew. To "
+                    'read it from its start, delete its rows from "consumerOffsets".'
+                )
+            if partition in self._consumer.assignment():  # else: a rebalance is on its way
+                self._consumer.seek(partition, position)
+        # Nothing is awaited after the seeks: what is fetched from now on starts there.
+        self.positions = stored
+        self.generation = next(self._generations)
 
     async def _bounds(
         self, partitions: list[TopicPartition]
@@ -175,7 +214,7 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has no 
         """A batch was written; its partitions may have left meanwhile."""
         if generation == self.generation:
             self.positions.update(positions)
-        self._progress_at = time.monotonic()
+            self._silence.wrote(positions, time.monotonic())
 
     async def report(self) -> None:
         """Give Kafka the positions and read the lag: once a second, and before partitions leave."""
@@ -185,19 +224,28 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has no 
             try:
                 async with asyncio.timeout(REPORT_SECONDS):
                     ends = await self._consumer.end_offsets(list(positions))
-                    await self._consumer.commit(positions)
+                    await self._commit(positions)
             except (KafkaError, TimeoutError) as error:
                 log.debug("positions not reported to Kafka", error=type(error).__name__)
                 return
         self._reported_at = time.monotonic()
-        for partition, end in ends.items():
-            if partition not in self.positions:
-                continue  # it was revoked while Kafka answered
-            lag = end - positions[partition]
+        # What was revoked while Kafka answered is another member's to report.
+        lags = {p: end - positions[p] for p, end in ends.items() if p in self.positions}
+        for partition, lag in lags.items():
             metrics.LAG.labels(partition.topic, str(partition.partition)).set(lag)
-            self._lag[partition] = lag
-        if not any(self._lag.values()):
-            self._progress_at = time.monotonic()
+        self._silence.lagging(lags, self._reported_at)
+
+    async def _commit(self, positions: dict[TopicPartition, int]) -> None:
+        """Give Kafka the positions, or wait for the last ones that it was given.
+
+        A commit is never cancelled: aiokafka's request would go on alone, and asyncio would report
+        its failure as one that nobody handled.
+        """
+        if self._committing is None or self._committing.done():
+            self._committing = asyncio.ensure_future(self._consumer.commit(positions))
+            self._committing.add_done_callback(lambda done: done.cancelled() or done.exception())
+        await asyncio.wait({self._committing})
+        self._committing.result()
 
     def why_not_ready(self) -> str | None:
         """The group as /readyz sees it: joined, and not silent while records wait."""
@@ -206,7 +254,4 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has no 
         away = time.monotonic() - self._reported_at
         if away > AWAY_SECONDS:
             return f"Kafka has not answered for {away:.0f} s"
-        silent = time.monotonic() - self._progress_at
-        if silent > SILENT_SECONDS and any(self._lag.values()):
-            return f"records wait, and none was resolved for {silent:.0f} s"
-        return None
+        return self._silence.complaint(time.monotonic(), self._longest_silence)

@@ -12,16 +12,18 @@ from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitio
 from psycopg import AsyncConnection
 
 from profiles import measures
-from resolver.batch import Batch, DeadLetter, halves, read
+from resolver.batch import Batch, halves, letter, read
 from resolver.dead_letters import DeadLetters, Flood
 from resolver.group import Group
 from resolver.writer import Fenced, Writer, Written
-from runtime import kafka, lifecycle, logs, metrics
+from runtime import kafka, lifecycle, logs, metrics, tracing
 from runtime.lifecycle import Stop
 from runtime.ops import Check, ops_server
 from runtime.postgres import Database
 from runtime.settings import ResolverSettings
+from runtime.tracing import Tracing
 from schemas import migrations
+from schemas.dead_letter import Reason
 
 log = structlog.get_logger(__name__)
 
@@ -40,7 +42,9 @@ class Resolver:
         writer: Writer,
         database: Database,
         dead_letters: DeadLetters,
+        traces: Tracing | None = None,
     ) -> None:
+        self._traces = traces
         self._settings = settings
         self._consumer = consumer
         self._group = group
@@ -61,6 +65,7 @@ class Resolver:
             others = [
                 tasks.create_task(self._read_ahead(ahead)),
                 tasks.create_task(self._tick(stop)),
+                tasks.create_task(self._follow(stop)),
             ]
             try:
                 while (item := await stop.unless(ahead.get())) is not None:
@@ -70,6 +75,7 @@ class Resolver:
                             await self._settle_or_seek(generation, batch, stop)
             except Flood as flood:
                 self.halted = f"halted: {flood}"
+                metrics.HALTED.set(1)
                 log.error(  # noqa: TRY400 - where it was raised tells an operator nothing
                     "halted: look at the dead letters, mend the cause, restart", why=str(flood)
                 )
@@ -93,14 +99,17 @@ class Resolver:
         while not await stop.wait(1):
             await self._group.report()
 
+    async def _follow(self, stop: Stop) -> None:
+        while not await stop.wait(1):
+            await self._group.follow()
+
     async def _settle_or_seek(self, generation: int, batch: Batch, stop: Stop) -> None:
         try:
             await self._settle(generation, batch, stop)
         except Fenced:
             metrics.FENCED.inc()
             log.warning("this batch does not start at our position; reading that again")
-            if generation == self._group.generation:  # else: a rebalance sees to it
-                await self._group.seek(list(self._group.positions))
+            await self._group.seek_again(generation)
 
     async def _settle(self, generation: int, batch: Batch, stop: Stop) -> None:
         """Write one batch, and if Postgres refuses a record, all but that record.
@@ -125,7 +134,19 @@ class Resolver:
             return
         self._group.advance(generation, batch.positions)
         await self._group.account(batch, olds)
-        _count(batch, written, time.monotonic() - start)
+        seconds = time.monotonic() - start
+        _count(batch, written, seconds)
+        if self._traces:
+            self._traces.batch(
+                (record.headers for record, _ in batch.records),
+                time.time_ns() - int(seconds * 1e9),
+                {
+                    "events": len(written.events),
+                    "repeated": written.repeated,
+                    "suppressed": written.suppressed,
+                    "merges": len(written.plan.merges),
+                },
+            )
 
     async def _settle_poisoned(
         self, generation: int, batch: Batch, error: psycopg.Error, stop: Stop
@@ -135,13 +156,14 @@ class Resolver:
                 await self._settle(generation, half, stop)
             return
         ((record, _),) = batch.records
-        letter = DeadLetter(record, "refused", f"{type(error).__name__} {error.sqlstate}")
-        await self._settle(generation, Batch(dead=[letter], positions=batch.positions), stop)
+        refused = letter(record, Reason.REFUSED, f"{type(error).__name__} {error.sqlstate}")
+        await self._settle(generation, Batch(dead=[refused], positions=batch.positions), stop)
 
 
 def _count(batch: Batch, written: Written, seconds: float) -> None:
     metrics.CONSUMED.inc(batch.size)
     metrics.REPEATED.inc(written.repeated)
+    metrics.SUPPRESSED.inc(written.suppressed)
     measures.count(written.plan, len(written.events), seconds)
     if written.events:
         oldest = min(event["createdAt"] for event in written.events)
@@ -153,7 +175,8 @@ async def _main(settings: ResolverSettings, stop: Stop) -> None:
     log.info("starting", topic=settings.topic, group=settings.consumer_group)
     database = Database(settings.database_url.get_secret_value(), "resolver")
     positions = Database(settings.database_url.get_secret_value(), "resolver positions")
-    producer = kafka.producer(settings, "resolver", timeout=10)
+    producer = kafka.producer(settings, "resolver", timeout=10, largest=kafka.LARGEST_LETTER)
+    traces = tracing.opened(settings, "resolver")
     consumer = AIOKafkaConsumer(
         **kafka.connection(settings, "resolver"),
         group_id=settings.consumer_group,
@@ -184,9 +207,9 @@ async def _main(settings: ResolverSettings, stop: Stop) -> None:
             settings.guid_version,
             settings.resolver_move,
         )
-        group = Group(consumer, writer, positions, stop)
+        group = Group(consumer, writer, positions, stop, settings.resolver_silence)
         dead_letters = DeadLetters(producer, settings.dead_topic, settings.resolver_dead_limit)
-        resolver = Resolver(settings, consumer, group, writer, database, dead_letters)
+        resolver = Resolver(settings, consumer, group, writer, database, dead_letters, traces)
         checks["kafka"] = group.why_not_ready
         checks["resolver"] = lambda: resolver.halted
         consumer.subscribe([settings.topic], listener=group)
@@ -199,6 +222,8 @@ async def _main(settings: ResolverSettings, stop: Stop) -> None:
         await producer.stop()
         await positions.close()
         await database.close()
+        if traces:
+            await asyncio.to_thread(traces.close)
         ops.should_exit = True
         await serving
         log.info("stopped")

@@ -12,11 +12,11 @@ from schemas.event import Event
 _FIELD, _ROW = "\x00", "\ud800"
 
 
-def events(batch: Iterable[tuple[Event, str | None]]) -> bytes:
+def events(batch: Iterable[tuple[Event, str]]) -> bytes:
     """Rows of `events`, in the columns of `copy_events`; a missing value is the empty string."""
     return _block(
         f"{event['guid']}\x00{event['producerGuid'] or ''}\x00{event['ipAddress'] or ''}\x00"
-        f"{profile or ''}\x00{event['createdAt']}\x00{event['occurredAt']}\x00"
+        f"{profile}\x00{event['createdAt']}\x00{event['occurredAt']}\x00"
         f"{event['type']}\x00{event['userId'] or ''}\x00{event['anonymousId'] or ''}"
         for event, profile in batch
     )

@@ -1,7 +1,7 @@
 """One transaction for a batch: position, identity and rows stand or fall together (design §5)."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -36,6 +36,8 @@ class Written:
     events: list[Event]
     repeated: int
     """Events of the batch that were stored already, or came twice in it."""
+    suppressed: int
+    """Events that were not stored, as their ids are of somebody who was forgotten."""
     plan: Plan
 
 
@@ -58,7 +60,13 @@ class Writer:
             "starts": list(starts.values()),
         }
         await connection.execute(_POSITIONS["ensure"], columns)
-        cursor = await connection.execute(_POSITIONS["read"], columns)
+        return await self.stored(connection, starts)
+
+    async def stored(
+        self, connection: AsyncConnection[Any], partitions: Collection[TopicPartition]
+    ) -> dict[TopicPartition, int]:
+        """Where the group stands, as far as that is known."""
+        cursor = await connection.execute(_POSITIONS["read"], self._scope(partitions))
         return {
             TopicPartition(topic, partition): offset
             for topic, partition, offset in await cursor.fetchall()
@@ -91,10 +99,20 @@ class Writer:
             raise Fenced
         events = await self._new(connection, batch)
         plan = await store.resolve(connection, [_sighting(event) for event in events], self.move)
-        await self._copy(connection, events, plan)
-        return Written(events, len(batch.records) - len(events), plan)
+        placed = [
+            (event, profile)
+            for event, profile in zip(events, plan.assignments, strict=True)
+            if profile is not None
+        ]
+        await self._copy(connection, placed)
+        return Written(
+            [event for event, _ in placed],
+            len(batch.records) - len(events),
+            len(events) - len(placed),
+            plan,
+        )
 
-    def _scope(self, partitions: Mapping[TopicPartition, int]) -> dict[str, Any]:
+    def _scope(self, partitions: Collection[TopicPartition]) -> dict[str, Any]:
         return {
             "group": self.group,
             "cluster": self.cluster,
@@ -110,12 +128,11 @@ class Writer:
         return list(by_guid.values())
 
     async def _copy(
-        self, connection: AsyncConnection[Any], events: list[Event], plan: Plan
+        self, connection: AsyncConnection[Any], placed: list[tuple[Event, str]]
     ) -> None:
         """In blocks: Postgres works on one while the next is put together."""
         guids = guid.series(self.guid_version, guid.EVENT_DATA, time.time_ns() // 1_000_000)
-        placed = list(zip(events, plan.assignments, strict=True))
-        described = [event for event in events if event["data"]]
+        described = [event for event, _ in placed if event["data"]]
         async with connection.cursor() as cursor:
             if placed:
                 async with cursor.copy(_EVENTS["copy_events"]) as copy:

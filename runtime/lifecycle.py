@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import os
+import resource
 import signal
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
@@ -15,6 +16,9 @@ log = structlog.get_logger(__name__)
 FINISH_SECONDS = 9.0
 """For what is in hand after the first signal (design §5: exit within 10 s). Past it, some server is
 frozen; what is not committed or acknowledged is not ours to wait for, and nothing of it is lost."""
+
+OPEN_FILES = 65_536
+"""Enough for any number of connections that one process can serve."""
 
 Result = TypeVar("Result")
 
@@ -62,8 +66,17 @@ def run(main: Callable[[Stop], Awaitable[None]]) -> None:
     # Batches are many small objects without cycles. At its defaults, the collector would look
     # through all of them many times a batch, and find nothing.
     gc.set_threshold(100_000, 20, 50)
+    _allow_many_connections()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_with_signals(main))
+
+
+def _allow_many_connections() -> None:
+    """Many systems allow 1,024 open files at first, and more to who asks."""
+    now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if most == resource.RLIM_INFINITY else min(OPEN_FILES, most)
+    if now != resource.RLIM_INFINITY and now < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 async def _with_signals(main: Callable[[Stop], Awaitable[None]]) -> None:
@@ -81,9 +94,15 @@ async def _with_signals(main: Callable[[Stop], Awaitable[None]]) -> None:
         os._exit(0)
 
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(_loose_end)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal, number)
     try:
         await main(stop)
     except* StoppedWhileWaiting:
         log.info("stopped while Postgres or Kafka was away; nothing is lost")
+
+
+def _loose_end(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log what nobody waited for; asyncio would show the tasks, with the values in them."""
+    log.error(context["message"], exc_info=context.get("exception"))

@@ -2,10 +2,14 @@
 
 import logging
 import sys
+import types
 
 import structlog
 
 from runtime.settings import Settings
+from runtime.tracebacks import without_values
+
+log = structlog.get_logger(__name__)
 
 
 def configure(settings: Settings, process: str) -> None:
@@ -21,9 +25,9 @@ def configure(settings: Settings, process: str) -> None:
         structlog.processors.StackInfoRenderer(),
     ]
     render: list[structlog.typing.Processor] = (
-        [structlog.dev.ConsoleRenderer()]
+        [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
         if pretty
-        else [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        else [structlog.processors.JSONRenderer()]
     )
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -35,11 +39,24 @@ def configure(settings: Settings, process: str) -> None:
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *render],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.ExceptionRenderer(without_values),
+                *render,
+            ],
         )
     )
     logging.basicConfig(handlers=[handler], level=settings.log_level.upper(), force=True)
-    # Libraries report each retry of theirs; what matters to an operator our own lines say.
-    for noisy in ("aiokafka", "uvicorn"):
-        logging.getLogger(noisy).setLevel("WARNING")
+    # Libraries report each retry, and at lower levels what they send, passwords too. What
+    # matters to an operator our own lines say.
+    for noisy, level in (("aiokafka", "WARNING"), ("uvicorn", "WARNING"), ("psycopg", "ERROR")):
+        logging.getLogger(noisy).setLevel(level)
     structlog.contextvars.bind_contextvars(process=process)
+    sys.excepthook = _ended
+
+
+def _ended(
+    kind: type[BaseException], error: BaseException, trace: types.TracebackType | None
+) -> None:
+    """Say in the log, too, what ended the process: Python would print the exception's message."""
+    log.critical("ended by an error", exc_info=(kind, error, trace))

@@ -67,10 +67,21 @@ LAG = Gauge(
     ["topic", "partition"],
     registry=RESOLVER,
 )
+SILENT = Gauge(
+    "merganser_resolver_silent_seconds",
+    "Since the last progress of the partition that has gone longest without, while records wait in "
+    "it or it is not known whether they do. About a second when all is well.",
+    registry=RESOLVER,
+)
 DEAD_LETTERS = Counter(
     "merganser_resolver_dead_letters",
     "Records sent to the dead-letter topic.",
     ["reason"],
+    registry=RESOLVER,
+)
+HALTED = Gauge(
+    "merganser_resolver_halted",
+    "1 once a flood of dead letters has stopped the resolver, until it is restarted.",
     registry=RESOLVER,
 )
 REPEATED = Counter(
@@ -120,6 +131,11 @@ MOVES_PENDING = Gauge(
     "merganser_scanner_moves_pending", "Merges whose events still follow.", registry=SCANNER
 )
 
+EVENTS_ERASED = Counter(
+    "merganser_scanner_events_erased",
+    "Events of people who were forgotten, deleted after the command that began it had ended.",
+    registry=SCANNER,
+)
 EVENTS_MOVED = Counter(
     "merganser_scanner_events_moved",
     "Events that followed a big merge in chunks.",
@@ -229,6 +245,13 @@ API_KEYS_AGE = Gauge(
     registry=API,
 )
 
+POOL_WAIT_SECONDS = Histogram(
+    "merganser_api_pool_wait_seconds",
+    "A request's wait for one of the connections to Postgres, until it had one or was refused.",
+    buckets=SECONDS,
+    registry=API,
+)
+
 # resolver and scanner
 RESOLVED = Counter("merganser_events_resolved", "Events attached to their profile.", registry=None)
 BATCH_SIZE = Histogram(
@@ -252,6 +275,38 @@ LINKS_REFUSED = Counter(
     "Events whose link was not followed, because two known users would have met.",
     registry=None,
 )
+SUPPRESSED = Counter(
+    "merganser_events_suppressed",
+    "Events that were not stored, as they are of somebody who was forgotten.",
+    registry=None,
+)
 for _registry in (RESOLVER, SCANNER):
-    for _metric in (RESOLVED, BATCH_SIZE, BATCH_SECONDS, PROFILES_CREATED, MERGES, LINKS_REFUSED):
+    for _metric in (
+        RESOLVED,
+        BATCH_SIZE,
+        BATCH_SECONDS,
+        PROFILES_CREATED,
+        MERGES,
+        LINKS_REFUSED,
+        SUPPRESSED,
+    ):
         _registry.register(_metric)
+
+# ingest and api
+CONNECTIONS_CUT = Counter(
+    "merganser_http_connections_cut",
+    "Connections closed because they went on too long, sent too much or were too many.",
+    ["reason"],
+    registry=None,
+)
+for _registry in (INGEST, API):
+    _registry.register(CONNECTIONS_CUT)
+# every process
+CHECK_FAILING = Gauge(
+    "merganser_check_failing",
+    "1 while a check of /readyz says that the process cannot work, by the check's name.",
+    ["check"],
+    registry=None,
+)
+for _registry in (INGEST, RESOLVER, SCANNER, PROPERTIES, DECORATION, API):
+    _registry.register(CHECK_FAILING)

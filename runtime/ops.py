@@ -3,11 +3,15 @@
 import asyncio
 import contextlib
 import json
+import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
 from typing import Any
 
 import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+
+from runtime import metrics
+from runtime.connections import DEFAULT, Bounds, Connections
 
 Check = Callable[[], str | None]
 """None when all is well, else why not."""
@@ -27,7 +31,16 @@ _CLOSE = (b"connection", b"close")
 
 
 class Server(uvicorn.Server):
-    """uvicorn inside a process that handles its own signals."""
+    """uvicorn inside a process that handles its own signals and bounds its connections."""
+
+    def __init__(self, config: uvicorn.Config, connections: Connections) -> None:
+        super().__init__(config)
+        self._connections = connections
+
+    async def on_tick(self, counter: int) -> bool:
+        """uvicorn's, ten times a second."""
+        self._connections.cut_the_slow(time.monotonic())
+        return await super().on_tick(counter)
 
     async def leave(self) -> None:
         """End without failing a request.
@@ -49,14 +62,15 @@ class Server(uvicorn.Server):
         yield
 
 
-def server(app: App, host: str, port: int, **options: Any) -> Server:
+def server(app: App, host: str, port: int, bounds: Bounds = DEFAULT, **options: Any) -> Server:
     """An HTTP server to be run with `serve()` and ended with `should_exit`."""
+    connections = Connections(bounds)
     return Server(
         uvicorn.Config(
             app,
             host=host,
             port=port,
-            http="httptools",
+            http=connections.protocol,  # type: ignore[arg-type] # uvicorn calls it, no more
             loop="none",
             lifespan="off",
             interface="asgi3",
@@ -64,7 +78,8 @@ def server(app: App, host: str, port: int, **options: Any) -> Server:
             access_log=False,
             server_header=False,
             **options,
-        )
+        ),
+        connections,
     )
 
 
@@ -76,6 +91,8 @@ def ops_server(
     async def app(scope: Scope, _receive: Receive, send: Send) -> None:
         match scope["path"]:
             case "/metrics":
+                for name, check in checks.items():
+                    metrics.CHECK_FAILING.labels(name).set(check() is not None)
                 status, kind, body = 200, CONTENT_TYPE_LATEST, generate_latest(registry)
             case "/healthz":
                 status, kind, body = 200, "application/json", b'{"alive":true}'

@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 
 import psycopg
 import structlog
+from aiokafka.errors import KafkaError
 from psycopg import AsyncConnection
 
 from runtime.lifecycle import Stop, StoppedWhileWaiting
@@ -50,12 +51,18 @@ def is_retryable(error: psycopg.Error) -> bool:
     return error.sqlstate in RETRYABLE or error.sqlstate.startswith("08")
 
 
-def describe(error: Exception) -> str:
-    """An error for logs and /readyz: the server's messages quote rows, so only their code."""
+SPEAK_FREELY = (psycopg.OperationalError, KafkaError, OSError, RuntimeError)
+"""Errors whose messages are about servers, files and this program, not about events."""
+
+
+def describe(error: BaseException) -> str:
+    """An error for logs and /readyz: no message that may quote rows, but the code or the kind."""
     state = getattr(error, "sqlstate", None)
     if state is not None:
         return f"{type(error).__name__} {state}: {RETRYABLE.get(state, 'see the SQLSTATE')}"
-    return f"{type(error).__name__}: {error}"
+    if isinstance(error, SPEAK_FREELY):
+        return f"{type(error).__name__}: {error}"
+    return type(error).__name__
 
 
 BY_KEY = " ".join(

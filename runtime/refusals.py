@@ -19,9 +19,11 @@ class Problem(Enum):
     CONFLICT = ("conflict", 409)
     TOO_LARGE = ("too_large", 413)
     INVALID = ("invalid", 422)
+    RATE_LIMITED = ("rate_limited", 429)
     INTERNAL = ("internal", 500)
     UNAVAILABLE = ("unavailable", 503)
     TOO_SLOW = ("timeout", 503)
+    TOO_SOON = ("rate_limited", 503)
 
     def __init__(self, code: str, status: int) -> None:
         self.code = code

@@ -4,17 +4,21 @@ import sys
 from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Literal, Self
 
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
 from pydantic import Field, PositiveFloat, PositiveInt, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
 
+from runtime.kafka_security import KafkaSecurity
 from schemas import ids
 from schemas.event import LONGEST_ID
+from schemas.exact_json import DEEPEST
 from schemas.guid import GuidVersion
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
-class Settings(BaseSettings):
+class Settings(KafkaSecurity):
     """What every process needs."""
 
     model_config = SettingsConfigDict(
@@ -43,10 +47,24 @@ class Settings(BaseSettings):
         ids.NOBODY, description="Ids that mean nobody, by comma, in any case"
     )
     ops_host: str = Field("127.0.0.1", description="Address of /metrics, /healthz and /readyz")
+    otlp_endpoint: str | None = Field(
+        None,
+        description="URL of an OTLP/HTTP collector for traces, else OTEL_EXPORTER_OTLP_ENDPOINT; "
+        "without either nothing is traced",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Log level")
     log_format: Literal["auto", "json", "pretty"] = Field(
         "auto", description="json, pretty, or auto: pretty on a terminal"
     )
+
+    @field_validator("database_url")
+    @classmethod
+    def _connectable(cls, url: SecretStr) -> SecretStr:
+        try:
+            conninfo_to_dict(url.get_secret_value())
+        except psycopg.ProgrammingError:  # whose message quotes the URL, with its password
+            raise ValueError("is not a PostgreSQL connection URL") from None
+        return url
 
     @field_validator("nobody_ids", mode="before")
     @classmethod
@@ -62,9 +80,11 @@ class Settings(BaseSettings):
             return cls()
         except ValidationError as error:
             # One line a variable, although each part of a list may have faults of its own.
-            faults = {str(problem["loc"][0]): problem["msg"] for problem in error.errors()}
-            for name, fault in faults.items():
-                sys.stderr.write(f"merganser: MERGANSER_{name.upper()}: {fault}\n")
+            faults = {problem["loc"][:1]: problem["msg"] for problem in error.errors()}
+            for names, fault in faults.items():
+                # What concerns several variables names them itself.
+                named = "".join(f"MERGANSER_{str(name).upper()}: " for name in names)
+                sys.stderr.write(f"merganser: {named}{fault.removeprefix('Value error, ')}\n")
             raise SystemExit(2) from None
 
 
@@ -83,18 +103,32 @@ class IngestSettings(Settings):
         191, description="Characters of type, userId and anonymousId"
     )
     ingest_max_keys: PositiveInt = Field(256, description="Keys of an event's data")
-    ingest_max_depth: PositiveInt = Field(32, description="Levels of nesting in an event's data")
+    ingest_max_depth: Annotated[int, Field(ge=1, le=DEEPEST)] = Field(
+        32, description="Levels of nesting in an event's data"
+    )
     ingest_max_waiting: Annotated[int, Field(ge=512 << 10)] = Field(
         32 << 20, description="Bytes waiting for Kafka before ingest answers 503"
     )
     ingest_publish_timeout: PositiveFloat = Field(
         1.5, description="Seconds to wait for Kafka's acknowledgement before ingest answers 503"
     )
+    ingest_max_connections: PositiveInt = Field(
+        10_000, description="Connections at once; past it the one is closed that has idled longest"
+    )
+    ingest_head_timeout: PositiveFloat = Field(
+        10, description="Seconds a client may take to send a request's headers"
+    )
     ingest_body_timeout: PositiveFloat = Field(
         15, description="Seconds a client may take to send its body"
     )
     ingest_keys_interval: PositiveFloat = Field(
         2, description="Seconds between looks at apiKeys: how long a revoked key may still work"
+    )
+    ingest_rate: PositiveFloat | None = Field(
+        None, description="Events a second of one API key before a gateway answers 429; no limit"
+    )
+    ingest_burst: PositiveInt = Field(
+        2000, description="Events of one API key at once, where there is a rate"
     )
     trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = Field(
         (), description="Networks, by comma, whose X-Forwarded-For is believed"
@@ -119,6 +153,9 @@ class ResolverSettings(Settings):
     )
     resolver_dead_limit: PositiveInt = Field(
         1000, description="Dead letters within a minute that stop the resolver"
+    )
+    resolver_silence: PositiveFloat = Field(
+        60, description="Seconds without progress in a partition whose records wait: not ready"
     )
     resolver_session_timeout: PositiveFloat = Field(
         10, description="Seconds without heartbeat until a resolver's partitions go to others"

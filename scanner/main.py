@@ -7,7 +7,7 @@ from typing import Any
 import structlog
 from psycopg import AsyncConnection
 
-from profiles import measures, store
+from profiles import erasure, measures, store
 from runtime import lifecycle, logs, metrics
 from runtime.lifecycle import Stop
 from runtime.ops import ops_server
@@ -35,6 +35,9 @@ async def scan(database: Database, settings: ScannerSettings, stop: Stop) -> Non
                 metrics.SCANNED.inc(scanned.resolved)
                 measures.count(scanned.plan, scanned.resolved, time.monotonic() - start)
                 log.info("external rows resolved", rows=scanned.resolved)
+            if scanned.suppressed:
+                metrics.SUPPRESSED.inc(scanned.suppressed)
+                log.info("rows of forgotten people deleted", rows=scanned.suppressed)
         waiting = await database.transact(work.waiting, stop)
         metrics.UNRESOLVED.set(waiting.resolvable)
         metrics.UNRESOLVED_AGE.set(waiting.oldest_seconds)
@@ -51,17 +54,21 @@ async def _step(database: Database, work: Scan, place: Place, stop: Stop) -> Sca
 
 
 async def move(database: Database, settings: ScannerSettings, stop: Stop) -> None:
-    """Bring the events of big merges to their profiles, a chunk a transaction."""
+    """Bring the events of big merges home and erase those of the forgotten, in chunks."""
 
     async def chunk(connection: AsyncConnection[Any]) -> int | None:
         return await store.move_chunk(connection, settings.scanner_move)
 
+    async def erase(connection: AsyncConnection[Any]) -> int | None:
+        return await erasure.erase_chunk(connection, settings.scanner_move)
+
     while not stop.is_set():
         moved = await database.transact(chunk, stop)
-        if moved is None:
+        metrics.EVENTS_MOVED.inc(moved or 0)
+        erased = await database.transact(erase, stop)
+        metrics.EVENTS_ERASED.inc(erased or 0)
+        if moved is None and erased is None:
             await stop.wait(MOVES_INTERVAL)
-        else:
-            metrics.EVENTS_MOVED.inc(moved)
 
 
 async def _main(settings: ScannerSettings, stop: Stop) -> None:

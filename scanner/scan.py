@@ -32,6 +32,8 @@ class Scanned:
 
     claimed: int
     resolved: int
+    suppressed: int
+    """Rows that were deleted, as their ids are of somebody who was forgotten."""
     place: Place
     plan: Plan
 
@@ -72,18 +74,22 @@ class Scan:
             },
         )
         rows = await cursor.fetchall()
-        plan = await store.resolve(connection, self._sightings(rows), self.move)
-        profiles = {
-            row[0]: profile
-            for row, profile in zip(rows, plan.assignments, strict=True)
-            if profile is not None
-        }
+        sightings = self._sightings(rows)
+        plan = await store.resolve(connection, sightings, self.move)
+        placed = list(zip(sightings, plan.assignments, strict=True))
+        profiles = {event.guid: profile for event, profile in placed if profile is not None}
         if profiles:
             await connection.execute(
                 _SQL["assign"], {"guids": list(profiles), "profiles": list(profiles.values())}
             )
+        # Who is somebody and has no profile now is not to have one.
+        suppressed = [
+            event.guid for event, profile in placed if profile is None and event.names_somebody
+        ]
+        if suppressed:
+            await connection.execute(_SQL["drop"], {"guids": suppressed})
         place = Place(rows[-1][1], rows[-1][0]) if rows else after
-        return Scanned(len(rows), len(profiles), place, plan)
+        return Scanned(len(rows), len(profiles), len(suppressed), place, plan)
 
     async def waiting(self, connection: AsyncConnection[Any]) -> Waiting:
         """Count what is not resolved."""

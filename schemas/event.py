@@ -4,7 +4,7 @@ Plain data on purpose: a typed dict is what pydantic reads fastest and what need
 the way out. Keys are the columns of the `events` table (design §3).
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import (
     AwareDatetime,
@@ -18,6 +18,7 @@ from pydantic_core import PydanticSerializationError, to_json
 from typing_extensions import TypedDict
 
 from schemas import guid
+from schemas.moment import in_utc
 
 VERSION_HEADER = ("schema-version", b"1")
 
@@ -26,7 +27,7 @@ LONGEST_ID = 512
 
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_ID)]
-EventGuid = Annotated[str, StringConstraints(pattern=f"^{guid.EVENT}", max_length=64)]
+EventGuid = Annotated[str, StringConstraints(pattern=f"^{guid.EVENT}[^/]*$", max_length=64)]
 
 
 @with_config(ConfigDict(extra="forbid", hide_input_in_errors=True))
@@ -55,6 +56,8 @@ class Unreadable(ValueError):
 
 _NUL = b"\\u0000"
 """How JSON must write NUL. Looking for it in the bytes is cheaper than looking in each string."""
+
+_TIMES: tuple[Literal["createdAt"], Literal["occurredAt"]] = ("createdAt", "occurredAt")
 
 _event: TypeAdapter[Event] = TypeAdapter(Event)
 
@@ -89,7 +92,17 @@ def decode(value: bytes) -> Event:
         raise Unreadable(where, first["msg"]) from None
     if _NUL in value:
         _refuse_unstorable(event)
+    if event["createdAt"].utcoffset() or event["occurredAt"].utcoffset():
+        _to_utc(event)  # rarely: ingest writes UTC
     return event
+
+
+def _to_utc(event: Event) -> None:
+    for field in _TIMES:
+        try:
+            event[field] = in_utc(event[field])
+        except ValueError as error:
+            raise Unreadable(field, str(error)) from None
 
 
 def _refuse_unstorable(event: Event) -> None:

@@ -7,7 +7,14 @@ event's validation then refuses: a bad event must not cost its neighbours.
 """
 
 import json
+import re
 from typing import Any
+
+DEEPEST = 100
+"""Levels of nesting that event data may be allowed at most: what reads it back is recursive."""
+
+_CUT = 2 * DEEPEST
+"""Levels read of what is nested too deeply for the parser: more than data and what is around it."""
 
 
 class Number:
@@ -21,6 +28,11 @@ class Number:
 
 class NotANumber(Number):
     """`NaN`, `Infinity` or `-Infinity`: no JSON, though many encoders write it."""
+
+
+_TOKEN = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[{]+|[\]}]+', re.DOTALL)
+"""What matters for nesting: strings, which may hold brackets, and runs of brackets. A string that
+never ends is one too, and nothing is tried twice: time stays linear whatever the text."""
 
 
 class Unfit(ValueError):
@@ -41,7 +53,33 @@ def loads(text: str) -> Any:
     try:
         return _decoder.decode(text)
     except RecursionError:
-        raise ValueError("nested too deeply") from None
+        return _decoder.decode(_shallow(text))
+
+
+def _shallow(text: str) -> str:
+    """The text without what lies deeper than any data may: one event's nesting is its own fault.
+
+    What is left is still deeper than is allowed, so that the event is refused for it.
+
+    Raises:
+        ValueError: the nesting never ends.
+    """
+    kept, depth, start = [], 0, 0
+    for token in _TOKEN.finditer(text):
+        run = token[0]
+        if run[0] in "[{":
+            if depth <= _CUT < depth + len(run):
+                kept.append(text[start : token.start() + _CUT - depth])
+            depth += len(run)
+        elif run[0] in "]}":
+            if depth - len(run) <= _CUT < depth:
+                kept.append("[]")
+                start = token.start() + depth - _CUT
+            depth -= len(run)
+    if depth > _CUT:
+        raise ValueError("nested too deeply, without an end")
+    kept.append(text[start:])
+    return "".join(kept)
 
 
 def as_text(value: Any, depth: int) -> str:

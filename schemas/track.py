@@ -4,7 +4,7 @@ Source: the seed's events table and its web client, which spells `ocurredAt` and
 """
 
 import re
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any
 
 from pydantic import (
@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from schemas.exact_json import NotANumber, Number
+from schemas.moment import in_utc
 
 _WHOLE = re.compile(r"(-?\d+)(\.0+)?")
 
@@ -51,21 +52,11 @@ def _or_none(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
         return None
 
 
-def _in_utc(moment: datetime) -> datetime:
-    """A time without a zone is UTC: the server's own zone must not change what an event means."""
-    if moment.tzinfo is None:
-        return moment.replace(tzinfo=UTC)
-    try:
-        return moment.astimezone(UTC)
-    except OverflowError:
-        raise ValueError("lies outside the years 1 to 9999 in UTC") from None
-
-
 Id = Annotated[str | None, BeforeValidator(_id_as_text)]
 
 Moment = Annotated[
     datetime | None,
-    AfterValidator(lambda moment: None if moment is None else _in_utc(moment)),
+    AfterValidator(lambda moment: None if moment is None else in_utc(moment)),
     BeforeValidator(_number_as_text),
 ]
 """ISO 8601, or a number since 1970: seconds up to 2e10 (the year 2603), milliseconds above."""

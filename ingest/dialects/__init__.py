@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ingest.asked import Asked
-from runtime.refusals import Refused
+from runtime.refusals import Problem, Refused
 
 
 class Answer(NamedTuple):
@@ -37,6 +37,8 @@ class Said:
 
     It may raise one of the refusals instead, when the whole request stands or falls with it.
     """
+    too_soon: Problem = Problem.RATE_LIMITED
+    """The refusal that makes such a client send again what a rate limit has refused."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,9 +36,6 @@ from schemas import exact_json
 
 _Event = dict[str, Any]
 
-_DEPTH = 100
-"""Levels of nesting looked at to know an event again: more than any that is accepted."""
-
 _NOT_DATA = ("event_type", "event_id", "utc_time", "user", "api_key", "eventn_ctx")
 
 
@@ -99,7 +96,7 @@ def _answer(results: Results) -> _Event:
 
 def _digest(one: _Event, seen: Counter[str]) -> str:
     try:
-        text = exact_json.as_text(one, _DEPTH)
+        text = exact_json.as_text(one, exact_json.DEEPEST)
     except exact_json.Unfit as error:
         raise invalid("event", str(error)) from None
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

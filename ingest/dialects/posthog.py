@@ -83,6 +83,7 @@ def capture(asked: Asked) -> Said:
         next((key for key in keys if key), None),
         each(events, lambda event: _read(event, sent_at)),
         _answer,
+        too_soon=Problem.TOO_SOON,  # posthog-js drops what is answered 429
     )
 
 

@@ -99,11 +99,16 @@ def _read(event: _Event, kind: Any) -> _Event:
         "type": kind,
         "userId": event.get("userId"),
         "anonymousId": event.get("anonymousId"),
-        "occurredAt": event.get("timestamp") or event.get("originalTimestamp"),
+        "occurredAt": _given(event.get("timestamp"), event.get("originalTimestamp")),
         "sentAt": event.get("sentAt"),
         "messageId": event.get("messageId"),
         **maker(event),
     }
+
+
+def _given(value: Any, otherwise: Any) -> Any:
+    """What is no time, such as `{}`, is given: it is refused for what it is."""
+    return otherwise if value is None or value == "" else value
 
 
 def _track(event: _Event) -> _Event:

@@ -1,13 +1,21 @@
 -- owners --
--- The definition of ownership, from the events alone: the earliest link of each anonymousId.
+-- The definition of ownership, from the events alone: the earliest link of each anonymousId. A link
+-- from before the time that was pruned is believed, as its event may be gone; those of forgotten
+-- people, whose events still go, no longer count.
 CREATE TEMP TABLE "auditOwners" ON COMMIT DROP AS
-SELECT DISTINCT ON ("anonymousId")
-    "anonymousId", "userId", coalesce("occurredAt", "createdAt") AS "linkedAt", guid
-FROM events
-WHERE "profileGuid" IS NOT NULL
-    AND lower(btrim("userId", %(space)s)) <> ALL(%(nobody)s)
-    AND lower(btrim("anonymousId", %(space)s)) <> ALL(%(nobody)s)
-ORDER BY "anonymousId", coalesce("occurredAt", "createdAt"), guid;
+SELECT DISTINCT ON ("anonymousId") "anonymousId", "userId", "linkedAt", guid
+FROM (
+    SELECT "anonymousId", "userId", coalesce("occurredAt", "createdAt") AS "linkedAt", guid
+    FROM events
+    WHERE "profileGuid" IS NOT NULL
+        AND lower(btrim("userId", %(space)s)) <> ALL(%(nobody)s)
+        AND lower(btrim("anonymousId", %(space)s)) <> ALL(%(nobody)s)
+        AND "profileGuid" NOT IN (SELECT "profileGuid" FROM erasures)
+    UNION ALL
+    SELECT "anonymousId", "userId", "linkedAt", "linkEventGuid"
+    FROM "anonymousIds" JOIN retention ON "linkedAt" < "prunedBefore"
+) AS links
+ORDER BY "anonymousId", "linkedAt", guid;
 
 -- index_owners --
 -- For the join with each chunk of events.
@@ -42,6 +50,7 @@ FROM (
     LEFT JOIN "anonymousIds" AS visitors ON visitors."anonymousId" = events."anonymousId"
     WHERE events.ctid >= %(first)s::tid AND events.ctid < %(last)s::tid
         AND events."profileGuid" IS NOT NULL
+        AND events."profileGuid" NOT IN (SELECT "profileGuid" FROM erasures)
 ) AS placed
 WHERE "profileGuid" IS DISTINCT FROM expected
     AND NOT EXISTS (
@@ -84,8 +93,10 @@ HAVING count(visitors."anonymousId") <> 1
 LIMIT %(most)s;
 
 -- in_progress --
--- Moves that are not finished, and rows that wait for the scanner.
+-- Moves and erasures that are not finished, what was pruned, rows that wait for the scanner.
 SELECT
     (SELECT count(*) FROM "eventMoves"),
+    (SELECT count(*) FROM erasures),
+    (SELECT "prunedBefore" FROM retention),
     (SELECT count(*) FROM events WHERE "profileGuid" IS NULL),
     (SELECT count(*) FROM events WHERE "profileGuid" IS NOT NULL);

@@ -25,3 +25,9 @@ FROM unnest(
 WHERE stored."consumerGroup" = %(group)s AND stored."clusterId" = %(cluster)s
     AND stored.topic = n.topic AND stored.partition = n.partition
     AND stored."nextOffset" = n.old;
+
+-- rewind --
+-- Move one position back, never forward: what was not read yet is not skipped.
+UPDATE "consumerOffsets" SET "nextOffset" = %(target)s, "updatedAt" = now()
+WHERE "consumerGroup" = %(group)s AND "clusterId" = %(cluster)s
+    AND topic = %(topic)s AND partition = %(partition)s AND "nextOffset" > %(target)s;

@@ -24,6 +24,13 @@ SET "profileGuid" = n.profile,
 FROM unnest(%(guids)s::text[], %(profiles)s::text[]) AS n(guid, profile)
 WHERE events.guid = n.guid;
 
+-- drop --
+-- Claimed rows of people who were forgotten, with their data.
+WITH dropped AS (
+    DELETE FROM events WHERE guid = ANY(%(guids)s)
+)
+DELETE FROM "eventData" WHERE "eventGuid" = ANY(%(guids)s);
+
 -- unresolved --
 -- What waits, and what never will be resolved.
 SELECT

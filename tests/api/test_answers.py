@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from api import events
+from runtime import metrics
 from runtime.refusals import Problem
 from tests.api.reader import Reader, reading
 from tests.support import proxy
@@ -109,9 +110,11 @@ async def test_more_requests_than_connections(
         monkeypatch.setitem(events._SQL, "events", slow)  # noqa: SLF001 - no real statement is slow for sure
         busy = [asyncio.create_task(api.get("/event/evt_1")) for _ in range(2)]
         await asyncio.sleep(0.2)
+        before = waited()
         answer = await api.get("/events")
         assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
         assert int(answer.headers["retry-after"]) > 0
+        assert waited() >= before + 0.1
         await asyncio.gather(*busy)
         assert (await api.get("/events")).status_code == 200
 
@@ -182,3 +185,8 @@ async def test_the_manual_has_every_route_and_code(api: Reader) -> None:
             assert f"| `{method.upper()} {path.removeprefix('/api/v1')}` |" in manual
     for problem in set(Problem) - OTHERS:
         assert f"| {problem.status} | `{problem.code}` |" in manual
+
+
+def waited() -> float:
+    """Seconds that all requests so far have waited for a connection."""
+    return metrics.API.get_sample_value("merganser_api_pool_wait_seconds_sum") or 0.0

@@ -47,7 +47,7 @@ def broker(place: Home, broker_ports: dict[str, int]) -> Iterator[Kafka]:
         place,
         port,
         controller,
-        settings={
+        config={
             "listeners": f"PLAINTEXT://{HOST}:{port},PROXIED://{HOST}:{proxied},"
             f"CONTROLLER://{HOST}:{controller}",
             "advertised.listeners": f"PLAINTEXT://{HOST}:{port},PROXIED://{HOST}:{proxy}",

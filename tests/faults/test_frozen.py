@@ -15,11 +15,15 @@ async def test_asked_to_end_while_postgres_is_frozen_ends_well_and_loses_nothing
     system: System,
 ) -> None:
     async with proxy.before(system.database.url) as (network, url):
-        resolver = await system.resolver(database_url=url, resolver_session_timeout=6)
+        resolver = await system.resolver(
+            database_url=url, resolver_session_timeout=6, resolver_silence=2
+        )
         network.freeze()
         await system.events.publish_events([event(anonymous="person_1")])
         # It has fetched the event, and waits for Postgres with it.
         await eventually(lambda: _lag(resolver), equals(1))
+        reasons = await eventually(resolver.why_not_ready)
+        assert "1 records wait, and none was resolved" in reasons["kafka"]
         assert await resolver.stop() == 0
     await system.resolver()
     await eventually(lambda: system.database.count("events"), equals(1))

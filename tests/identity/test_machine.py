@@ -22,11 +22,12 @@ from resolver.writer import Fenced, Writer
 from runtime.postgres import connect
 from scanner.scan import START, Scan
 from schemas import event as wire
+from schemas.dead_letter import Header
 from schemas.ids import NOBODY, somebody
 from tests.identity.histories import DEVICES, USERS, guid_of
 from tests.identity.histories import START as DAWN
+from tests.identity.misplaced import misplaced
 from tests.identity.reference import Told, grouping
-from tests.support.ledger import first_difference
 
 PARTITION = TopicPartition("events", 0)
 Result = TypeVar("Result")
@@ -56,7 +57,7 @@ class Record:
     topic: str = PARTITION.topic
     partition: int = PARTITION.partition
     key: bytes | None = None
-    headers: Sequence[tuple[str, bytes]] = (wire.VERSION_HEADER,)
+    headers: Sequence[Header] = (wire.VERSION_HEADER,)
 
 
 class Machine(RuleBasedStateMachine):
@@ -82,7 +83,7 @@ class Machine(RuleBasedStateMachine):
         for event in self._told(told):
             if somebody(event.user_id, NOBODY) or somebody(event.anonymous_id, NOBODY):
                 self.history.append(event)
-                self.log.append(Record(len(self.log), _value(event)))
+                self.log.append(Record(len(self.log), value_of(event)))
         for number in again:
             if self.log:
                 repeated = self.log[number % len(self.log)]
@@ -207,7 +208,7 @@ class Machine(RuleBasedStateMachine):
             cursor = await connection.execute('SELECT guid, "profileGuid" FROM events')
             stored = dict(await cursor.fetchall())
             assert len(stored) == len(self.history), "each event is one row"
-            assert first_difference(stored, grouping(self.history)) is None
+            assert next(misplaced(stored, grouping(self.history)), None) is None
             report = await audit(connection, NOBODY, lambda _: None)
             assert report.disagreements == []
             assert report.moves_in_progress == 0
@@ -236,7 +237,7 @@ def test_any_interleaving_of_workers_and_crashes_ends_in_the_grouping_of_the_def
     )
 
 
-def _value(event: Told) -> bytes:
+def value_of(event: Told) -> bytes:
     return wire.encode(
         {
             "guid": event.guid,

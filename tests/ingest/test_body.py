@@ -65,9 +65,9 @@ def test_unpacked_bytes_up_to_the_limit_are_read() -> None:
         (b"{", "JSON"),
         (b'{"a": 1', "JSON"),
         (b"apiKey=k&type=t", "JSON"),
-        (b'{"a": "\xff"}', "UTF-8"),
+        (b'{"a": \xff}', "UTF-8"),
         ('{"a": 1}'.encode("utf-16"), "UTF-8"),
-        (b"[" * 5000, "nested too deeply"),
+        (b"[" * 5000, "nested too deeply, without an end"),
     ],
 )
 def test_what_is_no_json_is_malformed_and_says_why(raw: bytes, says: str) -> None:

@@ -5,10 +5,10 @@ import gzip
 import json
 from typing import Any
 
-import httpx
 import pytest
 
 from tests.support.gateway import Gateway
+from tests.support.refusals import assert_refused
 from tests.support.system import System
 
 GOOD = b'{"type": "t", "userId": "1"}'
@@ -17,18 +17,6 @@ TRACK, BATCH = "/api/v1/track", "/api/v1/batch"
 
 def event_with(**data: Any) -> bytes:
     return json.dumps({"type": "t", "userId": "1", "data": data}).encode()
-
-
-def assert_refused(answer: httpx.Response, status: int, code: str) -> dict[str, str]:
-    """Check the shape and return the fields."""
-    assert answer.status_code == status, answer.text
-    assert answer.headers["content-type"] == "application/json"
-    body = answer.json()
-    assert set(body) == {"code", "message", "error"}
-    assert body["code"] == body["error"]["code"] == code
-    assert body["message"] == body["error"]["message"] != ""
-    fields: dict[str, str] = body["error"]["fields"]
-    return fields
 
 
 @pytest.mark.parametrize(

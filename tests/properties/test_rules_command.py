@@ -70,7 +70,7 @@ async def test_apply_asks_and_takes_no_for_an_answer(
     nobody = await operator("rules", "apply", str(operator.file), "--no-wait")
     assert nobody.exit_code == 1
     assert "--yes" in nobody.stderr
-    monkeypatch.setattr("cli.rules._somebody_is_there", lambda: True)
+    monkeypatch.setattr("cli.terminal.somebody_is_there", lambda: True)
     no = await operator("rules", "apply", str(operator.file), "--no-wait", says="n\n")
     assert no.exit_code == 1
     assert await database.count("profilePropertyRules") == 0

@@ -7,6 +7,7 @@ import pytest
 from aiokafka import TopicPartition
 
 from resolver.batch import Record, halves, read
+from schemas.dead_letter import Header, Place
 from schemas.event import VERSION_HEADER, encode
 from schemas.ids import NOBODY
 from tests.support.events import event
@@ -22,7 +23,7 @@ class Given:
     partition: int
     offset: int
     value: bytes | None = GOOD
-    headers: Sequence[tuple[str, bytes]] = field(default_factory=lambda: [VERSION_HEADER])
+    headers: Sequence[Header] = field(default_factory=lambda: [VERSION_HEADER])
     key: bytes | None = b"key"
     topic: str = "t"
 
@@ -45,8 +46,14 @@ def test_a_bad_record_is_a_dead_letter_and_its_neighbours_are_events(
     fetched: dict[TopicPartition, Sequence[Record]] = {P0: [Given(0, 6), bad, Given(0, 9)]}
     batch = read(fetched, NOBODY)
     assert [record.offset for record, _ in batch.records] == [6, 9]
-    assert [(letter.record, letter.reason) for letter in batch.dead] == [(bad, reason)]
-    assert batch.dead[0].message
+    (letter,) = batch.dead
+    assert (letter.reason, letter.failed, letter.origin) == (
+        reason,
+        Place("t", 0, 7),
+        letter.failed,
+    )
+    assert (letter.key, letter.value, letter.headers) == (bad.key, bad.value, tuple(bad.headers))
+    assert letter.error
     assert (batch.starts, batch.positions, batch.size) == ({P0: 6}, {P0: 10}, 3)
 
 

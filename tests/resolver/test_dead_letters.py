@@ -55,23 +55,32 @@ async def test_a_record_of_neither_key_nor_value_is_put_aside(system: System) ->
     await eventually(lambda: system.database.count("events"), equals(1))
     (letter,) = await system.dead.records()
     assert (letter.headers["reason"], letter.headers["offset"]) == (b"tombstone", b"0")
+    assert (letter.key, letter.value) == (None, None)
 
 
-async def test_a_bad_record_that_is_larger_than_a_letter_may_be_is_put_aside_without_its_value(
-    system: System,
-) -> None:
+async def test_records_that_unpack_to_more_than_a_topic_takes(system: System) -> None:
+    """Whole as far as a letter goes; past it the letter says where the record is."""
+    sizes = (6 << 20, 40 << 20)
     async with AIOKafkaProducer(
         bootstrap_servers=system.events.bootstrap,
         compression_type="gzip",
-        max_batch_size=16 << 20,
-        max_request_size=16 << 20,
+        max_batch_size=64 << 20,
+        max_request_size=64 << 20,
     ) as producer:
-        await producer.send_and_wait(system.events.name, b"x" * (6 << 20), key=b"k", partition=0)
+        for size in sizes:
+            await producer.send_and_wait(system.events.name, b"x" * size, key=b"k", partition=0)
     await system.events.publish(record_of(event(user="1"))._replace(partition=0))
     await system.resolver()
     await eventually(lambda: system.database.count("events"), equals(1))
-    (letter,) = await system.dead.records()
-    assert (letter.key, letter.headers["value-dropped"]) == (b"k", str(6 << 20).encode())
+    letters = {letter.headers["offset"]: letter for letter in await system.dead.records()}
+    whole, without = letters[b"0"], letters[b"1"]
+    assert whole.value == b"x" * sizes[0]
+    assert (whole.key, whole.headers["dropped"]) == (b"k", b"0")
+    assert (without.key, without.value, without.headers["dropped"]) == (
+        None,
+        b"",
+        str(sizes[1] + 1).encode(),
+    )
 
 
 async def test_a_record_that_postgres_refuses_is_put_aside_alone(system: System) -> None:
@@ -104,6 +113,10 @@ async def test_a_flood_of_dead_letters_halts_the_resolver_and_readyz_says_so(
     await system.events.publish(*[BAD["unreadable"]] * 10, good)
     reasons = await eventually(resolver.why_not_ready)
     assert "more than 3 dead letters" in str(reasons)
+    assert await resolver.metric("merganser_resolver_halted") == 1
+    (said,) = [line for line in resolver.log_lines if line["level"] == "error"]
+    assert said["event"] == "halted: look at the dead letters, mend the cause, restart"
+    assert "MERGANSER_RESOLVER_DEAD_LIMIT" in said["why"]
     assert resolver.running
     assert (await resolver.ops("/healthz")).status_code == 200
     assert await system.dead.size() == 3  # what the limit allows, for an operator to look at
@@ -118,6 +131,7 @@ async def test_a_flood_of_dead_letters_halts_the_resolver_and_readyz_says_so(
     letters = await system.dead.records()
     assert {record.headers["offset"] for record in letters} == {b"%d" % n for n in range(10)}
     assert await mended.why_not_ready() == {}
+    assert await mended.metric("merganser_resolver_halted") == 0
 
 
 @pytest.mark.parametrize("kind", ["events", "dead"])

@@ -57,8 +57,10 @@ async def test_postgres_that_goes_and_comes_back(system: System, kind: str) -> N
         if kind == "scanner":
             reasons = await eventually(service.why_not_ready)
             assert "postgres" in reasons
+            assert await service.metric("merganser_check_failing", check="postgres") == 1
         assert service.running
         await network.start()
         await service.ready()
+        assert (await service.metrics()).total("merganser_check_failing") == 0
         await network.stop()
         assert await service.stop() == 0  # in time, although it is away again

@@ -2,7 +2,7 @@
 
 import pytest
 
-from schemas.exact_json import NotANumber, Number, Unfit, as_text, loads
+from schemas.exact_json import DEEPEST, NotANumber, Number, Unfit, as_text, loads
 
 DEPTH = 32
 
@@ -73,9 +73,34 @@ def test_at_depth_nought_only_scalars_are_kept() -> None:
 
 
 @pytest.mark.parametrize("levels", [1_000, 100_000])
-def test_absurd_nesting_is_an_error_and_no_crash(levels: int) -> None:
-    with pytest.raises(ValueError, match="nested too deeply"):
-        stored("[" * levels + "]" * levels)
+@pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"]":["[{\\"",', "]}")])
+def test_absurd_nesting_costs_only_the_value_that_has_it(
+    levels: int, opening: str, closing: str
+) -> None:
+    before, deep, after = loads(f'["]", {opening * levels}1{closing * levels}, "after"]')
+    assert (before, after) == ("]", "after")
+    with pytest.raises(Unfit, match="nested too deeply"):
+        as_text(deep, DEEPEST)
+
+
+def test_as_much_as_may_ever_be_allowed_is_written() -> None:
+    deepest = "[" * DEEPEST + "1" + "]" * DEEPEST
+    assert stored(deepest, DEEPEST) == deepest
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("[" * 5000, id="no end"),
+        pytest.param("[" * 5000 + "]" * 4999, id="one short"),
+        pytest.param("[" * 5000 + "]" * 5001, id="one more"),
+        pytest.param("[" * 5000 + "}" * 5000, id="others"),
+        pytest.param("[" * 5000 + '"' + '\\"' * 400_000, id="a string without an end"),
+    ],
+)
+def test_absurd_nesting_that_does_not_end_rightly_is_no_json(text: str) -> None:
+    with pytest.raises(ValueError, match=r"\w"):
+        loads(text)
 
 
 @pytest.mark.parametrize(

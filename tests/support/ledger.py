@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from tests.identity.misplaced import misplaced
 from tests.identity.reference import Told, grouping
 from tests.support import database
 from tests.support.database import Database
@@ -77,7 +78,7 @@ class Ledger:
                 if stored[guid][0] != sent[guid]
                 or data.get(guid, []) != sorted(self.events[guid].data.items())
             ],
-            "misplaced": first_difference(profiles, {guid: expected[guid] for guid in kept}),
+            "misplaced": next(misplaced(profiles, {guid: expected[guid] for guid in kept}), None),
         }
         return [
             f"{what}: {guids if isinstance(guids, str) else (len(guids), guids[0])}"
@@ -91,21 +92,6 @@ class Ledger:
         waiting, moves = await opened.unresolved(), await opened.count("eventMoves")
         busy = missing > 0 or waiting or moves
         return f"{missing} events missing, {waiting} unresolved, {moves} moves" if busy else ""
-
-
-def first_difference(
-    stored: Mapping[str, str | None], expected: Mapping[str, Hashable]
-) -> str | None:
-    """The first event, by guid, that shows that the two groupings are not the same."""
-    there: dict[object, str | None] = {}
-    back: dict[str | None, object] = {}
-    for guid in sorted(expected):
-        profile, group = stored.get(guid), expected[guid]
-        if there.setdefault(group, profile) != profile or back.setdefault(profile, group) != group:
-            return (
-                f"{guid} of group {group} lies on {profile}, the group's profile is {there[group]}"
-            )
-    return None
 
 
 def _told(guid: str, sent: Sent) -> Told:

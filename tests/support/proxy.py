@@ -35,11 +35,15 @@ class Proxy:
         if self._server:
             self._server.close()
             self._server = None
-        for writer in self._connections:
-            writer.transport.abort()
+        self.cut()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def cut(self) -> None:
+        """Reset all connections; new ones are welcome."""
+        for writer in self._connections:
+            writer.transport.abort()
 
     def freeze(self) -> None:
         """Keep all connections, take new ones, and pass nothing on: the network is gone."""
@@ -55,9 +59,13 @@ class Proxy:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await self._flowing.wait()
-        there_reader, there_writer = await asyncio.open_connection(*self._target)
-        self._connections |= {writer, there_writer}
+        try:
+            there_reader, there_writer = await asyncio.open_connection(*self._target)
+        except OSError:
+            writer.transport.abort()
+            return
         for source, sink in ((reader, there_writer), (there_reader, writer)):
+            self._connections.add(sink)
             task = asyncio.create_task(self._pass(source, sink))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -71,6 +79,7 @@ class Proxy:
                 sink.write(data)
                 await sink.drain()
         sink.close()
+        self._connections.discard(sink)
 
 
 @asynccontextmanager

@@ -117,6 +117,16 @@ class Service:
         """Its structured log."""
         return [json.loads(line) for line in self.log.splitlines() if line.startswith("{")]
 
+    @property
+    def defects(self) -> list[str]:
+        """Lines of errors, and of failures that nobody handled; aiokafka's retries are none."""
+        return [
+            f"{self.name}: {line}"
+            for line in self.log.splitlines()
+            if "Traceback" in line
+            or ('"level": "error"' in line and '"logger": "aiokafka' not in line)
+        ]
+
     def log_tail(self) -> str:
         """The last lines of the log, under a heading."""
         return self._process.log_tail()

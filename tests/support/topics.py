@@ -58,8 +58,8 @@ class Topic:
         """Write events as ingest does."""
         await self.publish(*map(record_of, events))
 
-    async def records(self) -> list[Record]:
-        """All that the topic holds now, by partition and offset."""
+    async def records(self, last: int | None = None) -> list[Record]:
+        """All that the topic holds now, or the last of each partition, in order."""
         async with AIOKafkaConsumer(
             bootstrap_servers=self.bootstrap, auto_offset_reset="earliest"
         ) as consumer:
@@ -69,6 +69,8 @@ class Topic:
             ends = await consumer.end_offsets(partitions)
             found: list[Record] = []
             for partition, end in ends.items():
+                if last is not None:
+                    consumer.seek(partition, max(end - last, 0))
                 while await consumer.position(partition) < end:
                     fetched = await consumer.getmany(partition, timeout_ms=200)
                     found += [_read(record) for record in fetched.get(partition, [])]

@@ -15,11 +15,11 @@ from properties.rules import RuleFile
 from schemas.event import Event
 from schemas.ids import NOBODY, somebody
 from tests.identity.histories import hostile
+from tests.identity.misplaced import misplaced
 from tests.identity.reference import Told, grouping
 from tests.support import database, topics
 from tests.support.database import Cluster, Database
-from tests.support.ledger import first_difference
-from tests.support.service import Service
+from tests.support.rest import unfinished
 from tests.support.system import System, opened_system, settings_env
 from tests.support.topics import Topics
 from tests.support.waiting import eventually
@@ -209,20 +209,11 @@ class _Run:
 
     async def _left(self) -> str:
         """What is still to be done, or the empty string."""
-        ends = await self.topics.events.ends()
-        stored = dict(
-            await self.database.rows('SELECT partition, "nextOffset" FROM "consumerOffsets"')
-        )
-        lag = sum(end - stored.get(partition, 0) for partition, end in ends.items())
-        moves = await self.database.count("eventMoves")
         nobody = sum(not _names(event) for event in self.history)
-        waiting = await self.database.unresolved() - nobody
-        notes = await self.database.count("eventChanges")
-        recounts = await self.database.count("propertyRecounts")
+        left = await unfinished(self.database, await self.topics.events.ends(), nobody)
         dead = [service.name for service in self.services if not service.running]
-        left = f"lag {lag:,}, rows {waiting:,}, moves {moves:,}, notes {notes}, counts {recounts}"
-        self.say(f"{left} to go {' '.join(dead)}")
-        return left if lag or moves or waiting > 0 or notes or recounts else ""
+        self.say(f"{left or 'nothing'} to go {' '.join(dead)}")
+        return left
 
     async def _disagreements(self) -> list[str]:
         stored = dict(await self.database.rows('SELECT guid, "profileGuid" FROM events'))
@@ -233,7 +224,7 @@ class _Run:
                     "an event is missing",
                     next((e for e in self.history if e.guid not in stored), None),
                 ),
-                ("grouping", first_difference(stored, grouping(self.history))),
+                ("grouping", next(misplaced(stored, grouping(self.history)), None)),
             )
             if first is not None
         ]
@@ -253,7 +244,7 @@ class _Run:
         if properties.profiles == 0 or properties.pending:
             found.append(f"audit of properties: {properties}")
         found += [f"properties: {disagreement}" for disagreement in properties.disagreements[:1]]
-        return found + [line for service in self.services for line in _errors(service)][:3]
+        return found + [line for service in self.services for line in service.defects][:3]
 
 
 def _names(event: Told) -> bool:
@@ -273,12 +264,3 @@ def _event(told: Told) -> Event:
         "anonymousId": somebody(told.anonymous_id, NOBODY),
         "data": {"number": told.guid[-4:]},
     }
-
-
-def _errors(service: Service) -> list[str]:
-    """Errors in a log, and failures that nobody handled; aiokafka reports its retries as errors."""
-    return [
-        f"{service.name}: {line}"
-        for line in service.log.splitlines()
-        if "Traceback" in line or ('"level": "error"' in line and '"logger": "aiokafka' not in line)
-    ]

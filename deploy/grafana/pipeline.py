@@ -1,0 +1,138 @@
+"""The dashboard to look at first: from accepted to resolved, on one page."""
+
+from deploy.grafana.panels import Panel, Query, dashboard
+from deploy.grafana.queries import quantiles, rate
+
+LATENCY = "merganser_resolver_accepted_to_resolved_seconds"
+
+NOW = [
+    Panel(
+        "Accepted",
+        "eps",
+        "Events answered with 200: Kafka has acknowledged them.",
+        [Query(rate("merganser_ingest_events_accepted_total", where=""), "accepted")],
+        stat=True,
+    ),
+    Panel(
+        "Resolved",
+        "eps",
+        "Events attached to their profile, by resolvers and scanners.",
+        [Query(rate("merganser_events_resolved_total", where=""), "resolved")],
+        stat=True,
+    ),
+    Panel(
+        "Lag",
+        "short",
+        "Records published and not yet resolved.",
+        [Query("sum (merganser_resolver_lag_records)", "records")],
+        stat=True,
+    ),
+    Panel(
+        "Accepted to resolved, p99",
+        "s",
+        "The oldest event of each batch.",
+        quantiles(LATENCY, "")[2:],
+        stat=True,
+    ),
+    Panel(
+        "Errors of ingest",
+        "percentunit",
+        "Answers of 5xx, of all answers within 5 minutes. The budget is 0.1 % over 30 days.",
+        [Query("merganser:ingest_errors:ratio_rate5m", "errors")],
+        stat=True,
+    ),
+    Panel(
+        "Alerts",
+        "short",
+        "That fire now.",
+        [Query('count (ALERTS{alertstate="firing", alertname=~"Merganser.*"}) or vector(0)', "")],
+        stat=True,
+    ),
+]
+
+PIPELINE = dashboard(
+    "merganser-pipeline",
+    "Merganser",
+    [
+        *NOW,
+        Panel(
+            "The flow",
+            "eps",
+            "Where lines part, something waits: before Kafka, in Kafka, or before Postgres.",
+            [
+                Query(rate("merganser_ingest_events_accepted_total", where=""), "accepted"),
+                Query(rate("merganser_ingest_records_published_total", where=""), "published"),
+                Query(rate("merganser_resolver_records_consumed_total", where=""), "consumed"),
+                Query(rate("merganser_events_resolved_total", where=""), "resolved"),
+            ],
+        ),
+        Panel(
+            "Consumer lag",
+            "short",
+            "Records published and not yet resolved: of all partitions, and of the worst.",
+            [
+                Query("sum (merganser_resolver_lag_records)", "all"),
+                Query("max (merganser_resolver_lag_records)", "worst partition"),
+            ],
+        ),
+        Panel(
+            "Accepted to resolved",
+            "s",
+            "The oldest event of each batch, from ingest's answer to its commit.",
+            quantiles(LATENCY, ""),
+        ),
+        Panel(
+            "Merges",
+            "cps",
+            "AnonymousIds that came to a known user, by what happened to their profile.",
+            [Query(rate("merganser_profile_merges_total", "reason", ""), "{{reason}}")],
+        ),
+        Panel(
+            "Unresolved rows",
+            "short",
+            "Rows that other systems wrote, and merges whose events still follow.",
+            [
+                Query("max (merganser_scanner_unresolved_rows)", "rows that wait"),
+                Query("max (merganser_scanner_unresolvable_rows)", "rows of nobody"),
+                Query("max (merganser_scanner_moves_pending)", "merges that go on"),
+            ],
+        ),
+        Panel(
+            "Behind",
+            "s",
+            "The oldest row that waits for the scanner; the oldest change that properties miss.",
+            [
+                Query("max (merganser_scanner_unresolved_oldest_seconds)", "oldest row"),
+                Query("max (merganser_properties_staleness_seconds)", "properties"),
+            ],
+        ),
+        Panel(
+            "Answers of ingest",
+            "reqps",
+            "By status.",
+            [Query(rate("merganser_ingest_request_seconds_count", "status", ""), "{{status}}")],
+            stacked=True,
+        ),
+        Panel(
+            "Refused and set aside",
+            "eps",
+            "Events refused at the gateway, and records that went to the dead-letter topic.",
+            [
+                Query(
+                    f"{rate('merganser_ingest_events_rejected_total', where='')} or vector(0)",
+                    "refused",
+                ),
+                Query(
+                    f"{rate('merganser_resolver_dead_letters_total', where='')} or vector(0)",
+                    "dead letters",
+                ),
+            ],
+        ),
+        Panel(
+            "Processes",
+            "short",
+            "That answer scrapes, by kind.",
+            [Query('sum by (job) (up{job=~"merganser-.+"})', "{{job}}")],
+        ),
+    ],
+)

@@ -1,0 +1,55 @@
+"""PromQL that many panels have in common."""
+
+from deploy.grafana.panels import Panel, Query
+
+INSTANCE = 'instance=~"$instance"'
+
+
+def rate(metric: str, by: str = "", where: str = INSTANCE) -> str:
+    """A counter's increase a second, summed over all but these labels."""
+    grouped = f"sum by ({by})" if by else "sum"
+    selector = f"{metric}{{{where}}}" if where else metric
+    return f"{grouped} (rate({selector}[$__rate_interval]))"
+
+
+def quantiles(metric: str, where: str = INSTANCE) -> list[Query]:
+    """The median, 95th and 99th percentile of a histogram."""
+    return [
+        Query(f"histogram_quantile({q}, {rate(f'{metric}_bucket', 'le', where)})", f"p{q * 100:g}")
+        for q in (0.5, 0.95, 0.99)
+    ]
+
+
+def process(job: str) -> list[Panel]:
+    """What every process's dashboard ends with: what its checks say, and what it takes."""
+    mine = f'job="{job}", {INSTANCE}'
+    return [
+        Panel(
+            "Failing checks",
+            "short",
+            "1 while a check of /readyz fails; /readyz of the instance says why.",
+            [
+                Query(
+                    f"max by (instance, check) (merganser_check_failing{{{mine}}})",
+                    "{{instance}} {{check}}",
+                )
+            ],
+        ),
+        Panel(
+            "CPU",
+            "short",
+            "Cores in use. A process uses one core, and a little more inside libraries.",
+            [
+                Query(
+                    rate("process_cpu_seconds_total", "instance", mine),
+                    "{{instance}}",
+                )
+            ],
+        ),
+        Panel(
+            "Memory",
+            "bytes",
+            "Resident memory.",
+            [Query(f"process_resident_memory_bytes{{{mine}}}", "{{instance}}")],
+        ),
+    ]

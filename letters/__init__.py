@@ -1,0 +1,1 @@
+"""Dead letters as an operator deals with them: found in their topic, retried, dropped."""

@@ -1,0 +1,32 @@
+"""Everything that is held about a person, a JSON object for each thing (`merganser export`)."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from psycopg import AsyncConnection
+
+from runtime import sql
+
+_SQL = sql.load(__package__, "held.sql")
+
+FETCHED = 500
+"""Rows that are held in memory at a time."""
+
+
+async def lines(connection: AsyncConnection[Any], profile: str) -> AsyncIterator[str]:
+    """JSON objects with a `kind`: profile, anonymousId, merge, property or event.
+
+    The values of an event's `data` are pairs, as a key may occur twice. One snapshot, no lock.
+
+    Args:
+        connection: in autocommit mode.
+        profile: its guid.
+    """
+    async with connection.transaction():
+        await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        for kind, statement in _SQL.items():
+            async with connection.cursor(f"held_{kind}") as cursor:
+                cursor.itersize = FETCHED
+                await cursor.execute(statement, {"profile": profile})
+                async for (line,) in cursor:
+                    yield line

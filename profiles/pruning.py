@@ -1,0 +1,95 @@
+"""Deleting old events without touching identity, some thousands at a time.
+
+The owners of anonymousIds, the profiles and the merges stay: `"anonymousIds"` keeps the time and
+guid of the earliest link, so a later event finds the same owner when the link's event is gone.
+`retention` remembers up to which time that may be so, and an audit believes those links.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from psycopg import AsyncConnection
+
+from runtime import sql
+
+_SQL = sql.load(__package__, "pruning.sql")
+
+
+class Place(NamedTuple):
+    """Where in the order of all events."""
+
+    occurred_at: datetime
+    guid: str
+
+
+START = Place(datetime(1, 1, 1, tzinfo=UTC), "")
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What a chunk did."""
+
+    deleted: int
+    kept: int
+    """Old events that stay: of a type that is needed, or not resolved yet."""
+    place: Place
+    """Where the next chunk begins."""
+    more: bool
+    """Whether there is one."""
+
+
+async def hold_rules(connection: AsyncConnection[Any]) -> None:
+    """Keep the rules of properties as they are until the transaction ends."""
+    await connection.execute(_SQL["hold_rules"])
+
+
+async def remember(connection: AsyncConnection[Any], before: datetime) -> None:
+    """Say that events older than this may go; to be committed before the first one goes."""
+    await connection.execute(_SQL["remember"], {"before": before})
+
+
+async def chunk(
+    connection: AsyncConnection[Any],
+    before: datetime,
+    place: Place,
+    needed: Collection[str],
+    at_most: int,
+    *,
+    dry: bool = False,
+    counted: bool = False,
+) -> Pruned:
+    """Look at the next old events and delete those that may go.
+
+    Args:
+        connection: in a transaction.
+        before: what occurred earlier is old.
+        place: where the last chunk ended.
+        needed: types of events that stay.
+        at_most: events to look at.
+        dry: delete nothing, only count.
+        counted: rules count some of what goes: the properties process is to hear of it.
+    """
+    values = {
+        "before": before,
+        "after_time": place.occurred_at,
+        "after_guid": place.guid,
+        "needed": list(needed),
+        "at_most": at_most,
+    }
+    rows = await (await connection.execute(_SQL["old"], values)).fetchall()
+    guids = [guid for _, guid, may_go in rows if may_go]
+    if guids and not dry:
+        if not counted:
+            await connection.execute(_SQL["uncounted"])
+        await connection.execute(_SQL["delete"], {"guids": guids})
+    last = Place(*rows[-1][:2]) if rows else place
+    return Pruned(len(guids), len(rows) - len(guids), last, len(rows) == at_most)
+
+
+async def estimate(connection: AsyncConnection[Any], before: datetime) -> int:
+    """About how many events are older."""
+    cursor = await connection.execute(_SQL["estimate"], {"before": before})
+    ((plan,),) = await cursor.fetchall()
+    return int(plan[0]["Plan"]["Plan Rows"])

@@ -1,0 +1,115 @@
+-- person --
+-- The profile with this guid, or of this user, or that the profile with this guid merged into.
+SELECT guid, "userId", (SELECT count(*) FROM events WHERE "profileGuid" = named.guid), (
+    SELECT count(*) FROM "anonymousIds" WHERE "profileGuid" = named.guid
+)
+FROM (
+    SELECT 1 AS rank, guid, "userId" FROM profiles WHERE guid = %(name)s
+    UNION ALL
+    SELECT 2, guid, "userId" FROM profiles WHERE "userId" = %(name)s
+    UNION ALL
+    SELECT 3, profiles.guid, profiles."userId"
+    FROM "profileMerges" AS merges
+    JOIN "anonymousIds" AS visitors USING ("anonymousId")
+    JOIN profiles ON profiles.guid = visitors."profileGuid"
+    WHERE merges."loserGuid" = %(name)s AND merges.reason = 'merged'
+) AS named
+ORDER BY rank
+LIMIT 1;
+
+-- patience --
+-- Who waits for the planners makes those that come later wait, too.
+SET LOCAL lock_timeout = '10s';
+
+-- hold_planners --
+-- Until this transaction ends nobody plans identity; who planned before has committed.
+LOCK TABLE "suppressedIds" IN EXCLUSIVE MODE;
+
+-- suppress --
+-- From now on no event of these ids is stored.
+INSERT INTO "suppressedIds" (hash)
+SELECT "suppressionHash"('userId', "userId")
+FROM profiles WHERE guid = %(profile)s AND "userId" IS NOT NULL
+UNION ALL
+SELECT "suppressionHash"('anonymousId', "anonymousId")
+FROM "anonymousIds" WHERE "profileGuid" = %(profile)s
+ON CONFLICT DO NOTHING;
+
+-- take_ids_off --
+-- A person's anonymousIds on events of other users: the events are theirs, the ids go.
+WITH others AS (
+    SELECT events.guid
+    FROM "anonymousIds" AS visitors
+    JOIN events USING ("anonymousId")
+    JOIN profiles AS other
+        ON other.guid = events."profileGuid" AND other."userId" = events."userId"
+    WHERE visitors."profileGuid" = %(profile)s AND events."profileGuid" <> %(profile)s
+    LIMIT %(at_most)s
+)
+UPDATE events
+SET "anonymousId" = NULL, "updatedAt" = now()
+FROM others
+WHERE events.guid = others.guid;
+
+-- lift --
+-- Events of these ids are stored again.
+DELETE FROM "suppressedIds"
+WHERE hash IN (
+    SELECT "suppressionHash"('userId', "userId")
+    FROM profiles WHERE guid = %(profile)s AND "userId" IS NOT NULL
+    UNION ALL
+    SELECT "suppressionHash"('anonymousId', "anonymousId")
+    FROM "anonymousIds" WHERE "profileGuid" = %(profile)s
+);
+
+-- hold_visitors --
+-- In the order in which everybody locks them.
+SELECT FROM "anonymousIds" WHERE "profileGuid" = %(profile)s ORDER BY "anonymousId" FOR UPDATE;
+
+-- forget_merges --
+-- The trail of a person's anonymousIds, and that of others which came by this person.
+DELETE FROM "profileMerges"
+WHERE "survivorGuid" = %(profile)s
+    OR "anonymousId" IN (SELECT "anonymousId" FROM "anonymousIds" WHERE "profileGuid" = %(profile)s);
+
+-- unname_loser --
+-- In the trail of others, whence an anonymousId came.
+UPDATE "profileMerges" SET "loserGuid" = NULL WHERE "loserGuid" = %(profile)s;
+
+-- forget_visitors --
+-- A person's anonymousIds.
+DELETE FROM "anonymousIds" WHERE "profileGuid" = %(profile)s;
+
+-- forget_profile --
+-- The person is nobody from now on.
+DELETE FROM profiles WHERE guid = %(profile)s;
+
+-- begin --
+-- What is left to do: the events.
+INSERT INTO erasures ("profileGuid") VALUES (%(profile)s);
+
+-- next_erasure --
+-- The oldest that is not finished.
+SELECT "profileGuid" FROM erasures ORDER BY "createdAt", "profileGuid" LIMIT 1 FOR UPDATE;
+
+-- erase --
+-- Some of the events of a profile, with their data.
+WITH gone AS (
+    DELETE FROM events
+    WHERE guid IN (SELECT guid FROM events WHERE "profileGuid" = %(profile)s LIMIT %(at_most)s)
+    RETURNING guid
+), data AS (
+    DELETE FROM "eventData" WHERE "eventGuid" IN (SELECT guid FROM gone)
+)
+SELECT count(*) FROM gone;
+
+-- finish --
+-- No events left.
+DELETE FROM erasures WHERE "profileGuid" = %(profile)s;
+
+-- readmit --
+-- Events of an id are stored again, whichever kind it is.
+DELETE FROM "suppressedIds"
+WHERE hash IN (
+    "suppressionHash"('userId', %(name)s), "suppressionHash"('anonymousId', %(name)s)
+);

@@ -1,0 +1,269 @@
+"""The table of known killers (design §6): what is sent, and what each way in must do with it.
+
+A killer is one place of an event and the JSON that stands there, as raw bytes. What is stored must
+be read back from Postgres as it is here, byte for byte.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+from tests.bad_input.outcomes import Dead, Denied, Outcome, Refused, Stored, Unresolved
+
+Place = Literal[
+    *("type", "userId", "anonymousId", "both ids", "occurredAt", "messageId", "sessionId"),
+    *("data", "data.k", "a key"),
+]
+
+
+@dataclass(frozen=True)
+class Killer:
+    """One row of the table."""
+
+    name: str
+    place: Place
+    json: tuple[bytes, ...]
+    """The value in this place; several are a repeated key."""
+    http: Outcome
+    """Alone, and in a batch of our own dialect or of Segment's."""
+    topic: Outcome | None
+    """In a record past the gateway. None: a record has no such place."""
+    row: Outcome | None
+    """In a row written with SQL, its string or the JSON as text. None: a row has no such place."""
+
+    def __str__(self) -> str:
+        return f"{self.name} in {self.place}"
+
+
+_TEXT: tuple[Place, ...] = ("type", "userId", "anonymousId", "data.k", "a key")
+
+_ODD = {
+    "tab": (rb'"a\tb"', "a\tb"),
+    "newline": (rb'"\nline\nbreak\n"', "\nline\nbreak\n"),
+    "carriage return": (rb'"\r\nx\r"', "\r\nx\r"),
+    "backslash": (rb'"back\\slash\\"', "back\\slash\\"),
+    "COPY's NULL": (rb'"\\N"', "\\N"),
+    "COPY's end": (rb'"\\."', "\\."),
+    "COPY's end on a line": (rb'"\n\\.\n"', "\n\\.\n"),
+    "COPY's escapes": (rb'"\\t\\x41\\101"', "\\t\\x41\\101"),
+    "what writes NUL": (rb'"C:\\u0000"', "C:\\u0000"),
+    "quotes": (rb'"\"it\u0027s\""', '"it\'s"'),
+    "control characters": (rb'"\u0001\b\f\u001f\u007f"', "\x01\b\f\x1f\x7f"),
+    "surrogate pair": (rb'"\ud83e\udd86"', "🦆"),
+    "any script": (
+        '"é 你好 🦆 \u202e\ufeff\u2028\U0010ffff"'.encode(),
+        "é 你好 🦆 \u202e\ufeff\u2028\U0010ffff",
+    ),
+    "spaces around": (b'"  x "', "  x "),
+    "SQL": (b'"\'); DROP TABLE events; --"', "'); DROP TABLE events; --"),
+    "percent and braces": (b'"%s %(x)s {0} ${x}"', "%s %(x)s {0} ${x}"),
+}
+
+_NO_TEXT = {
+    "NUL": (rb'"a\u0000b"', None),
+    "lone high surrogate": (rb'"a\ud800"', "record"),
+    "lone low surrogate": (rb'"\udfffb"', "record"),
+    "reversed pair": (rb'"\udd86\ud83e"', "record"),
+    "invalid UTF-8": (b'"caf\xe9"', "record"),
+    "overlong UTF-8": (b'"\xc0\x80"', "record"),
+    "a surrogate in UTF-8": (b'"\xed\xa0\x80"', "record"),
+}
+
+
+def _strings() -> Iterator[Killer]:
+    for place in _TEXT:
+        for name, (json, text) in _ODD.items():
+            yield Killer(name, place, (json,), Stored(text), Stored(text), Stored(text))
+        field = "data, in a key" if place == "a key" else place
+        for name, (json, whole) in _NO_TEXT.items():
+            dead = Dead(whole or field)
+            yield Killer(name, place, (json,), Refused(field), dead, Denied("22021"))
+    yield Killer("empty", "type", (b'""',), Refused("type"), Dead("type"), Stored(""))
+    for place in ("data.k", "a key"):
+        yield Killer("empty", place, (b'""',), Stored(""), Stored(""), Stored(""))
+        long = "x" * 10_000
+        yield Killer(
+            "10 kB", place, (f'"{long}"'.encode(),), Stored(long), Stored(long), Stored(long)
+        )
+    for name in ("NUL", "lone high surrogate", "invalid UTF-8"):
+        json, _ = _NO_TEXT[name]
+        yield Killer(name, "sessionId", (json,), Refused("data.sessionId"), None, None)
+
+
+_NUMBERS = [
+    *("0", "-0", "-0.0", "0.10", "1e400", "-1E+400", "1e-400", "9007199254740993"),
+    *("18446744073709551616", "3.14159265358979323846264338327950288", "7" * 5000),
+]
+_NO_NUMBERS = ["NaN", "Infinity", "-Infinity"]
+
+
+def _values() -> Iterator[Killer]:
+    """Event data is strings: what is none becomes one at the gateway, and a record has none."""
+    kept = [
+        *_NUMBERS,
+        *("true", "false", "{}", "[]"),
+        '{"n":[9007199254740993,1e400,-0,null,true,"a\\tb"],"é":"🦆"}',
+    ]
+    for text in kept:
+        json = (text.encode(),)
+        name, dead = (text, Dead("data.k")) if len(text) < 100 else ("5,000 digits", Dead("record"))
+        yield Killer(name, "data.k", json, Stored(text), dead, Stored(text))
+    for text in _NO_NUMBERS:
+        for json in (text, f'{{"deep":[{text}]}}'):
+            refused = Refused("data.k")
+            yield Killer(json, "data.k", (json.encode(),), refused, Dead("data.k"), Stored(json))
+    yield Killer("null", "data.k", (b"null",), Stored(None), Dead("data.k"), None)
+    nul = '["a\\u0000b"]'
+    yield Killer("NUL, nested", "data.k", (nul.encode(),), Stored(nul), Dead("data.k"), Stored(nul))
+    yield Killer(
+        "lone surrogate, nested", "data.k", (rb'["\ud800"]',), Refused("data.k"), Dead("record"),
+        Stored(r'["\ud800"]'),
+    )  # fmt: skip
+    for levels, outcome in (
+        (32, Stored), (33, None), (1_000, None), (10_000, None)
+    ):  # fmt: skip
+        for opening, closing in (("[", "]"), ('{"a":', "}")):
+            text = opening * levels + "1" + closing * levels
+            yield Killer(
+                f"{levels:,} deep {opening}", "data.k", (text.encode(),),
+                outcome(text) if outcome else Refused("data.k"),
+                Dead("data.k" if levels < 200 else "record"), Stored(text),
+            )  # fmt: skip
+    big = "x" * 70_000
+    yield Killer(
+        "70 kB", "data.k", (f'"{big}"'.encode(),), Refused(None, "too_large"), Stored(big),
+        Stored(big),
+    )  # fmt: skip
+
+
+def _datas() -> Iterator[Killer]:
+    for count in (256, 257, 10_000):
+        data = {f"k{n}": "v" for n in range(count)}
+        json = ("{" + ",".join(f'"{key}":"v"' for key in data) + "}").encode()
+        http = Stored(data) if count <= 256 else Refused("data")
+        yield Killer(f"{count:,} keys", "data", (json,), http, Stored(data), Stored(data))
+    for text in ("[]", '"x"', "1", "true"):
+        yield Killer(text, "data", (text.encode(),), Refused("data"), Dead("data"), None)
+    yield Killer("null", "data", (b"null",), Stored({}), Dead("data"), None)
+
+
+def _ids() -> Iterator[Killer]:
+    for place in ("userId", "anonymousId"):
+        base = Killer("", place, (), Refused(place), Dead(place), None)
+        for written, kept in {
+            "123": "123", "123.0": "123", "1.50": "1.50", "-7": "-7", "1e400": "1e400",
+            "9007199254740993": "9007199254740993", "1e-400": "1e-400",
+        }.items():  # fmt: skip
+            yield replace(
+                base, name=written, json=(written.encode(),), http=Stored(kept), row=Stored(written)
+            )
+        for text in ("true", "false", "{}", "[]", '["123"]', *_NO_NUMBERS):
+            yield replace(base, name=text, json=(text.encode(),), row=Stored(text))
+        for length, topic, row in (
+            (191, Stored, Stored), (192, Stored, Stored), (512, Stored, Stored),
+            (513, None, None), (10_000, None, None),
+        ):  # fmt: skip
+            text = "🦆" * length
+            yield Killer(
+                f"{length:,} characters", place, (f'"{text}"'.encode(),),
+                Stored(text) if length <= 191 else Refused(place),
+                topic(text) if topic else Dead(place), row(text) if row else Denied("23514"),
+            )  # fmt: skip
+        yield replace(
+            base,
+            name="5,000 digits",
+            json=(b"7" * 5000,),
+            topic=Dead("record"),
+            row=Denied("23514"),
+        )
+        for text in (" ", "\\t\\n", "null", "Undefined", "[object Object]", " GUEST ", "0"):
+            written = text.replace("\\t", "\t").replace("\\n", "\n")
+            nobody = Stored(None)
+            json = f'"{text}"'
+            yield Killer(json, place, (json.encode(),), nobody, nobody, Stored(written))
+        for text in ("0", "-0", "0.0"):
+            yield replace(base, name=text, json=(text.encode(),), http=Stored(None))
+        yield replace(
+            base, name="null", json=(b"null",), http=Stored(None), topic=Stored(None), row=None
+        )
+        yield replace(base, name="empty", json=(b'""',), http=Stored(None), row=Stored(""))
+        yield Killer(
+            "repeated", place, (b'"first"', b'"last"'), Stored("last"), Stored("last"), None
+        )
+    for text in (" ", "undefined", "00000000-0000-0000-0000-000000000000"):
+        yield Killer(
+            repr(text), "both ids", (f'"{text}"'.encode(),), Refused("userId"),
+            Dead("names somebody", "nobody"), Unresolved(),
+        )  # fmt: skip
+    for text in ("1", "true", "{}", "[]", "null", "NaN"):
+        yield Killer(text, "type", (text.encode(),), Refused("type"), Dead("type"), None)
+    for length in (191, 192, 513):
+        text = "x" * length
+        yield Killer(
+            f"{length} characters", "type", (f'"{text}"'.encode(),),
+            Stored(text) if length <= 191 else Refused("type"),
+            Stored(text) if length <= 512 else Dead("type"),
+            Stored(text) if length <= 512 else Denied("23514"),
+        )  # fmt: skip
+    yield Killer(
+        "repeated", "data.k", (b'"first"', b'"last"'), Stored("last"), Stored("last"), None
+    )
+    yield Killer(
+        "repeated", "data", (b'{"a":"1"}', b'{"b":"2"}'), Stored({"b": "2"}), Stored({"b": "2"}),
+        None,
+    )  # fmt: skip
+    for text in ("true", "{}", "[]", "NaN"):
+        for place in ("messageId", "sessionId"):
+            yield Killer(text, place, (text.encode(),), Refused(place), None, None)
+
+
+NOON = datetime(2026, 3, 1, 12, 30, 15, tzinfo=UTC)
+_SECONDS = int(NOON.timestamp())
+
+
+def _moments() -> Iterator[Killer]:
+    def killer(
+        text: str, http: Outcome, topic: Outcome | None = None, row: Outcome | None = None
+    ) -> Killer:
+        outcome = http if isinstance(http, Stored) else Dead("occurredAt")
+        name = text if len(text) < 40 else f"{len(text)} digits"
+        return Killer(name, "occurredAt", (text.encode(),), http, topic or outcome, row)
+
+    noon, refused, dead = Stored(NOON), Refused("occurredAt"), Dead("occurredAt")
+    yield killer('"2026-03-01T12:30:15Z"', noon, row=noon)
+    yield killer('"2026-03-01T12:30:15"', noon, dead)
+    yield killer('"2026-03-01 14:30:15+02:00"', noon, row=noon)
+    yield killer('"2026-03-02T12:29:15+23:59"', noon, row=Denied("22009"))
+    yield killer('"2026-03-01"', Stored(datetime(2026, 3, 1, tzinfo=UTC)), dead)
+    fine = Stored(NOON + timedelta(microseconds=123456))
+    yield killer('"2026-03-01T12:30:15.123456Z"', fine, row=fine)
+    yield killer(f"{_SECONDS}", noon)
+    yield killer(f'"{_SECONDS}"', noon, row=Denied("22008"))
+    yield killer(f"{_SECONDS}000", noon)
+    yield killer(f"{_SECONDS}.5", Stored(NOON + timedelta(seconds=0.5)))
+    yield killer("-1", Stored(datetime(1969, 12, 31, 23, 59, 59, tzinfo=UTC)))
+    yield killer("0", Stored(datetime(1970, 1, 1, tzinfo=UTC)))
+    first, last = datetime(1, 1, 1, tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+    yield killer('"0001-01-01T00:00:00Z"', Stored(first), row=Stored(first))
+    yield killer('"9999-12-31T23:59:59.999999Z"', Stored(last), row=Stored(last))
+    yield killer('"0000-01-01T00:00:00Z"', refused, row=Denied("22008"))
+    yield killer('"10000-01-01T00:00:00Z"', refused, row=Denied("23514"))
+    yield killer('"0001-01-01T00:00:00+01:00"', refused, row=Denied("23514"))
+    yield killer('"9999-12-31T23:59:59-01:00"', refused, row=Denied("23514"))
+    yield killer("253402300800000", refused)
+    yield killer('"2026-03-01T24:00:00Z"', refused, row=Stored(datetime(2026, 3, 2, tzinfo=UTC)))
+    yield killer('"2016-12-31T23:59:60Z"', refused, row=Stored(datetime(2017, 1, 1, tzinfo=UTC)))
+    yield killer('"2026-03-01T12:30:15+99:99"', refused, row=Denied("22009"))
+    yield killer('"2026-02-30T00:00:00Z"', refused, row=Denied("22008"))
+    yield killer('"yesterdayish"', refused, row=Denied("22007"))
+    yield killer('"infinity"', refused, row=Denied("23514"))
+    for text in ('""', '"NaN"', "NaN", "Infinity", "1e400", "true", "{}", "[1]"):
+        yield killer(text, refused)
+    yield killer("9" * 5000, refused, Dead("record"))
+    yield Killer(
+        "repeated", "occurredAt", (b'"nonsense"', f"{_SECONDS}".encode()), noon, noon, None
+    )
+
+
+KILLERS = [*_strings(), *_values(), *_datas(), *_ids(), *_moments()]

@@ -1,0 +1,108 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench import report
+from bench.ratios import Finding, Round, finding
+from bench.targets import TARGETS, Target
+
+KEYS = {"name", "value", "unit", "ceiling", "ratio", "spread"}
+
+BENCHMARKS = [
+    "ingest-single",
+    "ingest-batch",
+    "resolver",
+    "scanner",
+    "merge-heavy",
+    "end-to-end",
+    "latency",
+    "growth",
+    "memory",
+    "scale-out",
+    "cost",
+    "properties",
+    "segment",
+]
+
+
+def test_a_finding_is_the_medians_and_the_outer_ratios() -> None:
+    rounds = [Round(50, 100), Round(30, 120), Round(90, 100)]
+
+    assert finding("resolver", "events/s", rounds) == Finding(
+        "resolver", 50, "events/s", 100, 0.5, (0.25, 0.9)
+    )
+
+
+@pytest.mark.parametrize(
+    ("ratio", "verdict"), [(0.49, "missed"), (0.5, "met"), (0.79, "met"), (0.8, "aim")]
+)
+def test_more_is_better(ratio: float, verdict: str) -> None:
+    assert Target(0.5, 0.8).verdict(_found("resolver", ratio)) == verdict
+
+
+@pytest.mark.parametrize(
+    ("ratio", "verdict"), [(4.1, "missed"), (4, "met"), (2.1, "met"), (2, "aim")]
+)
+def test_less_is_better_where_a_figure_is_a_time(ratio: float, verdict: str) -> None:
+    assert Target(4, 2, at_most=True).verdict(_found("latency-p50", ratio)) == verdict
+
+
+def test_the_report_replaces_the_figures_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page, results = tmp_path / "performance.md", tmp_path / "results.jsonl"
+    page.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
+    found = [_found("resolver", 0.1), _found("resolver", 0.6), _found("memory", 0.3)]
+    found.append(Finding("cost-resolver", 40, "µs/event", 20, 2, (2, 2)))
+    results.write_text("".join(f"{json.dumps(one._asdict())}\n" for one in found))
+    monkeypatch.setattr(report, "DOCS", tmp_path)
+    monkeypatch.setattr(report, "PAGE", page)
+
+    report.write(results)
+    once = page.read_text()
+    report.write(results)
+
+    assert page.read_text() == once
+    assert once.startswith("before\n")
+    assert once.endswith("\nafter\n")
+    assert "old" not in once
+    assert "| resolver | 60 | 100 | events/s | 0.60 |" in once
+    assert "| 0.10 |" not in once  # the later measurement counts
+    assert "cost-resolver" in once
+    for plot in ("performance-ratios.svg", "performance-costs.svg"):
+        assert (tmp_path / plot).read_text().lstrip().startswith("<?xml")
+
+
+def test_the_page_has_a_figure_for_every_target() -> None:
+    page = report.PAGE.read_text()
+
+    assert [name for name in TARGETS if f"| {name} |" not in page] == []
+
+
+@pytest.mark.bench
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_each_benchmark_says_its_figures_as_json(name: str) -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "bench", name, "--json", "--quick"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+
+    lines = [json.loads(line) for line in run.stdout.splitlines()]
+    assert lines
+    for line in lines:
+        assert line.keys() == KEYS
+        assert line["name"].startswith(name)
+        assert line["value"] > 0
+        assert line["ceiling"] > 0
+    wanted = {one for one in TARGETS if one.startswith(name)}
+    assert wanted <= {line["name"] for line in lines}
+
+
+def _found(name: str, ratio: float) -> Finding:
+    return Finding(name, round(ratio * 100, 1), "events/s", 100, ratio, (ratio, ratio))

@@ -1,0 +1,106 @@
+"""One run: a stack, load, faults, rest, verdict."""
+
+import asyncio
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+from rich.console import Console
+
+from tests.chaos import external
+from tests.chaos.clients import Client
+from tests.chaos.conductor import Conductor
+from tests.chaos.ledger import Ledger
+from tests.chaos.stage import Stage, opened
+from tests.chaos.verdict import Verdict, judge
+from tests.chaos.view import View
+from tests.chaos.watch import Watch
+from tests.support import database
+from tests.support.rest import unfinished
+from tests.support.waiting import eventually
+
+CLIENTS = 8
+EXTERNAL = 0.1
+"""Share of the events that other systems insert."""
+
+REST_SECONDS = 180.0
+"""For all to be settled after the last fault."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a run goes. The seed decides the events and the faults, not their timing."""
+
+    seed: int
+    seconds: float = 120.0
+    rate: float = 300.0
+    """Events a second, at most: clients slow down when they are refused."""
+    quick: bool = False
+    """Only faults that are over soon."""
+
+
+async def run(plan: Plan, place: Path, console: Console) -> Verdict:
+    """Run once below `place`, where data and logs stay."""
+    view = View(console, plan.seed, plan.seconds)
+    view.say(view.phase)
+    verdict = Verdict(plan.seed)
+    chance, ledger = Random(plan.seed), Ledger(plan.seed)
+    async with opened(place, Random(chance.random())) as stage, asyncio.TaskGroup() as onlookers:
+        watch = Watch(stage)
+        looking = [
+            onlookers.create_task(watch.run()),
+            onlookers.create_task(view.show(watch, ledger)),
+        ]
+        conductor = Conductor(stage, watch, ledger, view, Random(chance.random()))
+        await _under_load(plan, stage, ledger, conductor, view, chance)
+        view.say("waiting until all is resolved")
+        await _rest(verdict, stage)
+        view.say("comparing every row")
+        await judge(verdict, stage, ledger)
+        _note(verdict, watch, ledger, conductor)
+        for task in looking:
+            task.cancel()
+    verdict.seconds = time.monotonic() - view.started
+    return verdict
+
+
+async def _under_load(
+    plan: Plan, stage: Stage, ledger: Ledger, conductor: Conductor, view: View, chance: Random
+) -> None:
+    """Returns when all is mended and each client has its last answer."""
+    stop = asyncio.Event()
+    async with asyncio.TaskGroup() as load:
+        for client in await _clients(stage, ledger, chance):
+            load.create_task(client.run(plan.rate * (1 - EXTERNAL) / CLIENTS, stop))
+        load.create_task(external.run(stage.postgres.url, ledger, plan.rate * EXTERNAL, stop))
+        view.say("under load, breaking things")
+        await conductor.run(plan.seconds, quick=plan.quick)
+        stop.set()
+        view.say("all is mended; clients get their last answers")
+
+
+async def _clients(stage: Stage, ledger: Ledger, chance: Random) -> list[Client]:
+    key = await stage.system.key("chaos")
+    return [Client(stage.front_doors, key, ledger, Random(chance.random())) for _ in range(CLIENTS)]
+
+
+async def _rest(verdict: Verdict, stage: Stage) -> None:
+    async with database.opened(stage.postgres.url) as opened_database:
+
+        async def left() -> str:
+            return await unfinished(opened_database, await stage.topics.events.ends())
+
+        try:
+            await eventually(left, lambda it: not it, within=REST_SECONDS, what="all is resolved")
+        except AssertionError as stuck:
+            verdict.failures.append(str(stuck))
+
+
+def _note(verdict: Verdict, watch: Watch, ledger: Ledger, conductor: Conductor) -> None:
+    verdict.failures += conductor.failures
+    verdict.blame("a death", watch.deaths)
+    verdict.faults = dict(conductor.survived)
+    verdict.slowest_recovery = conductor.slowest_recovery
+    verdict.peak_mib = {kind: peak >> 20 for kind, peak in watch.peaks.items()}
+    verdict.repeats, verdict.refused, verdict.rows = ledger.repeats, ledger.refused, ledger.rows

@@ -1,0 +1,219 @@
+"""`merganser forget`, `readmit` and `export`, beside the processes that go on working."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from psycopg import sql
+
+from profiles import erasure, store
+from profiles.identity import Sighting
+from runtime.postgres import connect
+from tests.support.command import Ended, command
+from tests.support.database import Database
+from tests.support.events import NOON, event
+from tests.support.system import System
+from tests.support.waiting import equals, eventually
+
+ANN, PHONE, LAPTOP = "ann@example.test", "phone-of-ann", "laptop-of-ann"
+SUPPRESSED = "merganser_events_suppressed_total"
+
+
+async def forget(system: System, *options: str, name: str = ANN) -> Ended:
+    ended = await command(system.env, "forget", name, "--yes", *options)
+    assert ended.status == 0, ended.err
+    return ended
+
+
+async def audited(system: System) -> None:
+    ended = await command(system.env, "audit")
+    assert ended.status == 0, ended.out
+
+
+async def texts(database: Database) -> str:
+    """Every row of every table, as text."""
+    tables = await database.column("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+    rows: list[Any] = []
+    for table in tables:
+        cursor = await database.connection.execute(
+            sql.SQL("SELECT t::text FROM {} AS t").format(sql.Identifier(table))
+        )
+        rows += await cursor.fetchall()
+    return "\n".join(text for (text,) in rows)
+
+
+async def history(system: System) -> None:
+    """Ann on two devices; Bob, who also used her laptop."""
+    await system.events.publish_events(
+        [
+            event(anonymous=PHONE, path="/start"),
+            event(user=ANN, anonymous=PHONE, kind="sign-in", at=1, card="ann's card"),
+            event(user=ANN, anonymous=LAPTOP, kind="sign-in", at=2),
+            event(anonymous=LAPTOP, at=3),
+            event(user="bob", anonymous=LAPTOP, kind="purchase", at=4, price="7"),
+            event(user="bob", at=5),
+        ]
+    )
+    await eventually(lambda: system.database.count("events"), equals(6))
+
+
+async def test_a_forgotten_person_leaves_no_trace_and_does_not_come_back(system: System) -> None:
+    resolver, scanner = await asyncio.gather(system.resolver(), system.scanner())
+    await history(system)
+    profile = await system.database.profile_of(ANN)
+    ended = await forget(system)
+
+    kept = await texts(system.database)
+    for trace in (ANN, PHONE, LAPTOP, profile, "ann's card"):
+        assert trace not in kept
+    assert await system.database.column("SELECT type FROM events ORDER BY type") == [
+        "pageview",
+        "purchase",
+    ]
+    await audited(system)
+    (line,) = [line for line in ended.log if line["event"] == "person forgotten"]
+    assert (line["profile"], line["events"], line["anonymous_ids"]) == (profile, 4, 2)
+    assert line["by"]
+    assert line["timestamp"]
+    assert ANN not in ended.err
+    assert PHONE not in ended.err
+
+    await system.events.publish_events(
+        [event(user=ANN), event(anonymous=PHONE), event(user="bob", anonymous=LAPTOP)]
+    )
+    await system.events.publish_events([event(user="bob", at=6)])
+    await eventually(lambda: resolver.metric(SUPPRESSED), equals(3))
+    await system.database.execute(
+        """WITH row AS (INSERT INTO events (type, "userId") VALUES ('refund', %s) RETURNING guid)
+        INSERT INTO "eventData" ("eventGuid", key, value) SELECT guid, 'k', 'v' FROM row""",
+        ANN,
+    )
+    await eventually(lambda: scanner.metric(SUPPRESSED), equals(1))
+    await eventually(lambda: system.database.count("events"), equals(3))
+    assert ANN not in await texts(system.database)
+    await audited(system)
+    assert {ANN, PHONE, LAPTOP}.isdisjoint((resolver.log + scanner.log).split('"'))
+
+
+async def test_who_is_readmitted_begins_anew(system: System) -> None:
+    await system.resolver()
+    await history(system)
+    await forget(system)
+    assert (await command(system.env, "readmit", ANN)).status == 0
+    assert (await command(system.env, "readmit", ANN)).status == 1
+    await system.events.publish_events([event(user=ANN), event(anonymous=PHONE)])
+    await eventually(lambda: system.database.count("events"), equals(3))
+    await audited(system)
+
+
+async def test_without_suppression_the_same_ids_begin_anew(system: System) -> None:
+    await system.resolver()
+    await history(system)
+    old = await system.database.profile_of(ANN)
+    await forget(system, "--no-suppress", name=old)
+    assert await system.database.count("suppressedIds") == 0
+    await system.events.publish_events([event(anonymous=PHONE), event(user=ANN, anonymous=LAPTOP)])
+    await eventually(lambda: system.database.count("events"), equals(4))
+    assert await system.database.profile_of(ANN) != old
+    assert (
+        await system.database.value(
+            'SELECT profiles."userId" FROM "anonymousIds" JOIN profiles '
+            'ON profiles.guid = "profileGuid" WHERE "anonymousId" = %s',
+            PHONE,
+        )
+        is None
+    )
+    await audited(system)
+
+
+@pytest.mark.parametrize("finisher", ["the scanner", "the same command"])
+async def test_what_a_killed_command_left_goes_all_the_same(system: System, finisher: str) -> None:
+    await system.resolver()
+    await history(system)
+    profile = await system.database.profile_of(ANN)
+    async with await connect(system.database.url, "test") as connection:
+        async with connection.transaction():
+            await erasure.suppress(connection, profile)
+        while await erasure.clear_way(connection, profile, 100):
+            pass
+        async with connection.transaction():
+            await erasure.forget(connection, profile, suppressed=True)
+    assert await system.database.count("events") == 6
+    await audited(system)  # what still goes is no disagreement
+    if finisher == "the scanner":
+        await system.scanner()
+    else:
+        assert "4 events" in (await forget(system)).err
+    await eventually(lambda: system.database.count("events"), equals(2))
+    await audited(system)
+    assert (await command(system.env, "forget", ANN, "--yes")).status == 1
+
+
+async def test_a_batch_in_hand_is_waited_for(system: System) -> None:
+    """Its plan was made before: what it writes after the person is gone would have nobody."""
+    await system.resolver()
+    await history(system)
+    profile = await system.database.profile_of(ANN)
+    late = Sighting("evt_late", NOON, ANN, None)
+    async with await connect(system.database.url, "planner") as planner:
+        async with planner.transaction():
+            plan = await store.resolve(planner, [late], 10)
+            assert plan.assignments == (profile,)
+            forgetting = asyncio.create_task(forget(system))
+            await eventually(
+                lambda: system.database.value("SELECT count(*) FROM pg_locks WHERE NOT granted"),
+                equals(1),
+            )
+            await planner.execute(
+                'INSERT INTO events (guid, type, "userId", "profileGuid", "occurredAt") '
+                "VALUES ('evt_late', 'late', %s, %s, now())",
+                (ANN, profile),
+            )
+        await forgetting
+    assert ANN not in await texts(system.database)
+    await audited(system)
+
+
+async def test_nobody_is_asked_no_one_is_erased(system: System) -> None:
+    await system.resolver()
+    await history(system)
+    ended = await command(system.env, "forget", ANN)
+    assert ended.status == 1
+    assert "4 events and 2 anonymousIds" in ended.err
+    assert await system.database.count("events") == 6
+    assert (await command(system.env, "forget", PHONE, "--yes")).status == 1
+
+
+async def test_export_is_all_that_is_held(system: System) -> None:
+    await system.resolver()
+    await history(system)
+    await system.database.execute("INSERT INTO events (type, \"userId\") VALUES ('row', %s)", ANN)
+    profile = await system.database.profile_of(ANN)
+    await system.database.execute(
+        'INSERT INTO "profileProperties" ("profileGuid", key, value) '
+        "VALUES (%s, 'visits', '2')",
+        profile,
+    )
+    ended = await command(system.env, "export", ANN)
+    assert ended.status == 0, ended.err
+    found: dict[str, list[dict[str, Any]]] = {}
+    for line in ended.lines:
+        found.setdefault(line.pop("kind"), []).append(line)
+    assert [one["userId"] for one in found["profile"]] == [ANN]
+    assert [one["anonymousId"] for one in found["anonymousId"]] == [LAPTOP, PHONE]
+    assert [one["reason"] for one in found["merge"]] == ["claimed"]
+    assert [(one["key"], one["value"]) for one in found["property"]] == [("visits", "2")]
+    assert sorted(one["type"] for one in found["event"]) == [
+        "pageview",
+        "pageview",
+        "row",
+        "sign-in",
+        "sign-in",
+    ]
+    assert {"key": "card", "value": "ann's card"} in [
+        pair for one in found["event"] for pair in one["data"]
+    ]
+    assert "price" not in ended.out
+    (line,) = ended.log
+    assert (line["event"], line["profile"], line["lines"]) == ("person exported", profile, 10)
+    assert ANN not in ended.err

@@ -1,0 +1,177 @@
+"""`merganser prune`: old events go, and nobody becomes somebody else."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from pydantic import SecretStr
+
+from cli import retention
+from profiles import store
+from profiles.audit import audit
+from profiles.identity import Sighting
+from runtime.postgres import BY_KEY, connect
+from runtime.settings import Settings
+from schemas.ids import NOBODY
+from tests.properties.kept import COUNT, Kept
+from tests.support.command import Ended, command
+from tests.support.database import Database
+
+NOW = datetime.now(UTC)
+
+
+def ago(days: float) -> datetime:
+    return NOW - timedelta(days=days)
+
+
+async def stored(database: Database, *events: Sighting, kind: str = "view") -> None:
+    """Resolve events and store them with a row of data each."""
+    async with await connect(database.url, "test") as connection, connection.transaction():
+        plan = await store.resolve(connection, events, 100)
+        for event, profile in zip(events, plan.assignments, strict=True):
+            await connection.execute(
+                'INSERT INTO events (guid, type, "occurredAt", "userId", "anonymousId", '
+                '"profileGuid") VALUES (%s, %s, %s, %s, %s, %s)',
+                (event.guid, kind, *event[1:], profile),
+            )
+            await connection.execute(
+                'INSERT INTO "eventData" ("eventGuid", key, value) VALUES (%s, %s, %s)',
+                (event.guid, "k", "v"),
+            )
+
+
+async def prune(database: Database, *options: str) -> Ended:
+    ended = await command(
+        {"MERGANSER_DATABASE_URL": database.url}, "prune", "--older-than", "30d", *options
+    )
+    assert ended.status == 0, ended.err
+    return ended
+
+
+async def guids(database: Database) -> list[str]:
+    return await database.column("SELECT guid FROM events ORDER BY guid")
+
+
+async def disagreements(database: Database) -> list[str]:
+    report = await audit(database.connection, NOBODY, lambda _: None)
+    return [one.what for one in report.disagreements]
+
+
+OLD_LINK = Sighting("evt_1", ago(50), "ann", "phone")
+LATER_LINK = Sighting("evt_2", ago(5), "bob", "phone")
+PAGE = Sighting("evt_3", ago(4), None, "phone")
+
+
+async def test_the_owner_stays_when_the_link_is_gone(database: Database) -> None:
+    await stored(database, OLD_LINK)
+    await stored(database, LATER_LINK, PAGE)
+    ann = await database.profile_of("ann")
+    assert "deleted 1 events" in (await prune(database)).err
+    assert await guids(database) == ["evt_2", "evt_3"]
+    assert await database.column('SELECT "eventGuid" FROM "eventData" ORDER BY 1') == [
+        "evt_2",
+        "evt_3",
+    ]
+    assert await disagreements(database) == []
+
+    await stored(database, Sighting("evt_4", ago(1), None, "phone"))
+    assert await database.value("SELECT \"profileGuid\" FROM events WHERE guid = 'evt_4'") == ann
+    assert await disagreements(database) == []
+    assert (await command({"MERGANSER_DATABASE_URL": database.url}, "audit")).status == 0
+
+
+@pytest.mark.parametrize("moved", [10, 60], ids=["after the horizon", "to another time before"])
+async def test_an_audit_of_pruned_events_still_finds_wrong_owners(
+    database: Database, moved: int
+) -> None:
+    """A link that is believed must be earlier than all that are stored, and of that time."""
+    await stored(database, LATER_LINK, PAGE)
+    await stored(database, Sighting("evt_0", ago(40), "cy", "other"))
+    await prune(database)
+    await database.execute('UPDATE "anonymousIds" SET "linkedAt" = %s', ago(moved))
+    found = await disagreements(database)
+    assert ("the earliest link of this anonymousId is another event" in found) == (moved == 10)
+
+
+async def test_a_dry_run_deletes_nothing(database: Database) -> None:
+    await stored(database, OLD_LINK, PAGE)
+    ended = await prune(database, "--dry-run")
+    assert "would delete 1 events" in ended.err
+    assert await guids(database) == ["evt_1", "evt_3"]
+    assert await database.count("retention") == 0
+
+
+async def test_what_waits_for_the_scanner_stays(database: Database) -> None:
+    await database.execute(
+        "INSERT INTO events (type, \"userId\", \"occurredAt\") VALUES ('row', 'ann', %s)", ago(99)
+    )
+    assert "1 stay" in (await prune(database)).err
+    assert await database.unresolved() == 1
+
+
+async def test_many_chunks(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention, "CHUNK", 3)
+    events = [Sighting(f"evt_{n:02}", ago(40), None, f"d{n % 4}") for n in range(10)]
+    await stored(database, *events, PAGE)
+    deleted, kept, _ = await retention.pruned(
+        Settings(database_url=SecretStr(database.url), _env_file=None),
+        ago(30),
+        30,
+        lambda _done, _total: None,
+        counted=False,
+        dry=False,
+    )
+    assert (deleted, kept) == (10, 0)
+    assert await guids(database) == ["evt_3"]
+
+
+async def test_what_rules_count_stays_and_properties_with_it(database: Database) -> None:
+    kept = Kept(database)
+    kept.now = NOW
+    windowed = {**COUNT, "key": "lately", "events": {**COUNT["events"], "window": 7}}  # type: ignore[dict-item]
+    clicks = {
+        **windowed,
+        "key": "clicks",
+        "events": {"type": "click", "aggregation": "count", "window": 7},
+    }
+    await kept.apply(COUNT, windowed, clicks)
+    await stored(database, OLD_LINK, PAGE)
+    await stored(database, Sighting("evt_5", ago(60), "ann", None), kind="click")
+    await kept.settle()
+    ann = await database.profile_of("ann")
+    ended = await prune(database)
+    assert "1 stay: rules count them (visits;" in ended.err
+    assert await guids(database) == ["evt_1", "evt_3"]
+    assert await database.count("eventChanges") == 0  # nobody has to count anew
+    assert await kept.value(ann, "visits") == ["2"]
+    assert await kept.disagreements() == []
+
+    await prune(database, "--counted")
+    await kept.settle()
+    assert await guids(database) == ["evt_3"]
+    assert await kept.value(ann, "visits") == ["1"]
+    assert await kept.disagreements() == []
+    assert await disagreements(database) == []
+
+
+async def test_each_chunk_reads_an_index_from_its_place_on(database: Database) -> None:
+    await database.execute(
+        'INSERT INTO events (guid, type, "profileGuid", "occurredAt") '
+        "SELECT 'evt_' || n, 't', 'pro_1', now() - n * interval '1 minute' "
+        "FROM generate_series(1, 20000) AS n"
+    )
+    await database.execute("ANALYZE events")
+    async with await connect(database.url, "test", BY_KEY) as connection:
+        cursor = await connection.execute(
+            """EXPLAIN SELECT guid FROM events WHERE "occurredAt" < now()
+            AND ("occurredAt", guid) > (now() - interval '5 days', 'evt_9')
+            ORDER BY "occurredAt" NULLS FIRST, guid LIMIT 100"""
+        )
+        plan = "\n".join(line for (line,) in await cursor.fetchall())
+    assert "Index Cond" in plan
+    assert "Sort" not in plan
+
+
+@pytest.mark.parametrize("text", ["0d", "30", "-1d", "9999999d", "30 days"])
+async def test_an_age_that_is_none(database: Database, text: str) -> None:
+    ended = await command({"MERGANSER_DATABASE_URL": database.url}, "prune", f"--older-than={text}")
+    assert ended.status == 1

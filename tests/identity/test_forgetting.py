@@ -1,0 +1,184 @@
+"""Forgetting on a real Postgres, between batches, claims, moves and crashes.
+
+Afterwards it is as if the person's events had never been, nor the person's ids on those of others.
+"""
+
+import asyncio
+import os
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import rule, run_state_machine_as_test
+
+from profiles import erasure
+from profiles.audit import audit
+from runtime.postgres import connect
+from schemas.ids import NOBODY, somebody
+from tests.identity.histories import START as DAWN
+from tests.identity.histories import guid_of
+from tests.identity.reference import Told, grouping
+from tests.identity.test_machine import CRASHES, Crash, Machine, Record, value_of
+
+NIGHTLY = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
+ANCHOR = "whoever never goes"
+
+
+class Suppressed(NamedTuple):
+    """Ids that were suppressed, and the events told before."""
+
+    before: frozenset[str]
+    user_id: str | None
+    anonymous_ids: frozenset[str]
+
+    def drops(self, event: Told) -> bool:
+        user_id = somebody(event.user_id, NOBODY)
+        return event.guid not in self.before and (
+            (user_id is not None and user_id == self.user_id)
+            or event.anonymous_id in self.anonymous_ids
+        )
+
+
+class Forgetting(Machine):
+    """People are forgotten, and their events come all the same."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.suppressed: list[Suppressed] = []
+        self.run(self._execute('TRUNCATE erasures, "suppressedIds"'))
+        anchor = Told(guid_of(next(self.numbers)), DAWN, ANCHOR, None)
+        self.history.append(anchor)
+        self.log.append(Record(0, value_of(anchor)))
+
+    @rule(which=st.integers(0, 20), crash=CRASHES, killed=st.booleans())
+    def forget(self, which: int, crash: Crash, killed: bool) -> None:  # noqa: FBT001 - drawn
+        """Somebody goes for good; `killed`: the events are left to the scanner."""
+        self.run(self._forget(which, crash, suppress=True, killed=killed))
+
+    @rule(which=st.integers(0, 20), crash=CRASHES)
+    def begin_anew(self, which: int, crash: Crash) -> None:
+        """Somebody goes, and may come back. What is on its way to the tables has arrived."""
+        while self.run(self._consume(100, Crash.NEVER)):
+            pass
+        self.run(self._forget(which, crash, suppress=False, killed=False))
+
+    @rule(most=st.integers(1, 4), crash=CRASHES)
+    def erase(self, most: int, crash: Crash) -> None:
+        """The scanner deletes some of what the command left."""
+        self.run(self._attempt(lambda connection: erasure.erase_chunk(connection, most), crash))
+
+    async def _forget(self, which: int, crash: Crash, *, suppress: bool, killed: bool) -> None:
+        async with await connect(self.url, "test") as connection:
+            cursor = await connection.execute(
+                'SELECT guid, "userId" FROM profiles WHERE "userId" IS DISTINCT FROM %s '
+                "ORDER BY guid",
+                (ANCHOR,),
+            )
+            people = await cursor.fetchall()
+            if not people:
+                return
+            profile, user_id = people[which % len(people)]
+            cursor = await connection.execute(
+                'SELECT "anonymousId" FROM "anonymousIds" WHERE "profileGuid" = %s', (profile,)
+            )
+            devices = frozenset(device for (device,) in await cursor.fetchall())
+            cursor = await connection.execute(
+                'SELECT guid FROM events WHERE "profileGuid" IS NOT NULL AND "profileGuid" '
+                'NOT IN (SELECT "profileGuid" FROM erasures)'
+            )
+            resolved = {guid for (guid,) in await cursor.fetchall()}
+        await self._repeatedly(lambda c: erasure.suppress(c, profile), crash)
+        while await self._repeatedly(lambda c: erasure.clear_way(c, profile, 2), crash):
+            pass
+
+        async def forget(connection: psycopg.AsyncConnection[Any]) -> None:
+            if await erasure.find(connection, profile) is not None:
+                await erasure.forget(connection, profile, suppressed=suppress)
+
+        await self._repeatedly(forget, crash)
+        if not killed:
+            while await self._attempt(lambda c: erasure.erase_chunk(c, 2), Crash.NEVER) is not None:
+                pass
+        self._remember(resolved, user_id, devices, suppress=suppress)
+        async with await connect(self.url, "test") as connection:
+            report = await audit(connection, NOBODY, lambda _: None)
+        assert report.disagreements == []
+
+    async def _repeatedly(self, work: Any, crash: Crash) -> Any:
+        """A step whose connection dies, and the same step again."""
+        if crash is not Crash.NEVER:
+            await self._attempt(work, crash)
+        return await self._attempt(work, Crash.NEVER)
+
+    def _remember(
+        self,
+        resolved: set[str],
+        user_id: str | None,
+        devices: frozenset[str],
+        *,
+        suppress: bool,
+    ) -> None:
+        """What the history is now, by the definition."""
+        whose = ("user", user_id) if user_id else ("anonymous", *devices)
+        known = [event for event in self.history if event.guid in resolved]
+        gone = {guid for guid, group in grouping(known).items() if group == whose}
+        told = Suppressed(frozenset(), user_id, devices)
+        left = []
+        for event in self.history:
+            if event.guid in resolved - gone:
+                off = event.anonymous_id in devices
+                left.append(event._replace(anonymous_id=None) if off else event)
+            elif event.guid not in gone and not (suppress and told.drops(event)):
+                left.append(event)
+        self.history = left
+        if suppress:
+            before = frozenset(event.guid for event in left if event.guid in resolved)
+            self.suppressed.append(told._replace(before=before))
+        else:
+            self._come_no_more(gone)
+
+    def _come_no_more(self, gone: set[str]) -> None:
+        """Records of events that are gone would bring them back: other ones take their places."""
+        for record in self.log:
+            if any(guid.encode() in (record.value or b"") for guid in gone):
+                record.value = self.log[0].value
+
+    async def _finish(self) -> None:
+        while await self._consume(100, Crash.NEVER):
+            pass
+        while (await self._attempt(lambda c: erasure.erase_chunk(c, 100), Crash.NEVER)) is not None:
+            pass
+        self.history = [
+            event for event in self.history if not any(s.drops(event) for s in self.suppressed)
+        ]
+        await super()._finish()
+
+    async def _execute(self, statement: str) -> None:
+        async with await connect(self.url, "test") as connection:
+            await connection.execute(statement.encode())
+
+
+@pytest.fixture
+def machine(database_url: str) -> Iterator[type[Forgetting]]:
+    with asyncio.Runner() as runner:
+        yield type(
+            "OnThisDatabase", (Forgetting,), {"url": database_url, "loop": runner.get_loop()}
+        )
+
+
+@pytest.mark.timeout(600)
+def test_whoever_is_forgotten_never_was(machine: type[Forgetting]) -> None:
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=200 if NIGHTLY else 8,
+            stateful_step_count=20,
+            deadline=None,
+            # Shrinking on a real database takes minutes; the steps of a failure are few as it is.
+            phases=[Phase.explicit, Phase.reuse, Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        ),
+    )

@@ -1,0 +1,83 @@
+"""A client's trace through ingest, the topic and the resolver, as a real collector gets it."""
+
+import json
+import subprocess
+import sys
+
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from tests.support.collector import collecting
+from tests.support.service import environment
+from tests.support.system import System
+from tests.support.waiting import equals, eventually
+
+TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+
+
+async def test_a_trace_goes_on_from_the_client_to_the_tables(system: System) -> None:
+    with collecting() as collector:
+        gateway = await system.ingest(otlp_endpoint=collector.url)
+        events = [{"type": "t", "userId": f"u{n}"} for n in range(3)]
+        answer = await gateway.post(
+            "/api/v1/batch",
+            json.dumps({"events": events}).encode(),
+            {"traceparent": f"00-{TRACE}-{PARENT}-01"},
+        )
+        assert answer.status_code == 200
+        assert (await gateway.track(type="t")).status_code == 422
+        unsampled = {"traceparent": f"00-{TRACE[::-1]}-{PARENT}-00"}
+        alone = json.dumps({"type": "alone", "userId": "u"}).encode()
+        assert (await gateway.post("/api/v1/track", alone, unsampled)).status_code == 200
+        resolver = await system.resolver(otlp_endpoint=collector.url)
+        await eventually(lambda: system.database.count("events"), equals(4))
+        for service in (gateway, resolver):
+            assert await service.stop() == 0  # with the last spans sent
+
+        traced, refused = collector.of("merganser-ingest")
+        assert traced.kind == Span.SPAN_KIND_SERVER
+        assert traced.trace_id.hex() == TRACE
+        assert traced.parent_span_id.hex() == PARENT
+        assert numbers(traced) == {"http.response.status_code": 200, "merganser.events": 3}
+        assert numbers(refused)["http.response.status_code"] == 422
+        assert refused.parent_span_id == b""
+
+        batches = collector.of("merganser-resolver")
+        links = [link for span in batches for link in span.links]
+        assert {(link.trace_id.hex(), link.span_id) for link in links} == {(TRACE, traced.span_id)}
+        assert sum(numbers(span)["merganser.events"] for span in batches) == 4
+        assert len(batches) <= 4
+        headers = [record.headers for record in await system.events.records()]
+        carried = f"00-{TRACE}-{traced.span_id.hex()}-01".encode()
+        assert sorted(header.get("traceparent", b"") for header in headers) == [b"", *[carried] * 3]
+        text = "".join(str(span) for _, span in collector.spans)
+        assert '"u1"' not in text
+
+
+async def test_without_a_collector_nothing_is_traced_or_loaded(system: System) -> None:
+    gateway = await system.ingest()
+    body = json.dumps({"type": "t", "userId": "u"}).encode()
+    await gateway.post("/api/v1/track", body, {"traceparent": f"00-{TRACE}-{PARENT}-01"})
+    (record,) = await system.events.records()
+    assert record.headers == {"schema-version": b"1"}
+    script = (
+        "import sys; from runtime import tracing; from runtime.settings import Settings; "
+        "assert tracing.opened(Settings(), 'test') is None; "
+        "sys.exit(any(name.startswith('opentelemetry.sdk') for name in sys.modules))"
+    )
+    subprocess.run([sys.executable, "-c", script], env=environment({}), check=True)  # noqa: ASYNC221
+
+
+async def test_a_collector_that_is_away_costs_no_event(system: System) -> None:
+    gateway = await system.ingest(otlp_endpoint="http://127.0.0.1:9")
+    for number in range(5):
+        assert (await gateway.track(type="t", userId=f"u{number}")).status_code == 200
+    assert await gateway.stop() == 0
+
+
+def numbers(span: Span) -> dict[str, int]:
+    """The attributes of a span that are numbers."""
+    return {
+        attribute.key: attribute.value.int_value
+        for attribute in span.attributes
+        if attribute.value.HasField("int_value")
+    }

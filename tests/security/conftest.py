@@ -1,0 +1,32 @@
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from stack.errors import StackError
+from tests.security import secured
+from tests.security.secured import Secured
+from tests.support import database, topics
+from tests.support.system import System, opened_system, settings_env
+
+
+@pytest.fixture(scope="module")
+def secured_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
+    """The servers of this module's tests."""
+    try:
+        with secured.running(tmp_path_factory.mktemp("secured")) as servers:
+            yield servers
+    except StackError as error:
+        pytest.skip(f"needs servers of its own: {error}")
+
+
+@pytest.fixture
+async def guarded(secured_servers: Secured, tmp_path: Path) -> AsyncIterator[System]:
+    """A system on them, whose processes are still to be told how to get in."""
+    async with (
+        topics.made(secured_servers.kafka.bootstrap) as made,
+        database.opened(secured_servers.postgres.url) as opened,
+    ):
+        env = settings_env("set-by-the-test:1", secured_servers.database_url(), made)
+        with opened_system(tmp_path, env, opened, made) as system:
+            yield system

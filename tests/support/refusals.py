@@ -1,0 +1,28 @@
+"""The one shape that every refusal has (design §7)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+
+
+def shape_of(body: Mapping[str, Any]) -> tuple[str, dict[str, str]]:
+    """Check the shape of an error and return its code and its fields."""
+    error = body["error"]
+    assert set(error) == {"code", "message", "fields"}
+    assert body["code"] == error["code"] != ""
+    assert body["message"] == error["message"] != ""
+    fields: dict[str, str] = error["fields"]
+    assert all(fields.values())
+    return error["code"], fields
+
+
+def assert_refused(answer: httpx.Response, status: int, code: str) -> dict[str, str]:
+    """Check status, code and shape of an answer and return the fields."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/json"
+    body = answer.json()
+    assert set(body) == {"code", "message", "error"}
+    said, fields = shape_of(body)
+    assert said == code
+    return fields
