@@ -85,7 +85,7 @@ format: $(READY) ## Format the code
 
 lock: ## Pin all dependencies anew, by hash, for every platform (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
-		--no-emit-index-url --no-annotate pyproject.toml -o requirements.lock
+		--no-emit-index-url --no-annotate pyproject.toml --extra tracing -o requirements.lock
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 		--no-emit-index-url --no-annotate pyproject.toml --extra local --extra tracing --group dev \
 		-o requirements-dev.lock

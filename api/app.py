@@ -9,13 +9,14 @@ from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Match, Route
 
-from api import event_routes, manual, profile_routes
+from api import event_routes, profile_routes
 from api.access import SCHEMES
 from api.answers import json
 from api.database import Pool
 from api.envelope import Envelope
 from api.errors import answered
 from api.routing import Routes
+from runtime import manual
 from runtime.keys import Keys
 from runtime.ops import App
 
@@ -26,7 +27,7 @@ Answers that come in pages have a `nextCursor`: send it as `cursor`, with the sa
 it is null. Answers to GET have an ETag: send it as If-None-Match, and what has not changed is \
 answered 304 without a body. Times are ISO 8601 in UTC."""
 
-_CSP = {"content-security-policy": "default-src 'none'; style-src 'unsafe-inline'"}
+_CSP = {"content-security-policy": manual.SECURITY_POLICY}
 
 
 def create(pool: Pool, keys: Keys, scan: int) -> App:

@@ -4,7 +4,7 @@ import asyncio
 
 import structlog
 
-from ingest import script
+from ingest import document, script
 from ingest.app import Gateway
 from ingest.dialects import jitsu, native, posthog, rudderstack, segment, snowplow
 from ingest.publisher import Publisher
@@ -49,7 +49,13 @@ async def _main(settings: IngestSettings, stop: Stop) -> None:
     )
     traces = tracing.opened(settings, "ingest")
     gateway = server(
-        Gateway(settings, DIALECTS, known_keys, publisher, traces),
+        Gateway(
+            settings,
+            [*DIALECTS, document.pages(DIALECTS, settings)],
+            known_keys,
+            publisher,
+            traces,
+        ),
         settings.ingest_host,
         settings.ingest_port,
         Bounds(

@@ -120,7 +120,8 @@ async def start(client: Any, stop: Stop) -> bool:
             log.warning(
                 "Kafka does not answer, trying again",
                 error=type(error).__name__,
-                hint="a broker that just hangs up may want another MERGANSER_KAFKA_SECURITY",
+                hint="a broker that just hangs up may want another MERGANSER_KAFKA_SECURITY, "
+                "or a MERGANSER_KAFKA_CERTIFICATE",
             )
         else:
             return True

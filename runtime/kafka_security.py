@@ -63,10 +63,7 @@ class KafkaSecurity(BaseSettings):
         return self
 
     def security(self) -> dict[str, Any]:
-        """The arguments that each of aiokafka's clients takes.
-
-        The files are read each time, so that a new connection has renewed certificates.
-        """
+        """The arguments that each of aiokafka's clients takes."""
         arguments: dict[str, Any] = {"security_protocol": self.kafka_security}
         if self._tls:
             arguments["ssl_context"] = self._context()

@@ -113,7 +113,7 @@ class IngestSettings(Settings):
         1.5, description="Seconds to wait for Kafka's acknowledgement before ingest answers 503"
     )
     ingest_max_connections: PositiveInt = Field(
-        10_000, description="Connections at once; past it the one is closed that has idled longest"
+        10_000, description="Connections at once; past it the one is closed whose client is slowest"
     )
     ingest_head_timeout: PositiveFloat = Field(
         10, description="Seconds a client may take to send a request's headers"

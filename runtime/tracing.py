@@ -20,11 +20,15 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
 Header = tuple[str, bytes]
-Seen = tuple[str, bytes | None]
-"""A header of a record that anybody may have written: Kafka has headers without a value."""
+Received = tuple[str, bytes | None]
+"""Others write to the topic as well, and Kafka has headers without a value."""
 
 MOST_LINKS = 128
 """Requests that a batch's span names, at most; what OTEL_SPAN_LINK_COUNT_LIMIT is by default."""
+
+EXPORT_SECONDS = 2
+"""For the collector to take some spans, tries included; they are dropped then. A process that ends
+waits no longer than that, once."""
 
 _OUR_ERROR = 500
 _W3C = TraceContextTextMapPropagator()
@@ -85,7 +89,7 @@ class Tracing:
         )
 
     def batch(
-        self, records: Iterable[Iterable[Seen]], start_ns: int, attributes: Mapping[str, int]
+        self, records: Iterable[Iterable[Received]], start_ns: int, attributes: Mapping[str, int]
     ) -> None:
         """Tell of a batch that was just committed.
 
@@ -133,12 +137,13 @@ def opened(settings: Settings, process: str) -> Tracing | None:
         ) from error
     resource = Resource.create({"service.name": f"merganser-{process}"})
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-    exporter = OTLPSpanExporter(f"{ours.rstrip('/')}/v1/traces" if ours else None)
+    endpoint = f"{ours.rstrip('/')}/v1/traces" if ours else None
+    exporter = OTLPSpanExporter(endpoint, timeout=EXPORT_SECONDS)
     provider.add_span_processor(BatchSpanProcessor(exporter))
     return Tracing(provider)
 
 
-def _contexts(records: Iterable[Iterable[Seen]]) -> list[SpanContext]:
+def _contexts(records: Iterable[Iterable[Received]]) -> list[SpanContext]:
     """Of the requests of these records, each once."""
     found: dict[bytes, SpanContext] = {}
     for headers in records:

@@ -17,6 +17,7 @@ from pydantic import (
     StringConstraints,
     ValidationError,
     ValidatorFunctionWrapHandler,
+    WithJsonSchema,
     WrapValidator,
 )
 
@@ -52,17 +53,22 @@ def _or_none(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
         return None
 
 
-Id = Annotated[str | None, BeforeValidator(_id_as_text)]
+_TEXT_OR_NUMBER = WithJsonSchema(
+    {"anyOf": [{"type": "string"}, {"type": "number"}, {"type": "null"}]}
+)
+
+Id = Annotated[str | None, BeforeValidator(_id_as_text), _TEXT_OR_NUMBER]
 
 Moment = Annotated[
     datetime | None,
     AfterValidator(lambda moment: None if moment is None else in_utc(moment)),
     BeforeValidator(_number_as_text),
+    _TEXT_OR_NUMBER,
 ]
 """ISO 8601, or a number since 1970: seconds up to 2e10 (the year 2603), milliseconds above."""
 
 
-SentAt = Annotated[Moment, WrapValidator(_or_none)]
+SentAt = Annotated[Moment, WrapValidator(_or_none), WithJsonSchema({})]
 """What cannot be read corrects nothing: the event has all that it needs without it."""
 
 
@@ -95,12 +101,16 @@ class Track(BaseModel):
         description="When the client sent it, by the same clock as occurredAt: corrects a wrong "
         "clock.",
     )
-    message_id: Annotated[str | None, BeforeValidator(_number_as_text)] = Field(
+    message_id: Annotated[str | None, BeforeValidator(_number_as_text), _TEXT_OR_NUMBER] = Field(
         None,
         validation_alias="messageId",
         description="The client's id of the event: sent again, it is the same event.",
     )
-    data: Annotated[dict[str, Any], BeforeValidator(_no_data)] = Field(
+    data: Annotated[
+        dict[str, Any],
+        BeforeValidator(_no_data),
+        WithJsonSchema({"anyOf": [{"type": "object"}, {"type": "null"}]}),
+    ] = Field(
         default_factory=dict,
         description="Properties of the event. Values are stored as strings.",
     )

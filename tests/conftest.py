@@ -15,10 +15,12 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from hypothesis import settings
 
 from tests.support import database, servers, topics
 from tests.support.database import Cluster, Database
+from tests.support.gateway import Gateway
 from tests.support.servers import Choice, Servers
 from tests.support.system import System, opened_system, settings_env
 from tests.support.topics import Topics
@@ -102,6 +104,34 @@ async def system(
     """This test's database and topics, and the means to start processes on them."""
     with opened_system(tmp_path, env, database, topics) as system:
         yield system
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def shared(
+    servers_running: Servers,
+    cluster: Cluster,
+    template: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> AsyncIterator[System]:
+    """A system with one gateway, for tests that only ask it, each with events of its own."""
+    with cluster.database(template) as name:
+        url = cluster.url_of(name)
+        async with (
+            database.opened(url) as opened,
+            topics.made(servers_running.kafka_bootstrap) as made,
+        ):
+            env = settings_env(servers_running.kafka_bootstrap, url, made)
+            with opened_system(tmp_path_factory.mktemp("shared"), env, opened, made) as system:
+                await system.ingest()
+                yield system
+
+
+@pytest.fixture
+def gateway(shared: System) -> Gateway:
+    """The shared gateway."""
+    (gateway,) = shared.services
+    assert isinstance(gateway, Gateway)
+    return gateway
 
 
 @pytest.fixture

@@ -44,6 +44,7 @@ def call(kind: str) -> Reader:
     read = segment.call(kind)
 
     def reader(asked: Asked) -> Said:
+        """One event, of the kind that the path names."""
         first, _, secret = asked.headers.get(b"x-write-key", b"").decode("latin-1").partition(":")
         return replace(read(asked), api_key=secret or first, answer=_answer)
 

@@ -36,6 +36,7 @@ def call(kind: str) -> Callable[[Asked], Said]:
     """The reader of requests that are one event of a kind."""
 
     def read(asked: Asked) -> Said:
+        """One event, of the kind that the path names."""
         event = asked.object()
         return Said(_key(event), each([event], lambda one: _read(one, kind)), _answer)
 

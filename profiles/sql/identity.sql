@@ -2,36 +2,37 @@
 -- The anonymousIds of a batch, locked in one order so that two workers never wait in a circle. Then
 -- those of which no event is stored any more, without a profile. The lock on the table of these is
 -- held to the end (profiles/erasure.py); while it is empty nothing is hashed.
-WITH locked AS (
+SELECT *
+FROM (
     SELECT "anonymousId", "profileGuid", "linkedAt", "linkEventGuid", "userId"
     FROM "anonymousIds"
     WHERE "anonymousId" = ANY(%(anonymous_ids)s)
     ORDER BY "anonymousId"
     FOR NO KEY UPDATE
-), suppressed AS (
+) AS locked
+UNION ALL
+SELECT id, NULL, NULL, NULL, NULL
+FROM (
     SELECT named.id
     FROM unnest(%(anonymous_ids)s::text[]) AS named(id)
     JOIN "suppressedIds" ON hash = "suppressionHash"('anonymousId', named.id)
     WHERE EXISTS (SELECT FROM "suppressedIds")
     FOR KEY SHARE OF "suppressedIds"
-)
-SELECT * FROM locked
-UNION ALL
-SELECT id, NULL, NULL, NULL, NULL FROM suppressed;
+) AS suppressed;
 
 -- known_users --
 -- The profiles of a batch's userIds, and the userIds of which no event is stored any more. Profiles
 -- are not locked: a user's profile never changes, and goes only when nobody plans.
-WITH suppressed AS (
+SELECT "userId", guid FROM profiles WHERE "userId" = ANY(%(user_ids)s)
+UNION ALL
+SELECT id, NULL
+FROM (
     SELECT named.id
     FROM unnest(%(user_ids)s::text[]) AS named(id)
     JOIN "suppressedIds" ON hash = "suppressionHash"('userId', named.id)
     WHERE EXISTS (SELECT FROM "suppressedIds")
     FOR KEY SHARE OF "suppressedIds"
-)
-SELECT "userId", guid FROM profiles WHERE "userId" = ANY(%(user_ids)s)
-UNION ALL
-SELECT id, NULL FROM suppressed;
+) AS suppressed;
 
 -- insert_profiles --
 -- Fewer rows than asked for: another worker has just made one of them.

@@ -9,6 +9,8 @@ import httpx
 import psycopg
 from psycopg import sql
 
+from schemas import event as wire
+from tests.bad_input.bodies import BODIES
 from tests.bad_input.killers import KILLERS, Killer
 from tests.bad_input.outcomes import Denied, Outcome, Stored, Unresolved
 from tests.bad_input.written import OWN, SEGMENT, as_event, as_record, as_row, good
@@ -23,6 +25,9 @@ Way = Literal["alone", "batch", "segment", "topic", "row"]
 
 AT_ONCE = 8
 """Requests."""
+
+RECORDS = [body for body in BODIES if len(body.raw) < 100_000 or str(body) == "1 MiB"]
+"""Whole bodies that are records, too."""
 
 _NUMBER = {str(killer): number for number, killer in enumerate(KILLERS)}
 
@@ -140,7 +145,9 @@ async def _topic(system: System, driven: Driven) -> None:
         driven.good.add(f"{mark}-good")
         neighbour = record_of(event(f"{mark}-good", kind="good"))._replace(partition=0)
         records += [neighbour, *([as_record(killer, mark)] if killer.topic else [])]
-    await system.events.publish(*records)
+    version = dict([wire.VERSION_HEADER])
+    bodies = [Record(body.raw, str(body).encode(), version, partition=0) for body in RECORDS]
+    await system.events.publish(*records, *bodies)
 
 
 async def _rows(database: Database, driven: Driven) -> None:

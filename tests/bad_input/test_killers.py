@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from tests.bad_input.driven import Answered, Driven, Way, drive, mark_of
+from tests.bad_input.bodies import Body
+from tests.bad_input.driven import RECORDS, Answered, Driven, Way, drive, mark_of
 from tests.bad_input.killers import KILLERS, Killer
 from tests.bad_input.outcomes import Dead, Outcome, Refused
 from tests.bad_input.written import SEGMENT, as_record
@@ -83,6 +84,14 @@ def test_on_the_topic(driven: Driven, killer: Killer) -> None:
     assert (found.value, found.key) == (sent.value, sent.key)
     assert found.headers["reason"].decode() == want.reason
     assert want.field in found.headers["error"].decode()
+
+
+@pytest.mark.parametrize("body", RECORDS, ids=str)
+def test_a_body_as_a_record(driven: Driven, body: Body) -> None:
+    """No client's body is a record: it is put aside as it was."""
+    letter = driven.letters[str(body)]
+    assert letter.value == body.raw
+    assert letter.headers["reason"] == b"unreadable"
 
 
 @every_killer

@@ -23,7 +23,7 @@ def as_event(
     killer: Killer,
     mark: str,
     names: Mapping[str, str] = OWN,
-    base: Mapping[str, str | None | dict[str, str]] | None = None,
+    base: Mapping[str, str | dict[str, str] | None] | None = None,
 ) -> bytes:
     """The JSON of an event.
 

@@ -29,15 +29,18 @@ def main() -> int:
     parser.add_argument("--home", type=Path, help="an empty place for data and logs; kept")
     parser.add_argument("--json", type=Path, help="write the verdicts to this file, one a line")
     chosen = parser.parse_args()
-    logging.getLogger("aiokafka").setLevel("CRITICAL")  # our own clients meet the faults, too
+    for library in ("aiokafka", "psycopg"):
+        logging.getLogger(library).setLevel("CRITICAL")  # our own clients meet the faults, too
     first = random.randrange(1_000_000) if chosen.seed is None else chosen.seed
     seeds = map(int, chosen.seeds.split(",")) if chosen.seeds else range(first, first + chosen.runs)
     home = (chosen.home or Path(tempfile.mkdtemp(prefix="merganser-chaos-"))).absolute()
     home.mkdir(parents=True, exist_ok=True)
+    if any(home.iterdir()):
+        parser.error(f"{home} is not empty")
     good = []
     for seed in seeds:
         place = home / f"seed-{seed}"
-        console.print(f"chaos for {chosen.seconds:g} s, seed {seed}", highlight=False)
+        console.print(f"seed {seed}: starting Kafka, Postgres and our processes", highlight=False)
         verdict = asyncio.run(run(Plan(seed, chosen.seconds, chosen.rate), place, console))
         show_verdict(console, verdict)
         good.append(verdict.good)

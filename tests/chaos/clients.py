@@ -18,7 +18,7 @@ LONGEST_PAUSE = 2.0
 """Before another try, whatever Retry-After says: a run is short."""
 
 BATCHED = 0.6
-ONCE = 0.05
+ONCE = 0.2
 """Share of the single events that have no messageId, and so are sent once."""
 TWICE = 0.05
 """Share of what is sent again although it was acknowledged, or at once over both gateways."""

@@ -55,7 +55,7 @@ class Conductor:
                 self.view.under_way(entry.name, harm.what)
                 await asyncio.sleep(harm.seconds)
         except Exception as error:  # noqa: BLE001 - whatever it is, the verdict has to say it
-            self.failures.append(f"{entry.name}: {type(error).__name__}: {error}")
+            self._fail(f"{entry.name}: {type(error).__name__}: {error}")
         else:
             self.survived[entry.name] += 1
         finally:
@@ -71,9 +71,13 @@ class Conductor:
                 what="requests are answered, records read and events resolved again",
             )
         except AssertionError as stuck:
-            self.failures.append(f"no recovery after {after}: {stuck}")
+            self._fail(f"no recovery after {after}: {stuck}")
         self.slowest_recovery = max(self.slowest_recovery, (time.monotonic() - start, after))
         await asyncio.sleep(self.random.uniform(0.5, 3))
+
+    def _fail(self, why: str) -> None:
+        self.failures.append(why)
+        self.view.failed(why)
 
     def _progress(self) -> tuple[int, int, int]:
         return self.ledger.answers["200"], self.watch.read, self.watch.resolved

@@ -24,7 +24,7 @@ async def run(url: str, ledger: Ledger, rate: float, stop: asyncio.Event) -> Non
         numbers = ledger.take(ROWS)
         pause = asyncio.create_task(asyncio.sleep(ROWS / rate))
         events = [happening(ledger.seed, number) for number in numbers]
-        while not await _insert(url, ledger.seed, events):
+        while not await insert(url, ledger.seed, events):
             ledger.repeats += ROWS
             await asyncio.sleep(0.5)
         for number in numbers:
@@ -33,7 +33,7 @@ async def run(url: str, ledger: Ledger, rate: float, stop: asyncio.Event) -> Non
         await pause
 
 
-async def _insert(url: str, seed: int, events: list[Happening]) -> bool:
+async def insert(url: str, seed: int, events: list[Happening]) -> bool:
     """Insert rows that may be there already; whether they surely are now."""
     try:
         async with (

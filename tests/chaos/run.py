@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
+from aiokafka.errors import KafkaError
 from rich.console import Console
 
 from tests.chaos import external
@@ -42,8 +43,7 @@ class Plan:
 
 async def run(plan: Plan, place: Path, console: Console) -> Verdict:
     """Run once below `place`, where data and logs stay."""
-    view = View(console, plan.seed, plan.seconds)
-    view.say(view.phase)
+    view = View(console, plan.seed)
     verdict = Verdict(plan.seed)
     chance, ledger = Random(plan.seed), Ledger(plan.seed)
     async with opened(place, Random(chance.random())) as stage, asyncio.TaskGroup() as onlookers:
@@ -71,13 +71,21 @@ async def _under_load(
     """Returns when all is mended and each client has its last answer."""
     stop = asyncio.Event()
     async with asyncio.TaskGroup() as load:
-        for client in await _clients(stage, ledger, chance):
+        sending = [
             load.create_task(client.run(plan.rate * (1 - EXTERNAL) / CLIENTS, stop))
-        load.create_task(external.run(stage.postgres.url, ledger, plan.rate * EXTERNAL, stop))
-        view.say("under load, breaking things")
+            for client in await _clients(stage, ledger, chance)
+        ]
+        url = stage.postgres.url
+        sending.append(load.create_task(external.run(url, ledger, plan.rate * EXTERNAL, stop)))
+        view.say(f"under load, breaking things for {plan.seconds:g} s")
         await conductor.run(plan.seconds, quick=plan.quick)
         stop.set()
         view.say("all is mended; clients get their last answers")
+        _, unanswered = await asyncio.wait(sending, timeout=REST_SECONDS)
+        for task in unanswered:
+            task.cancel()
+        if unanswered:
+            conductor.failures.append(f"{len(unanswered)} clients never got their last answers")
 
 
 async def _clients(stage: Stage, ledger: Ledger, chance: Random) -> list[Client]:
@@ -89,7 +97,11 @@ async def _rest(verdict: Verdict, stage: Stage) -> None:
     async with database.opened(stage.postgres.url) as opened_database:
 
         async def left() -> str:
-            return await unfinished(opened_database, await stage.topics.events.ends())
+            try:
+                ends = await stage.topics.events.ends()
+            except KafkaError as error:
+                return f"an answer of Kafka's: {error!r}"
+            return await unfinished(opened_database, ends)
 
         try:
             await eventually(left, lambda it: not it, within=REST_SECONDS, what="all is resolved")

@@ -209,11 +209,19 @@ def resolver_settings(random: Random, number: int) -> dict[str, object]:
     return settings | ({"resolver_instance": f"static-{number}"} if number % 2 else {})
 
 
-async def admin(stage: Stage, statement: LiteralString) -> None:
-    """Run a statement on Postgres, as soon as it takes it."""
+async def connected(stage: Stage) -> psycopg.AsyncConnection[Any]:
+    """A connection of our own as soon as Postgres takes one."""
     while True:
         with suppress(psycopg.Error):
-            async with await stage.connect() as connection:
+            return await stage.connect()
+        await asyncio.sleep(0.2)
+
+
+async def admin(stage: Stage, statement: LiteralString) -> None:
+    """Run a statement on Postgres, again until it is done."""
+    while True:
+        with suppress(psycopg.Error):
+            async with await connected(stage) as connection:
                 await connection.execute(statement)
                 return
         await asyncio.sleep(0.2)

@@ -68,7 +68,7 @@ class Verdict:
 async def judge(verdict: Verdict, stage: Stage, ledger: Ledger) -> None:
     """Look at everything, when all is at rest."""
     async with await stage.connect() as connection:
-        await _rows(verdict, connection, ledger)
+        await compare(verdict, connection, ledger)
         await _audits(verdict, connection)
     await _dead_letters(verdict, stage)
     started = [one for one in stage.services if one.running or one.exit_code is not None]
@@ -76,7 +76,10 @@ async def judge(verdict: Verdict, stage: Stage, ledger: Ledger) -> None:
     verdict.blame("an answer", ledger.surprises)
 
 
-async def _rows(verdict: Verdict, connection: psycopg.AsyncConnection[Any], ledger: Ledger) -> None:
+async def compare(
+    verdict: Verdict, connection: psycopg.AsyncConnection[Any], ledger: Ledger
+) -> None:
+    """Hold every row of the tables against what clients sent and were told."""
     by_guid = {guid: number for number, guid in ledger.guids.items()}
     seen: Counter[int] = Counter()
     profiles: dict[str, str | None] = {}

@@ -4,18 +4,15 @@ import asyncio
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from tests.chaos.ledger import Ledger
+from tests.chaos.verdict import Verdict
 from tests.chaos.watch import Watch
-
-if TYPE_CHECKING:
-    from tests.chaos.verdict import Verdict
 
 REFRESH_SECONDS = 0.5
 LINE_SECONDS = 10.0
@@ -28,10 +25,10 @@ class View:
 
     console: Console
     seed: int
-    seconds: float
-    phase: str = "starting Kafka, Postgres and our processes"
+    phase: str = ""
     started: float = field(default_factory=time.monotonic)
     harms: dict[str, str] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
     done: Counter[str] = field(default_factory=Counter)
 
     def say(self, phase: str) -> None:
@@ -48,6 +45,11 @@ class View:
         """A fault is mended."""
         self.harms.pop(fault, None)
         self.done[fault] += 1
+
+    def failed(self, why: str) -> None:
+        """The verdict will not be good."""
+        self.failures.append(why)
+        self._line(f"FAILED: {why}")
 
     async def show(self, watch: Watch, ledger: Ledger) -> None:
         """Show the run until cancelled."""
@@ -68,9 +70,7 @@ class View:
     def _picture(self, watch: Watch, ledger: Ledger) -> Group:
         clock = time.monotonic() - self.started
         head = Text.assemble(
-            ("chaos ", "bold"),
-            f"seed {self.seed}  {clock:.0f} s of {self.seconds:.0f} s  ",
-            (self.phase, "dim"),
+            (f"chaos, seed {self.seed}", "bold"), f"  {clock:.0f} s  ", (self.phase, "dim")
         )
         figures = Table.grid(padding=(0, 3))
         for name, value in _numbers(watch, ledger).items():
@@ -85,18 +85,12 @@ class View:
             if service.running or service not in watch.stage.extras:
                 up.append(f"● {service.name}  ", style="green" if service.running else "red")
         harms = [Text(f"✗ {what}", style="bold red") for what in self.harms.values()]
+        calm = Text("✓ nothing is broken: all must go on", style="green")
         done = ", ".join(f"{name} {count}" for name, count in self.done.most_common())
-        return Group(
-            head,
-            Text(),
-            *(harms or [Text("✓ calm: all must go on", style="green")]),
-            Text(),
-            figures,
-            Text(),
-            up,
-            Text(),
-            Text(f"{self.done.total()} faults so far: {done}", style="dim"),
-        )
+        faults = Text(f"{self.done.total()} faults so far: {done}", style="dim")
+        failures = [Text(f"FAILED: {why}", style="red") for why in self.failures]
+        parts: list[RenderableType] = [head, *(harms or [calm]), figures, up, faults, *failures]
+        return Group(*(line for part in parts for line in (part, Text())))
 
 
 def _numbers(watch: Watch, ledger: Ledger) -> dict[str, int]:
@@ -114,7 +108,7 @@ def _figures(watch: Watch, ledger: Ledger) -> str:
     return ", ".join(f"{name} {value:,}" for name, value in _numbers(watch, ledger).items())
 
 
-def show_verdict(console: Console, verdict: "Verdict") -> None:
+def show_verdict(console: Console, verdict: Verdict) -> None:
     """The end of a run."""
     table = Table.grid(padding=(0, 2))
     table.add_column(justify="right")
@@ -151,6 +145,6 @@ def show_verdict(console: Console, verdict: "Verdict") -> None:
     console.print(f"seed {verdict.seed}, {verdict.seconds:.0f} s: {outcome}", highlight=False)
 
 
-def _kinds(verdict: "Verdict") -> Text:
+def _kinds(verdict: Verdict) -> Text:
     ordered = sorted(verdict.faults.items(), key=lambda item: (-item[1], item[0]))
     return Text(", ".join(f"{name} {count}" for name, count in ordered), style="dim")

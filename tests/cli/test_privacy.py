@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from psycopg import sql
+from psycopg import AsyncConnection, sql
 
 from profiles import erasure, store
 from profiles.identity import Sighting
@@ -43,10 +43,11 @@ async def texts(database: Database) -> str:
 
 
 async def history(system: System) -> None:
-    """Ann on two devices; Bob, who also used her laptop."""
+    """Ann on two devices, one of which she used before; Bob, who also used her laptop."""
+    await system.events.publish_events([event(anonymous=PHONE, path="/start")])
+    await eventually(lambda: system.database.count("events"), equals(1))
     await system.events.publish_events(
         [
-            event(anonymous=PHONE, path="/start"),
             event(user=ANN, anonymous=PHONE, kind="sign-in", at=1, card="ann's card"),
             event(user=ANN, anonymous=LAPTOP, kind="sign-in", at=2),
             event(anonymous=LAPTOP, at=3),
@@ -172,6 +173,34 @@ async def test_a_batch_in_hand_is_waited_for(system: System) -> None:
         await forgetting
     assert ANN not in await texts(system.database)
     await audited(system)
+
+
+async def test_a_batch_that_comes_meanwhile_waits_and_is_told(database: Database) -> None:
+    """Whether its statements are prepared or not, what they see is of after the wait."""
+    async with (
+        await connect(database.url, "planner") as planner,
+        await connect(database.url, "forgetter") as forgetter,
+    ):
+        for number in range(8):  # psycopg prepares at the fifth time
+            async with planner.transaction():
+                known = Sighting(f"evt_{number}", NOON, ANN, PHONE)
+                (profile,) = (await store.resolve(planner, [known], 10)).assignments
+        assert profile is not None
+        for late in ((ANN, None), (None, PHONE), ("bob", PHONE)):
+            await database.execute('DELETE FROM "suppressedIds"')
+            async with forgetter.transaction():
+                await erasure.suppress(forgetter, profile)
+                planning = asyncio.create_task(resolved(planner, Sighting("evt_late", NOON, *late)))
+                await eventually(
+                    lambda: database.value("SELECT count(*) FROM pg_locks WHERE NOT granted"),
+                    equals(1),
+                )
+            assert await planning == (None,)
+
+
+async def resolved(connection: AsyncConnection[Any], *events: Sighting) -> tuple[str | None, ...]:
+    async with connection.transaction():
+        return (await store.resolve(connection, events, 10)).assignments
 
 
 async def test_nobody_is_asked_no_one_is_erased(system: System) -> None:

@@ -34,6 +34,7 @@ async def loaded(system: System) -> AsyncIterator[Load]:
         await load.grown(by=200, within=90)
         for service in (gateway, resolver):
             await eventually(service.why_not_ready, equals({}), within=60)
+            assert service.defects == []
     await load.ledger.verified(system.database.url)
 
 

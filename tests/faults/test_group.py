@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.load import Load
 from tests.support.system import System
+from tests.support.topics import PARTITIONS
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.faults
@@ -36,6 +37,17 @@ async def test_a_storm_of_rebalances(system: System) -> None:
             await asyncio.sleep(random.uniform(0, 1))
         await load.grown(by=100)
     await load.ledger.verified(system.database.url)
+
+
+async def test_a_partition_that_is_added_is_read_soon(system: System) -> None:
+    """Gateways write to it before resolvers know of it; a client's own default is five minutes."""
+    gateway = await system.ingest()
+    await system.resolver()
+    async with Load([gateway.url], gateway.key) as load:
+        await load.grown(by=100)
+        await system.events.grow(to=PARTITIONS + 3)
+        await eventually(system.events.ends, lambda ends: all(ends.values()), within=60)
+    await load.ledger.verified(system.database.url, within=60)
 
 
 async def test_two_that_both_believe_they_own_the_partitions(system: System) -> None:

@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from runtime.keys import digest
 from tests.support import proxy
 from tests.support.gateway import Gateway
 from tests.support.system import System
@@ -127,3 +128,15 @@ async def test_so_it_does_while_postgres_does_not_answer(system: System) -> None
         network.thaw()
         late = await system.key("late")
         await eventually(lambda: status(gateway, late), equals(200))
+
+
+async def test_a_key_is_256_random_bits_and_its_hash_is_no_key(system: System) -> None:
+    secrets = [await system.key(f"key {number}") for number in range(3)]
+    for secret in secrets:
+        assert len(base64.urlsafe_b64decode(secret.removeprefix("mk_") + "=")) == 32
+    assert len(set(secrets)) == 3
+    gateway = await system.ingest()
+    hashes = await system.database.column('SELECT "keyHash" FROM "apiKeys"')
+    assert set(map(digest, secrets)) < set(hashes)
+    for stolen in hashes:
+        assert await status(gateway, stolen) == 401

@@ -25,6 +25,7 @@ BAD = [
     (IngestSettings, "INGEST_PORT", "65536"),
     (IngestSettings, "INGEST_MAX_BODY", "0"),
     (IngestSettings, "INGEST_MAX_ID", "513"),
+    (IngestSettings, "INGEST_MAX_DEPTH", "101"),
     (IngestSettings, "INGEST_PUBLISH_TIMEOUT", "-1"),
     (IngestSettings, "TRUSTED_PROXIES", "10.0.0.0/8, nonsense"),
     (ResolverSettings, "RESOLVER_BATCH", "0"),
@@ -104,3 +105,49 @@ def test_no_setting_shows_the_password_of_the_database(monkeypatch: pytest.Monke
 def test_every_setting_says_what_it_is(settings: type[Settings]) -> None:
     for name, field in settings.model_fields.items():
         assert field.description, name
+
+
+UNFIT = [
+    ({"SECURITY": "SASL_SSL"}, "MERGANSER_KAFKA_SASL_USERNAME: SASL_SSL needs it"),
+    (
+        {"SECURITY": "SASL_SSL", "SASL_USERNAME": "me"},
+        "MERGANSER_KAFKA_SASL_PASSWORD: SASL_SSL needs it",
+    ),
+    (
+        {"SECURITY": "SSL", "SASL_PASSWORD": "s3cret"},
+        "MERGANSER_KAFKA_SECURITY: is SSL, which makes no use of MERGANSER_KAFKA_SASL_PASSWORD",
+    ),
+    ({"SASL_USERNAME": "me"}, "MERGANSER_KAFKA_SECURITY: is PLAINTEXT"),
+    ({"CA": "here.pem"}, "MERGANSER_KAFKA_SECURITY: is PLAINTEXT"),
+    ({"SECURITY": "SSL", "CA": "nowhere.pem"}, "MERGANSER_KAFKA_CA: Path does not point to a file"),
+    ({"SECURITY": "SSL", "CA": "here.pem"}, "MERGANSER_KAFKA_CA: no certificates in PEM"),
+    (
+        {"SECURITY": "SSL", "CERTIFICATE": "here.pem"},
+        "MERGANSER_KAFKA_KEY: goes with MERGANSER_KAFKA_CERTIFICATE",
+    ),
+    (
+        {"SECURITY": "SSL", "CERTIFICATE": "here.pem", "KEY": "here.pem"},
+        "MERGANSER_KAFKA_CERTIFICATE: no certificate in PEM",
+    ),
+    ({"SECURITY": "TLS"}, "MERGANSER_KAFKA_SECURITY: Input should be 'PLAINTEXT', 'SSL'"),
+    ({"SASL_MECHANISM": "GSSAPI"}, "MERGANSER_KAFKA_SASL_MECHANISM: Input should be 'PLAIN'"),
+]
+
+
+@pytest.mark.parametrize(("given", "said"), UNFIT)
+def test_security_that_does_not_fit_together_is_refused(
+    given: dict[str, str],
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "here.pem").write_text("nothing of the kind")
+    for name, value in given.items():
+        monkeypatch.setenv(f"MERGANSER_KAFKA_{name}", value)
+    with pytest.raises(SystemExit) as ended:
+        Settings.read()
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"merganser: {said}")
+    assert "s3cret" not in line

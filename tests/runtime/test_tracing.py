@@ -5,7 +5,9 @@ import subprocess
 import sys
 
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from opentelemetry.sdk.trace import TracerProvider
 
+from runtime.tracing import Tracing
 from tests.support.collector import collecting
 from tests.support.service import environment
 from tests.support.system import System
@@ -51,6 +53,12 @@ async def test_a_trace_goes_on_from_the_client_to_the_tables(system: System) -> 
         assert sorted(header.get("traceparent", b"") for header in headers) == [b"", *[carried] * 3]
         text = "".join(str(span) for _, span in collector.spans)
         assert '"u1"' not in text
+
+
+def test_a_header_without_a_value_is_no_context() -> None:
+    """Another writer's record must not end the resolver that has just committed it."""
+    provider = TracerProvider(shutdown_on_exit=False)
+    Tracing(provider).batch([[("traceparent", None)], [("traceparent", b"\xff")]], 0, {})
 
 
 async def test_without_a_collector_nothing_is_traced_or_loaded(system: System) -> None:

@@ -95,6 +95,9 @@ def test_the_six_characters_that_write_nul_are_text() -> None:
         pytest.param(altered(userId=""), "userId", id="empty id"),
         pytest.param(altered(guid="pro_1"), "guid", id="guid of another kind"),
         pytest.param(altered(guid="evt_" + "x" * 61), "guid", id="guid too long"),
+        pytest.param(altered(guid="evt_a/b"), "guid", id="guid with a slash"),
+        pytest.param(altered(occurredAt="0001-01-01T00:00:00+01:00"), "occurredAt", id="year 0"),
+        pytest.param(altered(createdAt="9999-12-31T23:59:59-01:00"), "createdAt", id="year 10000"),
         pytest.param(altered(occurredAt="2026-01-01T00:00:00"), "occurredAt", id="no zone"),
         pytest.param(altered(occurredAt=None), "occurredAt", id="no time"),
         pytest.param(altered(data={"a": 1}), "data.a", id="data not strings"),
@@ -127,4 +130,5 @@ def test_the_version_is_in_a_header() -> None:
 
 def test_a_zone_is_kept_as_the_same_moment() -> None:
     plus_two = datetime(2026, 1, 1, 14, tzinfo=timezone(timedelta(hours=2)))
-    assert decode(altered(occurredAt=plus_two.isoformat()))["occurredAt"] == plus_two
+    kept = decode(altered(occurredAt=plus_two.isoformat()))["occurredAt"]
+    assert (kept, kept.utcoffset()) == (plus_two, timedelta(0))

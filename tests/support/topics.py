@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError
 
@@ -86,6 +86,15 @@ class Topic:
             numbers = await self._partitions(consumer)
             ends = await consumer.end_offsets([TopicPartition(self.name, n) for n in numbers])
             return {partition.partition: end for partition, end in ends.items()}
+
+    async def grow(self, to: int) -> None:
+        """Add partitions, up to this number."""
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
+        await admin.start()
+        try:
+            await admin.create_partitions({self.name: NewPartitions(to)})
+        finally:
+            await admin.close()
 
     async def _partitions(self, consumer: AIOKafkaConsumer) -> set[int]:
         # Asks the broker for the topic, which a consumer without subscription knows nothing of.

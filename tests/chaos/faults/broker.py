@@ -4,8 +4,6 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator
 
-from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
-
 from tests.chaos.faults.fault import Harm, fault
 from tests.chaos.stage import Stage
 
@@ -36,11 +34,6 @@ async def frozen(stage: Stage) -> AsyncIterator[Harm]:
 
 @fault("partitions added", "broker")
 async def partitions_added(stage: Stage) -> AsyncIterator[Harm]:
-    client = AIOKafkaAdminClient(bootstrap_servers=stage.kafka.bootstrap)
-    await client.start()
-    try:
-        count = len(await stage.topics.events.ends()) + 1
-        await client.create_partitions({stage.topics.events.name: NewPartitions(count)})
-    finally:
-        await client.close()
+    count = len(await stage.topics.events.ends()) + 1
+    await stage.topics.events.grow(to=count)
     yield Harm(f"the topic has {count} partitions now")

@@ -11,7 +11,7 @@ import psutil
 import psycopg
 
 from tests.chaos.faults.fault import Harm, fault
-from tests.chaos.stage import Stage, admin
+from tests.chaos.stage import Stage, admin, connected
 
 BACKENDS = "FROM pg_stat_activity WHERE application_name LIKE 'merganser %'"
 
@@ -28,7 +28,7 @@ async def killed(stage: Stage) -> AsyncIterator[Harm]:
 @fault("Postgres crashed", "postgres")
 async def crashed(stage: Stage) -> AsyncIterator[Harm]:
     """A backend that dies takes all others with it: the server recovers by itself."""
-    async with await stage.connect() as connection:
+    async with await connected(stage) as connection:
         cursor = await connection.execute(f"SELECT pid {BACKENDS} ORDER BY random() LIMIT 1")
         victims = [pid for (pid,) in await cursor.fetchall()]
     for pid in victims:
@@ -79,7 +79,7 @@ async def read_only(stage: Stage) -> AsyncIterator[Harm]:
 async def too_many_connections(stage: Stage) -> AsyncIterator[Harm]:
     seconds = stage.random.uniform(3, 6)
     async with AsyncExitStack() as held:
-        first = await held.enter_async_context(await stage.connect())
+        first = await held.enter_async_context(await connected(stage))
         yield Harm("somebody else has all connections to Postgres")
         end = time.monotonic() + seconds
         while time.monotonic() < end:

@@ -4,6 +4,9 @@ from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Any
 
+SECURITY_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+"""What a browser may do on the page: show it."""
+
 _HEAD = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title>
 <meta name="viewport" content="width=device-width">
@@ -30,6 +33,7 @@ def page(document: Mapping[str, Any]) -> str:
                 for path, operations in document["paths"].items()
                 for method, operation in operations.items()
             ),
+            _refusals(document["components"].get("responses", {})),
             "<h2>Shapes</h2>",
             *(_shape(name, shape) for name, shape in document["components"]["schemas"].items()),
             "</body></html>",
@@ -50,23 +54,38 @@ def _operation(method: str, path: str, operation: Mapping[str, Any]) -> str:
     answers = [
         (status, escape(answer["description"]), escape(_content(answer)))
         for status, answer in operation["responses"].items()
+        if "$ref" not in answer
     ]
+    refusals = [status for status, answer in operation["responses"].items() if "$ref" in answer]
+    body = _content(operation.get("requestBody", {}))
+    tags = ", ".join(operation.get("tags", ()))
     return "\n".join(
         [
-            f"<h2><code>{method.upper()} {escape(path)}</code></h2>",
+            f"<h2><code>{method.upper()} {escape(path)}</code> {escape(tags)}</h2>",
             _paragraphs(operation.get("description", "")),
             _table(("parameter", "in", "type", "meaning"), parameters) if parameters else "",
+            f"<p>Body: {escape(body)}</p>" if body else "",
             _table(("status", "meaning", "body"), answers),
+            f"<p>Or a refusal: {', '.join(refusals)}.</p>" if refusals else "",
         ]
     )
 
 
+def _refusals(responses: Mapping[str, Any]) -> str:
+    """Answers that operations share: told once."""
+    rows = [
+        (status, escape(answer["description"]), escape(_content(answer)))
+        for status, answer in responses.items()
+    ]
+    return f"<h2>Refusals</h2>{_table(('status', 'meaning', 'body'), rows)}" if rows else ""
+
+
 def _shape(name: str, shape: Mapping[str, Any]) -> str:
     rows = [
-        (f"<code>{escape(key)}</code>", escape(_type(value)))
+        (f"<code>{escape(key)}</code>", escape(_type(value)), escape(value.get("description", "")))
         for key, value in shape.get("properties", {}).items()
     ]
-    table = _table(("field", "type"), rows)
+    table = _table(("field", "type", "meaning"), rows)
     return f"<h3>{escape(name)}</h3>{_paragraphs(shape.get('description', ''))}{table}"
 
 
@@ -82,9 +101,9 @@ def _type(schema: Mapping[str, Any]) -> str:
     return str(schema.get("format") or schema.get("type") or schema.get("const") or "any")
 
 
-def _content(answer: Mapping[str, Any]) -> str:
-    content = answer.get("content", {}).get("application/json")
-    return _type(content["schema"]) if content else ""
+def _content(message: Mapping[str, Any]) -> str:
+    content = message.get("content", {}).get("application/json")
+    return _type(content.get("schema", {})) if content is not None else ""
 
 
 def _paragraphs(text: str) -> str:

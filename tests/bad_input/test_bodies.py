@@ -1,0 +1,123 @@
+"""Whole bodies, and requests that are odd in what is around them."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from schemas.event import decode
+from tests.bad_input.bodies import BODIES, GOOD, TRACK, Body
+from tests.support.gateway import Gateway
+from tests.support.refusals import assert_refused
+from tests.support.system import System
+
+
+@pytest.mark.parametrize("body", [body for body in BODIES if body.code], ids=str)
+async def test_a_bad_body_is_refused(gateway: Gateway, body: Body) -> None:
+    answer = await gateway.post(body.path, body.raw, body.headers)
+    assert body.code is not None
+    assert_refused(answer, body.status, body.code)
+
+
+async def test_an_odd_body_is_taken_and_is_in_the_topic(shared: System, gateway: Gateway) -> None:
+    guids: dict[str, str] = {}
+    for body in BODIES:
+        if body.code is None:
+            answer = await gateway.post(body.path, body.raw, body.headers)
+            assert answer.status_code == 200, f"{body}: {answer.text}"
+            said = answer.json()
+            taken = said.get("events", [said])
+            assert all(one["success"] for one in taken), body
+            guids |= {one["event"]["guid"]: str(body) for one in taken}
+    assert len(guids) > 1000
+    found = {
+        event["guid"]: event["data"]
+        for record in await shared.events.records()
+        if (event := decode(record.value or b""))["guid"] in guids
+    }
+    for guid, name in guids.items():
+        assert found[guid] == {"k": "é"}, name
+
+
+def _head(*lines: str, method: str = "POST", target: str = TRACK) -> bytes:
+    request = f"{method} {target} HTTP/1.1"
+    return "\r\n".join((request, "host: x", *lines, "", "")).encode("latin-1")
+
+
+LENGTH = f"content-length: {len(GOOD)}"
+CLOSE = "connection: close"
+CHUNKED = b"".join(b"1\r\n%c\r\n" % byte for byte in GOOD) + b"0\r\n\r\n"
+
+REQUESTS = {
+    "two lengths": (_head(LENGTH, "content-length: 1", CLOSE) + GOOD, [400]),
+    "the same length twice": (_head(LENGTH, LENGTH, CLOSE) + GOOD, [400]),
+    "a length and chunks": (_head(LENGTH, "transfer-encoding: chunked", CLOSE) + CHUNKED, [400]),
+    "a negative length": (_head("content-length: -1", CLOSE) + GOOD, [400]),
+    "no length that is a number": (_head("content-length: x", CLOSE) + GOOD, [400]),
+    "a bad chunk": (_head("transfer-encoding: chunked", CLOSE) + b"x\r\n", [400]),
+    "no HTTP": (b"\x16\x03\x01\x02\x00\x01\x00", [400]),
+    "a header without a colon": (_head("nonsense", CLOSE), [400]),
+    "NUL in a header": (_head("x-odd: a\0b", CLOSE), [400]),
+    "no body": (_head(CLOSE), [400]),
+    "chunks": (_head("transfer-encoding: chunked", CLOSE) + CHUNKED, [200]),
+    "Expect": (_head("expect: 100-continue", LENGTH, CLOSE) + GOOD, [100, 200]),
+    "two in a row": (_head(LENGTH) + GOOD + _head(LENGTH, CLOSE) + GOOD, [200, 200]),
+    "a bad one before a good one": (
+        _head("content-length: 1") + b"{" + _head(LENGTH, CLOSE) + GOOD, [400, 200]
+    ),
+    "a path that is no ASCII": (_head(CLOSE, target="/\xff\xfe"), [400]),
+    "a path with NUL": (_head(CLOSE, target=f"{TRACK}%00"), [404]),
+    "a path with a lone surrogate": (_head(CLOSE, target="/%ED%A0%80"), [404]),
+    "a path with a bad escape": (_head(CLOSE, target="/%zz"), [404]),
+    "a query that is no UTF-8": (
+        _head(LENGTH, CLOSE, target=f"{TRACK}?%FF=%ED%A0%80") + GOOD, [200]
+    ),
+    "an odd origin": (_head(LENGTH, "origin: \xff\xfe", CLOSE) + GOOD, [200]),
+    "an odd address": (_head(LENGTH, "x-forwarded-for: \xff,,'", CLOSE) + GOOD, [200]),
+    "an odd key": (_head("authorization: Bearer \xff", LENGTH, CLOSE) + GOOD, [401]),
+    "an odd Basic key": (_head("authorization: Basic \xff", LENGTH, CLOSE) + GOOD, [401]),
+    "HEAD": (_head(CLOSE, method="HEAD"), [405]),
+    "CONNECT": (_head(CLOSE, method="CONNECT", target="x:1"), [400]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("request_", "statuses"), REQUESTS.values(), ids=list(REQUESTS))
+async def test_an_odd_request(gateway: Gateway, request_: bytes, statuses: list[int]) -> None:
+    """Answered, also where the server refuses it before we see it; and the next one is served."""
+    if b"authorization" not in request_:
+        key = b"authorization: Bearer %s\r\nhost: x\r\n" % gateway.key.encode()
+        request_ = request_.replace(b"host: x\r\n", key)
+    assert await _statuses(gateway, request_) == statuses
+    await gateway.tracked(type="t", userId="1")
+    assert "defect" not in gateway.log
+    assert "Traceback" not in gateway.log
+
+
+@pytest.mark.parametrize("json_key", [b'"\\ud800"', b'"\\u0000"', b"7", b"{}", b'"\xff"'])
+async def test_an_odd_key_in_the_body(gateway: Gateway, json_key: bytes) -> None:
+    body = b'{"apiKey":%s,"type":"t","userId":"1"}' % json_key
+    assert_refused(await gateway.request("POST", TRACK, body), 401, "unauthorized")
+
+
+async def _statuses(gateway: Gateway, request: bytes) -> list[int]:
+    """Those of all answers on a connection of its own, until the server closes it."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    try:
+        writer.write(request)
+        async with asyncio.timeout(30):
+            said = await reader.read(-1)
+    finally:
+        writer.close()
+    lines = said.split(b"HTTP/1.1 ")[1:]
+    return [int(line[:3]) for line in lines]
+
+
+async def test_every_problem_of_an_event_is_told_beside_its_neighbours(gateway: Gateway) -> None:
+    """No object, and what no event has at all."""
+    good = json.loads(GOOD)
+    odd: list[Any] = [None, True, 0, "text", [], [good], {}]
+    answer = await gateway.batch([good, *odd, good])
+    results = answer.json()["events"]
+    assert [result["success"] for result in results] == [True, *[False] * len(odd), True]
+    assert all(result["error"]["fields"] for result in results[1:-1])

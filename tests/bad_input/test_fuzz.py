@@ -1,0 +1,149 @@
+"""Whatever bytes come: a documented answer, and what was taken can be stored (design §6)."""
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from itertools import count
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import given, settings
+
+from ingest.accept import Accepted
+from ingest.app import Gateway
+from ingest.document import statuses
+from ingest.main import DIALECTS
+from ingest.publisher import Publisher
+from resolver import rows
+from runtime import sql
+from runtime.keys import Key, Keys, Permission
+from runtime.lifecycle import Stop
+from runtime.ops import Message
+from runtime.postgres import Database as Connection
+from runtime.settings import IngestSettings
+from schemas.event import Event, decode
+from tests.bad_input.fuzz import bodies, queries, routes
+from tests.support import database
+from tests.support.gateway import Gateway as Running
+from tests.support.refusals import shape_of
+
+EXAMPLES = 300
+EXAMPLES_OVER_HTTP = 100
+DOCUMENTED = {200, *statuses()} - {500, 503}
+COPY = sql.load("resolver", "events.sql")
+
+
+class Known(Keys):
+    """Takes any key."""
+
+    def __init__(self) -> None:
+        super().__init__(Connection("", ""), 1, Stop(), "")
+
+    async def authorize(self, _: str | None, permission: Permission) -> Key:
+        return Key("key_1", frozenset({permission}))
+
+
+class Kept(Publisher):
+    """Keeps the records: what Kafka does with them is not the question here."""
+
+    def __init__(self) -> None:
+        self.records: list[Accepted] = []
+
+    async def publish(self, records: Sequence[Accepted], *_: object, **__: object) -> None:
+        self.records += records
+
+
+async def ask(
+    app: Gateway, method: str, path: str, query: str, body: bytes
+) -> tuple[int, Mapping[bytes, bytes], bytes]:
+    """One request, without a network."""
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "method": method,
+        "path": path,
+        "query_string": query.encode(),
+        "headers": [],
+        "client": ("192.0.2.1", 1),
+    }
+    await app(scope, receive, send)
+    head, content = sent
+    return head["status"], dict(head["headers"]), content["body"]
+
+
+def check(status: int, content: bytes) -> None:
+    """An answer is one that the document has, in the shape that it has there."""
+    assert status in DOCUMENTED
+    if status != 200:
+        shape_of(json.loads(content))
+
+
+def test_any_body_gets_a_documented_answer_and_what_is_taken_can_be_stored(
+    database_url: str,
+) -> None:
+    kept = Kept()
+    app = Gateway(IngestSettings(_env_file=None), DIALECTS, Known(), kept)
+    with asyncio.Runner() as runner:
+
+        @settings(max_examples=EXAMPLES, deadline=None, database=None)
+        @given(routes, queries, bodies)
+        def any_body(route: tuple[str, str], query: str, body: bytes) -> None:
+            status, _, content = runner.run(ask(app, *route, query, body))
+            check(status, content)
+
+        any_body()
+        events = {event["guid"]: event for event in (decode(one.value) for one in kept.records)}
+        assert events
+        runner.run(_stored(database_url, list(events.values())))
+
+
+async def _stored(url: str, events: list[Event]) -> None:
+    """Postgres takes the rows, and has the data as it was."""
+    numbers = count()
+    async with database.opened(url) as opened, opened.connection.cursor() as cursor:
+        async with cursor.copy(COPY["copy_events"]) as copy:
+            await copy.write(rows.events([(event, "pro_1") for event in events]))
+        async with cursor.copy(COPY["copy_data"]) as copy:
+            await copy.write(rows.data(events, (f"edt_{number}" for number in numbers)))
+        stored = await opened.rows('SELECT "eventGuid", key, value FROM "eventData"')
+        said: list[tuple[Any, ...]] = [
+            (event["guid"], *item) for event in events for item in event["data"].items()
+        ]
+        assert sorted(stored) == sorted(said)
+
+
+def test_so_does_the_real_process(gateway: Running) -> None:
+    with httpx.Client(
+        base_url=gateway.url, headers={"authorization": f"Bearer {gateway.key}"}, timeout=60
+    ) as client:
+
+        @settings(max_examples=EXAMPLES_OVER_HTTP, deadline=None, database=None)
+        @given(routes, queries, bodies)
+        def any_body(route: tuple[str, str], query: str, body: bytes) -> None:
+            method, path = route
+            answer = client.request(method, path, params=query, content=body)
+            assert answer.status_code in DOCUMENTED
+            if method != "HEAD":
+                check(answer.status_code, answer.content)
+
+        any_body()
+    assert "defect" not in gateway.log
+    assert gateway.running
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "TRACE", "get", "\xe9"])
+def test_other_methods_and_paths_without_a_network(method: str) -> None:
+    app = Gateway(IngestSettings(_env_file=None), DIALECTS, Known(), Kept())
+    for path, expected in {"/api/v1/track": 405, "/v1/batch": 405, "/nowhere": 404}.items():
+        status, headers, content = asyncio.run(ask(app, method, path, "", b"{}"))
+        assert status == expected
+        assert (b"allow" in headers) == (expected == 405)
+        shape_of(json.loads(content))

@@ -1,0 +1,29 @@
+"""A gzip bomb costs bounded memory, however many come at once (design §6)."""
+
+import asyncio
+import gzip
+
+import psutil
+
+from tests.support.system import System
+
+BOMB = gzip.compress(b"\0" * (160 << 20), compresslevel=6)
+BOMBS = 40
+BOUND = 80 << 20
+"""Bytes that the process may grow by: each request that waits holds its packed body, each one that
+is unpacked 1 MiB. One bomb alone would take twice as much."""
+
+
+async def test_bombs_at_once_leave_memory_bounded(system: System) -> None:
+    gateway = await system.ingest()
+    await gateway.tracked(type="t", userId="1")
+    process = psutil.Process(gateway.pid)
+    before = process.memory_info().rss
+    sent = asyncio.gather(*(gateway.post("/api/v1/track", BOMB) for _ in range(BOMBS)))
+    peak = before
+    while not sent.done():
+        peak = max(peak, process.memory_info().rss)
+        await asyncio.sleep(0.005)
+    assert peak - before < BOUND
+    assert {answer.status_code for answer in await sent} == {413}
+    await gateway.tracked(type="t", userId="1")

@@ -1,0 +1,144 @@
+"""What the files of deploy/ say agrees with the code: quick, and part of `make test`."""
+
+import json
+import re
+import tomllib
+from typing import Any
+
+import pytest
+import yaml
+
+from deploy.grafana.processes import every
+from runtime.settings import (
+    ApiSettings,
+    DecorationSettings,
+    IngestSettings,
+    PropertiesSettings,
+    ResolverSettings,
+    ScannerSettings,
+)
+from tests.support.service import ROOT
+
+DEPLOY = ROOT / "deploy"
+PROCESSES = ["ingest", "resolver", "scanner", "properties", "decoration", "api"]
+SETTINGS = {
+    f"MERGANSER_{name.upper()}"
+    for settings in (
+        IngestSettings,
+        ResolverSettings,
+        ScannerSettings,
+        PropertiesSettings,
+        DecorationSettings,
+        ApiSettings,
+    )
+    for name in settings.model_fields
+}
+
+ALERTS = [
+    rule
+    for group in yaml.safe_load((DEPLOY / "prometheus/rules/alerts.yaml").read_text())["groups"]
+    for rule in group["rules"]
+]
+ALERT_TESTS = yaml.safe_load((DEPLOY / "prometheus/tests/alerts.yaml").read_text())["tests"]
+
+
+@pytest.mark.parametrize("name", every())
+def test_a_dashboard_is_written_as_it_is_made(name: str) -> None:
+    """If not: `python -m deploy.grafana`."""
+    written = (DEPLOY / "grafana/dashboards" / f"{name}.json").read_text()
+    assert written == json.dumps(every()[name], indent=2) + "\n"
+
+
+def test_no_other_dashboards_lie_about() -> None:
+    assert {file.stem for file in (DEPLOY / "grafana/dashboards").iterdir()} == set(every())
+    assert set(every()) == {"pipeline", *PROCESSES}
+
+
+@pytest.mark.parametrize("name", every())
+def test_a_dashboard_can_be_read(name: str) -> None:
+    model = every()[name]
+    assert model["title"]
+    assert model["uid"] == f"merganser-{name}"
+    taken: set[tuple[int, int]] = set()
+    for panel in model["panels"]:
+        assert panel["title"]
+        assert panel["description"].endswith(".")
+        assert panel["fieldConfig"]["defaults"]["unit"] in UNITS
+        place = panel["gridPos"]
+        cells = {
+            (x, y)
+            for x in range(place["x"], place["x"] + place["w"])
+            for y in range(place["y"], place["y"] + place["h"])
+        }
+        assert max(x for x, _ in cells) < 24
+        assert not cells & taken
+        taken |= cells
+        legends = [target["legendFormat"] for target in panel["targets"]]
+        assert len(set(legends)) == len(legends)
+        assert panel["type"] == "stat" or all(legends)
+        for target in panel["targets"]:
+            for label in re.findall(r"{{(\w+)}}", target["legendFormat"]):
+                assert label in target["expr"] or label == "instance"
+
+
+UNITS = {
+    "short", "s", "bytes", "percentunit", "eps", "cps", "reqps", "recps", "rowsps", "wps", "ops",
+}  # fmt: skip
+"""Of Grafana's, those that our dashboards have use for."""
+
+
+@pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule["alert"])
+def test_an_alert_says_what_to_do_and_is_tested(rule: Any) -> None:
+    name = rule["alert"]
+    notes = rule["annotations"]
+    assert notes["summary"]
+    assert notes["description"]
+    assert notes["runbook_url"] == f"docs/runbook.md#{name.lower()}"
+    assert rule["labels"]["severity"] in ("page", "ticket")
+    fires: list[str] = []
+    quiet: list[str] = []
+    for test in ALERT_TESTS:
+        if test["name"].startswith(f"{name}:"):
+            (check,) = test["promql_expr_test"]
+            (fires if name in str(check["exp_samples"]) else quiet).append(test["name"])
+    assert fires
+    assert quiet
+
+
+def test_each_process_is_scraped_and_has_its_ports() -> None:
+    jobs = yaml.safe_load((DEPLOY / "prometheus/prometheus.yaml").read_text())["scrape_configs"]
+    assert [job["job_name"] for job in jobs] == [f"merganser-{name}" for name in PROCESSES]
+    compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+    image = (DEPLOY / "Dockerfile").read_text()
+    for job, name in zip(jobs, PROCESSES, strict=True):
+        (found,) = job["dns_sd_configs"]
+        assert found == {"names": [name], "type": "A", "port": 9100}
+        assert compose["services"][name]["command"] == [name]
+        assert f"MERGANSER_{name.upper()}_METRICS_PORT=9100" in image
+
+
+def test_the_image_has_every_package() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    ignored = (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines()
+    for pattern in project["tool"]["setuptools"]["packages"]["find"]["include"]:
+        assert f"!{pattern.removesuffix('*')}" in ignored
+    assert f"ARG VERSION={project['project']['version']}" in (DEPLOY / "Dockerfile").read_text()
+    chart = yaml.safe_load((DEPLOY / "helm/merganser/Chart.yaml").read_text())
+    assert chart["appVersion"] == project["project"]["version"]
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "Dockerfile",
+        "compose.yaml",
+        *(
+            str(file.relative_to(DEPLOY))
+            for file in (DEPLOY / "helm").rglob("*")
+            if file.suffix in (".yaml", ".tpl") and "dashboards" not in file.parts
+        ),
+    ],
+)
+def test_settings_are_those_that_the_processes_read(file: str) -> None:
+    named = set(re.findall(r"MERGANSER_[A-Z_]*[A-Z]", (DEPLOY / file).read_text()))
+    assert named <= SETTINGS

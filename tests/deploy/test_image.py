@@ -1,0 +1,231 @@
+"""The image's steps, run by hand: there is no Docker engine here, and yet a Dockerfile that fails
+for a reason that we could have seen would be a defect of ours.
+
+The steps of the first stage run in an empty folder with nothing but what .dockerignore lets in, and
+what they make runs as the user of the second stage, who owns nothing.
+"""
+
+import asyncio
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import pytest
+
+from stack.ports import free_port
+from tests.support.service import ROOT
+from tests.support.system import System
+from tests.support.waiting import eventually
+
+pytestmark = [pytest.mark.deploy, pytest.mark.timeout(900)]
+
+FILE = ROOT / "deploy" / "Dockerfile"
+PLATFORMS = ["manylinux_2_17_x86_64", "manylinux_2_17_aarch64"]
+
+
+@dataclass
+class Stage:
+    """The instructions after one FROM."""
+
+    base: str
+    steps: list[tuple[str, str]] = field(default_factory=list)
+
+    def one(self, instruction: str) -> str:
+        (found,) = (text for name, text in self.steps if name == instruction)
+        return found
+
+
+def stages() -> list[Stage]:
+    text = re.sub(r"\\\n\s*", " ", FILE.read_text())
+    found: list[Stage] = []
+    for line in text.splitlines():
+        if line and not line.startswith("#"):
+            name, rest = line.split(maxsplit=1)
+            if name == "FROM":
+                found.append(Stage(rest.split()[0]))
+            else:
+                found[-1].steps.append((name, rest))
+    return found
+
+
+BUILD, FINAL = stages()
+
+
+@pytest.fixture(scope="module")
+def opt(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """What the first stage leaves in /opt, made by its own steps."""
+    # Below /var/tmp, which the image's user can look into; pytest's folders are for root alone.
+    root = Path(tempfile.mkdtemp(dir="/var/tmp"))
+    root.chmod(0o755)
+    try:
+        _build(root, tmp_path_factory.mktemp("context"))
+        yield root / "opt"
+    finally:
+        shutil.rmtree(root)
+
+
+def _build(root: Path, context: Path) -> None:
+    _context(context)
+    where = root
+    (root / "bin").mkdir()
+    # One that the image's user may run: that of a developer may be in the developer's home.
+    (root / "bin/python").symlink_to("/usr/bin/python3")
+    pip = root / "bin/pip"
+    pip.write_text(f'#!/bin/sh\nexec {sys.executable} -m pip --disable-pip-version-check "$@"\n')
+    pip.chmod(0o755)
+    for name, text in BUILD.steps:
+        # The paths of the image, below `root`.
+        here = re.sub(r"(?<![\w.])/(opt|src|build)\b", rf"{root}/\1", text)
+        match name:
+            case "WORKDIR":
+                where = Path(here)
+                where.mkdir(parents=True)
+            case "COPY":
+                *sources, target = here.split()
+                assert target == "./"
+                for source in sources:
+                    path = context / source
+                    if path.is_dir():
+                        shutil.copytree(path, where, dirs_exist_ok=True)
+                    else:
+                        shutil.copy(path, where)
+            case "RUN":
+                env = {"PATH": f"{root}/bin:/usr/bin:/bin", "HOME": str(root / "home")}
+                env |= {k: v for k, v in os.environ.items() if k.startswith(("PIP_", "SSL_"))}
+                done = subprocess.run(
+                    ["sh", "-c", here], cwd=where, env=env, capture_output=True, check=False
+                )
+                assert done.returncode == 0, done.stdout.decode() + done.stderr.decode()
+            case _:
+                pytest.fail(f"{name} is not known to this test")
+
+
+def _context(target: Path) -> None:
+    """The files that .dockerignore lets through: here every line but the first lets one in."""
+    everything, *lines = [
+        line
+        for line in (FILE.with_name(FILE.name + ".dockerignore")).read_text().splitlines()
+        if not line.startswith("#")
+    ]
+    assert everything == "*"
+    for line in lines:
+        if line.startswith("!"):
+            source = ROOT / line[1:]
+            into = target / line[1:]
+            into.parent.mkdir(parents=True, exist_ok=True)
+            if source.is_dir():
+                shutil.copytree(source, into, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(source, into)
+
+
+def image_environment(opt: Path) -> dict[str, str]:
+    """ENV of the final stage."""
+    pairs = re.findall(r'(\w+)=("[^"]*"|\S+)', FINAL.one("ENV"))
+    env = {name: value.strip('"') for name, value in pairs}
+    env["PATH"] = env["PATH"].replace("/opt", str(opt)).replace("$PATH", "/usr/bin:/bin")
+    return env
+
+
+def as_user(*command: str) -> list[str]:
+    """A command line that runs as the image's user, with no right of root."""
+    user, group = FINAL.one("USER").split(":")
+    rights = ["--clear-groups", "--no-new-privs", "--bounding-set=-all", "--inh-caps=-all"]
+    return ["setpriv", f"--reuid={user}", f"--regid={group}", *rights, *command]
+
+
+def owned_files() -> set[str]:
+    """All files of the image's user, wherever one can write."""
+    user = FINAL.one("USER").split(":")[0]
+    places = ["/tmp", "/var", "/dev/shm", "/run"]  # noqa: S108 - looked through, not written to
+    found = subprocess.run(
+        ["find", *places, "-xdev", "-uid", user], capture_output=True, text=True, check=False
+    )
+    return set(found.stdout.split())
+
+
+def test_the_stages_agree() -> None:
+    assert BUILD.base == FINAL.base
+    assert f"python:{sys.version_info.major}.{sys.version_info.minor}-" in BUILD.base
+    assert FINAL.one("ENTRYPOINT") == '["merganser"]'
+    assert FINAL.one("USER") == "10001:10001"
+    assert "/opt/merganser /opt/merganser" in FINAL.one("COPY")
+
+
+@pytest.mark.parametrize("platform", PLATFORMS)
+def test_there_is_a_wheel_of_everything(platform: str, tmp_path: Path) -> None:
+    """So nothing is compiled, and no compiler is in the image."""
+    command = [
+        *(sys.executable, "-m", "pip", "install", "--dry-run", "--quiet", "--no-deps"),
+        *("--disable-pip-version-check", "--ignore-installed", "--only-binary", ":all:"),
+        *("--require-hashes", "--target", str(tmp_path), "--implementation", "cp"),
+        *("--platform", platform, "--platform", platform.replace("2_17", "2_28")),
+        *("--platform", platform.replace("manylinux_2_17", "manylinux2014")),
+    ]
+    for lock in (ROOT / "requirements.lock", ROOT / "deploy" / "build.lock"):
+        done = subprocess.run([*command, "-r", str(lock)], capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr.decode()
+
+
+def test_it_has_what_it_needs_and_no_more(opt: Path) -> None:
+    help_ = subprocess.run(
+        as_user("merganser", "--help"),
+        env=image_environment(opt),
+        cwd="/",
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    assert "ingest" in help_.stdout
+    names = {path.name.split("-")[0].lower() for path in opt.rglob("*.dist-info")}
+    assert "merganser" in names
+    assert not names & {"pytest", "pip", "setuptools"}
+
+
+async def test_ingest_works_for_a_user_who_owns_nothing(opt: Path, system: System) -> None:
+    before = owned_files()
+    port, ops = free_port(set()), free_port(set())
+    key = await system.key()
+    env = {
+        **image_environment(opt),
+        **system.env,
+        "MERGANSER_INGEST_PORT": str(port),
+        "MERGANSER_INGEST_METRICS_PORT": str(ops),
+    }
+    process = await asyncio.create_subprocess_exec(
+        *as_user("merganser", "ingest"), env=env, cwd="/"
+    )
+    try:
+        async with httpx.AsyncClient() as http:
+
+            async def ready() -> bool:
+                assert process.returncode is None
+                try:
+                    return (await http.get(f"http://127.0.0.1:{ops}/readyz")).is_success
+                except httpx.TransportError:
+                    return False
+
+            await eventually(ready, within=120)
+            check = re.sub(r".*CMD ", "", FINAL.one("HEALTHCHECK")).replace("9100", str(ops))
+            command: list[str] = [part.strip('"') for part in re.findall(r'"[^"]*"', check)]
+            healthy = await asyncio.create_subprocess_exec(*as_user(*command), env=env, cwd="/")
+            assert await healthy.wait() == 0
+            answer = await http.post(
+                f"http://127.0.0.1:{port}/api/v1/track",
+                json={"type": "pageview", "anonymousId": "person_1"},
+                headers={"authorization": f"Bearer {key}"},
+            )
+            assert answer.status_code == 200
+        assert await system.events.size() == 1
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(process.wait(), 15) == 0
+    assert owned_files() == before

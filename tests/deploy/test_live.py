@@ -1,0 +1,112 @@
+"""Debian's Prometheus on all of our processes, with a little traffic: each query finds its data."""
+
+import asyncio
+import re
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from deploy.grafana.processes import every
+from deploy.grafana.traffic import send
+from deploy.prometheus import local
+from deploy.prometheus.local import Prometheus
+from stack.ports import free_port
+from tests.support.gateway import Gateway
+from tests.support.service import Service
+from tests.support.system import System
+from tests.support.topics import Record
+from tests.support.waiting import eventually
+
+pytestmark = [pytest.mark.deploy, pytest.mark.timeout(600)]
+
+SELECTOR = re.compile(r"(?:merganser_|process_|up\b|merganser:)[a-z0-9_:]*(?:\{[^}]*\})?")
+
+RULES = """
+sources:
+  crm: {url: CRM_URL}
+rules:
+  - {key: userId, type: string, unique: true, identifying: true}
+  - {key: visits, type: integer, events: {type: pageview, aggregation: count}}
+  - key: plan
+    type: string
+    query: {source: crm, sql: "SELECT id, plan FROM users WHERE id IN (:userIds)", column: plan}
+"""
+
+
+async def test_every_query_finds_data(system: System, tmp_path: Path) -> None:
+    services, api_url = await everything(system, tmp_path)
+    for service in services:
+        check_metrics(await service.ops("/metrics"))
+    targets = {
+        f"merganser-{service.kind}": service.ops_url.removeprefix("http://") for service in services
+    }
+    place = tmp_path / "prometheus"
+    place.mkdir()
+    with local.running(targets, free_port(set()), place) as prometheus:
+        key = await system.key("traffic", "events:write", "events:read", "profiles:read")
+        url = services[0].url
+        traffic = asyncio.create_task(send(url, api_url, key, system.database.url, lambda _: 40))
+        await system.events.publish(Record(b"no event"))
+        wanted = {*dashboard_queries(), *rule_queries(prometheus)}
+        assert len(wanted) > 100
+
+        async def without_data() -> set[str]:
+            if traffic.done():
+                await traffic  # it failed
+            return {expr for expr in wanted if not await asyncio.to_thread(prometheus.query, expr)}
+
+        await eventually(without_data, lambda missing: not missing, within=240)
+        traffic.cancel()
+        unhealthy = [rule for rule in prometheus.rules() if rule["health"] != "ok"]
+        assert not unhealthy
+
+
+def dashboard_queries() -> Iterator[str]:
+    for model in every().values():
+        for panel in model["panels"]:
+            for target in panel["targets"]:
+                expr = target["expr"].replace("$__rate_interval", "30s")
+                yield expr.replace("$instance", ".*")
+
+
+def rule_queries(prometheus: Prometheus) -> Iterator[str]:
+    """Recorded series, and what alerts look at: an alert itself is there only when it fires."""
+    for rule in prometheus.rules():
+        if rule["type"] == "recording":
+            yield rule["name"]
+        else:
+            yield from SELECTOR.findall(rule["query"])
+
+
+def check_metrics(answer: httpx.Response) -> None:
+    """What Prometheus' own linter says of a page of metrics."""
+    done = subprocess.run(
+        ["promtool", "check", "metrics"], input=answer.content, capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr.decode()
+
+
+async def everything(
+    system: System, tmp_path: Path
+) -> tuple[tuple[Gateway, *tuple[Service, ...]], str]:
+    """One of each process, ingest first, with a rule on events and one on a source."""
+    file = tmp_path / "company.db"
+    with sqlite3.connect(file) as company:
+        company.execute("CREATE TABLE users (id TEXT PRIMARY KEY, plan TEXT)")
+        company.executemany("INSERT INTO users VALUES (?, 'free')", [(str(n),) for n in range(99)])
+    company.close()
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(RULES)
+    await system.cli("rules", "apply", "--yes", str(rules))
+    system.env["CRM_URL"] = f"sqlite:///{file}"
+    decoration = system.new("decoration", decoration_interval=0.1)
+    decoration.start()
+    ingest, resolver, scanner, properties, (api, api_url) = await asyncio.gather(
+        system.ingest(), system.resolver(), system.scanner(), system.properties(), system.api()
+    )
+    await decoration.ready()
+    return (ingest, resolver, scanner, properties, decoration, api), api_url
