@@ -80,7 +80,8 @@ class Scan:
         }
         if profiles:
             await connection.execute(
-                _SQL["assign"], {"guids": list(profiles), "profiles": list(profiles.values())}
+                _SQL["assign"],
+                {"guids": sql.texts(profiles), "profiles": sql.texts(profiles.values())},
             )
         place = Place(rows[-1][1], rows[-1][0]) if rows else after
         return Scanned(len(rows), len(profiles), place, plan)

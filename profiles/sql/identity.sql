@@ -2,13 +2,13 @@
 -- The anonymousIds of a batch, locked in one order so that two workers never wait in a circle.
 SELECT "anonymousId", "profileGuid", "linkedAt", "linkEventGuid", "userId"
 FROM "anonymousIds"
-WHERE "anonymousId" = ANY(%(anonymous_ids)s)
+WHERE "anonymousId" = ANY(%(anonymous_ids)s::text[])
 ORDER BY "anonymousId"
 FOR NO KEY UPDATE;
 
 -- known_users --
 -- The profiles of a batch's userIds. Not locked: a user's profile never changes.
-SELECT "userId", guid FROM profiles WHERE "userId" = ANY(%(user_ids)s);
+SELECT "userId", guid FROM profiles WHERE "userId" = ANY(%(user_ids)s::text[]);
 
 -- insert_profiles --
 -- Fewer rows than asked for: another worker has just made one of them.
@@ -26,7 +26,7 @@ WHERE profiles.guid = claimed.guid;
 
 -- delete_profiles --
 -- Anonymous profiles that went into a user's.
-DELETE FROM profiles WHERE guid = ANY(%(guids)s);
+DELETE FROM profiles WHERE guid = ANY(%(guids)s::text[]);
 
 -- insert_visitors --
 -- Fewer rows than asked for: another worker has just seen one of them.
