@@ -9,7 +9,7 @@ import asyncio
 import math
 import re
 import tempfile
-from datetime import UTC, datetime
+from collections import defaultdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,6 +31,9 @@ from stack.state import read
 
 STEP = 5.0
 """Seconds between points."""
+
+DAY = 86_400
+"""Seconds of a day: matplotlib counts days since 1970."""
 
 SUFFIX = {"s": " s", "percentunit": "", "short": "", "bytes": " B"}
 """After a number of a unit; the others are of something a second."""
@@ -94,15 +97,16 @@ def _number(axes: Axes, panel: Any, prometheus: Prometheus, _: float) -> None:
 
 def _chart(axes: Axes, panel: Any, prometheus: Prometheus, seconds: float) -> None:
     defaults = panel["fieldConfig"]["defaults"]
-    lines: dict[str, tuple[list[datetime], list[float]]] = {}
+    lines: dict[str, tuple[list[float], list[float]]] = {}
     for target in panel["targets"]:
         for series in prometheus.range(_expr(target), seconds, STEP):
             labels = series["metric"]
-            legend = re.sub(
-                r"{{(\w+)}}", lambda m, of=labels: of.get(m[1], ""), target["legendFormat"]
+            legend = re.sub(r"{{(\w+)}}", r"{\1}", target["legendFormat"])
+            times = [at / DAY for at, _ in series["values"]]
+            lines[legend.format_map(defaultdict(str, labels))] = (
+                times,
+                [float(value) for _, value in series["values"]],
             )
-            times = [datetime.fromtimestamp(at, UTC) for at, _ in series["values"]]
-            lines[legend] = times, [float(value) for _, value in series["values"]]
     if "stacking" in defaults["custom"] and len({len(times) for times, _ in lines.values()}) == 1:
         times = next(iter(lines.values()))[0]
         axes.stackplot(times, *(values for _, values in lines.values()), labels=list(lines))
@@ -112,9 +116,11 @@ def _chart(axes: Axes, panel: Any, prometheus: Prometheus, seconds: float) -> No
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3, linewidth=0.5)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: _text(y, defaults["unit"])))
-    locator = AutoDateLocator(maxticks=6)
+    locator = AutoDateLocator(maxticks=6)  # type: ignore[no-untyped-call] # it has no types
     axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, show_offset=False))
+    axes.xaxis.set_major_formatter(
+        ConciseDateFormatter(locator, show_offset=False)  # type: ignore[no-untyped-call] # nor has this
+    )
     axes.legend(loc="upper left", ncols=2, frameon=False, fontsize=6)
 
 
