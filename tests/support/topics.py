@@ -15,6 +15,7 @@ from runtime import kafka
 from runtime.settings import Settings
 from schemas import event as wire
 from schemas.event import Event
+from tests.support.waiting import eventually
 
 PARTITIONS = 4
 
@@ -99,7 +100,8 @@ class Topic:
     async def _partitions(self, consumer: AIOKafkaConsumer) -> set[int]:
         # Asks the broker for the topic, which a consumer without subscription knows nothing of.
         await consumer._client.add_topic(self.name)  # noqa: SLF001
-        return consumer.partitions_for_topic(self.name) or set()
+        # A broker that was away a moment ago may not have answered yet.
+        return await eventually(lambda: consumer.partitions_for_topic(self.name) or set())
 
 
 @dataclass(frozen=True)
