@@ -7,11 +7,11 @@ BIN := $(VENV)/bin
 SDKS := tests/clients/node_modules/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up status down test test-faults test-clients test-nightly torture chaos bench plots lint audit format lock clean
+.PHONY: help setup run up status down test test-faults test-clients test-nightly torture chaos bench plots lint lint-deploy test-deploy dashboards dashboard-picture audit format lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' \
-		| awk -F'\t' '{ printf "  \033[36m%-14s\033[0m %s\n", $$1, $$2 }'
+		| awk -F'\t' '{ printf "  \033[36m%-17s\033[0m %s\n", $$1, $$2 }'
 
 setup: $(READY) ## Make the virtual environment with all dependencies, pinned by hash
 
@@ -54,6 +54,11 @@ $(SDKS): tests/clients/requirements.lock tests/clients/package.json
 		|| echo "no Chromium could be installed: the tests in browsers are skipped, and say so"
 	@touch $@
 
+test-deploy: $(READY) ## Run what deploy/ has: the image's steps, and every query on a live Prometheus
+	@command -v prometheus >/dev/null || { echo "test-deploy needs prometheus: installing Debian's"; \
+		apt-get update --quiet && apt-get install --yes --quiet --no-install-recommends prometheus; }
+	$(BIN)/python -m pytest -m deploy tests/deploy $(ARGS)
+
 test-nightly: $(READY) ## Try 50,000 histories instead of 2,000 on each property of identity, and forgetting
 	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest --timeout 7200 tests/identity/test_plan.py tests/identity/test_forgetting.py $(ARGS)
 
@@ -77,7 +82,20 @@ lint: $(READY) ## Check style, types and the direction of imports
 	$(BIN)/lint-imports
 
 audit: $(READY) ## Look up known vulnerabilities of all dependencies (needs a network)
-	$(BIN)/python .ci/audit.py requirements.lock requirements-dev.lock tests/clients/requirements.lock
+	$(BIN)/python .ci/audit.py requirements.lock requirements-dev.lock deploy/requirements.lock tests/clients/requirements.lock
+
+lint-deploy: deploy/tools/.ready ## Check image, Compose, chart, rules (needs Go; installs helm, kubeconform, promtool)
+	bash deploy/lint.sh
+
+deploy/tools/.ready: deploy/tools/install.sh deploy/tools/schemas.py deploy/tools/requirements.lock
+	PYTHON=$(PYTHON) bash deploy/tools/install.sh
+	@touch $@
+
+dashboards: $(READY) ## Write Grafana's dashboards anew
+	$(BIN)/python -m deploy.grafana
+
+dashboard-picture: $(READY) ## Draw the main dashboard from a run of the stack that `make up` started (ARGS="--minutes 8")
+	$(BIN)/python -m deploy.grafana.picture docs/dashboard.svg $(ARGS)
 
 format: $(READY) ## Format the code
 	$(BIN)/ruff format .
@@ -89,10 +107,18 @@ lock: ## Pin all dependencies anew, by hash, for every platform (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 		--no-emit-index-url --no-annotate pyproject.toml --extra local --extra tracing --group dev \
 		-o requirements-dev.lock
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+		--no-emit-index-url --no-annotate -c requirements.lock pyproject.toml --extra tracing \
+		-o deploy/requirements.lock
+	echo 'setuptools>=77' | uv pip compile --quiet --universal --python-version 3.11 \
+		--generate-hashes --no-header --no-emit-index-url --no-annotate - -o deploy/build.lock
+	cd deploy/tools && uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+		--no-header --no-emit-index-url --no-annotate requirements.in -o requirements.lock
 	cd tests/clients && uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 		--no-header --no-emit-index-url --no-annotate requirements.in -o requirements.lock
 
 clean: ## Delete what was made here: environment, caches, the local stack's data
 	-@[ ! -x $(BIN)/merganser ] || $(BIN)/merganser down --wipe
+	rm -rf deploy/tools/.ready deploy/tools/.venv deploy/tools/bin deploy/tools/schemas deploy/tools/rendered
 	rm -rf tests/clients/.venv tests/clients/node_modules clients/javascript/node_modules
 	rm -rf $(VENV) .merganser .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

@@ -95,6 +95,7 @@ def test_an_alert_says_what_to_do_and_is_tested(rule: Any) -> None:
     assert notes["description"]
     assert notes["runbook_url"] == f"docs/runbook.md#{name.lower()}"
     assert rule["labels"]["severity"] in ("page", "ticket")
+    assert f"## {name}\n" in (ROOT / "docs/runbook.md").read_text()
     fires: list[str] = []
     quiet: list[str] = []
     for test in ALERT_TESTS:
@@ -115,6 +116,26 @@ def test_each_process_is_scraped_and_has_its_ports() -> None:
         assert found == {"names": [name], "type": "A", "port": 9100}
         assert compose["services"][name]["command"] == [name]
         assert f"MERGANSER_{name.upper()}_METRICS_PORT=9100" in image
+
+
+def test_grafana_finds_what_compose_mounts() -> None:
+    services = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
+    mounts = dict(volume.split(":")[:2] for volume in services["grafana"]["volumes"])
+    dashboards = mounts["./grafana/dashboards"]
+    assert mounts["./grafana/provisioning"] == "/etc/grafana/provisioning"
+    provisioning = DEPLOY / "grafana/provisioning"
+    (provider,) = yaml.safe_load((provisioning / "dashboards/merganser.yaml").read_text())[
+        "providers"
+    ]
+    assert provider["options"]["path"] == dashboards
+    home = services["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
+    assert home == f"{dashboards}/pipeline.json"
+    (source,) = yaml.safe_load((provisioning / "datasources/prometheus.yaml").read_text())[
+        "datasources"
+    ]
+    assert source["type"] == "prometheus"
+    assert source["url"] == "http://prometheus:9090"
+    assert services["prometheus"]["ports"] == ["127.0.0.1:9090:9090"]
 
 
 def test_the_image_has_every_package() -> None:

@@ -101,7 +101,6 @@ async def everything(
     company.close()
     rules = tmp_path / "rules.yaml"
     rules.write_text(RULES)
-    await system.cli("rules", "apply", "--yes", str(rules))
     system.env["CRM_URL"] = f"sqlite:///{file}"
     decoration = system.new("decoration", decoration_interval=0.1)
     decoration.start()
@@ -109,4 +108,5 @@ async def everything(
         system.ingest(), system.resolver(), system.scanner(), system.properties(), system.api()
     )
     await decoration.ready()
+    await system.cli("rules", "apply", "--yes", str(rules))  # until properties shows them
     return (ingest, resolver, scanner, properties, decoration, api), api_url

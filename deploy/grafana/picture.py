@@ -1,0 +1,141 @@
+"""Draws the main dashboard from a real run: `python -m deploy.grafana.picture FILE.svg`.
+
+The stack of `merganser up` runs; Debian's Prometheus scrapes it while made-up people use it, and
+matplotlib draws the panels from what their queries give. It stands in for Grafana, which Debian
+has no package of, in the docs alone.
+"""
+
+import asyncio
+import math
+import re
+import tempfile
+from collections import defaultdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import matplotlib as mpl
+import typer
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+from matplotlib.ticker import FuncFormatter
+
+from deploy.grafana.pipeline import PIPELINE
+from deploy.grafana.traffic import send
+from deploy.prometheus import local
+from deploy.prometheus.local import Prometheus
+from stack import StackInfo
+from stack.home import Home, default_home
+from stack.ports import free_port
+from stack.state import read
+
+STEP = 5.0
+"""Seconds between points."""
+
+DAY = 86_400
+"""Seconds of a day: matplotlib counts days since 1970."""
+
+SUFFIX = {"s": " s", "percentunit": "", "short": "", "bytes": " B"}
+"""After a number of a unit; the others are of something a second."""
+
+
+def main(
+    file: Path,
+    minutes: Annotated[float, typer.Option(help="How long people use the stack.")] = 8,
+    rate: Annotated[float, typer.Option(help="Events a second, on average.")] = 150,
+) -> None:
+    """Use the running stack for some minutes and draw what the dashboard shows of it."""
+    state = read(Home(default_home()))
+    if state is None or state.info is None:
+        typer.echo("no stack runs: start one with `make up`", err=True)
+        raise typer.Exit(1)
+    targets = {
+        f"merganser-{process}": re.sub(r"https?://|/metrics", "", url)
+        for process, url in state.info.metrics.items()
+    }
+    with (
+        tempfile.TemporaryDirectory() as place,
+        local.running(targets, free_port(set()), Path(place), "5s") as prometheus,
+    ):
+        asyncio.run(_use(state.info, minutes * 60, rate))
+        _draw(prometheus, minutes * 60, file)
+
+
+async def _use(info: StackInfo, seconds: float, rate: float) -> None:
+    def wave(since: float) -> float:
+        return rate * (1 + 0.6 * math.sin(since / 45))
+
+    api_url = f"{info.api_url}/api/v1"
+    try:
+        async with asyncio.timeout(seconds):
+            await send(info.ingest_url, api_url, info.api_key, info.database_url, wave)
+    except TimeoutError:
+        pass  # that is all
+
+
+def _draw(prometheus: Prometheus, seconds: float, file: Path) -> None:
+    mpl.rcParams.update({"font.size": 7, "svg.hashsalt": "merganser", "axes.titlesize": 8})
+    panels: list[Any] = PIPELINE["panels"]
+    rows = max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in panels)
+    figure = plt.figure(figsize=(12, rows * 0.34), layout="constrained")
+    grid = figure.add_gridspec(rows, 24)
+    for panel in panels:
+        at = panel["gridPos"]
+        axes = figure.add_subplot(grid[at["y"] : at["y"] + at["h"], at["x"] : at["x"] + at["w"]])
+        axes.set_title(panel["title"], loc="left")
+        (_number if panel["type"] == "stat" else _chart)(axes, panel, prometheus, seconds)
+    figure.savefig(file, metadata={"Date": None})
+
+
+def _number(axes: Axes, panel: Any, prometheus: Prometheus, _: float) -> None:
+    unit = panel["fieldConfig"]["defaults"]["unit"]
+    (series,) = prometheus.query(_expr(panel["targets"][0]))
+    text = _text(float(series["value"][1]), unit)
+    axes.text(0.5, 0.45, text, ha="center", va="center", fontsize=15)
+    axes.set_axis_off()
+
+
+def _chart(axes: Axes, panel: Any, prometheus: Prometheus, seconds: float) -> None:
+    defaults = panel["fieldConfig"]["defaults"]
+    lines: dict[str, tuple[list[float], list[float]]] = {}
+    for target in panel["targets"]:
+        for series in prometheus.range(_expr(target), seconds, STEP):
+            labels = series["metric"]
+            legend = re.sub(r"{{(\w+)}}", r"{\1}", target["legendFormat"])
+            times = [at / DAY for at, _ in series["values"]]
+            lines[legend.format_map(defaultdict(str, labels))] = (
+                times,
+                [float(value) for _, value in series["values"]],
+            )
+    if "stacking" in defaults["custom"] and len({len(times) for times, _ in lines.values()}) == 1:
+        times = next(iter(lines.values()))[0]
+        axes.stackplot(times, *(values for _, values in lines.values()), labels=list(lines))
+    else:
+        for legend, (times, values) in lines.items():
+            axes.plot(times, values, label=legend, linewidth=1)
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.3, linewidth=0.5)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: _text(y, defaults["unit"])))
+    locator = AutoDateLocator(maxticks=6)  # type: ignore[no-untyped-call] # it has no types
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(
+        ConciseDateFormatter(locator, show_offset=False)  # type: ignore[no-untyped-call] # nor has this
+    )
+    axes.legend(loc="upper left", ncols=2, frameon=False, fontsize=6)
+
+
+def _expr(target: Any) -> str:
+    expr: str = target["expr"]
+    return expr.replace("$__rate_interval", "30s")
+
+
+def _text(value: float, unit: str) -> str:
+    if unit == "percentunit":
+        return f"{value:.2%}"
+    if unit == "s" and 0 < value < 1:
+        return f"{value * 1000:.4g} ms"
+    return f"{value:,.4g}{SUFFIX.get(unit, '/s')}"
+
+
+if __name__ == "__main__":
+    typer.run(main)
