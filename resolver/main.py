@@ -203,7 +203,7 @@ async def _main(settings: ResolverSettings, stop: Stop) -> None:
             return
         writer = Writer(
             settings.consumer_group,
-            await kafka.cluster_id(settings),
+            await kafka.awaited_cluster_id(settings, stop),
             settings.guid_version,
             settings.resolver_move,
         )

@@ -11,7 +11,7 @@ import structlog
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
-from runtime.lifecycle import Stop
+from runtime.lifecycle import Stop, StoppedWhileWaiting
 from runtime.retry import backoff
 from runtime.settings import Settings
 from schemas.dead_letter import Header
@@ -180,11 +180,31 @@ async def create_topics(settings: Settings) -> list[str]:
 
 
 async def cluster_id(settings: Settings) -> str:
-    """The id that the cluster was formatted with: positions of another cluster mean nothing."""
+    """The id that the cluster was formatted with: positions of another cluster mean nothing.
+
+    Raises:
+        KafkaError: no broker answers.
+    """
     admin = AIOKafkaAdminClient(**connection(settings, "cluster"))
-    await admin.start()
     try:
+        await admin.start()
         description = await admin.describe_cluster()
     finally:
         await asyncio.shield(admin.close())
     return str(description["cluster_id"])
+
+
+async def awaited_cluster_id(settings: Settings, stop: Stop) -> str:
+    """The same, waiting for a broker.
+
+    Raises:
+        StoppedWhileWaiting: the process is to stop before.
+    """
+    for delay in backoff():
+        try:
+            return await cluster_id(settings)
+        except KafkaError as error:
+            log.warning("Kafka does not answer, trying again", error=type(error).__name__)
+        if await stop.wait(delay):
+            raise StoppedWhileWaiting
+    raise AssertionError("backoff never ends")
