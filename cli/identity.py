@@ -50,12 +50,14 @@ def _show(report: auditing.Report) -> bool:
             f"links from before {report.pruned_before:%Y-%m-%d %H:%M} are taken on trust: "
             "their events may be pruned",
             highlight=False,
+            soft_wrap=True,
         )
     out.print(
         f"{report.events:,} events compared, {report.unresolved:,} not resolved yet, "
         f"{report.moves_in_progress:,} moves and {report.erasures_in_progress:,} erasures in "
         "progress: " + _verdict(report.disagreements),
         highlight=False,
+        soft_wrap=True,
     )
     return not report.disagreements
 
@@ -71,6 +73,7 @@ def _show_properties(report: auditing_properties.Report) -> bool:
         f"properties of {report.profiles:,} profiles compared, {report.pending:,} profiles on "
         f"their way, {report.backfilling:,} rules in backfill: " + _verdict(report.disagreements),
         highlight=False,
+        soft_wrap=True,
     )
     return not report.disagreements
 

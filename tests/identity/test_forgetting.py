@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import rule, run_state_machine_as_test
+from hypothesis.stateful import initialize, rule, run_state_machine_as_test
 
 from profiles import erasure
 from profiles.audit import audit
@@ -25,6 +25,13 @@ from tests.identity.test_machine import CRASHES, Crash, Machine, Record, value_o
 
 NIGHTLY = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
 ANCHOR = "whoever never goes"
+
+
+SHARED = st.lists(
+    st.tuples(st.integers(0, 6), st.sampled_from(["a", "b", None]), st.sampled_from(["d1", "d2"])),
+    min_size=4,
+    max_size=10,
+)
 
 
 class Suppressed(NamedTuple):
@@ -52,6 +59,12 @@ class Forgetting(Machine):
         anchor = Told(guid_of(next(self.numbers)), DAWN, ANCHOR, None)
         self.history.append(anchor)
         self.log.append(Record(0, value_of(anchor)))
+
+    @initialize(told=SHARED)
+    def begin(self, told: list[tuple[int, str | None, str | None]]) -> None:
+        """There are people, and they share devices."""
+        self.publish(told, [])
+        self.consume(100, Crash.NEVER)
 
     @rule(which=st.integers(0, 20), crash=CRASHES, killed=st.booleans())
     def forget(self, which: int, crash: Crash, killed: bool) -> None:  # noqa: FBT001 - drawn
