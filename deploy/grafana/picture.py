@@ -9,7 +9,7 @@ import asyncio
 import math
 import re
 import tempfile
-from datetime import UTC, datetime
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,7 +17,6 @@ import matplotlib as mpl
 import typer
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
-from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.ticker import FuncFormatter
 
 from deploy.grafana.pipeline import PIPELINE
@@ -94,14 +93,11 @@ def _number(axes: Axes, panel: Any, prometheus: Prometheus, _: float) -> None:
 
 def _chart(axes: Axes, panel: Any, prometheus: Prometheus, seconds: float) -> None:
     defaults = panel["fieldConfig"]["defaults"]
-    lines: dict[str, tuple[list[datetime], list[float]]] = {}
+    lines: dict[str, tuple[list[float], list[float]]] = {}
     for target in panel["targets"]:
         for series in prometheus.range(_expr(target), seconds, STEP):
-            labels = series["metric"]
-            legend = re.sub(
-                r"{{(\w+)}}", lambda m, of=labels: of.get(m[1], ""), target["legendFormat"]
-            )
-            times = [datetime.fromtimestamp(at, UTC) for at, _ in series["values"]]
+            times = [(at - time.time() + seconds) / 60 for at, _ in series["values"]]
+            legend = _legend(target["legendFormat"], series["metric"])
             lines[legend] = times, [float(value) for _, value in series["values"]]
     if "stacking" in defaults["custom"] and len({len(times) for times, _ in lines.values()}) == 1:
         times = next(iter(lines.values()))[0]
@@ -109,13 +105,15 @@ def _chart(axes: Axes, panel: Any, prometheus: Prometheus, seconds: float) -> No
     else:
         for legend, (times, values) in lines.items():
             axes.plot(times, values, label=legend, linewidth=1)
+    axes.set_xlim(0, seconds / 60)
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3, linewidth=0.5)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: _text(y, defaults["unit"])))
-    locator = AutoDateLocator(maxticks=6)
-    axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, show_offset=False))
     axes.legend(loc="upper left", ncols=2, frameon=False, fontsize=6)
+
+
+def _legend(form: str, labels: dict[str, str]) -> str:
+    return re.sub(r"{{(\w+)}}", lambda found: labels.get(found[1], ""), form)
 
 
 def _expr(target: Any) -> str:
