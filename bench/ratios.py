@@ -24,7 +24,7 @@ class Run:
 
     def seconds(self, length: float) -> float:
         """So long under load, or a moment."""
-        return min(length, 1.0) if self.quick else length
+        return min(length, 3.0) if self.quick else length
 
 
 class Round(NamedTuple):

@@ -1,13 +1,14 @@
 """The table and the plots of docs/performance.md, from what `--json` or `--save` wrote."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import matplotlib as mpl
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
+from bench import cluster
 from bench.ratios import Finding
 from bench.targets import TARGETS
 
@@ -48,16 +49,27 @@ def write(results: Path) -> None:
     page = PAGE.read_text()
     head, _, rest = page.partition(BEGIN)
     _, _, tail = rest.partition(END)
-    table = _markdown([one for one in found.values() if not one.name.startswith("cost-")])
-    costs = _markdown([one for one in found.values() if one.name.startswith("cost-")])
-    PAGE.write_text(f"{head}{BEGIN}\n\n{table}\n{costs}\n{END}{tail}")
+    costs = [one for one in found.values() if one.name.startswith("cost-")]
+    others = [one for one in found.values() if not one.name.startswith("cost-")]
+    parts = [
+        BEGIN,
+        "![Ratios with their spread](performance-ratios.svg)",
+        _markdown(COLUMNS, map(row, others)),
+        "## What an event costs",
+        "![CPU of an event by process and stage](performance-costs.svg)",
+        _markdown(COLUMNS[:6], (row(one)[:6] for one in costs)),
+        f"## What a cluster needs\n\nEach core busy to {cluster.BUSY:.0%}, by these costs:",
+        _markdown(cluster.COLUMNS, cluster.rows(found)),
+        END,
+    ]
+    PAGE.write_text(head + "\n\n".join(parts) + tail)
     _draw_ratios([one for one in found.values() if one.name in TARGETS])
     _draw_costs([one for one in found.values() if one.unit == "µs/event"])
 
 
-def _markdown(found: Sequence[Finding]) -> str:
-    rows = [COLUMNS, ["---", *["---:"] * 5, *["---"] * 3], *map(row, found)]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in rows)
+def _markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [columns, ["---", *["---:"] * (len(columns) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def _draw_ratios(found: Sequence[Finding]) -> None:

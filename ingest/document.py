@@ -31,12 +31,20 @@ deep.
 Doubled and trailing slashes mean nothing. A path that is not here is answered 404, another method \
 405 with what the path takes in Allow, and OPTIONS 204 for pages of any origin."""
 
+LIMITS = tuple(f"ingest_max_{what}" for what in ("body", "batch", "event", "id", "keys", "depth"))
+"""Settings that bound what a client may send."""
+
 _NEVER = {Problem.CONFLICT.status}
 """What only the read API answers."""
 
 _OF_NO_PATH = {Problem.NOT_FOUND.status, Problem.METHOD_NOT_ALLOWED.status}
 
-_OF_EVENTS = {Problem.UNAUTHORIZED.status, Problem.FORBIDDEN.status, Problem.INVALID.status}
+_OF_EVENTS = {
+    Problem.UNAUTHORIZED.status,
+    Problem.FORBIDDEN.status,
+    Problem.INVALID.status,
+    Problem.RATE_LIMITED.status,
+}
 """What is not answered where no events are sent."""
 
 _MEANINGS = {
@@ -155,11 +163,7 @@ def document(dialects: Iterable[Dialect], settings: IngestSettings) -> _Json:
             method, path = route.split(" ")
             operations = paths.setdefault(path.replace("*", "{part}"), {})
             operations[method.lower()] = _operation(method, path, reader)
-    limits = {
-        name.removeprefix("ingest_"): getattr(settings, name)
-        for name in IngestSettings.model_fields
-        if name.startswith("ingest_max_")
-    }
+    limits = {name.removeprefix("ingest_"): getattr(settings, name) for name in LIMITS}
     return {
         "openapi": "3.1.0",
         "info": {

@@ -69,9 +69,9 @@ async def move_chunk(
             await cursor.execute(
                 _SQL["move_events"],
                 {
-                    "anonymous_ids": [anonymous_id],
-                    "losers": [loser],
-                    "survivors": [survivor],
+                    "anonymous_ids": sql.texts([anonymous_id]),
+                    "losers": sql.texts([loser]),
+                    "survivors": sql.texts([survivor]),
                     "at_most": at_most,
                 },
             )
@@ -98,7 +98,7 @@ async def _known(cursor: AsyncCursor[Any], batch: Sequence[Sighting]) -> tuple[K
     users: dict[str, str] = {}
     suppressed = _Suppressed()
     if anonymous_ids:
-        await cursor.execute(_SQL["lock_visitors"], {"anonymous_ids": list(anonymous_ids)})
+        await cursor.execute(_SQL["lock_visitors"], {"anonymous_ids": sql.texts(anonymous_ids)})
         for anonymous_id, profile, linked_at, link_event, user_id in await cursor.fetchall():
             if profile is None:
                 suppressed.visitors.add(anonymous_id)
@@ -107,7 +107,7 @@ async def _known(cursor: AsyncCursor[Any], batch: Sequence[Sighting]) -> tuple[K
             visitors[anonymous_id] = Visitor(profile, link)
     # After the locks: a user made by whoever held them is seen.
     if user_ids:
-        await cursor.execute(_SQL["known_users"], {"user_ids": list(user_ids)})
+        await cursor.execute(_SQL["known_users"], {"user_ids": sql.texts(user_ids)})
         for user_id, profile in await cursor.fetchall():
             if profile is None:
                 suppressed.users.add(user_id)
@@ -134,15 +134,15 @@ async def _apply(cursor: AsyncCursor[Any], decided: Plan, move: int) -> None:
         await _insert(
             cursor,
             "insert_profiles",
-            {"guids": list(guids), "user_ids": list(user_ids)},
+            {"guids": sql.texts(guids), "user_ids": sql.texts(user_ids)},
             len(guids),
         )
     if claims := [merge for merge in decided.merges if merge.reason == "claimed"]:
         await cursor.execute(
             _SQL["claim_profiles"],
             {
-                "guids": [merge.survivor for merge in claims],
-                "user_ids": [merge.link.user_id for merge in claims],
+                "guids": sql.texts(merge.survivor for merge in claims),
+                "user_ids": sql.texts(merge.link.user_id for merge in claims),
             },
         )
     if decided.arrivals:
@@ -166,30 +166,30 @@ async def _leave(cursor: AsyncCursor[Any], merges: Sequence[Merge], move: int) -
     if not merges:
         return
     if losers := [merge.loser for merge in merges if merge.reason == "merged"]:
-        await cursor.execute(_SQL["delete_profiles"], {"guids": losers})
+        await cursor.execute(_SQL["delete_profiles"], {"guids": sql.texts(losers)})
     rows = _merge_columns(merges)
     await cursor.execute(_SQL["move_events"], {**rows, "at_most": move})
     if cursor.rowcount == move:
         await cursor.execute(_SQL["queue_moves"], rows)
 
 
-def _visitor_columns(visitors: Mapping[str, Visitor]) -> dict[str, list[Any]]:
+def _visitor_columns(visitors: Mapping[str, Visitor]) -> dict[str, Any]:
     links = [visitor.link or (None, None, None) for visitor in visitors.values()]
     return {
-        "anonymous_ids": list(visitors),
-        "profiles": [visitor.profile for visitor in visitors.values()],
+        "anonymous_ids": sql.texts(visitors),
+        "profiles": sql.texts(visitor.profile for visitor in visitors.values()),
         "linked_at": [linked_at for linked_at, _, _ in links],
-        "link_events": [event for _, event, _ in links],
-        "user_ids": [user_id for _, _, user_id in links],
+        "link_events": sql.texts(event for _, event, _ in links),
+        "user_ids": sql.texts(user_id for _, _, user_id in links),
     }
 
 
-def _merge_columns(merges: Sequence[Merge]) -> dict[str, list[Any]]:
+def _merge_columns(merges: Sequence[Merge]) -> dict[str, str]:
     return {
-        "anonymous_ids": [merge.anonymous_id for merge in merges],
-        "events": [merge.link.guid for merge in merges],
-        "user_ids": [merge.link.user_id for merge in merges],
-        "reasons": [merge.reason for merge in merges],
-        "losers": [merge.loser for merge in merges],
-        "survivors": [merge.survivor for merge in merges],
+        "anonymous_ids": sql.texts(merge.anonymous_id for merge in merges),
+        "events": sql.texts(merge.link.guid for merge in merges),
+        "user_ids": sql.texts(merge.link.user_id for merge in merges),
+        "reasons": sql.texts(merge.reason for merge in merges),
+        "losers": sql.texts(merge.loser for merge in merges),
+        "survivors": sql.texts(merge.survivor for merge in merges),
     }

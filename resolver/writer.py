@@ -122,7 +122,7 @@ class Writer:
 
     async def _new(self, connection: AsyncConnection[Any], batch: Batch) -> list[Event]:
         by_guid = {event["guid"]: event for _, event in batch.records}
-        cursor = await connection.execute(_EVENTS["stored"], {"guids": list(by_guid)})
+        cursor = await connection.execute(_EVENTS["stored"], {"guids": sql.texts(by_guid)})
         for (stored,) in await cursor.fetchall():
             del by_guid[stored]
         return list(by_guid.values())

@@ -1,6 +1,7 @@
 """Statements from `.sql` files: `-- name --`, a line or more of purpose, then the statement."""
 
 import re
+from collections.abc import Iterable
 from importlib.resources import files
 
 _HEAD = re.compile(r"^-- (\w+) --$", re.MULTILINE)
@@ -12,3 +13,22 @@ def load(package: str, file: str) -> dict[str, bytes]:
     return {
         name: text.strip().encode() for name, text in zip(parts[1::2], parts[2::2], strict=True)
     }
+
+
+_NULL, _NEXT = "\ud800", "\x00"
+"""Neither can be in a text of Postgres, so they may stand for what cannot be in an array's text."""
+
+
+def texts(items: Iterable[str | None]) -> str:
+    """The value of a parameter `%(name)s::text[]`.
+
+    psycopg's own arrays look at each character in Python: 1.9 us for a guid, this 0.1.
+
+    Args:
+        items: texts that Postgres can store, and None for NULL.
+    """
+    parts = [_NULL if item is None else item for item in items]
+    if not parts:
+        return "{}"
+    quoted = _NEXT.join(parts).replace("\\", "\\\\").replace('"', '\\"').replace(_NEXT, '","')
+    return f'{{"{quoted}"}}'.replace(f'"{_NULL}"', "NULL")

@@ -80,7 +80,8 @@ class Scan:
         profiles = {event.guid: profile for event, profile in placed if profile is not None}
         if profiles:
             await connection.execute(
-                _SQL["assign"], {"guids": list(profiles), "profiles": list(profiles.values())}
+                _SQL["assign"],
+                {"guids": sql.texts(profiles), "profiles": sql.texts(profiles.values())},
             )
         # Who is somebody and has no profile now is not to have one.
         suppressed = [

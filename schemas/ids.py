@@ -31,7 +31,8 @@ _LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
 def folded(raw: str) -> str:
     """An id as it is compared with the list: as Postgres does it on columns of collation "C"."""
-    return raw.strip(WHITE_SPACE).translate(_LOWER)
+    bare = raw.strip(WHITE_SPACE)
+    return bare.lower() if bare.isascii() else bare.translate(_LOWER)
 
 
 def somebody(raw: str | None, nobody: frozenset[str]) -> str | None:

@@ -5,7 +5,7 @@
 CREATE TEMP TABLE dropped AS
 SELECT indexname, indexdef FROM pg_indexes
 WHERE schemaname = 'public' AND tablename IN ('events', 'eventData', 'anonymousIds', 'profiles')
-    AND indexname NOT LIKE '%pkey';
+    AND NOT EXISTS (SELECT FROM pg_constraint WHERE conname = indexname);
 DO $$
 DECLARE
     name text;

@@ -109,7 +109,8 @@ def _chart(axes: Axes, panel: Any, prometheus: Prometheus, seconds: float) -> No
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3, linewidth=0.5)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: _text(y, defaults["unit"])))
-    axes.legend(loc="upper left", ncols=2, frameon=False, fontsize=6)
+    axes.set_xlabel("minutes", fontsize=6)
+    axes.legend(loc="upper left", bbox_to_anchor=(0, -0.16), ncols=3, frameon=False, fontsize=6)
 
 
 def _legend(form: str, labels: dict[str, str]) -> str:

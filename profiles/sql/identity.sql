@@ -6,7 +6,7 @@ SELECT *
 FROM (
     SELECT "anonymousId", "profileGuid", "linkedAt", "linkEventGuid", "userId"
     FROM "anonymousIds"
-    WHERE "anonymousId" = ANY(%(anonymous_ids)s)
+    WHERE "anonymousId" = ANY(%(anonymous_ids)s::text[])
     ORDER BY "anonymousId"
     FOR NO KEY UPDATE
 ) AS locked
@@ -23,7 +23,7 @@ FROM (
 -- known_users --
 -- The profiles of a batch's userIds, and the userIds of which no event is stored any more. Profiles
 -- are not locked: a user's profile never changes, and goes only when nobody plans.
-SELECT "userId", guid FROM profiles WHERE "userId" = ANY(%(user_ids)s)
+SELECT "userId", guid FROM profiles WHERE "userId" = ANY(%(user_ids)s::text[])
 UNION ALL
 SELECT id, NULL
 FROM (
@@ -50,7 +50,7 @@ WHERE profiles.guid = claimed.guid;
 
 -- delete_profiles --
 -- Anonymous profiles that went into a user's.
-DELETE FROM profiles WHERE guid = ANY(%(guids)s);
+DELETE FROM profiles WHERE guid = ANY(%(guids)s::text[]);
 
 -- insert_visitors --
 -- Fewer rows than asked for: another worker has just seen one of them.

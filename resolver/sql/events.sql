@@ -1,6 +1,6 @@
 -- stored --
 -- Which of a batch's events are in the table already: delivered twice.
-SELECT guid FROM events WHERE guid = ANY(%(guids)s);
+SELECT guid FROM events WHERE guid = ANY(%(guids)s::text[]);
 
 -- copy_events --
 COPY events (

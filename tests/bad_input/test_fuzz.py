@@ -50,7 +50,7 @@ class Kept(Publisher):
     def __init__(self) -> None:
         self.records: list[Accepted] = []
 
-    async def publish(self, records: Sequence[Accepted]) -> None:
+    async def publish(self, records: Sequence[Accepted], *_: object, **__: object) -> None:
         self.records += records
 
 
@@ -110,7 +110,7 @@ async def _stored(url: str, events: list[Event]) -> None:
     numbers = count()
     async with database.opened(url) as opened, opened.connection.cursor() as cursor:
         async with cursor.copy(COPY["copy_events"]) as copy:
-            await copy.write(rows.events((event, "pro_1") for event in events))
+            await copy.write(rows.events([(event, "pro_1") for event in events]))
         async with cursor.copy(COPY["copy_data"]) as copy:
             await copy.write(rows.data(events, (f"edt_{number}" for number in numbers)))
         stored = await opened.rows('SELECT "eventGuid", key, value FROM "eventData"')

@@ -61,9 +61,12 @@ def test_over_http(driven: Driven, killer: Killer) -> None:
     """Alone, and in batches of two dialects."""
     ways: tuple[Way, ...] = ("alone", "batch", "segment")
     for way in ways:
-        found, want = driven.of(way, killer), wanted(way, killer)
+        want = wanted(way, killer)
+        if want is None:
+            continue
+        found = driven.of(way, killer)
         if not isinstance(want, Refused):
-            assert want is None or found == want, way
+            assert found == want, way
             continue
         assert isinstance(found, Answered), way
         assert found.status == (STATUS[want.code] if way == "alone" else 200), way
@@ -75,6 +78,8 @@ def test_over_http(driven: Driven, killer: Killer) -> None:
 @every_killer
 def test_on_the_topic(driven: Driven, killer: Killer) -> None:
     """Stored, or a dead letter that says why and keeps the record as it was."""
+    if killer.topic is None:
+        return
     found, want = driven.of("topic", killer), killer.topic
     if not isinstance(want, Dead):
         assert found == want
@@ -97,7 +102,7 @@ def test_a_body_as_a_record(driven: Driven, body: Body) -> None:
 @every_killer
 def test_as_a_row(driven: Driven, killer: Killer) -> None:
     """Stored and resolved as written, or refused by Postgres to its writer."""
-    assert driven.of("row", killer) == killer.row
+    assert killer.row is None or driven.of("row", killer) == killer.row
 
 
 def test_no_valid_event_beside_them_is_lost(driven: Driven) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import report
+from bench import cluster, report
 from bench.ratios import Finding, Round, finding
 from bench.targets import TARGETS, Target
 
@@ -69,7 +69,7 @@ def test_the_report_replaces_the_figures_and_nothing_else(
     assert once.startswith("before\n")
     assert once.endswith("\nafter\n")
     assert "old" not in once
-    assert "| resolver | 60 | 100 | events/s | 0.60 |" in once
+    assert "| resolver | 60.0 | 100 | events/s | 0.60 |" in once
     assert "| 0.10 |" not in once  # the later measurement counts
     assert "cost-resolver" in once
     for plot in ("performance-ratios.svg", "performance-costs.svg"):
@@ -80,6 +80,27 @@ def test_the_page_has_a_figure_for_every_target() -> None:
     page = report.PAGE.read_text()
 
     assert [name for name in TARGETS if f"| {name} |" not in page] == []
+
+
+def test_a_cluster_is_sized_by_what_an_event_costs() -> None:
+    costs = {"ingest-single": 100, "ingest-batch": 20, "resolver": 20, "resolver-postgres": 50}
+    sizes = {"wal": (2500, 2400), "disk": (2000, 500)}
+    found = {
+        f"cost-{name}": Finding(f"cost-{name}", value, "µs/event", 1, value, (value, value))
+        for name, value in costs.items()
+    } | {
+        f"cost-{name}": Finding(f"cost-{name}", value, "bytes/event", ceiling, 1, (1, 1))
+        for name, (value, ceiling) in sizes.items()
+    }
+
+    small, middle, _ = cluster.rows(found)
+
+    assert small == ["1,000", "1", "1", "12", "1.5", "1", "1", "2.5", "0.17"]
+    assert middle == ["50,000", "10", "2", "14", "75.0", "7", "5", "125.0", "8.64"]
+
+
+def test_no_cluster_is_sized_by_half_of_the_costs() -> None:
+    assert cluster.rows({"resolver": _found("resolver", 0.5)}) == []
 
 
 @pytest.mark.bench

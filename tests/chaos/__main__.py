@@ -12,6 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from tests.chaos.faults import TABLE
 from tests.chaos.run import Plan, run
 from tests.chaos.view import show_verdict
 
@@ -26,6 +27,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="decides events and faults; default: random")
     parser.add_argument("--runs", type=int, default=1, help="with this seed and the next ones")
     parser.add_argument("--seeds", help="the seeds of the runs, by comma")
+    parser.add_argument("--only", default="", help="faults whose names have one of these, by comma")
     parser.add_argument("--home", type=Path, help="an empty place for data and logs; kept")
     parser.add_argument("--json", type=Path, help="write the verdicts to this file, one a line")
     chosen = parser.parse_args()
@@ -33,6 +35,9 @@ def main() -> int:
         logging.getLogger(library).setLevel("CRITICAL")  # our own clients meet the faults, too
     first = random.randrange(1_000_000) if chosen.seed is None else chosen.seed
     seeds = map(int, chosen.seeds.split(",")) if chosen.seeds else range(first, first + chosen.runs)
+    faults = [e for e in TABLE if any(part in e.name for part in chosen.only.split(","))]
+    if not faults:
+        parser.error(f"--only: the faults are {', '.join(entry.name for entry in TABLE)}")
     home = (chosen.home or Path(tempfile.mkdtemp(prefix="merganser-chaos-"))).absolute()
     home.mkdir(parents=True, exist_ok=True)
     if any(home.iterdir()):
@@ -41,7 +46,8 @@ def main() -> int:
     for seed in seeds:
         place = home / f"seed-{seed}"
         console.print(f"seed {seed}: starting Kafka, Postgres and our processes", highlight=False)
-        verdict = asyncio.run(run(Plan(seed, chosen.seconds, chosen.rate), place, console))
+        plan = Plan(seed, chosen.seconds, chosen.rate, faults)
+        verdict = asyncio.run(run(plan, place, console))
         show_verdict(console, verdict)
         good.append(verdict.good)
         if verdict.good and not chosen.home:
@@ -51,6 +57,8 @@ def main() -> int:
         if chosen.json:
             with chosen.json.open("a") as lines:
                 lines.write(json.dumps(verdict.as_json()) + "\n")
+    if not any(home.iterdir()):
+        home.rmdir()
     return not all(good)
 
 

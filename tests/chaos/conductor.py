@@ -3,11 +3,11 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
-from tests.chaos.faults import TABLE, Entry
+from tests.chaos.faults import Entry
 from tests.chaos.ledger import Ledger
 from tests.chaos.stage import Stage
 from tests.chaos.view import View
@@ -35,9 +35,9 @@ class Conductor:
     slowest_recovery: tuple[float, str] = (0.0, "none")
     """In seconds, and after what."""
 
-    async def run(self, seconds: float, *, quick: bool) -> None:
-        """Break things for so long; the last fault is mended when this returns."""
-        bag = _draw(self.random, quick=quick)
+    async def run(self, seconds: float, faults: Sequence[Entry]) -> None:
+        """Break things for so long with these faults; the last is mended when this returns."""
+        bag = _draw(self.random, faults)
         end = time.monotonic() + seconds
         await asyncio.sleep(min(2.0, seconds))
         while time.monotonic() < end:
@@ -83,10 +83,9 @@ class Conductor:
         return self.ledger.answers["200"], self.watch.read, self.watch.resolved
 
 
-def _draw(random: Random, *, quick: bool) -> Iterator[Entry]:
+def _draw(random: Random, faults: Sequence[Entry]) -> Iterator[Entry]:
     """Faults by weight and without end; each comes before any has come more than its share."""
-    table = [entry for entry in TABLE if entry.quick or not quick]
     while True:
-        bag = [entry for entry in table for _ in range(entry.weight)]
+        bag = [entry for entry in faults for _ in range(entry.weight)]
         random.shuffle(bag)
         yield from bag

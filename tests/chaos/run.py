@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
@@ -12,6 +13,7 @@ from rich.console import Console
 from tests.chaos import external
 from tests.chaos.clients import Client
 from tests.chaos.conductor import Conductor
+from tests.chaos.faults import TABLE, Entry
 from tests.chaos.ledger import Ledger
 from tests.chaos.stage import Stage, opened
 from tests.chaos.verdict import Verdict, judge
@@ -37,8 +39,7 @@ class Plan:
     seconds: float = 120.0
     rate: float = 300.0
     """Events a second, at most: clients slow down when they are refused."""
-    quick: bool = False
-    """Only faults that are over soon."""
+    faults: Sequence[Entry] = field(default_factory=lambda: TABLE)
 
 
 async def run(plan: Plan, place: Path, console: Console) -> Verdict:
@@ -78,7 +79,7 @@ async def _under_load(
         url = stage.postgres.url
         sending.append(load.create_task(external.run(url, ledger, plan.rate * EXTERNAL, stop)))
         view.say(f"under load, breaking things for {plan.seconds:g} s")
-        await conductor.run(plan.seconds, quick=plan.quick)
+        await conductor.run(plan.seconds, plan.faults)
         stop.set()
         view.say("all is mended; clients get their last answers")
         _, unanswered = await asyncio.wait(sending, timeout=REST_SECONDS)

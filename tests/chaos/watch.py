@@ -41,7 +41,7 @@ class Watch:
     @property
     def lag(self) -> int:
         """Records that wait for the resolvers."""
-        return sum(self.ends.values()) - self.read
+        return max(sum(self.ends.values()) - self.read, 0)  # the two are not of one moment
 
     async def run(self) -> None:
         """Look on until cancelled."""

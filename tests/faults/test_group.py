@@ -31,7 +31,8 @@ async def test_a_storm_of_rebalances(system: System) -> None:
             if number == 5:
                 await leaver.kill()
             else:
-                assert await leaver.stop() == 0
+                # 143 of one that had not come far enough to hear of it: it had nothing in hand.
+                assert await leaver.stop() in {0, 128 + signal.SIGTERM}
             leaver.start()
             await asyncio.sleep(random.uniform(0, 1))
         await load.grown(by=100)

@@ -79,11 +79,7 @@ def test_its_fields_are_those_of_an_event() -> None:
 
 
 def test_its_limits_are_the_settings() -> None:
-    others = {
-        name: number
-        for number, name in enumerate(IngestSettings.model_fields, start=61)
-        if name.startswith("ingest_max_") and name != "ingest_max_waiting"
-    }
+    others = {name: number for number, name in enumerate(document.LIMITS, start=61)}
     described = document.document(DIALECTS, IngestSettings(_env_file=None, **others))  # type: ignore[arg-type] # all are numbers
     for number in others.values():
         assert str(number) in described["info"]["description"]

@@ -29,7 +29,7 @@ async def round_trip(database: Database, sent: list[Event]) -> list[dict[str, An
     """Copy events into the tables and read them back."""
     async with database.connection.transaction(force_rollback=True):
         guids = iter(f"edt_{n:06}" for n in range(100_000))
-        await copied(database, "copy_events", rows.events((one, "pro_1") for one in sent))
+        await copied(database, "copy_events", rows.events([(one, "pro_1") for one in sent]))
         if block := rows.data(sent, guids):
             await copied(database, "copy_data", block)
         data = await database.rows('SELECT "eventGuid", key, value FROM "eventData"')

@@ -1,0 +1,35 @@
+"""Arrays of texts come to real Postgres as they were."""
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from runtime import sql
+from tests.support.database import Database
+
+TEXT = st.text(
+    st.sampled_from('\\"{},N UL\n\té🦆')
+    | st.characters(exclude_categories=["Cs"], exclude_characters="\x00")
+)
+
+
+async def arrived(database: Database, items: list[str | None]) -> list[str | None]:
+    cursor = await database.connection.execute("SELECT %s::text[]", [sql.texts(items)])
+    ((found,),) = await cursor.fetchall()
+    result: list[str | None] = found
+    return result
+
+
+@pytest.mark.parametrize(
+    "items",
+    [[], [""], [None], ["", None, ""], ["NULL", "null", None], ['"', "\\", '\\"', "{}", ",", " "]],
+    ids=ascii,
+)
+async def test_odd_arrays(database: Database, items: list[str | None]) -> None:
+    assert await arrived(database, items) == items
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(TEXT | st.none(), max_size=20))
+async def test_any_arrays(database: Database, items: list[str | None]) -> None:
+    assert await arrived(database, items) == items
