@@ -38,7 +38,7 @@ SUFFIX = {"s": " s", "percentunit": "", "short": "", "bytes": " B"}
 def main(
     file: Path,
     minutes: Annotated[float, typer.Option(help="How long people use the stack.")] = 8,
-    rate: Annotated[float, typer.Option(help="Events a second, on average.")] = 150,
+    rate: Annotated[float, typer.Option(help="Events a second, on average.")] = 100,
 ) -> None:
     """Use the running stack for some minutes and draw what the dashboard shows of it."""
     state = read(Home(default_home()))
