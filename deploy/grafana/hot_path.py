@@ -1,0 +1,141 @@
+"""The dashboards of ingest and resolver, which every event goes through."""
+
+from deploy.grafana.panels import Panel, Query
+from deploy.grafana.queries import INSTANCE, process, quantiles, rate
+
+INGEST = [
+    Panel(
+        "Requests",
+        "reqps",
+        "By the status of the answer. 5xx is ours to mend, 4xx the client's.",
+        [Query(rate("merganser_ingest_request_seconds_count", "status"), "{{status}}")],
+        stacked=True,
+    ),
+    Panel(
+        "Time of a request",
+        "s",
+        "From its headers to its answer. A slow client's body counts.",
+        quantiles("merganser_ingest_request_seconds"),
+    ),
+    Panel(
+        "Events",
+        "eps",
+        "Accepted: Kafka has acknowledged them. Refused: by the code that the client was given.",
+        [
+            Query(rate("merganser_ingest_events_accepted_total"), "accepted"),
+            Query(rate("merganser_ingest_events_rejected_total", "reason"), "refused: {{reason}}"),
+        ],
+    ),
+    Panel(
+        "Time to publish",
+        "s",
+        "A group of records from sent to acknowledged by all in-sync replicas.",
+        quantiles("merganser_ingest_publish_seconds"),
+    ),
+    Panel(
+        "Bytes that wait for Kafka",
+        "bytes",
+        "Past MERGANSER_INGEST_MAX_WAITING requests are answered with 503.",
+        [Query(f"merganser_ingest_waiting_bytes{{{INSTANCE}}}", "{{instance}}")],
+    ),
+    Panel(
+        "Age of the API keys",
+        "s",
+        "Since they were read from Postgres: it grows while Postgres is away.",
+        [Query(f"merganser_ingest_keys_age_seconds{{{INSTANCE}}}", "{{instance}}")],
+    ),
+    *process("merganser-ingest"),
+]
+
+RESOLVER = [
+    Panel(
+        "Records consumed",
+        "recps",
+        "Read and committed, by instance.",
+        [Query(rate("merganser_resolver_records_consumed_total", "instance"), "{{instance}}")],
+        stacked=True,
+    ),
+    Panel(
+        "Lag by partition",
+        "short",
+        "Records published and not yet resolved. One high line: a hot key.",
+        [
+            Query(
+                f"max by (partition) (merganser_resolver_lag_records{{{INSTANCE}}})",
+                "partition {{partition}}",
+            )
+        ],
+    ),
+    Panel(
+        "Accepted to resolved",
+        "s",
+        "The oldest event of each batch, from ingest's answer to its commit.",
+        quantiles("merganser_resolver_accepted_to_resolved_seconds"),
+    ),
+    Panel(
+        "Time of a transaction",
+        "s",
+        "One batch, tries included.",
+        quantiles(
+            "merganser_batch_seconds",
+            f'job="merganser-resolver", {INSTANCE}',
+        ),
+    ),
+    Panel(
+        "Events of a batch",
+        "short",
+        "Batches near MERGANSER_RESOLVER_BATCH: it is catching up.",
+        quantiles("merganser_batch_events", f'job="merganser-resolver", {INSTANCE}'),
+    ),
+    Panel(
+        "Profiles made",
+        "cps",
+        "New profiles: of known users, and of visitors.",
+        [
+            Query(
+                rate(
+                    "merganser_profiles_created_total",
+                    "kind",
+                    f'job="merganser-resolver", {INSTANCE}',
+                ),
+                "{{kind}}",
+            )
+        ],
+    ),
+    Panel(
+        "Set aside",
+        "recps",
+        "Dead letters; repeats, which are harmless; batches fenced off by another resolver; "
+        "records that retention deleted, which are lost.",
+        [
+            Query(f"{rate('merganser_resolver_dead_letters_total')} or vector(0)", "dead letters"),
+            Query(rate("merganser_resolver_events_repeated_total"), "repeated"),
+            Query(rate("merganser_resolver_batches_fenced_total"), "fenced (batches)"),
+            Query(rate("merganser_resolver_records_lost_total"), "lost"),
+        ],
+    ),
+    Panel(
+        "Partitions",
+        "short",
+        "How many each instance holds.",
+        [
+            Query(
+                f"count by (instance) (merganser_resolver_lag_records{{{INSTANCE}}})",
+                "{{instance}}",
+            )
+        ],
+        stacked=True,
+    ),
+    Panel(
+        "Links refused",
+        "eps",
+        "Events that would have brought two known users together.",
+        [
+            Query(
+                rate("merganser_links_refused_total", "", f'job="merganser-resolver", {INSTANCE}'),
+                "refused",
+            )
+        ],
+    ),
+    *process("merganser-resolver"),
+]
