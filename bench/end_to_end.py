@@ -12,7 +12,7 @@ import psycopg
 
 from bench import gateway, servers, topics
 from bench.drains import drain, position
-from bench.load import Driven, drive
+from bench.load import drive
 from bench.processes import process
 from bench.ratios import Finding, Round, Run, finding
 from stack import Servers
@@ -72,17 +72,12 @@ class _Halves(NamedTuple):
 def _halves(running: Servers, requests: Sequence[bytes], run: Run) -> _Halves:
     settings = topics.topic(running)
     with servers.database(running) as url:
-
-        def limited(_seconds: float) -> float:
-            return len(requests)
-
         with gateway.ingest(running, settings, url) as ingest:
-            driven: Driven = drive(
+            driven = drive(
                 ingest.port,
                 requests,
                 connections=CONNECTIONS,
                 seconds=run.seconds(5),
-                allowed=limited,
             )
             sent = driven.total * gateway.BATCH
         return _Halves(driven.rate * gateway.BATCH, drain(running, settings, url, sent).rate)

@@ -1,10 +1,14 @@
 """How benchmarks show what they found."""
 
+import sys
 from collections.abc import Iterable, Sequence
 from statistics import median
 
 from rich.console import Console
 from rich.table import Table
+
+WIDTH = 120
+"""Characters, where the output is no terminal that has a width of its own."""
 
 
 def milliseconds(seconds: Sequence[float]) -> str:
@@ -16,7 +20,7 @@ def show(title: str, columns: Iterable[str], rows: Iterable[Sequence[str]]) -> N
     """Print a table; all columns but the first are numbers."""
     table = Table(title=title)
     for number, column in enumerate(columns):
-        table.add_column(column, justify="right" if number else "left")
+        table.add_column(column, justify="right" if number else "left", no_wrap=True)
     for row in rows:
         table.add_row(*row)
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else WIDTH).print(table)

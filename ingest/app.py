@@ -9,9 +9,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any, NamedTuple
 
 import structlog
+from prometheus_client import Histogram
 from pydantic_core import to_json
 
 from ingest import body, peers
@@ -114,7 +116,7 @@ class Gateway:
             self._refusals.refused(request_id, status, taken.refused)
         if span:
             span.end(status, taken.events)
-        metrics.REQUEST_SECONDS.labels(str(status)).observe(time.monotonic() - start)
+        _request_seconds(status).observe(time.monotonic() - start)
         content, media_type, own = (
             answer if isinstance(answer, Answer) else Answer(to_json(answer), _JSON)
         )
@@ -176,6 +178,12 @@ class Gateway:
                 )
                 results.append(defect())
         return results
+
+
+@cache
+def _request_seconds(status: int) -> Histogram:
+    """The series of a status: the metric would look for it under a lock, each time."""
+    return metrics.REQUEST_SECONDS.labels(str(status))
 
 
 def _refusal(refused: Refused, answer_headers: cors.Headers) -> tuple[int, dict[str, Any]]:

@@ -1,5 +1,6 @@
 """A request as dialects see it: what may be needed of it, read when it is asked for."""
 
+from codecs import BOM_UTF8
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -53,6 +54,6 @@ def parse(text: bytes) -> Any:
         Refused: MALFORMED says what and where.
     """
     try:
-        return exact_json.loads(text.decode("utf-8-sig", "surrogateescape"))
+        return exact_json.loads(text.removeprefix(BOM_UTF8).decode(errors="surrogateescape"))
     except ValueError as error:
         raise Refused(Problem.MALFORMED, f"the body is not JSON in UTF-8: {error}") from None

@@ -47,6 +47,7 @@ async def _main(settings: IngestSettings, stop: Stop) -> None:
         settings.ingest_max_waiting,
         settings.ingest_publish_timeout,
     )
+    metrics.WAITING_BYTES.set_function(publisher.waiting)
     traces = tracing.opened(settings, "ingest")
     gateway = server(
         Gateway(

@@ -1,6 +1,6 @@
 """Group commit to Kafka: what arrives while one group of records is on its way is the next group.
 
-A future for a group and partition instead of one for each record: the producer's own `send` makes
+A future for a request and partition instead of one for each record: the producer's own `send` makes
 a future a record, which costs more than the record does. One group is on its way at a time, so
 groups grow with the load and latency stays one round trip.
 """
@@ -9,6 +9,7 @@ import asyncio
 import time
 import zlib
 from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from typing import Any
 
 import structlog
@@ -30,13 +31,17 @@ PROBE_SECONDS = 5.0
 
 
 class _Group:
-    """Records that travel together: per partition its batches, and one future for them."""
+    """Records that travel together: per partition its batches, and who waits for them."""
 
     def __init__(self) -> None:
         self.batches: dict[int, list[BatchBuilder]] = {}
-        self.answers: dict[int, asyncio.Future[None]] = {}
+        self.answers: dict[int, list[asyncio.Future[None]]] = {}
         self.size = 0
         self.count = 0
+
+    def everybody(self) -> Iterable[asyncio.Future[None]]:
+        """All who wait."""
+        return chain.from_iterable(self.answers.values())
 
 
 class Publisher:
@@ -61,6 +66,10 @@ class Publisher:
         """Why Kafka does not take records now, or None."""
         self.unreachable: str | None = None
         """What the last probe found, for /readyz."""
+
+    def waiting(self) -> int:
+        """Bytes of events that wait for Kafka's answer."""
+        return self._waiting
 
     async def start(self, stop: Stop) -> None:
         """Connect; waits for the broker.
@@ -96,8 +105,7 @@ class Publisher:
         answers = self._append(records, size, [VERSION_HEADER, *traced])
         try:
             for answer in answers:
-                # Shielded: others wait for the same answer, and this caller may be cancelled.
-                await asyncio.shield(answer)
+                await answer
         except KafkaError as error:
             raise Refused(
                 Problem.UNAVAILABLE,
@@ -143,23 +151,28 @@ class Publisher:
     ) -> list[asyncio.Future[None]]:
         group = self._open
         partitions = self._partitions()
-        answers: dict[int, asyncio.Future[None]] = {}
+        touched: set[int] = set()
         for record in records:
             partition = zlib.crc32(record.key) % partitions
             batches = group.batches.get(partition)
             if batches is None:
                 batches = group.batches[partition] = [self._producer.create_batch()]
-                group.answers[partition] = asyncio.get_running_loop().create_future()
+                group.answers[partition] = []
             if not _fits(batches[-1], record, headers):
                 batches.append(self._producer.create_batch())
                 _fits(batches[-1], record, headers)
-            answers[partition] = group.answers[partition]
+            touched.add(partition)
         group.size += size
         group.count += len(records)
         self._waiting += size
-        metrics.WAITING_BYTES.set(self._waiting)
         self._arrival.set()
-        return list(answers.values())
+        # Of its own for each caller: one that is cancelled takes no other's with it.
+        loop = asyncio.get_running_loop()
+        answers = []
+        for partition in touched:
+            answers.append(loop.create_future())
+            group.answers[partition].append(answers[-1])
+        return answers
 
     def _partitions(self) -> int:
         partitions = self._producer.client.cluster.partitions_for_topic(self._topic)
@@ -182,7 +195,7 @@ class Publisher:
         else:
             self.failure = f"no answer within {self._timeout:g} s"
             log.warning("Kafka does not answer; refusing events with 503", records=group.count)
-            _fail(group.answers.values(), KafkaTimeoutError())
+            _fail(group.everybody(), KafkaTimeoutError())
             self._refuse_open()
             await asyncio.wait({delivery})
             self.failure = None
@@ -193,12 +206,11 @@ class Publisher:
     def _refuse_open(self) -> None:
         """Refuse those whose records were not handed to the producer."""
         unsent, self._open = self._open, _Group()
-        _fail(unsent.answers.values(), KafkaTimeoutError())
+        _fail(unsent.everybody(), KafkaTimeoutError())
         self._settle(unsent)
 
     def _settle(self, group: _Group) -> None:
         self._waiting -= group.size
-        metrics.WAITING_BYTES.set(self._waiting)
 
     async def _deliver(self, group: _Group) -> bool:
         """Resolve each partition's answer; whether all went well."""
@@ -211,7 +223,7 @@ class Publisher:
         return all(delivered)
 
     async def _deliver_to(
-        self, partition: int, batches: list[BatchBuilder], answer: asyncio.Future[None]
+        self, partition: int, batches: list[BatchBuilder], answers: list[asyncio.Future[None]]
     ) -> bool:
         try:
             for batch in batches:
@@ -220,10 +232,11 @@ class Publisher:
                 metrics.PUBLISHED.inc(batch.record_count())
         except Exception as error:  # noqa: BLE001 - whatever it is, its callers must hear of it
             log.warning("records not published", partition=partition, error=type(error).__name__)
-            _fail([answer], error if isinstance(error, KafkaError) else KafkaError(repr(error)))
+            _fail(answers, error if isinstance(error, KafkaError) else KafkaError(repr(error)))
             return False
-        if not answer.done():
-            answer.set_result(None)
+        for answer in answers:
+            if not answer.done():
+                answer.set_result(None)
         return True
 
 

@@ -49,7 +49,7 @@ async def test_sent_many_times_at_once_with_another_time_of_sending(system: Syst
             )
         )
         assert len(set(guids)) == 1
-    last = [await gateways[0].tracked(type="last", userId=f"{n}") for n in range(20)]
+    last = [await gateways[0].tracked(type="last", userId=f"u{n}") for n in range(20)]
     await eventually(
         lambda: system.database.count("events"), equals(2 + len(last)), what="one row for each"
     )
