@@ -32,8 +32,9 @@ CHOICE = pytest.StashKey[Choice]()
 
 
 def pytest_configure() -> None:
-    """Hear Ctrl-C: a job in a shell's background ignores it, and so would all that tests start."""
+    """Hear Ctrl-C and SIGHUP: background jobs ignore them, and so would all that tests start."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_report_header(config: pytest.Config) -> str:

@@ -17,8 +17,14 @@ from tests.support.events import event
 from tests.support.service import ROOT
 from tests.support.waiting import equals, eventually
 
-OTHERS = {Problem.TIMEOUT, Problem.TOO_LARGE, Problem.INTERNAL}
-"""Of requests with a body; and one that nobody can act on."""
+OTHERS = {
+    Problem.TIMEOUT,
+    Problem.TOO_LARGE,
+    Problem.RATE_LIMITED,
+    Problem.TOO_SOON,
+    Problem.INTERNAL,
+}
+"""Of requests with a body, and of those that bring events; and one that nobody can act on."""
 
 
 async def test_what_has_not_changed_is_not_sent_again(api: Reader) -> None:
@@ -38,8 +44,9 @@ async def test_what_has_not_changed_is_not_sent_again(api: Reader) -> None:
 
 async def test_the_head_of_an_answer_is_that_of_get(api: Reader) -> None:
     await api.write(event("ann"))
+    same = {"x-request-id": "mine"}
     for path, status in (("/api/v1/events", 200), ("/docs", 200), ("/api/v1/event/none", 404)):
-        got, head = await api.request("GET", path), await api.request("HEAD", path)
+        got, head = await api.request("GET", path, same), await api.request("HEAD", path, same)
         assert (head.status_code, head.headers, head.content) == (status, got.headers, b"")
         assert int(head.headers["content-length"]) == len(got.content)
     assert (await api.request("HEAD", "/api/v1/events", {"authorization": ""})).status_code == 401
