@@ -35,7 +35,7 @@ down: $(READY) ## Stop what runs in the background
 	@$(BIN)/merganser down
 
 test: $(READY) ## Run all tests, on a real Kafka and Postgres (ARGS=... goes to pytest)
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile $(ARGS)
 
 test-faults: $(READY) ## Break servers, processes and networks under load, and compare (ARGS=...)
 	$(BIN)/python -m pytest -m faults --timeout 300 --numprocesses 2 --dist worksteal $(ARGS)

@@ -134,8 +134,23 @@ SET state = excluded.state,
 SELECT "profileGuid" FROM "propertyRecounts" ORDER BY "createdAt", "profileGuid" LIMIT %(at_most)s;
 
 -- next_profiles --
--- Profiles that a backfill has not come to yet.
-SELECT guid FROM profiles WHERE guid > %(after)s ORDER BY guid LIMIT %(at_most)s;
+-- Profiles that a backfill has not come to yet, and those that went while there was no rule, of which
+-- therefore no note tells, but still something stored.
+SELECT guid FROM (
+    (SELECT guid FROM profiles WHERE guid > %(after)s ORDER BY guid LIMIT %(at_most)s)
+    UNION
+    (
+        SELECT "profileGuid" FROM "propertyStates"
+        WHERE "profileGuid" > %(after)s ORDER BY "profileGuid" LIMIT %(at_most)s
+    )
+    UNION
+    (
+        SELECT DISTINCT "profileGuid" FROM "profileProperties"
+        WHERE "profileGuid" > %(after)s ORDER BY "profileGuid" LIMIT %(at_most)s
+    )
+) AS known
+ORDER BY guid
+LIMIT %(at_most)s;
 
 -- backfilled --
 -- The profiles up to this guid are done for all rules; for null all profiles are.

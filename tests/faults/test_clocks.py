@@ -35,7 +35,7 @@ def set_clock(system: System, tmp_path: Path) -> Callable[[int], None]:
     system.env |= {
         "LD_PRELOAD": str(library),
         "FAKETIME_TIMESTAMP_FILE": str(clock),
-        "FAKETIME_CACHE_DURATION": "1",
+        "FAKETIME_NO_CACHE": "1",
         "DONT_FAKE_MONOTONIC": "1",
     }
     return jump

@@ -7,7 +7,9 @@ from datetime import timedelta
 
 import pytest
 
+from properties import rulebook
 from properties.recount import PROFILES
+from properties.rules import RuleFile
 from runtime.postgres import connect
 from tests.properties.kept import COUNT, PATHS, Kept
 from tests.support.database import Database
@@ -247,6 +249,17 @@ async def test_a_rule_that_goes_takes_its_values_along(kept: Kept) -> None:
     await kept.settle()
     assert await kept.value("pro_1", "paths") == []
     assert await kept.value("pro_1", "visits") == ["2"]
+
+
+async def test_of_a_profile_that_went_while_there_were_no_rules_nothing_is_left(kept: Kept) -> None:
+    await kept.views("pro_1", [1, 2], path="/a")
+    await kept.settle()
+    await rulebook.apply(kept.database.connection, RuleFile(rules=()))
+    await kept.database.execute("DELETE FROM profiles WHERE guid = 'pro_1'")
+    await kept.apply(COUNT)
+    await kept.settle()
+    for table in ("profileProperties", "propertyStates"):
+        assert await kept.database.count(table) == 0
 
 
 async def test_without_rules_nothing_is_noted(database: Database) -> None:

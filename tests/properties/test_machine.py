@@ -320,7 +320,7 @@ def test_whatever_happens_to_events_properties_end_as_a_recount_of_what_is_there
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=100,
+            max_examples=60,
             stateful_step_count=30,
             deadline=None,
             # Shrinking on a real database takes minutes; the steps of a failure are few as it is.
