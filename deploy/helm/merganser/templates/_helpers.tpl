@@ -60,7 +60,7 @@ labels:
 - {name: MERGANSER_KAFKA_KEY, value: /etc/merganser/kafka-certificate/tls.key}
 {{- end }}
 {{- range $name, $value := merge dict (.own | default dict) $values.settings }}
-- {name: {{ $name }}, value: {{ $value | quote }}}
+- {name: {{ $name }}, value: {{ kindIs "string" $value | ternary $value (toJson $value) | quote }}}
 {{- end }}
 {{- end }}
 
