@@ -38,7 +38,7 @@ def forget(
     suppress: Annotated[
         bool,
         typer.Option(
-            "--suppress/--no-suppress", help="Store no later event of the person's ids either."
+            "--suppress/--no-suppress", help="Store no later event and no id of the person either."
         ),
     ] = True,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
@@ -77,7 +77,7 @@ def forget(
 def readmit(
     name: Annotated[str, typer.Argument(metavar="ID", help="A userId or an anonymousId.")],
 ) -> None:
-    """Store events of an id again that `forget` has suppressed."""
+    """Store an id again that `forget` has suppressed."""
     settings = Settings.read()
     if not run(_readmit(settings, name)):
         fail("this id is not suppressed")

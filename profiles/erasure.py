@@ -1,10 +1,11 @@
 """Forgetting a person beside live traffic: each step is one short transaction, and can be repeated.
 
-1. `suppress`: from its commit on no event of the person's ids is stored. It waits for the plans
-   under way, and nobody plans meanwhile (see `"suppressedIds"` in the migration), so later nothing
-   can join the person and nothing can leave: what follows needs no such lock.
+1. `suppress`: from its commit on no event of the person is stored, and events of other users are
+   stored without the person's anonymousIds. It waits for the plans under way, and nobody plans
+   meanwhile (see `"suppressedIds"` in the migration), so later nothing can join the person and
+   nothing can leave: what follows needs no such lock.
 2. `clear_way`: events that are on their way to the person or away come home, and the person's
-   anonymousIds go from events of other users, whose own these are.
+   anonymousIds go from events of other users, whose own these are, and from their data.
 3. `forget`: who the person was goes, at once: profile, anonymousIds, merges. Without suppression it
    is lifted in the same transaction, so the same ids begin anew.
 4. `erase_chunk`: the events go, some thousands at a time. The scanner does what is left of that.
@@ -43,7 +44,7 @@ async def find(connection: AsyncConnection[Any], name: str) -> Person | None:
 
 
 async def suppress(connection: AsyncConnection[Any], profile: str) -> None:
-    """Let no event of a person's ids be stored any more; in a transaction of its own.
+    """Let a person's events and ids be stored no more; in a transaction of its own.
 
     Raises:
         psycopg.errors.LockNotAvailable: a transaction that plans goes on and on; try again.
@@ -69,7 +70,7 @@ async def forget(connection: AsyncConnection[Any], profile: str, *, suppressed: 
     Args:
         connection: in a transaction. What other rooms know of the profile is to go in it, too.
         profile: after `suppress`, and `clear_way` until there was no more.
-        suppressed: whether it is to stay so that no event of the person's ids is stored.
+        suppressed: whether it is to stay so that the person's ids are not stored.
     """
     scope = {"profile": profile}
     if not suppressed:
@@ -100,5 +101,5 @@ async def erase_chunk(connection: AsyncConnection[Any], at_most: int) -> int | N
 
 
 async def readmit(connection: AsyncConnection[Any], name: str) -> bool:
-    """Let events of a userId or anonymousId be stored again; whether they were not."""
+    """Let a userId or anonymousId be stored again; whether it was not."""
     return (await connection.execute(_SQL["readmit"], {"name": name})).rowcount > 0

@@ -10,6 +10,9 @@ Rules
        owner has none (`claimed`: same guid), else it goes into the owner's (`merged`).
     5. Two known users never merge. When an earlier link names another owner, only the anonymousId's
        own events, those without a userId, go over (`moved`).
+    6. Of a suppressed userId no event is stored, and a suppressed anonymousId counts as not sent:
+       another user's event is stored without it, and one with no other id is not stored
+       (`profiles/erasure.py`).
 
 Why order does not matter
     Call S the set of events applied so far. Two facts hold after every plan: (a) for each
@@ -29,7 +32,7 @@ no source of guids. An event needs at most one new profile: with a userId, that 
 that of its anonymousId.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, NamedTuple
@@ -93,6 +96,10 @@ class Known:
     """userId -> profile guid."""
     visitors: Mapping[str, Visitor]
     """anonymousId -> visitor."""
+    suppressed_users: Collection[str] = frozenset()
+    """userIds of which no event is stored."""
+    suppressed_visitors: Collection[str] = frozenset()
+    """anonymousIds that are not stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +115,14 @@ class Plan:
     refused: int
     """Links in the batch that name another user than the owner: two known users stay two."""
     assignments: tuple[str | None, ...]
-    """A profile guid for each event of the batch, in its order; None where it has no id."""
+    """A profile guid for each event of the batch, in its order; None where it has no id left."""
+    unlinked: frozenset[str]
+    """Events that are a user's and must be stored without their anonymousId: it is suppressed."""
 
 
 def plan(known: Known, batch: Sequence[Sighting]) -> Plan:
     """Decide for a batch; it may repeat itself and what is known already."""
+    batch, unlinked = _admitted(known, batch)
     links, new_users, new_visitors = _read(known, batch)
     joining: dict[str, Link] = {}
     users = dict(known.users)
@@ -156,7 +166,29 @@ def plan(known: Known, batch: Sequence[Sighting]) -> Plan:
         merges=tuple(merges),
         refused=_refused(visitors, batch),
         assignments=tuple(_place(users, visitors, sighting) for sighting in batch),
+        unlinked=unlinked,
     )
+
+
+def _admitted(known: Known, batch: Sequence[Sighting]) -> tuple[Sequence[Sighting], frozenset[str]]:
+    """The batch without what is suppressed, and which events are a user's and lost an id."""
+    if not known.suppressed_users and not known.suppressed_visitors:
+        return batch, frozenset()
+    admitted = [_admit(known, sighting) for sighting in batch]
+    unlinked = (
+        left.guid
+        for sent, left in zip(batch, admitted, strict=True)
+        if left.user_id is not None and left.anonymous_id != sent.anonymous_id
+    )
+    return admitted, frozenset(unlinked)
+
+
+def _admit(known: Known, sighting: Sighting) -> Sighting:
+    if sighting.user_id in known.suppressed_users:
+        return sighting._replace(user_id=None, anonymous_id=None)
+    if sighting.anonymous_id in known.suppressed_visitors:
+        return sighting._replace(anonymous_id=None)
+    return sighting
 
 
 def _read(

@@ -17,3 +17,4 @@ def count(plan: Plan, events: int, seconds: float) -> None:
     for reason, merges in Counter(merge.reason for merge in plan.merges).items():
         metrics.MERGES.labels(reason).inc(merges)
     metrics.LINKS_REFUSED.inc(plan.refused)
+    metrics.UNLINKED.inc(len(plan.unlinked))

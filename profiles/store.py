@@ -5,7 +5,6 @@ transaction, beside the rows and the position, so that they stand or fall togeth
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from psycopg import AsyncConnection, AsyncCursor
@@ -31,15 +30,14 @@ async def resolve(connection: AsyncConnection[Any], batch: Sequence[Sighting], m
             for `move_chunk`.
 
     Returns:
-        The plan. An event of an id that is suppressed (`profiles/erasure.py`) has no profile in it
-        and must not be stored.
+        The plan. Where ids are suppressed (`profiles/erasure.py`), an event that has no profile in
+        it must not be stored, and one in `unlinked` not with its anonymousId.
 
     Raises:
         Contended: roll back and try again with what is known then.
     """
     async with connection.cursor() as cursor:
-        known, suppressed = await _known(cursor, batch)
-        decided = plan(known, _without(suppressed, batch))
+        decided = plan(await _known(cursor, batch), batch)
         await _apply(cursor, decided, move)
     return decided
 
@@ -83,25 +81,18 @@ async def move_chunk(
         return moved
 
 
-@dataclass(slots=True)
-class _Suppressed:
-    """The ids of a batch of which no event is stored."""
-
-    users: set[str] = field(default_factory=set)
-    visitors: set[str] = field(default_factory=set)
-
-
-async def _known(cursor: AsyncCursor[Any], batch: Sequence[Sighting]) -> tuple[Known, _Suppressed]:
+async def _known(cursor: AsyncCursor[Any], batch: Sequence[Sighting]) -> Known:
     anonymous_ids = {sighting.anonymous_id for sighting in batch} - {None}
     user_ids = {sighting.user_id for sighting in batch} - {None}
     visitors: dict[str, Visitor] = {}
     users: dict[str, str] = {}
-    suppressed = _Suppressed()
+    suppressed_users: set[str] = set()
+    suppressed_visitors: set[str] = set()
     if anonymous_ids:
         await cursor.execute(_SQL["lock_visitors"], {"anonymous_ids": sql.texts(anonymous_ids)})
         for anonymous_id, profile, linked_at, link_event, user_id in await cursor.fetchall():
             if profile is None:
-                suppressed.visitors.add(anonymous_id)
+                suppressed_visitors.add(anonymous_id)
                 continue
             link = Link(linked_at, link_event, user_id) if user_id is not None else None
             visitors[anonymous_id] = Visitor(profile, link)
@@ -110,22 +101,10 @@ async def _known(cursor: AsyncCursor[Any], batch: Sequence[Sighting]) -> tuple[K
         await cursor.execute(_SQL["known_users"], {"user_ids": sql.texts(user_ids)})
         for user_id, profile in await cursor.fetchall():
             if profile is None:
-                suppressed.users.add(user_id)
+                suppressed_users.add(user_id)
             else:
                 users[user_id] = profile
-    return Known(users, visitors), suppressed
-
-
-def _without(suppressed: _Suppressed, batch: Sequence[Sighting]) -> Sequence[Sighting]:
-    """The batch in which events of suppressed ids name nobody."""
-    if not suppressed.users and not suppressed.visitors:
-        return batch
-    return [
-        Sighting(sighting.guid, sighting.occurred_at, None, None)
-        if sighting.user_id in suppressed.users or sighting.anonymous_id in suppressed.visitors
-        else sighting
-        for sighting in batch
-    ]
+    return Known(users, visitors, suppressed_users, suppressed_visitors)
 
 
 async def _apply(cursor: AsyncCursor[Any], decided: Plan, move: int) -> None:

@@ -37,7 +37,7 @@ class Written:
     repeated: int
     """Events of the batch that were stored already, or came twice in it."""
     suppressed: int
-    """Events that were not stored, as their ids are of somebody who was forgotten."""
+    """Events that were not stored, as they are of somebody who was forgotten."""
     plan: Plan
 
 
@@ -99,6 +99,10 @@ class Writer:
             raise Fenced
         events = await self._new(connection, batch)
         plan = await store.resolve(connection, [_sighting(event) for event in events], self.move)
+        if plan.unlinked:
+            events = [
+                _unlinked(event) if event["guid"] in plan.unlinked else event for event in events
+            ]
         placed = [
             (event, profile)
             for event, profile in zip(events, plan.assignments, strict=True)
@@ -147,6 +151,13 @@ class Writer:
 def _blocks(items: list[Item]) -> Iterator[list[Item]]:
     for start in range(0, len(items), BLOCK):
         yield items[start : start + BLOCK]
+
+
+def _unlinked(event: Event) -> Event:
+    """A copy without the anonymousId and without data that is this id."""
+    gone = event["anonymousId"]
+    data = {key: value for key, value in event["data"].items() if value != gone}
+    return {**event, "anonymousId": None, "data": data}
 
 
 def _sighting(event: Event) -> Sighting:

@@ -280,6 +280,11 @@ SUPPRESSED = Counter(
     "Events that were not stored, as they are of somebody who was forgotten.",
     registry=None,
 )
+UNLINKED = Counter(
+    "merganser_events_unlinked",
+    "Events stored without their anonymousId, as it is of somebody who was forgotten.",
+    registry=None,
+)
 for _registry in (RESOLVER, SCANNER):
     for _metric in (
         RESOLVED,
@@ -289,6 +294,7 @@ for _registry in (RESOLVER, SCANNER):
         MERGES,
         LINKS_REFUSED,
         SUPPRESSED,
+        UNLINKED,
     ):
         _registry.register(_metric)
 

@@ -1,6 +1,6 @@
 """One transaction of the scanner: claim unresolved rows, plan, write their profiles."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -33,7 +33,7 @@ class Scanned:
     claimed: int
     resolved: int
     suppressed: int
-    """Rows that were deleted, as their ids are of somebody who was forgotten."""
+    """Rows that were deleted, as they are of somebody who was forgotten."""
     place: Place
     plan: Plan
 
@@ -77,12 +77,8 @@ class Scan:
         sightings = self._sightings(rows)
         plan = await store.resolve(connection, sightings, self.move)
         placed = list(zip(sightings, plan.assignments, strict=True))
-        profiles = {event.guid: profile for event, profile in placed if profile is not None}
-        if profiles:
-            await connection.execute(
-                _SQL["assign"],
-                {"guids": sql.texts(profiles), "profiles": sql.texts(profiles.values())},
-            )
+        resolved = [(event, profile) for event, profile in placed if profile is not None]
+        await self._assign(connection, resolved, plan.unlinked)
         # Who is somebody and has no profile now is not to have one.
         suppressed = [
             event.guid for event, profile in placed if profile is None and event.names_somebody
@@ -90,7 +86,7 @@ class Scan:
         if suppressed:
             await connection.execute(_SQL["drop"], {"guids": suppressed})
         place = Place(rows[-1][1], rows[-1][0]) if rows else after
-        return Scanned(len(rows), len(profiles), len(suppressed), place, plan)
+        return Scanned(len(rows), len(resolved), len(suppressed), place, plan)
 
     async def waiting(self, connection: AsyncConnection[Any]) -> Waiting:
         """Count what is not resolved."""
@@ -99,6 +95,28 @@ class Scan:
         cursor = await connection.execute(_SQL["moves"])
         (moves,) = await cursor.fetchone() or (0,)
         return Waiting(resolvable, unresolvable, float(oldest), moves)
+
+    async def _assign(
+        self,
+        connection: AsyncConnection[Any],
+        resolved: Sequence[tuple[Sighting, str]],
+        unlinked: Collection[str],
+    ) -> None:
+        """Write each row once: a second time would be a change of its profile's events."""
+        if unlinked:
+            stripped = [(event, profile) for event, profile in resolved if event.guid in unlinked]
+            resolved = [
+                (event, profile) for event, profile in resolved if event.guid not in unlinked
+            ]
+            await connection.execute(
+                _SQL["assign_unlinked"],
+                {
+                    **_columns(stripped),
+                    "anonymous_ids": sql.texts(event.anonymous_id for event, _ in stripped),
+                },
+            )
+        if resolved:
+            await connection.execute(_SQL["assign"], _columns(resolved))
 
     def _nobody(self) -> dict[str, Any]:
         return {"nobody": list(self.nobody), "space": ids.WHITE_SPACE}
@@ -113,3 +131,10 @@ class Scan:
             )
             for guid, _, occurred_at, user_id, anonymous_id in rows
         ]
+
+
+def _columns(resolved: Sequence[tuple[Sighting, str]]) -> dict[str, str]:
+    return {
+        "guids": sql.texts(event.guid for event, _ in resolved),
+        "profiles": sql.texts(profile for _, profile in resolved),
+    }

@@ -26,7 +26,7 @@ SET LOCAL lock_timeout = '10s';
 LOCK TABLE "suppressedIds" IN EXCLUSIVE MODE;
 
 -- suppress --
--- From now on no event of these ids is stored.
+-- From now on no event of these ids is stored, nor these ids on events of others.
 INSERT INTO "suppressedIds" (hash)
 SELECT "suppressionHash"('userId', "userId")
 FROM profiles WHERE guid = %(profile)s AND "userId" IS NOT NULL
@@ -36,15 +36,20 @@ FROM "anonymousIds" WHERE "profileGuid" = %(profile)s
 ON CONFLICT DO NOTHING;
 
 -- take_ids_off --
--- A person's anonymousIds on events of other users: the events are theirs, the ids go.
+-- A person's anonymousIds on events of other users, and data of these that is the id: the events are
+-- theirs, the ids go.
 WITH others AS (
-    SELECT events.guid
+    SELECT events.guid, events."anonymousId"
     FROM "anonymousIds" AS visitors
     JOIN events USING ("anonymousId")
     JOIN profiles AS other
         ON other.guid = events."profileGuid" AND other."userId" = events."userId"
     WHERE visitors."profileGuid" = %(profile)s AND events."profileGuid" <> %(profile)s
     LIMIT %(at_most)s
+), data AS (
+    DELETE FROM "eventData"
+    USING others
+    WHERE "eventGuid" = others.guid AND value = others."anonymousId"
 )
 UPDATE events
 SET "anonymousId" = NULL, "updatedAt" = now()
@@ -52,7 +57,7 @@ FROM others
 WHERE events.guid = others.guid;
 
 -- lift --
--- Events of these ids are stored again.
+-- These ids are stored again.
 DELETE FROM "suppressedIds"
 WHERE hash IN (
     SELECT "suppressionHash"('userId', "userId")
@@ -108,7 +113,7 @@ SELECT count(*) FROM gone;
 DELETE FROM erasures WHERE "profileGuid" = %(profile)s;
 
 -- readmit --
--- Events of an id are stored again, whichever kind it is.
+-- An id is stored again, whichever kind it is.
 DELETE FROM "suppressedIds"
 WHERE hash IN (
     "suppressionHash"('userId', %(name)s), "suppressionHash"('anonymousId', %(name)s)

@@ -1,7 +1,7 @@
 -- lock_visitors --
 -- The anonymousIds of a batch, locked in one order so that two workers never wait in a circle. Then
--- those of which no event is stored any more, without a profile. The lock on the table of these is
--- held to the end (profiles/erasure.py); while it is empty nothing is hashed.
+-- those that are suppressed, without a profile. The lock on the table of these is held to the end
+-- (profiles/erasure.py); while it is empty nothing is hashed.
 SELECT *
 FROM (
     SELECT "anonymousId", "profileGuid", "linkedAt", "linkEventGuid", "userId"
@@ -21,8 +21,8 @@ FROM (
 ) AS suppressed;
 
 -- known_users --
--- The profiles of a batch's userIds, and the userIds of which no event is stored any more. Profiles
--- are not locked: a user's profile never changes, and goes only when nobody plans.
+-- The profiles of a batch's userIds, and the userIds that are suppressed. Profiles are not locked: a
+-- user's profile never changes, and goes only when nobody plans.
 SELECT "userId", guid FROM profiles WHERE "userId" = ANY(%(user_ids)s::text[])
 UNION ALL
 SELECT id, NULL

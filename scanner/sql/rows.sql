@@ -24,6 +24,22 @@ SET "profileGuid" = n.profile,
 FROM unnest(%(guids)s::text[], %(profiles)s::text[]) AS n(guid, profile)
 WHERE events.guid = n.guid;
 
+-- assign_unlinked --
+-- Claimed rows of users with the anonymousId of somebody who was forgotten: as above, and the id goes
+-- from the row and from its data.
+WITH assigned AS (
+    UPDATE events
+    SET "profileGuid" = n.profile,
+        "anonymousId" = NULL,
+        "occurredAt" = coalesce("occurredAt", "createdAt"),
+        "updatedAt" = now()
+    FROM unnest(%(guids)s::text[], %(profiles)s::text[]) AS n(guid, profile)
+    WHERE events.guid = n.guid
+)
+DELETE FROM "eventData"
+USING unnest(%(guids)s::text[], %(anonymous_ids)s::text[]) AS n(guid, "anonymousId")
+WHERE "eventGuid" = n.guid AND value = n."anonymousId";
+
 -- drop --
 -- Claimed rows of people who were forgotten, with their data.
 WITH dropped AS (

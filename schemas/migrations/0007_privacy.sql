@@ -1,6 +1,6 @@
 -- Forgetting people and pruning old events (docs/runbook.md).
 
--- Ids of which no event is stored any more, as hashes: to forget somebody must not keep the id.
+-- Ids that are not stored any more, as hashes: to forget somebody must not keep the id.
 -- The salt is this database's own, so that a table made elsewhere from known ids tells nothing. Who
 -- has the whole database can still try an id; nothing but never storing the hash would prevent that.
 DO $$

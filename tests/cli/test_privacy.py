@@ -1,6 +1,7 @@
 """`merganser forget`, `readmit` and `export`, beside the processes that go on working."""
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
@@ -17,6 +18,8 @@ from tests.support.waiting import equals, eventually
 
 ANN, PHONE, LAPTOP = "ann@example.test", "phone-of-ann", "laptop-of-ann"
 SUPPRESSED = "merganser_events_suppressed_total"
+UNLINKED = "merganser_events_unlinked_total"
+REPEATED = "merganser_resolver_events_repeated_total"
 
 
 async def forget(system: System, *options: str, name: str = ANN) -> Ended:
@@ -51,7 +54,7 @@ async def history(system: System) -> None:
             event(user=ANN, anonymous=PHONE, kind="sign-in", at=1, card="ann's card"),
             event(user=ANN, anonymous=LAPTOP, kind="sign-in", at=2),
             event(anonymous=LAPTOP, at=3),
-            event(user="bob", anonymous=LAPTOP, kind="purchase", at=4, price="7"),
+            event(user="bob", anonymous=LAPTOP, kind="purchase", at=4, price="7", device=LAPTOP),
             event(user="bob", at=5),
         ]
     )
@@ -80,20 +83,73 @@ async def test_a_forgotten_person_leaves_no_trace_and_does_not_come_back(system:
     assert PHONE not in ended.err
 
     await system.events.publish_events(
-        [event(user=ANN), event(anonymous=PHONE), event(user="bob", anonymous=LAPTOP)]
+        [event(user=ANN), event(anonymous=PHONE), event(user=ANN, anonymous="new-phone")]
     )
-    await system.events.publish_events([event(user="bob", at=6)])
+    await system.events.publish_events([event(user="bob", anonymous=LAPTOP, at=6)])
     await eventually(lambda: resolver.metric(SUPPRESSED), equals(3))
+    await eventually(lambda: resolver.metric(UNLINKED), equals(1))
     await system.database.execute(
         """WITH row AS (INSERT INTO events (type, "userId") VALUES ('refund', %s) RETURNING guid)
         INSERT INTO "eventData" ("eventGuid", key, value) SELECT guid, 'k', 'v' FROM row""",
         ANN,
     )
     await eventually(lambda: scanner.metric(SUPPRESSED), equals(1))
-    await eventually(lambda: system.database.count("events"), equals(3))
-    assert ANN not in await texts(system.database)
+    await system.database.execute(
+        """INSERT INTO events (type, "userId", "anonymousId") VALUES ('refund', 'bob', %s)""", PHONE
+    )
+    await eventually(lambda: scanner.metric(UNLINKED), equals(1))
+    assert await system.database.count("events") == 4
+    kept = await texts(system.database)
+    for trace in (ANN, PHONE, LAPTOP, "new-phone"):
+        assert trace not in kept
     await audited(system)
     assert {ANN, PHONE, LAPTOP}.isdisjoint((resolver.log + scanner.log).split('"'))
+
+
+async def test_another_user_of_the_device_is_kept_without_it(system: System) -> None:
+    gateway, resolver = await asyncio.gather(system.ingest(), system.resolver())
+    await history(system)
+    await forget(system)
+
+    purchase = {"type": "order", "userId": "bob", "anonymousId": LAPTOP, "messageId": "m-1"}
+    await gateway.tracked(**purchase)
+    await gateway.tracked(**purchase)  # the client tries again
+    for call, said in {
+        "identify": {"userId": "bob", "anonymousId": LAPTOP, "traits": {"plan": "pro"}},
+        "alias": {"userId": "cat", "previousId": LAPTOP, "anonymousId": "cats-own"},
+        "page": {"anonymousId": LAPTOP},
+    }.items():
+        answer = await gateway.post(f"/v1/{call}", json.dumps(said).encode())
+        assert answer.status_code == 200, answer.text
+    await eventually(lambda: resolver.metric(SUPPRESSED), equals(1))
+    await eventually(lambda: resolver.metric(UNLINKED), equals(3))
+    await gateway.tracked(**purchase)  # and much later once more
+    await eventually(lambda: resolver.metric(REPEATED), equals(2))
+    assert await system.database.grouping() == {
+        frozenset({"purchase", "pageview", "order", "identify"}),
+        frozenset({"alias"}),
+    }
+    assert LAPTOP not in await texts(system.database)
+    await audited(system)
+    exported = await command(system.env, "export", "bob")
+    assert LAPTOP not in exported.out
+    assert sorted(line["type"] for line in exported.lines if line["kind"] == "event") == [
+        "identify",
+        "order",
+        "pageview",
+        "purchase",
+    ]
+
+    assert (await command(system.env, "readmit", LAPTOP)).status == 0
+    await gateway.tracked(**{**purchase, "messageId": "m-2"})
+    await gateway.tracked(**purchase)
+    await gateway.tracked(type="view", anonymousId=LAPTOP)
+    await eventually(lambda: system.database.count("events"), equals(7))
+    assert await system.database.rows(
+        'SELECT "anonymousId", count(*) FROM events WHERE "profileGuid" = %s GROUP BY 1 ORDER BY 1',
+        await system.database.profile_of("bob"),
+    ) == [(LAPTOP, 2), (None, 4)]
+    await audited(system)
 
 
 async def test_who_is_readmitted_begins_anew(system: System) -> None:
@@ -186,7 +242,7 @@ async def test_a_batch_that_comes_meanwhile_waits_and_is_told(database: Database
                 known = Sighting(f"evt_{number}", NOON, ANN, PHONE)
                 (profile,) = (await store.resolve(planner, [known], 10)).assignments
         assert profile is not None
-        for late in ((ANN, None), (None, PHONE), ("bob", PHONE)):
+        for late in ((ANN, None), (ANN, "tablet"), (None, PHONE)):
             await database.execute('DELETE FROM "suppressedIds"')
             async with forgetter.transaction():
                 await erasure.suppress(forgetter, profile)
@@ -196,6 +252,7 @@ async def test_a_batch_that_comes_meanwhile_waits_and_is_told(database: Database
                     equals(1),
                 )
             assert await planning == (None,)
+        assert await database.column('SELECT "anonymousId" FROM "anonymousIds"') == [PHONE]
 
 
 async def resolved(connection: AsyncConnection[Any], *events: Sighting) -> tuple[str | None, ...]:

@@ -3,7 +3,7 @@
 Written from the definition, not from the code: it shares nothing with `profiles.identity`.
 """
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Collection, Hashable, Iterable
 from datetime import datetime
 from typing import NamedTuple
 
@@ -28,6 +28,16 @@ def grouping(history: Iterable[Told]) -> dict[str, Hashable]:
         if event.user_id and event.anonymous_id:
             owner.setdefault(event.anonymous_id, event.user_id)
     return {guid: _whose(event, owner) for guid, event in events.items()}
+
+
+def admitted(event: Told, users: Collection[str], devices: Collection[str]) -> Told | None:
+    """What is stored of an event, if anything, where these userIds and devices are suppressed."""
+    bare = _without_nobody(event)
+    if bare.user_id in users:
+        return None
+    if bare.anonymous_id not in devices:
+        return event
+    return event._replace(anonymous_id=None) if bare.user_id else None
 
 
 def _whose(event: Told, owner: dict[str, str]) -> Hashable:

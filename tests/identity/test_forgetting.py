@@ -1,6 +1,7 @@
 """Forgetting on a real Postgres, between batches, claims, moves and crashes.
 
-Afterwards it is as if the person's events had never been, nor the person's ids on those of others.
+Afterwards it is as if the person's events had never been, nor the person's ids on those of others,
+whenever these came.
 """
 
 import asyncio
@@ -20,7 +21,7 @@ from runtime.postgres import connect
 from schemas.ids import NOBODY, somebody
 from tests.identity.histories import START as DAWN
 from tests.identity.histories import guid_of
-from tests.identity.reference import Told, grouping
+from tests.identity.reference import Told, admitted, grouping
 from tests.identity.test_machine import CRASHES, Crash, Machine, Record, value_of
 
 NIGHTLY = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
@@ -41,12 +42,12 @@ class Suppressed(NamedTuple):
     user_id: str | None
     anonymous_ids: frozenset[str]
 
-    def drops(self, event: Told) -> bool:
-        user_id = somebody(event.user_id, NOBODY)
-        return event.guid not in self.before and (
-            (user_id is not None and user_id == self.user_id)
-            or event.anonymous_id in self.anonymous_ids
-        )
+    def admit(self, event: Told) -> Told | None:
+        """What is stored of an event."""
+        if event.guid in self.before:
+            return event
+        users = () if self.user_id is None else (self.user_id,)
+        return admitted(event, users, self.anonymous_ids)
 
 
 class Forgetting(Machine):
@@ -144,8 +145,9 @@ class Forgetting(Machine):
             if event.guid in resolved - gone:
                 off = event.anonymous_id in devices
                 left.append(event._replace(anonymous_id=None) if off else event)
-            elif event.guid not in gone and not (suppress and told.drops(event)):
-                left.append(event)
+            elif event.guid not in gone:
+                kept = told.admit(event) if suppress else event
+                left += [kept] if kept else []
         self.history = left
         if suppress:
             before = frozenset(event.guid for event in left if event.guid in resolved)
@@ -164,10 +166,15 @@ class Forgetting(Machine):
             pass
         while (await self._attempt(lambda c: erasure.erase_chunk(c, 100), Crash.NEVER)) is not None:
             pass
-        self.history = [
-            event for event in self.history if not any(s.drops(event) for s in self.suppressed)
-        ]
+        for suppressed in self.suppressed:
+            self.history = [kept for event in self.history if (kept := suppressed.admit(event))]
         await super()._finish()
+        async with await connect(self.url, "test") as connection:
+            cursor = await connection.execute('SELECT guid, "anonymousId" FROM events')
+            stored = {guid: somebody(device, NOBODY) for guid, device in await cursor.fetchall()}
+        assert stored == {
+            event.guid: somebody(event.anonymous_id, NOBODY) for event in self.history
+        }
 
     async def _execute(self, statement: str) -> None:
         async with await connect(self.url, "test") as connection:

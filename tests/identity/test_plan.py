@@ -7,10 +7,11 @@ from datetime import timedelta
 
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from profiles.identity import Merge
 from tests.identity.histories import START, deliveries
-from tests.identity.reference import Told, grouping
+from tests.identity.reference import Told, admitted, grouping
 from tests.identity.world import World, sighting
 
 MANY = settings.get_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
@@ -74,6 +75,32 @@ def test_the_plan_is_a_function_of_its_arguments(delivery: Delivery) -> None:
     one, other = World(), World()
     for batch in batches:
         assert one.receive(batch) == other.receive(batch)
+
+
+@MANY
+@given(
+    deliveries(),
+    st.frozensets(st.sampled_from(["a", "u1"])),
+    st.frozensets(st.sampled_from(["a", "b", "d1"])),
+)
+def test_suppressed_ids_might_as_well_not_have_been_sent(
+    delivery: Delivery, users: frozenset[str], devices: frozenset[str]
+) -> None:
+    history, batches = delivery
+    world = World((users, devices))
+    for batch in batches:
+        left = {event.guid: admitted(event, users, devices) for event in batch}
+        decided = world.receive(batch)
+        assert decided.unlinked == {
+            event.guid for event in batch if left[event.guid] not in {None, event}
+        }
+    expected = grouping(
+        admitted(event, users, devices) or event._replace(user_id=None, anonymous_id=None)
+        for event in history
+    )
+    assert same_groups(world.grouping(), expected)
+    assert users.isdisjoint(world.profiles.values())
+    assert devices.isdisjoint(world.visitors)
 
 
 def told(number: int, second: int, user_id: str | None, anonymous_id: str | None) -> Told:
@@ -142,6 +169,38 @@ def test_equal_times_are_ordered_by_guid() -> None:
     link = world.visitors["d"].link
     assert link is not None
     assert link.user_id == "ann"
+
+
+@pytest.mark.parametrize(
+    ("user_id", "anonymous_id", "profile"),
+    [
+        ("ann", None, None),
+        ("ann", "tablet", None),
+        ("ann", "phone", None),
+        (None, "phone", None),
+        ("bob", "phone", "pro_1"),
+        ("bob", "tablet", "pro_1"),
+        ("phone", "ann", "pro_1"),
+    ],
+)
+def test_a_suppressed_user_is_nobody_and_a_suppressed_device_no_link(
+    user_id: str | None, anonymous_id: str | None, profile: str | None
+) -> None:
+    decided = World(({"ann"}, {"phone"})).receive([told(1, 1, user_id, anonymous_id)])
+    assert decided.assignments == (profile,)
+    kept = profile is not None and anonymous_id != "phone"
+    assert list(decided.arrivals) == ([anonymous_id] if kept else [])
+    assert decided.unlinked == ({"evt_1"} if profile and not kept else set())
+
+
+def test_a_suppressed_device_that_is_known_still_links_nobody() -> None:
+    """Between its suppression and its end, an anonymousId is there."""
+    world = World()
+    world.receive([told(1, 1, None, "phone"), told(2, 9, "ann", "laptop")])
+    world.suppressed = (set(), {"phone", "laptop"})
+    decided = world.receive([told(3, 2, "bob", "phone"), told(4, 3, "bob", "laptop")])
+    assert decided.assignments == ("pro_3", "pro_3")
+    assert (decided.merges, decided.changes, decided.refused) == ((), {}, 0)
 
 
 def test_an_event_of_nobody_is_assigned_to_nobody() -> None:

@@ -1,6 +1,6 @@
 """A store in memory that applies plans as the real one does, for tests of the pure plan."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from profiles.identity import Known, Merge, Plan, Sighting, Visitor, plan
 from schemas.ids import NOBODY, somebody
@@ -10,7 +10,11 @@ from tests.identity.reference import Told
 class World:
     """Everything the tables would hold."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self, suppressed: tuple[Collection[str], Collection[str]] = (frozenset(), frozenset())
+    ) -> None:
+        self.suppressed = suppressed
+        """userIds and anonymousIds."""
         self.profiles: dict[str, str | None] = {}
         self.visitors: dict[str, Visitor] = {}
         self.events: dict[str, tuple[Sighting, str | None]] = {}
@@ -35,6 +39,7 @@ class World:
                 for s in batch
                 if s.anonymous_id in self.visitors
             },
+            *self.suppressed,
         )
 
     def _apply(self, decided: Plan, batch: Sequence[Sighting]) -> None:
