@@ -107,3 +107,13 @@ def test_a_noisier_alert_is_noticed(
     group: str, number: int, rule: dict[str, Any], tmp_path: Path
 ) -> None:
     assert "got:" in promtool(tmp_path, group, number, rule)
+
+
+@pytest.mark.parametrize(
+    ("group", "number", "rule"),
+    [pytest.param(*alert, id=alert[2]["alert"]) for alert in ALERTS],
+)
+def test_an_alert_as_it_is_passes(
+    group: str, number: int, rule: dict[str, Any], tmp_path: Path
+) -> None:
+    assert not promtool(tmp_path, group, number, rule)
