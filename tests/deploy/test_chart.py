@@ -206,6 +206,15 @@ def test_only_what_has_metrics_is_scraped(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SETS)
+def test_an_alert_links_to_the_runbook_of_the_values(name: str) -> None:
+    for resource in of_kind(name, "PrometheusRule"):
+        alerts = [rule for group in resource["spec"]["groups"] for rule in group["rules"]]
+        links = {rule["annotations"]["runbook_url"] for rule in alerts if "alert" in rule}
+        assert links
+        assert {link.split("#")[0] for link in links} == {values(name)["monitoring"]["runbook"]}
+
+
+@pytest.mark.parametrize("name", SETS)
 def test_resolvers_are_scaled_by_the_lag_of_what_they_read(name: str) -> None:
     variables = environment(pods(name)["resolver"]["spec"]["containers"][0])
     for scaled in of_kind(name, "ScaledObject"):

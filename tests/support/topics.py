@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError
 
@@ -94,6 +95,18 @@ class Topic:
         await admin.start()
         try:
             await admin.create_partitions({self.name: NewPartitions(to)})
+        finally:
+            await admin.close()
+
+    async def refuse_larger(self, size: int) -> None:
+        """Have it refuse larger batches, as an operator's own topic may."""
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
+        await admin.start()
+        try:
+            configs = {"max.message.bytes": str(size)}
+            await admin.alter_configs(
+                [ConfigResource(ConfigResourceType.TOPIC, self.name, configs=configs)]
+            )
         finally:
             await admin.close()
 
