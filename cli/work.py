@@ -25,11 +25,11 @@ class Transact(Protocol):
 
 @asynccontextmanager
 async def transactions(settings: Settings, name: str) -> AsyncIterator[Transact]:
-    """A database that was reached once and whose tables are of this version.
+    """A database that was reached once and whose tables this version works with.
 
     Raises:
         psycopg.OperationalError: it cannot be reached.
-        SchemaError: its tables are of another version.
+        SchemaError: its tables are others.
     """
     url = settings.database_url.get_secret_value()
     async with await connect(url, name) as connection:

@@ -96,12 +96,22 @@ async def keep(database: Database, settings: PropertiesSettings, stop: Stop) -> 
     while not stop.is_set():
         start = time.monotonic()
         done = await database.transact(step, stop)
-        metrics.PROPERTIES_SECONDS.observe(time.monotonic() - start)
+        seconds = time.monotonic() - start
+        metrics.PROPERTIES_SECONDS.observe(seconds)
         metrics.EVENTS_COUNTED.inc(done.events)
         metrics.PROPERTIES_WRITTEN.inc(done.written)
         metrics.PROFILES_RECOUNTED.inc(done.recounted)
         for key, count in (done.unfit or {}).items():
             metrics.VALUES_UNFIT.labels(key).inc(count)
+        if done.more or done.events or done.written or done.recounted:
+            log.info(
+                "properties brought up to date",
+                events=done.events,
+                written=done.written,
+                recounted=done.recounted,
+                unfit=sum((done.unfit or {}).values()),
+                seconds=round(seconds, 3),
+            )
         if not done.more:
             await database.transact(_measure, stop)
             await stop.wait(settings.properties_interval)

@@ -136,16 +136,24 @@ class Resolver:
         await self._group.account(batch, olds)
         seconds = time.monotonic() - start
         _count(batch, written, seconds)
+        done = {
+            "events": len(written.events),
+            "repeated": written.repeated,
+            "suppressed": written.suppressed,
+            "merges": len(written.plan.merges),
+        }
+        log.info(
+            "batch written",
+            records=batch.size,
+            **done,
+            dead=len(batch.dead),
+            seconds=round(seconds, 3),
+        )
         if self._traces:
             self._traces.batch(
                 (record.headers for record, _ in batch.records),
                 time.time_ns() - int(seconds * 1e9),
-                {
-                    "events": len(written.events),
-                    "repeated": written.repeated,
-                    "suppressed": written.suppressed,
-                    "merges": len(written.plan.merges),
-                },
+                done,
             )
 
     async def _settle_poisoned(

@@ -31,13 +31,20 @@ async def scan(database: Database, settings: ScannerSettings, stop: Stop) -> Non
             start = time.monotonic()
             scanned = await _step(database, work, place, stop)
             place, full = scanned.place, scanned.claimed == settings.scanner_batch
+            seconds = time.monotonic() - start
+            metrics.SCANNED.inc(scanned.resolved)
+            metrics.SUPPRESSED.inc(scanned.suppressed)
             if scanned.resolved:
-                metrics.SCANNED.inc(scanned.resolved)
-                measures.count(scanned.plan, scanned.resolved, time.monotonic() - start)
-                log.info("external rows resolved", rows=scanned.resolved)
-            if scanned.suppressed:
-                metrics.SUPPRESSED.inc(scanned.suppressed)
-                log.info("rows of forgotten people deleted", rows=scanned.suppressed)
+                measures.count(scanned.plan, scanned.resolved, seconds)
+            if scanned.claimed:
+                log.info(
+                    "rows scanned",
+                    rows=scanned.claimed,
+                    resolved=scanned.resolved,
+                    suppressed=scanned.suppressed,
+                    merges=len(scanned.plan.merges),
+                    seconds=round(seconds, 3),
+                )
         waiting = await database.transact(work.waiting, stop)
         metrics.UNRESOLVED.set(waiting.resolvable)
         metrics.UNRESOLVED_AGE.set(waiting.oldest_seconds)

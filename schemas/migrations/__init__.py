@@ -15,6 +15,10 @@ CREATE TABLE IF NOT EXISTS "schemaMigrations" (
 )
 """
 
+COMPATIBLE = ".compatible"
+"""Ends the name of a migration that older processes need not know, as `0008_notes.compatible.sql`:
+they run while it is applied, start after it, and leave nothing undone."""
+
 
 class SchemaError(RuntimeError):
     """The database's schema is not the one this version works with."""
@@ -47,7 +51,7 @@ async def migrate(database_url: str) -> list[Migration]:
     Each migration and its ledger row are one transaction, under one advisory lock.
 
     Raises:
-        SchemaError: the database was migrated by a newer version.
+        SchemaError: the database was migrated by a newer version, and not compatibly.
         psycopg.Error: the database refused; the migration at hand was rolled back.
     """
     connection = await psycopg.AsyncConnection.connect(database_url, autocommit=True)
@@ -67,7 +71,7 @@ async def migrate(database_url: str) -> list[Migration]:
 
 
 async def check(connection: psycopg.AsyncConnection) -> None:
-    """Refuse to work on a schema that is older or newer than this version's.
+    """Refuse to work on a schema that is older than this version's, or newer and not compatible.
 
     Raises:
         SchemaError: what differs and what to do.
@@ -81,12 +85,13 @@ async def check(connection: psycopg.AsyncConnection) -> None:
 
 
 async def _applied(connection: psycopg.AsyncConnection) -> set[int]:
-    cursor = await connection.execute('SELECT version FROM "schemaMigrations"')
-    applied = {version for (version,) in await cursor.fetchall()}
+    cursor = await connection.execute('SELECT version, name FROM "schemaMigrations"')
+    applied: dict[int, str] = dict(await cursor.fetchall())
     known = {migration.version for migration in available()}
-    if newer := applied - known:
+    strange = [v for v in applied.keys() - known if not applied[v].endswith(COMPATIBLE)]
+    if strange:
         raise SchemaError(
-            f"the database has migration {max(newer)}, this version knows up to {max(known)}: "
+            f"the database has migration {max(strange)}, this version knows up to {max(known)}: "
             "upgrade merganser",
         )
-    return applied
+    return set(applied)

@@ -2,7 +2,7 @@
 for a reason that we could have seen would be a defect of ours.
 
 The steps of the first stage run in an empty folder with nothing but what .dockerignore lets in, and
-what they make runs as the user of the second stage, who owns nothing.
+what they make runs as the user of the second stage, who owns nothing, where nothing can be written.
 """
 
 import asyncio
@@ -13,13 +13,16 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import warnings
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
 import pytest
 
+from stack import services
 from stack.ports import free_port
 from tests.support.service import ROOT
 from tests.support.system import System
@@ -28,6 +31,12 @@ from tests.support.waiting import eventually
 pytestmark = [pytest.mark.deploy, pytest.mark.timeout(900)]
 
 FILE = ROOT / "deploy" / "Dockerfile"
+READ_ONLY = """
+for place in $(cut -d' ' -f2 /proc/self/mounts | sort -ru); do
+    mount -o remount,bind,ro "$place" || exit
+done
+exec "$@"
+"""
 PLATFORMS = ["manylinux_2_17_x86_64", "manylinux_2_17_aarch64"]
 
 
@@ -142,6 +151,20 @@ def as_user(*command: str) -> list[str]:
     return ["setpriv", f"--reuid={user}", f"--regid={group}", *rights, *command]
 
 
+def sealed(*command: str) -> list[str]:
+    """A command line that sees all file systems read-only, as in the chart and in Compose."""
+    return ["unshare", "--mount", "--propagation=private", "sh", "-c", READ_ONLY, "sh", *command]
+
+
+@pytest.fixture(scope="module")
+def seal() -> Callable[..., list[str]]:
+    """`sealed`, or a warning and the bare command where one may not mount."""
+    if subprocess.run(sealed("true"), capture_output=True, check=False).returncode == 0:
+        return sealed
+    warnings.warn("no right to mount: file systems can be written to in this test", stacklevel=1)
+    return lambda *command: list(command)
+
+
 def owned_files() -> set[str]:
     """All files of the image's user, wherever one can write."""
     user = FINAL.one("USER").split(":")[0]
@@ -191,18 +214,25 @@ def test_it_has_what_it_needs_and_no_more(opt: Path) -> None:
     assert not names & {"pytest", "pip", "setuptools"}
 
 
-async def test_ingest_works_for_a_user_who_owns_nothing(opt: Path, system: System) -> None:
+@dataclass
+class Running:
+    """A process of the image."""
+
+    env: dict[str, str]
+    ops: str
+    """Where its operators' port answers."""
+
+
+@asynccontextmanager
+async def running(
+    opt: Path, env: Mapping[str, str], seal: Callable[..., list[str]], name: str
+) -> AsyncIterator[Running]:
+    """One of the commands, ready, for a user who owns nothing; it leaves nothing and ends well."""
     before = owned_files()
-    port, ops = free_port(set()), free_port(set())
-    key = await system.key()
-    env = {
-        **image_environment(opt),
-        **system.env,
-        "MERGANSER_INGEST_PORT": str(port),
-        "MERGANSER_INGEST_METRICS_PORT": str(ops),
-    }
+    ops = free_port(set())
+    own = {**image_environment(opt), **env, f"MERGANSER_{name.upper()}_METRICS_PORT": str(ops)}
     process = await asyncio.create_subprocess_exec(
-        *as_user("merganser", "ingest"), env=env, cwd="/"
+        *seal(*as_user("merganser", name)), env=own, cwd="/"
     )
     try:
         async with httpx.AsyncClient() as http:
@@ -215,18 +245,37 @@ async def test_ingest_works_for_a_user_who_owns_nothing(opt: Path, system: Syste
                     return False
 
             await eventually(ready, within=120)
-            check = re.sub(r".*CMD ", "", FINAL.one("HEALTHCHECK")).replace("9100", str(ops))
-            command: list[str] = [part.strip('"') for part in re.findall(r'"[^"]*"', check)]
-            healthy = await asyncio.create_subprocess_exec(*as_user(*command), env=env, cwd="/")
-            assert await healthy.wait() == 0
-            answer = await http.post(
-                f"http://127.0.0.1:{port}/api/v1/track",
-                json={"type": "pageview", "anonymousId": "person_1"},
-                headers={"authorization": f"Bearer {key}"},
-            )
-            assert answer.status_code == 200
-        assert await system.events.size() == 1
+        yield Running(own, str(ops))
     finally:
-        process.send_signal(signal.SIGTERM)
-        assert await asyncio.wait_for(process.wait(), 15) == 0
+        if process.returncode is None:
+            process.send_signal(signal.SIGTERM)
+        ended = await asyncio.wait_for(process.wait(), 15)
+    assert ended == 0
     assert owned_files() == before
+
+
+@pytest.mark.parametrize("name", services.NAMES)
+async def test_each_process_works_where_nothing_can_be_written(
+    opt: Path, system: System, seal: Callable[..., list[str]], name: str
+) -> None:
+    env = {**system.env, f"MERGANSER_{name.upper()}_PORT": str(free_port(set()))}
+    async with running(opt, env, seal, name) as process:
+        check = re.sub(r".*CMD ", "", FINAL.one("HEALTHCHECK")).replace("9100", process.ops)
+        command: list[str] = [part.strip('"') for part in re.findall(r'"[^"]*"', check)]
+        healthy = await asyncio.create_subprocess_exec(
+            *seal(*as_user(*command)), env=process.env, cwd="/"
+        )
+        assert await healthy.wait() == 0
+
+
+async def test_an_event_comes_in(opt: Path, system: System, seal: Callable[..., list[str]]) -> None:
+    key, port = await system.key(), free_port(set())
+    env = {**system.env, "MERGANSER_INGEST_PORT": str(port)}
+    async with running(opt, env, seal, "ingest"), httpx.AsyncClient() as http:
+        answer = await http.post(
+            f"http://127.0.0.1:{port}/api/v1/track",
+            json={"type": "pageview", "anonymousId": "person_1"},
+            headers={"authorization": f"Bearer {key}"},
+        )
+        assert answer.status_code == 200
+    assert await system.events.size() == 1

@@ -35,6 +35,29 @@ async def test_a_database_of_a_newer_version_is_refused(database_url: str) -> No
             await migrations.check(opened.connection)
 
 
+async def test_newer_ones_are_compatible_all_or_not_at_all(database_url: str) -> None:
+    async with database.opened(database_url) as opened:
+        await opened.execute(
+            """INSERT INTO "schemaMigrations" VALUES (9998, '9998_one.compatible')"""
+        )
+        assert await migrations.migrate(database_url) == []
+        await migrations.check(opened.connection)
+        await opened.execute("""INSERT INTO "schemaMigrations" VALUES (9997, '9997_other')""")
+        with pytest.raises(SchemaError, match=r"9997.*upgrade merganser"):
+            await migrations.check(opened.connection)
+
+
+async def test_a_compatible_one_that_is_missing_is_refused_too(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    future = migrations.Migration(9998, "9998_one.compatible", "SELECT 1")
+    known = [*migrations.available(), future]
+    monkeypatch.setattr(migrations, "available", lambda: known)
+    async with database.opened(database_url) as opened:
+        with pytest.raises(SchemaError, match=r"9998_one\.compatible.*run `merganser migrate`"):
+            await migrations.check(opened.connection)
+
+
 async def test_a_database_without_tables_is_refused(empty_database_url: str) -> None:
     async with database.opened(empty_database_url) as opened:
         with pytest.raises(SchemaError, match=r"0001_events.*run `merganser migrate`"):

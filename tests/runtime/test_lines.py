@@ -1,0 +1,98 @@
+"""The log has a line for what happens to a batch, none for an event, and none with an id (§8)."""
+
+from typing import Any
+
+from properties import rulebook
+from properties.rules import RuleFile
+from tests.properties.kept import COUNT, USER_ID
+from tests.resolver.backlog import Backlog
+from tests.support.events import event
+from tests.support.service import Service
+from tests.support.system import System
+from tests.support.topics import Record
+from tests.support.waiting import equals, eventually
+
+MARK = "s3cr3t"
+"""In all ids that are made here."""
+
+COUNTED = "merganser_batch_seconds_count"
+CONSUMED = "merganser_resolver_records_consumed_total"
+
+
+def lines(service: Service, what: str) -> list[dict[str, Any]]:
+    """The lines of this message; no line of the log names a person, an event or a profile."""
+    for trace in ("user-", "visitor-", "evt_", "pro_", MARK):
+        assert trace not in service.log
+    return [line for line in service.log_lines if line["event"] == what]
+
+
+def total(found: list[dict[str, Any]], name: str) -> int:
+    return sum(line[name] for line in found)
+
+
+async def test_a_resolver_writes_one_for_each_batch(system: System) -> None:
+    backlog = await Backlog.published(system, 1000)
+    await system.events.publish(Record(MARK.encode(), MARK.encode()))
+    await system.events.publish_events(backlog.events[:10])
+    resolver = await system.resolver(resolver_batch=20)
+    await eventually(lambda: resolver.metric(CONSUMED), equals(1011))
+    found = lines(resolver, "batch written")
+    assert len(found) == await resolver.metric(COUNTED)
+    assert 1000 / 20 <= len(found) < 1000
+    told = ("records", "events", "repeated", "suppressed", "dead")
+    assert {name: total(found, name) for name in told} == {
+        "records": 1011,
+        "events": 1000,
+        "repeated": 10,
+        "suppressed": 0,
+        "dead": 1,
+    }
+    assert total(found, "merges") == (await resolver.metrics()).total(
+        "merganser_profile_merges_total"
+    )
+    assert all(0 < line["seconds"] < 60 for line in found)
+    assert {line["level"] for line in found} == {"info"}
+
+
+async def test_a_record_that_is_refused_costs_a_few_more(system: System) -> None:
+    """As many as the batches that its own was split into."""
+    await system.database.execute(
+        """ALTER TABLE events ADD CONSTRAINT mine CHECK (type <> 'refused')"""
+    )
+    kinds = ["fine"] * 7 + ["refused"]
+    await system.events.publish_events(event(user=f"user-{MARK}", kind=kind) for kind in kinds)
+    resolver = await system.resolver()
+    await eventually(lambda: resolver.metric(CONSUMED), equals(8))
+    found = lines(resolver, "batch written")
+    assert len(found) == await resolver.metric(COUNTED)
+    assert total(found, "events") == 7
+    assert total(found, "dead") == 1
+
+
+async def test_a_scanner_writes_one_for_each_scan_that_found_rows(system: System) -> None:
+    await system.database.execute(
+        """INSERT INTO events (type, "anonymousId")
+        SELECT 'row', 'visitor-' || n FROM generate_series(1, 95) n"""
+    )
+    scanner = await system.scanner(scanner_batch=10)
+    await eventually(system.database.unresolved, equals(0))
+    scanned = "merganser_scanner_rows_resolved_total"
+    await eventually(lambda: scanner.metric(scanned), equals(95))
+    found = lines(scanner, "rows scanned")
+    assert len(found) == await scanner.metric(COUNTED) == 10
+    assert total(found, "rows") == total(found, "resolved") == 95
+
+
+async def test_properties_write_one_for_each_step_that_did_something(system: System) -> None:
+    await rulebook.apply(
+        system.database.connection, RuleFile.model_validate({"rules": [USER_ID, COUNT]})
+    )
+    await Backlog.published(system, 500)
+    await system.resolver()
+    properties = await system.properties(properties_batch=50, properties_interval=0.05)
+    counted = "merganser_properties_events_counted_total"
+    await eventually(lambda: properties.metric(counted), equals(500))
+    found = lines(properties, "properties brought up to date")
+    assert total(found, "events") == 500
+    assert 2 <= len(found) <= await properties.metric("merganser_properties_step_seconds_count")
+    assert len(found) < 500
