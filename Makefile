@@ -54,7 +54,7 @@ $(SDKS): tests/clients/requirements.lock tests/clients/package.json
 		|| echo "no Chromium could be installed: the tests in browsers are skipped, and say so"
 	@touch $@
 
-test-deploy: $(READY) ## Run what deploy/ has: the image's steps, and every query on a live Prometheus
+test-deploy: $(READY) deploy/tools/.ready ## Run what deploy/ has: image's steps, chart, each query on a live Prometheus
 	@command -v prometheus >/dev/null || { echo "test-deploy needs prometheus: installing Debian's"; \
 		apt-get update --quiet && apt-get install --yes --quiet --no-install-recommends prometheus; }
 	$(BIN)/python -m pytest -m deploy tests/deploy $(ARGS)

@@ -1,7 +1,7 @@
 """`python -m bench.bare produce|consume ...`: what `latency` is measured against.
 
-produce BOOTSTRAP TOPIC RATE SECONDS     records with the time in them, acks=all
-consume BOOTSTRAP TOPIC DATABASE_URL     each fetch copied into the table `bare`, and committed
+produce BOOTSTRAP TOPIC RATE BURST SECONDS   so many records at a time, the time in them, acks=all
+consume BOOTSTRAP TOPIC DATABASE_URL         each fetch copied into the table `bare`, and committed
 """
 
 import asyncio
@@ -18,15 +18,15 @@ FILLER = "x" * 400
 """As long as the record of an event, about."""
 
 
-async def _produce(bootstrap: str, topic: str, rate: float, seconds: float) -> None:
+async def _produce(bootstrap: str, topic: str, rate: float, burst: int, seconds: float) -> None:
     async with AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all") as producer:
         start, sent = time.perf_counter(), 0
         answers = []
         while (elapsed := time.perf_counter() - start) < seconds:
-            while sent < rate * elapsed:
-                sent += 1
+            if sent < rate * elapsed:
+                sent += burst
                 value = f"{datetime.now(UTC).isoformat()}\t{FILLER}\n".encode()
-                answers.append(await producer.send(topic, value))
+                answers += [await producer.send(topic, value) for _ in range(burst)]
             await asyncio.sleep(TICK)
         await asyncio.gather(*answers)
         await producer.send_and_wait(topic, f"{datetime.now(UTC).isoformat()}\tlast\n".encode())
@@ -49,7 +49,7 @@ async def _consume(bootstrap: str, topic: str, url: str) -> None:
 
 if __name__ == "__main__":
     match sys.argv[1:]:
-        case ["produce", bootstrap, topic, rate, seconds]:
-            uvloop.run(_produce(bootstrap, topic, float(rate), float(seconds)))
+        case ["produce", bootstrap, topic, rate, burst, seconds]:
+            uvloop.run(_produce(bootstrap, topic, float(rate), int(burst), float(seconds)))
         case ["consume", bootstrap, topic, url]:
             uvloop.run(_consume(bootstrap, topic, url))

@@ -8,6 +8,9 @@ from bench.ratios import Finding, Round, Run, finding
 
 CONNECTIONS = (32, 256)
 
+WARMING_SECONDS = 20
+"""A JVM compiles as it runs: a broker's first minute is not what it does for months."""
+
 
 def measure(run: Run) -> Iterator[Finding]:
     """Requests per second by the number of connections, and the generator beside its own ceiling.
@@ -24,6 +27,7 @@ def measure(run: Run) -> Iterator[Finding]:
         gateway.ingest(running, topics.topic(running), url) as ours,
         gateway.constant() as constant,
     ):
+        drive(ours.port, requests, connections=256, seconds=run.seconds(WARMING_SECONDS))
         for _ in range(run.rounds):
             for connections, found in rounds.items():
 

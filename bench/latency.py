@@ -1,10 +1,10 @@
 """`latency`: from accepted to resolved, against bare Kafka and one commit at the same rate.
 
-The rate is a quarter of what `end-to-end` finds on this machine. Postgres keeps the time of each
-commit (`track_commit_timestamp`), so every event has its own latency: from the moment that ingest
-stamped it with to the commit that wrote its data. The ceiling: a producer that sends records with a
-time in them, a consumer that copies what it fetches into a table without indexes and commits, both
-bare and each a process.
+The rate is a quarter of what `end-to-end` finds on this machine, in the same requests. Postgres
+keeps the time of each commit (`track_commit_timestamp`), so every event has its own latency: from
+the moment that ingest stamped it with to the commit that wrote its data. The ceiling: a producer
+that sends as many records at a time as a request has events, with the time in them, and a consumer
+that copies what it fetches into a table without indexes and commits, both bare and each a process.
 """
 
 import subprocess
@@ -30,13 +30,12 @@ _SQL = sql.load(__package__, "latency.sql")
 
 def measure(run: Run) -> Iterator[Finding]:
     """Milliseconds: the 50th and the 99th percentile."""
-    requests = gateway.singles(run.events(50_000))
-    batches = gateway.batches(run.events(300_000))
+    requests = gateway.batches(run.events(300_000))
     halves: list[Round] = []
     tails: list[Round] = []
     with servers.running(kafka=True) as running:
         servers.keep_commit_times(running)
-        rate = SHARE * end_to_end.steady_rate(running, batches, run)
+        rate = SHARE * end_to_end.steady_rate(running, requests, run)
         for _ in range(run.rounds):
             ours = _ours(running, requests, rate, run)
             bare = _bare(running, rate, run)
@@ -47,7 +46,7 @@ def measure(run: Run) -> Iterator[Finding]:
 
 
 def _ours(running: Servers, requests: list[bytes], rate: float, run: Run) -> tuple[float, float]:
-    """Percentiles of one event a request, each at its time."""
+    """Percentiles of requests that are sent each at its time."""
     settings = topics.topic(running)
     with (
         servers.database(running) as url,
@@ -61,9 +60,9 @@ def _ours(running: Servers, requests: list[bytes], rate: float, run: Run) -> tup
             connections=CONNECTIONS,
             seconds=run.seconds(8),
             warmup=run.seconds(2),
-            allowed=lambda seconds: rate * seconds,
+            allowed=lambda seconds: rate * seconds / gateway.BATCH,
         )
-        until(database, settings, driven.total)
+        until(database, settings, driven.total * gateway.BATCH)
         return _percentiles(database, "ours", run)
 
 
@@ -78,7 +77,8 @@ def _bare(running: Servers, rate: float, run: Run) -> tuple[float, float]:
         where = [running.kafka_bootstrap, settings.topic]
         bare = [sys.executable, "-m", "bench.bare"]
         with child([*bare, "consume", *where, url]):
-            subprocess.run([*bare, "produce", *where, str(rate), str(seconds)], check=True)
+            pace = [str(rate), str(gateway.BATCH), str(seconds)]
+            subprocess.run([*bare, "produce", *where, *pace], check=True)
             _settle(database)
         return _percentiles(database, "bare", run)
 

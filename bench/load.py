@@ -7,6 +7,7 @@ It does as little as a client can, in this process, so that the server is what i
 import asyncio
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle
@@ -108,6 +109,7 @@ async def _drive(
     pacing.cancel()
     load.allowed = 0
     await load.until_answered(load.sent)
+    load.ended = True
     for connection in load.all:
         connection.close()
     if load.failure:
@@ -126,11 +128,13 @@ class _Load:
     def __init__(self, requests: Iterator[bytes]) -> None:
         self.requests = requests
         self.all: list[asyncio.WriteTransport] = []
-        self.idle: list[asyncio.WriteTransport] = []
+        self.idle: deque[asyncio.WriteTransport] = deque()
+        """Those that have waited longest first: the server closes what nobody uses for seconds."""
         self.allowed: float = 0
         self.sent = 0
         self.answered = 0
         self.failure = b""
+        self.ended = False
 
     async def until_answered(self, count: int) -> None:
         """Wait for so many answers, or a failure."""
@@ -141,7 +145,7 @@ class _Load:
     def allow(self, allowed: float) -> None:
         self.allowed = allowed
         while self.idle and self.sent < allowed:
-            self.send(self.idle.pop())
+            self.send(self.idle.popleft())
 
     def send(self, transport: asyncio.WriteTransport) -> None:
         if self.sent < self.allowed:
@@ -162,6 +166,10 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.WriteTransport = transport  # type: ignore[assignment] # it is one
         self._load.all.append(self._transport)
         self._load.idle.append(self._transport)
+
+    def connection_lost(self, _: Exception | None) -> None:
+        if not self._load.ended:
+            self._load.failure = b"nothing: the connection was closed"
 
     def data_received(self, data: bytes) -> None:
         self._answer += data

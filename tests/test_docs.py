@@ -1,5 +1,6 @@
 """The documentation is complete."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -8,9 +9,17 @@ from ingest import document
 from runtime.refusals import Problem
 from runtime.settings import Settings
 
-DOCS = Path(__file__).parent.parent / "docs"
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
 CONFIGURATION = (DOCS / "configuration.md").read_text()
 INGEST = (DOCS / "ingest.md").read_text()
+PAGES = [
+    str(page.relative_to(ROOT))
+    for place in (".", "docs", "deploy", "clients/javascript", "clients/python")
+    for page in (ROOT / place).glob("*.md")
+]
+OTHERS = {"MERGANSER_HOME", "MERGANSER_DEDUP_WINDOW"}
+"""The local stack's, and one that the documentation says there is not."""
 
 
 @pytest.mark.parametrize("settings", Settings.__subclasses__())
@@ -21,6 +30,17 @@ def test_every_setting_is_documented_with_its_meaning(settings: type[Settings]) 
     for name, field in settings.model_fields.items():
         assert field.description, f"{name} has no description"
         assert field.description in rows[f"MERGANSER_{name.upper()}"]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_no_other_setting_is_documented(page: str) -> None:
+    settings = {
+        f"MERGANSER_{name.upper()}"
+        for process in Settings.__subclasses__()
+        for name in process.model_fields
+    }
+    named = set(re.findall(r"MERGANSER_[A-Z_]*[A-Z]", (ROOT / page).read_text()))
+    assert named <= settings | OTHERS
 
 
 def test_every_limit_and_refusal_of_ingest_is_documented() -> None:

@@ -5,10 +5,12 @@ import re
 import subprocess
 import sys
 import tomllib
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from opentelemetry.sdk import environment_variables
 
 from deploy.grafana.processes import every
 from runtime.settings import (
@@ -34,7 +36,7 @@ SETTINGS = {
         ApiSettings,
     )
     for name in settings.model_fields
-}
+} | {name for name in vars(environment_variables) if name.startswith("OTEL_")}
 
 ALERTS = [
     rule
@@ -150,6 +152,10 @@ def test_the_image_has_every_package() -> None:
     assert chart["appVersion"] == project["project"]["version"]
 
 
+def named(file: Path) -> set[str]:
+    return set(re.findall(r"(?:MERGANSER|OTEL)_[A-Z_]*[A-Z]", file.read_text()))
+
+
 @pytest.mark.parametrize(
     "file",
     [
@@ -157,14 +163,42 @@ def test_the_image_has_every_package() -> None:
         "compose.yaml",
         *(
             str(file.relative_to(DEPLOY))
-            for file in (DEPLOY / "helm").rglob("*")
-            if file.suffix in (".yaml", ".tpl") and "dashboards" not in file.parts
+            for folder in ("helm", "prometheus", "grafana")
+            for file in (DEPLOY / folder).rglob("*")
+            if file.suffix in (".yaml", ".tpl", ".json")
         ),
     ],
 )
 def test_settings_are_those_that_the_processes_read(file: str) -> None:
-    named = set(re.findall(r"MERGANSER_[A-Z_]*[A-Z]", (DEPLOY / file).read_text()))
-    assert named <= SETTINGS
+    assert named(DEPLOY / file) <= SETTINGS
+
+
+def test_what_the_chart_sets_itself_is_no_setting_of_its_values() -> None:
+    chart = DEPLOY / "helm/merganser"
+    schema = json.loads((chart / "values.schema.json").read_text())
+    refused = set(schema["definitions"]["settings"]["propertyNames"]["not"]["enum"])
+    assert refused <= SETTINGS
+    for template in (chart / "templates").iterdir():
+        assert named(template) <= refused
+
+
+def test_compose_traces_the_processes_that_trace() -> None:
+    services = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
+    tracing = [name for name in services if f'tracing.opened(settings, "{name}")' in main(name)]
+    assert tracing == ["ingest", "resolver"]
+    untraced = services["scanner"]["environment"]
+    for name in tracing:
+        variables = services[name]["environment"]
+        assert untraced.items() <= variables.items()
+        own = {key: value for key, value in variables.items() if key not in untraced}
+        assert "MERGANSER_OTLP_ENDPOINT" in own
+        assert set(own.values()) == {None}  # taken from where Compose runs
+
+
+def main(process: str) -> str:
+    """The code that starts it; none if it is not ours."""
+    file = ROOT / process / "main.py"
+    return file.read_text() if file.exists() else ""
 
 
 def test_the_command_runs_without_the_extra_for_the_local_stack() -> None:

@@ -59,8 +59,19 @@ labels:
 - {name: MERGANSER_KAFKA_CERTIFICATE, value: /etc/merganser/kafka-certificate/tls.crt}
 - {name: MERGANSER_KAFKA_KEY, value: /etc/merganser/kafka-certificate/tls.key}
 {{- end }}
+{{- with $values.tracing }}{{ if and .endpoint (has $.name (list "ingest" "resolver")) }}
+- {name: MERGANSER_OTLP_ENDPOINT, value: {{ .endpoint | quote }}}
+- {name: OTEL_TRACES_SAMPLER, value: parentbased_traceidratio}
+- {name: OTEL_TRACES_SAMPLER_ARG, value: {{ .ratio | quote }}}
+{{- if .headers.secret }}
+- name: OTEL_EXPORTER_OTLP_HEADERS
+  valueFrom:
+    secretKeyRef: {name: {{ .headers.secret }}, key: {{ .headers.key }}}
+{{- end }}
+{{- end }}{{ end }}
+{{- /* Numbers as JSON has them: to print 33554432 would give 3.3554432e+07. */}}
 {{- range $name, $value := merge dict (.own | default dict) $values.settings }}
-- {name: {{ $name }}, value: {{ $value | quote }}}
+- {name: {{ $name }}, value: {{ kindIs "string" $value | ternary $value (toJson $value) | quote }}}
 {{- end }}
 {{- end }}
 
@@ -74,6 +85,9 @@ labels:
 {{- end }}
 {{- if $values.database.ca.secret }}
 - {name: database-ca, mountPath: /etc/merganser/database-ca, readOnly: true}
+{{- end }}
+{{- range $index, $secret := $values.files }}
+- {name: files-{{ $index }}, mountPath: /etc/merganser/files/{{ $secret }}, readOnly: true}
 {{- end }}
 {{- end }}
 
@@ -98,14 +112,20 @@ labels:
     secretName: {{ .secret }}
     items: [{key: {{ .key }}, path: ca.crt}]
 {{- end }}{{ end }}
+{{- range $index, $secret := .root.Values.files }}
+- name: files-{{ $index }}
+  secret:
+    secretName: {{ $secret }}
+    defaultMode: 0440 # libpq takes no key that others may read
+{{- end }}
 {{- end }}
 
-{{/* One container, named for its process and run with that argument. */}}
+{{/* One container, named for its process and run with that argument, or with `args`. */}}
 {{- define "merganser.container" -}}
 name: {{ .name }}
 image: {{ include "merganser.image" . }}
 imagePullPolicy: {{ .root.Values.image.pullPolicy }}
-args: [{{ .name }}]
+args: {{ .args | default (list .name) | toJson }}
 securityContext:
   allowPrivilegeEscalation: false
   readOnlyRootFilesystem: true
@@ -140,6 +160,7 @@ securityContext:
   runAsNonRoot: true
   runAsUser: 10001
   runAsGroup: 10001
+  fsGroup: 10001
   seccompProfile: {type: RuntimeDefault}
 {{- with $values.image.pullSecrets }}
 imagePullSecrets:

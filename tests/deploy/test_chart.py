@@ -1,0 +1,245 @@
+"""What the chart gives, read as the processes and the cluster would; helm renders it for each of
+`deploy/helm/values`.
+"""
+
+import re
+import subprocess
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import trustme
+import typer.main
+import yaml
+
+from cli.main import app
+from runtime.settings import (
+    ApiSettings,
+    DecorationSettings,
+    IngestSettings,
+    PropertiesSettings,
+    ResolverSettings,
+    ScannerSettings,
+    Settings,
+)
+from tests.support.service import ROOT
+
+pytestmark = pytest.mark.deploy
+
+HELM = ROOT / "deploy/helm"
+SETS = sorted(file.stem for file in (HELM / "values").glob("*.yaml"))
+SETTINGS: dict[str, type[Settings]] = {
+    "ingest": IngestSettings,
+    "resolver": ResolverSettings,
+    "scanner": ScannerSettings,
+    "properties": PropertiesSettings,
+    "decoration": DecorationSettings,
+    "api": ApiSettings,
+    "topics": Settings,
+    "migrate": Settings,
+    "prune": Settings,
+}
+ON_KAFKA = {"ingest", "resolver", "migrate"}
+TRACED = {"ingest", "resolver"}
+SECRETS = {"MERGANSER_DATABASE_URL": "postgresql://merganser:secret@postgres/merganser"}
+
+COMPONENT = "app.kubernetes.io/component"
+
+
+@cache
+def values(name: str) -> Any:
+    return yaml.safe_load((HELM / "values" / f"{name}.yaml").read_text())
+
+
+@cache
+def rendered(name: str) -> list[Any]:
+    command = [
+        *(str(ROOT / "deploy/tools/bin/helm"), "template", "merganser", str(HELM / "merganser")),
+        *("--kube-version", "1.34.0", "--values", str(HELM / "values" / f"{name}.yaml")),
+    ]
+    done = subprocess.run(command, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    return [resource for resource in yaml.safe_load_all(done.stdout) if resource]
+
+
+def of_kind(name: str, kind: str) -> list[Any]:
+    return [resource for resource in rendered(name) if resource["kind"] == kind]
+
+
+def pods(name: str) -> dict[str, Any]:
+    """Each process's template of pods."""
+    found: dict[str, Any] = {}
+    for resource in rendered(name):
+        match resource["kind"]:
+            case "Deployment" | "StatefulSet" | "Job":
+                template = resource["spec"]["template"]
+            case "CronJob":
+                template = resource["spec"]["jobTemplate"]["spec"]["template"]
+            case _:
+                continue
+        found[template["metadata"]["labels"][COMPONENT]] = template
+    return found
+
+
+def containers(name: str) -> Iterator[tuple[Any, Any]]:
+    """Each container, with its pod's specification."""
+    for pod in pods(name).values():
+        spec = pod["spec"]
+        for container in (*spec.get("initContainers", ()), *spec["containers"]):
+            yield spec, container
+
+
+def environment(container: Any) -> dict[str, str]:
+    """As a cluster makes it of the container's `env`."""
+    found: dict[str, str] = {}
+    for variable in container["env"]:
+        name = variable["name"]
+        assert name not in found
+        if "value" in variable:
+            found[name] = variable["value"]
+        elif "fieldRef" in variable["valueFrom"]:
+            assert variable["valueFrom"]["fieldRef"] == {"fieldPath": "metadata.name"}
+            found[name] = "the-pod"
+        else:
+            found[name] = SECRETS.get(name, "secret")
+    return found
+
+
+@pytest.fixture(scope="module")
+def secret_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What the processes open when they start."""
+    place, authority = tmp_path_factory.mktemp("secrets"), trustme.CA()
+    certificate = authority.issue_cert("merganser")
+    authority.cert_pem.write_to_path(place / "ca.crt")
+    certificate.cert_chain_pems[0].write_to_path(place / "tls.crt")
+    certificate.private_key_pem.write_to_path(place / "tls.key")
+    return {
+        "/etc/merganser/kafka-ca/ca.crt": str(place / "ca.crt"),
+        "/etc/merganser/kafka-certificate/tls.crt": str(place / "tls.crt"),
+        "/etc/merganser/kafka-certificate/tls.key": str(place / "tls.key"),
+    }
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_a_process_takes_its_settings(
+    name: str, secret_files: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where no .env is
+    for _, container in containers(name):
+        process, variables = container["name"], environment(container)
+        own = values(name).get(process, {}).get("settings", {})
+        for variable, value in {**values(name).get("settings", {}), **own}.items():
+            assert variables[variable] == str(value)
+        with monkeypatch.context() as patch:
+            for variable, text in variables.items():
+                patch.setenv(variable, secret_files.get(text, text))
+            settings = SETTINGS[process].read()
+        if isinstance(settings, ResolverSettings):
+            assert settings.resolver_instance == "the-pod"
+        assert bool(settings.otlp_endpoint) == ("tracing" in values(name) and process in TRACED)
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_the_command_takes_its_arguments(name: str) -> None:
+    command = typer.main.get_group(app)
+    with typer.Context(command) as context:
+        for _, container in containers(name):
+            known, chosen, arguments = command.resolve_command(context, list(container["args"]))
+            assert known == container["name"]
+            assert chosen is not None
+            chosen.make_context(known, arguments)
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_each_file_is_mounted(name: str) -> None:
+    for spec, container in containers(name):
+        mounts = {mount["name"]: mount["mountPath"] for mount in container.get("volumeMounts", ())}
+        volumes = {volume["name"]: volume["secret"] for volume in spec.get("volumes", ())}
+        assert mounts.keys() == volumes.keys()
+        files = {
+            f"{mounts[volume]}/{item['path']}"
+            for volume, secret in volumes.items()
+            for item in secret.get("items", ())
+        }
+        named = {text for text in environment(container).values() if text.startswith("/etc/")}
+        assert named <= files
+        for secret in values(name).get("files", ()):
+            assert f"/etc/merganser/files/{secret}" in mounts.values()
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_a_pod_may_connect_to_what_it_needs_and_to_nothing_else(name: str) -> None:
+    policies = of_kind(name, "NetworkPolicy")
+    if not values(name).get("networkPolicy", {}).get("enabled", True):
+        assert not policies
+        return
+    found = {policy["spec"]["podSelector"]["matchLabels"][COMPONENT]: policy for policy in policies}
+    assert len(found) == len(policies)
+    assert found.keys() == pods(name).keys()
+    for process, pod in pods(name).items():
+        selected = found[process]["spec"]["podSelector"]["matchLabels"]
+        assert selected.items() <= pod["metadata"]["labels"].items()
+        (rule,) = found[process]["spec"]["egress"]
+        ports = {port["port"] for port in rule["ports"]}
+        variables = environment(pod["spec"]["containers"][0])
+        brokers = {
+            int(broker.rpartition(":")[2])
+            for broker in variables["MERGANSER_KAFKA_BOOTSTRAP"].split(",")
+        }
+        assert {53, 5432} <= ports
+        assert bool(brokers & ports) == (process in ON_KAFKA)
+        if endpoint := values(name).get("tracing", {}).get("endpoint"):
+            assert (urlsplit(endpoint).port in ports) == (process in TRACED)
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_only_what_has_metrics_is_scraped(name: str) -> None:
+    for monitor in of_kind(name, "PodMonitor"):
+        (but,) = monitor["spec"]["selector"]["matchExpressions"]
+        assert (but["key"], but["operator"]) == (COMPONENT, "NotIn")
+        for process, pod in pods(name).items():
+            ports = [port["name"] for port in pod["spec"]["containers"][0].get("ports", ())]
+            assert ("ops" in ports) == (process not in but["values"])
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_resolvers_are_scaled_by_the_lag_of_what_they_read(name: str) -> None:
+    variables = environment(pods(name)["resolver"]["spec"]["containers"][0])
+    for scaled in of_kind(name, "ScaledObject"):
+        (trigger,) = scaled["spec"]["triggers"]
+        about = trigger["metadata"]
+        assert about["topic"] == variables["MERGANSER_TOPIC"]
+        assert about["consumerGroup"] == variables["MERGANSER_CONSUMER_GROUP"]
+        assert about["bootstrapServers"] == variables["MERGANSER_KAFKA_BOOTSTRAP"]
+        assert int(about["lagThreshold"]) == values(name)["resolver"]["autoscaling"].get(
+            "lag", 20_000
+        )
+
+
+@pytest.mark.parametrize("page", ["deploy/README.md", "docs/runbook.md"])
+def test_kubectl_is_told_names_that_are_there(page: str) -> None:
+    there = {
+        f"{kind.lower()}/{resource['metadata']['name']}"
+        for kind in ("Deployment", "StatefulSet")
+        for resource in of_kind("msk", kind)
+    }
+    text = (ROOT / page).read_text()
+    told = re.findall(r"\b(?:deployment|statefulset)/merganser-[a-z]+", text)
+    told += [f"statefulset/{name}" for name in re.findall(r"(merganser-[a-z]+)-0", text)]
+    assert told
+    assert set(told) <= there
+
+
+def test_old_events_are_deleted_only_where_one_says_so() -> None:
+    arguments = {
+        name: pods(name)["prune"]["spec"]["containers"][0]["args"]
+        for name in SETS
+        if "prune" in pods(name)
+    }
+    assert arguments == {
+        "msk": ["prune", "--older-than", "400d", "--counted"],
+        "strimzi": ["prune", "--older-than", "90d"],
+    }
