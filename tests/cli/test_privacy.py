@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -258,6 +259,41 @@ async def test_a_batch_that_comes_meanwhile_waits_and_is_told(database: Database
 async def resolved(connection: AsyncConnection[Any], *events: Sighting) -> tuple[str | None, ...]:
     async with connection.transaction():
         return (await store.resolve(connection, events, 10)).assignments
+
+
+async def test_each_step_touches_no_more_events_than_it_is_allowed(database: Database) -> None:
+    """Ten events on their way to Ann, five of Bob's from her phone; then all that are hers."""
+    async with await connect(database.url, "test") as connection:
+        for number, ids in enumerate([(ANN, PHONE), ("bob", PHONE), (ANN, None)]):
+            await resolved(connection, Sighting(f"evt_{number}", NOON, *ids))
+        ann, bob = await database.profile_of(ANN), await database.profile_of("bob")
+        for profile, user in [("pro_former", None), ("pro_former", None), (bob, "bob"), (ann, ANN)]:
+            await database.execute(
+                'INSERT INTO events (type, "profileGuid", "userId", "anonymousId", "occurredAt") '
+                "SELECT 'x', %s, %s, %s, now() FROM generate_series(1, 5)",
+                *(profile, user, PHONE),
+            )
+        await database.execute('INSERT INTO "eventMoves" VALUES (%s, %s)', PHONE, "pro_former")
+        async with connection.transaction():
+            await erasure.suppress(connection, ann)
+        touched, more = [], True
+        while more:
+            async with connection.transaction():
+                more = await erasure.clear_way(connection, ann, 2)
+                cursor = await connection.execute(
+                    "SELECT count(*) FROM events WHERE xmin = pg_current_xact_id()::xid"
+                )
+                touched += [count for (count,) in await cursor.fetchall()]
+        assert touched == [2, 2, 2, 2, 2, 0, 2, 2, 1]
+        async with connection.transaction():
+            await erasure.forget(connection, ann, suppressed=True)
+        left, steps = [await database.count("events")], []
+        while (erased := await erasure.erase_chunk(connection, 2)) is not None:
+            left.append(await database.count("events"))
+            steps.append(erased)
+    assert steps == [2, 2, 2, 2, 2, 2, 2, 1]
+    assert [before - after for before, after in pairwise(left)] == steps
+    assert await database.column('SELECT DISTINCT "profileGuid" FROM events') == [bob]
 
 
 async def test_nobody_is_asked_no_one_is_erased(system: System) -> None:
