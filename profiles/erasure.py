@@ -78,6 +78,7 @@ async def forget(connection: AsyncConnection[Any], profile: str, *, suppressed: 
     for statement in (
         "hold_visitors",
         "forget_merges",
+        "forget_way",
         "unname_loser",
         "forget_visitors",
         "forget_profile",

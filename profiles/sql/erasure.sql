@@ -72,10 +72,15 @@ WHERE hash IN (
 SELECT FROM "anonymousIds" WHERE "profileGuid" = %(profile)s ORDER BY "anonymousId" FOR UPDATE;
 
 -- forget_merges --
--- The trail of a person's anonymousIds, and that of others which came by this person.
+-- The trail of a person's anonymousIds.
 DELETE FROM "profileMerges"
-WHERE "survivorGuid" = %(profile)s
-    OR "anonymousId" IN (SELECT "anonymousId" FROM "anonymousIds" WHERE "profileGuid" = %(profile)s);
+USING "anonymousIds" AS visitors
+WHERE visitors."profileGuid" = %(profile)s
+    AND "profileMerges"."anonymousId" = visitors."anonymousId";
+
+-- forget_way --
+-- In the trail of others, what came by this person.
+DELETE FROM "profileMerges" WHERE "survivorGuid" = %(profile)s;
 
 -- unname_loser --
 -- In the trail of others, whence an anonymousId came.
