@@ -26,25 +26,36 @@ SET LOCAL lock_timeout = '10s';
 LOCK TABLE "suppressedIds" IN EXCLUSIVE MODE;
 
 -- suppress --
--- From now on no event of these ids is stored, nor these ids on events of others.
-INSERT INTO "suppressedIds" (hash)
-SELECT "suppressionHash"('userId', "userId")
-FROM profiles WHERE guid = %(profile)s AND "userId" IS NOT NULL
-UNION ALL
-SELECT "suppressionHash"('anonymousId', "anonymousId")
-FROM "anonymousIds" WHERE "profileGuid" = %(profile)s
+-- From now on no event of the user is stored, nor of some of the anonymousIds, nor these on events of
+-- others.
+WITH next AS (
+    SELECT "anonymousId" FROM "anonymousIds" WHERE "profileGuid" = %(profile)s LIMIT %(at_most)s
+), hashes AS (
+    INSERT INTO "suppressedIds" (hash)
+    SELECT "suppressionHash"('userId', "userId")
+    FROM profiles WHERE guid = %(profile)s AND "userId" IS NOT NULL
+    UNION ALL
+    SELECT "suppressionHash"('anonymousId', "anonymousId") FROM next
+    ON CONFLICT DO NOTHING
+)
+SELECT "anonymousId" FROM next;
+
+-- begin --
+-- What is left to do: the events, once the profile is gone.
+INSERT INTO erasures ("profileGuid")
+SELECT guid FROM profiles WHERE guid = %(profile)s
 ON CONFLICT DO NOTHING;
 
 -- take_ids_off --
--- A person's anonymousIds on events of other users, and data of these that is the id: the events are
+-- Suppressed anonymousIds on events of other users, and data of these that is the id: the events are
 -- theirs, the ids go.
 WITH others AS (
     SELECT events.guid, events."anonymousId"
-    FROM "anonymousIds" AS visitors
-    JOIN events USING ("anonymousId")
+    FROM events
     JOIN profiles AS other
         ON other.guid = events."profileGuid" AND other."userId" = events."userId"
-    WHERE visitors."profileGuid" = %(profile)s AND events."profileGuid" <> %(profile)s
+    WHERE events."anonymousId" = ANY(%(anonymous_ids)s::text[])
+        AND events."profileGuid" <> %(profile)s
     LIMIT %(at_most)s
 ), data AS (
     DELETE FROM "eventData"
@@ -56,51 +67,72 @@ SET "anonymousId" = NULL, "updatedAt" = now()
 FROM others
 WHERE events.guid = others.guid;
 
--- lift --
--- These ids are stored again.
-DELETE FROM "suppressedIds"
-WHERE hash IN (
-    SELECT "suppressionHash"('userId', "userId")
-    FROM profiles WHERE guid = %(profile)s AND "userId" IS NOT NULL
-    UNION ALL
-    SELECT "suppressionHash"('anonymousId', "anonymousId")
-    FROM "anonymousIds" WHERE "profileGuid" = %(profile)s
-);
-
 -- hold_visitors --
 -- In the order in which everybody locks them.
-SELECT FROM "anonymousIds" WHERE "profileGuid" = %(profile)s ORDER BY "anonymousId" FOR UPDATE;
+SELECT FROM "anonymousIds"
+WHERE "anonymousId" = ANY(%(anonymous_ids)s::text[]) AND "profileGuid" = %(profile)s
+ORDER BY "anonymousId"
+FOR UPDATE;
 
 -- forget_merges --
--- The trail of a person's anonymousIds.
+-- The trail of these anonymousIds.
 DELETE FROM "profileMerges"
 USING "anonymousIds" AS visitors
-WHERE visitors."profileGuid" = %(profile)s
+WHERE visitors."anonymousId" = ANY(%(anonymous_ids)s::text[])
+    AND visitors."profileGuid" = %(profile)s
     AND "profileMerges"."anonymousId" = visitors."anonymousId";
 
+-- forget_visitors --
+-- Some of a person's anonymousIds.
+DELETE FROM "anonymousIds"
+WHERE "anonymousId" = ANY(%(anonymous_ids)s::text[]) AND "profileGuid" = %(profile)s;
+
+-- lift_visitors --
+-- These anonymousIds are stored again.
+DELETE FROM "suppressedIds"
+WHERE hash IN (
+    SELECT "suppressionHash"('anonymousId', id) FROM unnest(%(anonymous_ids)s::text[]) AS ids(id)
+);
+
 -- forget_way --
--- In the trail of others, what came by this person.
-DELETE FROM "profileMerges" WHERE "survivorGuid" = %(profile)s;
+-- In the trail of others, some of what came by this person.
+DELETE FROM "profileMerges"
+WHERE ("anonymousId", "eventGuid") IN (
+    SELECT "anonymousId", "eventGuid"
+    FROM "profileMerges" WHERE "survivorGuid" = %(profile)s
+    LIMIT %(at_most)s
+);
 
 -- unname_loser --
--- In the trail of others, whence an anonymousId came.
-UPDATE "profileMerges" SET "loserGuid" = NULL WHERE "loserGuid" = %(profile)s;
+-- In the trail of others, whence some of the anonymousIds came.
+UPDATE "profileMerges"
+SET "loserGuid" = NULL
+WHERE ("anonymousId", "eventGuid") IN (
+    SELECT "anonymousId", "eventGuid"
+    FROM "profileMerges" WHERE "loserGuid" = %(profile)s
+    LIMIT %(at_most)s
+);
 
--- forget_visitors --
--- A person's anonymousIds.
-DELETE FROM "anonymousIds" WHERE "profileGuid" = %(profile)s;
+-- lift_user --
+-- The userId is stored again.
+DELETE FROM "suppressedIds"
+WHERE hash = (
+    SELECT "suppressionHash"('userId', "userId")
+    FROM profiles WHERE guid = %(profile)s AND "userId" IS NOT NULL
+);
 
 -- forget_profile --
 -- The person is nobody from now on.
 DELETE FROM profiles WHERE guid = %(profile)s;
 
--- begin --
--- What is left to do: the events.
-INSERT INTO erasures ("profileGuid") VALUES (%(profile)s);
-
 -- next_erasure --
--- The oldest that is not finished.
-SELECT "profileGuid" FROM erasures ORDER BY "createdAt", "profileGuid" LIMIT 1 FOR UPDATE;
+-- The oldest that is not finished, of those whose profile is gone.
+SELECT "profileGuid"
+FROM erasures
+WHERE NOT EXISTS (SELECT FROM profiles WHERE guid = "profileGuid")
+ORDER BY "createdAt", "profileGuid"
+LIMIT 1
+FOR UPDATE;
 
 -- erase --
 -- Some of the events of a profile, with their data.

