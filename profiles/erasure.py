@@ -96,8 +96,12 @@ async def forget_visitors(
         anonymous_ids: what `suppress` said.
         suppressed: whether it is to stay so that they are not stored.
     """
-    scope = {"profile": profile, "anonymous_ids": sql.texts(anonymous_ids)}
-    for statement in ("hold_visitors", "forget_merges", "forget_visitors"):
+    cursor = await connection.execute(
+        _SQL["hold_visitors"], {"profile": profile, "anonymous_ids": sql.texts(anonymous_ids)}
+    )
+    held = [anonymous_id for (anonymous_id,) in await cursor.fetchall()]
+    scope = {"anonymous_ids": sql.texts(held)}
+    for statement in ("forget_merges", "forget_visitors"):
         await connection.execute(_SQL[statement], scope)
     if not suppressed:
         await connection.execute(_SQL["lift_visitors"], scope)

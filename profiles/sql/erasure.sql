@@ -68,24 +68,24 @@ FROM others
 WHERE events.guid = others.guid;
 
 -- hold_visitors --
--- In the order in which everybody locks them.
-SELECT FROM "anonymousIds"
-WHERE "anonymousId" = ANY(%(anonymous_ids)s::text[]) AND "profileGuid" = %(profile)s
-ORDER BY "anonymousId"
-FOR UPDATE;
+-- Which of these anonymousIds are still the person's: locked in the order in which everybody locks
+-- them. They are found by key, or a plan made for no one person reads all that this one has.
+WITH held AS MATERIALIZED (
+    SELECT "anonymousId", "profileGuid"
+    FROM "anonymousIds"
+    WHERE "anonymousId" = ANY(%(anonymous_ids)s::text[])
+    ORDER BY "anonymousId"
+    FOR UPDATE
+)
+SELECT "anonymousId" FROM held WHERE "profileGuid" = %(profile)s;
 
 -- forget_merges --
 -- The trail of these anonymousIds.
-DELETE FROM "profileMerges"
-USING "anonymousIds" AS visitors
-WHERE visitors."anonymousId" = ANY(%(anonymous_ids)s::text[])
-    AND visitors."profileGuid" = %(profile)s
-    AND "profileMerges"."anonymousId" = visitors."anonymousId";
+DELETE FROM "profileMerges" WHERE "anonymousId" = ANY(%(anonymous_ids)s::text[]);
 
 -- forget_visitors --
--- Some of a person's anonymousIds.
-DELETE FROM "anonymousIds"
-WHERE "anonymousId" = ANY(%(anonymous_ids)s::text[]) AND "profileGuid" = %(profile)s;
+-- These anonymousIds.
+DELETE FROM "anonymousIds" WHERE "anonymousId" = ANY(%(anonymous_ids)s::text[]);
 
 -- lift_visitors --
 -- These anonymousIds are stored again.
