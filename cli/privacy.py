@@ -25,7 +25,7 @@ app = typer.Typer()
 log = structlog.get_logger(__name__)
 
 CHUNK = 2000
-"""Events of one transaction: it takes some tens of milliseconds."""
+"""Events, or anonymousIds, of one transaction: it takes some tens of milliseconds."""
 
 Name = Annotated[
     str, typer.Argument(metavar="USER_OR_PROFILE", help="A userId, or the guid of a profile.")
@@ -62,7 +62,7 @@ def forget(
         typer.confirm("Erase all of it for good?", abort=True, err=True)
     logs.configure(settings, "forget")
     with _bar("erasing", person.events) as progress:
-        erased = run(_forget(settings, person, progress, suppress=suppress))
+        erased = run(forgotten(settings, person, progress, suppress=suppress))
     log.info(
         "person forgotten",
         profile=person.profile,
@@ -102,24 +102,33 @@ async def _find(settings: Settings, name: str) -> Person | None:
         return await erasure.find(connection, name)
 
 
-async def _forget(
+async def forgotten(
     settings: Settings, person: Person, progress: Callable[[int], None], *, suppress: bool
 ) -> int:
-    async def suppressing(connection: AsyncConnection[Any]) -> None:
-        await erasure.suppress(connection, person.profile)
+    """Forget a person in short transactions; how many events went."""
+
+    async def suppressing(connection: AsyncConnection[Any]) -> list[str]:
+        return await erasure.suppress(connection, person.profile, CHUNK)
 
     async def clearing(connection: AsyncConnection[Any]) -> bool:
-        return await erasure.clear_way(connection, person.profile, CHUNK)
+        return await erasure.clear_way(connection, person.profile, visitors, CHUNK)
+
+    async def forgetting_visitors(connection: AsyncConnection[Any]) -> None:
+        await erasure.forget_visitors(connection, person.profile, visitors, suppressed=suppress)
+
+    async def clearing_trail(connection: AsyncConnection[Any]) -> bool:
+        return await erasure.clear_trail(connection, person.profile, CHUNK)
 
     async def forgetting(connection: AsyncConnection[Any]) -> None:
-        if await erasure.find(connection, person.profile) is None:
-            return  # it was committed, and only the answer was lost
         await erasure.forget(connection, person.profile, suppressed=suppress)
         await properties.forget(connection, [person.profile])
 
     async with transactions(settings, "forget") as transact:
-        await transact(suppressing)
-        while await transact(clearing):
+        while visitors := await transact(suppressing):
+            while await transact(clearing):
+                pass
+            await transact(forgetting_visitors)
+        while await transact(clearing_trail):
             pass
         await transact(forgetting)
         return await _erase(transact, progress) or 0

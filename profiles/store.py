@@ -4,7 +4,7 @@ A handful of set-wise statements for a batch, whatever its size. All of it happe
 transaction, beside the rows and the position, so that they stand or fall together.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from psycopg import AsyncConnection, AsyncCursor
@@ -43,21 +43,26 @@ async def resolve(connection: AsyncConnection[Any], batch: Sequence[Sighting], m
 
 
 async def move_chunk(
-    connection: AsyncConnection[Any], at_most: int, profile: str | None = None
+    connection: AsyncConnection[Any],
+    at_most: int,
+    profile: str | None = None,
+    anonymous_ids: Collection[str] = (),
 ) -> int | None:
     """Move the next events of an unfinished move; None when there is none to work on.
 
     Args:
         connection: in a transaction, READ COMMITTED.
         at_most: events.
-        profile: only moves to and from it, waiting for those that others work on; else the oldest
-            that nobody works on.
+        profile: only moves from it and those of `anonymous_ids`, waiting for those that others
+            work on; else the oldest that nobody works on.
+        anonymous_ids: see `profile`.
     """
     async with connection.cursor() as cursor:
         if profile is None:
             await cursor.execute(_SQL["next_move"])
         else:
-            await cursor.execute(_SQL["next_move_of"], {"profile": profile})
+            scope = {"profile": profile, "anonymous_ids": sql.texts(anonymous_ids)}
+            await cursor.execute(_SQL["next_move_of"], scope)
         move = await cursor.fetchone()
         if move is None:
             return None

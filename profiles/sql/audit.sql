@@ -62,13 +62,14 @@ WHERE "profileGuid" IS DISTINCT FROM expected
 LIMIT %(most)s;
 
 -- wrong_owners --
--- AnonymousIds whose stored link is not the earliest one.
+-- AnonymousIds whose stored link is not the earliest one, leaving out people who are being forgotten.
 SELECT coalesce(owners."anonymousId", visitors."anonymousId"),
     visitors."linkEventGuid", owners.guid
 FROM "auditOwners" AS owners
 FULL JOIN "anonymousIds" AS visitors USING ("anonymousId")
 WHERE (owners."userId", owners.guid, owners."linkedAt")
     IS DISTINCT FROM (visitors."userId", visitors."linkEventGuid", visitors."linkedAt")
+    AND NOT EXISTS (SELECT FROM erasures WHERE "profileGuid" = visitors."profileGuid")
 LIMIT %(most)s;
 
 -- wrong_visitors --
@@ -87,7 +88,7 @@ LIMIT %(most)s;
 SELECT profiles.guid, count(visitors."anonymousId")::text, '1'
 FROM profiles
 LEFT JOIN "anonymousIds" AS visitors ON visitors."profileGuid" = profiles.guid
-WHERE profiles."userId" IS NULL
+WHERE profiles."userId" IS NULL AND profiles.guid NOT IN (SELECT "profileGuid" FROM erasures)
 GROUP BY profiles.guid
 HAVING count(visitors."anonymousId") <> 1
 LIMIT %(most)s;

@@ -26,25 +26,36 @@ SET LOCAL lock_timeout = '10s';
 LOCK TABLE "suppressedIds" IN EXCLUSIVE MODE;
 
 -- suppress --
--- From now on no event of these ids is stored, nor these ids on events of others.
-INSERT INTO "suppressedIds" (hash)
-SELECT "suppressionHash"('userId', "userId")
-FROM profiles WHERE guid = %(profile)s AND "userId" IS NOT NULL
-UNION ALL
-SELECT "suppressionHash"('anonymousId', "anonymousId")
-FROM "anonymousIds" WHERE "profileGuid" = %(profile)s
+-- From now on no event of the user is stored, nor of some of the anonymousIds, nor these on events of
+-- others.
+WITH next AS (
+    SELECT "anonymousId" FROM "anonymousIds" WHERE "profileGuid" = %(profile)s LIMIT %(at_most)s
+), hashes AS (
+    INSERT INTO "suppressedIds" (hash)
+    SELECT "suppressionHash"('userId', "userId")
+    FROM profiles WHERE guid = %(profile)s AND "userId" IS NOT NULL
+    UNION ALL
+    SELECT "suppressionHash"('anonymousId', "anonymousId") FROM next
+    ON CONFLICT DO NOTHING
+)
+SELECT "anonymousId" FROM next;
+
+-- begin --
+-- What is left to do: the events, once the profile is gone.
+INSERT INTO erasures ("profileGuid")
+SELECT guid FROM profiles WHERE guid = %(profile)s
 ON CONFLICT DO NOTHING;
 
 -- take_ids_off --
--- A person's anonymousIds on events of other users, and data of these that is the id: the events are
+-- Suppressed anonymousIds on events of other users, and data of these that is the id: the events are
 -- theirs, the ids go.
 WITH others AS (
     SELECT events.guid, events."anonymousId"
-    FROM "anonymousIds" AS visitors
-    JOIN events USING ("anonymousId")
+    FROM events
     JOIN profiles AS other
         ON other.guid = events."profileGuid" AND other."userId" = events."userId"
-    WHERE visitors."profileGuid" = %(profile)s AND events."profileGuid" <> %(profile)s
+    WHERE events."anonymousId" = ANY(%(anonymous_ids)s::text[])
+        AND events."profileGuid" <> %(profile)s
     LIMIT %(at_most)s
 ), data AS (
     DELETE FROM "eventData"
@@ -56,46 +67,72 @@ SET "anonymousId" = NULL, "updatedAt" = now()
 FROM others
 WHERE events.guid = others.guid;
 
--- lift --
--- These ids are stored again.
-DELETE FROM "suppressedIds"
-WHERE hash IN (
-    SELECT "suppressionHash"('userId', "userId")
-    FROM profiles WHERE guid = %(profile)s AND "userId" IS NOT NULL
-    UNION ALL
-    SELECT "suppressionHash"('anonymousId', "anonymousId")
-    FROM "anonymousIds" WHERE "profileGuid" = %(profile)s
-);
-
 -- hold_visitors --
--- In the order in which everybody locks them.
-SELECT FROM "anonymousIds" WHERE "profileGuid" = %(profile)s ORDER BY "anonymousId" FOR UPDATE;
+-- Which of these anonymousIds are still the person's: locked in the order in which everybody locks
+-- them. They are found by key, or a plan made for no one person reads all that this one has.
+WITH held AS MATERIALIZED (
+    SELECT "anonymousId", "profileGuid"
+    FROM "anonymousIds"
+    WHERE "anonymousId" = ANY(%(anonymous_ids)s::text[])
+    ORDER BY "anonymousId"
+    FOR UPDATE
+)
+SELECT "anonymousId" FROM held WHERE "profileGuid" = %(profile)s;
 
 -- forget_merges --
--- The trail of a person's anonymousIds, and that of others which came by this person.
-DELETE FROM "profileMerges"
-WHERE "survivorGuid" = %(profile)s
-    OR "anonymousId" IN (SELECT "anonymousId" FROM "anonymousIds" WHERE "profileGuid" = %(profile)s);
-
--- unname_loser --
--- In the trail of others, whence an anonymousId came.
-UPDATE "profileMerges" SET "loserGuid" = NULL WHERE "loserGuid" = %(profile)s;
+-- The trail of these anonymousIds.
+DELETE FROM "profileMerges" WHERE "anonymousId" = ANY(%(anonymous_ids)s::text[]);
 
 -- forget_visitors --
--- A person's anonymousIds.
-DELETE FROM "anonymousIds" WHERE "profileGuid" = %(profile)s;
+-- These anonymousIds.
+DELETE FROM "anonymousIds" WHERE "anonymousId" = ANY(%(anonymous_ids)s::text[]);
+
+-- lift_visitors --
+-- These anonymousIds are stored again.
+DELETE FROM "suppressedIds"
+WHERE hash IN (
+    SELECT "suppressionHash"('anonymousId', id) FROM unnest(%(anonymous_ids)s::text[]) AS ids(id)
+);
+
+-- forget_way --
+-- In the trail of others, some of what came by this person.
+DELETE FROM "profileMerges"
+WHERE ("anonymousId", "eventGuid") IN (
+    SELECT "anonymousId", "eventGuid"
+    FROM "profileMerges" WHERE "survivorGuid" = %(profile)s
+    LIMIT %(at_most)s
+);
+
+-- unname_loser --
+-- In the trail of others, whence some of the anonymousIds came.
+UPDATE "profileMerges"
+SET "loserGuid" = NULL
+WHERE ("anonymousId", "eventGuid") IN (
+    SELECT "anonymousId", "eventGuid"
+    FROM "profileMerges" WHERE "loserGuid" = %(profile)s
+    LIMIT %(at_most)s
+);
+
+-- lift_user --
+-- The userId is stored again.
+DELETE FROM "suppressedIds"
+WHERE hash = (
+    SELECT "suppressionHash"('userId', "userId")
+    FROM profiles WHERE guid = %(profile)s AND "userId" IS NOT NULL
+);
 
 -- forget_profile --
 -- The person is nobody from now on.
 DELETE FROM profiles WHERE guid = %(profile)s;
 
--- begin --
--- What is left to do: the events.
-INSERT INTO erasures ("profileGuid") VALUES (%(profile)s);
-
 -- next_erasure --
--- The oldest that is not finished.
-SELECT "profileGuid" FROM erasures ORDER BY "createdAt", "profileGuid" LIMIT 1 FOR UPDATE;
+-- The oldest that is not finished, of those whose profile is gone.
+SELECT "profileGuid"
+FROM erasures
+WHERE NOT EXISTS (SELECT FROM profiles WHERE guid = "profileGuid")
+ORDER BY "createdAt", "profileGuid"
+LIMIT 1
+FOR UPDATE;
 
 -- erase --
 -- Some of the events of a profile, with their data.

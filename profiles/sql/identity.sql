@@ -121,11 +121,11 @@ LIMIT 1
 FOR NO KEY UPDATE OF ids SKIP LOCKED;
 
 -- next_move_of --
--- A move to or from a profile.
+-- A move of these anonymousIds, or from a profile.
 SELECT moves."anonymousId", moves."fromGuid", ids."profileGuid"
 FROM "eventMoves" AS moves
 JOIN "anonymousIds" AS ids USING ("anonymousId")
-WHERE ids."profileGuid" = %(profile)s OR moves."fromGuid" = %(profile)s
+WHERE moves."anonymousId" = ANY(%(anonymous_ids)s::text[]) OR moves."fromGuid" = %(profile)s
 LIMIT 1
 FOR NO KEY UPDATE OF ids;
 

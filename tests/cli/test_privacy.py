@@ -190,11 +190,16 @@ async def test_what_a_killed_command_left_goes_all_the_same(system: System, fini
     profile = await system.database.profile_of(ANN)
     async with await connect(system.database.url, "test") as connection:
         async with connection.transaction():
-            await erasure.suppress(connection, profile)
-        while await erasure.clear_way(connection, profile, 100):
+            visitors = await erasure.suppress(connection, profile, 100)
+        while await erasure.clear_way(connection, profile, visitors, 100):
             pass
+        await audited(system)
         async with connection.transaction():
-            await erasure.forget(connection, profile, suppressed=True)
+            await erasure.forget_visitors(connection, profile, visitors, suppressed=True)
+        await audited(system)
+        while await erasure.clear_trail(connection, profile, 100):
+            pass
+        await erasure.forget(connection, profile, suppressed=True)
     assert await system.database.count("events") == 6
     await audited(system)  # what still goes is no disagreement
     if finisher == "the scanner":
@@ -245,7 +250,7 @@ async def test_a_batch_that_comes_meanwhile_waits_and_is_told(database: Database
         for late in ((ANN, None), (ANN, "tablet"), (None, PHONE)):
             await database.execute('DELETE FROM "suppressedIds"')
             async with forgetter.transaction():
-                await erasure.suppress(forgetter, profile)
+                await erasure.suppress(forgetter, profile, 100)
                 planning = asyncio.create_task(resolved(planner, Sighting("evt_late", NOON, *late)))
                 await eventually(
                     lambda: database.value("SELECT count(*) FROM pg_locks WHERE NOT granted"),

@@ -104,15 +104,7 @@ class Forgetting(Machine):
                 'NOT IN (SELECT "profileGuid" FROM erasures)'
             )
             resolved = {guid for (guid,) in await cursor.fetchall()}
-        await self._repeatedly(lambda c: erasure.suppress(c, profile), crash)
-        while await self._repeatedly(lambda c: erasure.clear_way(c, profile, 2), crash):
-            pass
-
-        async def forget(connection: psycopg.AsyncConnection[Any]) -> None:
-            if await erasure.find(connection, profile) is not None:
-                await erasure.forget(connection, profile, suppressed=suppress)
-
-        await self._repeatedly(forget, crash)
+        await self._steps(profile, crash, suppress=suppress)
         if not killed:
             while await self._attempt(lambda c: erasure.erase_chunk(c, 2), Crash.NEVER) is not None:
                 pass
@@ -120,6 +112,27 @@ class Forgetting(Machine):
         async with await connect(self.url, "test") as connection:
             report = await audit(connection, NOBODY, lambda _: None)
         assert report.disagreements == []
+
+    async def _steps(self, profile: str, crash: Crash, *, suppress: bool) -> None:
+        """All that the command does but erase events, one anonymousId at a time."""
+        visitors: list[str] = []
+
+        async def clear(connection: psycopg.AsyncConnection[Any]) -> bool:
+            return await erasure.clear_way(connection, profile, visitors, 2)
+
+        async def forget_visitors(connection: psycopg.AsyncConnection[Any]) -> None:
+            await erasure.forget_visitors(connection, profile, visitors, suppressed=suppress)
+
+        while visitors := await self._repeatedly(lambda c: erasure.suppress(c, profile, 1), crash):
+            while await self._repeatedly(clear, crash):
+                pass
+            await self._repeatedly(forget_visitors, crash)
+            async with await connect(self.url, "test") as connection:
+                report = await audit(connection, NOBODY, lambda _: None)
+            assert report.disagreements == []
+        while await self._repeatedly(lambda c: erasure.clear_trail(c, profile, 1), crash):
+            pass
+        await self._repeatedly(lambda c: erasure.forget(c, profile, suppressed=suppress), crash)
 
     async def _repeatedly(self, work: Any, crash: Crash) -> Any:
         """A step whose connection dies, and the same step again."""
