@@ -14,7 +14,9 @@ FETCHED = 500
 
 
 async def lines(connection: AsyncConnection[Any], profile: str) -> AsyncIterator[str]:
-    """JSON objects with a `kind`: profile, anonymousId, merge, property or event.
+    """JSON objects, whose `kind` says what each is.
+
+    profile, anonymousId, merge, property, propertyState, propertyRecount, decoration or event.
 
     The values of an event's `data` are pairs, as a key may occur twice. One snapshot, no lock.
 

@@ -15,12 +15,20 @@ SELECT json_build_object(
 FROM "anonymousIds" WHERE "profileGuid" = %(profile)s ORDER BY "anonymousId";
 
 -- merges --
--- How they came to it.
+-- How they came to it, and where they were before.
 SELECT json_build_object(
     'kind', 'merge', 'reason', reason, 'anonymousId', "anonymousId", 'eventGuid', "eventGuid",
     'loserGuid', "loserGuid", 'survivorGuid', "survivorGuid", 'createdAt', "createdAt"
 )::text
-FROM "profileMerges" WHERE "survivorGuid" = %(profile)s ORDER BY "createdAt", "anonymousId";
+FROM (
+    SELECT * FROM "profileMerges" WHERE "survivorGuid" = %(profile)s
+    UNION
+    SELECT merges.*
+    FROM "anonymousIds" AS visitors
+    JOIN "profileMerges" AS merges USING ("anonymousId")
+    WHERE visitors."profileGuid" = %(profile)s
+) AS merges
+ORDER BY "createdAt", "anonymousId", "eventGuid";
 
 -- properties --
 -- What rules and the company's databases say of it.
@@ -28,6 +36,24 @@ SELECT json_build_object(
     'kind', 'property', 'key', key, 'position', position, 'value', value, 'updatedAt', "updatedAt"
 )::text
 FROM "profileProperties" WHERE "profileGuid" = %(profile)s ORDER BY key, position;
+
+-- states --
+-- What rules remember of its events.
+SELECT json_build_object('kind', 'propertyState', 'state', state, 'expiresAt', "expiresAt")::text
+FROM "propertyStates" WHERE "profileGuid" = %(profile)s;
+
+-- recounts --
+-- The same, while its events are counted again.
+SELECT json_build_object(
+    'kind', 'propertyRecount', 'state', state, 'createdAt', "createdAt",
+    'reachedAt', "reachedAt", 'reachedGuid', "reachedGuid"
+)::text
+FROM "propertyRecounts" WHERE "profileGuid" = %(profile)s;
+
+-- decorations --
+-- Which of the company's databases are asked about it, and when.
+SELECT json_build_object('kind', 'decoration', 'source', source, 'dueAt', "dueAt")::text
+FROM "profileDecorations" WHERE "profileGuid" = %(profile)s ORDER BY source;
 
 -- events --
 -- What it did, with the data: its own events but those on their way to somebody else, those on

@@ -45,6 +45,39 @@ async def texts(database: Database) -> str:
     return "\n".join(text for (text,) in rows)
 
 
+HELD = {
+    "profiles": "profile",
+    "anonymousIds": "anonymousId",
+    "profileMerges": "merge",
+    "profileProperties": "property",
+    "propertyStates": "propertyState",
+    "propertyRecounts": "propertyRecount",
+    "profileDecorations": "decoration",
+    "events": "event",
+    "eventChanges": None,  # guids of events and profiles, for seconds
+    "eventData": None,  # with its event; what names the laptop here is of Bob's
+}
+"""The kind in an export of each table that may name a person."""
+
+
+async def naming(database: Database, *names: str | None) -> dict[str, int]:
+    """How many rows of each table name the person, but for Bob's events on Ann's laptop."""
+    tables = await database.column("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+    counts: dict[str, int] = {}
+    for table in tables:
+        cursor = await database.connection.execute(
+            sql.SQL(
+                "SELECT count(*) FROM {} AS t "
+                "WHERE t::text LIKE ANY (%s) AND to_jsonb(t) ->> 'userId' IS DISTINCT FROM 'bob'"
+            ).format(sql.Identifier(table)),
+            ([f"%{name}%" for name in names],),
+        )
+        ((count,),) = await cursor.fetchall()
+        if count:
+            counts[table] = count
+    return counts
+
+
 async def history(system: System) -> None:
     """Ann on two devices, one of which she used before; Bob, who also used her laptop."""
     await system.events.publish_events([event(anonymous=PHONE, path="/start")])
@@ -280,16 +313,25 @@ async def test_export_is_all_that_is_held(system: System) -> None:
     await history(system)
     await system.database.execute("INSERT INTO events (type, \"userId\") VALUES ('row', %s)", ANN)
     profile = await system.database.profile_of(ANN)
-    await system.database.execute(
-        'INSERT INTO "profileProperties" ("profileGuid", key, value) '
-        "VALUES (%s, 'visits', '2')",
-        profile,
-    )
+    for table, columns, values in (
+        ("profileProperties", "key, value", "'visits', '2'"),
+        ("propertyStates", "state", "'{}'"),
+        ("propertyRecounts", "state", "'{}'"),
+        ("profileDecorations", 'source, "dueAt"', "'crm', now()"),
+    ):
+        await system.database.execute(
+            f'INSERT INTO "{table}" ("profileGuid", {columns}) VALUES (%s, {values})', profile
+        )
     ended = await command(system.env, "export", ANN)
     assert ended.status == 0, ended.err
     found: dict[str, list[dict[str, Any]]] = {}
     for line in ended.lines:
         found.setdefault(line.pop("kind"), []).append(line)
+    assert {kind: len(lines) for kind, lines in found.items()} == {
+        kind: count
+        for table, count in (await naming(system.database, ANN, profile, PHONE, LAPTOP)).items()
+        if (kind := HELD[table])
+    }
     assert [one["userId"] for one in found["profile"]] == [ANN]
     assert [one["anonymousId"] for one in found["anonymousId"]] == [LAPTOP, PHONE]
     assert [one["reason"] for one in found["merge"]] == ["claimed"]
@@ -306,5 +348,5 @@ async def test_export_is_all_that_is_held(system: System) -> None:
     ]
     assert "price" not in ended.out
     (line,) = ended.log
-    assert (line["event"], line["profile"], line["lines"]) == ("person exported", profile, 10)
+    assert (line["event"], line["profile"], line["lines"]) == ("person exported", profile, 13)
     assert ANN not in ended.err
