@@ -15,6 +15,7 @@ from tests.support.database import Database
 from tests.support.gateway import Gateway
 from tests.support.service import Service
 from tests.support.topics import Topic, Topics
+from tests.support.waiting import equals, eventually
 
 _taken: set[int] = set()
 """Ports given out in this test run."""
@@ -45,6 +46,16 @@ class System:
     def dead(self) -> Topic:
         """The topic of dead letters."""
         return self.topics.dead
+
+    async def consumed(self) -> None:
+        """Wait until the resolver has everything that the topic holds now behind it."""
+        ends = await self.events.ends()
+        positions = 'SELECT partition, "nextOffset" FROM "consumerOffsets"'
+
+        async def stands() -> dict[int, int]:
+            return dict(await self.database.rows(positions))
+
+        await eventually(stands, equals(ends))
 
     async def key(self, name: str = "tests", *permissions: str) -> str:
         """Make an API key as an operator does, and return its secret."""
