@@ -82,6 +82,10 @@ class System:
         """Start a properties process and wait until it is ready."""
         return await self._started(self.new("properties", **settings))
 
+    async def decoration(self, **settings: object) -> Service:
+        """Start a decoration process and wait until it is ready."""
+        return await self._started(self.new("decoration", **settings))
+
     async def api(self, **settings: object) -> tuple[Service, str]:
         """Start a read API and wait until it is ready; it and its URL."""
         port = _port()
