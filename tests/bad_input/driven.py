@@ -192,13 +192,7 @@ async def _insert(
 
 async def _settled(system: System) -> None:
     """Every record is behind the resolver, and every row that can be resolved is."""
-    ends = await system.events.ends()
-    positions = 'SELECT partition, "nextOffset" FROM "consumerOffsets"'
-
-    async def stands() -> dict[int, int]:
-        return dict(await system.database.rows(positions))
-
-    await eventually(stands, equals(ends))
+    await system.consumed()
     waiting = sum(isinstance(killer.row, Unresolved) for killer in KILLERS)
     await eventually(system.database.unresolved, equals(waiting))
 

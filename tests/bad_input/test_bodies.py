@@ -40,6 +40,10 @@ async def test_an_odd_body_is_taken_and_is_in_the_topic(shared: System, gateway:
         assert found[guid] == {"k": "é"}, name
 
 
+MOST_OF_AN_EVENT = 65_536
+"""Bytes, as a record."""
+
+
 def _head(*lines: str, method: str = "POST", target: str = TRACK) -> bytes:
     request = f"{method} {target} HTTP/1.1"
     return "\r\n".join((request, "host: x", *lines, "", "")).encode("latin-1")
@@ -121,3 +125,19 @@ async def test_every_problem_of_an_event_is_told_beside_its_neighbours(gateway: 
     results = answer.json()["events"]
     assert [result["success"] for result in results] == [True, *[False] * len(odd), True]
     assert all(result["error"]["fields"] for result in results[1:-1])
+
+
+async def test_an_event_may_take_64_kib_as_a_record_and_not_a_byte_more(
+    shared: System, gateway: Gateway
+) -> None:
+    async def record(text: str) -> bytes:
+        guid = await gateway.tracked(type="t", userId="1", data={"a": text})
+        values = (record.value or b"" for record in await shared.events.records(last=1))
+        (value,) = (value for value in values if decode(value)["guid"] == guid)
+        return value
+
+    room = MOST_OF_AN_EVENT - len(await record(""))
+    assert len(await record("x" * room)) == MOST_OF_AN_EVENT
+    answer = await gateway.track(type="t", userId="1", data={"a": "x" * (room + 1)})
+    assert_refused(answer, 413, "too_large")
+    assert f"takes {MOST_OF_AN_EVENT + 1} bytes" in answer.json()["message"]

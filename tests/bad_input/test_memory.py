@@ -3,8 +3,7 @@
 import asyncio
 import gzip
 
-import psutil
-
+from tests.support import memory
 from tests.support.system import System
 
 BOMB = gzip.compress(b"\0" * (160 << 20), compresslevel=6)
@@ -17,13 +16,12 @@ is unpacked 1 MiB. One bomb alone would take twice as much."""
 async def test_bombs_at_once_leave_memory_bounded(system: System) -> None:
     gateway = await system.ingest()
     await gateway.tracked(type="t", userId="1")
-    process = psutil.Process(gateway.pid)
-    before = process.memory_info().rss
-    sent = asyncio.gather(*(gateway.post("/api/v1/track", BOMB) for _ in range(BOMBS)))
-    peak = before
-    while not sent.done():
-        peak = max(peak, process.memory_info().rss)
-        await asyncio.sleep(0.005)
-    assert peak - before < BOUND
-    assert {answer.status_code for answer in await sent} == {413}
+
+    async def sent() -> list[int]:
+        posts = (gateway.post("/api/v1/track", BOMB) for _ in range(BOMBS))
+        return [answer.status_code for answer in await asyncio.gather(*posts)]
+
+    growth, statuses = await memory.grown(gateway.pid, sent())
+    assert growth < BOUND
+    assert set(statuses) == {413}
     await gateway.tracked(type="t", userId="1")

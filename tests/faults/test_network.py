@@ -1,15 +1,23 @@
 """The network between each pair delayed, throttled, cut and silent, under load."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 
+import httpx
 import pytest
 
+from properties import rulebook
+from properties.audit import audit
+from properties.rules import RuleFile
+from tests.decoration.decorated import url_of
 from tests.support import proxy
+from tests.support.database import Database
 from tests.support.load import Load
 from tests.support.proxy import Proxy
 from tests.support.system import System
+from tests.support.waiting import equals, eventually
 
 pytestmark = pytest.mark.faults
 
@@ -42,6 +50,19 @@ async def _silent(network: Proxy) -> None:
     network.thaw()
 
 
+Fault = Callable[[Proxy], Awaitable[None]]
+
+each_fault = pytest.mark.parametrize(
+    "fault", [_delayed, _throttled, _cut, _silent], ids=lambda fault: fault.__name__.strip("_")
+)
+
+
+async def _inflicted(fault: Fault, network: Proxy) -> None:
+    """Break the network, and see that somebody was using it."""
+    await fault(network)
+    assert network.resets if fault is _cut else network.hindered, "nobody noticed"
+
+
 PAIRS = [
     "client-ingest",
     "ingest-kafka",
@@ -52,22 +73,19 @@ PAIRS = [
 ]
 
 
+IN_A_CLIENTS_WAY = {"client-ingest", "ingest-kafka"}
+
+
 @pytest.mark.parametrize("pair", PAIRS)
-@pytest.mark.parametrize(
-    "fault", [_delayed, _throttled, _cut, _silent], ids=lambda fault: fault.__name__.strip("_")
-)
-async def test_between(
-    system: System,
-    kafka_network: Proxy,
-    pair: str,
-    fault: Callable[[Proxy], "asyncio.Future[None]"],
-) -> None:
+@each_fault
+async def test_between(system: System, kafka_network: Proxy, pair: str, fault: Fault) -> None:
     async with _system_by_proxy(system, kafka_network, pair) as (load, network):
         async with load:
             await load.grown(by=100)
-            await fault(network)
+            await _inflicted(fault, network)
             await load.grown(by=200)
         await load.ledger.verified(system.database.url)
+    assert pair in IN_A_CLIENTS_WAY or not load.failed
 
 
 @asynccontextmanager
@@ -94,3 +112,104 @@ async def _system_by_proxy(
         yield Load([address], gateway.key, rows_url=system.database.url), network
         if other == "ingest":
             await network.stop()
+
+
+RULES = RuleFile.model_validate(
+    {
+        "sources": {"crm": {"url": "CRM_URL"}},
+        "rules": [
+            {"key": "userId", "type": "string", "unique": True, "identifying": True},
+            {"key": "n", "type": "integer", "events": {"type": "load", "aggregation": "count"}},
+            {
+                "key": "plan",
+                "type": "string",
+                "query": {
+                    "source": "crm",
+                    "sql": """SELECT "userId" AS id, 'plan ' || "userId" AS plan FROM profiles """
+                    """WHERE "userId" = ANY(:userIds)""",
+                    "column": "plan",
+                },
+            },
+        ],
+    }
+)
+
+
+@each_fault
+async def test_between_properties_and_postgres(system: System, fault: Fault) -> None:
+    async with _with_rules(system) as (load, network, url):
+        await system.properties(database_url=url)
+        async with load:
+            await load.grown(by=100)
+            await _inflicted(fault, network)
+            await load.grown(by=200)
+        await load.ledger.verified(system.database.url)
+        await eventually(lambda: system.database.count("eventChanges"), equals(0))
+    assert load.failed == []
+    report = await audit(system.database.connection, datetime.now(UTC), lambda _: None)
+    assert report.profiles
+    assert not report.disagreements
+
+
+@each_fault
+async def test_between_decoration_and_postgres(system: System, fault: Fault) -> None:
+    """The company's own database is not behind this network."""
+    system.env["CRM_URL"] = url_of(system.database.url)
+    async with _with_rules(system) as (load, network, url):
+        await system.decoration(database_url=url)
+        async with load:
+            await load.grown(by=100)
+            await _inflicted(fault, network)
+            await load.grown(by=200)
+        await load.ledger.verified(system.database.url)
+        await eventually(lambda: _undecorated(system.database), equals(0), within=60)
+    assert load.failed == []
+
+
+async def _undecorated(opened: Database) -> int:
+    """How many known users do not have what the company says of them."""
+    return int(
+        await opened.value(
+            """
+            SELECT count(*) FROM profiles p WHERE "userId" IS NOT NULL AND NOT EXISTS (
+                SELECT FROM "profileProperties"
+                WHERE "profileGuid" = p.guid AND key = 'plan' AND value = 'plan ' || p."userId"
+            )
+            """
+        )
+    )
+
+
+@each_fault
+async def test_between_api_and_postgres(system: System, fault: Fault) -> None:
+    """Reads are answered 200 or 503, each in time, and 200 again."""
+    key = await system.key("reader", "events:read")
+    headers = {"authorization": f"Bearer {key}"}
+    async with (
+        proxy.before(system.database.url) as (network, url),
+        httpx.AsyncClient(headers=headers, timeout=10) as client,
+    ):
+        _, api = await system.api(database_url=url, api_statement_timeout=1)
+
+        async def read() -> int:
+            return (await client.get(f"{api}/events")).status_code
+
+        assert await read() == 200
+        inflicted = asyncio.create_task(_inflicted(fault, network))
+        statuses = set()
+        while not inflicted.done():
+            statuses.add(await read())
+        await inflicted
+        assert statuses <= {200, 503}
+        assert fault in (_delayed, _throttled) or 503 in statuses
+        await eventually(read, equals(200))
+
+
+@asynccontextmanager
+async def _with_rules(system: System) -> AsyncIterator[tuple[Load, Proxy, str]]:
+    """A load for ingest and resolver, and a database, by way of a proxy, that has rules."""
+    await rulebook.apply(system.database.connection, RULES)
+    gateway = await system.ingest()
+    await system.resolver()
+    async with proxy.before(system.database.url) as (network, url):
+        yield Load([gateway.url], gateway.key), network, url

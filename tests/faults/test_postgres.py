@@ -82,8 +82,16 @@ async def _backend(system: System) -> int:
 async def test_frozen_and_thawed(system: System, postgres: Postgres) -> None:
     async with loaded(system) as (load, _):
         await asyncio.to_thread(freeze, postgres)
+        written = _written(postgres)
         await load.grown(by=500)
+        assert _written(postgres) == written, "somebody committed"
         thaw(postgres)
+
+
+def _written(postgres: Postgres) -> dict[str, int]:
+    """When each file of its log was written last: without the log no transaction commits."""
+    log = (postgres.data / "pg_wal").iterdir()
+    return {file.name: file.stat().st_mtime_ns for file in log}
 
 
 @pytest.mark.parametrize("by", ["pg_terminate_backend", "the network"])

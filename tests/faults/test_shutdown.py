@@ -31,6 +31,7 @@ async def test_under_full_load(system: System, kind: str) -> None:
             victim.start()
             await victim.ready()
         await load.grown(by=200)
+    assert "does not answer" not in victim.log, "it ended by giving up"
     # A client that comes anew meanwhile finds nobody; one that is connected is answered.
     assert set(load.failed) <= ({"ConnectError"} if kind == "ingest" else set())
     await load.ledger.verified(system.database.url)
@@ -51,7 +52,7 @@ async def test_an_answer_says_that_the_connection_ends(system: System) -> None:
     assert await gateway.ended() == 0
 
 
-@pytest.mark.parametrize("kind", ["ingest", "resolver", "scanner", "properties"])
+@pytest.mark.parametrize("kind", ["ingest", "resolver", "scanner", "properties", "decoration"])
 async def test_a_second_signal_quits_at_once(system: System, kind: str) -> None:
     """Each has something in hand that does not end: half a body, a frozen database."""
     async with proxy.before(system.database.url) as (network, url):

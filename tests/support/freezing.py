@@ -1,11 +1,14 @@
 """A server that is there and does not answer: suspended, or behind a dead network."""
 
-import os
-import signal
 import time
+from contextlib import suppress
+
+import psutil
 
 from stack.kafka import Kafka
 from stack.postgres import Postgres
+
+HALTED = {psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD}
 
 
 def freeze(server: Kafka | Postgres) -> None:
@@ -14,7 +17,7 @@ def freeze(server: Kafka | Postgres) -> None:
     A signal stops a process thread by thread: one on another core may still answer what came just
     after it.
     """
-    os.kill(server.pid or 0, signal.SIGSTOP)
+    suspend(server.pid or 0)
     deadline = time.monotonic() + 15
     while server.ready():
         assert time.monotonic() < deadline, f"suspended, {server.name} still answers"
@@ -23,4 +26,30 @@ def freeze(server: Kafka | Postgres) -> None:
 def thaw(server: Kafka | Postgres) -> None:
     """Let the server go on, unless it has ended meanwhile."""
     if server.running:
-        os.kill(server.pid or 0, signal.SIGCONT)
+        resume(server.pid or 0)
+
+
+def suspend(pid: int) -> None:
+    """Suspend a process, then its children: without the postmaster, backends work on and commit."""
+    parent = psutil.Process(pid)
+    _halt(parent)
+    for child in parent.children(recursive=True):
+        _halt(child)
+
+
+def resume(pid: int) -> None:
+    """Let a process and its children go on, those that still live."""
+    with suppress(psutil.NoSuchProcess):
+        parent = psutil.Process(pid)
+        for process in (*parent.children(recursive=True), parent):
+            with suppress(psutil.NoSuchProcess):
+                process.resume()
+
+
+def _halt(process: psutil.Process) -> None:
+    deadline = time.monotonic() + 15
+    with suppress(psutil.NoSuchProcess):
+        process.suspend()
+        while process.status() not in HALTED:
+            assert time.monotonic() < deadline, f"suspended, {process.pid} still runs"
+            time.sleep(0.001)

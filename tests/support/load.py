@@ -12,6 +12,7 @@ At the end of the block each client finishes what it has in hand, however long t
 import asyncio
 import itertools
 import json
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -57,6 +58,8 @@ class Load:
     ledger: Ledger = field(default_factory=Ledger)
     failed: list[str] = field(default_factory=list)
     """Tries that were not answered 200: the status or the error's name."""
+    longest_refusal: float = 0.0
+    """Seconds until the latest of the answers that were not 200."""
 
     async def __aenter__(self) -> Self:
         """Begin to send."""
@@ -115,6 +118,7 @@ class Load:
             if random.random() < self.hang_up:
                 await _hung_up(random, httpx.URL(url), self.key, body)
                 continue
+            start = time.monotonic()
             try:
                 answer = await http.post(url, content=body)
             except httpx.TransportError as error:
@@ -128,6 +132,7 @@ class Load:
                 return
             assert answer.status_code in AGAIN, answer.text
             self.failed.append(str(answer.status_code))
+            self.longest_refusal = max(self.longest_refusal, time.monotonic() - start)
             await asyncio.sleep(random.uniform(0, LONGEST_PAUSE))
 
     async def _back_end(self, url: str) -> None:

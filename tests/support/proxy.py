@@ -18,6 +18,10 @@ class Proxy:
         """Seconds that each piece of up to 64 KiB takes, either way."""
         self.rate = math.inf
         """Bytes a second of a connection, either way."""
+        self.hindered = 0
+        """Bytes so far that were delayed, throttled or held up."""
+        self.resets = 0
+        """Connections so far that were cut, counted in each direction."""
         self._target = (host, port)
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.StreamWriter] = set()
@@ -44,6 +48,8 @@ class Proxy:
         """Reset all connections; new ones are welcome."""
         for writer in self._connections:
             writer.transport.abort()
+        self.resets += len(self._connections)
+        self._connections.clear()
 
     def freeze(self) -> None:
         """Keep all connections, take new ones, and pass nothing on: the network is gone."""
@@ -73,8 +79,11 @@ class Proxy:
     async def _pass(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         with suppress(OSError):
             while data := await source.read(1 << 16):
+                lasts = self.delay + len(data) / self.rate
+                if lasts or not self._flowing.is_set():
+                    self.hindered += len(data)
                 await self._flowing.wait()
-                if lasts := self.delay + len(data) / self.rate:
+                if lasts:
                     await asyncio.sleep(lasts)
                 sink.write(data)
                 await sink.drain()

@@ -15,6 +15,7 @@ from tests.support.database import Database
 from tests.support.gateway import Gateway
 from tests.support.service import Service
 from tests.support.topics import Topic, Topics
+from tests.support.waiting import equals, eventually
 
 _taken: set[int] = set()
 """Ports given out in this test run."""
@@ -46,6 +47,16 @@ class System:
         """The topic of dead letters."""
         return self.topics.dead
 
+    async def consumed(self) -> None:
+        """Wait until the resolver has everything that the topic holds now behind it."""
+        ends = await self.events.ends()
+        positions = 'SELECT partition, "nextOffset" FROM "consumerOffsets"'
+
+        async def stands() -> dict[int, int]:
+            return dict(await self.database.rows(positions))
+
+        await eventually(stands, equals(ends))
+
     async def key(self, name: str = "tests", *permissions: str) -> str:
         """Make an API key as an operator does, and return its secret."""
         arguments = [f"--permission={permission}" for permission in permissions]
@@ -70,6 +81,10 @@ class System:
     async def properties(self, **settings: object) -> Service:
         """Start a properties process and wait until it is ready."""
         return await self._started(self.new("properties", **settings))
+
+    async def decoration(self, **settings: object) -> Service:
+        """Start a decoration process and wait until it is ready."""
+        return await self._started(self.new("decoration", **settings))
 
     async def api(self, **settings: object) -> tuple[Service, str]:
         """Start a read API and wait until it is ready; it and its URL."""

@@ -5,13 +5,13 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 
-import psutil
 import psycopg
 
 from tests.chaos.faults.fault import Harm, fault
 from tests.chaos.stage import Stage, admin, connected
+from tests.support.freezing import resume, suspend
 
 BACKENDS = "FROM pg_stat_activity WHERE application_name LIKE 'merganser %'"
 
@@ -45,16 +45,9 @@ async def stopped(stage: Stage) -> AsyncIterator[Harm]:
 
 @fault("Postgres frozen", "postgres", weight=2)
 async def frozen(stage: Stage) -> AsyncIterator[Harm]:
-    """All of it: a suspended postmaster alone would leave its backends working."""
-    postmaster = psutil.Process(stage.postgres.pid or 0)
-    family = [postmaster, *postmaster.children(recursive=True)]
-    for process in family:
-        with suppress(psutil.NoSuchProcess):
-            process.suspend()
+    await asyncio.to_thread(suspend, stage.postgres.pid or 0)
     yield Harm("Postgres is frozen (SIGSTOP)", stage.random.uniform(2, 10))
-    for process in reversed(family):
-        with suppress(psutil.NoSuchProcess):
-            process.resume()
+    resume(stage.postgres.pid or 0)
 
 
 @fault("connections terminated", "postgres", weight=3)
