@@ -37,7 +37,7 @@ down: $(READY) ## Stop what runs in the background
 test: $(READY) ## Run all tests, on a real Kafka and Postgres (ARGS=... goes to pytest)
 	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile $(ARGS)
 
-test-faults: $(READY) ## Break servers, processes and networks under load, and compare (ARGS=...)
+test-faults: $(READY) ## Break servers, processes and networks under load, and compare; what else takes long (ARGS=...)
 	$(BIN)/python -m pytest -m faults --timeout 300 --numprocesses 2 --dist worksteal $(ARGS)
 
 test-clients: $(READY) $(SDKS) ## Drive the real clients of others, and our own, against the stack
@@ -68,7 +68,7 @@ torture: $(READY) ## Kill processes under hostile events and compare (ARGS="--se
 chaos: $(READY) ## Break everything under load, then prove that nothing was lost (ARGS="--seconds 600 --seed 1")
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
-bench: $(READY) ## Measure everything beside its ceiling, 25 minutes (ARGS=NAME for one, ARGS=--quick to try)
+bench: $(READY) ## Measure everything beside its ceiling, about an hour (ARGS=NAME for one, ARGS=--quick to try)
 	$(BIN)/python -m bench $(ARGS)
 
 plots: $(READY) ## Bring docs/performance.md and its plots up to date (RESULTS=FILE of bench --save)

@@ -53,6 +53,7 @@ async def test_each_step_touches_no_more_events_than_it_is_allowed(database: Dat
     assert await database.column('SELECT DISTINCT "profileGuid" FROM events') == [bob]
 
 
+@pytest.mark.faults
 async def test_very_many_anonymous_ids_go_by_and_by_beside_a_resolver(
     system: System, monkeypatch: pytest.MonkeyPatch
 ) -> None:

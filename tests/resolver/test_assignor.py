@@ -1,8 +1,12 @@
 """A resolver that joins takes its share, and nothing moves between those that were there."""
 
+import pytest
+
 from tests.support.service import Service
 from tests.support.system import System
 from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.faults
 
 COUNT = 12
 

@@ -11,6 +11,8 @@ from tests.support.gateway import Gateway
 from tests.support.system import Kind, System
 from tests.support.waiting import equals, eventually
 
+pytestmark = pytest.mark.faults
+
 MORE = """
 ALTER TABLE events ADD COLUMN "userAgent" text;
 ALTER TABLE profiles ADD COLUMN notes integer NOT NULL DEFAULT 0;
