@@ -101,7 +101,8 @@ async def keep(database: Database, settings: PropertiesSettings, stop: Stop) -> 
         metrics.EVENTS_COUNTED.inc(done.events)
         metrics.PROPERTIES_WRITTEN.inc(done.written)
         metrics.PROFILES_RECOUNTED.inc(done.recounted)
-        for key, count in (done.unfit or {}).items():
+        unfit = done.unfit or Counter[str]()
+        for key, count in unfit.items():
             metrics.VALUES_UNFIT.labels(key).inc(count)
         if done.more or done.events or done.written or done.recounted:
             log.info(
@@ -109,7 +110,7 @@ async def keep(database: Database, settings: PropertiesSettings, stop: Stop) -> 
                 events=done.events,
                 written=done.written,
                 recounted=done.recounted,
-                unfit=sum((done.unfit or {}).values()),
+                unfit=unfit.total(),
                 seconds=round(seconds, 3),
             )
         if not done.more:

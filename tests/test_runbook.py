@@ -1,12 +1,12 @@
 """Whoever is woken finds the page."""
 
 import re
-from pathlib import Path
 
 import pytest
 import yaml
 
-ROOT = Path(__file__).parent.parent
+from tests.support.service import ROOT
+
 RULES = sorted((ROOT / "deploy" / "prometheus" / "rules").glob("*.yaml"))
 RUNBOOK = (ROOT / "docs" / "runbook.md").read_text()
 ALERTS = {

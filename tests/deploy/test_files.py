@@ -13,30 +13,14 @@ import yaml
 from opentelemetry.sdk import environment_variables
 
 from deploy.grafana.processes import every
-from runtime.settings import (
-    ApiSettings,
-    DecorationSettings,
-    IngestSettings,
-    PropertiesSettings,
-    ResolverSettings,
-    ScannerSettings,
-)
+from tests.support import variables
 from tests.support.service import ROOT
 
 DEPLOY = ROOT / "deploy"
 PROCESSES = ["ingest", "resolver", "scanner", "properties", "decoration", "api"]
-SETTINGS = {
-    f"MERGANSER_{name.upper()}"
-    for settings in (
-        IngestSettings,
-        ResolverSettings,
-        ScannerSettings,
-        PropertiesSettings,
-        DecorationSettings,
-        ApiSettings,
-    )
-    for name in settings.model_fields
-} | {name for name in vars(environment_variables) if name.startswith("OTEL_")}
+SETTINGS = variables.OURS | {
+    name for name in vars(environment_variables) if name.startswith("OTEL_")
+}
 
 ALERTS = [
     rule

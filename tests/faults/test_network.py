@@ -63,6 +63,15 @@ async def _inflicted(fault: Fault, network: Proxy) -> None:
     assert network.resets if fault is _cut else network.hindered, "nobody noticed"
 
 
+async def _survived(system: System, load: Load, fault: Fault, network: Proxy) -> None:
+    """Break the network under load: each event is there once all the same."""
+    async with load:
+        await load.grown(by=100)
+        await _inflicted(fault, network)
+        await load.grown(by=200)
+    await load.ledger.verified(system.database.url)
+
+
 PAIRS = [
     "client-ingest",
     "ingest-kafka",
@@ -80,11 +89,7 @@ IN_A_CLIENTS_WAY = {"client-ingest", "ingest-kafka"}
 @each_fault
 async def test_between(system: System, kafka_network: Proxy, pair: str, fault: Fault) -> None:
     async with _system_by_proxy(system, kafka_network, pair) as (load, network):
-        async with load:
-            await load.grown(by=100)
-            await _inflicted(fault, network)
-            await load.grown(by=200)
-        await load.ledger.verified(system.database.url)
+        await _survived(system, load, fault, network)
     assert pair in IN_A_CLIENTS_WAY or not load.failed
 
 
@@ -139,11 +144,7 @@ RULES = RuleFile.model_validate(
 async def test_between_properties_and_postgres(system: System, fault: Fault) -> None:
     async with _with_rules(system) as (load, network, url):
         await system.properties(database_url=url)
-        async with load:
-            await load.grown(by=100)
-            await _inflicted(fault, network)
-            await load.grown(by=200)
-        await load.ledger.verified(system.database.url)
+        await _survived(system, load, fault, network)
         await eventually(lambda: system.database.count("eventChanges"), equals(0))
     assert load.failed == []
     report = await audit(system.database.connection, datetime.now(UTC), lambda _: None)
@@ -157,11 +158,7 @@ async def test_between_decoration_and_postgres(system: System, fault: Fault) -> 
     system.env["CRM_URL"] = url_of(system.database.url)
     async with _with_rules(system) as (load, network, url):
         await system.decoration(database_url=url)
-        async with load:
-            await load.grown(by=100)
-            await _inflicted(fault, network)
-            await load.grown(by=200)
-        await load.ledger.verified(system.database.url)
+        await _survived(system, load, fault, network)
         await eventually(lambda: _undecorated(system.database), equals(0), within=60)
     assert load.failed == []
 
