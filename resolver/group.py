@@ -70,6 +70,7 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has no 
         self._gaps: set[tuple[TopicPartition, int]] = set()
         self._committing: asyncio.Future[None] | None = None
         self._reported_at = time.monotonic()
+        self._unreported = ""
         metrics.SILENT.set_function(lambda: self._silence.seconds(time.monotonic()))
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
@@ -221,12 +222,15 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has no 
         positions = dict(self.positions)
         ends: dict[TopicPartition, int] = {}
         if positions:
+            step = "the ends of partitions"
             try:
                 async with asyncio.timeout(REPORT_SECONDS):
                     ends = await self._consumer.end_offsets(list(positions))
+                    step = "the commit of positions"
                     await self._commit(positions)
             except (KafkaError, TimeoutError) as error:
-                log.debug("positions not reported to Kafka", error=type(error).__name__)
+                self._unreported = f"{step}: {type(error).__name__}"
+                log.debug("positions not reported to Kafka", why=self._unreported)
                 return
         self._reported_at = time.monotonic()
         # What was revoked while Kafka answered is another member's to report.
@@ -253,5 +257,5 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has no 
             return "has not joined the consumer group yet"
         away = time.monotonic() - self._reported_at
         if away > AWAY_SECONDS:
-            return f"Kafka has not answered for {away:.0f} s"
+            return f"Kafka has not answered for {away:.0f} s ({self._unreported})"
         return self._silence.complaint(time.monotonic(), self._longest_silence)

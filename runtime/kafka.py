@@ -11,12 +11,15 @@ import structlog
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
+from runtime import kafka_connection
 from runtime.lifecycle import Stop, StoppedWhileWaiting
 from runtime.retry import backoff
 from runtime.settings import Settings
 from schemas.dead_letter import Header
 
 log = structlog.get_logger(__name__)
+
+kafka_connection.install()
 
 LARGEST_RECORD = 4 << 20
 """Bytes of a record that the topics take and the clients send: an event grows when validated."""

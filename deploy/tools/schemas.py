@@ -20,7 +20,7 @@ KUBERNETES = ("1.30.0", "1.37.0")
 CUSTOM = {
     "scaledobject-keda-v1alpha1": keda.ScaledObject,
     "triggerauthentication-keda-v1alpha1": keda.TriggerAuthentication,
-    "podmonitor-monitoring-v1": monitoring.PodMonitor,
+    "servicemonitor-monitoring-v1": monitoring.ServiceMonitor,
     "prometheusrule-monitoring-v1": monitoring.PrometheusRule,
 }
 

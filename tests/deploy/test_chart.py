@@ -69,6 +69,10 @@ def of_kind(name: str, kind: str) -> list[Any]:
     return [resource for resource in rendered(name) if resource["kind"] == kind]
 
 
+def selected(labels: dict[str, str], resources: list[Any]) -> list[Any]:
+    return [one for one in resources if labels.items() <= one["metadata"]["labels"].items()]
+
+
 def pods(name: str) -> dict[str, Any]:
     """Each process's template of pods."""
     found: dict[str, Any] = {}
@@ -197,12 +201,19 @@ def test_a_pod_may_connect_to_what_it_needs_and_to_nothing_else(name: str) -> No
 
 @pytest.mark.parametrize("name", SETS)
 def test_only_what_has_metrics_is_scraped(name: str) -> None:
-    for monitor in of_kind(name, "PodMonitor"):
-        (but,) = monitor["spec"]["selector"]["matchExpressions"]
-        assert (but["key"], but["operator"]) == (COMPONENT, "NotIn")
-        for process, pod in pods(name).items():
-            ports = [port["name"] for port in pod["spec"]["containers"][0].get("ports", ())]
-            assert ("ops" in ports) == (process not in but["values"])
+    for monitor in of_kind(name, "ServiceMonitor"):
+        (service,) = selected(monitor["spec"]["selector"]["matchLabels"], of_kind(name, "Service"))
+        (endpoint,) = monitor["spec"]["endpoints"]
+        (port,) = service["spec"]["ports"]
+        assert endpoint["port"] == port["name"]
+        assert service["spec"]["publishNotReadyAddresses"]
+        scraped = {
+            pod["metadata"]["labels"][COMPONENT]
+            for pod in selected(service["spec"]["selector"], list(pods(name).values()))
+            for open_port in pod["spec"]["containers"][0].get("ports", ())
+            if open_port["name"] == port["targetPort"]
+        }
+        assert scraped == pods(name).keys() - {"migrate", "prune"}
 
 
 @pytest.mark.parametrize("name", SETS)

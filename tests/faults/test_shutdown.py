@@ -3,11 +3,11 @@
 import asyncio
 import signal
 
+import httpx
 import pytest
 
 from tests.support import proxy
 from tests.support.events import event
-from tests.support.gateway import Gateway
 from tests.support.load import Load
 from tests.support.system import System
 from tests.support.waiting import eventually
@@ -52,19 +52,31 @@ async def test_an_answer_says_that_the_connection_ends(system: System) -> None:
     assert await gateway.ended() == 0
 
 
-@pytest.mark.parametrize("kind", ["ingest", "resolver", "scanner", "properties", "decoration"])
+@pytest.mark.parametrize(
+    "kind", ["ingest", "resolver", "scanner", "properties", "decoration", "api"]
+)
 async def test_a_second_signal_quits_at_once(system: System, kind: str) -> None:
     """Each has something in hand that does not end: half a body, a frozen database."""
     async with proxy.before(system.database.url) as (network, url):
+        writer = None
         if kind == "ingest":
-            service = await system.ingest(database_url=url)
-            assert isinstance(service, Gateway)
-            _, writer = await asyncio.open_connection("127.0.0.1", service.port)
+            gateway = await system.ingest(database_url=url)
+            _, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
             writer.write(b"POST /api/v1/track HTTP/1.1\r\ncontent-length: 9\r\n\r\n")
+        elif kind == "api":
+            _, api = await system.api(database_url=url)
+            key = await system.key("reader", "profiles:read")
+            network.freeze()
+            _, writer = await asyncio.open_connection("127.0.0.1", httpx.URL(api).port)
+            writer.write(
+                b"GET /api/v1/profiles?userId=1 HTTP/1.1\r\n"
+                b"authorization: Bearer " + key.encode() + b"\r\n\r\n"
+            )
         else:
-            service = await getattr(system, kind)(database_url=url)
+            await getattr(system, kind)(database_url=url)
             await system.events.publish_events([event(user="1")])
             network.freeze()
+        (service,) = system.services
         await asyncio.sleep(1)
         service.send(signal.SIGTERM)
         await eventually(lambda: "stopping" in service.log)
@@ -72,5 +84,5 @@ async def test_a_second_signal_quits_at_once(system: System, kind: str) -> None:
         assert service.running, "it waits"
         service.send(signal.SIGTERM)
         assert await service.ended(within=2) == 128 + signal.SIGTERM
-        if kind == "ingest":
+        if writer is not None:
             writer.close()

@@ -2,6 +2,11 @@
 
 import asyncio
 
+import pytest
+import uvloop
+from aiokafka.errors import KafkaConnectionError
+from aiokafka.protocol.metadata import MetadataRequest
+
 from runtime import kafka
 from runtime.lifecycle import Stop
 from runtime.settings import Settings
@@ -19,3 +24,22 @@ async def test_a_broker_that_goes_away_at_the_start_is_waited_for(servers_runnin
     await proxy.start()
     assert await asked == await kafka.cluster_id(settings)
     await proxy.stop()
+
+
+def test_a_request_to_a_broker_that_has_just_gone_fails_and_the_next_one_connects_anew(
+    servers_running: Servers,
+) -> None:
+    """On uvloop, as the processes: a connection is closed before aiokafka notices."""
+    settings = Settings(_env_file=None, kafka_bootstrap=servers_running.kafka_bootstrap)
+
+    async def course() -> None:
+        async with kafka.producer(settings, "test", timeout=10) as producer:
+            assert await producer.client.force_metadata_update()
+            (connection,) = producer.client._conns.values()  # noqa: SLF001 - none tells
+            connection._writer.transport.abort()  # noqa: SLF001 - as a broker
+            await asyncio.sleep(0)
+            with pytest.raises(KafkaConnectionError):
+                await connection.send(MetadataRequest([]))
+            assert await producer.client.force_metadata_update()
+
+    uvloop.run(course())

@@ -6,7 +6,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from properties import rulebook
+from properties.rules import RuleFile
 from runtime.settings import Settings
+from tests.decoration.decorated import url_of
 from tests.support.events import event
 from tests.support.service import ROOT, Service
 from tests.support.system import System
@@ -25,6 +28,11 @@ SAID = {
     "data": {f"key-{MARK}": f"value-{MARK}", "list": [MARK]},
 }
 PERSON = {"userId": f"user-{MARK}"}
+QUOTING = (
+    'SELECT "userId", CAST("userId" AS integer) AS plan FROM profiles '
+    'WHERE "userId" = ANY(:userIds)'
+)
+"""Postgres quotes the userId that is no number in its error."""
 
 DEFECTS = """
 import ingest.app, resolver.rows
@@ -93,6 +101,7 @@ async def test_whatever_happens_nothing_of_it_is_told(defective: System) -> None
     reader = await system.key("reader", "profiles:read", "events:read")
     api, api_url = await system.api()
     properties = await system.properties()
+    decoration = await asking_in_vain(system)
 
     answers = await what_clients_do(gateway.url, gateway.key)
     counts = [answer.status_code for answer in answers]
@@ -121,8 +130,11 @@ async def test_whatever_happens_nothing_of_it_is_told(defective: System) -> None
                 if answer.status_code != 200:
                     answers.append(answer)
 
-    pages = [await service.ops("/metrics") for service in (gateway, resolver, api, properties)]
-    pages += [await service.ops("/readyz") for service in (gateway, resolver, api, properties)]
+    refused = {"source": "crm", "outcome": "refused"}
+    await eventually(lambda: decoration.metric("merganser_decoration_calls_total", **refused))
+    processes = (gateway, resolver, api, properties, decoration)
+    pages = [await service.ops("/metrics") for service in processes]
+    pages += [await service.ops("/readyz") for service in processes]
     scanner = system.new("scanner")
     await until_broken(system, resolver, scanner)
     for service in system.services:
@@ -137,6 +149,19 @@ async def test_whatever_happens_nothing_of_it_is_told(defective: System) -> None
             assert not any(secret in line for secret in secrets), line
     assert gateway.log.count("a defect of ours") == 3
     assert "ingest/app.py" in gateway.log  # where it is may be told, and must be
+
+
+async def asking_in_vain(system: System) -> Service:
+    """A decoration process whose source answers with errors that quote what it was asked."""
+    system.env |= {"CRM": url_of(f"{system.database.url} password={MARK}")}
+    query = {"source": "crm", "column": "plan", "sql": QUOTING}
+    rules = [
+        {"key": "userId", "type": "string", "unique": True, "identifying": True},
+        {"key": "plan", "type": "string", "query": query},
+    ]
+    file = RuleFile.model_validate({"sources": {"crm": {"url": "CRM"}}, "rules": rules})
+    await rulebook.apply(system.database.connection, file)
+    return await system.decoration()
 
 
 async def until_broken(system: System, resolver: Service, scanner: Service) -> None:

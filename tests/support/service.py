@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import sys
 from collections.abc import Mapping
@@ -17,6 +18,8 @@ from stack.process import Process
 from tests.support.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
+
+NO_BROKER = re.compile("Unable (to )?(connect|update|request)|NodeNotReadyError")
 
 # Taken once: commands that tests run in threads, and libraries that these import, change it.
 _OTHERS = {k: v for k, v in os.environ.items() if not k.startswith("MERGANSER_")}
@@ -125,6 +128,15 @@ class Service:
             for line in self.log.splitlines()
             if "Traceback" in line
             or ('"level": "error"' in line and '"logger": "aiokafka' not in line)
+        ]
+
+    @property
+    def warnings(self) -> list[str]:
+        """Lines of warnings and errors, but for the many that say that no broker is there."""
+        return [
+            line
+            for line in self.log.splitlines()
+            if '"level": "info"' not in line and not NO_BROKER.search(line)
         ]
 
     def log_tail(self) -> str:

@@ -22,6 +22,9 @@ _taken: set[int] = set()
 
 Kind = Literal["resolver", "scanner", "properties", "decoration", "api"]
 
+WARNINGS = 30
+"""Lines that are shown of a failed test's process: what mattered may be far from the end."""
+
 AnyService = TypeVar("AnyService", bound=Service)
 
 
@@ -118,6 +121,7 @@ class System:
         for service in self.services:
             service.close()
             print(f"{service.name}: {service.log_tail()}")  # noqa: T201
+            print("\n".join(["Warnings:", *service.warnings[-WARNINGS:]]))  # noqa: T201
 
     async def _started(self, service: AnyService) -> AnyService:
         service.start()
