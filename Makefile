@@ -68,7 +68,7 @@ torture: $(READY) ## Kill processes under hostile events and compare (ARGS="--se
 chaos: $(READY) ## Break everything under load, then prove that nothing was lost (ARGS="--seconds 600 --seed 1")
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
-bench: $(READY) ## Measure everything beside its ceiling, about an hour (ARGS=NAME for one, ARGS=--quick to try)
+bench: $(READY) ## Measure everything beside its ceiling, about 45 minutes (ARGS=NAME for one, ARGS=--quick to try)
 	$(BIN)/python -m bench $(ARGS)
 
 plots: $(READY) ## Bring docs/performance.md and its plots up to date (RESULTS=FILE of bench --save)

@@ -41,7 +41,7 @@ class Known(Keys):
         super().__init__(Connection("", ""), 1, Stop(), "")
 
     async def authorize(self, _: str | None, permission: Permission) -> Key:
-        return Key("key_1", frozenset({permission}))
+        return Key("", "key_1", frozenset({permission}))
 
 
 class Kept(Publisher):

@@ -98,6 +98,14 @@ async def test_only_a_hash_is_stored(system: System) -> None:
     assert secret not in listed
 
 
+async def test_a_key_is_known_by_all_of_its_hash(system: System) -> None:
+    secret = await system.key("alike")
+    await system.database.execute(
+        """UPDATE "apiKeys" SET "keyHash" = left("keyHash", 16) || repeat('0', 48)"""
+    )
+    assert await status(await system.ingest(), secret) == 401
+
+
 async def test_a_known_key_works_while_postgres_is_away_an_unknown_one_may_come_back(
     system: System,
 ) -> None:
