@@ -27,6 +27,7 @@ class Load:
     """Events all the time, and how many wait."""
 
     system: System
+    ending: bool = False
     sent: int = 0
     worst: int = 0
     stalled: float = 0
@@ -34,7 +35,7 @@ class Load:
     _still: tuple[int, float] = field(default=(0, 0))
 
     async def send(self) -> None:
-        while True:
+        while not self.ending:
             events = [event(user=f"u{self.sent + n}", kind="load") for n in range(RATE // 5)]
             await self.system.events.publish_events(events)
             self.sent += len(events)
@@ -55,13 +56,14 @@ class Load:
 async def load(system: System) -> AsyncIterator[Load]:
     made = Load(system)
     made._still = (0, time.monotonic())  # noqa: SLF001 - its own factory
-    tasks = [asyncio.create_task(work) for work in (made.send(), made.watch())]
+    sending, watching = asyncio.create_task(made.send()), asyncio.create_task(made.watch())
     try:
         yield made
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        made.ending = True
+        await sending  # events that are on their way count
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
 
 
 async def held(resolver: Service) -> set[str]:

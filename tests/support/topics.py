@@ -111,10 +111,15 @@ class Topic:
             await admin.close()
 
     async def _partitions(self, consumer: AIOKafkaConsumer) -> set[int]:
-        # Asks the broker for the topic, which a consumer without subscription knows nothing of.
-        await consumer._client.add_topic(self.name)  # noqa: SLF001
-        # A broker that was away a moment ago may not have answered yet.
-        return await eventually(lambda: consumer.partitions_for_topic(self.name) or set())
+        client = consumer._client  # noqa: SLF001 - a consumer without subscription asks for no topic
+
+        async def known() -> set[int]:
+            # Each time anew: a broker that was away may not even name itself at first.
+            await client.force_metadata_update()
+            return consumer.partitions_for_topic(self.name) or set()
+
+        client.add_topic(self.name)
+        return await eventually(known)
 
 
 @dataclass(frozen=True)
