@@ -54,12 +54,16 @@ class Writer:
     async def positions(
         self, connection: AsyncConnection[Any], starts: Mapping[TopicPartition, int]
     ) -> dict[TopicPartition, int]:
-        """Where the group stands; a partition never seen before stands at its start."""
-        columns = {
-            **self._scope(starts),
-            "starts": list(starts.values()),
-        }
-        await connection.execute(_POSITIONS["ensure"], columns)
+        """Where the group stands; a partition never seen before stands at its start.
+
+        Raises:
+            psycopg.errors.LockNotAvailable: another member is about to move them, or suspended
+                while it was; some tries later it no longer holds them.
+        """
+        scope = self._scope(starts)
+        await connection.execute(_POSITIONS["patience"])
+        await connection.execute(_POSITIONS["release"], scope)
+        await connection.execute(_POSITIONS["ensure"], {**scope, "starts": list(starts.values())})
         return await self.stored(connection, starts)
 
     async def stored(

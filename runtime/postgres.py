@@ -77,7 +77,10 @@ so that the one note of the event is enough (schemas/migrations/0003_properties.
 
 
 async def connect(url: str, name: str, options: str = "") -> AsyncConnection[tuple[Any, ...]]:
-    """A connection in UTC that notices a dead peer, and whose locks end if this process freezes."""
+    """A connection in UTC that notices a dead peer, and whose locks end if this process freezes.
+
+    But amid a COPY, which only another session can end: see resolver/sql/positions.sql.
+    """
     return await psycopg.AsyncConnection.connect(
         url,
         autocommit=True,

@@ -1,3 +1,19 @@
+-- patience --
+-- Nobody who is alive holds a position for long.
+SET LOCAL lock_timeout = '5s';
+
+-- release --
+-- End the session that has held these positions for long and sends nothing: of a member that was
+-- suspended. Amid a COPY no timeout of Postgres does; what it has written so far is undone.
+SELECT pg_terminate_backend(holder.pid)
+FROM "consumerOffsets" AS held
+JOIN pg_stat_activity AS holder ON holder.backend_xid = held.xmax
+WHERE held."consumerGroup" = %(group)s AND held."clusterId" = %(cluster)s
+    AND (held.topic, held.partition) IN (
+        SELECT * FROM unnest(%(topics)s::text[], %(partitions)s::int[])
+    )
+    AND holder.wait_event = 'ClientRead' AND holder.xact_start < now() - interval '15 seconds';
+
 -- ensure --
 -- A row for each partition seen for the first time.
 INSERT INTO "consumerOffsets" ("consumerGroup", "clusterId", topic, partition, "nextOffset")

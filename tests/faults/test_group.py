@@ -4,12 +4,14 @@ import asyncio
 import signal
 from random import Random
 
+import psycopg
 import pytest
 
+from tests.support.events import event
 from tests.support.load import Load
 from tests.support.system import System
 from tests.support.topics import PARTITIONS
-from tests.support.waiting import eventually
+from tests.support.waiting import equals, eventually
 
 pytestmark = pytest.mark.faults
 
@@ -48,6 +50,24 @@ async def test_a_partition_that_is_added_is_read_soon(system: System) -> None:
         await system.events.grow(to=PARTITIONS + 3)
         await eventually(system.events.ends, lambda ends: all(ends.values()), within=60)
     await load.ledger.verified(system.database.url, within=60)
+
+
+async def test_one_that_is_suspended_amid_a_copy_holds_nobody_up(system: System) -> None:
+    """It has moved the positions and its COPY waits for it, which no timeout of Postgres ends."""
+    first = await system.resolver(resolver_session_timeout=SESSION)
+    await system.events.publish_events([event(user="1")])
+    await eventually(lambda: system.database.count("events"), equals(1))
+    assert await first.stop() == 0
+    suspended = await psycopg.AsyncConnection.connect(system.database.url)
+    await suspended.execute('UPDATE "consumerOffsets" SET "nextOffset" = "nextOffset" + 1')
+    amid = suspended.cursor().copy('COPY "eventData" FROM STDIN')
+    await amid.__aenter__()
+    await system.resolver(resolver_session_timeout=SESSION)
+    with pytest.raises(psycopg.OperationalError):
+        await amid.__aexit__(None, None, None)
+    await suspended.close()
+    await system.events.publish_events([event(user="2")])
+    await eventually(lambda: system.database.count("events"), equals(2))
 
 
 async def test_two_that_both_believe_they_own_the_partitions(system: System) -> None:
