@@ -23,6 +23,8 @@ pytestmark = pytest.mark.faults
 AWAY = 30.0
 SOON = 2.0
 """Seconds until a client is told that its event was not taken, at most."""
+BUSY = 1.0
+"""Seconds that the machine may add, on which other tests start brokers meanwhile."""
 
 
 @asynccontextmanager
@@ -37,7 +39,7 @@ async def loaded(system: System) -> AsyncIterator[Load]:
         for service in (gateway, resolver):
             await eventually(service.why_not_ready, equals({}), within=60)
             assert service.defects == []
-    assert 0 < load.longest_refusal < SOON
+    assert 0 < load.longest_refusal < SOON + BUSY
     await load.ledger.verified(system.database.url)
 
 
@@ -89,7 +91,7 @@ async def test_ten_thousand_requests_while_it_is_frozen(system: System, broker: 
     assert len(answers) == REQUESTS
     assert {status for status, _, _ in answers} == {503}
     assert all(int(retry_after) >= 1 for _, retry_after, _ in answers)
-    assert max(seconds for _, _, seconds in answers) < SOON
+    assert max(seconds for _, _, seconds in answers) < SOON + BUSY
     assert growth < MOST_GROWTH
     thaw(broker)
     async with load:
