@@ -23,14 +23,15 @@ pytestmark = pytest.mark.faults
 AWAY = 30.0
 SOON = 2.0
 """Seconds until a client is told that its event was not taken, at most."""
-BUSY = 1.0
-"""Seconds that the machine may add, on which other tests start brokers meanwhile."""
+PATIENCE = 1.0
+"""Seconds that these gateways wait for Kafka, half a second less than by default: starting brokers
+on a busy machine has added 0.6 s to an answer."""
 
 
 @asynccontextmanager
 async def loaded(system: System) -> AsyncIterator[Load]:
     """A load before, amid and after what the block does, and the verdict."""
-    gateway = await system.ingest()
+    gateway = await system.ingest(ingest_publish_timeout=PATIENCE)
     resolver = await system.resolver(resolver_session_timeout=6)
     async with Load([gateway.url], gateway.key) as load:
         await load.grown(by=200)
@@ -39,7 +40,7 @@ async def loaded(system: System) -> AsyncIterator[Load]:
         for service in (gateway, resolver):
             await eventually(service.why_not_ready, equals({}), within=60)
             assert service.defects == []
-    assert 0 < load.longest_refusal < SOON + BUSY
+    assert 0 < load.longest_refusal < SOON
     await load.ledger.verified(system.database.url)
 
 
@@ -82,7 +83,7 @@ BODY = 16_000
 
 async def test_ten_thousand_requests_while_it_is_frozen(system: System, broker: Kafka) -> None:
     """Each is told so in under two seconds, in bounded memory, and is taken when it tries again."""
-    gateway = await system.ingest()
+    gateway = await system.ingest(ingest_publish_timeout=PATIENCE)
     await system.resolver(resolver_session_timeout=6)
     async with Load([gateway.url], gateway.key) as load:
         await load.grown(by=200)
@@ -91,7 +92,7 @@ async def test_ten_thousand_requests_while_it_is_frozen(system: System, broker: 
     assert len(answers) == REQUESTS
     assert {status for status, _, _ in answers} == {503}
     assert all(int(retry_after) >= 1 for _, retry_after, _ in answers)
-    assert max(seconds for _, _, seconds in answers) < SOON + BUSY
+    assert max(seconds for _, _, seconds in answers) < SOON
     assert growth < MOST_GROWTH
     thaw(broker)
     async with load:

@@ -9,7 +9,7 @@ import pytest
 from properties import rulebook
 from properties.rules import RuleFile
 from runtime.settings import Settings
-from tests.decoration.decorated import url_of
+from tests.decoration.decorated import USER_ID, query, url_of
 from tests.support.events import event
 from tests.support.service import ROOT, Service
 from tests.support.system import System
@@ -154,11 +154,7 @@ async def test_whatever_happens_nothing_of_it_is_told(defective: System) -> None
 async def asking_in_vain(system: System) -> Service:
     """A decoration process whose source answers with errors that quote what it was asked."""
     system.env |= {"CRM": url_of(f"{system.database.url} password={MARK}")}
-    query = {"source": "crm", "column": "plan", "sql": QUOTING}
-    rules = [
-        {"key": "userId", "type": "string", "unique": True, "identifying": True},
-        {"key": "plan", "type": "string", "query": query},
-    ]
+    rules = [USER_ID, query(sql=QUOTING)]
     file = RuleFile.model_validate({"sources": {"crm": {"url": "CRM"}}, "rules": rules})
     await rulebook.apply(system.database.connection, file)
     return await system.decoration()
