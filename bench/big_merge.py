@@ -78,7 +78,8 @@ async def _move(connection: AsyncConnection[Any], chunks: list[float]) -> None:
     while moved is not None:
         start = time.perf_counter()
         async with connection.transaction():
-            moved = await store.move_chunk(connection, CHUNK)
+            move = await store.next_move(connection)
+            moved = move and await store.move_chunk(connection, move, CHUNK)
         chunks.append(time.perf_counter() - start)
 
 

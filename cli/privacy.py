@@ -138,7 +138,10 @@ async def _erase(transact: Transact, progress: Callable[[int], None]) -> int | N
     """Erase what is left of all who are forgotten; None when nothing was."""
 
     async def erasing(connection: AsyncConnection[Any]) -> int | None:
-        return await erasure.erase_chunk(connection, CHUNK)
+        profile = await erasure.next_erasure(connection)
+        if profile is None:
+            return None
+        return await erasure.erase_chunk(connection, profile, CHUNK)
 
     total: int | None = None
     while (erased := await transact(erasing)) is not None:

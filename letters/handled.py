@@ -38,25 +38,22 @@ class Ledger:
 
     async def read(self, letters: Collection[Letter]) -> dict[Place, Handled]:
         """What was done, by origin; one statement."""
-        cursor = await self.connection.execute(_SQL["handled"], self._columns(letters))
+        cursor = await self.connection.execute(_SQL["handled"], self._scope(letters))
         return {
-            Place(topic, partition, offset): Handled(attempt, outcome, at)
-            for topic, partition, offset, attempt, outcome, at in await cursor.fetchall()
+            Place.read(origin): Handled(attempt, outcome, at)
+            for origin, attempt, outcome, at in await cursor.fetchall()
         }
 
     async def write(self, letters: Collection[Letter], outcome: Outcome) -> None:
         """Note what was done, by one letter an origin; one statement."""
-        columns = self._columns(letters)
-        attempts = [letter.attempt for letter in letters]
-        await self.connection.execute(
-            _SQL["handle"], {**columns, "attempts": attempts, "outcome": outcome}
-        )
-
-    def _columns(self, letters: Collection[Letter]) -> dict[str, Any]:
-        origins = [letter.origin for letter in letters]
-        return {
-            "cluster": self.cluster,
-            "topics": [origin.topic for origin in origins],
-            "partitions": [origin.partition for origin in origins],
-            "offsets": [origin.offset for origin in origins],
+        values = {
+            **self._scope(letters),
+            "reasons": sql.texts(letter.reason for letter in letters),
+            "attempts": [letter.attempt for letter in letters],
+            "outcome": outcome,
         }
+        await self.connection.execute(_SQL["handle"], values)
+
+    def _scope(self, letters: Collection[Letter]) -> dict[str, Any]:
+        origins = sql.texts(str(letter.origin) for letter in letters)
+        return {"cluster": self.cluster, "subjects": origins}

@@ -72,7 +72,8 @@ async def clear_way(
     connection: AsyncConnection[Any], profile: str, anonymous_ids: Collection[str], at_most: int
 ) -> bool:
     """Bring some events home and take ids off some events of others; whether there may be more."""
-    if await store.move_chunk(connection, at_most, profile, anonymous_ids) is not None:
+    if move := await store.next_move_of(connection, profile, anonymous_ids):
+        await store.move_chunk(connection, move, at_most)
         return True
     cursor = await connection.execute(
         _SQL["take_ids_off"],
@@ -109,7 +110,8 @@ async def forget_visitors(
 
 async def clear_trail(connection: AsyncConnection[Any], profile: str, at_most: int) -> bool:
     """Bring some events home and change some merges of others; whether there may be more."""
-    if await store.move_chunk(connection, at_most, profile) is not None:
+    if move := await store.next_move_of(connection, profile):
+        await store.move_chunk(connection, move, at_most)
         return True
     scope = {"profile": profile, "at_most": at_most}
     for statement in ("forget_way", "unname_loser"):
@@ -132,13 +134,22 @@ async def forget(connection: AsyncConnection[Any], profile: str, *, suppressed: 
     await connection.execute(_SQL["forget_profile"], scope)
 
 
-async def erase_chunk(connection: AsyncConnection[Any], at_most: int) -> int | None:
-    """Delete events of the person forgotten first of those who still have some; None: nobody."""
-    cursor = await connection.execute(_SQL["next_erasure"])
-    row = await cursor.fetchone()
-    if row is None:
-        return None
-    scope = {"profile": row[0]}
+async def next_erasure(connection: AsyncConnection[Any]) -> str | None:
+    """The profile that was forgotten first of those whose events are not all erased.
+
+    One that is set aside is left out. The transaction holds its lock until its end.
+    """
+    row = await (await connection.execute(_SQL["next_erasure"])).fetchone()
+    return None if row is None else str(row[0])
+
+
+async def erase_chunk(connection: AsyncConnection[Any], profile: str, at_most: int) -> int:
+    """Delete some of the events of a forgotten profile that the transaction has locked.
+
+    Returns:
+        How many were deleted; fewer than `at_most` if the erasure is finished.
+    """
+    scope = {"profile": profile}
     cursor = await connection.execute(_SQL["erase"], {**scope, "at_most": at_most})
     (erased,) = await cursor.fetchone() or (0,)
     if erased < at_most:

@@ -29,11 +29,12 @@ Why order does not matter
 
 A profile is named after the event that first needed it (`evt_X` makes `pro_X`), so the plan needs
 no source of guids. An event needs at most one new profile: with a userId, that of its user; else
-that of its anonymousId.
+that of its anonymousId. An event that was deleted or corrected may come again with another id, when
+its name is another profile's already: then the store gives a new name for it (`Known.renamed`).
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, NamedTuple
 
@@ -100,6 +101,8 @@ class Known:
     """userIds of which no event is stored."""
     suppressed_visitors: Collection[str] = frozenset()
     """anonymousIds that are not stored."""
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    """Guids that new profiles must not have -> those that they have instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +143,7 @@ def plan(known: Known, batch: Sequence[Sighting]) -> Plan:
 
     for user_id, event_guid in new_users.items():
         if user_id not in users:
-            users[user_id] = _profile_of(event_guid)
+            users[user_id] = _profile_of(event_guid, known)
             profiles.append(NewProfile(users[user_id], user_id))
 
     for anonymous_id, link in joining.items():
@@ -155,8 +158,8 @@ def plan(known: Known, batch: Sequence[Sighting]) -> Plan:
     }
     for anonymous_id, event_guid in new_visitors.items():
         if anonymous_id not in placed:
-            placed[anonymous_id] = Visitor(_profile_of(event_guid), None)
-            profiles.append(NewProfile(_profile_of(event_guid), None))
+            placed[anonymous_id] = Visitor(_profile_of(event_guid, known), None)
+            profiles.append(NewProfile(_profile_of(event_guid, known), None))
 
     visitors = {**known.visitors, **placed}
     return Plan(
@@ -206,11 +209,16 @@ def _read(
                 link = Link(occurred_at, event_guid, user_id)
                 visitor = known.visitors.get(anonymous_id)
                 best = links.get(anonymous_id) or (visitor.link if visitor else None)
-                if best is None or link < best:
+                if best is None or link < best or _replaces(link, best):
                     links[anonymous_id] = link
         elif anonymous_id is not None and anonymous_id not in known.visitors:
             new_visitors.setdefault(anonymous_id, event_guid)
     return links, new_users, new_visitors
+
+
+def _replaces(link: Link, earlier: Link) -> bool:
+    """Whether a link is the same event with another userId: another system corrected its row."""
+    return link[:2] == earlier[:2] and link.user_id != earlier.user_id
 
 
 def _by_link(item: tuple[str, Link]) -> tuple[Link, str]:
@@ -218,8 +226,9 @@ def _by_link(item: tuple[str, Link]) -> tuple[Link, str]:
     return item[1], item[0]
 
 
-def _profile_of(event_guid: str) -> str:
-    return guid.PROFILE + event_guid.removeprefix(guid.EVENT)
+def _profile_of(event_guid: str, known: Known) -> str:
+    name = guid.PROFILE + event_guid.removeprefix(guid.EVENT)
+    return known.renamed.get(name, name)
 
 
 def _place(

@@ -5,12 +5,13 @@ transaction, beside the rows and the position, so that they stand or fall togeth
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from psycopg import AsyncConnection, AsyncCursor
 from psycopg.errors import UniqueViolation
 
-from profiles.identity import Known, Link, Merge, Plan, Sighting, Visitor, plan
+from profiles.identity import Known, Link, Merge, NewProfile, Plan, Sighting, Visitor, plan
 from runtime import sql
 
 _SQL = sql.load(__package__, "identity.sql")
@@ -37,53 +38,79 @@ async def resolve(connection: AsyncConnection[Any], batch: Sequence[Sighting], m
         Contended: roll back and try again with what is known then.
     """
     async with connection.cursor() as cursor:
-        decided = plan(await _known(cursor, batch), batch)
+        known = await _known(cursor, batch)
+        decided = plan(known, batch)
+        made = await _make_profiles(cursor, decided.profiles)
+        if missing := {profile.guid for profile in decided.profiles} - made:
+            renamed = await _renamed(cursor, missing)
+            decided = plan(replace(known, renamed=renamed), batch)
+            again = [profile for profile in decided.profiles if profile.guid not in made]
+            if len(await _make_profiles(cursor, again)) != len(missing):
+                raise Contended("profiles")
         await _apply(cursor, decided, move)
     return decided
 
 
-async def move_chunk(
-    connection: AsyncConnection[Any],
-    at_most: int,
-    profile: str | None = None,
-    anonymous_ids: Collection[str] = (),
-) -> int | None:
-    """Move the next events of an unfinished move; None when there is none to work on.
+class Move(NamedTuple):
+    """A move whose events are not all where they belong."""
+
+    anonymous_id: str
+    loser: str
+    survivor: str
+
+
+async def next_move(connection: AsyncConnection[Any]) -> Move | None:
+    """The oldest unfinished move that no other worker has locked and that is not set aside.
+
+    Args:
+        connection: in a transaction, READ COMMITTED, which holds the lock until its end.
+    """
+    row = await (await connection.execute(_SQL["next_move"])).fetchone()
+    return None if row is None else Move(*row)
+
+
+async def next_move_of(
+    connection: AsyncConnection[Any], profile: str, anonymous_ids: Collection[str] = ()
+) -> Move | None:
+    """An unfinished move from a profile or of these anonymousIds, also one that is set aside.
+
+    Args:
+        connection: in a transaction; it waits for another worker's lock.
+        profile: guid of the profile that the events leave.
+        anonymous_ids: their moves from any profile.
+    """
+    scope = {"profile": profile, "anonymous_ids": sql.texts(anonymous_ids)}
+    row = await (await connection.execute(_SQL["next_move_of"], scope)).fetchone()
+    return None if row is None else Move(*row)
+
+
+async def move_chunk(connection: AsyncConnection[Any], move: Move, at_most: int) -> int:
+    """Move the next events of a move that the transaction has locked.
 
     Args:
         connection: in a transaction, READ COMMITTED.
+        move: as `next_move` or `next_move_of` gave it.
         at_most: events.
-        profile: only moves from it and those of `anonymous_ids`, waiting for those that others
-            work on; else the oldest that nobody works on.
-        anonymous_ids: see `profile`.
+
+    Returns:
+        How many were moved; fewer than `at_most` if the move is finished.
     """
-    async with connection.cursor() as cursor:
-        if profile is None:
-            await cursor.execute(_SQL["next_move"])
-        else:
-            scope = {"profile": profile, "anonymous_ids": sql.texts(anonymous_ids)}
-            await cursor.execute(_SQL["next_move_of"], scope)
-        move = await cursor.fetchone()
-        if move is None:
-            return None
-        anonymous_id, loser, survivor = move
-        moved = 0
-        if loser != survivor:  # else: a later plan led the anonymousId back
-            await cursor.execute(
-                _SQL["move_events"],
-                {
-                    "anonymous_ids": sql.texts([anonymous_id]),
-                    "losers": sql.texts([loser]),
-                    "survivors": sql.texts([survivor]),
-                    "at_most": at_most,
-                },
-            )
-            moved = cursor.rowcount
-        if moved < at_most:
-            await cursor.execute(
-                _SQL["finish_move"], {"anonymous_id": anonymous_id, "loser": loser}
-            )
-        return moved
+    moved = 0
+    if move.loser != move.survivor:  # else: a later plan led the anonymousId back
+        cursor = await connection.execute(
+            _SQL["move_events"],
+            {
+                "anonymous_ids": sql.texts([move.anonymous_id]),
+                "losers": sql.texts([move.loser]),
+                "survivors": sql.texts([move.survivor]),
+                "at_most": at_most,
+            },
+        )
+        moved = cursor.rowcount
+    if moved < at_most:
+        scope = {"anonymous_id": move.anonymous_id, "loser": move.loser}
+        await connection.execute(_SQL["finish_move"], scope)
+    return moved
 
 
 async def _known(cursor: AsyncCursor[Any], batch: Sequence[Sighting]) -> Known:
@@ -112,15 +139,25 @@ async def _known(cursor: AsyncCursor[Any], batch: Sequence[Sighting]) -> Known:
     return Known(users, visitors, suppressed_users, suppressed_visitors)
 
 
+async def _make_profiles(cursor: AsyncCursor[Any], profiles: Sequence[NewProfile]) -> set[str]:
+    """Insert new profiles and return the guids of those that could be."""
+    if not profiles:
+        return set()
+    guids, user_ids = zip(*profiles, strict=True)
+    await cursor.execute(
+        _SQL["insert_profiles"], {"guids": sql.texts(guids), "user_ids": sql.texts(user_ids)}
+    )
+    return {guid for (guid,) in await cursor.fetchall()}
+
+
+async def _renamed(cursor: AsyncCursor[Any], guids: Collection[str]) -> dict[str, str]:
+    """New guids for those that are taken. The others are missing because of another worker."""
+    await cursor.execute(_SQL["taken_profiles"], {"guids": sql.texts(guids)})
+    return dict(await cursor.fetchall())
+
+
 async def _apply(cursor: AsyncCursor[Any], decided: Plan, move: int) -> None:
-    if decided.profiles:
-        guids, user_ids = zip(*decided.profiles, strict=True)
-        await _insert(
-            cursor,
-            "insert_profiles",
-            {"guids": sql.texts(guids), "user_ids": sql.texts(user_ids)},
-            len(guids),
-        )
+    """Write what a plan says beside its new profiles."""
     if claims := [merge for merge in decided.merges if merge.reason == "claimed"]:
         await cursor.execute(
             _SQL["claim_profiles"],
@@ -130,19 +167,14 @@ async def _apply(cursor: AsyncCursor[Any], decided: Plan, move: int) -> None:
             },
         )
     if decided.arrivals:
-        rows = _visitor_columns(decided.arrivals)
-        await _insert(cursor, "insert_visitors", rows, len(decided.arrivals))
+        await cursor.execute(_SQL["insert_visitors"], _visitor_columns(decided.arrivals))
+        if cursor.rowcount != len(decided.arrivals):
+            raise Contended("anonymousIds")
     if decided.changes:
         await cursor.execute(_SQL["update_visitors"], _visitor_columns(decided.changes))
     if decided.merges:
         await cursor.execute(_SQL["insert_merges"], _merge_columns(decided.merges))
         await _leave(cursor, [merge for merge in decided.merges if merge.loser], move)
-
-
-async def _insert(cursor: AsyncCursor[Any], name: str, rows: Mapping[str, Any], count: int) -> None:
-    await cursor.execute(_SQL[name], rows)
-    if cursor.rowcount != count:
-        raise Contended(name)
 
 
 async def _leave(cursor: AsyncCursor[Any], merges: Sequence[Merge], move: int) -> None:

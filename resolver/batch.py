@@ -6,6 +6,7 @@ from typing import Protocol
 
 from aiokafka import TopicPartition
 
+from runtime import isolation
 from schemas import event as wire
 from schemas.dead_letter import Header, Letter, Place, Reason
 from schemas.event import Event
@@ -42,7 +43,12 @@ class Batch:
 
 
 def read(fetched: Mapping[TopicPartition, Sequence[Record]], nobody: frozenset[str]) -> Batch:
-    """Decode what a fetch returned; a bad record never delays the others."""
+    """Decode what a fetch returned; a bad record never delays the others.
+
+    Args:
+        fetched: records by partition, each in the order of offsets.
+        nobody: ids that mean nobody, folded.
+    """
     batch = Batch()
     for partition, records in fetched.items():
         for record in records:
@@ -50,6 +56,8 @@ def read(fetched: Mapping[TopicPartition, Sequence[Record]], nobody: frozenset[s
                 batch.records.append((record, _event(record, nobody)))
             except _Bad as bad:
                 batch.dead.append(letter(record, bad.reason, str(bad)))
+            except Exception as error:  # noqa: BLE001 - its neighbors must not pay for our mistake
+                batch.dead.append(letter(record, Reason.FAILED, isolation.reason(error)))
         batch.starts[partition] = records[0].offset
         batch.positions[partition] = records[-1].offset + 1
     return batch
@@ -86,10 +94,10 @@ def _event(record: Record, nobody: frozenset[str]) -> Event:
 def halves(batch: Batch) -> tuple[Batch, Batch]:
     """The same records as two batches that, written one after the other, end where the whole would.
 
-    Used to find the record that Postgres refuses. Dead letters are published before and not here.
+    Used to find the record that Postgres refuses.
     """
     middle = len(batch.records) // 2
-    first = Batch(batch.records[:middle])
+    first = Batch(batch.records[:middle], batch.dead)
     for record, _ in first.records:
         first.positions[TopicPartition(record.topic, record.partition)] = record.offset + 1
     return first, Batch(batch.records[middle:], positions=batch.positions)

@@ -16,7 +16,7 @@ from resolver.batch import Batch, halves, letter, read
 from resolver.dead_letters import DeadLetters, Flood
 from resolver.group import Group
 from resolver.writer import Fenced, Writer, Written
-from runtime import kafka, lifecycle, logs, metrics, tracing
+from runtime import isolation, kafka, lifecycle, logs, metrics, tracing
 from runtime.lifecycle import Stop
 from runtime.ops import Check, ops_server
 from runtime.postgres import Database
@@ -26,9 +26,6 @@ from schemas import migrations
 from schemas.dead_letter import Reason
 
 log = structlog.get_logger(__name__)
-
-POISON = ("22", "23", "54")
-"""SQLSTATE classes that blame a row: data exception, integrity, program limit."""
 
 
 class Resolver:
@@ -112,25 +109,36 @@ class Resolver:
             await self._group.seek_again(generation)
 
     async def _settle(self, generation: int, batch: Batch, stop: Stop) -> None:
-        """Write one batch, and if Postgres refuses a record, all but that record.
+        """Publish the dead letters of a batch and write its events.
 
         Raises:
             Fenced: the positions are others than the batch starts from. What was written of it
                 before stands.
         """
+        self._group.standing(generation, batch)
+        await self._dead_letters.publish(batch.dead, stop)
+        await self._write(generation, batch, isolation.TRIES, stop)
+
+    async def _write(self, generation: int, batch: Batch, tries: int, stop: Stop) -> None:
+        """Write one batch, and if a record makes that fail, all but that record.
+
+        Raises:
+            Fenced: see `_settle`.
+        """
         start = time.monotonic()
         olds = self._group.standing(generation, batch)
-        await self._dead_letters.publish(batch.dead, stop)
 
         async def work(connection: AsyncConnection[Any]) -> Written:
             return await self._writer.write(connection, batch, olds)
 
         try:
-            written = await self._database.transact(work, stop)
-        except psycopg.Error as error:
-            if (error.sqlstate or "")[:2] not in POISON:
+            written = await self._database.transact(work, stop, tries)
+        except Fenced:
+            raise
+        except Exception as error:
+            if not batch.records or not isolation.blames_items(error):
                 raise
-            await self._settle_poisoned(generation, batch, error, stop)
+            await self._write_in_parts(generation, batch, error, stop)
             return
         self._group.advance(generation, batch.positions)
         await self._group.account(batch, olds)
@@ -156,16 +164,22 @@ class Resolver:
                 done,
             )
 
-    async def _settle_poisoned(
-        self, generation: int, batch: Batch, error: psycopg.Error, stop: Stop
+    async def _write_in_parts(
+        self, generation: int, batch: Batch, error: Exception, stop: Stop
     ) -> None:
+        """Halve a batch that failed; a record that fails alone becomes a dead letter."""
         if len(batch.records) > 1:
             for half in halves(batch):
-                await self._settle(generation, half, stop)
+                alone = len(half.records) == 1
+                tries = isolation.TRIES if alone else isolation.NARROWING_TRIES
+                await self._write(generation, half, tries, stop)
             return
         ((record, _),) = batch.records
-        refused = letter(record, Reason.REFUSED, f"{type(error).__name__} {error.sqlstate}")
-        await self._settle(generation, Batch(dead=[refused], positions=batch.positions), stop)
+        reason = Reason.REFUSED if isinstance(error, psycopg.Error) else Reason.FAILED
+        failed = letter(record, reason, isolation.reason(error))
+        await self._dead_letters.publish([failed], stop)
+        rest = Batch(dead=[*batch.dead, failed], positions=batch.positions)
+        await self._write(generation, rest, isolation.TRIES, stop)
 
 
 def _count(batch: Batch, written: Written, seconds: float) -> None:

@@ -12,7 +12,7 @@ from profiles import store
 from profiles.identity import Plan, Sighting
 from resolver import rows
 from resolver.batch import Batch
-from runtime import sql
+from runtime import set_aside, sql
 from schemas import guid
 from schemas.event import Event
 
@@ -83,7 +83,7 @@ class Writer:
 
         Args:
             connection: in a transaction.
-            batch: what to write.
+            batch: what to write; its dead letters are published already.
             olds: the position of each of its partitions before it.
 
         Raises:
@@ -101,6 +101,7 @@ class Writer:
         )
         if cursor.rowcount != len(news):
             raise Fenced
+        await set_aside.put_records(connection, self.cluster, batch.dead)
         events = await self._new(connection, batch)
         plan = await store.resolve(connection, [_sighting(event) for event in events], self.move)
         if plan.unlinked:

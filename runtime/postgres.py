@@ -13,12 +13,19 @@ from runtime.retry import backoff
 
 log = structlog.get_logger(__name__)
 
+UNIQUE_VIOLATION = "23505"
+
 CONTENTION = {
-    "23505": "unique violation: another worker wrote the same row first",
+    UNIQUE_VIOLATION: "unique violation: another worker wrote the same row first",
     "40001": "serialization failure",
     "40P01": "deadlock",
 }
 """SQLSTATEs of workers in each other's way: the next try is likely to succeed."""
+
+CONTENDED = frozenset({"anonymousIds_pkey", "events_pkey", "profiles_pkey", "profiles_userId_key"})
+"""Unique constraints that workers meet by making the same row at once: the next try sees that row
+and makes none. A conflict with any other comes back with the same rows, however often they are
+tried."""
 
 MOST_CONTENTION = 20
 """Tries after which contention is a defect of the rows, not of the moment."""
@@ -41,14 +48,28 @@ OUTAGE = {
 
 RETRYABLE = CONTENTION | OUTAGE
 
+STRAIN = frozenset({"25P04", "53200", "57014"})
+"""Those of `OUTAGE` that too large a piece of work may cause as well: it takes too long or too
+much memory."""
+
+MOST_STRAIN = 3
+"""Tries of work that can be divided, after which a smaller piece is worth more than another try."""
+
 Result = TypeVar("Result")
+
+
+def is_contention(error: psycopg.Error) -> bool:
+    """Whether workers were in each other's way: which constraint conflicts tells."""
+    if error.sqlstate == UNIQUE_VIOLATION:
+        return error.diag.constraint_name in CONTENDED or error.diag.constraint_name is None
+    return error.sqlstate in CONTENTION
 
 
 def is_retryable(error: psycopg.Error) -> bool:
     """Whether the same work may succeed later; a lost connection has no SQLSTATE."""
     if error.sqlstate is None:
         return isinstance(error, psycopg.OperationalError)
-    return error.sqlstate in RETRYABLE or error.sqlstate.startswith("08")
+    return is_contention(error) or error.sqlstate in OUTAGE or error.sqlstate.startswith("08")
 
 
 SPEAK_FREELY = (psycopg.OperationalError, KafkaError, OSError, RuntimeError)
@@ -108,6 +129,7 @@ class Database:
         self,
         work: Callable[[AsyncConnection[tuple[Any, ...]]], Awaitable[Result]],
         stop: Stop,
+        tries: int | None = None,
     ) -> Result:
         """Run the work in a transaction until it commits.
 
@@ -117,20 +139,29 @@ class Database:
         Args:
             work: everything that belongs together; it must not swallow errors.
             stop: ends the waiting between tries.
+            tries: given for work that the caller can divide (`runtime/isolation.py`): how often
+                contention is tried, and strain `MOST_STRAIN` times. Otherwise contention is tried
+                `MOST_CONTENTION` times, and strain until it ends.
 
         Raises:
-            psycopg.Error: one that no other try can mend, or contention that does not end.
+            psycopg.Error: one that another try cannot fix, or that did not end within the tries.
             StoppedWhileWaiting: the process is to stop.
         """
-        contended = 0
+        contended = strained = 0
         for delay in backoff():
             try:
                 result = await self._once(work)
             except psycopg.Error as error:
-                contended += error.sqlstate in CONTENTION
-                if not is_retryable(error) or contended > MOST_CONTENTION:
+                contention = is_contention(error)
+                contended += contention
+                strained += error.sqlstate in STRAIN
+                if (
+                    not is_retryable(error)
+                    or contended >= (tries or MOST_CONTENTION)
+                    or (tries and strained >= MOST_STRAIN)
+                ):
                     raise
-                if error.sqlstate not in CONTENTION:
+                if not contention:
                     self.failure = describe(error)
                 log.warning("transaction failed, trying again", error=describe(error))
             else:

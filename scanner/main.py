@@ -1,81 +1,18 @@
-"""The scanner process: a pass over the unresolved rows every interval, and moves as they come."""
+"""The scanner process."""
 
 import asyncio
-import time
-from typing import Any
 
 import structlog
-from psycopg import AsyncConnection
 
-from profiles import erasure, measures, store
 from runtime import lifecycle, logs, metrics
 from runtime.lifecycle import Stop
 from runtime.ops import ops_server
 from runtime.postgres import Database
 from runtime.settings import ScannerSettings
-from scanner.scan import START, Place, Scan, Scanned
+from scanner.loops import Chunks, Rows
 from schemas import migrations
 
 log = structlog.get_logger(__name__)
-
-MOVES_INTERVAL = 1.0
-"""Seconds between looks for moves of big merges: their events should follow soon."""
-
-
-async def scan(database: Database, settings: ScannerSettings, stop: Stop) -> None:
-    """Every interval, resolve all rows that wait; a full batch is followed by the next at once."""
-    work = Scan(settings.nobody_ids, settings.scanner_batch, settings.scanner_move)
-    while not stop.is_set():
-        place, full = START, True
-        while full and not stop.is_set():
-            start = time.monotonic()
-            scanned = await _step(database, work, place, stop)
-            place, full = scanned.place, scanned.claimed == settings.scanner_batch
-            seconds = time.monotonic() - start
-            metrics.SCANNED.inc(scanned.resolved)
-            metrics.SUPPRESSED.inc(scanned.suppressed)
-            if scanned.resolved:
-                measures.count(scanned.plan, scanned.resolved, seconds)
-            if scanned.claimed:
-                log.info(
-                    "rows scanned",
-                    rows=scanned.claimed,
-                    resolved=scanned.resolved,
-                    suppressed=scanned.suppressed,
-                    merges=len(scanned.plan.merges),
-                    seconds=round(seconds, 3),
-                )
-        waiting = await database.transact(work.waiting, stop)
-        metrics.UNRESOLVED.set(waiting.resolvable)
-        metrics.UNRESOLVED_AGE.set(waiting.oldest_seconds)
-        metrics.UNRESOLVABLE.set(waiting.unresolvable)
-        metrics.MOVES_PENDING.set(waiting.moves)
-        await stop.wait(settings.scanner_interval)
-
-
-async def _step(database: Database, work: Scan, place: Place, stop: Stop) -> Scanned:
-    async def resolve(connection: AsyncConnection[Any]) -> Scanned:
-        return await work.resolve(connection, place)
-
-    return await database.transact(resolve, stop)
-
-
-async def move(database: Database, settings: ScannerSettings, stop: Stop) -> None:
-    """Bring the events of big merges home and erase those of the forgotten, in chunks."""
-
-    async def chunk(connection: AsyncConnection[Any]) -> int | None:
-        return await store.move_chunk(connection, settings.scanner_move)
-
-    async def erase(connection: AsyncConnection[Any]) -> int | None:
-        return await erasure.erase_chunk(connection, settings.scanner_move)
-
-    while not stop.is_set():
-        moved = await database.transact(chunk, stop)
-        metrics.EVENTS_MOVED.inc(moved or 0)
-        erased = await database.transact(erase, stop)
-        metrics.EVENTS_ERASED.inc(erased or 0)
-        if moved is None and erased is None:
-            await stop.wait(MOVES_INTERVAL)
 
 
 async def _main(settings: ScannerSettings, stop: Stop) -> None:
@@ -92,8 +29,8 @@ async def _main(settings: ScannerSettings, stop: Stop) -> None:
     try:
         await scanning.transact(migrations.check, stop)
         async with asyncio.TaskGroup() as loops:
-            loops.create_task(scan(scanning, settings, stop))
-            loops.create_task(move(moving, settings, stop))
+            loops.create_task(Rows(scanning, settings, stop).run())
+            loops.create_task(Chunks(moving, settings, stop).run())
     finally:
         await scanning.close()
         await moving.close()

@@ -1,6 +1,6 @@
 """One transaction of the scanner: claim unresolved rows, plan, write their profiles."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -9,11 +9,15 @@ from psycopg import AsyncConnection
 
 from profiles import store
 from profiles.identity import Plan, Sighting
-from runtime import sql
+from runtime import set_aside, sql
+from runtime.set_aside import Kind
 from schemas import ids
 from schemas.ids import somebody
 
 _SQL = sql.load(__package__, "rows.sql")
+
+Row = tuple[Any, ...]
+"""(guid, createdAt, occurredAt, userId, anonymousId)."""
 
 
 class Place(NamedTuple):
@@ -46,6 +50,8 @@ class Waiting:
     unresolvable: int
     oldest_seconds: float
     moves: int
+    set_aside: Mapping[Kind, int]
+    """Items of all processes that no operator has dealt with, by kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +70,23 @@ class Scan:
         Raises:
             store.Contended: try again.
         """
+        return await self._resolve(connection, await self._claim(connection, after), after)
+
+    async def next_rows(
+        self, connection: AsyncConnection[Any], after: Place
+    ) -> tuple[list[str], Place]:
+        """The guids of the rows that `resolve` would claim, and the place of the last one."""
+        rows = await self._claim(connection, after)
+        return [row[0] for row in rows], _place(rows, after)
+
+    async def resolve_these(
+        self, connection: AsyncConnection[Any], guids: Sequence[str]
+    ) -> Scanned:
+        """Claim rows by their guids and resolve them; raises as `resolve`."""
+        cursor = await connection.execute(_SQL["claim_these"], {"guids": sql.texts(guids)})
+        return await self._resolve(connection, await cursor.fetchall(), START)
+
+    async def _claim(self, connection: AsyncConnection[Any], after: Place) -> list[Row]:
         cursor = await connection.execute(
             _SQL["claim"],
             {
@@ -73,7 +96,11 @@ class Scan:
                 "limit": self.limit,
             },
         )
-        rows = await cursor.fetchall()
+        return await cursor.fetchall()
+
+    async def _resolve(
+        self, connection: AsyncConnection[Any], rows: Sequence[Row], after: Place
+    ) -> Scanned:
         sightings = self._sightings(rows)
         plan = await store.resolve(connection, sightings, self.move)
         placed = list(zip(sightings, plan.assignments, strict=True))
@@ -85,8 +112,8 @@ class Scan:
         ]
         if suppressed:
             await connection.execute(_SQL["drop"], {"guids": suppressed})
-        place = Place(rows[-1][1], rows[-1][0]) if rows else after
-        return Scanned(len(rows), len(resolved), len(suppressed), place, plan)
+        await set_aside.clear(connection, Kind.ROW, [row[0] for row in rows])
+        return Scanned(len(rows), len(resolved), len(suppressed), _place(rows, after), plan)
 
     async def waiting(self, connection: AsyncConnection[Any]) -> Waiting:
         """Count what is not resolved."""
@@ -94,7 +121,8 @@ class Scan:
         resolvable, unresolvable, oldest = await cursor.fetchone() or (0, 0, 0)
         cursor = await connection.execute(_SQL["moves"])
         (moves,) = await cursor.fetchone() or (0,)
-        return Waiting(resolvable, unresolvable, float(oldest), moves)
+        aside = await set_aside.open_items(connection)
+        return Waiting(resolvable, unresolvable, float(oldest), moves, aside)
 
     async def _assign(
         self,
@@ -121,7 +149,7 @@ class Scan:
     def _nobody(self) -> dict[str, Any]:
         return {"nobody": list(self.nobody), "space": ids.WHITE_SPACE}
 
-    def _sightings(self, rows: Sequence[tuple[Any, ...]]) -> list[Sighting]:
+    def _sightings(self, rows: Sequence[Row]) -> list[Sighting]:
         return [
             Sighting(
                 guid,
@@ -131,6 +159,10 @@ class Scan:
             )
             for guid, _, occurred_at, user_id, anonymous_id in rows
         ]
+
+
+def _place(rows: Sequence[Row], after: Place) -> Place:
+    return Place(rows[-1][1], rows[-1][0]) if rows else after
 
 
 def _columns(resolved: Sequence[tuple[Sighting, str]]) -> dict[str, str]:

@@ -28,6 +28,8 @@ class Reason(StrEnum):
     """None of its ids names somebody."""
     REFUSED = "refused"
     """Postgres will not take it, whoever asks."""
+    FAILED = "failed"
+    """Our own code failed on it."""
 
 
 OWN = ("reason", "error", "topic", "partition", "offset", "origin", "attempt", "dropped")

@@ -4,19 +4,17 @@ SELECT pg_advisory_xact_lock(hashtextextended('merganser dead letters', 0));
 
 -- handled --
 -- What was done about the records that these letters are about, and up to which attempt.
-SELECT topic, partition, "offset", attempt, outcome, "handledAt" FROM "handledLetters"
-WHERE "clusterId" = %(cluster)s AND (topic, partition, "offset") IN (
-    SELECT * FROM unnest(%(topics)s::text[], %(partitions)s::int[], %(offsets)s::bigint[])
-);
+SELECT subject, attempts, state, "updatedAt" FROM "setAside"
+WHERE kind = 'record' AND place = %(cluster)s AND state <> 'open'
+    AND subject = ANY(%(subjects)s::text[]);
 
 -- handle --
 -- Note what is being done about them. An attempt once dealt with stays so.
-INSERT INTO "handledLetters" AS stored
-    ("clusterId", topic, partition, "offset", attempt, outcome)
-SELECT %(cluster)s, n.topic, n.partition, n.at, n.attempt, %(outcome)s
-FROM unnest(
-    %(topics)s::text[], %(partitions)s::int[], %(offsets)s::bigint[], %(attempts)s::int[]
-) AS n(topic, partition, at, attempt)
-ON CONFLICT ("clusterId", topic, partition, "offset") DO UPDATE
-SET attempt = excluded.attempt, outcome = excluded.outcome, "handledAt" = now()
-WHERE stored.attempt < excluded.attempt;
+INSERT INTO "setAside" AS stored (kind, subject, place, reason, attempts, state)
+SELECT 'record', n.subject, %(cluster)s, n.reason, n.attempts, %(outcome)s
+FROM unnest(%(subjects)s::text[], %(reasons)s::text[], %(attempts)s::integer[])
+    AS n(subject, reason, attempts)
+ON CONFLICT (kind, subject, place) DO UPDATE
+SET attempts = excluded.attempts, state = excluded.state, "updatedAt" = now()
+WHERE stored.attempts < excluded.attempts
+    OR stored.attempts = excluded.attempts AND stored.state = 'open';

@@ -97,8 +97,8 @@ WHERE hash IN (
 -- forget_way --
 -- In the trail of others, some of what came by this person.
 DELETE FROM "profileMerges"
-WHERE ("anonymousId", "eventGuid") IN (
-    SELECT "anonymousId", "eventGuid"
+WHERE ("anonymousId", "eventGuid", "createdAt") IN (
+    SELECT "anonymousId", "eventGuid", "createdAt"
     FROM "profileMerges" WHERE "survivorGuid" = %(profile)s
     LIMIT %(at_most)s
 );
@@ -107,8 +107,8 @@ WHERE ("anonymousId", "eventGuid") IN (
 -- In the trail of others, whence some of the anonymousIds came.
 UPDATE "profileMerges"
 SET "loserGuid" = NULL
-WHERE ("anonymousId", "eventGuid") IN (
-    SELECT "anonymousId", "eventGuid"
+WHERE ("anonymousId", "eventGuid", "createdAt") IN (
+    SELECT "anonymousId", "eventGuid", "createdAt"
     FROM "profileMerges" WHERE "loserGuid" = %(profile)s
     LIMIT %(at_most)s
 );
@@ -130,6 +130,10 @@ DELETE FROM profiles WHERE guid = %(profile)s;
 SELECT "profileGuid"
 FROM erasures
 WHERE NOT EXISTS (SELECT FROM profiles WHERE guid = "profileGuid")
+    AND NOT EXISTS (
+        SELECT FROM "setAside"
+        WHERE kind = 'erasure' AND subject = "profileGuid" AND state <> 'retried'
+    )
 ORDER BY "createdAt", "profileGuid"
 LIMIT 1
 FOR UPDATE;
@@ -142,12 +146,17 @@ WITH gone AS (
     RETURNING guid
 ), data AS (
     DELETE FROM "eventData" WHERE "eventGuid" IN (SELECT guid FROM gone)
+), rows AS (
+    DELETE FROM "setAside" WHERE kind = 'row' AND subject IN (SELECT guid FROM gone)
 )
 SELECT count(*) FROM gone;
 
 -- finish --
--- No events left.
-DELETE FROM erasures WHERE "profileGuid" = %(profile)s;
+-- No events are left.
+WITH finished AS (
+    DELETE FROM erasures WHERE "profileGuid" = %(profile)s
+)
+DELETE FROM "setAside" WHERE subject = %(profile)s;
 
 -- readmit --
 -- An id is stored again, whichever kind it is.

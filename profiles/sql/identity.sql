@@ -35,11 +35,25 @@ FROM (
 ) AS suppressed;
 
 -- insert_profiles --
--- Fewer rows than asked for: another worker has just made one of them.
+-- Those that were made. One is missing if its guid is taken (`taken_profiles`), or if another worker
+-- has just made the same user's.
 INSERT INTO profiles (guid, "userId")
-SELECT * FROM unnest(%(guids)s::text[], %(user_ids)s::text[]) AS n(guid, "userId")
-ORDER BY "userId"
-ON CONFLICT DO NOTHING;
+SELECT n.guid, n."userId"
+FROM unnest(%(guids)s::text[], %(user_ids)s::text[]) AS n(guid, "userId")
+WHERE NOT EXISTS (SELECT FROM "profileMerges" WHERE "loserGuid" = n.guid)
+    AND NOT EXISTS (SELECT FROM erasures WHERE "profileGuid" = n.guid)
+ORDER BY n."userId"
+ON CONFLICT DO NOTHING
+RETURNING guid;
+
+-- taken_profiles --
+-- Which of these guids a profile has, or had before it merged, or before it was forgotten while its
+-- events still go; each with a new guid.
+SELECT n.guid, "newGuid"('pro_')
+FROM unnest(%(guids)s::text[]) AS n(guid)
+WHERE EXISTS (SELECT FROM profiles WHERE profiles.guid = n.guid)
+    OR EXISTS (SELECT FROM "profileMerges" WHERE "loserGuid" = n.guid)
+    OR EXISTS (SELECT FROM erasures WHERE "profileGuid" = n.guid);
 
 -- claim_profiles --
 -- Anonymous profiles that become a user's. A unique violation: another worker made that user.
@@ -112,10 +126,16 @@ SELECT * FROM unnest(%(anonymous_ids)s::text[], %(losers)s::text[])
 ON CONFLICT DO NOTHING;
 
 -- next_move --
--- The oldest move that nobody works on. The lock on the anonymousId holds its profile still.
+-- The oldest move that no other worker has locked and that is not set aside. The lock on the
+-- anonymousId keeps its profile as it is.
 SELECT moves."anonymousId", moves."fromGuid", ids."profileGuid"
 FROM "eventMoves" AS moves
 JOIN "anonymousIds" AS ids USING ("anonymousId")
+WHERE NOT EXISTS (
+    SELECT FROM "setAside"
+    WHERE kind = 'move' AND subject = moves."fromGuid" AND place = moves."anonymousId"
+        AND state <> 'retried'
+)
 ORDER BY moves."createdAt"
 LIMIT 1
 FOR NO KEY UPDATE OF ids SKIP LOCKED;
@@ -130,5 +150,9 @@ LIMIT 1
 FOR NO KEY UPDATE OF ids;
 
 -- finish_move --
--- No events left to move.
-DELETE FROM "eventMoves" WHERE "anonymousId" = %(anonymous_id)s AND "fromGuid" = %(loser)s;
+-- No events are left to move.
+WITH finished AS (
+    DELETE FROM "eventMoves" WHERE "anonymousId" = %(anonymous_id)s AND "fromGuid" = %(loser)s
+)
+DELETE FROM "setAside"
+WHERE kind = 'move' AND subject = %(loser)s AND place = %(anonymous_id)s;

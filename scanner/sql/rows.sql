@@ -1,6 +1,6 @@
 -- claim --
--- The oldest unresolved rows with an id that names somebody, after a place in their order. Rows
--- that another scanner has in hand are passed over; rows of nobody are passed by without a lock.
+-- The oldest unresolved rows with an id that names somebody, after a place in their order. Left out,
+-- without a lock: rows that another scanner has locked, rows without such an id, rows set aside.
 SELECT
     guid, "createdAt", coalesce("occurredAt", "createdAt") AS "occurredAt",
     "userId", "anonymousId"
@@ -11,8 +11,22 @@ WHERE "profileGuid" IS NULL
         lower(btrim("userId", %(space)s)) <> ALL(%(nobody)s)
         OR lower(btrim("anonymousId", %(space)s)) <> ALL(%(nobody)s)
     )
+    AND NOT EXISTS (
+        SELECT FROM "setAside"
+        WHERE kind = 'row' AND subject = events.guid AND state <> 'retried'
+    )
 ORDER BY "createdAt", guid
 LIMIT %(limit)s
+FOR NO KEY UPDATE OF events SKIP LOCKED;
+
+-- claim_these --
+-- As `claim`, of these rows.
+SELECT
+    guid, "createdAt", coalesce("occurredAt", "createdAt") AS "occurredAt",
+    "userId", "anonymousId"
+FROM events
+WHERE guid = ANY(%(guids)s::text[]) AND "profileGuid" IS NULL
+ORDER BY "createdAt", guid
 FOR NO KEY UPDATE SKIP LOCKED;
 
 -- assign --
@@ -48,7 +62,7 @@ WITH dropped AS (
 DELETE FROM "eventData" WHERE "eventGuid" = ANY(%(guids)s);
 
 -- unresolved --
--- What waits, and what never will be resolved.
+-- What waits, and what never will be resolved; rows that are set aside are neither.
 SELECT
     count(*) FILTER (WHERE somebody), count(*) FILTER (WHERE somebody IS NOT TRUE),
     coalesce(extract(epoch FROM now() - min("createdAt") FILTER (WHERE somebody)), 0)
@@ -59,6 +73,10 @@ FROM (
     ) AS somebody
     FROM events
     WHERE "profileGuid" IS NULL
+        AND NOT EXISTS (
+            SELECT FROM "setAside"
+            WHERE kind = 'row' AND subject = events.guid AND state <> 'retried'
+        )
 ) AS waiting;
 
 -- moves --

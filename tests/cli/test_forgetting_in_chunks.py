@@ -13,6 +13,7 @@ from profiles.identity import Sighting
 from runtime.postgres import connect
 from runtime.settings import Settings
 from tests.cli.test_privacy import ANN, PHONE, SUPPRESSED, audited, resolved, texts
+from tests.support.chunks import erase_some
 from tests.support.database import Database
 from tests.support.events import NOON, event
 from tests.support.system import System
@@ -45,7 +46,7 @@ async def test_each_step_touches_no_more_events_than_it_is_allowed(database: Dat
         assert touched == [2, 2, 2, 2, 2, 0, 2, 2, 1]
         await erasure.forget(connection, ann, suppressed=True)
         left, steps = [await database.count("events")], []
-        while (erased := await erasure.erase_chunk(connection, 2)) is not None:
+        while (erased := await erase_some(connection, 2)) is not None:
             left.append(await database.count("events"))
             steps.append(erased)
     assert steps == [2, 2, 2, 2, 2, 2, 2, 1]

@@ -196,7 +196,7 @@ async def test_a_retry_that_died_before_its_note_is_repeated_without_harm(system
     (resolver,) = system.services
     await resolver.stop()
     assert (await dead(system, "retry", "--all")).exit_code == 0
-    await system.database.execute('DELETE FROM "handledLetters"')
+    await system.database.execute('DELETE FROM "setAside"')
     assert (await dead(system, "retry", "--all")).exit_code == 0
     await system.resolver(nobody_ids="toor")
     await eventually(system.dead.size, equals(4))

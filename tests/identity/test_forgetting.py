@@ -23,6 +23,7 @@ from tests.identity.histories import START as DAWN
 from tests.identity.histories import guid_of
 from tests.identity.reference import Told, admitted, grouping
 from tests.identity.test_machine import CRASHES, Crash, Machine, Record, value_of
+from tests.support.chunks import erase_some
 
 NIGHTLY = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
 ANCHOR = "whoever never goes"
@@ -82,7 +83,7 @@ class Forgetting(Machine):
     @rule(most=st.integers(1, 4), crash=CRASHES)
     def erase(self, most: int, crash: Crash) -> None:
         """The scanner deletes some of what the command left."""
-        self.run(self._attempt(lambda connection: erasure.erase_chunk(connection, most), crash))
+        self.run(self._attempt(lambda connection: erase_some(connection, most), crash))
 
     async def _forget(self, which: int, crash: Crash, *, suppress: bool, killed: bool) -> None:
         async with await connect(self.url, "test") as connection:
@@ -106,7 +107,7 @@ class Forgetting(Machine):
             resolved = {guid for (guid,) in await cursor.fetchall()}
         await self._steps(profile, crash, suppress=suppress)
         if not killed:
-            while await self._attempt(lambda c: erasure.erase_chunk(c, 2), Crash.NEVER) is not None:
+            while await self._attempt(lambda c: erase_some(c, 2), Crash.NEVER) is not None:
                 pass
         self._remember(resolved, user_id, devices, suppress=suppress)
         async with await connect(self.url, "test") as connection:
@@ -177,7 +178,7 @@ class Forgetting(Machine):
     async def _finish(self) -> None:
         while await self._consume(100, Crash.NEVER):
             pass
-        while (await self._attempt(lambda c: erasure.erase_chunk(c, 100), Crash.NEVER)) is not None:
+        while (await self._attempt(lambda c: erase_some(c, 100), Crash.NEVER)) is not None:
             pass
         for suppressed in self.suppressed:
             self.history = [kept for event in self.history if (kept := suppressed.admit(event))]

@@ -15,7 +15,6 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
-from profiles import store
 from profiles.audit import audit
 from resolver import batch
 from resolver.writer import Fenced, Writer
@@ -28,6 +27,7 @@ from tests.identity.histories import DEVICES, USERS, guid_of
 from tests.identity.histories import START as DAWN
 from tests.identity.misplaced import misplaced
 from tests.identity.reference import Told, grouping
+from tests.support.chunks import move_some
 
 PARTITION = TopicPartition("events", 0)
 Result = TypeVar("Result")
@@ -169,7 +169,7 @@ class Machine(RuleBasedStateMachine):
 
     async def _move(self, most: int, crash: Crash) -> int | None:
         async def work(connection: psycopg.AsyncConnection[Any]) -> int | None:
-            return await store.move_chunk(connection, most)
+            return await move_some(connection, most)
 
         moved: int | None = await self._attempt(work, crash)
         return moved

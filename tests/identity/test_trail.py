@@ -18,6 +18,7 @@ from scanner.scan import START as SCAN_START
 from scanner.scan import Scan
 from schemas.ids import NOBODY
 from tests.identity.histories import START
+from tests.support.chunks import move_some
 from tests.support.database import Database
 
 PAGES = 7
@@ -44,7 +45,7 @@ async def resolve(database: Database, *events: Sighting, move: int = 1000) -> No
 
 async def move(database: Database, most: int) -> int | None:
     async with await connect(database.url, "test") as connection, connection.transaction():
-        return await store.move_chunk(connection, most)
+        return await move_some(connection, most)
 
 
 async def profiles(database: Database) -> dict[str, str]:

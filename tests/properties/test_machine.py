@@ -18,7 +18,6 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
-from profiles import store
 from properties import rulebook
 from properties.audit import audit
 from properties.main import Properties, Step
@@ -34,6 +33,7 @@ from tests.identity.test_machine import CRASHES, Crash, Record
 from tests.properties import reference
 from tests.properties.made import DATA, MOMENT, NOW, TYPES, rules
 from tests.properties.reference import Seen
+from tests.support.chunks import move_some
 
 PARTITION = TopicPartition("events", 0)
 Result = TypeVar("Result")
@@ -113,7 +113,7 @@ class Machine(RuleBasedStateMachine):
     @rule(most=st.integers(1, 3))
     def move(self, most: int) -> None:
         """A chunk of a big merge."""
-        self.run(self._transact(lambda connection: store.move_chunk(connection, most)))
+        self.run(self._transact(lambda connection: move_some(connection, most)))
 
     @rule(which=ANY, data=DATA)
     def add_data(self, which: int, data: dict[str, str]) -> None:
@@ -256,9 +256,7 @@ class Machine(RuleBasedStateMachine):
 
     async def _finish(self) -> None:
         await self._scan(100)
-        while (
-            await self._transact(lambda connection: store.move_chunk(connection, 100)) is not None
-        ):
+        while await self._transact(lambda connection: move_some(connection, 100)) is not None:
             pass
         while (await self._step(Crash.NEVER)).more:
             pass

@@ -1,0 +1,35 @@
+-- put --
+-- Set items aside, or note that they have failed once more.
+INSERT INTO "setAside" AS stored (kind, subject, place, reason)
+SELECT DISTINCT ON (kind, subject, place) kind, subject, place, reason
+FROM unnest(%(kinds)s::text[], %(subjects)s::text[], %(places)s::text[], %(reasons)s::text[])
+    AS failed(kind, subject, place, reason)
+ORDER BY kind, subject, place
+ON CONFLICT (kind, subject, place) DO UPDATE
+SET reason = excluded.reason,
+    attempts = stored.attempts + 1,
+    state = 'open',
+    "updatedAt" = now();
+
+-- put_records --
+-- Note dead letters. A letter that is written twice is one, and one that was dealt with stays so.
+INSERT INTO "setAside" AS stored (kind, subject, place, reason, attempts)
+SELECT DISTINCT ON (subject) 'record', subject, %(cluster)s, reason, attempts
+FROM unnest(%(subjects)s::text[], %(reasons)s::text[], %(attempts)s::integer[])
+    AS failed(subject, reason, attempts)
+ORDER BY subject, attempts DESC
+ON CONFLICT (kind, subject, place) DO UPDATE
+SET reason = excluded.reason,
+    attempts = excluded.attempts,
+    state = 'open',
+    "updatedAt" = now()
+WHERE stored.attempts < excluded.attempts;
+
+-- clear --
+-- Items that were retried and have succeeded.
+DELETE FROM "setAside"
+WHERE kind = %(kind)s AND state = 'retried' AND subject = ANY(%(subjects)s::text[]);
+
+-- open --
+-- How many items nobody has dealt with, by kind.
+SELECT kind, count(*) FROM "setAside" WHERE state = 'open' GROUP BY kind;

@@ -1,0 +1,19 @@
+"""What the scanner does step by step: a chunk of the next move, or of the next erasure."""
+
+from typing import Any
+
+from psycopg import AsyncConnection
+
+from profiles import erasure, store
+
+
+async def move_some(connection: AsyncConnection[Any], most: int) -> int | None:
+    """Move events of the next unfinished move; None where there is none."""
+    move = await store.next_move(connection)
+    return None if move is None else await store.move_chunk(connection, move, most)
+
+
+async def erase_some(connection: AsyncConnection[Any], most: int) -> int | None:
+    """Erase events of the next unfinished erasure; None where there is none."""
+    profile = await erasure.next_erasure(connection)
+    return None if profile is None else await erasure.erase_chunk(connection, profile, most)
