@@ -1,67 +1,126 @@
-"""`merganser dead`: what is in the topic of dead letters, and what is to become of it."""
+"""`merganser dead`: what failed and was set aside, and what is to become of it."""
 
 import asyncio
 import json
 import re
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any
 
 import typer
+from psycopg import AsyncConnection
 from rich.markup import escape
 from rich.table import Table
 
-from cli import letter, times
+from cli import aside, letter, times
 from cli.terminal import confirm, err, fail, out, run
 from letters import desk, topic
+from letters import items as set_aside
 from letters.desk import Entry, Retried, Survey
 from letters.handled import Handled, Ledger
-from letters.topic import Address, Found, Selection
+from letters.items import Item, ItemSelection, Name
+from letters.topic import Address, Selection
 from runtime import kafka
 from runtime.postgres import connect
+from runtime.set_aside import Kind
 from runtime.settings import Settings
 from schemas.dead_letter import Letter, Reason
 
-app = typer.Typer(no_args_is_help=True, help="List, show, retry and drop dead letters.")
+app = typer.Typer(no_args_is_help=True, help="List, show, retry and drop what failed.")
 
 SHOWN = 100
 """Letters that a table lists."""
 
 
-def _address(text: str) -> Address:
-    if not (parts := re.fullmatch(r"(\d{1,9}):(\d{1,18})", text)):
-        raise typer.BadParameter(f"{text!r} is no partition:offset, such as 0:17")
-    return Address(int(parts[1]), int(parts[2]))
+def _which(text: str) -> Address | Name:
+    if parts := re.fullmatch(r"(\d{1,9}):(\d{1,18})", text):
+        return Address(int(parts[1]), int(parts[2]))
+    kind, _, subject = text.partition(":")
+    if subject and kind in _ITEM_KINDS:
+        return Name(Kind(kind), subject)
+    raise typer.BadParameter(
+        f"{text!r} is neither a dead letter (partition:offset, such as 0:17) nor a set-aside item "
+        f"({', '.join(f'{kind}:GUID' for kind in _ITEM_KINDS)})"
+    )
 
 
-WHICH = "LETTER"
+_ITEM_KINDS = [kind for kind in Kind if kind is not Kind.RECORD]
+
+Which = Address | Name
 One = Annotated[
-    Address, typer.Argument(metavar=WHICH, parser=_address, help="Its partition:offset.")
+    Any, typer.Argument(metavar="ITEM", parser=_which, help="As `list` names it: 0:17, row:evt_1.")
 ]
 Several = Annotated[
-    list[Address] | None,
-    typer.Argument(metavar=f"[{WHICH}]...", parser=_address, help="Their partition:offset."),
+    list[Any] | None,
+    typer.Argument(metavar="[ITEM]...", parser=_which, help="As `list` names them."),
+]
+Kinds = Annotated[
+    list[Kind] | None,
+    typer.Option("--kind", help="record: dead letters. May be given several times."),
 ]
 Reasons = Annotated[
     list[Reason] | None,
-    typer.Option("--reason", help="May be given several times."),
+    typer.Option("--reason", help="Of dead letters. May be given several times."),
 ]
 Since = Annotated[
     datetime | None,
-    typer.Option(parser=times.given, metavar="TIME", help="Written then or later: a time, or 2h."),
+    typer.Option(parser=times.given, metavar="TIME", help="Failed then or later: a time, or 2h."),
 ]
 Until = Annotated[
-    datetime | None, typer.Option(parser=times.given, metavar="TIME", help="Written before.")
+    datetime | None, typer.Option(parser=times.given, metavar="TIME", help="Failed before.")
 ]
 All = Annotated[bool, typer.Option("--all", help="All that are open.")]
 
 
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What a command line selects: of the letters in the topic, and of the items in the table."""
+
+    letters: Selection | None
+    """None: no letters, so that Kafka need not answer."""
+    items: ItemSelection
+
+    @classmethod
+    def of(
+        cls,
+        named: Sequence[Which] | None,
+        kinds: Sequence[Kind] | None,
+        reasons: Sequence[Reason] | None,
+        since: datetime | None,
+        until: datetime | None,
+    ) -> "Choice":
+        """What these arguments and options select together."""
+        addresses = frozenset(one for one in named or () if isinstance(one, Address))
+        names = [one for one in named or () if isinstance(one, Name)]
+        wanted = set(kinds or Kind)
+        if reasons:
+            wanted &= {Kind.RECORD}
+        if named and not addresses:
+            wanted -= {Kind.RECORD}
+        return cls(
+            Selection(frozenset(reasons or ()), since, until, addresses)
+            if Kind.RECORD in wanted
+            else None,
+            ItemSelection(sorted(wanted - {Kind.RECORD}), since, until, names if named else None),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a choice finds."""
+
+    survey: Survey
+    items: list[Item]
+
+
 @app.command("list")
 def list_(
-    letters: Several = None,
+    items: Several = None,
+    kind: Kinds = None,
     reason: Reasons = None,
     since: Since = None,
     until: Until = None,
@@ -70,57 +129,73 @@ def list_(
     ] = False,
     as_json: Annotated[
         bool | None,
-        typer.Option("--json/--table", help="A line of JSON a letter; by default if piped."),
+        typer.Option("--json/--table", help="A line of JSON an item; by default if piped."),
     ] = None,
 ) -> None:
-    """List the letters that nobody has dealt with, and how many there are by reason."""
-    survey = run(_survey(_selection(letters, reason, since, until)))
-    entries = [entry for entry in survey.entries if entry.handled] if handled else survey.open
+    """List dead letters and set-aside items that nobody has dealt with."""
+    found = run(_find(Choice.of(items, kind, reason, since, until), open_=not handled))
+    entries = [e for e in found.survey.entries if e.handled] if handled else found.survey.open
     if as_json if as_json is not None else not out.is_terminal:
-        for entry in entries:
-            typer.echo(json.dumps(_as_data(entry)))
+        for data in (*map(_as_data, entries), *map(aside.as_data, found.items)):
+            typer.echo(json.dumps(data))
     else:
         _show(entries)
-    for found in survey.foreign[:SHOWN]:
-        err.print(f"[yellow]{found.address} is no dead letter: {found.letter}", highlight=False)
+        aside.show_all(found.items)
+    for foreign in found.survey.foreign[:SHOWN]:
+        text = f"[yellow]{foreign.address} is not a dead letter: {foreign.letter}"
+        err.print(text, highlight=False)
 
 
 @app.command()
 def show(
     which: One,
     raw: Annotated[
-        bool, typer.Option("--raw", help="Only the exact bytes of the value, for a file or pipe.")
+        bool,
+        typer.Option("--raw", help="Only the exact bytes of a record's value, for a file or pipe."),
     ] = False,
 ) -> None:
-    """Show a letter: why it is here, and the record exactly as it was."""
-    if (one := run(_found(which))) is None:
+    """Show a dead letter with the record exactly as it was, or a set-aside item."""
+    if isinstance(which, Name):
+        found = run(_find_all_of(which))
+        if not found:
+            fail(f"nothing is set aside as {which}: `merganser dead list` lists what is")
+        for item in found:
+            aside.show(item)
+        return
+    if (one := run(_letter(which))) is None:
         fail(f"no letter is at {which}")
-    found, handled = one
-    if not isinstance(found.letter, Letter):
-        err.print(f"[yellow]no dead letter: {found.letter}", highlight=False)
+    record, handled = one
+    if not isinstance(record.letter, Letter):
+        err.print(f"[yellow]not a dead letter: {record.letter}", highlight=False)
         raise typer.Exit(1)
     if raw:
-        if found.letter.dropped:
-            fail(letter.elsewhere(found.letter))
-        sys.stdout.buffer.write(found.letter.value or b"")
+        if record.letter.dropped:
+            fail(letter.elsewhere(record.letter))
+        sys.stdout.buffer.write(record.letter.value or b"")
         sys.stdout.buffer.flush()
         return
-    letter.show(found, found.letter, handled)
+    letter.show(record, record.letter, handled)
 
 
 @app.command()
 def retry(
-    letters: Several = None,
+    items: Several = None,
+    kind: Kinds = None,
     reason: Reasons = None,
     since: Since = None,
     until: Until = None,
     everything: All = False,
 ) -> None:
-    """Send records to the topic of events again, as they first came; open letters only."""
-    entries = _chosen(_selection(letters, reason, since, until), everything=everything)
-    retried = run(_retry(entries))
-    err.print(f"[green]{retried.sent:,} sent again[/]{_otherwise(entries, retried)}")
-    err.print("what fails again comes back as a letter of the next attempt")
+    """Try open items again: records go to the topic of events as they first came."""
+    found = _chosen(Choice.of(items, kind, reason, since, until), everything=everything)
+    retried = run(_retry(found.survey.open))
+    again = run(_in_transaction(lambda connection: set_aside.retry(connection, found.items)))
+    if found.survey.open or not found.items:
+        others = _otherwise(found.survey.open, retried)
+        err.print(f"[green]{retried.sent:,} sent again[/]{others}")
+        err.print("what fails again comes back as a letter of the next attempt")
+    if found.items:
+        err.print(f"[green]{again:,} set-aside items are tried again[/] by their processes")
     if retried.left:
         fail(
             f"{len(retried.left):,} are larger than the topic of events takes, and still open: "
@@ -130,48 +205,45 @@ def retry(
 
 @app.command()
 def drop(
-    letters: Several = None,
+    items: Several = None,
+    kind: Kinds = None,
     reason: Reasons = None,
     since: Since = None,
     until: Until = None,
     everything: All = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Note that nothing is to be done about letters. They stay in their topic."""
-    entries = _chosen(_selection(letters, reason, since, until), everything=everything)
-    _show(entries)
-    if entries:
-        confirm(f"Drop {len(entries):,}?", yes=yes)
-    err.print(f"[green]{run(_drop(entries)):,} dropped")
+    """Note that nothing is to be done about items. Letters stay in their topic."""
+    found = _chosen(Choice.of(items, kind, reason, since, until), everything=everything)
+    _show(found.survey.open)
+    aside.show_all(found.items)
+    if count := len(found.survey.open) + len(found.items):
+        confirm(f"Drop {count:,}?", yes=yes)
+    dropped = run(_drop(found.survey.open)) if found.survey.open else 0
+    dropped += run(_in_transaction(lambda connection: set_aside.drop(connection, found.items)))
+    err.print(f"[green]{dropped:,} dropped")
 
 
-def _selection(
-    letters: Sequence[Address] | None,
-    reasons: Sequence[Reason] | None,
-    since: datetime | None,
-    until: datetime | None,
-) -> Selection:
-    return Selection(frozenset(reasons or ()), since, until, frozenset(letters or ()))
-
-
-def _chosen(selection: Selection, *, everything: bool) -> list[Entry]:
-    """The open letters to act on, which must have been asked for."""
-    if everything == (selection != Selection()):
-        fail("say which: LETTER, --reason, --since, --until; or --all, and nothing else")
-    survey = run(_survey(selection))
-    found = {entry.address for entry in survey.entries}
-    if missing := sorted(selection.addresses - found):
+def _chosen(choice: Choice, *, everything: bool) -> Found:
+    """The open items to act on, which must have been asked for."""
+    if everything == (choice != Choice.of(None, None, None, None, None)):
+        fail("say which: ITEM, --kind, --reason, --since, --until; or --all, and nothing else")
+    found = run(_find(choice, open_=True))
+    known = {str(entry.address) for entry in found.survey.entries}
+    known |= {str(item.name) for item in found.items}
+    named = {*(choice.letters.addresses if choice.letters else ()), *(choice.items.names or ())}
+    if missing := sorted({str(one) for one in named} - known):
         fail(
-            f"not among the dead letters: {', '.join(map(str, missing))}. Of several letters "
-            "of one record, `merganser dead list` shows the latest"
+            f"not open: {', '.join(missing)}. `merganser dead list` shows what is; of several "
+            "letters of one record the latest"
         )
-    return survey.open
+    return Found(Survey(found.survey.open, []), found.items)
 
 
 def _otherwise(entries: Sequence[Entry], retried: Retried) -> str:
     """What became of the others: another operator was quicker."""
     others = len(entries) - retried.sent - len(retried.left)
-    return f", {others:,} were dealt with by somebody else meanwhile" if others else ""
+    return f", {others:,} were dealt with by another operator meanwhile" if others else ""
 
 
 def _show(entries: Sequence[Entry]) -> None:
@@ -198,6 +270,7 @@ def _show(entries: Sequence[Entry]) -> None:
 
 def _as_data(entry: Entry) -> dict[str, Any]:
     return {
+        "kind": Kind.RECORD,
         "letter": str(entry.address),
         "at": entry.at.isoformat(),
         "reason": entry.letter.reason,
@@ -212,12 +285,30 @@ def _as_data(entry: Entry) -> dict[str, Any]:
     }
 
 
-async def _survey(selection: Selection) -> Survey:
-    async with _ledger() as (settings, ledger):
-        return await desk.survey(settings, ledger, selection)
+async def _find(choice: Choice, *, open_: bool) -> Found:
+    survey = Survey([], [])
+    if choice.letters is not None:
+        async with _ledger() as (settings, ledger):
+            survey = await desk.survey(settings, ledger, choice.letters)
+    async with await _connected() as connection:
+        return Found(survey, await set_aside.items(connection, choice.items, open_=open_))
 
 
-async def _found(address: Address) -> tuple[Found, Handled | None] | None:
+async def _find_all_of(name: Name) -> list[Item]:
+    selection = ItemSelection([name.kind], names=[name])
+    async with await _connected() as connection:
+        return [
+            *await set_aside.items(connection, selection),
+            *await set_aside.items(connection, selection, open_=False),
+        ]
+
+
+async def _in_transaction(work: Callable[[AsyncConnection[Any]], Awaitable[int]]) -> int:
+    async with await _connected() as connection, connection.transaction():
+        return await work(connection)
+
+
+async def _letter(address: Address) -> tuple[topic.Found, Handled | None] | None:
     async with _ledger() as (settings, ledger):
         selection = Selection(addresses=frozenset([address]))
         async for (found,) in topic.read(settings, selection):
@@ -229,6 +320,8 @@ async def _found(address: Address) -> tuple[Found, Handled | None] | None:
 
 
 async def _retry(entries: Sequence[Entry]) -> Retried:
+    if not entries:
+        return Retried()
     async with _ledger() as (settings, ledger):
         producer = kafka.producer(settings, "dead", timeout=10)
         try:
@@ -247,5 +340,9 @@ async def _drop(entries: Sequence[Entry]) -> int:
 async def _ledger() -> AsyncIterator[tuple[Settings, Ledger]]:
     settings = Settings.read()
     cluster = await kafka.cluster_id(settings)
-    async with await connect(settings.database_url.get_secret_value(), "dead") as connection:
+    async with await _connected() as connection:
         yield settings, Ledger(connection, cluster)
+
+
+async def _connected() -> AsyncConnection[Any]:
+    return await connect(Settings.read().database_url.get_secret_value(), "dead")

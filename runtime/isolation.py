@@ -16,7 +16,7 @@ from runtime.postgres import STRAIN, is_contention, is_retryable
 
 Item = TypeVar("Item")
 
-TRIES = 6
+TRIES = 5
 """Tries of a transaction whose workers are in each other's way, before its items are halved."""
 
 NARROWING_TRIES = 2

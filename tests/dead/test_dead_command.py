@@ -158,7 +158,7 @@ async def test_show_tells_all_and_controls_no_terminal(system: System) -> None:
 async def test_what_is_no_letter_is_said_and_left_alone(system: System) -> None:
     await put_aside(system, BAD["tombstone"])
     await system.dead.publish(Record(b"hello", b"k", {"reason": b"none"}))
-    assert "0:1 is no dead letter" in (await dead(system, "list", "--table")).stderr
+    assert "0:1 is not a dead letter" in (await dead(system, "list", "--table")).stderr
     assert (await dead(system, "show", "0:1")).exit_code == 1
     assert (await dead(system, "drop", "--all", "--yes")).exit_code == 0
     assert len(await listed(system, "--handled")) == 1
