@@ -1,0 +1,68 @@
+"""Whatever comes as a record or as a row: it costs itself alone."""
+
+import asyncio
+import os
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+from aiokafka import AIOKafkaProducer
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from tests.isolation.hostile import GUIDS, HostileRecord, HostileRow, records, rows
+from tests.isolation.world import World
+from tests.support import database, topics
+from tests.support.servers import Servers
+from tests.support.system import opened_system, settings_env
+
+NIGHTLY = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
+EXAMPLES = 10_000 if NIGHTLY else 40
+
+
+@pytest.fixture
+def runner() -> Iterator[asyncio.Runner]:
+    with asyncio.Runner() as runner:
+        yield runner
+
+
+@pytest.fixture
+def world(
+    runner: asyncio.Runner, servers_running: Servers, database_url: str, tmp_path: Path
+) -> Iterator[World]:
+    """Processes that all examples share; what one leaves behind is there for the next."""
+    bootstrap, stack = servers_running.kafka_bootstrap, AsyncExitStack()
+
+    async def opened() -> World:
+        base = await stack.enter_async_context(database.opened(database_url))
+        made = await stack.enter_async_context(topics.made(bootstrap))
+        producer = AIOKafkaProducer(bootstrap_servers=bootstrap)
+        env = settings_env(bootstrap, database_url, made)
+        system = stack.enter_context(opened_system(tmp_path, env, base, made))
+        world = World(system, await stack.enter_async_context(producer))
+        await world.start()
+        return world
+
+    yield runner.run(opened())
+    runner.run(stack.aclose())
+
+
+@pytest.mark.timeout(7200 if NIGHTLY else 180)
+def test_hostile_events_cost_themselves_alone(world: World, runner: asyncio.Runner) -> None:
+    @settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        phases=[Phase.explicit, Phase.reuse, Phase.generate],  # shrinking would take minutes
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(
+        st.lists(records, max_size=8),
+        st.lists(rows, max_size=4, unique_by=lambda row: row.guid),
+        st.lists(st.sampled_from(GUIDS), max_size=3),
+    )
+    def examples(hostile: list[HostileRecord], inserted: list[HostileRow], gone: list[str]) -> None:
+        runner.run(world.suffer(hostile, inserted, gone))
+
+    examples()
+    runner.run(world.dbg())

@@ -1,0 +1,181 @@
+"""A running resolver and scanner, hostile events for them, and innocent ones beside."""
+
+import asyncio
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+
+from aiokafka import AIOKafkaProducer
+
+from profiles.audit import audit
+from schemas import event as wire
+from schemas.event import Event
+from schemas.ids import NOBODY
+from tests.isolation.hostile import STATES, HostileRecord, HostileRow
+from tests.support.system import System
+from tests.support.waiting import equals, eventually
+
+DELAY = 10.0
+"""Seconds that an innocent event may take, whatever comes before it."""
+
+_FORBID = "".join(
+    f"""
+    CREATE FUNCTION "forbid {state}"() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        RAISE EXCEPTION 'secret' USING ERRCODE = '{state}';
+    END
+    $$;
+    CREATE TRIGGER "forbid {state}" BEFORE INSERT OR UPDATE ON events FOR EACH ROW
+        WHEN (NEW.type = 'forbidden {state}' AND NEW."profileGuid" IS NOT NULL)
+        EXECUTE FUNCTION "forbid {state}"();
+    """
+    for state in STATES
+)
+
+_INSERT = """
+    INSERT INTO events (guid, type, "userId", "anonymousId", "occurredAt", "createdAt")
+    VALUES (%s, %s, %s, %s, %s, %s)
+    ON CONFLICT (guid) DO UPDATE
+    SET "userId" = 'corrected ' || length(events."userId"), "profileGuid" = NULL
+"""
+"""A row that is there already is corrected: another user, and it is to be resolved again."""
+
+_DELETE = """
+    DELETE FROM events
+    WHERE guid = ANY(%s) AND NOT EXISTS (
+        SELECT FROM "anonymousIds" WHERE "linkEventGuid" = events.guid
+    )
+"""
+
+_OPEN_ROWS = """
+    SELECT count(*) FROM events
+    WHERE "profileGuid" IS NULL AND guid = ANY(%s)
+        AND NOT EXISTS (SELECT FROM "setAside" WHERE kind = 'row' AND subject = guid)
+        AND (
+            lower(btrim("userId", %s)) <> ALL(%s) OR lower(btrim("anonymousId", %s)) <> ALL(%s)
+        )
+"""
+
+
+class World:
+    """Both processes on one database and one topic, for many examples."""
+
+    def __init__(self, system: System, producer: AIOKafkaProducer) -> None:
+        self._system = system
+        self._producer = producer
+        self._numbers = itertools.count()
+
+    async def start(self) -> None:
+        """Forbid some types, and start the processes."""
+        await self._system.database.connection.execute(_FORBID.encode())
+        await self._system.resolver(resolver_dead_limit=1_000_000)
+        await self._system.scanner(scanner_interval=0.1)
+
+    async def suffer(
+        self, records: Sequence[HostileRecord], rows: Sequence[HostileRow], gone: Sequence[str]
+    ) -> None:
+        """Bring hostile events among innocent ones, and check what becomes of each."""
+        database = self._system.database
+        await database.execute("SET merganser.remember_deleted_since = '9999-12-31'")
+        await database.execute(_DELETE, list(gone))
+        innocent = [event for _ in range(3) for event in self._person()]
+        places = await self._publish(records, innocent)
+        await self._insert(rows)
+        await self._innocent_are_stored(innocent)
+        await self._each_record_is_somewhere(places)
+        await self._each_row_is_somewhere(rows)
+        for service in self._system.services:
+            assert service.running
+        report = await audit(database.connection, NOBODY, lambda _: None)
+        assert report.disagreements == []
+
+    def _person(self) -> list[Event]:
+        """A visitor who becomes a user, in two events."""
+        number = next(self._numbers)
+        moment = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=number)
+        return [
+            {
+                "guid": f"evt_innocent_{number}_{step}",
+                "producerGuid": None,
+                "ipAddress": None,
+                "createdAt": moment,
+                "occurredAt": moment,
+                "type": "innocent",
+                "userId": user_id,
+                "anonymousId": f"innocent visitor {number}",
+                "data": {"number": str(number)},
+            }
+            for step, user_id in enumerate([None, f"innocent user {number}"])
+        ]
+
+    async def _publish(
+        self, records: Sequence[HostileRecord], innocent: Sequence[Event]
+    ) -> dict[int, HostileRecord]:
+        """Publish all, innocent before and after hostile ones; the hostile ones by offset."""
+        half = len(innocent) // 2
+        topic = self._system.events.name
+        version = [wire.VERSION_HEADER]
+        before = [
+            await self._producer.send(topic, wire.encode(one), partition=0, headers=version)
+            for one in innocent[:half]
+        ]
+        hostile = []
+        for record in records:
+            batch = self._producer.create_batch()
+            headers = list(record.headers.items())
+            assert batch.append(timestamp=None, key=None, value=record.value, headers=headers)
+            hostile.append(await self._producer.send_batch(batch, topic, partition=0))
+        after = [
+            await self._producer.send(topic, wire.encode(one), partition=0, headers=version)
+            for one in innocent[half:]
+        ]
+        await asyncio.gather(*before, *after)
+        acknowledged = await asyncio.gather(*hostile)
+        return dict(zip((one.offset for one in acknowledged), records, strict=True))
+
+    async def _insert(self, rows: Sequence[HostileRow]) -> None:
+        for row in rows:
+            await self._system.database.execute(_INSERT, *row[:-1])
+            for key, value in row.data:
+                await self._system.database.execute(
+                    'INSERT INTO "eventData" ("eventGuid", key, value) VALUES (%s, %s, %s)',
+                    *(row.guid, key, value),
+                )
+
+    async def _innocent_are_stored(self, innocent: Sequence[Event]) -> None:
+        guids = [event["guid"] for event in innocent]
+        stored = 'SELECT count(DISTINCT "profileGuid") FROM events WHERE guid = ANY(%s)'
+        together = """
+            SELECT count(DISTINCT guid) FROM events
+            WHERE "profileGuid" IN (SELECT "profileGuid" FROM events WHERE guid = ANY(%s))
+        """
+        people = equals(len(innocent) // 2)
+        database = self._system.database
+        await eventually(lambda: database.value(stored, guids), people, within=DELAY)
+        assert await database.value(together, guids) == len(innocent), "only their own events"
+
+    async def _each_record_is_somewhere(self, published: Mapping[int, HostileRecord]) -> None:
+        """Each is a dead letter now, or an event that is stored, by its own guid."""
+        database, topic = self._system.database, self._system.events.name
+        position = 'SELECT "nextOffset" FROM "consumerOffsets" WHERE partition = 0'
+        end = max(published, default=-1)
+        await eventually(lambda: database.value(position), lambda next_: next_ > end, within=DELAY)
+        letters = set(
+            await database.column("SELECT subject FROM \"setAside\" WHERE kind = 'record'")
+        )
+        guids = [
+            json.loads(record.value or b"")["guid"]
+            for offset, record in published.items()
+            if f"{topic}/0/{offset}" not in letters
+        ]
+        stored = await database.column("SELECT guid FROM events WHERE guid = ANY(%s)", guids)
+        assert set(stored) == set(guids)
+
+    async def _each_row_is_somewhere(self, rows: Sequence[HostileRow]) -> None:
+        guids = [row.guid for row in rows]
+        nobody = list(NOBODY)
+        values = (guids, " \t\n\r\x0b\x0c", nobody, " \t\n\r\x0b\x0c", nobody)
+        await eventually(
+            lambda: self._system.database.value(_OPEN_ROWS, *values), equals(0), within=DELAY
+        )
