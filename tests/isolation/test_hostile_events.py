@@ -65,4 +65,3 @@ def test_hostile_events_cost_themselves_alone(world: World, runner: asyncio.Runn
         runner.run(world.suffer(hostile, inserted, gone))
 
     examples()
-    runner.run(world.dbg())
