@@ -156,7 +156,7 @@ async def _set_aside(
 ) -> None:
     item = Item(kind, subject, place, isolation.reason(error))
     await database.transact(lambda connection: set_aside.put(connection, [item]), stop)
-    log.error("set aside", kind=kind, reason=item.reason)
+    log.warning("set aside", kind=kind, reason=item.reason)
 
 
 def _count(scanned: Scanned, seconds: float) -> None:

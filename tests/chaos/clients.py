@@ -39,6 +39,12 @@ class Client:
             trust_env=False,
         )
 
+    async def deliver(self, count: int) -> list[str]:
+        """Send so many new events, each until it is acknowledged; their guids."""
+        numbers = self._ledger.take(count)
+        await self._deliver(numbers)
+        return [self._ledger.guids[number] for number in numbers]
+
     async def run(self, rate: float, stop: asyncio.Event) -> None:
         """Send about `rate` events a second."""
         async with self._http:

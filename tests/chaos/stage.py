@@ -6,7 +6,7 @@ clients ─▶ ingest ─▶ broker ─▶ resolver ─▶ Postgres
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -35,8 +35,31 @@ PARTITIONS = 6
 
 RESOLVERS, SCANNERS, PROPERTIES, GATEWAYS, EXTRAS = 3, 2, 2, 2, 2
 
+HOSTILE = "evt_hostile-"
+"""What the guids of hostile events begin with."""
+
+FORBIDDEN = ("forbidden 22003", "forbidden 23503", "forbidden 54000", "forbidden XX000")
+"""Types of events for which Postgres raises this SQLSTATE where they are to have a profile."""
+
+_FORBID = "".join(
+    f"""
+    CREATE FUNCTION "{kind}"() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        RAISE EXCEPTION 'hostile' USING ERRCODE = '{kind.removeprefix("forbidden ")}';
+    END
+    $$;
+    CREATE TRIGGER "{kind}" BEFORE INSERT OR UPDATE ON events FOR EACH ROW
+        WHEN (NEW.type = '{kind}' AND NEW."profileGuid" IS NOT NULL) EXECUTE FUNCTION "{kind}"();
+    """
+    for kind in FORBIDDEN
+)
+
 ADMIN = "chaos"
 """The application name of our own connections, which no fault is to hit."""
+
+
+async def _nothing() -> list[str]:
+    raise AssertionError("set by the run")
 
 
 @dataclass
@@ -59,6 +82,14 @@ class Stage:
     """Names of services that a fault stops and starts: nobody else is to start them."""
     garbage: dict[bytes, bytes | None] = field(default_factory=dict)
     """Records that are no events, by their keys, which must all end as dead letters."""
+    hostile: set[bytes] = field(default_factory=set)
+    """Keys of records that are meant to do harm; some of them end as dead letters."""
+    send_innocent: Callable[[], Awaitable[list[str]]] = _nothing
+    """Sends some events to every partition until they are acknowledged; their guids."""
+    measured: int = 0
+    """Innocent events that came right behind hostile ones."""
+    delayed: list[str] = field(default_factory=list)
+    """Those of them that took too long."""
 
     @property
     def services(self) -> list[Service]:
@@ -160,6 +191,7 @@ async def _played(
         database.opened(postgres.url) as own,
     ):
         await rulebook.apply(own.connection, RULES)
+        await own.connection.execute(_FORBID.encode())
         system = System(home, settings_env(kafka.bootstrap, postgres.url, made), own, made)
         stage = Stage(kafka, postgres, made, system, proxies, random)
         try:

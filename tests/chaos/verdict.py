@@ -13,7 +13,7 @@ from properties.audit import audit as audit_properties
 from schemas.ids import NOBODY
 from tests.chaos.history import Happening, happening
 from tests.chaos.ledger import Ledger
-from tests.chaos.stage import Stage
+from tests.chaos.stage import HOSTILE, Stage
 from tests.identity.misplaced import misplaced
 from tests.identity.reference import Told, grouping
 
@@ -36,6 +36,12 @@ class Verdict:
     """Stored otherwise than sent."""
     invented: int = 0
     """Stored and never sent."""
+    measured: int = 0
+    """Innocent events that were sent right behind hostile ones."""
+    delayed: int = 0
+    """Those of them that were not resolved in time."""
+    set_aside: int = 0
+    """Hostile rows, profiles and records that were set aside."""
     profiles: int = 0
     merges: int = 0
     dead_letters: int = 0
@@ -70,6 +76,7 @@ async def judge(verdict: Verdict, stage: Stage, ledger: Ledger) -> None:
     async with await stage.connect() as connection:
         await compare(verdict, connection, ledger)
         await _audits(verdict, connection)
+        await _set_aside(verdict, connection)
     await _dead_letters(verdict, stage)
     started = [one for one in stage.services if one.running or one.exit_code is not None]
     verdict.blame("a log", [line for service in started for line in service.defects])
@@ -89,7 +96,8 @@ async def compare(
         await cursor.execute(
             'SELECT guid, type, "userId", "anonymousId", "occurredAt", "profileGuid", ARRAY('
             'SELECT ARRAY[key, value] FROM "eventData" WHERE "eventGuid" = events.guid) '
-            "FROM events"
+            "FROM events WHERE NOT starts_with(guid, %s)",
+            (HOSTILE,),
         )
         async for guid, *stored, profile, data in cursor:
             number = by_guid.get(guid, _claimed(data, ledger))
@@ -149,9 +157,33 @@ async def _audits(verdict: Verdict, connection: psycopg.AsyncConnection[Any]) ->
         verdict.failures.append(f"audit of properties: {properties}")
 
 
+async def _set_aside(verdict: Verdict, connection: psycopg.AsyncConnection[Any]) -> None:
+    """Nothing is set aside but what is hostile. Records are compared with the dead letters."""
+    cursor = await connection.execute(
+        """
+        SELECT kind || ' ' || subject || ': ' || reason, CASE kind
+            WHEN 'record' THEN true
+            WHEN 'row' THEN starts_with(subject, %s)
+            ELSE NOT EXISTS (
+                SELECT FROM profiles WHERE guid = subject AND "userId" NOT LIKE 'hostile %%'
+            )
+        END
+        FROM "setAside"
+        """,
+        (HOSTILE,),
+    )
+    rows = await cursor.fetchall()
+    verdict.set_aside = len(rows)
+    verdict.blame("set aside", (said for said, hostile in rows if not hostile))
+
+
 async def _dead_letters(verdict: Verdict, stage: Stage) -> None:
     """Each record of garbage is a dead letter, perhaps more than once, and nothing else is."""
-    letters = {record.key or b"": record.value for record in await stage.topics.dead.records()}
+    letters = {
+        record.key or b"": record.value
+        for record in await stage.topics.dead.records()
+        if record.key not in stage.hostile
+    }
     verdict.dead_letters = len(letters)
     garbage = stage.garbage
     verdict.blame("no dead letter", (str(key) for key in garbage if key not in letters))

@@ -123,6 +123,11 @@ def show_verdict(console: Console, verdict: Verdict) -> None:
         ("misplaced", verdict.misplaced, "on another profile than the definition says"),
         ("altered", verdict.altered, "ids, time, type or data not as sent"),
         ("invented", verdict.invented, "stored and never sent"),
+        (
+            "delayed",
+            verdict.delayed,
+            f"of {verdict.measured:,} innocent events behind hostile ones",
+        ),
     ):
         style = "bold red" if count else "green"
         table.add_row(Text(f"{count:,}", style=style), name, Text(what, style="dim"))
@@ -135,6 +140,7 @@ def show_verdict(console: Console, verdict: Verdict) -> None:
         f"systems, {verdict.dead_letters} records of garbage among the dead letters\n"
         f"{verdict.refused:,} requests were refused or left unanswered, {verdict.repeats:,} "
         f"events were sent again\n"
+        f"{verdict.set_aside:,} hostile records, rows and profiles were set aside\n"
         f"slowest recovery {recovery:.1f} s, after: {after}\n"
         f"peak memory in MiB: {memory}"
     )

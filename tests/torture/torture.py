@@ -25,8 +25,9 @@ from tests.support.topics import Topics
 from tests.support.waiting import eventually
 
 
-def _rule(key: str, kind: str, **events: str) -> dict[str, object]:
-    return {"key": key, "type": kind, "events": {"type": ["record", "row"], **events}}
+def _rule(key: str, kind: str, *, array: bool = False, **events: object) -> dict[str, object]:
+    source = {"type": ["record", "row"], **events}
+    return {"key": key, "type": kind, "array": array, "events": source}
 
 
 PARTITIONS = 8
@@ -42,6 +43,9 @@ RULES = RuleFile.model_validate(
             _rule("last", "string", aggregation="most recent", column="data.number"),
             _rule("first", "date", aggregation="min", column="occurredAt"),
             _rule("age", "float", aggregation="diff", column="occurredAt"),
+            _rule("spent", "float", aggregation="sum", column="data.price"),
+            _rule("lately", "integer", aggregation="count", window=3650),
+            _rule("texts", "string", aggregation="all values", column="data.text", array=True),
         ]
     }
 )
