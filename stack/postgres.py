@@ -26,17 +26,21 @@ _START_SECONDS = 300.0
 _STOP_SECONDS = 30.0
 _CONNECT_SECONDS = 2
 
-_SETTINGS = {
+_ADDRESS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",  # a home's path may be too long for one
+}
+SETTINGS = {
     "max_connections": "200",
     "shared_buffers": "256MB",
     "max_wal_size": "4GB",
     # A query whose client is gone ends within that time, even if the server is gone as well.
     "client_connection_check_interval": "1s",
 }
+"""Settings of each server that we start, here or in a container."""
 _LOCALE = ("--locale-provider=builtin", "--builtin-locale=C.UTF-8")
-_UNSAFE_FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+UNSAFE_FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+"""Settings of a server that need not survive a crash of the machine: for tests."""
 
 
 class Postgres:
@@ -62,8 +66,8 @@ class Postgres:
         self.url = f"postgresql://{_USER}@127.0.0.1:{port}/{_DATABASE}"
         self._home = home
         self.data = home.postgres / "data"
-        fast = _UNSAFE_FAST if unsafe_fast else {}
-        self._settings = {**_SETTINGS, **fast, "port": str(port), **(config or {})}
+        fast = UNSAFE_FAST if unsafe_fast else {}
+        self._settings = {**_ADDRESS, **SETTINGS, **fast, "port": str(port), **(config or {})}
         self._unsafe_fast = unsafe_fast
         self._binaries = binaries
         self.process: Process | None = None

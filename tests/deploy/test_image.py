@@ -121,7 +121,7 @@ def _context(target: Path) -> None:
     """The files that .dockerignore lets through: here every line but the first lets one in."""
     everything, *lines = [
         line
-        for line in (FILE.with_name(FILE.name + ".dockerignore")).read_text().splitlines()
+        for line in (ROOT / ".dockerignore").read_text().splitlines()
         if not line.startswith("#")
     ]
     assert everything == "*"

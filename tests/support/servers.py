@@ -49,7 +49,7 @@ def choose() -> Choice:
     postgres = _given("DATABASE_URL")
     all_given = kafka is not None and postgres is not None
     return Choice(
-        kafka, postgres, "given" if all_given else "docker" if _docker_answers() else "local"
+        kafka, postgres, "given" if all_given else "docker" if docker_answers() else "local"
     )
 
 
@@ -78,7 +78,8 @@ def _given(name: str) -> str | None:
     return os.environ.get(f"MERGANSER_TEST_{name}") or os.environ.get(f"MERGANSER_{name}") or None
 
 
-def _docker_answers() -> bool:
+def docker_answers() -> bool:
+    """Say whether there is a Docker engine to start containers with."""
     try:
         subprocess.run(["docker", "version"], check=True, capture_output=True, timeout=10)
     except (OSError, subprocess.SubprocessError):
