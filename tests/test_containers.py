@@ -7,12 +7,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.support import containers, servers, topics
+from tests.support import containers, topics
+from tests.support.servers import needs_docker
 from tests.support.topics import Record
 
-needs_docker = pytest.mark.skipif(
-    not servers.docker_answers(), reason="no Docker engine answers here"
-)
 HERE = sys.platform == "linux" and os.environ.get("DOCKER_HOST", "unix:").startswith("unix:")
 """Whether the engine shares this machine's network, so that also a container's IP is reached."""
 
@@ -70,6 +68,7 @@ async def test_kafka_names_the_address_where_it_is_reached(
 
     monkeypatch.setattr(testcontainers_config, "connection_mode_override", ConnectionMode(mode))
     with containers.kafka() as bootstrap:
+        assert not bootstrap.startswith("localhost")
         async with topics.made(bootstrap) as made:
             await made.events.publish(Record(b"hello"))
             (record,) = await made.events.records()

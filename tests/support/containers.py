@@ -137,4 +137,7 @@ def _log_on_failure(container: "DockerContainer") -> Iterator[None]:
 
 def _address(container: "DockerContainer", port: int) -> str:
     """Return the `host:port` where a port of the started container is reached from here."""
-    return f"{container.get_container_host_ip()}:{container.get_exposed_port(port)}"
+    # Docker before 23 may give the same number of IPv6, which "localhost" means too, to another
+    # container.
+    host = container.get_container_host_ip().replace("localhost", "127.0.0.1")
+    return f"{host}:{container.get_exposed_port(port)}"

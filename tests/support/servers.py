@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import pytest
+
 from stack.servers import local_servers
 from tests.support import containers
 
@@ -85,3 +87,6 @@ def docker_answers() -> bool:
     except (OSError, subprocess.SubprocessError):
         return False
     return True
+
+
+needs_docker = pytest.mark.skipif(not docker_answers(), reason="no Docker engine answers here")
