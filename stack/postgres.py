@@ -30,17 +30,15 @@ _ADDRESS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",  # a home's path may be too long for one
 }
-SETTINGS = {
+_SETTINGS = {
     "max_connections": "200",
     "shared_buffers": "256MB",
     "max_wal_size": "4GB",
     # A query whose client is gone ends within that time, even if the server is gone as well.
     "client_connection_check_interval": "1s",
 }
-"""Settings of each server that we start, here or in a container."""
 _LOCALE = ("--locale-provider=builtin", "--builtin-locale=C.UTF-8")
-UNSAFE_FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
-"""Settings of a server that need not survive a crash of the machine: for tests."""
+_UNSAFE_FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
 
 class Postgres:
@@ -66,8 +64,8 @@ class Postgres:
         self.url = f"postgresql://{_USER}@127.0.0.1:{port}/{_DATABASE}"
         self._home = home
         self.data = home.postgres / "data"
-        fast = UNSAFE_FAST if unsafe_fast else {}
-        self._settings = {**_ADDRESS, **SETTINGS, **fast, "port": str(port), **(config or {})}
+        usual = settings(unsafe_fast=unsafe_fast)
+        self._settings = {**_ADDRESS, **usual, "port": str(port), **(config or {})}
         self._unsafe_fast = unsafe_fast
         self._binaries = binaries
         self.process: Process | None = None
@@ -165,6 +163,14 @@ class Postgres:
 
 _ROOTS_STAND_IN = "nobody"
 """Postgres refuses to run as root; this user exists on every system."""
+
+
+def settings(*, unsafe_fast: bool = False) -> dict[str, str]:
+    """Return the settings of each server that we start, here or in a container.
+
+    With `unsafe_fast` a crash of the machine may destroy the data: for tests.
+    """
+    return {**_SETTINGS, **(_UNSAFE_FAST if unsafe_fast else {})}
 
 
 def answers(url: str) -> bool:

@@ -42,7 +42,7 @@ def healthy(host: str, port: str) -> bool:
 def test_postgres_has_what_it_needs() -> None:
     service = SERVICES["postgres"]
     name = "client_connection_check_interval"
-    assert service["command"] == ["postgres", "-c", f"{name}={postgres.SETTINGS[name]}"]
+    assert service["command"] == ["postgres", "-c", f"{name}={postgres.settings()[name]}"]
     assert service["shm_size"] == "256mb"
 
 

@@ -83,7 +83,7 @@ def postgres(config: Mapping[str, str] | None = None) -> Iterator[str]:
     """
     from testcontainers.core.container import DockerContainer  # noqa: PLC0415 - slow, rarely used
 
-    settings = {**database.SETTINGS, **database.UNSAFE_FAST, **(config or {})}
+    settings = {**database.settings(unsafe_fast=True), **(config or {})}
     container = (
         DockerContainer(POSTGRES_IMAGE)
         .with_exposed_ports(5432)
