@@ -26,9 +26,11 @@ _START_SECONDS = 300.0
 _STOP_SECONDS = 30.0
 _CONNECT_SECONDS = 2
 
-_SETTINGS = {
+_ADDRESS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",  # a home's path may be too long for one
+}
+_SETTINGS = {
     "max_connections": "200",
     "shared_buffers": "256MB",
     "max_wal_size": "4GB",
@@ -62,8 +64,8 @@ class Postgres:
         self.url = f"postgresql://{_USER}@127.0.0.1:{port}/{_DATABASE}"
         self._home = home
         self.data = home.postgres / "data"
-        fast = _UNSAFE_FAST if unsafe_fast else {}
-        self._settings = {**_SETTINGS, **fast, "port": str(port), **(config or {})}
+        usual = settings(unsafe_fast=unsafe_fast)
+        self._settings = {**_ADDRESS, **usual, "port": str(port), **(config or {})}
         self._unsafe_fast = unsafe_fast
         self._binaries = binaries
         self.process: Process | None = None
@@ -161,6 +163,14 @@ class Postgres:
 
 _ROOTS_STAND_IN = "nobody"
 """Postgres refuses to run as root; this user exists on every system."""
+
+
+def settings(*, unsafe_fast: bool = False) -> dict[str, str]:
+    """Return the settings of each server that we start, here or in a container.
+
+    With `unsafe_fast` a crash of the machine may destroy the data: for tests.
+    """
+    return {**_SETTINGS, **(_UNSAFE_FAST if unsafe_fast else {})}
 
 
 def answers(url: str) -> bool:

@@ -127,12 +127,13 @@ def test_grafana_finds_what_compose_mounts() -> None:
     ]
     assert source["type"] == "prometheus"
     assert source["url"] == "http://prometheus:9090"
-    assert services["prometheus"]["ports"] == ["127.0.0.1:9090:9090"]
+    (port,) = services["prometheus"]["ports"]
+    assert port.endswith(":9090")
 
 
 def test_the_image_has_every_package() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    ignored = (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines()
+    ignored = (ROOT / ".dockerignore").read_text().splitlines()
     for pattern in project["tool"]["setuptools"]["packages"]["find"]["include"]:
         assert f"!{pattern.removesuffix('*')}" in ignored
     assert f"ARG VERSION={project['project']['version']}" in (DEPLOY / "Dockerfile").read_text()
@@ -168,25 +169,6 @@ def test_what_the_chart_sets_itself_is_no_setting_of_its_values() -> None:
     assert refused <= SETTINGS
     for template in (chart / "templates").iterdir():
         assert named(template) <= refused
-
-
-def test_compose_traces_the_processes_that_trace() -> None:
-    services = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
-    tracing = [name for name in services if f'tracing.opened(settings, "{name}")' in main(name)]
-    assert tracing == ["ingest", "resolver"]
-    untraced = services["scanner"]["environment"]
-    for name in tracing:
-        variables = services[name]["environment"]
-        assert untraced.items() <= variables.items()
-        own = {key: value for key, value in variables.items() if key not in untraced}
-        assert "MERGANSER_OTLP_ENDPOINT" in own
-        assert set(own.values()) == {None}  # taken from where Compose runs
-
-
-def main(process: str) -> str:
-    """The code that starts it; none if it is not ours."""
-    file = ROOT / process / "main.py"
-    return file.read_text() if file.exists() else ""
 
 
 def test_the_command_runs_without_the_extra_for_the_local_stack() -> None:

@@ -1,5 +1,4 @@
-"""The image's steps, run by hand: there is no Docker engine here, and yet a Dockerfile that fails
-for a reason that we could have seen would be a defect of ours.
+"""The image's steps, run by hand, and by a Docker engine where one answers.
 
 The steps of the first stage run in an empty folder with nothing but what .dockerignore lets in, and
 what they make runs as the user of the second stage, who owns nothing, where nothing can be written.
@@ -13,6 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import uuid
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
@@ -24,6 +24,7 @@ import pytest
 
 from stack import services
 from stack.ports import free_port
+from tests.support.servers import needs_docker
 from tests.support.service import ROOT
 from tests.support.system import System
 from tests.support.waiting import eventually
@@ -121,7 +122,7 @@ def _context(target: Path) -> None:
     """The files that .dockerignore lets through: here every line but the first lets one in."""
     everything, *lines = [
         line
-        for line in (FILE.with_name(FILE.name + ".dockerignore")).read_text().splitlines()
+        for line in (ROOT / ".dockerignore").read_text().splitlines()
         if not line.startswith("#")
     ]
     assert everything == "*"
@@ -212,6 +213,19 @@ def test_it_has_what_it_needs_and_no_more(opt: Path) -> None:
     names = {path.name.split("-")[0].lower() for path in opt.rglob("*.dist-info")}
     assert "merganser" in names
     assert not names & {"pytest", "pip", "setuptools"}
+
+
+@needs_docker
+def test_an_engine_builds_it() -> None:
+    name = f"merganser-test-{uuid.uuid4().hex}"
+    build = ["docker", "build", "--quiet", "--file", str(FILE), "--tag", name, str(ROOT)]
+    run = ["docker", "run", "--rm", "--read-only", "--cap-drop", "ALL", "--network", "none", name]
+    try:
+        built = subprocess.run(build, capture_output=True, check=False)
+        assert built.returncode == 0, built.stderr.decode()
+        assert b"ingest" in subprocess.run(run, capture_output=True, check=True).stdout
+    finally:
+        subprocess.run(["docker", "image", "rm", name], capture_output=True, check=False)
 
 
 @dataclass

@@ -1,15 +1,19 @@
 """No key and no event in logs, metrics or answers: not at level debug, not by any failure (§8)."""
 
 import json
+import uuid
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
 import pytest
+from psycopg import sql
 
 from properties import rulebook
 from properties.rules import RuleFile
 from runtime.settings import Settings
 from tests.decoration.decorated import USER_ID, query, url_of
+from tests.support.database import Database
 from tests.support.events import event
 from tests.support.service import ROOT, Service
 from tests.support.system import System
@@ -94,14 +98,27 @@ async def what_clients_do(url: str, key: str) -> list[httpx.Response]:
         ]
 
 
-async def test_whatever_happens_nothing_of_it_is_told(defective: System) -> None:
+@pytest.fixture
+async def role(database: Database) -> AsyncIterator[str]:
+    """A role of the server with the mark as its password: also where a password must be right."""
+    name = f"merganser_test_{uuid.uuid4().hex}"
+    role, mark = sql.Identifier(name), sql.Literal(MARK)
+    execute = database.connection.execute
+    await execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(role, mark))
+    await execute(sql.SQL("GRANT SELECT ON profiles TO {}").format(role))
+    yield name
+    await execute(sql.SQL("DROP OWNED BY {}").format(role))
+    await execute(sql.SQL("DROP ROLE {}").format(role))
+
+
+async def test_whatever_happens_nothing_of_it_is_told(defective: System, role: str) -> None:
     system = defective
     gateway = await system.ingest()
     resolver = await system.resolver()
     reader = await system.key("reader", "profiles:read", "events:read")
     api, api_url = await system.api()
     properties = await system.properties()
-    decoration = await asking_in_vain(system)
+    decoration = await asking_in_vain(system, role)
 
     answers = await what_clients_do(gateway.url, gateway.key)
     counts = [answer.status_code for answer in answers]
@@ -151,9 +168,9 @@ async def test_whatever_happens_nothing_of_it_is_told(defective: System) -> None
     assert "ingest/app.py" in gateway.log  # where it is may be told, and must be
 
 
-async def asking_in_vain(system: System) -> Service:
+async def asking_in_vain(system: System, role: str) -> Service:
     """A decoration process whose source answers with errors that quote what it was asked."""
-    system.env |= {"CRM": url_of(f"{system.database.url} password={MARK}")}
+    system.env |= {"CRM": url_of(f"{system.database.url} user={role} password={MARK}")}
     rules = [USER_ID, query(sql=QUOTING)]
     file = RuleFile.model_validate({"sources": {"crm": {"url": "CRM"}}, "rules": rules})
     await rulebook.apply(system.database.connection, file)

@@ -1,67 +1,143 @@
 """Kafka and Postgres in containers, for machines where a Docker engine answers."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol
 
 from stack import kafka as broker
 from stack import postgres as database
 from stack.kafka_jars import version
-from stack.ports import free_port
 
+if TYPE_CHECKING:
+    from testcontainers.core.container import DockerContainer
+
+KAFKA_IMAGE = f"apache/kafka:{version()}"
+POSTGRES_IMAGE = "postgres:18"
 START_SECONDS = 120.0
+LOG_LINES = 50
+
+_KAFKA_SETTINGS = {
+    "NODE_ID": "1",
+    "PROCESS_ROLES": "broker,controller",
+    "CONTROLLER_QUORUM_VOTERS": "1@localhost:9093",
+    "CONTROLLER_LISTENER_NAMES": "CONTROLLER",
+    # The broker's own connections stay in the container, where the clients' address may not work.
+    "LISTENERS": "PLAINTEXT://:9092,CONTROLLER://:9093,BROKER://:9094",
+    "INTER_BROKER_LISTENER_NAME": "BROKER",
+    "LISTENER_SECURITY_PROTOCOL_MAP": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,BROKER:PLAINTEXT",
+    "AUTO_CREATE_TOPICS_ENABLE": "false",
+    "OFFSETS_TOPIC_REPLICATION_FACTOR": "1",
+    "OFFSETS_TOPIC_NUM_PARTITIONS": "4",
+    "GROUP_INITIAL_REBALANCE_DELAY_MS": "100",
+}
+_ADVERTISED = "/tmp/advertised"  # noqa: S108 - in the container
+_START_KAFKA = f"""
+until read -r address 2>/dev/null <{_ADVERTISED}; do sleep 0.1; done
+export KAFKA_ADVERTISED_LISTENERS="PLAINTEXT://$address,BROKER://localhost:9094"
+exec /etc/kafka/docker/run
+"""
+
+
+class Container(Protocol):
+    """What `wait` and `log_of` need of a started container."""
+
+    status: str
+
+    def reload(self) -> None:
+        """Ask the engine for the status."""
+
+    def logs(self, *, tail: int) -> bytes:
+        """Return the last lines of what the container wrote."""
 
 
 @contextmanager
 def kafka() -> Iterator[str]:
     """Run the broker of `stack/pom.xml`'s version and yield its `host:port`.
 
-    Its port is chosen here, for a broker tells its clients the address to come back to.
+    A broker tells its clients the address to come back to, and that address is known only once the
+    container runs: it depends on the engine, and on whether we run in a container ourselves. So the
+    container starts the broker when it has been told.
     """
     from testcontainers.core.container import DockerContainer  # noqa: PLC0415 - slow, rarely used
 
-    port = free_port(set())
-    container = DockerContainer(f"apache/kafka:{version()}").with_bind_ports(port, port)
-    bootstrap = f"{container.get_container_host_ip()}:{port}"
-    settings = {
-        "NODE_ID": "1",
-        "PROCESS_ROLES": "broker,controller",
-        "CONTROLLER_QUORUM_VOTERS": "1@localhost:9093",
-        "CONTROLLER_LISTENER_NAMES": "CONTROLLER",
-        "LISTENERS": f"PLAINTEXT://:{port},CONTROLLER://:9093",
-        "ADVERTISED_LISTENERS": f"PLAINTEXT://{bootstrap}",
-        "LISTENER_SECURITY_PROTOCOL_MAP": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
-        "AUTO_CREATE_TOPICS_ENABLE": "false",
-        "OFFSETS_TOPIC_REPLICATION_FACTOR": "1",
-        "OFFSETS_TOPIC_NUM_PARTITIONS": "4",
-        "GROUP_INITIAL_REBALANCE_DELAY_MS": "100",
-    }
-    with container.with_envs(**{f"KAFKA_{name}": value for name, value in settings.items()}):
-        _wait("Kafka", lambda: broker.answers(bootstrap))
+    container = (
+        DockerContainer(KAFKA_IMAGE)
+        .with_exposed_ports(9092)
+        .with_envs(**{f"KAFKA_{name}": value for name, value in _KAFKA_SETTINGS.items()})
+        .with_command(["bash", "-c", _START_KAFKA])
+    )
+    with container:
+        with _log_on_failure(container):
+            bootstrap = _address(container, 9092)
+            container.exec(["bash", "-c", f'echo "$0" >{_ADVERTISED}', bootstrap])
+            wait("Kafka", lambda: broker.answers(bootstrap), container.get_wrapped_container())
         yield bootstrap
 
 
 @contextmanager
-def postgres() -> Iterator[str]:
-    """Run Postgres, without waiting for the disk, and yield its URL."""
+def postgres(config: Mapping[str, str] | None = None) -> Iterator[str]:
+    """Run Postgres, without waiting for the disk, and yield its URL.
+
+    `config` has settings of the server beside or instead of those of the local server.
+    """
     from testcontainers.core.container import DockerContainer  # noqa: PLC0415 - slow, rarely used
 
+    settings = {**database.settings(unsafe_fast=True), **(config or {})}
     container = (
-        DockerContainer("postgres:18")
+        DockerContainer(POSTGRES_IMAGE)
         .with_exposed_ports(5432)
         .with_env("POSTGRES_PASSWORD", "test")
-        .with_command("postgres -c fsync=off -c synchronous_commit=off -c max_connections=200")
+        .with_command(["postgres", *(f"--{name}={value}" for name, value in settings.items())])
+        .with_kwargs(shm_size="256m")  # 64 MB, the default, is too little for parallel queries
     )
     with container:
-        host, port = container.get_container_host_ip(), container.get_exposed_port(5432)
-        url = f"postgresql://postgres:test@{host}:{port}/postgres"
-        _wait("Postgres", lambda: database.answers(url))
+        with _log_on_failure(container):
+            url = f"postgresql://postgres:test@{_address(container, 5432)}/postgres"
+            wait("Postgres", lambda: database.answers(url), container.get_wrapped_container())
         yield url
 
 
-def _wait(what: str, answers: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + START_SECONDS
+def wait(
+    what: str,
+    answers: Callable[[], bool],
+    container: Container,
+    *,
+    within: float = START_SECONDS,
+) -> None:
+    """Return when `answers` says so.
+
+    Raises RuntimeError at once if the container has ended, TimeoutError after `within` seconds.
+    """
+    deadline = time.monotonic() + within
     while not answers():
+        container.reload()
+        if container.status != "running":
+            raise RuntimeError(f"{what}'s container has ended (status: {container.status})")
         if time.monotonic() > deadline:
-            raise TimeoutError(f"{what} did not answer within {START_SECONDS:g} s")
+            raise TimeoutError(f"{what} did not answer within {within:g} s")
         time.sleep(0.2)
+
+
+def log_of(container: Container) -> str:
+    """Return the last lines that the container wrote."""
+    log = container.logs(tail=LOG_LINES).decode(errors="replace")
+    return f"The last {LOG_LINES} lines of the container's log:\n{log}"
+
+
+@contextmanager
+def _log_on_failure(container: "DockerContainer") -> Iterator[None]:
+    """Add the container's log to an exception: with the container it is gone."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(log_of(container.get_wrapped_container()))
+        raise
+
+
+def _address(container: "DockerContainer", port: int) -> str:
+    """Return the `host:port` where a port of the started container is reached from here."""
+    # Docker before 23 may give the same number of IPv6, which "localhost" means too, to another
+    # container.
+    host = container.get_container_host_ip().replace("localhost", "127.0.0.1")
+    return f"{host}:{container.get_exposed_port(port)}"

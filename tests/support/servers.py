@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import pytest
+
 from stack.servers import local_servers
 from tests.support import containers
 
@@ -49,7 +51,7 @@ def choose() -> Choice:
     postgres = _given("DATABASE_URL")
     all_given = kafka is not None and postgres is not None
     return Choice(
-        kafka, postgres, "given" if all_given else "docker" if _docker_answers() else "local"
+        kafka, postgres, "given" if all_given else "docker" if docker_answers() else "local"
     )
 
 
@@ -78,9 +80,13 @@ def _given(name: str) -> str | None:
     return os.environ.get(f"MERGANSER_TEST_{name}") or os.environ.get(f"MERGANSER_{name}") or None
 
 
-def _docker_answers() -> bool:
+def docker_answers() -> bool:
+    """Say whether there is a Docker engine to start containers with."""
     try:
         subprocess.run(["docker", "version"], check=True, capture_output=True, timeout=10)
     except (OSError, subprocess.SubprocessError):
         return False
     return True
+
+
+needs_docker = pytest.mark.skipif(not docker_answers(), reason="no Docker engine answers here")

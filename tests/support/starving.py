@@ -15,6 +15,7 @@ from stack.ports import free_port
 _FETCH = 1
 _HEAD = struct.Struct(">hhi")
 """Of a request: what is asked, in which version, and the number that its answer repeats."""
+_HOST = "127.0.0.1"
 _PAUSE = 0.1
 """Seconds before an empty answer: a broker waits for records too."""
 
@@ -27,9 +28,8 @@ class StarvingProxy:
         self._target = (host, int(port))
         self.port = free_port(set())
         self.starving = False
-        self._theirs, self._ours = (
-            host.encode() + struct.pack(">i", number) for number in (int(port), self.port)
-        )
+        self._theirs = _written(host, int(port))
+        self._ours = _written(_HOST, self.port)
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -69,7 +69,9 @@ class StarvingProxy:
     ) -> None:
         async for frame in _frames(source):
             what, version = asked.popleft()
-            answer = frame.replace(self._theirs, self._ours)
+            answer = frame
+            for theirs, ours in zip(self._theirs, self._ours, strict=True):
+                answer = answer.replace(theirs, ours)
             if what == _FETCH and self.starving:
                 await asyncio.sleep(_PAUSE)
                 # The number of the request; then throttle, error and session, and no topics.
@@ -85,6 +87,12 @@ async def _frames(source: asyncio.StreamReader) -> AsyncIterator[bytes]:
             yield await source.readexactly(size)
 
 
+def _written(host: str, port: int) -> tuple[bytes, bytes]:
+    """Return an address as answers have it: before a version of each, and from that version on."""
+    rest = host.encode() + struct.pack(">i", port)
+    return struct.pack(">h", len(host)) + rest, bytes([len(host) + 1]) + rest
+
+
 def _send(sink: asyncio.StreamWriter, frame: bytes) -> None:
     sink.write(struct.pack(">i", len(frame)) + frame)
 
@@ -93,9 +101,9 @@ def _send(sink: asyncio.StreamWriter, frame: bytes) -> None:
 async def before(bootstrap: str) -> AsyncIterator[tuple[StarvingProxy, str]]:
     """Run a proxy before a broker; yields it and the address to give to a process."""
     proxy = StarvingProxy(bootstrap)
-    server = await asyncio.start_server(proxy.serve, "127.0.0.1", proxy.port)
+    server = await asyncio.start_server(proxy.serve, _HOST, proxy.port)
     try:
-        yield proxy, f"{bootstrap.partition(':')[0]}:{proxy.port}"
+        yield proxy, f"{_HOST}:{proxy.port}"
     finally:
         server.close()
         await proxy.close()

@@ -13,6 +13,7 @@ MAY_BE_MISSING = {
     "no file system can be mounted here": "containers are seldom allowed to",
     "libfaketime comes built for Linux on x86-64 only": "its wheel has no library for others",
     "the kernel's death signal": "only Linux has one",
+    "no Docker engine answers here": "without one, tests start the same servers themselves",
 }
 """How the reason of a skip begins, and why it is a good one."""
 

