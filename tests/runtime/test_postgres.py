@@ -1,6 +1,7 @@
 """Which failures of Postgres are worth another try, and that the try is made."""
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 import psycopg
@@ -128,3 +129,73 @@ async def test_a_connection_reads_and_writes_times_in_utc(database_url: str) -> 
     async with await postgres.connect(database_url, "test") as connection:
         cursor = await connection.execute("SELECT '2026-01-01 00:00Z'::timestamptz::text")
         assert await cursor.fetchone() == ("2026-01-01 00:00:00+00",)
+
+
+SHOWN = """SELECT current_setting('enable_seqscan'), current_setting('merganser.test', true),
+    current_setting('idle_in_transaction_session_timeout'), current_setting('TimeZone')"""
+
+
+async def test_settings_last_as_long_as_the_transaction(database_url: str) -> None:
+    settings = {"enable_seqscan": "off", "merganser.test": "on"}
+    async with await postgres.connect(database_url, "test", settings) as connection:
+
+        async def shown() -> tuple[Any, ...] | None:
+            return await (await connection.execute(SHOWN)).fetchone()
+
+        for _ in range(2):
+            async with connection.transaction():
+                assert await shown() == ("off", "on", "15s", "UTC")
+                async with connection.transaction():
+                    assert await shown() == ("off", "on", "15s", "UTC")
+        assert await shown() == ("on", "", "0", "UTC")
+
+
+async def test_a_savepoint_that_fails_leaves_the_transaction_as_it_was(database_url: str) -> None:
+    async with await postgres.connect(database_url, "test") as connection:
+
+        async def fail() -> None:
+            async with connection.transaction():
+                await connection.execute("SELECT nonsense")
+
+        async with connection.transaction():
+            await connection.execute("CREATE TABLE kept ()")
+            with pytest.raises(errors.UndefinedColumn):
+                await fail()
+        assert (await connection.execute("SELECT to_regclass('kept')::text")).rowcount == 1
+
+
+async def test_a_commit_after_a_swallowed_error_is_no_success(database_url: str) -> None:
+    """Postgres answers ROLLBACK, and no error."""
+    async with await postgres.connect(database_url, "test") as connection:
+
+        async def swallow() -> None:
+            async with connection.transaction():
+                with suppress(errors.UndefinedColumn):
+                    await connection.execute("SELECT nonsense")
+
+        with pytest.raises(errors.InFailedSqlTransaction):
+            await swallow()
+        async with connection.transaction(mode="READ ONLY"):
+            await connection.execute("SELECT 1")
+
+
+async def test_work_that_is_cancelled_leaves_no_transaction_open(database_url: str) -> None:
+    async with await postgres.connect(database_url, "test") as connection:
+
+        async def sleep() -> None:
+            async with connection.transaction():
+                await connection.execute("SELECT pg_sleep(60)")
+
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(sleep(), 0.3)
+        async with connection.transaction():
+            assert (await connection.execute("SELECT 1")).rowcount == 1
+
+
+async def test_no_statement_is_prepared(database_url: str) -> None:
+    """A pooler may give the next transaction to a session that knows others by the same names."""
+    async with await postgres.connect(database_url, "test") as connection:
+        for _ in range(20):
+            await connection.execute("SELECT %s::text", ["a"])
+        left = await connection.execute("SELECT name FROM pg_prepared_statements")
+        assert await left.fetchall() == []
