@@ -15,13 +15,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from cli import letter, times
+from cli.database import connected
 from cli.terminal import confirm, err, fail, out, run
 from letters import desk, topic
 from letters.desk import Entry, Retried, Survey
 from letters.handled import Handled, Ledger
 from letters.topic import Address, Found, Selection
 from runtime import kafka
-from runtime.postgres import connect
 from runtime.settings import Settings
 from schemas.dead_letter import Letter, Reason
 
@@ -247,5 +247,5 @@ async def _drop(entries: Sequence[Entry]) -> int:
 async def _ledger() -> AsyncIterator[tuple[Settings, Ledger]]:
     settings = Settings.read()
     cluster = await kafka.cluster_id(settings)
-    async with await connect(settings.database_url.get_secret_value(), "dead") as connection:
+    async with await connected(settings, "dead") as connection:
         yield settings, Ledger(connection, cluster)

@@ -163,13 +163,6 @@ async def connect(
         prepare_threshold=None,
     )
     connection.local = {**SAFE, **settings}
-    # For statements outside of transactions. Poolers keep it with the client, or do not: then a
-    # command may show times of the server's zone, and a transaction sets its own.
-    try:
-        await connection.execute("SET timezone = 'UTC'")
-    except BaseException:
-        await connection.close()
-        raise
     return connection
 
 

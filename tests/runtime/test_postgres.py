@@ -6,11 +6,14 @@ from typing import Any
 
 import psycopg
 import pytest
-from psycopg import AsyncConnection, errors
+from psycopg import AsyncConnection, errors, sql
+from pydantic import SecretStr
 
+from cli.database import connected
 from runtime import postgres
 from runtime.lifecycle import Stop, StoppedWhileWaiting
 from runtime.postgres import Database, describe, is_retryable
+from runtime.settings import Settings
 from tests.support import database as test_database
 from tests.support import proxy
 from tests.support.waiting import eventually
@@ -125,10 +128,19 @@ async def test_while_postgres_is_away_it_waits_until_the_process_is_to_stop(
         await database.close()
 
 
-async def test_a_connection_reads_and_writes_times_in_utc(database_url: str) -> None:
+async def test_times_are_read_and_written_in_utc(database_url: str) -> None:
+    time = "SELECT '2026-01-01 00:00Z'::timestamptz::text"
+    async with test_database.opened(database_url) as opened:
+        name = opened.connection.info.dbname
+        alter = sql.SQL("ALTER DATABASE {} SET timezone = 'Asia/Tokyo'")
+        await opened.connection.execute(alter.format(sql.Identifier(name)))
     async with await postgres.connect(database_url, "test") as connection:
-        cursor = await connection.execute("SELECT '2026-01-01 00:00Z'::timestamptz::text")
-        assert await cursor.fetchone() == ("2026-01-01 00:00:00+00",)
+        assert await (await connection.execute(time)).fetchone() == ("2026-01-01 09:00:00+09",)
+        async with connection.transaction():
+            assert await (await connection.execute(time)).fetchone() == ("2026-01-01 00:00:00+00",)
+    settings = Settings(_env_file=None, database_url=SecretStr(database_url))
+    async with await connected(settings, "test") as connection:
+        assert await (await connection.execute(time)).fetchone() == ("2026-01-01 00:00:00+00",)
 
 
 SHOWN = """SELECT current_setting('enable_seqscan'), current_setting('merganser.test', true),
@@ -142,12 +154,13 @@ async def test_settings_last_as_long_as_the_transaction(database_url: str) -> No
         async def shown() -> tuple[Any, ...] | None:
             return await (await connection.execute(SHOWN)).fetchone()
 
+        _, _, _, before = await shown() or ()
         for _ in range(2):
             async with connection.transaction():
                 assert await shown() == ("off", "on", "15s", "UTC")
                 async with connection.transaction():
                     assert await shown() == ("off", "on", "15s", "UTC")
-        assert await shown() == ("on", "", "0", "UTC")
+        assert await shown() == ("on", "", "0", before)
 
 
 async def test_a_savepoint_that_fails_leaves_the_transaction_as_it_was(database_url: str) -> None:
