@@ -183,7 +183,9 @@ async def _main(settings: ResolverSettings, stop: Stop) -> None:
     log.info("starting", topic=settings.topic, group=settings.consumer_group)
     database = Database(settings.database_url.get_secret_value(), "resolver")
     positions = Database(settings.database_url.get_secret_value(), "resolver positions")
-    producer = kafka.producer(settings, "resolver", timeout=10, largest=kafka.LARGEST_LETTER)
+    producer = kafka.producer(
+        settings, "resolver", timeout=10, largest=settings.dead_topic_max_record
+    )
     traces = tracing.opened(settings, "resolver")
     consumer = AIOKafkaConsumer(
         **kafka.connection(settings, "resolver"),
@@ -197,7 +199,7 @@ async def _main(settings: ResolverSettings, stop: Stop) -> None:
         # A write waits for Postgres as long as it is away: heartbeats say that this member lives.
         max_poll_interval_ms=24 * 3600 * 1000,
         fetch_max_bytes=16 << 20,
-        max_partition_fetch_bytes=kafka.LARGEST_RECORD,
+        max_partition_fetch_bytes=settings.topic_max_record,
     )
     checks: dict[str, Check] = {
         "postgres": lambda: database.failure or positions.failure,
