@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
@@ -74,7 +73,7 @@ class Resolver:
                         if generation == self._group.generation:
                             await self._settle_or_seek(generation, batch, stop)
             except Flood as flood:
-                self.halted = f"halted: {flood}"
+                self.halted = str(flood)
                 metrics.HALTED.set(1)
                 log.error(  # noqa: TRY400 - where it was raised tells an operator nothing
                     "halted: look at the dead letters, mend the cause, restart", why=str(flood)
@@ -98,6 +97,8 @@ class Resolver:
     async def _tick(self, stop: Stop) -> None:
         while not await stop.wait(1):
             await self._group.report()
+            if self._database.failure or self._group.blamed() or self.halted:
+                self._group.excuse()
 
     async def _follow(self, stop: Stop) -> None:
         while not await stop.wait(1):
@@ -135,7 +136,7 @@ class Resolver:
         self._group.advance(generation, batch.positions)
         await self._group.account(batch, olds)
         seconds = time.monotonic() - start
-        _count(batch, written, seconds)
+        self._count(batch, written, seconds)
         done = {
             "events": len(written.events),
             "repeated": written.repeated,
@@ -156,6 +157,17 @@ class Resolver:
                 done,
             )
 
+    def _count(self, batch: Batch, written: Written, seconds: float) -> None:
+        metrics.CONSUMED.inc(batch.size)
+        metrics.REPEATED.inc(written.repeated)
+        metrics.SUPPRESSED.inc(written.suppressed)
+        measures.count(written.plan, len(written.events), seconds)
+        stored = {event["guid"] for event in written.events}
+        resolved = (record for record, event in batch.records if event["guid"] in stored)
+        waited = self._group.latency.waited(resolved, time.time())
+        if waited is not None:
+            metrics.TO_RESOLVED_SECONDS.observe(waited)
+
     async def _settle_poisoned(
         self, generation: int, batch: Batch, error: psycopg.Error, stop: Stop
     ) -> None:
@@ -166,17 +178,6 @@ class Resolver:
         ((record, _),) = batch.records
         refused = letter(record, Reason.REFUSED, f"{type(error).__name__} {error.sqlstate}")
         await self._settle(generation, Batch(dead=[refused], positions=batch.positions), stop)
-
-
-def _count(batch: Batch, written: Written, seconds: float) -> None:
-    metrics.CONSUMED.inc(batch.size)
-    metrics.REPEATED.inc(written.repeated)
-    metrics.SUPPRESSED.inc(written.suppressed)
-    measures.count(written.plan, len(written.events), seconds)
-    if written.events:
-        oldest = min(event["createdAt"] for event in written.events)
-        seconds = (datetime.now(UTC) - oldest).total_seconds()
-        metrics.TO_RESOLVED_SECONDS.observe(max(seconds, 0))  # a gateway's clock may be ahead
 
 
 async def _main(settings: ResolverSettings, stop: Stop) -> None:
@@ -201,14 +202,14 @@ async def _main(settings: ResolverSettings, stop: Stop) -> None:
         fetch_max_bytes=16 << 20,
         max_partition_fetch_bytes=settings.topic_max_record,
     )
-    checks: dict[str, Check] = {
-        "postgres": lambda: database.failure or positions.failure,
-        "kafka": lambda: "not connected yet",
-    }
+    # Each blames what it is named after; what nobody has tried to reach yet is not blamed.
+    checks: dict[str, Check] = {"postgres": lambda: database.failure or positions.failure}
     ops = ops_server(settings.ops_host, settings.resolver_metrics_port, metrics.RESOLVER, checks)
     serving = asyncio.create_task(ops.serve())
     try:
-        await database.transact(migrations.check, stop)
+        for one in (database, positions):
+            await one.transact(migrations.check, stop)
+        checks["kafka"] = lambda: "not connected yet"
         if not await kafka.start(producer, stop):
             return
         writer = Writer(
@@ -220,8 +221,11 @@ async def _main(settings: ResolverSettings, stop: Stop) -> None:
         group = Group(consumer, writer, positions, stop, settings.resolver_silence)
         dead_letters = DeadLetters(producer, settings.dead_topic, settings.resolver_dead_limit)
         resolver = Resolver(settings, consumer, group, writer, database, dead_letters, traces)
-        checks["kafka"] = group.why_not_ready
-        checks["resolver"] = lambda: resolver.halted
+        checks |= {
+            "kafka": group.kafka,
+            "stalled": group.stalled,
+            "halted": lambda: resolver.halted,
+        }
         consumer.subscribe([settings.topic], listener=group)
         if await kafka.start(consumer, stop):
             await resolver.run(stop)
