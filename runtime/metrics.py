@@ -315,8 +315,11 @@ CONNECTIONS_CUT = Counter(
     ["reason"],
     registry=None,
 )
+for _reason in ("crowded", "large", "slow"):
+    CONNECTIONS_CUT.labels(_reason)
 for _registry in (INGEST, API):
     _registry.register(CONNECTIONS_CUT)
+
 # every process
 CHECK_FAILING = Gauge(
     "merganser_check_failing",
