@@ -36,7 +36,9 @@ rules:
     type: string
     query: {source: crm, sql: "SELECT id, plan FROM users WHERE id IN (:userIds)", column: plan}
   # What does not fit is counted.
-  - {key: cents, type: integer, events: {type: purchase, column: data.price, aggregation: most recent}}
+  - key: cents
+    type: integer
+    events: {type: purchase, column: data.price, aggregation: most recent}
   - key: seats
     type: integer
     query: {source: crm, sql: "SELECT id, plan FROM users WHERE id IN (:userIds)", column: plan}
