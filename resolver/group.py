@@ -5,13 +5,14 @@ consumer lag; what it says of them is not used.
 """
 
 import asyncio
+import contextlib
 import itertools
 import time
 from collections.abc import Iterable
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from resolver.batch import Batch
 from resolver.latency import Latency
@@ -67,6 +68,7 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has no 
         self.failure: Exception | None = None
         self.latency = Latency()
         self._joined = False
+        self._sought = False
         self._silence = Silence()
         self._seeking = asyncio.Lock()
         self._gaps: set[tuple[TopicPartition, int]] = set()
@@ -101,6 +103,7 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has no 
             self.failure = error
             self._stop.set()
             return
+        self._sought = True
         log.info("partitions assigned", partitions=sorted(p.partition for p in partitions))
 
     async def seek(self, partitions: list[TopicPartition]) -> None:
@@ -233,7 +236,9 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has no 
                     ends = await self._consumer.end_offsets(asked)
                     step = "the commit of positions"
                     if positions:
-                        await self._commit(positions)
+                        with contextlib.suppress(CommitFailedError, IllegalStateError):
+                            # Else the group has moved on: Kafka answers, and a later report counts.
+                            await self._commit(positions)
             except (KafkaError, TimeoutError) as error:
                 self._unreported = f"{step}: {type(error).__name__}"
                 log.debug("positions not reported to Kafka", why=self._unreported)
@@ -283,7 +288,9 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has no 
         return self._database.failure or self.kafka()
 
     def stalled(self) -> str | None:
-        """Where records wait and none is resolved, although nothing explains it."""
+        """Which partition makes no progress, or was not even begun with."""
+        if self._joined and not self._sought:
+            return "the positions of its first partitions are not read yet"
         return self._silence.complaint(time.monotonic(), self._longest_silence)
 
     def excuse(self) -> None:

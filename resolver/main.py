@@ -97,8 +97,16 @@ class Resolver:
     async def _tick(self, stop: Stop) -> None:
         while not await stop.wait(1):
             await self._group.report()
-            if self._database.failure or self._group.blamed() or self.halted:
+            if self._explained():
                 self._group.excuse()
+
+    def _explained(self) -> bool:
+        """Whether another check says why no record is resolved."""
+        return bool(self.halted or self._database.failure or self._group.blamed())
+
+    def stalled(self) -> str | None:
+        """Where records wait and none is resolved, although nothing explains it."""
+        return None if self._explained() else self._group.stalled()
 
     async def _follow(self, stop: Stop) -> None:
         while not await stop.wait(1):
@@ -223,7 +231,7 @@ async def _main(settings: ResolverSettings, stop: Stop) -> None:
         resolver = Resolver(settings, consumer, group, writer, database, dead_letters, traces)
         checks |= {
             "kafka": group.kafka,
-            "stalled": group.stalled,
+            "stalled": resolver.stalled,
             "halted": lambda: resolver.halted,
         }
         consumer.subscribe([settings.topic], listener=group)

@@ -200,11 +200,14 @@ class Database:
                 result = await self._once(work)
             except psycopg.Error as error:
                 contended += error.sqlstate in CONTENTION
+                answered = error.sqlstate in CONTENTION or not is_retryable(error)
+                self.failure = None if answered else describe(error)
                 if not is_retryable(error) or contended > MOST_CONTENTION:
                     raise
-                if error.sqlstate not in CONTENTION:
-                    self.failure = describe(error)
                 log.warning("transaction failed, trying again", error=describe(error))
+            except Exception:
+                self.failure = None  # what the work found: Postgres answers again
+                raise
             else:
                 self.failure = None
                 return result

@@ -107,6 +107,26 @@ async def test_another_error_is_raised_and_nothing_is_left(database_url: str) ->
         assert await opened.count("events") == 0
 
 
+@pytest.mark.parametrize("found", [ValueError("of the work"), errors.UndefinedColumn()])
+async def test_postgres_is_not_blamed_for_what_the_work_finds(
+    database_url: str, found: Exception
+) -> None:
+    """Also not after it was away: there may be no other work for long."""
+    database, tries = Database(database_url, "test"), []
+
+    async def work(connection: AsyncConnection[Any]) -> None:
+        tries.append(database.failure)
+        if len(tries) == 1:
+            await connection.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+        raise found
+
+    with pytest.raises(type(found)):
+        await database.transact(work, Stop())
+    assert tries[1]  # it was away
+    assert database.failure is None
+    await database.close()
+
+
 async def test_while_postgres_is_away_it_waits_until_the_process_is_to_stop(
     database_url: str,
 ) -> None:
