@@ -104,7 +104,7 @@ class Connection(psycopg.AsyncConnection[tuple[Any, ...]]):
 
         Args:
             savepoint_name: psycopg's, for a savepoint.
-            force_rollback: psycopg's, for a savepoint.
+            force_rollback: commit nothing, in any case.
             mode: what follows BEGIN, such as `READ ONLY`; not for a savepoint.
 
         Raises:
@@ -118,7 +118,10 @@ class Connection(psycopg.AsyncConnection[tuple[Any, ...]]):
         try:
             await self.execute(f"BEGIN {mode}{local}".encode(), prepare=False)
             yield None
-            await self._commit()
+            if force_rollback:
+                await self._roll_back()
+            else:
+                await self._commit()
         except BaseException:
             await self._roll_back()
             raise

@@ -194,7 +194,16 @@ async def test_a_savepoint_that_fails_leaves_the_transaction_as_it_was(database_
             await connection.execute("CREATE TABLE kept ()")
             with pytest.raises(errors.UndefinedColumn):
                 await fail()
-        assert (await connection.execute("SELECT to_regclass('kept')::text")).rowcount == 1
+        left = await connection.execute("SELECT to_regclass('kept')::text")
+        assert await left.fetchone() == ("kept",)
+
+
+async def test_a_transaction_that_is_to_leave_nothing_leaves_nothing(database_url: str) -> None:
+    async with await postgres.connect(database_url, "test") as connection:
+        async with connection.transaction(force_rollback=True):
+            await connection.execute("CREATE TABLE gone ()")
+        left = await connection.execute("SELECT to_regclass('gone')")
+        assert await left.fetchone() == (None,)
 
 
 async def test_a_commit_after_a_swallowed_error_is_no_success(database_url: str) -> None:
