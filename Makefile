@@ -54,9 +54,9 @@ $(SDKS): tests/clients/requirements.lock tests/clients/package.json
 		|| echo "no Chromium could be installed: the tests in browsers are skipped, and say so"
 	@touch $@
 
-test-deploy: $(READY) deploy/tools/.ready ## Run what deploy/ has: image's steps, chart, each query on a live Prometheus
-	@command -v prometheus >/dev/null || { echo "test-deploy needs prometheus: installing Debian's"; \
-		apt-get update --quiet && apt-get install --yes --quiet --no-install-recommends prometheus; }
+test-deploy: $(READY) deploy/tools/.ready ## Run what deploy/ has: image's steps, chart, a pooler, each query on a live Prometheus
+	@PATH="$$PATH:/usr/sbin"; { command -v prometheus && command -v pgbouncer; } >/dev/null || { echo "test-deploy needs prometheus and pgbouncer: installing Debian's"; \
+		apt-get update --quiet && apt-get install --yes --quiet --no-install-recommends prometheus pgbouncer; }
 	$(BIN)/python -m pytest -m deploy tests/deploy $(ARGS)
 
 test-nightly: $(READY) ## Try 50,000 histories on each property of identity, and 10,000 lots of hostile events

@@ -3,15 +3,10 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
-
-from psycopg import AsyncConnection, IsolationLevel
 
 from runtime import metrics
-from runtime.postgres import BY_KEY, DATA_WITH_EVENTS, connect
+from runtime.postgres import BY_KEY, DATA_WITH_EVENTS, Connection, connect
 from runtime.refusals import Problem, Refused
-
-Connection = AsyncConnection[tuple[Any, ...]]
 
 WAIT_SECONDS = 2.0
 """For a free connection; and for a row that the scanner has locked."""
@@ -33,10 +28,13 @@ class Pool:
         self._url = url
         self._timeout = timeout
         # Statements by key do not take what compiling them would save.
-        self._options = (
-            f"{BY_KEY} {DATA_WITH_EVENTS} -c jit=off "
-            f"-c statement_timeout={int(timeout * 1000)}ms -c lock_timeout={WAIT_SECONDS:g}s"
-        )
+        self._settings = {
+            **BY_KEY,
+            **DATA_WITH_EVENTS,
+            "jit": "off",
+            "statement_timeout": f"{int(timeout * 1000)}ms",
+            "lock_timeout": f"{WAIT_SECONDS:g}s",
+        }
         self._free: asyncio.LifoQueue[Connection | None] = asyncio.LifoQueue()
         for _ in range(size):
             self._free.put_nowait(None)
@@ -49,13 +47,13 @@ class Pool:
             Refused: UNAVAILABLE, all connections are in use; TOO_SLOW.
             psycopg.Error: as it comes.
         """
-        async with self._transaction(IsolationLevel.REPEATABLE_READ, read_only=True) as connection:
+        async with self._transaction("ISOLATION LEVEL REPEATABLE READ READ ONLY") as connection:
             yield connection
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[Connection]:
         """A transaction that commits at the end of the `async with` block; raises as `reading`."""
-        async with self._transaction(IsolationLevel.READ_COMMITTED, read_only=False) as connection:
+        async with self._transaction("READ WRITE") as connection:
             yield connection
 
     async def close(self) -> None:
@@ -65,9 +63,7 @@ class Pool:
                 await connection.close()
 
     @asynccontextmanager
-    async def _transaction(
-        self, level: IsolationLevel, *, read_only: bool
-    ) -> AsyncIterator[Connection]:
+    async def _transaction(self, mode: str) -> AsyncIterator[Connection]:
         with metrics.POOL_WAIT_SECONDS.time():
             try:
                 async with asyncio.timeout(WAIT_SECONDS):
@@ -79,12 +75,8 @@ class Pool:
         try:
             async with asyncio.timeout(self._timeout + GRACE_SECONDS):
                 if connection is None or connection.closed:
-                    connection = await connect(self._url, "api", self._options)
-                    # The best way to read a page depends on its values: it is planned for them.
-                    connection.prepare_threshold = None
-                await connection.set_isolation_level(level)
-                await connection.set_read_only(read_only)
-                async with connection.transaction():
+                    connection = await connect(self._url, "api", self._settings)
+                async with connection.transaction(mode=mode):
                     yield connection
         except TimeoutError:
             if connection:

@@ -9,8 +9,8 @@ from typing import Any
 
 from api import pages, profiles
 from api.asked import Events
-from api.database import Connection
 from runtime import sql
+from runtime.postgres import Connection
 from runtime.refusals import Problem, Refused
 
 _SQL = sql.load(__package__, "events.sql")

@@ -8,9 +8,9 @@ from typing import Any
 from api import pages
 from api.answers import typed
 from api.asked import Page, Profiles
-from api.database import Connection
 from profiles import explain
 from runtime import sql
+from runtime.postgres import Connection
 from runtime.refusals import Problem, Refused
 
 _SQL = sql.load(__package__, "profiles.sql")

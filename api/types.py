@@ -6,8 +6,8 @@ from typing import Any
 
 from api import events, pages
 from api.asked import Bucket, Counts, Match, Page
-from api.database import Connection
 from runtime import sql
+from runtime.postgres import Connection
 from runtime.refusals import Problem, Refused
 
 _SQL = sql.load(__package__, "types.sql")

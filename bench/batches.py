@@ -36,6 +36,7 @@ class Record:
     key: bytes | None = None
     value: bytes | None = None
     headers: tuple[tuple[str, bytes], ...] = ()
+    timestamp: int = 0
 
 
 class Timed:

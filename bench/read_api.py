@@ -16,13 +16,13 @@ import httpx
 from psycopg import AsyncConnection
 
 from api import app
-from api.database import Connection, Pool
+from api.database import Pool
 from bench import servers
 from bench.table import show
 from runtime import sql
 from runtime.keys import Keys, Permission, digest
 from runtime.lifecycle import Stop
-from runtime.postgres import Database, connect
+from runtime.postgres import Connection, Database, connect
 from runtime.settings import ApiSettings
 
 REQUESTS = 100

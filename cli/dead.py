@@ -17,6 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from cli import aside, letter, times
+from cli.database import connected
 from cli.terminal import confirm, err, fail, out, run
 from letters import desk, topic
 from letters import items as set_aside
@@ -25,7 +26,6 @@ from letters.handled import Handled, Ledger
 from letters.items import Item, ItemSelection, Name
 from letters.topic import Address, Selection
 from runtime import kafka
-from runtime.postgres import connect
 from runtime.set_aside import Kind
 from runtime.settings import Settings
 from schemas.dead_letter import Letter, Reason
@@ -290,13 +290,13 @@ async def _find(choice: Choice, *, open_: bool) -> Found:
     if choice.letters is not None:
         async with _ledger() as (settings, ledger):
             survey = await desk.survey(settings, ledger, choice.letters)
-    async with await _connected() as connection:
+    async with await connected(Settings.read(), "dead") as connection:
         return Found(survey, await set_aside.items(connection, choice.items, open_=open_))
 
 
 async def _find_all_of(name: Name) -> list[Item]:
     selection = ItemSelection([name.kind], names=[name])
-    async with await _connected() as connection:
+    async with await connected(Settings.read(), "dead") as connection:
         return [
             *await set_aside.items(connection, selection),
             *await set_aside.items(connection, selection, open_=False),
@@ -304,7 +304,7 @@ async def _find_all_of(name: Name) -> list[Item]:
 
 
 async def _in_transaction(work: Callable[[AsyncConnection[Any]], Awaitable[int]]) -> int:
-    async with await _connected() as connection, connection.transaction():
+    async with await connected(Settings.read(), "dead") as connection, connection.transaction():
         return await work(connection)
 
 
@@ -340,9 +340,5 @@ async def _drop(entries: Sequence[Entry]) -> int:
 async def _ledger() -> AsyncIterator[tuple[Settings, Ledger]]:
     settings = Settings.read()
     cluster = await kafka.cluster_id(settings)
-    async with await _connected() as connection:
+    async with await connected(settings, "dead") as connection:
         yield settings, Ledger(connection, cluster)
-
-
-async def _connected() -> AsyncConnection[Any]:
-    return await connect(Settings.read().database_url.get_secret_value(), "dead")

@@ -12,11 +12,11 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from cli.database import connected
 from cli.terminal import err, fail, out, run
 from profiles import audit as auditing
 from profiles import explain as explaining
 from properties import audit as auditing_properties
-from runtime.postgres import connect
 from runtime.settings import Settings
 
 app = typer.Typer()
@@ -84,13 +84,13 @@ def _verdict(disagreements: Sequence[object]) -> str:
 
 async def _audit(settings: Settings) -> auditing.Report:
     with _bar() as progress:
-        async with await connect(settings.database_url.get_secret_value(), "audit") as connection:
+        async with await connected(settings, "audit") as connection:
             return await auditing.audit(connection, settings.nobody_ids, progress)
 
 
 async def _audit_properties(settings: Settings) -> auditing_properties.Report:
     with _bar() as progress:
-        async with await connect(settings.database_url.get_secret_value(), "audit") as connection:
+        async with await connected(settings, "audit") as connection:
             return await auditing_properties.audit(connection, datetime.now(UTC), progress)
 
 
@@ -122,8 +122,7 @@ def explain(
 
 
 async def _explain(name: str) -> list[explaining.Explanation]:
-    url = Settings.read().database_url.get_secret_value()
-    async with await connect(url, "explain") as connection:
+    async with await connected(Settings.read(), "explain") as connection:
         return await explaining.explain(connection, name)
 
 

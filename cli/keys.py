@@ -10,9 +10,9 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from cli.database import connected
 from cli.terminal import fail, out, run
 from runtime.keys import Permission, digest
-from runtime.postgres import connect
 from runtime.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="Create, list and revoke API keys.")
@@ -93,16 +93,12 @@ def _new_secret() -> str:
 
 
 async def _execute(statement: str, values: Sequence[Any] | Mapping[str, Any]) -> int:
-    async with await connect(_url(), "keys") as connection:
+    async with await connected(Settings.read(), "keys") as connection:
         cursor = await connection.execute(statement.encode(), values)
         return cursor.rowcount
 
 
 async def _rows() -> list[tuple[Any, ...]]:
-    async with await connect(_url(), "keys") as connection:
+    async with await connected(Settings.read(), "keys") as connection:
         cursor = await connection.execute(_LIST)
         return await cursor.fetchall()
-
-
-def _url() -> str:
-    return Settings.read().database_url.get_secret_value()

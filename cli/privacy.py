@@ -12,13 +12,13 @@ import typer
 from psycopg import AsyncConnection
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from cli.database import connected
 from cli.terminal import err, fail, run
 from cli.work import Transact, transactions
 from profiles import erasure, held
 from profiles.erasure import Person
 from properties import store as properties
 from runtime import logs
-from runtime.postgres import connect
 from runtime.settings import Settings
 
 app = typer.Typer()
@@ -98,7 +98,7 @@ def export(name: Name) -> None:
 
 
 async def _find(settings: Settings, name: str) -> Person | None:
-    async with await connect(settings.database_url.get_secret_value(), "find") as connection:
+    async with await connected(settings, "find") as connection:
         return await erasure.find(connection, name)
 
 
@@ -156,13 +156,13 @@ async def _finish(settings: Settings) -> int | None:
 
 
 async def _readmit(settings: Settings, name: str) -> bool:
-    async with await connect(settings.database_url.get_secret_value(), "readmit") as connection:
+    async with await connected(settings, "readmit") as connection:
         return await erasure.readmit(connection, name)
 
 
 async def _export(settings: Settings, person: Person) -> int:
     written = 0
-    async with await connect(settings.database_url.get_secret_value(), "export") as connection:
+    async with await connected(settings, "export") as connection:
         async for line in held.lines(connection, person.profile):
             sys.stdout.write(line + "\n")
             written += 1

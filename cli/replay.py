@@ -9,12 +9,12 @@ from psycopg import AsyncConnection
 from rich.table import Table
 
 from cli import times
+from cli.database import connected
 from cli.terminal import confirm, err, fail, out, run
 from resolver import replay as replaying
 from resolver.replay import Refused, Standing, Start
 from resolver.writer import Writer
 from runtime import kafka
-from runtime.postgres import connect
 from runtime.settings import ResolverSettings
 
 app = typer.Typer()
@@ -101,5 +101,5 @@ async def _opened() -> AsyncIterator[tuple[ResolverSettings, AsyncConnection[Any
         settings.guid_version,
         settings.resolver_move,
     )
-    async with await connect(settings.database_url.get_secret_value(), "replay") as connection:
+    async with await connected(settings, "replay") as connection:
         yield settings, connection, writer

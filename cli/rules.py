@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from cli import sources
+from cli.database import connected
 from cli.terminal import confirm, err, fail, out, run
 from decoration.states import SourceState, states
 from properties import rule_file, rulebook
@@ -23,7 +24,6 @@ from properties.rulebook import Difference, Stored
 from properties.rules import Rule, RuleFile, Source
 from properties.trial import Trial, trial
 from properties.values import write_time
-from runtime.postgres import connect
 from runtime.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="Apply, list and try rules of profile properties.")
@@ -197,7 +197,7 @@ async def _watch() -> None:
 
 
 async def _connected() -> Any:
-    return await connect(Settings.read().database_url.get_secret_value(), "rules")
+    return await connected(Settings.read(), "rules")
 
 
 def _show(difference: Difference) -> None:

@@ -11,6 +11,8 @@ from aiokafka.errors import KafkaError
 from rich.console import Console
 from rich.markup import escape
 
+from cli import advice
+from runtime.kafka_connection import Connection
 from schemas.migrations import SchemaError
 
 out = Console()
@@ -43,11 +45,17 @@ def run(work: Coroutine[Any, Any, Result]) -> Result:
     """Run to its end; the failures that a person can mend become one line."""
     try:
         return asyncio.run(work)
-    except psycopg.OperationalError as error:
-        fail(f"Postgres: {error}\nIs it running? Is MERGANSER_DATABASE_URL right?")
     except psycopg.errors.UndefinedTable:
         fail("the tables are not there: run `merganser migrate`")
+    except (
+        psycopg.OperationalError,
+        psycopg.errors.InsufficientPrivilege,
+        psycopg.errors.ReadOnlySqlTransaction,
+    ) as error:
+        what, next_ = advice.of_postgres(error)
+        fail(f"Postgres: {what}\n{next_}")
     except KafkaError as error:
-        fail(f"Kafka: {error}\nIs it running? Is MERGANSER_KAFKA_BOOTSTRAP right?")
+        what, next_ = advice.of_kafka(error, Connection.failure)
+        fail(f"Kafka: {what}\n{next_}")
     except SchemaError as error:
         fail(str(error))

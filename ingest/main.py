@@ -12,7 +12,7 @@ from runtime import kafka, lifecycle, logs, metrics, tracing
 from runtime.connections import Bounds
 from runtime.keys import Keys
 from runtime.lifecycle import Stop
-from runtime.ops import ops_server, server
+from runtime.ops import Check, ops_server, server
 from runtime.postgres import Database
 from runtime.settings import IngestSettings
 from schemas import migrations
@@ -31,6 +31,10 @@ CHUNKING = 16
 
 BEFORE_ANSWER = 1 << 20
 """Bytes that may have come before the application can refuse a body as too large."""
+
+CONNECT_SECONDS = 5.0
+"""For Kafka to answer before ingest listens anyway. It then answers events with 503 itself, so that
+clients hear when to come again, and from whom."""
 
 REQUEST_TIMEOUT = 10.0
 """Seconds for one request to a broker; callers are answered sooner, by ingest_publish_timeout."""
@@ -68,6 +72,8 @@ async def _main(settings: IngestSettings, stop: Stop) -> None:
         proxy_headers=False,
         timeout_graceful_shutdown=7,
     )
+    # Not ready would mean that clients reach nobody: a process that answers 503 is ready.
+    warnings: dict[str, Check] = {}
     ops = ops_server(
         settings.ops_host,
         settings.ingest_metrics_port,
@@ -75,19 +81,20 @@ async def _main(settings: IngestSettings, stop: Stop) -> None:
         {
             "http": lambda: None if gateway.started else "not listening yet",
             "keys": known_keys.why_not_ready,
-            "kafka": lambda: publisher.failure or publisher.unreachable,
         },
+        warnings,
     )
     async with asyncio.TaskGroup() as tasks:
         serving_ops = tasks.create_task(ops.serve())
         try:
             await database.transact(migrations.check, stop)
             await known_keys.load()
-            await publisher.start(stop)
+            warnings["kafka"] = lambda: publisher.failure or publisher.unreachable
             background = [
                 tasks.create_task(work)
                 for work in (publisher.run(stop), publisher.probe(stop), known_keys.run())
             ]
+            await stop.unless(publisher.connected(CONNECT_SECONDS))
             serving = tasks.create_task(gateway.serve())
             await stop.wait()
             # Requests being served are answered first; only then does the publisher end.

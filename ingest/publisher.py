@@ -6,6 +6,7 @@ groups grow with the load and latency stays one round trip.
 """
 
 import asyncio
+import contextlib
 import time
 import zlib
 from collections.abc import Callable, Iterable, Sequence
@@ -62,6 +63,7 @@ class Publisher:
         self._open = _Group()
         self._arrival = asyncio.Event()
         self._waiting = 0
+        self._connected = asyncio.Event()
         self.failure: str | None = "not connected yet"
         """Why Kafka does not take records now, or None."""
         self.unreachable: str | None = None
@@ -71,16 +73,10 @@ class Publisher:
         """Bytes of events that wait for Kafka's answer."""
         return self._waiting
 
-    async def start(self, stop: Stop) -> None:
-        """Connect; waits for the broker.
-
-        Raises:
-            StoppedWhileWaiting: the process is to stop.
-        """
-        if not await kafka.start(self._producer, stop):
-            raise StoppedWhileWaiting
-        await self._producer.client.add_topic(self._topic)
-        self.failure = None
+    async def connected(self, seconds: float) -> None:
+        """Wait until Kafka takes records, but not longer than this."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._connected.wait(), seconds)
 
     async def close(self) -> None:
         """Disconnect."""
@@ -113,17 +109,26 @@ class Publisher:
             ) from None
 
     async def run(self, stop: Stop) -> None:
-        """Send group after group, until cancelled."""
-        while True:
-            await self._arrival.wait()
-            self._arrival.clear()
-            group, self._open = self._open, _Group()
-            if not await self._send(group):
-                await self._renew(stop)
+        """Connect, then send group after group, until cancelled.
+
+        It waits for a broker as long as none is there; `publish` refuses meanwhile.
+        """
+        try:
+            await self._connect(stop)
+            while True:
+                await self._arrival.wait()
+                self._arrival.clear()
+                group, self._open = self._open, _Group()
+                if not await self._send(group):
+                    await self._renew(stop)
+        except StoppedWhileWaiting:
+            log.info("stopped while Kafka was away")
 
     async def probe(self, stop: Stop) -> None:
         """Ask the broker for its topics now and then, so that /readyz knows without traffic."""
         while not await stop.wait(PROBE_SECONDS):
+            if self.failure:  # which says more, and there may be no connection to ask on
+                continue
             asked = asyncio.ensure_future(self._producer.client.force_metadata_update())
             await asyncio.wait({asked}, timeout=PROBE_SECONDS)
             failed = not asked.done() or asked.cancelled() or asked.exception() is not None
@@ -143,8 +148,15 @@ class Publisher:
         self._refuse_open()
         old, self._producer = self._producer, self._make_producer()
         await old.stop()
-        await self.start(stop)
+        await self._connect(stop)
         log.info("connected anew")
+
+    async def _connect(self, stop: Stop) -> None:
+        if not await kafka.start(self._producer, stop):
+            raise StoppedWhileWaiting
+        await self._producer.client.add_topic(self._topic)
+        self.failure = None
+        self._connected.set()
 
     def _append(
         self, records: Sequence[Accepted], size: int, headers: list[Header]

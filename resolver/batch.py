@@ -19,6 +19,8 @@ class Record(Protocol):
     topic: str
     partition: int
     offset: int
+    timestamp: int
+    """When the broker wrote it, in milliseconds since 1970."""
     key: bytes | None
     value: bytes | None
     headers: Sequence[Header]

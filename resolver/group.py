@@ -5,15 +5,17 @@ consumer lag; what it says of them is not used.
 """
 
 import asyncio
+import contextlib
 import itertools
 import time
 from collections.abc import Iterable
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from resolver.batch import Batch
+from resolver.latency import Latency
 from resolver.silence import Silence
 from resolver.writer import Fenced, Writer
 from runtime import metrics
@@ -63,8 +65,10 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has no 
         self.generation: int | None = None
         self._generations = itertools.count(1)
         self.positions: dict[TopicPartition, int] = {}
-        self.joined = False
         self.failure: Exception | None = None
+        self.latency = Latency()
+        self._joined = False
+        self._sought = False
         self._silence = Silence()
         self._seeking = asyncio.Lock()
         self._gaps: set[tuple[TopicPartition, int]] = set()
@@ -89,6 +93,7 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has no 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         """Go to the positions in Postgres."""
         partitions = list(assigned)
+        self._joined = True
         self._silence.assigned(partitions, time.monotonic())
         try:
             await self.seek(partitions)
@@ -98,7 +103,7 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has no 
             self.failure = error
             self._stop.set()
             return
-        self.joined = True
+        self._sought = True
         log.info("partitions assigned", partitions=sorted(p.partition for p in partitions))
 
     async def seek(self, partitions: list[TopicPartition]) -> None:
@@ -146,19 +151,22 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has no 
         self.generation = None
         starts, ends = await self._bounds(partitions)
         stored = await self._database.transact(
-            lambda connection: self._writer.positions(connection, starts), self._stop
+            lambda connection: self._writer.progress(connection, starts), self._stop
         )
-        for partition, position in stored.items():
+        for partition, progress in stored.items():
+            position = progress.position
             if position > ends[partition]:
                 raise WrongTopic(
                     f"position {position} lies beyond the end ({ends[partition]}) of "
                     f"{partition.topic}-{partition.partition}: the topic was made anew. To "
                     'read it from its start, delete its rows from "consumerOffsets".'
                 )
+            back = position < self.positions.get(partition, 0)
+            self.latency.sought(partition, progress, back=back)
             if partition in self._consumer.assignment():  # else: a rebalance is on its way
                 self._consumer.seek(partition, position)
         # Nothing is awaited after the seeks: what is fetched from now on starts there.
-        self.positions = stored
+        self.positions = {p: progress.position for p, progress in stored.items()}
         self.generation = next(self._generations)
 
     async def _bounds(
@@ -221,20 +229,27 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has no 
         """Give Kafka the positions and read the lag: once a second, and before partitions leave."""
         positions = dict(self.positions)
         ends: dict[TopicPartition, int] = {}
-        if positions:
+        if asked := list(positions) or self._any_partition():
             step = "the ends of partitions"
             try:
                 async with asyncio.timeout(REPORT_SECONDS):
-                    ends = await self._consumer.end_offsets(list(positions))
+                    ends = await self._consumer.end_offsets(asked)
                     step = "the commit of positions"
-                    await self._commit(positions)
+                    if positions:
+                        with contextlib.suppress(CommitFailedError, IllegalStateError):
+                            # Else the group has moved on: Kafka answers, and a later report counts.
+                            await self._commit(positions)
             except (KafkaError, TimeoutError) as error:
                 self._unreported = f"{step}: {type(error).__name__}"
                 log.debug("positions not reported to Kafka", why=self._unreported)
                 return
         self._reported_at = time.monotonic()
         # What was revoked while Kafka answered is another member's to report.
-        lags = {p: end - positions[p] for p, end in ends.items() if p in self.positions}
+        lags = {
+            p: end - positions[p]
+            for p, end in ends.items()
+            if p in positions and p in self.positions
+        }
         for partition, lag in lags.items():
             metrics.LAG.labels(partition.topic, str(partition.partition)).set(lag)
         self._silence.lagging(lags, self._reported_at)
@@ -251,11 +266,33 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has no 
         await asyncio.wait({self._committing})
         self._committing.result()
 
-    def why_not_ready(self) -> str | None:
-        """The group as /readyz sees it: joined, and not silent while records wait."""
-        if not self.joined:
+    def _any_partition(self) -> list[TopicPartition]:
+        """One to ask Kafka about, for a member that holds none at the moment."""
+        return [
+            TopicPartition(topic, min(numbers))
+            for topic in self._consumer.subscription()
+            if (numbers := self._consumer.partitions_for_topic(topic))
+        ]
+
+    def kafka(self) -> str | None:
+        """What is wrong with Kafka, as far as this member sees it."""
+        if not self._joined:
             return "has not joined the consumer group yet"
         away = time.monotonic() - self._reported_at
         if away > AWAY_SECONDS:
             return f"Kafka has not answered for {away:.0f} s ({self._unreported})"
+        return None
+
+    def blamed(self) -> str | None:
+        """What keeps this member from reading, if that is known: Postgres or Kafka."""
+        return self._database.failure or self.kafka()
+
+    def stalled(self) -> str | None:
+        """Which partition makes no progress, or was not even begun with."""
+        if self._joined and not self._sought:
+            return "the positions of its first partitions are not read yet"
         return self._silence.complaint(time.monotonic(), self._longest_silence)
+
+    def excuse(self) -> None:
+        """Something that has a check of its own explains why no record is resolved."""
+        self._silence.excused(time.monotonic())

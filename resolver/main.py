@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
@@ -71,7 +70,7 @@ class Resolver:
                         if generation == self._group.generation:
                             await self._settle_or_seek(generation, batch, stop)
             except Flood as flood:
-                self.halted = f"halted: {flood}"
+                self.halted = str(flood)
                 metrics.HALTED.set(1)
                 log.error(  # noqa: TRY400 - where it was raised tells an operator nothing
                     "halted: look at the dead letters, mend the cause, restart", why=str(flood)
@@ -95,6 +94,16 @@ class Resolver:
     async def _tick(self, stop: Stop) -> None:
         while not await stop.wait(1):
             await self._group.report()
+            if self._explained():
+                self._group.excuse()
+
+    def _explained(self) -> bool:
+        """Whether another check says why no record is resolved."""
+        return bool(self.halted or self._database.failure or self._group.blamed())
+
+    def stalled(self) -> str | None:
+        """Where records wait and none is resolved, although nothing explains it."""
+        return None if self._explained() else self._group.stalled()
 
     async def _follow(self, stop: Stop) -> None:
         while not await stop.wait(1):
@@ -143,7 +152,7 @@ class Resolver:
         self._group.advance(generation, batch.positions)
         await self._group.account(batch, olds)
         seconds = time.monotonic() - start
-        _count(batch, written, seconds)
+        self._count(batch, written, seconds)
         done = {
             "events": len(written.events),
             "repeated": written.repeated,
@@ -164,6 +173,17 @@ class Resolver:
                 done,
             )
 
+    def _count(self, batch: Batch, written: Written, seconds: float) -> None:
+        metrics.CONSUMED.inc(batch.size)
+        metrics.REPEATED.inc(written.repeated)
+        metrics.SUPPRESSED.inc(written.suppressed)
+        measures.count(written.plan, len(written.events), seconds)
+        stored = {event["guid"] for event in written.events}
+        resolved = (record for record, event in batch.records if event["guid"] in stored)
+        waited = self._group.latency.waited(resolved, time.time())
+        if waited is not None:
+            metrics.TO_RESOLVED_SECONDS.observe(waited)
+
     async def _write_in_parts(
         self, generation: int, batch: Batch, error: Exception, stop: Stop
     ) -> None:
@@ -182,22 +202,13 @@ class Resolver:
         await self._write(generation, rest, isolation.TRIES, stop)
 
 
-def _count(batch: Batch, written: Written, seconds: float) -> None:
-    metrics.CONSUMED.inc(batch.size)
-    metrics.REPEATED.inc(written.repeated)
-    metrics.SUPPRESSED.inc(written.suppressed)
-    measures.count(written.plan, len(written.events), seconds)
-    if written.events:
-        oldest = min(event["createdAt"] for event in written.events)
-        seconds = (datetime.now(UTC) - oldest).total_seconds()
-        metrics.TO_RESOLVED_SECONDS.observe(max(seconds, 0))  # a gateway's clock may be ahead
-
-
 async def _main(settings: ResolverSettings, stop: Stop) -> None:
     log.info("starting", topic=settings.topic, group=settings.consumer_group)
     database = Database(settings.database_url.get_secret_value(), "resolver")
     positions = Database(settings.database_url.get_secret_value(), "resolver positions")
-    producer = kafka.producer(settings, "resolver", timeout=10, largest=kafka.LARGEST_LETTER)
+    producer = kafka.producer(
+        settings, "resolver", timeout=10, largest=settings.dead_topic_max_record
+    )
     traces = tracing.opened(settings, "resolver")
     consumer = AIOKafkaConsumer(
         **kafka.connection(settings, "resolver"),
@@ -211,16 +222,16 @@ async def _main(settings: ResolverSettings, stop: Stop) -> None:
         # A write waits for Postgres as long as it is away: heartbeats say that this member lives.
         max_poll_interval_ms=24 * 3600 * 1000,
         fetch_max_bytes=16 << 20,
-        max_partition_fetch_bytes=kafka.LARGEST_RECORD,
+        max_partition_fetch_bytes=settings.topic_max_record,
     )
-    checks: dict[str, Check] = {
-        "postgres": lambda: database.failure or positions.failure,
-        "kafka": lambda: "not connected yet",
-    }
+    # Each blames what it is named after; what nobody has tried to reach yet is not blamed.
+    checks: dict[str, Check] = {"postgres": lambda: database.failure or positions.failure}
     ops = ops_server(settings.ops_host, settings.resolver_metrics_port, metrics.RESOLVER, checks)
     serving = asyncio.create_task(ops.serve())
     try:
-        await database.transact(migrations.check, stop)
+        for one in (database, positions):
+            await one.transact(migrations.check, stop)
+        checks["kafka"] = lambda: "not connected yet"
         if not await kafka.start(producer, stop):
             return
         writer = Writer(
@@ -232,8 +243,11 @@ async def _main(settings: ResolverSettings, stop: Stop) -> None:
         group = Group(consumer, writer, positions, stop, settings.resolver_silence)
         dead_letters = DeadLetters(producer, settings.dead_topic, settings.resolver_dead_limit)
         resolver = Resolver(settings, consumer, group, writer, database, dead_letters, traces)
-        checks["kafka"] = group.why_not_ready
-        checks["resolver"] = lambda: resolver.halted
+        checks |= {
+            "kafka": group.kafka,
+            "stalled": resolver.stalled,
+            "halted": lambda: resolver.halted,
+        }
         consumer.subscribe([settings.topic], listener=group)
         if await kafka.start(consumer, stop):
             await resolver.run(stop)

@@ -2,9 +2,9 @@
 
 Pure: the caller passes in what happened and when. A partition's clock starts when it is assigned,
 and starts anew with each batch written and each time Kafka says that nothing waits. So it runs
-while the fetcher is stuck, while the position was never sought, while Postgres does not take a
-batch, and while it is not known whether records wait; each partition by itself, for the others
-may go on.
+while the fetcher is stuck, while the position was never sought, while a batch is not written, and
+while it is not known whether records wait; each partition by itself, for the others may go on. What
+has a check of its own, as Postgres has, is no silence: the caller then excuses it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -42,6 +42,12 @@ class Silence:
                 self._lag[partition] = lag
                 if lag == 0:
                     self._since[partition] = now
+
+    def excused(self, now: float) -> None:
+        """Something else explains that there is no progress: every clock starts anew."""
+        self._since = dict.fromkeys(self._since, now)
+        if self._rebalancing_since is not None:
+            self._rebalancing_since = now
 
     def seconds(self, now: float) -> float:
         """Since the last progress of the partition that has gone without it for the longest."""

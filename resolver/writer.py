@@ -12,6 +12,7 @@ from profiles import store
 from profiles.identity import Plan, Sighting
 from resolver import rows
 from resolver.batch import Batch
+from resolver.latency import Progress
 from runtime import set_aside, sql
 from schemas import guid
 from schemas.event import Event
@@ -54,6 +55,12 @@ class Writer:
     async def positions(
         self, connection: AsyncConnection[Any], starts: Mapping[TopicPartition, int]
     ) -> dict[TopicPartition, int]:
+        """The positions of `progress`; raises as that."""
+        return _positions(await self.progress(connection, starts))
+
+    async def progress(
+        self, connection: AsyncConnection[Any], starts: Mapping[TopicPartition, int]
+    ) -> dict[TopicPartition, Progress]:
         """Where the group stands; a partition never seen before stands at its start.
 
         Raises:
@@ -63,17 +70,28 @@ class Writer:
         scope = self._scope(starts)
         await connection.execute(_POSITIONS["patience"])
         await connection.execute(_POSITIONS["release"], scope)
-        await connection.execute(_POSITIONS["ensure"], {**scope, "starts": list(starts.values())})
-        return await self.stored(connection, starts)
+        cursor = await connection.execute(
+            _POSITIONS["ensure"], {**scope, "starts": list(starts.values())}
+        )
+        first = set(await cursor.fetchall())
+        return {
+            partition: progress._replace(first=tuple(partition) in first)
+            for partition, progress in (await self._read(connection, starts)).items()
+        }
 
     async def stored(
         self, connection: AsyncConnection[Any], partitions: Collection[TopicPartition]
     ) -> dict[TopicPartition, int]:
         """Where the group stands, as far as that is known."""
+        return _positions(await self._read(connection, partitions))
+
+    async def _read(
+        self, connection: AsyncConnection[Any], partitions: Collection[TopicPartition]
+    ) -> dict[TopicPartition, Progress]:
         cursor = await connection.execute(_POSITIONS["read"], self._scope(partitions))
         return {
-            TopicPartition(topic, partition): offset
-            for topic, partition, offset in await cursor.fetchall()
+            TopicPartition(topic, partition): Progress(offset, moved_at, first=False)
+            for topic, partition, offset, moved_at in await cursor.fetchall()
         }
 
     async def write(
@@ -151,6 +169,10 @@ class Writer:
                 async with cursor.copy(_EVENTS["copy_data"]) as copy:
                     for some in _blocks(described):
                         await copy.write(rows.data(some, guids))
+
+
+def _positions(progress: Mapping[TopicPartition, Progress]) -> dict[TopicPartition, int]:
+    return {partition: one.position for partition, one in progress.items()}
 
 
 def _blocks(items: list[Item]) -> Iterator[list[Item]]:

@@ -21,16 +21,12 @@ log = structlog.get_logger(__name__)
 
 kafka_connection.install()
 
-LARGEST_RECORD = 4 << 20
-"""Bytes of a record that the topics take and the clients send: an event grows when validated."""
-
 METADATA_SECONDS = 10
 """Age at which a client asks for the topic anew: events in a partition that was added wait for it.
 The clients' own default is five minutes."""
 
-LARGEST_LETTER = 32 << 20
-"""The same of the topic of dead letters. A record that somebody else compressed into 4 MiB may be
-larger unpacked; up to here its letter has all of it."""
+BATCH = 1 << 20
+"""Bytes of a partition's batch that a producer sends, if the topic takes as much."""
 
 EVENTS_RETENTION_MS = 7 * 24 * 3600 * 1000
 
@@ -46,7 +42,7 @@ def connection(settings: Settings, process: str) -> dict[str, Any]:
 
 
 def producer(
-    settings: Settings, process: str, *, timeout: float, largest: int = LARGEST_RECORD
+    settings: Settings, process: str, *, timeout: float, largest: int | None = None
 ) -> aiokafka.AIOKafkaProducer:
     """An idempotent producer with acks=all (design §5).
 
@@ -54,13 +50,14 @@ def producer(
         settings: where the brokers are.
         process: a name that brokers log.
         timeout: seconds for a request.
-        largest: bytes of a record.
+        largest: bytes of a record; as many as the topic of events takes if it is not given.
     """
+    largest = largest or settings.topic_max_record
     return aiokafka.AIOKafkaProducer(
         **connection(settings, process),
         acks="all",
         enable_idempotence=True,
-        max_batch_size=1 << 20,
+        max_batch_size=min(BATCH, largest),
         max_request_size=largest,
         request_timeout_ms=int(timeout * 1000),
     )
@@ -105,7 +102,7 @@ async def reader(
         group_id=None,
         enable_auto_commit=False,
         auto_offset_reset="earliest",
-        max_partition_fetch_bytes=LARGEST_RECORD,
+        max_partition_fetch_bytes=max(settings.topic_max_record, settings.dead_topic_max_record),
     )
     try:
         await consumer.start()
@@ -136,50 +133,47 @@ async def start(client: Any, stop: Stop) -> bool:
 async def create_topics(settings: Settings) -> list[str]:
     """Make the topics that are missing and return their names.
 
+    Who finds all of them there needs no right to make any.
+
     Raises:
         KafkaError: the broker cannot be reached or refuses.
     """
     admin = AIOKafkaAdminClient(**connection(settings, "topics"))
     await admin.start()
     try:
-        common = {
-            # The broker's clock, not the gateway's: records of one that is an hour ahead would be
-            # refused, and those of one that is days behind deleted before they are read.
-            "message.timestamp.type": "LogAppendTime",
-            # With three replicas, acks=all is to mean two at least: one may fail, none is lost.
-            "min.insync.replicas": "2" if settings.topic_replicas > 2 else "1",  # noqa: PLR2004
-        }
-        response = await admin.create_topics(
-            [
-                NewTopic(
-                    settings.topic,
-                    settings.topic_partitions,
-                    settings.topic_replicas,
-                    topic_configs=common
-                    | {
-                        "max.message.bytes": str(LARGEST_RECORD),
-                        "retention.ms": str(EVENTS_RETENTION_MS),
-                    },
-                ),
-                NewTopic(
-                    settings.dead_topic,
-                    1,
-                    settings.topic_replicas,
-                    topic_configs=common
-                    | {"max.message.bytes": str(LARGEST_LETTER), "retention.ms": "-1"},
-                ),
-            ]
-        )
+        there = set(await admin.list_topics())
+        missing = [topic for topic in _topics(settings) if topic.name not in there]
+        response = await admin.create_topics(missing) if missing else None
     finally:
         await admin.close()
     made = []
-    for topic, code, *message in response.topic_errors:
+    for topic, code, *message in response.topic_errors if response else ():
         error = for_code(code)
         if code == 0:
             made.append(topic)
         elif error is not TopicAlreadyExistsError:
-            raise error(*message)
+            raise error(": ".join([topic, *filter(None, message)]))
     return made
+
+
+def _topics(settings: Settings) -> list[NewTopic]:
+    common = {
+        # The broker's clock, not the gateway's: records of one that is an hour ahead would be
+        # refused, and those of one that is days behind deleted before they are read.
+        "message.timestamp.type": "LogAppendTime",
+        # With three replicas, acks=all is to mean two at least: one may fail, none is lost.
+        "min.insync.replicas": "2" if settings.topic_replicas > 2 else "1",  # noqa: PLR2004
+    }
+    events = {
+        "max.message.bytes": str(settings.topic_max_record),
+        "retention.ms": str(EVENTS_RETENTION_MS),
+    }
+    dead = {"max.message.bytes": str(settings.dead_topic_max_record), "retention.ms": "-1"}
+    partitions, replicas = settings.topic_partitions, settings.topic_replicas
+    return [
+        NewTopic(settings.topic, partitions, replicas, topic_configs=common | events),
+        NewTopic(settings.dead_topic, 1, replicas, topic_configs=common | dead),
+    ]
 
 
 async def cluster_id(settings: Settings) -> str:

@@ -1,10 +1,10 @@
 """aiokafka's connection to a broker, made to fail as aiokafka expects when the broker is gone."""
 
 from collections.abc import Awaitable
-from typing import Any
+from typing import Any, ClassVar
 
 from aiokafka import conn
-from aiokafka.errors import KafkaConnectionError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 
 
 class Connection(conn.AIOKafkaConnection):  # type: ignore[misc] # aiokafka has no types
@@ -15,6 +15,22 @@ class Connection(conn.AIOKafkaConnection):  # type: ignore[misc] # aiokafka has 
     answer (its issue 1038): the task that refreshes metadata would end, and with it, unseen, all
     search for a new leader or coordinator until the process is restarted.
     """
+
+    failure: ClassVar[Exception | None] = None
+    """Why the last connection was not made: aiokafka's clients only log it."""
+
+    async def connect(self) -> Any:
+        """Connect, and show the broker who we are.
+
+        Raises:
+            OSError: no broker is there, or TLS fails.
+            KafkaError: it hangs up, or does not let us in.
+        """
+        try:
+            return await super().connect()
+        except (OSError, KafkaError) as error:
+            Connection.failure = error
+            raise
 
     def send(self, request: Any, expect_response: bool = True) -> Awaitable[Any]:  # noqa: FBT001, FBT002 - as aiokafka has it
         """Write a request; awaiting what this returns gives the response.

@@ -4,6 +4,8 @@ A process exports the registry that bears its name, so no series of a process is
 one, where it would always be zero.
 """
 
+from importlib.metadata import version
+
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
@@ -70,7 +72,8 @@ LAG = Gauge(
 SILENT = Gauge(
     "merganser_resolver_silent_seconds",
     "Since the last progress of the partition that has gone longest without, while records wait in "
-    "it or it is not known whether they do. About a second when all is well.",
+    "it or it is not known whether they do. About a second when all is well, and while Postgres or "
+    "Kafka is away or the resolver is halted.",
     registry=RESOLVER,
 )
 DEAD_LETTERS = Counter(
@@ -101,7 +104,8 @@ FENCED = Counter(
 )
 TO_RESOLVED_SECONDS = Histogram(
     "merganser_resolver_accepted_to_resolved_seconds",
-    "From ingest accepting an event to its commit, one observation a batch: its oldest event.",
+    "From Kafka having a record to its commit, one observation a batch: its longest wait. What is "
+    "read for the first time or again, and was there before, does not count until it is caught up.",
     buckets=SECONDS,
     registry=RESOLVER,
 )
@@ -137,6 +141,12 @@ MOVES_PENDING = Gauge(
     "merganser_scanner_moves_pending", "Merges whose events still follow.", registry=SCANNER
 )
 
+SET_ASIDE_OPEN = Gauge(
+    "merganser_set_aside_open",
+    "Items set aside that no operator has dealt with, by kind.",
+    ["kind"],
+    registry=SCANNER,
+)
 EVENTS_ERASED = Counter(
     "merganser_scanner_events_erased",
     "Events of people who were forgotten, deleted after the command that began it had ended.",
@@ -311,14 +321,25 @@ CONNECTIONS_CUT = Counter(
     ["reason"],
     registry=None,
 )
+for _reason in ("crowded", "large", "slow"):
+    CONNECTIONS_CUT.labels(_reason)
 for _registry in (INGEST, API):
     _registry.register(CONNECTIONS_CUT)
+
 # every process
 CHECK_FAILING = Gauge(
     "merganser_check_failing",
-    "1 while a check of /readyz says that the process cannot work, by the check's name.",
+    "1 while a check or a warning of /readyz says what is wrong, by its name.",
     ["check"],
     registry=None,
 )
+BUILD_INFO = Gauge(
+    "merganser_build_info",
+    "1, with the version that runs.",
+    ["version"],
+    registry=None,
+)
+BUILD_INFO.labels(version("merganser")).set(1)
 for _registry in (INGEST, RESOLVER, SCANNER, PROPERTIES, DECORATION, API):
     _registry.register(CHECK_FAILING)
+    _registry.register(BUILD_INFO)

@@ -5,6 +5,7 @@ import contextlib
 import json
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
+from types import MappingProxyType
 from typing import Any
 
 import uvicorn
@@ -83,23 +84,39 @@ def server(app: App, host: str, port: int, bounds: Bounds = DEFAULT, **options: 
     )
 
 
+NO_CHECKS: Mapping[str, Check] = MappingProxyType({})
+
+
 def ops_server(
-    host: str, port: int, registry: CollectorRegistry, checks: Mapping[str, Check]
+    host: str,
+    port: int,
+    registry: CollectorRegistry,
+    checks: Mapping[str, Check],
+    warnings: Mapping[str, Check] = NO_CHECKS,
 ) -> Server:
-    """The operators' server; ready when every check returns None."""
+    """The operators' server.
+
+    Args:
+        host: to listen on.
+        port: to listen on.
+        registry: what /metrics shows.
+        checks: the process is ready when each returns None.
+        warnings: told in the same way, but the process is ready all the same.
+    """
 
     async def app(scope: Scope, _receive: Receive, send: Send) -> None:
         match scope["path"]:
             case "/metrics":
-                for name, check in checks.items():
+                for name, check in {**checks, **warnings}.items():
                     metrics.CHECK_FAILING.labels(name).set(check() is not None)
                 status, kind, body = 200, CONTENT_TYPE_LATEST, generate_latest(registry)
             case "/healthz":
                 status, kind, body = 200, "application/json", b'{"alive":true}'
             case "/readyz":
-                reasons = {name: why for name, check in checks.items() if (why := check())}
+                reasons, warned = _failing(checks), _failing(warnings)
                 status, kind = (503 if reasons else 200), "application/json"
-                body = json.dumps({"ready": not reasons, "reasons": reasons}).encode()
+                told = {"ready": not reasons, "reasons": reasons, "warnings": warned}
+                body = json.dumps(told).encode()
             case _:
                 status, kind, body = 404, "text/plain", b"try /metrics, /healthz or /readyz\n"
         headers = [(b"content-type", kind.encode()), (b"content-length", str(len(body)).encode())]
@@ -107,3 +124,7 @@ def ops_server(
         await send({"type": "http.response.body", "body": body})
 
     return server(app, host, port)
+
+
+def _failing(checks: Mapping[str, Check]) -> dict[str, str]:
+    return {name: why for name, check in checks.items() if (why := check())}

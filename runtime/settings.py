@@ -6,7 +6,15 @@ from typing import Annotated, Literal, Self
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
-from pydantic import Field, PositiveFloat, PositiveInt, SecretStr, ValidationError, field_validator
+from pydantic import (
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from runtime.kafka_security import KafkaSecurity
@@ -14,6 +22,9 @@ from schemas import ids
 from schemas.event import LONGEST_ID
 from schemas.exact_json import DEEPEST
 from schemas.guid import GuidVersion
+
+RECORD_OVERHEAD = 8 << 10
+"""Bytes of a record beside its event: key, headers, and what Kafka adds to a batch."""
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 
@@ -39,6 +50,12 @@ class Settings(KafkaSecurity):
     )
     topic_replicas: PositiveInt = Field(
         1, description="Replicas of the topics where `merganser topics` makes them"
+    )
+    topic_max_record: Annotated[int, Field(ge=32 << 10)] = Field(
+        4 << 20, description="Bytes of a record in the topic of events, as `merganser topics` sets"
+    )
+    dead_topic_max_record: Annotated[int, Field(ge=32 << 10)] = Field(
+        8 << 20, description="Bytes of a record in the topic of dead letters, in the same way"
     )
     guid_version: GuidVersion = Field(
         7, description="UUID version of the processes' new guids: 7 or 4"
@@ -133,6 +150,15 @@ class IngestSettings(Settings):
     trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = Field(
         (), description="Networks, by comma, whose X-Forwarded-For is believed"
     )
+
+    @model_validator(mode="after")
+    def _event_fits_into_a_record(self) -> Self:
+        if self.topic_max_record < self.ingest_max_event + RECORD_OVERHEAD:
+            raise ValueError(
+                f"MERGANSER_TOPIC_MAX_RECORD: must be MERGANSER_INGEST_MAX_EVENT and "
+                f"{RECORD_OVERHEAD} bytes at least, or accepted events would not fit"
+            )
+        return self
 
     @field_validator("trusted_proxies", mode="before")
     @classmethod

@@ -1,7 +1,14 @@
 """The dashboards of ingest and resolver, which every event goes through."""
 
 from deploy.grafana.panels import Panel, Query
-from deploy.grafana.queries import INSTANCE, process, quantiles, rate
+from deploy.grafana.queries import (
+    INSTANCE,
+    connections_cut,
+    forgotten,
+    process,
+    quantiles,
+    rate,
+)
 
 INGEST = [
     Panel(
@@ -44,6 +51,7 @@ INGEST = [
         "Since they were read from Postgres: it grows while Postgres is away.",
         [Query(f"merganser_ingest_keys_age_seconds{{{INSTANCE}}}", "{{instance}}")],
     ),
+    connections_cut("merganser-ingest"),
     *process("merganser-ingest"),
 ]
 
@@ -69,7 +77,7 @@ RESOLVER = [
     Panel(
         "Accepted to resolved",
         "s",
-        "The oldest event of each batch, from ingest's answer to its commit.",
+        "The longest wait in each batch, from Kafka having a record to its commit.",
         quantiles("merganser_resolver_accepted_to_resolved_seconds"),
     ),
     Panel(
@@ -137,5 +145,12 @@ RESOLVER = [
             )
         ],
     ),
+    Panel(
+        "Without progress",
+        "s",
+        "The partition that has gone longest without, though records wait and nothing explains it.",
+        [Query(f"merganser_resolver_silent_seconds{{{INSTANCE}}}", "{{instance}}")],
+    ),
+    forgotten("merganser-resolver"),
     *process("merganser-resolver"),
 ]

@@ -30,7 +30,7 @@ NOW = [
     Panel(
         "Accepted to resolved, p99",
         "s",
-        "The oldest event of each batch.",
+        "The longest wait in each batch.",
         quantiles(LATENCY, "")[2:],
         stat=True,
     ),
@@ -78,7 +78,7 @@ PIPELINE = dashboard(
         Panel(
             "Accepted to resolved",
             "s",
-            "The oldest event of each batch, from ingest's answer to its commit.",
+            "The longest wait in each batch, from Kafka having a record to its commit.",
             quantiles(LATENCY, ""),
         ),
         Panel(
@@ -127,6 +127,13 @@ PIPELINE = dashboard(
                     "dead letters",
                 ),
             ],
+        ),
+        Panel(
+            "Set aside and open",
+            "short",
+            "Records, rows, moves, erasures, profiles and values that wait for an operator.",
+            [Query("max by (kind) (merganser_set_aside_open)", "{{kind}}")],
+            stacked=True,
         ),
         Panel(
             "Processes",

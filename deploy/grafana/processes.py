@@ -5,7 +5,14 @@ from typing import Any
 from deploy.grafana import pipeline
 from deploy.grafana.hot_path import INGEST, RESOLVER
 from deploy.grafana.panels import Panel, Query, dashboard
-from deploy.grafana.queries import INSTANCE, process, quantiles, rate
+from deploy.grafana.queries import (
+    INSTANCE,
+    connections_cut,
+    forgotten,
+    process,
+    quantiles,
+    rate,
+)
 
 SCANNER = [
     Panel(
@@ -44,6 +51,20 @@ SCANNER = [
         "In chunks.",
         [Query(rate("merganser_scanner_events_moved_total"), "moved")],
     ),
+    Panel(
+        "Events erased",
+        "eps",
+        "Of people who were forgotten, after the command had ended.",
+        [Query(rate("merganser_scanner_events_erased_total"), "erased")],
+    ),
+    Panel(
+        "Set aside and open",
+        "short",
+        "Items that no operator has dealt with, by kind: `merganser dead list`.",
+        [Query(f"max by (kind) (merganser_set_aside_open{{{INSTANCE}}})", "{{kind}}")],
+        stacked=True,
+    ),
+    forgotten("merganser-scanner"),
     *process("merganser-scanner"),
 ]
 
@@ -83,6 +104,18 @@ PROPERTIES = [
         "s",
         "Tries included.",
         quantiles("merganser_properties_step_seconds"),
+    ),
+    Panel(
+        "Values that do not fit",
+        "wps",
+        "Skipped, as they do not fit the type of the rule.",
+        [Query(rate("merganser_properties_values_unfit_total", "rule"), "{{rule}}")],
+    ),
+    Panel(
+        "Backfill of new rules",
+        "short",
+        "Profiles that it has done; -1 when none is under way.",
+        [Query(f"max (merganser_properties_backfill_profiles{{{INSTANCE}}})", "profiles")],
     ),
     *process("merganser-properties"),
 ]
@@ -146,6 +179,12 @@ DECORATION = [
         "Values of properties that were written or dropped because a source said so.",
         [Query(rate("merganser_decoration_values_written_total", "source"), "{{source}}")],
     ),
+    Panel(
+        "Values that do not fit",
+        "wps",
+        "Of sources; skipped, as they do not fit the type of the rule.",
+        [Query(rate("merganser_decoration_values_unfit_total", "rule"), "{{rule}}")],
+    ),
     *process("merganser-decoration"),
 ]
 
@@ -179,6 +218,7 @@ API = [
         "Since they were read from Postgres: it grows while Postgres is away.",
         [Query(f"merganser_api_keys_age_seconds{{{INSTANCE}}}", "{{instance}}")],
     ),
+    connections_cut("merganser-api"),
     *process("merganser-api"),
 ]
 

@@ -20,6 +20,35 @@ def quantiles(metric: str, where: str = INSTANCE) -> list[Query]:
     ]
 
 
+def connections_cut(job: str) -> Panel:
+    """For the processes that answer clients."""
+    return Panel(
+        "Connections cut",
+        "cps",
+        "Clients that were too slow, sent too much, or were too many.",
+        [
+            Query(
+                rate("merganser_http_connections_cut_total", "reason", f'job="{job}", {INSTANCE}'),
+                "{{reason}}",
+            )
+        ],
+    )
+
+
+def forgotten(job: str) -> Panel:
+    """For the processes that store events."""
+    mine = f'job="{job}", {INSTANCE}'
+    return Panel(
+        "Events of forgotten people",
+        "eps",
+        "Suppressed: not stored. Unlinked: another user's, stored without the anonymousId.",
+        [
+            Query(rate("merganser_events_suppressed_total", "", mine), "suppressed"),
+            Query(rate("merganser_events_unlinked_total", "", mine), "unlinked"),
+        ],
+    )
+
+
 def process(job: str) -> list[Panel]:
     """What every process's dashboard ends with: what its checks say, and what it takes."""
     mine = f'job="{job}", {INSTANCE}'
@@ -27,13 +56,20 @@ def process(job: str) -> list[Panel]:
         Panel(
             "Failing checks",
             "short",
-            "1 while a check of /readyz fails; /readyz of the instance says why.",
+            "1 while a check or warning of /readyz fails; /readyz of the instance says why.",
             [
                 Query(
                     f"max by (instance, check) (merganser_check_failing{{{mine}}})",
                     "{{instance}} {{check}}",
                 )
             ],
+        ),
+        Panel(
+            "Versions",
+            "short",
+            "Instances by what they run: more than one version during an upgrade only.",
+            [Query(f"count by (version) (merganser_build_info{{{mine}}})", "{{version}}")],
+            stacked=True,
         ),
         Panel(
             "CPU",

@@ -20,11 +20,12 @@ INSERT INTO "consumerOffsets" ("consumerGroup", "clusterId", topic, partition, "
 SELECT %(group)s, %(cluster)s, n.topic, n.partition, n.start
 FROM unnest(%(topics)s::text[], %(partitions)s::int[], %(starts)s::bigint[])
     AS n(topic, partition, start)
-ON CONFLICT DO NOTHING;
+ON CONFLICT DO NOTHING
+RETURNING topic, partition;
 
 -- read --
--- Where the group stands.
-SELECT topic, partition, "nextOffset"
+-- Where the group stands, and since when.
+SELECT topic, partition, "nextOffset", extract(epoch FROM "updatedAt")::double precision
 FROM "consumerOffsets"
 WHERE "consumerGroup" = %(group)s AND "clusterId" = %(cluster)s
     AND (topic, partition) IN (

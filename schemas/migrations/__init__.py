@@ -48,26 +48,36 @@ def available() -> list[Migration]:
 async def migrate(database_url: str) -> list[Migration]:
     """Apply what is missing and return it; safe when many processes do so at once.
 
-    Each migration and its ledger row are one transaction, under one advisory lock.
+    Each migration and its ledger row are one transaction, under one advisory lock. That lock is the
+    transaction's, as a session is not ours to keep where a pooler is in between.
 
     Raises:
         SchemaError: the database was migrated by a newer version, and not compatibly.
         psycopg.Error: the database refused; the migration at hand was rolled back.
     """
     connection = await psycopg.AsyncConnection.connect(database_url, autocommit=True)
+    done: list[Migration] = []
     async with connection:
-        await connection.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
+        while (migration := await _next(connection)) is not None:
+            done.append(migration)
+    return done
+
+
+async def _next(connection: psycopg.AsyncConnection) -> Migration | None:
+    """Apply the first migration that is missing and return it; None when there is none."""
+    async with connection.transaction():
+        await connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
         await connection.execute(_LEDGER)
         applied = await _applied(connection)
-        missing = [migration for migration in available() if migration.version not in applied]
-        for migration in missing:
-            async with connection.transaction():
+        for migration in available():
+            if migration.version not in applied:
                 await connection.execute(
                     'INSERT INTO "schemaMigrations" (version, name) VALUES (%s, %s)',
                     (migration.version, migration.name),
                 )
                 await connection.execute(migration.sql.encode())
-        return missing
+                return migration
+    return None
 
 
 async def check(connection: psycopg.AsyncConnection) -> None:

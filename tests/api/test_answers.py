@@ -152,8 +152,13 @@ async def test_every_page_is_one_moment(api: Reader) -> None:
         await api.write(event("ann"))
         after = await (await connection.execute("SELECT count(*) FROM events")).fetchone()
         assert before == after
-        with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+
+    async def delete() -> None:
+        async with api.pool.reading() as connection:
             await connection.execute("DELETE FROM events")
+
+    with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+        await delete()
 
 
 async def document(api: Reader) -> Any:

@@ -169,7 +169,10 @@ async def test_each_chunk_reads_an_index_from_its_place_on(database: Database) -
         "needed": ["x"],
         "at_most": 100,
     }
-    async with await connect(database.url, "test", BY_KEY) as connection:
+    async with (
+        await connect(database.url, "test", BY_KEY) as connection,
+        connection.transaction(),
+    ):
         cursor = await connection.execute(b"EXPLAIN " + pruning._SQL["old"], chunk)  # noqa: SLF001 - the very statement
         plan = [line.strip() for (line,) in await cursor.fetchall()]
     (from_place,) = [line for line in plan if line.startswith("Index Cond")]

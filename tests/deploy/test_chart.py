@@ -263,3 +263,63 @@ def test_old_events_are_deleted_only_where_one_says_so() -> None:
         "msk": ["prune", "--older-than", "400d", "--counted"],
         "strimzi": ["prune", "--older-than", "90d"],
     }
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_an_ingress_leads_to_its_process(name: str) -> None:
+    wanted = {
+        process
+        for process in ("ingest", "api")
+        if values(name).get(process, {}).get("ingress", {}).get("enabled")
+    }
+    found = of_kind(name, "Ingress")
+    assert {one["metadata"]["labels"][COMPONENT] for one in found} == wanted
+    for one in found:
+        (rule,) = one["spec"]["rules"]
+        (path,) = rule["http"]["paths"]
+        named = path["backend"]["service"]
+        (service,) = [
+            service
+            for service in of_kind(name, "Service")
+            if service["metadata"]["name"] == named["name"]
+        ]
+        assert named["port"]["name"] in {port["name"] for port in service["spec"]["ports"]}
+        (pod,) = selected(service["spec"]["selector"], list(pods(name).values()))
+        process = pod["metadata"]["labels"][COMPONENT]
+        assert process == one["metadata"]["labels"][COMPONENT]
+        own = values(name)[process]["ingress"]
+        assert rule["host"] == own["host"]
+        tls = [(entry["hosts"], entry["secretName"]) for entry in one["spec"].get("tls", ())]
+        assert tls == ([([own["host"]], own["tlsSecret"])] if "tlsSecret" in own else [])
+
+
+def test_some_values_have_an_ingress() -> None:
+    assert any(of_kind(name, "Ingress") for name in SETS)
+
+
+def test_what_scales_the_resolvers_is_off_where_nobody_turned_it_on() -> None:
+    """KEDA's custom resources are not in every cluster: the text and the default agree."""
+    assert not of_kind("minimal", "ScaledObject")
+    text = (ROOT / "deploy/README.md").read_text()
+    assert "with `resolver.autoscaling.enabled`" in text
+
+
+MANAGED = {"confluent": (8 << 20, 3), "msk": (8 << 20, 3)}
+"""Bytes of a record, and replicas, that a topic of the service has at most and at least: Confluent
+Cloud's and MSK Express' and Serverless' documented limits (docs/managed-services.md)."""
+
+
+@pytest.mark.parametrize("name", MANAGED)
+def test_a_managed_service_takes_the_topics(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    most, replicas = MANAGED[name]
+    (container,) = pods(name)["migrate"]["spec"]["initContainers"]
+    with monkeypatch.context() as patch:
+        for variable, text in environment(container).items():
+            patch.setenv(variable, text)
+        settings = Settings.read()
+    assert settings.topic_max_record <= most
+    assert settings.dead_topic_max_record <= most
+    assert settings.topic_replicas == replicas

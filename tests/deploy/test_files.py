@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 import yaml
 from opentelemetry.sdk import environment_variables
+from prometheus_client import CollectorRegistry
 
 from deploy.grafana.processes import every
+from runtime import metrics
 from tests.support import variables
 from tests.support.service import ROOT
 
@@ -27,6 +29,14 @@ ALERTS = [
     for group in yaml.safe_load((DEPLOY / "prometheus/rules/alerts.yaml").read_text())["groups"]
     for rule in group["rules"]
 ]
+RECORDED = [
+    rule["expr"]
+    for group in yaml.safe_load((DEPLOY / "prometheus/rules/recording.yaml").read_text())["groups"]
+    for rule in group["rules"]
+]
+REGISTRIES: dict[str, CollectorRegistry] = {
+    name: getattr(metrics, name.upper()) for name in PROCESSES
+}
 ALERT_TESTS = [
     test
     for file in sorted((DEPLOY / "prometheus/tests").iterdir())
@@ -77,6 +87,28 @@ UNITS = {
     "short", "s", "bytes", "percentunit", "eps", "cps", "reqps", "recps", "rowsps", "wps", "ops",
 }  # fmt: skip
 """Of Grafana's, those that our dashboards have use for."""
+
+
+@pytest.mark.parametrize("name", REGISTRIES)
+def test_a_metric_is_on_a_dashboard_or_in_an_alert(name: str) -> None:
+    looked_at = "\n".join(
+        [
+            *(
+                target["expr"]
+                for model in every().values()
+                for panel in model["panels"]
+                for target in panel["targets"]
+            ),
+            *(rule["expr"] for rule in ALERTS),
+            *RECORDED,
+        ]
+    )
+    named = {
+        re.sub("_(total|count|sum|bucket)$", "", found)
+        for found in re.findall(r"merganser_\w+", looked_at)
+    }
+    ours = {family.name for family in REGISTRIES[name].collect()}
+    assert {one for one in ours if one.startswith("merganser_")} - named == set()
 
 
 @pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule["alert"])

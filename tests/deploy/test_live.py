@@ -35,6 +35,13 @@ rules:
   - key: plan
     type: string
     query: {source: crm, sql: "SELECT id, plan FROM users WHERE id IN (:userIds)", column: plan}
+  # What does not fit is counted.
+  - key: cents
+    type: integer
+    events: {type: purchase, column: data.price, aggregation: most recent}
+  - key: seats
+    type: integer
+    query: {source: crm, sql: "SELECT id, plan FROM users WHERE id IN (:userIds)", column: plan}
 """
 
 

@@ -23,7 +23,7 @@ async def test_asked_to_end_while_postgres_is_frozen_ends_well_and_loses_nothing
         # It has fetched the event, and waits for Postgres with it.
         await eventually(lambda: _lag(resolver), equals(1))
         reasons = await eventually(resolver.why_not_ready)
-        assert "1 records wait, and none was resolved" in reasons["kafka"]
+        assert "1 records wait, and none was resolved" in reasons["stalled"]
         assert await resolver.stop() == 0
     await system.resolver()
     await eventually(lambda: system.database.count("events"), equals(1))

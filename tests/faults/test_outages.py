@@ -9,7 +9,7 @@ from stack.kafka import Kafka
 from tests.support.freezing import freeze, thaw
 from tests.support.gateway import Gateway
 from tests.support.system import System
-from tests.support.waiting import eventually
+from tests.support.waiting import equals, eventually
 
 pytestmark = pytest.mark.faults
 
@@ -28,14 +28,16 @@ async def test_a_broker_that_is_silent(broker: Kafka, system: System) -> None:
         assert int(answer.headers["retry-after"]) > 0
         assert answer.json()["code"] == answer.json()["error"]["code"] == "unavailable"
         assert answer.elapsed.total_seconds() < 10
-    assert "kafka" in await gateway.why_not_ready()
+    reasons, warnings = await gateway.readiness()
+    assert (reasons, list(warnings)) == ({}, ["kafka"])
+    assert await gateway.metric("merganser_check_failing", check="kafka") == 1
     # Known to be away, it is not waited for: a thousand requests do not pile up.
     again = await gateway.track(type="amid", userId="1")
     assert again.status_code == 503
 
     thaw(broker)
     await eventually(lambda: accepts(gateway, "after"))
-    assert await gateway.why_not_ready() == {}
+    await eventually(gateway.readiness, equals(({}, {})))
     accepted.add(await gateway.tracked(type="after", userId="1"))
     found = {decode(record.value or b"")["guid"] for record in await system.events.records()}
     assert accepted <= found

@@ -58,6 +58,7 @@ class Record:
     partition: int = PARTITION.partition
     key: bytes | None = None
     headers: Sequence[Header] = (wire.VERSION_HEADER,)
+    timestamp: int = 0
 
 
 class Machine(RuleBasedStateMachine):

@@ -224,13 +224,16 @@ async def test_two_workers_that_make_the_same_user_at_once_make_one_profile(
 ) -> None:
     first, second = Sighting("evt_1", at(1), "ann", "x"), Sighting("evt_2", at(2), "ann", "y")
     async with await connect(database.url, "one") as one, await connect(database.url, "two") as two:
+
+        async def lose() -> None:
+            async with two.transaction():
+                await two.execute("SET LOCAL lock_timeout = '300ms'")
+                await store.resolve(two, [second], 10)  # waits for the other's commit
+
         async with one.transaction():
             await store.resolve(one, [first], 10)
-            async with two.transaction() as losing:
-                await two.execute("SET LOCAL lock_timeout = '300ms'")
-                with pytest.raises(psycopg.errors.LockNotAvailable):
-                    await store.resolve(two, [second], 10)  # waits for the other's commit
-                raise psycopg.Rollback(losing)
+            with pytest.raises(psycopg.errors.LockNotAvailable):
+                await lose()
         async with two.transaction():
             plan = await store.resolve(two, [second], 10)
     assert plan.assignments == ("pro_1",)

@@ -26,6 +26,7 @@ class Given:
     headers: Sequence[Header] = field(default_factory=lambda: [VERSION_HEADER])
     key: bytes | None = b"key"
     topic: str = "t"
+    timestamp: int = 0
 
 
 @pytest.mark.parametrize(

@@ -112,7 +112,9 @@ async def test_a_flood_of_dead_letters_halts_the_resolver_and_readyz_says_so(
     good = record_of(event(user="1"))._replace(partition=0)
     await system.events.publish(*[BAD["unreadable"]] * 10, good)
     reasons = await eventually(resolver.why_not_ready)
-    assert "more than 3 dead letters" in str(reasons)
+    assert list(reasons) == ["halted"]
+    assert "more than 3 dead letters" in reasons["halted"]
+    assert await resolver.metric("merganser_check_failing", check="halted") == 1
     assert await resolver.metric("merganser_resolver_halted") == 1
     (said,) = [line for line in resolver.log_lines if line["level"] == "error"]
     assert said["event"] == "halted: look at the dead letters, mend the cause, restart"

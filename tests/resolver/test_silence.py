@@ -94,6 +94,19 @@ def test_what_is_written_late_for_a_partition_that_left_changes_nothing() -> Non
     assert silence.seconds(100) == 100
 
 
+def test_what_something_else_explains_is_no_silence() -> None:
+    silence = assigned(P0)
+    for now in range(1, 300):
+        silence.lagging({P0: 5}, now)
+        silence.excused(now)
+    assert silence.complaint(300, LONGEST) is None
+    assert silence.complaint(299 + LONGEST, LONGEST) is None
+    assert "partition 0" in str(silence.complaint(300 + LONGEST, LONGEST))
+    silence.revoked(400)
+    silence.excused(500)
+    assert silence.complaint(500 + LONGEST, LONGEST) is None
+
+
 async def test_a_resolver_that_gets_no_records_while_its_group_is_well(system: System) -> None:
     bootstrap = system.env["MERGANSER_KAFKA_BOOTSTRAP"]
     async with starving.before(bootstrap) as (network, address):
@@ -105,8 +118,8 @@ async def test_a_resolver_that_gets_no_records_while_its_group_is_well(system: S
         network.starving = True
         await system.events.publish_events([event(user="2")])
         reasons = await eventually(resolver.why_not_ready)
-        assert "1 records wait, and none was resolved for" in reasons["kafka"]
-        assert set(reasons) == {"kafka"}
+        assert "1 records wait, and none was resolved for" in reasons["stalled"]
+        assert set(reasons) == {"stalled"}
         assert await resolver.metric(SILENT) > 2
         assert (await resolver.metrics()).total("merganser_resolver_lag_records") == 1
         assert await system.database.count("events") == 1

@@ -1,6 +1,7 @@
 """What /metrics of each process lists is defined in one place, with its meaning (design §8)."""
 
 import asyncio
+from importlib.metadata import version
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -35,10 +36,17 @@ async def test_each_process_lists_its_metrics_and_no_other(system: System) -> No
         assert answer.headers["content-type"].startswith("text/plain")
 
 
+async def test_each_process_says_which_version_it_is(system: System) -> None:
+    scanner = await system.scanner()
+    assert await scanner.metric("merganser_build_info", version=version("merganser")) == 1
+    for registry in REGISTRIES.values():
+        assert "merganser_build_info" in {family.name for family in registry.collect()}
+
+
 async def test_alive_and_ready_and_nothing_else(system: System) -> None:
     scanner = await system.scanner()
     assert (await scanner.ops("/healthz")).json() == {"alive": True}
-    assert (await scanner.ops("/readyz")).json() == {"ready": True, "reasons": {}}
+    assert (await scanner.ops("/readyz")).json() == {"ready": True, "reasons": {}, "warnings": {}}
     assert (await scanner.ops("/other")).status_code == 404
 
 
@@ -50,6 +58,6 @@ def test_names_follow_the_conventions(registry: CollectorRegistry) -> None:
         assert family.name.startswith("merganser_")
         assert family.documentation.endswith(".")
         units = {"seconds", "bytes", "records", "rows", "events", "letters", "pending", "profiles"}
-        units |= {"halted", "failing"}  # states, 0 or 1
+        units |= {"halted", "failing", "open", "info"}  # states, counts of kinds
         if family.type in ("gauge", "histogram"):
             assert family.name.rsplit("_", 1)[-1] in units, family.name

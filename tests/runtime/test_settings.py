@@ -34,6 +34,9 @@ BAD = [
     (Settings, "LOG_LEVEL", "loud"),
     (Settings, "LOG_FORMAT", "xml"),
     (Settings, "TOPIC_PARTITIONS", "none"),
+    (Settings, "TOPIC_MAX_RECORD", "4096"),
+    (Settings, "DEAD_TOPIC_MAX_RECORD", "0"),
+    (IngestSettings, "TOPIC_MAX_RECORD", str(64 << 10)),
 ]
 
 

@@ -1,9 +1,15 @@
 """A process may start before what it needs: it lives, says what it waits for, and gets ready."""
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 import httpx
 import pytest
 
 from tests.support import proxy
+from tests.support.events import event
+from tests.support.proxy import Proxy
 from tests.support.service import Service
 from tests.support.system import System
 from tests.support.waiting import eventually
@@ -64,3 +70,85 @@ async def test_postgres_that_goes_and_comes_back(system: System, kind: str) -> N
         assert (await service.metrics()).total("merganser_check_failing") == 0
         await network.stop()
         assert await service.stop() == 0  # in time, although it is away again
+
+
+STALLED = {"resolver_silence": 1}
+"""Soon, so that a test sees what explains it."""
+
+
+async def test_only_postgres_is_away(system: System) -> None:
+    """Kafka is not blamed for it, neither at the start nor later, and nothing is stalled."""
+    async with proxy.before(system.database.url) as (network, url):
+        await network.stop()
+        resolver = await new(system, "resolver", database_url=url, **STALLED)
+        resolver.start()
+        await eventually(lambda: alive(resolver))
+        assert list(await eventually(resolver.why_not_ready)) == ["postgres"]
+        await network.start()
+        await resolver.ready()
+        await network.stop()
+        await system.events.publish_events([event(user="1")])
+        assert list(await eventually(resolver.why_not_ready)) == ["postgres"]
+        # Another member comes: the partitions are given out anew while no position can be read.
+        other = await system.resolver()
+        await asyncio.sleep(3)  # longer than what is silent too long
+        for check in ("kafka", "stalled", "halted"):
+            assert await resolver.metric("merganser_check_failing", check=check) == 0
+        assert list(await resolver.why_not_ready()) == ["postgres"]
+        await network.start()
+        await resolver.ready()
+        assert await other.why_not_ready() == {}
+
+
+async def test_only_kafka_is_away_at_the_start(system: System) -> None:
+    async with kafka_proxy(system) as (network, bootstrap):
+        resolver = await new(system, "resolver", kafka_bootstrap=bootstrap, **STALLED)
+        resolver.start()
+        await eventually(lambda: alive(resolver))
+        assert list(await eventually(resolver.why_not_ready, lambda why: "kafka" in why)) == [
+            "kafka"
+        ]
+        await network.start()
+        await resolver.ready()
+
+
+async def test_ingest_before_kafka(system: System) -> None:
+    """It listens and says 503 itself: clients hear when to come again, and lose nothing."""
+    async with kafka_proxy(system) as (network, bootstrap):
+        gateway = await system.new_ingest(kafka_bootstrap=bootstrap)
+        gateway.start()
+        await eventually(lambda: alive(gateway))
+        reasons, warnings = await eventually(
+            gateway.readiness, lambda told: not told[0], what="ready"
+        )
+        assert (reasons, list(warnings)) == ({}, ["kafka"])
+        assert await gateway.metric("merganser_check_failing", check="kafka") == 1
+        answer = await gateway.track(type="t", userId="1")
+        assert answer.status_code == 503
+        assert int(answer.headers["retry-after"]) > 0
+        assert (await gateway.metric("merganser_ingest_request_seconds_count", status="503")) == 1
+        await network.start()
+        await gateway.ready()
+        await gateway.tracked(type="t", userId="1")
+        assert await gateway.metric("merganser_check_failing", check="kafka") == 0
+
+
+async def test_ingest_ends_well_before_kafka(system: System) -> None:
+    async with kafka_proxy(system) as (_, bootstrap):
+        gateway = await system.new_ingest(kafka_bootstrap=bootstrap)
+        gateway.start()
+        await eventually(lambda: alive(gateway))
+        await eventually(gateway.readiness, lambda told: not told[0], what="ready")
+        assert await gateway.stop() == 0
+        assert gateway.defects == []
+
+
+@asynccontextmanager
+async def kafka_proxy(system: System) -> AsyncIterator[tuple[Proxy, str]]:
+    """A way to the broker that is closed at first, and its address."""
+    host, port = system.events.bootstrap.rsplit(":", 1)
+    network = Proxy(host, int(port))
+    try:
+        yield network, f"127.0.0.1:{network.port}"
+    finally:
+        await network.stop()

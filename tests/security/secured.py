@@ -23,6 +23,9 @@ from stack.ports import free_port
 from stack.postgres import Postgres
 
 USER, PASSWORD = "merganser", "s3cret-of-kafka"
+STRANGER = "stranger"
+"""Whom the brokers know, by the same password, and let do nothing."""
+
 DB_USER, DB_PASSWORD = "gateway", "s3cret-of-postgres"
 
 _PLAIN = "org.apache.kafka.common.security.plain.PlainLoginModule"
@@ -90,7 +93,11 @@ def running(place: Path) -> Iterator[Secured]:
             ports["KAFKA"],
             ports["CONTROLLER"],
             config=_broker(place, ports),
-            scram=[f"SCRAM-SHA-{n}=[name={USER},password={PASSWORD}]" for n in (256, 512)],
+            scram=[
+                f"SCRAM-SHA-{n}=[name={name},password={PASSWORD}]"
+                for name in (USER, STRANGER)
+                for n in (256, 512)
+            ],
         )
         postgres = Postgres(
             home,
@@ -139,6 +146,9 @@ def _broker(place: Path, ports: dict[str, int]) -> dict[str, str]:
         "ssl.truststore.type": "PEM",
         "ssl.truststore.location": str(place / "ca.pem"),
         "listener.name.mtls.ssl.client.auth": "required",
+        "listener.name.mtls.ssl.principal.mapping.rules": f"RULE:^.*$/{USER}/",
+        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        "super.users": f"User:ANONYMOUS;User:{USER}",
     }
     for listener in ("sasltls", "sasltext"):
         prefix = f"listener.name.{listener}"

@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.security.secured import Secured
+from tests.security.secured import STRANGER, Secured
+from tests.support.command import command
 from tests.support.system import System
 from tests.support.waiting import equals, eventually
 
@@ -118,3 +119,41 @@ async def test_who_cannot_prove_it_is_not_let_in_and_hears_why(
     await eventually(lambda: why in resolver.log, what=f"{why!r} in the log", within=60)
     assert await resolver.why_not_ready()
     assert "wr0ng" not in resolver.log
+
+
+def kafka_without_grants(servers: Secured) -> dict[str, str]:
+    env = servers.kafka_env("SASL_SSL", "SCRAM-SHA-512")
+    return {**env, "MERGANSER_KAFKA_SASL_USERNAME": STRANGER}
+
+
+TOLD = [
+    (kafka_without_grants, "topics", "docs/managed-services.md for the grants"),
+    (kafka_wrong_password, "topics", "Check MERGANSER_KAFKA_SASL_USERNAME"),
+    (kafka_wrong_password_plain, "topics", "Check MERGANSER_KAFKA_SASL_USERNAME"),
+    (kafka_wrong_authority, "topics", "not signed by MERGANSER_KAFKA_CA"),
+    (kafka_wrong_name, "topics", "not for the host name in MERGANSER_KAFKA_BOOTSTRAP"),
+    (kafka_without_certificate, "topics", "MERGANSER_KAFKA_SECURITY"),
+    (kafka_without_tls, "topics", "MERGANSER_KAFKA_SECURITY"),
+    (kafka_without_sasl, "topics", "MERGANSER_KAFKA_SECURITY"),
+    (postgres_wrong_password, "migrate", "Check user and password"),
+    (postgres_wrong_authority, "migrate", "not signed by sslrootcert"),
+    (postgres_without_tls, "migrate", "check sslmode"),
+]
+
+
+@pytest.mark.parametrize(("mistake", "name", "told"), TOLD)
+async def test_a_command_is_told_what_it_lacks(
+    mistake: Callable[[Secured], dict[str, str]],
+    name: str,
+    told: str,
+    secured_servers: Secured,
+    guarded: System,
+) -> None:
+    own = {"MERGANSER_TOPIC": "other", "MERGANSER_DEAD_TOPIC": "other.dead"}
+    ended = await command({**guarded.env, **own, **mistake(secured_servers)}, name)
+    assert ended.status == 1
+    said = " ".join(ended.err.split())
+    assert told in said
+    assert "Is it running?" not in said
+    assert "Traceback" not in said
+    assert "wr0ng" not in said

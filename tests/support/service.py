@@ -41,7 +41,7 @@ class Service:
         self._process.start()
 
     async def ready(self, within: float = 60) -> None:
-        """Wait for /readyz to say yes; the test fails with the log's end if it does not."""
+        """Wait for /readyz to say yes without a warning; else the test fails with the log's end."""
         try:
             await eventually(self._ready_or_dead, within=within, what="ready")
         except AssertionError:
@@ -51,10 +51,21 @@ class Service:
 
     async def why_not_ready(self) -> dict[str, str]:
         """The reasons that /readyz gives: none when ready."""
-        answer = await self.ops("/readyz")
-        reasons: dict[str, str] = answer.json()["reasons"]
-        assert answer.status_code == (503 if reasons else 200)
+        reasons, _ = await self.readiness()
         return reasons
+
+    async def warned(self) -> dict[str, str]:
+        """The warnings that /readyz gives: a process that has some may be ready."""
+        _, warnings = await self.readiness()
+        return warnings
+
+    async def readiness(self) -> tuple[dict[str, str], dict[str, str]]:
+        """The reasons and the warnings that /readyz gives."""
+        answer = await self.ops("/readyz")
+        told = answer.json()
+        assert told["ready"] == (not told["reasons"])
+        assert answer.status_code == (200 if told["ready"] else 503)
+        return told["reasons"], told["warnings"]
 
     async def ops(self, path: str) -> httpx.Response:
         """GET a path of the operators' port."""
@@ -147,7 +158,7 @@ class Service:
         if not self.running:
             return True
         try:
-            return not await self.why_not_ready()
+            return not any(await self.readiness())
         except httpx.TransportError:
             return False
 

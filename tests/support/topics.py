@@ -40,8 +40,9 @@ class Topic:
 
     async def publish(self, *records: Record) -> None:
         """Write records, in order."""
+        largest = Settings(_env_file=None).topic_max_record
         async with AIOKafkaProducer(
-            bootstrap_servers=self.bootstrap, max_request_size=kafka.LARGEST_RECORD
+            bootstrap_servers=self.bootstrap, max_request_size=largest
         ) as producer:
             sent = [
                 await producer.send(

@@ -1,0 +1,146 @@
+"""Everything works through PgBouncer in transaction mode, where no session is a client's own."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from psycopg import AsyncConnection
+
+from runtime.lifecycle import Stop
+from runtime.postgres import Database
+from tests.support import pooler
+from tests.support.command import command
+from tests.support.events import event
+from tests.support.system import System
+from tests.support.waiting import equals, eventually
+
+pytestmark = [pytest.mark.deploy, pytest.mark.timeout(300)]
+
+RULES = """
+sources:
+  crm: {url: CRM_URL}
+rules:
+  - {key: userId, type: string, unique: true, identifying: true}
+  - {key: visits, type: integer, events: {type: pageview, aggregation: count}}
+  - key: plan
+    type: string
+    query: {source: crm, sql: "SELECT id, plan FROM users WHERE id IN (:userIds)", column: plan}
+"""
+USERS = 30
+
+
+@pytest.fixture
+async def pooled(system: System, tmp_path: Path) -> AsyncIterator[System]:
+    """A system whose processes and commands reach Postgres by way of the pooler."""
+    async with pooler.before(system.database.url, tmp_path) as url:
+        system.env["MERGANSER_DATABASE_URL"] = url
+        yield system
+
+
+async def test_every_process_works(pooled: System, tmp_path: Path) -> None:
+    crm = tmp_path / "crm.db"
+    with sqlite3.connect(crm) as company:
+        company.execute("CREATE TABLE users (id TEXT PRIMARY KEY, plan TEXT)")
+        company.executemany("INSERT INTO users VALUES (?, 'free')", [(f"u{n}",) for n in range(99)])
+    company.close()
+    pooled.env["CRM_URL"] = f"sqlite:///{crm}"
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(RULES)
+    key = await pooled.key("all", "events:write", "profiles:read", "events:read")
+    decoration = pooled.new("decoration", decoration_interval=0.1)
+    decoration.start()
+    gateway, _, _, _, (_, api) = await asyncio.gather(
+        pooled.ingest(), pooled.resolver(), pooled.scanner(), pooled.properties(), pooled.api()
+    )
+    await decoration.ready()
+    await pooled.cli("rules", "apply", "--yes", str(rules))
+    # Often enough for psycopg to prepare the statements, if it does.
+    for _ in range(12):
+        for n in range(USERS):
+            await gateway.tracked(type="pageview", anonymousId=f"a{n}", userId=f"u{n}")
+        await pooled.database.execute(
+            """INSERT INTO events (type, "userId") SELECT 'refund', 'u' || n
+            FROM generate_series(0, 29) AS n"""
+        )
+    placed = 'SELECT count(*) FROM events WHERE "profileGuid" IS NOT NULL'
+    await eventually(lambda: pooled.database.value(placed), equals(24 * USERS))
+    async with httpx.AsyncClient(headers={"authorization": f"Bearer {key}"}) as http:
+
+        async def properties() -> object:
+            answers = await asyncio.gather(
+                *(http.get(f"{api}/profiles", params={"userId": f"u{n}"}) for n in range(USERS))
+            )
+            return [one.json()["profiles"][0]["properties"] for one in answers]
+
+        told = [{"userId": f"u{n}", "visits": 12, "plan": "free"} for n in range(USERS)]
+        await eventually(properties, equals(told))
+        events = (await http.get(f"{api}/events", params={"limit": 1})).json()["events"]
+        gone = await http.delete(f"{api}/event/{events[0]['guid']}")
+        assert gone.status_code == 200
+    for service in pooled.services:
+        assert service.defects == []
+
+
+async def test_every_command_works(pooled: System) -> None:
+    await pooled.resolver()
+    await pooled.events.publish_events([event(user="ann", anonymous="phone"), event(user="bob")])
+    await eventually(lambda: pooled.database.count("events"), equals(2))
+    for arguments in (
+        ("migrate",),
+        ("keys", "create", "one"),
+        ("keys", "list"),
+        ("keys", "revoke", "one"),
+        ("audit", "--properties"),
+        ("explain", "ann"),
+        ("rules", "list"),
+        ("export", "ann"),
+        ("forget", "ann", "--yes"),
+        ("readmit", "ann"),
+        ("prune", "--older-than", "9d"),
+        ("replay", "--from", "start", "--yes"),
+        ("dead", "list"),
+    ):
+        ended = await command(pooled.env, *arguments)
+        assert ended.status == 0, (arguments, ended.err)
+
+
+async def test_tables_are_made(empty_database_url: str, tmp_path: Path) -> None:
+    """By several at once, whose lock must not stay with a session of the pooler."""
+    async with pooler.before(empty_database_url, tmp_path) as url:
+        env = {"MERGANSER_DATABASE_URL": url}
+        for _ in range(2):
+            ended = await asyncio.gather(*(command(env, "migrate") for _ in range(3)))
+            assert [one.status for one in ended] == [0, 0, 0], ended
+        listed = await command(env, "keys", "list")
+        assert listed.status == 0
+
+
+async def test_the_settings_of_a_transaction_are_no_other_client_s(
+    system: System, tmp_path: Path
+) -> None:
+    async with pooler.before(system.database.url, tmp_path) as url:
+        ours = Database(url, "test")
+        assert await ours.transact(shown, Stop()) == {
+            "TimeZone": "UTC",
+            "enable_seqscan": "off",
+            "idle_in_transaction_session_timeout": "15000",
+        }
+        # The pooler gives the session that it used last.
+        async with await AsyncConnection.connect(url, autocommit=True) as other:
+            found = await shown(other)
+        assert found["enable_seqscan"] == "on"
+        assert found["idle_in_transaction_session_timeout"] == "0"
+        await ours.close()
+
+
+async def shown(connection: AsyncConnection[Any]) -> dict[str, str]:
+    """Settings as they are in force."""
+    cursor = await connection.execute(
+        "SELECT name, setting FROM pg_settings WHERE name IN "
+        "('TimeZone', 'enable_seqscan', 'idle_in_transaction_session_timeout')"
+    )
+    return dict(await cursor.fetchall())

@@ -1,0 +1,166 @@
+"""Which waits count: what the latency objective sees of backfills, replays, lag and outages."""
+
+import asyncio
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+
+from resolver.latency import CAUGHT_UP, Latency, Progress
+from schemas.event import Event
+from tests.support.events import event
+from tests.support.service import Service
+from tests.support.system import System
+from tests.support.topics import record_of
+from tests.support.waiting import equals, eventually
+
+P0 = TopicPartition("t", 0)
+METRIC = "merganser_resolver_accepted_to_resolved_seconds"
+DAY = 86_400
+
+
+@dataclass
+class Given:
+    timestamp: int
+    topic: str = "t"
+    partition: int = 0
+
+
+def at(*seconds: float) -> list[Given]:
+    return [Given(int(second * 1000)) for second in seconds]
+
+
+def sought(moved_at: float = 0, *, first: bool = False, back: bool = False) -> Latency:
+    latency = Latency()
+    latency.sought(P0, Progress(7, moved_at, first), back=back)
+    return latency
+
+
+def test_the_longest_wait_of_a_batch_counts() -> None:
+    assert sought().waited(at(90, 95, 99), now=100) == 10
+    assert sought().waited([], now=100) is None
+
+
+def test_a_broker_whose_clock_is_ahead_gives_no_negative_wait() -> None:
+    assert sought().waited(at(105), now=100) == 0
+
+
+def test_lag_counts() -> None:
+    latency = sought()
+    for now in range(1000, 2000, 100):
+        assert latency.waited(at(now - 900), now) == 900
+
+
+def test_an_outage_of_the_resolvers_counts() -> None:
+    """The position moved last before; what came since has waited for a resolver."""
+    assert sought(moved_at=1000).waited(at(1001, 4000), now=5000) == 3999
+
+
+def test_what_was_there_when_the_position_moved_last_does_not_count() -> None:
+    latency = sought(moved_at=1000)
+    assert latency.waited(at(10, 999), now=1010) is None
+    assert latency.waited(at(999, 1004), now=1010) == 6
+
+
+def test_a_topic_that_is_read_for_the_first_time_counts_once_it_is_caught_up() -> None:
+    latency = sought(moved_at=1000, first=True)
+    assert latency.waited(at(10, 20, 900), now=1001) is None
+    # These came meanwhile, and waited behind the old ones.
+    assert latency.waited(at(1001, 1030), now=1100) is None
+    assert latency.waited(at(1092, 1096), now=1100) == 8
+    assert latency.waited(at(1101), now=1200) == 99
+
+
+def test_what_is_read_again_counts_once_it_is_caught_up() -> None:
+    latency = sought(moved_at=1000)
+    assert latency.waited(at(1001), now=1002) == 1
+    latency.sought(P0, Progress(0, 2000, first=False), back=True)
+    assert latency.waited(at(10, 1001, 2100), now=2100 + CAUGHT_UP + 1) is None
+    assert latency.waited(at(2200), now=2201) == 1
+
+
+async def test_the_times_in_an_event_do_not_matter(system: System) -> None:
+    """A backfill, or a gateway whose clock is wrong."""
+    resolver = await system.resolver()
+    await resolves(system, event(user="1"))
+    old: Event = {**event(user="2"), "createdAt": datetime(2019, 1, 1, tzinfo=UTC)}
+    await resolves(system, old)
+    count, seconds = await observed(resolver)
+    assert count == 2
+    assert seconds < 600
+
+
+async def test_the_first_read_of_an_old_topic_does_not_count(system: System) -> None:
+    await publish_of(system, time.time() - DAY, "1", "2")
+    resolver = await system.resolver()
+    await eventually(lambda: system.database.count("events"), equals(2))
+    assert await observed(resolver) == (0, 0)
+    await publish_of(system, time.time(), "3")
+    await eventually(lambda: observed(resolver), lambda found: found[0] == 1)
+
+
+async def test_a_replay_does_not_count(system: System) -> None:
+    """Deleted rows come back from old records."""
+    await publish_of(system, time.time() - DAY, "1")
+    resolver = await system.resolver()
+    await eventually(lambda: system.database.count("events"), equals(1))
+    await publish_of(system, time.time(), "2")
+    await eventually(lambda: observed(resolver), lambda found: found[0] == 1)
+    await system.database.execute("DELETE FROM events")
+    await system.cli("replay", "--from", "start", "--yes")
+    await eventually(lambda: system.database.count("events"), equals(2))
+    count, seconds = await observed(resolver)
+    assert count <= 2  # the newer of the two is no backlog
+    assert seconds < 600
+
+
+async def test_what_waits_while_no_resolver_runs_counts(system: System) -> None:
+    first = await system.resolver()
+    await resolves(system, event(user="1"))
+    assert await first.stop() == 0
+    await system.events.publish_events([event(user="2")])
+    await asyncio.sleep(3)
+    second = await system.resolver()
+    await eventually(lambda: system.database.count("events"), equals(2))
+    count, seconds = await eventually(lambda: observed(second), lambda found: found[0] == 1)
+    assert count == 1
+    assert seconds > 3
+
+
+async def resolves(system: System, one: Event) -> None:
+    before = await system.database.count("events")
+    await system.events.publish_events([one])
+    await eventually(lambda: system.database.count("events"), equals(before + 1))
+
+
+async def observed(resolver: Service) -> tuple[float, float]:
+    """How many waits counted, and their sum in seconds."""
+    found = await resolver.metrics()
+    return found.value(f"{METRIC}_count"), found.value(f"{METRIC}_sum")
+
+
+async def publish_of(system: System, moment: float, *users: str) -> None:
+    """Records that bear another time than the broker's, in one partition."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=system.events.bootstrap)
+    await admin.start()
+    try:
+        configs = {"message.timestamp.type": "CreateTime"}
+        await admin.alter_configs(
+            [ConfigResource(ConfigResourceType.TOPIC, system.events.name, configs=configs)]
+        )
+    finally:
+        await admin.close()
+    async with AIOKafkaProducer(bootstrap_servers=system.events.bootstrap) as producer:
+        for user in users:
+            record = record_of(event(user=user))
+            await producer.send_and_wait(
+                system.events.name,
+                record.value,
+                key=record.key,
+                partition=0,
+                timestamp_ms=int(moment * 1000),
+                headers=list(record.headers.items()),
+            )
