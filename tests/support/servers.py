@@ -13,6 +13,10 @@ from tests.support import containers
 
 Source = Literal["given", "docker", "local"]
 
+LOCALE = os.environ.get("MERGANSER_TEST_LOCALE") or None
+"""Of a Postgres that is started here, such as `en_US.UTF-8`: that of the official image. The machine
+must have it."""
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -32,6 +36,8 @@ class Choice:
         }
         kafka = f"given, {self.kafka}" if self.kafka else origin[self.otherwise]
         postgres = "given by the environment" if self.postgres else origin[self.otherwise]
+        if LOCALE and not self.postgres and self.otherwise == "local":
+            postgres += f", with the locale {LOCALE}"
         return f"Kafka: {kafka}; Postgres: {postgres}"
 
 
@@ -61,7 +67,11 @@ def running(choice: Choice, home: Path) -> Iterator[Servers]:
         if choice.otherwise == "local":
             local = stack.enter_context(
                 local_servers(
-                    home, kafka=kafka is None, postgres=postgres is None, unsafe_fast=True
+                    home,
+                    kafka=kafka is None,
+                    postgres=postgres is None,
+                    unsafe_fast=True,
+                    locale=LOCALE,
                 )
             )
             kafka = kafka or local.kafka_bootstrap
