@@ -35,7 +35,10 @@ _SETTINGS = {
     # A query whose client is gone ends within that time, even if the server is gone as well.
     "client_connection_check_interval": "1s",
 }
-_BUILTIN_LOCALE: tuple[str, ...] = ("--no-locale", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
+_BUILTIN_LOCALE: tuple[str, ...] = (
+    *("--no-locale", "--locale-provider=builtin"),
+    "--builtin-locale=C.UTF-8",
+)
 """The same on every machine; older servers do not have it."""
 _UNSAFE_FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 

@@ -3,7 +3,7 @@ nothing would ever end is compared byte by byte instead."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from itertools import islice, cycle
+from itertools import cycle, islice
 
 import psycopg
 import pytest
@@ -33,7 +33,7 @@ def glibc_template(cluster: Cluster) -> Iterator[str]:
             asyncio.run(migrations.migrate(cluster.url_of(name)))
             yield name
     except psycopg.errors.WrongObjectType:
-        pytest.skip(f"the server has no locale {LOCALE}: run `localedef -i en_US -f UTF-8 {LOCALE}`")
+        pytest.skip(f"no locale {LOCALE}: run `localedef -i en_US -f UTF-8 {LOCALE}` at the server")
 
 
 @pytest.fixture(name="database")

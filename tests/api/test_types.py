@@ -59,8 +59,12 @@ async def test_types_that_contain_a_text(api: Reader) -> None:
 
 
 async def test_a_search_ignores_the_case_of_any_script(api: Reader) -> None:
-    await api.write(event("ann", kind="Übung ÉLAN"), event("ann", kind="Заказ"))
-    for match, expected in {"übung": "Übung ÉLAN", "élan": "Übung ÉLAN", "ЗАКАЗ": "Заказ"}.items():
+    await api.write(event("ann", kind="Übung ÉLAN"), event("ann", kind="Яблоко"))
+    for match, expected in {
+        "übung": "Übung ÉLAN",
+        "élan": "Übung ÉLAN",
+        "ЯБЛОКО": "Яблоко",
+    }.items():
         found = await api.found("/events/autocompleteType", match=match)
         assert found["types"] == [expected], match
 

@@ -14,8 +14,8 @@ from tests.support import containers
 Source = Literal["given", "docker", "local"]
 
 LOCALE = os.environ.get("MERGANSER_TEST_LOCALE") or None
-"""Of a Postgres that is started here, such as `en_US.UTF-8`: that of the official image. The machine
-must have it."""
+"""Of a Postgres that is started here, such as `en_US.UTF-8`, that of the official image: one that the
+machine has."""
 
 
 @dataclass(frozen=True)
