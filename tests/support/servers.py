@@ -14,8 +14,7 @@ from tests.support import containers
 Source = Literal["given", "docker", "local"]
 
 LOCALE = os.environ.get("MERGANSER_TEST_LOCALE") or None
-"""Of a Postgres that is started here, such as `en_US.UTF-8`, that of the official image: one that the
-machine has."""
+"""Of a Postgres that is started here: one that the machine has, such as `en_US.UTF-8`."""
 
 
 @dataclass(frozen=True)
