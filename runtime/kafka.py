@@ -32,7 +32,7 @@ LARGEST_LETTER = 32 << 20
 """The same of the topic of dead letters. A record that somebody else compressed into 4 MiB may be
 larger unpacked; up to here its letter has all of it."""
 
-EVENTS_RETENTION_MS = 7 * 24 * 3600 * 1000
+_DAY_MS = 24 * 3600 * 1000
 
 
 def connection(settings: Settings, process: str) -> dict[str, Any]:
@@ -158,7 +158,7 @@ async def create_topics(settings: Settings) -> list[str]:
                     topic_configs=common
                     | {
                         "max.message.bytes": str(LARGEST_RECORD),
-                        "retention.ms": str(EVENTS_RETENTION_MS),
+                        "retention.ms": str(settings.topic_retention * _DAY_MS or -1),
                     },
                 ),
                 NewTopic(

@@ -89,6 +89,11 @@ REPEATED = Counter(
     "Events that were in the table already: delivered twice.",
     registry=RESOLVER,
 )
+ALREADY_DELETED = Counter(
+    "merganser_resolver_events_already_deleted",
+    "Events that were not stored because they had been deleted: read again, or sent again.",
+    registry=RESOLVER,
+)
 LOST = Counter(
     "merganser_resolver_records_lost",
     "Records that Kafka's retention deleted before they were resolved.",

@@ -1,6 +1,7 @@
 """Configuration: `MERGANSER_*` in the environment or a `.env` file, read once, at the edge (§8)."""
 
 import sys
+from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Literal, Self
 
@@ -40,6 +41,11 @@ class Settings(KafkaSecurity):
     topic_replicas: PositiveInt = Field(
         1, description="Replicas of the topics where `merganser topics` makes them"
     )
+    topic_retention: Annotated[int, Field(ge=0, le=36_500)] = Field(
+        7,
+        description="Days that the topic keeps a record where `merganser topics` makes it, 0 for "
+        "ever; so long, and a week more, deleted events are remembered",
+    )
     guid_version: GuidVersion = Field(
         7, description="UUID version of the processes' new guids: 7 or 4"
     )
@@ -56,6 +62,15 @@ class Settings(KafkaSecurity):
     log_format: Literal["auto", "json", "pretty"] = Field(
         "auto", description="json, pretty, or auto: pretty on a terminal"
     )
+
+    @property
+    def topic_holds(self) -> timedelta | None:
+        """For how long the topic may hold a record; None: for ever.
+
+        Kafka deletes records a segment at a time, by the last one's age. By its defaults
+        (`segment.ms`) a segment has records of up to a week.
+        """
+        return timedelta(days=self.topic_retention + 7) if self.topic_retention else None
 
     @field_validator("database_url")
     @classmethod

@@ -13,10 +13,14 @@ from runtime.lifecycle import Stop
 from runtime.ops import ops_server
 from runtime.postgres import Database
 from runtime.settings import ScannerSettings
+from scanner import deleted_events
 from scanner.scan import START, Place, Scan, Scanned
 from schemas import migrations
 
 log = structlog.get_logger(__name__)
+
+EXPIRED = 5000
+"""Deleted events that one transaction forgets."""
 
 MOVES_INTERVAL = 1.0
 """Seconds between looks for moves of big merges: their events should follow soon."""
@@ -50,6 +54,7 @@ async def scan(database: Database, settings: ScannerSettings, stop: Stop) -> Non
         metrics.UNRESOLVED_AGE.set(waiting.oldest_seconds)
         metrics.UNRESOLVABLE.set(waiting.unresolvable)
         metrics.MOVES_PENDING.set(waiting.moves)
+        await _expire(database, settings, stop)
         await stop.wait(settings.scanner_interval)
 
 
@@ -58,6 +63,18 @@ async def _step(database: Database, work: Scan, place: Place, stop: Stop) -> Sca
         return await work.resolve(connection, place)
 
     return await database.transact(resolve, stop)
+
+
+async def _expire(database: Database, settings: ScannerSettings, stop: Stop) -> None:
+    held = settings.topic_holds
+    if held is None:
+        return
+
+    async def expire(connection: AsyncConnection[Any]) -> bool:
+        return await deleted_events.expire(connection, held, EXPIRED)
+
+    while not stop.is_set() and await database.transact(expire, stop):
+        pass
 
 
 async def move(database: Database, settings: ScannerSettings, stop: Stop) -> None:
