@@ -131,9 +131,7 @@ class Writer:
             "partitions": [partition.partition for partition in partitions],
         }
 
-    async def _new(
-        self, connection: AsyncConnection[Any], batch: Batch
-    ) -> tuple[list[Event], int]:
+    async def _new(self, connection: AsyncConnection[Any], batch: Batch) -> tuple[list[Event], int]:
         """The events that are to be stored, and how many are not because they were deleted."""
         by_guid = {event["guid"]: event for _, event in batch.records}
         cursor = await connection.execute(_EVENTS["known"], {"guids": sql.texts(by_guid)})
