@@ -9,8 +9,10 @@ import os
 import pwd
 import shutil
 import signal
+import struct
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import psycopg
 
@@ -124,20 +126,40 @@ class Postgres:
         return answers(self.url)
 
     def _database_exists(self) -> bool:
-        """Create the database if it is missing; False as long as the server does not answer."""
+        """Create the database if it is missing; False as long as this server does not answer.
+
+        Somebody else's server on this port is left alone.
+        """
         maintenance = self.url.removesuffix(_DATABASE) + "postgres"
         try:
             with psycopg.connect(
                 maintenance, autocommit=True, connect_timeout=_CONNECT_SECONDS
             ) as connection:
+                if not self._is_ours(connection):
+                    return False
                 known = connection.execute(
                     "SELECT FROM pg_database WHERE datname = %s", [_DATABASE]
                 ).fetchone()
                 if known is None:
                     connection.execute(f"CREATE DATABASE {_DATABASE}")
-        except psycopg.OperationalError:
+        except (psycopg.OperationalError, psycopg.errors.InsufficientPrivilege):
             return False
         return True
+
+    def _is_ours(self, connection: psycopg.Connection[tuple[Any, ...]]) -> bool:
+        """Whether the server that answers has our data: the same directory, and the same cluster.
+
+        Each alone may be the same by chance: the directory in another container, the cluster's id
+        in a copy of the directory.
+        """
+        row = connection.execute(
+            "SELECT current_setting('data_directory'), system_identifier FROM pg_control_system()"
+        ).fetchone()
+        if row is None or not self.data.exists():
+            return False
+        control = (self.data / "global" / "pg_control").read_bytes()
+        (identifier,) = struct.unpack_from("=q", control)
+        return Path(row[0]).resolve() == self.data.resolve() and row[1] == identifier
 
     def _program(self, name: str) -> Path:
         return (self._binaries or _binaries()) / name

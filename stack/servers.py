@@ -51,9 +51,12 @@ def local_servers(
     server does not start or `home` is in use.
     """
     place = Home(home.absolute())
-    with place.owned(), ThreadPoolExecutor() as pool:
-        names = ["kafka", "kafka-controller", "postgres"]
-        chosen = ports.choose(names, place.ports, usual={})
+    names = ["kafka", "kafka-controller", "postgres"]
+    with (
+        place.owned(),
+        ports.claimed(names, place.ports, usual={}) as chosen,
+        ThreadPoolExecutor() as pool,
+    ):
         broker = Kafka(place, chosen["kafka"], chosen["kafka-controller"]) if kafka else None
         database = (
             Postgres(place, chosen["postgres"], unsafe_fast=unsafe_fast, locale=locale)

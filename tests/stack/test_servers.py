@@ -2,7 +2,9 @@
 
 import os
 import signal
+import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +17,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from stack import Servers, StackError, kafka, kafka_jars, local_servers
 from stack.home import Home
 from stack.kafka import Kafka
+from stack.ports import free_port
 from stack.postgres import Postgres
 from tests.stack import processes
 from tests.support.freezing import freeze, thaw
@@ -100,6 +103,53 @@ def test_a_pid_file_that_names_another_process_is_no_obstacle(database: Postgres
         database.start()
         assert stranger.poll() is None
         stranger.kill()
+
+
+def test_another_database_on_our_port_is_left_alone(home: Path, database: Postgres) -> None:
+    """It would let us in: it is of the same make."""
+    place = Home(home)
+    with place.owned():
+        ours = Postgres(place, database.port, unsafe_fast=True)
+        with pytest.raises(StackError, match=r"(?s)postgres ended with code 1.*in use"):
+            ours.start()
+
+
+def test_a_copy_of_our_data_on_our_port_is_left_alone(home: Path, database: Postgres) -> None:
+    """As a copied home directory has it."""
+    place = Home(home)
+    with place.owned():
+        ours = Postgres(place, database.port, unsafe_fast=True)
+        place.postgres.mkdir()
+        subprocess.run(["cp", "-a", database.data, ours.data], check=False)  # some files may vanish
+        with pytest.raises(StackError, match=r"(?s)postgres ended with code 1.*in use"):
+            ours.start()
+
+
+def test_another_broker_on_our_port_is_left_alone(home: Path, broker: Kafka) -> None:
+    place = Home(home)
+    with place.owned():
+        ours = Kafka(place, broker.port, free_port(set()))
+        with pytest.raises(StackError, match=r"(?s)kafka ended with code 1.*in use"):
+            ours.start()
+
+
+@pytest.mark.parametrize(
+    "said", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\0\0\0\x0a" + b"\x7f" * 10]
+)
+def test_what_is_no_broker_has_no_cluster(said: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(100)
+                connection.sendall(said)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        assert kafka.cluster_of(f"127.0.0.1:{port}") in {None, ""}
+        thread.join()
 
 
 def test_a_busy_query_does_not_outlive_its_server(home: Path) -> None:
