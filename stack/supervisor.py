@@ -193,7 +193,9 @@ def _report(**event: object) -> None:
 def _end_with_lifeline() -> None:
     if not os.read(0, 1):
         _log.info("whoever started this stack is gone")
-        os.kill(os.getpid(), signal.SIGTERM)
+        while True:  # a main thread that was about to wait for a lock acts on the next signal only
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(1)
 
 
 def _claimed(home: Home, *, usual: bool) -> AbstractContextManager[dict[str, int]]:
