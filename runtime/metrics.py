@@ -28,6 +28,11 @@ REJECTED = Counter(
     ["reason"],
     registry=INGEST,
 )
+SENT_AT_IGNORED = Counter(
+    "merganser_ingest_sent_at_ignored",
+    "Events accepted whose sentAt did not correct their time: it is more than 30 days off.",
+    registry=INGEST,
+)
 PUBLISHED = Counter(
     "merganser_ingest_records_published",
     "Records that Kafka acknowledged with acks=all.",

@@ -50,7 +50,8 @@ class Settings(KafkaSecurity):
         7, description="UUID version of the processes' new guids: 7 or 4"
     )
     nobody_ids: Annotated[frozenset[str], NoDecode] = Field(
-        ids.NOBODY, description="Ids that mean nobody, by comma, in any case"
+        ids.NOBODY,
+        description="More ids that mean nobody, by comma, in any case; those of the default always do",
     )
     ops_host: str = Field("127.0.0.1", description="Address of /metrics, /healthz and /readyz")
     otlp_endpoint: str | None = Field(
@@ -85,7 +86,7 @@ class Settings(KafkaSecurity):
     @classmethod
     def _by_comma(cls, value: object) -> object:
         if isinstance(value, str):
-            return frozenset(map(ids.folded, value.split(","))) | {""}  # blank is always nobody
+            return frozenset(map(ids.folded, value.split(","))) | ids.NOBODY
         return value
 
     @classmethod

@@ -24,6 +24,7 @@ INGEST = [
         [
             Query(rate("merganser_ingest_events_accepted_total"), "accepted"),
             Query(rate("merganser_ingest_events_rejected_total", "reason"), "refused: {{reason}}"),
+            Query(rate("merganser_ingest_sent_at_ignored_total"), "clock too wrong to correct"),
         ],
     ),
     Panel(
