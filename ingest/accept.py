@@ -51,7 +51,7 @@ class Accepted(NamedTuple):
     guid: str
     key: bytes
     value: bytes
-    sent_at_ignored: bool
+    sent_at_ignored: bool = False
     """The client's clock is so wrong that its `sentAt` corrects nothing."""
 
 

@@ -51,7 +51,8 @@ class Settings(KafkaSecurity):
     )
     nobody_ids: Annotated[frozenset[str], NoDecode] = Field(
         ids.NOBODY,
-        description="More ids that mean nobody, by comma, in any case; those of the default always do",
+        description="More ids that mean nobody, by comma, in any case; those of the default always "
+        "do",
     )
     ops_host: str = Field("127.0.0.1", description="Address of /metrics, /healthz and /readyz")
     otlp_endpoint: str | None = Field(

@@ -35,7 +35,8 @@ around. MERGANSER_NOBODY_IDS names more."""
 
 def _characters(*ranges: str) -> str:
     """The characters of ranges, each written as its first and its last one."""
-    return "".join(chr(code) for first, last in ranges for code in range(ord(first), ord(last) + 1))
+    bounds = ((ord(both[0]), ord(both[1])) for both in ranges)
+    return "".join(chr(code) for first, last in bounds for code in range(first, last + 1))
 
 
 WHITE_SPACE = _characters(
@@ -54,8 +55,8 @@ WHITE_SPACE = _characters(
     "\u3000\u3000",  # ideographic space
     "\ufeff\ufeff",  # zero-width no-break space, the byte order mark
 )
-"""What is cut off before comparing: all of Unicode's white space, and what has no width. The SQL that
-asks the same question is given it, too."""
+"""What is cut off before comparing: all of Unicode's white space, and what has no width. The SQL
+that asks the same question is given it, too."""
 
 _LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
