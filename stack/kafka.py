@@ -11,8 +11,9 @@ from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
+from stack.errors import StackError
 from stack.home import Home, jar_cache
-from stack.kafka_jars import LOGGING_CONFIG, fetch, find_program
+from stack.kafka_jars import LOGGING_CONFIG, fetch, find_program, java_environment
 from stack.process import Process, run
 
 _FORMAT_SECONDS = 60.0
@@ -81,7 +82,10 @@ class Kafka:
         config = self._write_config("server.properties", self._data)
         heap = f"-Xmx{self._heap_mb}m"
         self.process = Process(
-            self._home, self.name, [*_java(java, libs, heap), "kafka.Kafka", config]
+            self._home,
+            self.name,
+            [*_java(java, libs, heap), "kafka.Kafka", config],
+            env=java_environment(),
         )
         self.process.start()
         return self.process
@@ -125,16 +129,23 @@ class Kafka:
                 f"--config={config}",
                 *(f"--add-scram={user}" for user in self._scram),
             ],
+            env=java_environment(),
             timeout=_FORMAT_SECONDS,
         )
         unfinished.rename(self._data)
 
     def _write_config(self, name: str, data: Path) -> Path:
+        if "," in str(data):
+            raise StackError(
+                f"Kafka takes {data} for several directories, as it has a comma; set "
+                "MERGANSER_HOME to a directory without one."
+            )
         path = self._home.kafka / name
-        config = _CONFIG.format(port=self.port, controller=self._controller_port, data=data)
+        escaped = str(data).replace("\\", r"\\")
+        config = _CONFIG.format(port=self.port, controller=self._controller_port, data=escaped)
         # Of two lines that say the same, the later counts.
         more = "".join(f"{name}={value}\n" for name, value in self._config.items())
-        path.write_text(config + more)
+        path.write_bytes(_properties(config + more))
         return path
 
 
@@ -177,6 +188,12 @@ def _cluster_id(answer: BinaryIO) -> str:
 def _number(answer: BinaryIO, size: int) -> int:
     """Read a number of so many bytes; -1, which stands for nothing, is 0."""
     return max(int.from_bytes(answer.read(size), signed=True), 0)
+
+
+def _properties(text: str) -> bytes:
+    """A file of properties as Java reads it: Latin-1, other characters as UTF-16's code units."""
+    units = memoryview(text.encode("utf-16-le")).cast("H")
+    return b"".join(bytes([unit]) if unit < 0x80 else b"\\u%04x" % unit for unit in units)  # noqa: PLR2004
 
 
 def _java(java: str, libs: Path, option: str) -> list[str]:

@@ -194,6 +194,39 @@ with local_servers(Path(os.environ["MERGANSER_HOME"]), unsafe_fast=True) as serv
     processes.none_left(home)
 
 
+@pytest.mark.parametrize("locale", [{"LANG": "C"}, {"LC_ALL": "C"}, {"LC_ALL": "C.UTF-8"}], ids=str)
+def test_home_and_checkout_may_have_any_name_whatever_the_locale(
+    home: Path, jars: Path, locale: dict[str, str]
+) -> None:
+    code = """
+import os, sys
+from pathlib import Path
+sys.path.remove("")  # the working directory is another checkout
+import psycopg, stack
+with stack.local_servers(Path(os.environ["MERGANSER_HOME"]), unsafe_fast=True) as servers:
+    psycopg.connect(servers.database_url).close()
+    print(servers.kafka.ready(), stack.__file__, flush=True)
+"""
+    named, checkout = home / "zu Hause 家 🦆ö \\u0041", home / "chëck 🦆 out"
+    named.mkdir()
+    (named / "kafka_libs").symlink_to(jars)
+    checkout.symlink_to(processes.ROOT)
+    unset = {"LANG": "", "LC_ALL": "", "LC_CTYPE": ""}
+    program = processes.python(named, code, **{**unset, **locale, "PYTHONPATH": str(checkout)})
+    out, _ = program.communicate(timeout=120)
+    assert out == f"True {checkout / 'stack' / '__init__.py'}\n"
+    assert (named / "kafka" / "data" / "meta.properties").exists()
+    assert "BrokerServer" in Home(named).log("kafka").read_text()  # our own log4j2.properties
+    assert {path.name for path in home.iterdir()} == {named.name, checkout.name, "kafka_libs"}
+
+
+def test_a_home_that_kafka_takes_for_two_is_refused(home: Path, jars: Path) -> None:
+    named = Home(home / "one, two")
+    with named.owned(), pytest.raises(StackError, match=r"set MERGANSER_HOME .* without one"):
+        Kafka(named, 1, 2, cache=jars).start()
+    assert {path.name for path in home.iterdir()} == {"one, two", "kafka_libs"}
+
+
 def test_a_server_not_asked_for_is_named(home: Path) -> None:
     with local_servers(home, kafka=False, unsafe_fast=True) as servers:
         assert servers.database_url

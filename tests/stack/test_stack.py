@@ -249,6 +249,23 @@ def test_two_stacks_at_the_same_moment_have_ports_and_servers_of_their_own(
             processes.none_left(stack.home.root)
 
 
+def test_a_stack_in_a_home_of_any_name_where_the_locale_knows_only_ascii(
+    home: Path, jars: Path
+) -> None:
+    named = home / "Mergänser 🦆"
+    named.mkdir()
+    (named / "kafka_libs").symlink_to(jars)
+    stack = Merganser(named, LANG="C", LC_ALL="", LC_CTYPE="")
+    try:
+        up = stack("up", "--json")
+        assert up.returncode == 0, up.stderr
+        assert kafka.answers(json.loads(up.stdout)["kafka_bootstrap"])
+        assert stack("status").returncode == 0
+        assert "resolver is listening" in stack("logs").stdout
+    finally:
+        stack.end()
+
+
 def test_services_that_die_are_started_again(guest: Merganser) -> None:
     guest("up")
     died = {name: guest.pid(name) for name in NAMES}
