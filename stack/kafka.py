@@ -161,7 +161,11 @@ def answers(bootstrap: str) -> bool:
 
 
 def cluster_of(bootstrap: str) -> str | None:
-    """Return the id of the cluster that answers at "host:port"; None if no broker does."""
+    """Return the id of the cluster that answers at "host:port".
+
+    None if no broker does, or if it does not count itself among the living yet: then it could not
+    name its controller to those who want to make topics.
+    """
     host, _, port = bootstrap.rpartition(":")
     try:
         with socket.create_connection((host, int(port)), _ANSWER_SECONDS) as connection:
@@ -173,10 +177,12 @@ def cluster_of(bootstrap: str) -> str | None:
         return None
 
 
-def _cluster_id(answer: BinaryIO) -> str:
+def _cluster_id(answer: BinaryIO) -> str | None:
     """Read an answer to `_METADATA`: correlation id, brokers, cluster id, and more."""
     answer.read(4)
     brokers = _number(answer, 4)
+    if not brokers:
+        return None
     for _ in range(min(brokers, _LARGEST_ANSWER)):
         answer.read(4)  # its id
         answer.read(_number(answer, 2))  # its host
