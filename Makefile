@@ -34,6 +34,7 @@ status: $(READY) ## Show what runs in the background
 down: $(READY) ## Stop what runs in the background
 	@$(BIN)/merganser down
 
+# MERGANSER_TEST_LOCALE=en_US.UTF-8 gives the Postgres that is started for them glibc's locale.
 test: $(READY) ## Run all tests, on a real Kafka and Postgres (ARGS=... goes to pytest)
 	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile $(ARGS)
 

@@ -20,11 +20,14 @@ SECURITY: dict[str, Any] = {"security": [{name: []} for name in SCHEMES]}
 
 
 def permitted(known: Keys, permission: Permission) -> Callable[[Request], Awaitable[None]]:
-    """What a route depends on: it raises `Refused` unless the request's key has the permission."""
+    """What a route depends on: it raises `Refused` unless the request's key has the permission.
+
+    The key is then `request.state.key`.
+    """
 
     async def check(request: Request) -> None:
         authorization = request.headers.get("authorization", "").encode("latin-1")
         secret = keys.of_header(authorization) or request.query_params.get("apiKey")
-        await known.authorize(secret, permission)
+        request.state.key = await known.authorize(secret, permission)
 
     return check

@@ -3,14 +3,14 @@
 from datetime import UTC, datetime
 from typing import Annotated
 
-from fastapi import Path, Query
+from fastapi import Path, Query, Request
 from starlette.responses import Response
 
 from api import answers, asked, events, types
 from api.answers import json
 from api.database import Pool
 from api.routing import Routes
-from runtime.keys import Permission
+from runtime.keys import Key, Permission
 
 READ = Permission.READ_EVENTS
 
@@ -50,9 +50,10 @@ def add(routes: Routes, pool: Pool, scan: int) -> None:
         async with pool.reading() as connection:
             return json({"event": await events.one(connection, guid)})
 
-    @routes.route("DELETE", "/event/{guid}", Permission.WRITE_EVENTS, answers.Deleted, [404, 409])
-    async def delete_event(guid: Guid) -> Response:
+    @routes.route("DELETE", "/event/{guid}", Permission.DELETE_EVENTS, answers.Deleted, [404, 409])
+    async def delete_event(request: Request, guid: Guid) -> Response:
         """Delete an event and its data. Who is who stays as it is."""
+        key: Key = request.state.key
         async with pool.writing() as connection:
-            await events.delete(connection, guid)
+            await events.delete(connection, guid, may_read=READ in key.permissions)
         return json({"success": True, "event": {"guid": guid}})

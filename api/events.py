@@ -79,11 +79,16 @@ async def with_data(connection: Connection, rows: Sequence[Row]) -> list[dict[st
     return events
 
 
-async def delete(connection: Connection, guid: str) -> None:
+async def delete(connection: Connection, guid: str, *, may_read: bool) -> None:
     """Delete an event and its data.
 
     Identity is a function of the events stored. The event that gave an anonymousId to its user
     must stay: without it, nothing would tell why the visitor is that user.
+
+    Args:
+        connection: in a transaction.
+        guid: of the event.
+        may_read: a refusal may name the event's ids.
 
     Raises:
         Refused: NOT_FOUND, or CONFLICT for such an event.
@@ -94,10 +99,11 @@ async def delete(connection: Connection, guid: str) -> None:
     # A statement of its own, to see what the lock was waited for.
     if owned := await _rows(connection, _SQL["link_of"], values):
         ((anonymous_id, user_id),) = owned
+        link = f"anonymousId {anonymous_id} belongs to user {user_id}"
         raise Refused(
             Problem.CONFLICT,
-            f"this event is why anonymousId {anonymous_id} belongs to user {user_id}: it stays, "
-            "or identity could not be explained; delete other events of theirs",
+            f"this event is why {link if may_read else 'its anonymousId belongs to its user'}: it "
+            "stays, or identity could not be explained; delete other events of theirs",
         )
     # In the order in which all writers come to the tables.
     await connection.execute(_SQL["delete_event"], values)

@@ -120,7 +120,7 @@ def _tables(running: Servers, backlog: Settings, records: list[Accepted]) -> Cos
         rows = copies.rows(url)
     with servers.database(running) as url:
         bare = _written(running, url, lambda mark: _copy(url, rows, mark))
-    record = sum(len(key) + len(value) for _, key, value in records) / count
+    record = sum(len(one.key) + len(one.value) for one in records) / count
     return {
         "resolver": (ours.client, bare.client),
         "resolver-postgres": (ours.postgres, bare.postgres),

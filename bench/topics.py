@@ -57,7 +57,8 @@ async def _publish(settings: Settings, records: list[Accepted]) -> float:
         start = time.perf_counter()
         sent: list[asyncio.Future[object]] = []
         open_batches: dict[int, BatchBuilder] = {}
-        for _, key, value in records:
+        for record in records:
+            key, value = record.key, record.value
             partition = zlib.crc32(key) % settings.topic_partitions
             batch = open_batches.get(partition)
             if batch is None or not _append(batch, key, value):

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +15,7 @@ from cli.database import connected
 from cli.terminal import fail, out, run
 from runtime.keys import Permission, digest
 from runtime.settings import Settings
+from schemas.ids import WHITE_SPACE
 
 app = typer.Typer(no_args_is_help=True, help="Create, list and revoke API keys.")
 
@@ -36,8 +38,30 @@ Permissions = Annotated[
 ]
 
 
+LONGEST_NAME = 191
+"""Characters."""
+
+
+def _name(text: str) -> str:
+    """A name by which people find a key again.
+
+    Raises:
+        typer.BadParameter: it is none.
+    """
+    if not text.strip(WHITE_SPACE):
+        raise typer.BadParameter("a name has more than white space")
+    if len(text) > LONGEST_NAME:
+        raise typer.BadParameter(f"has {len(text)} characters, {LONGEST_NAME} are allowed")
+    if any(unicodedata.category(character) == "Cc" for character in text):
+        raise typer.BadParameter("has control characters")
+    return text
+
+
+Name = Annotated[str, typer.Argument(parser=_name, help="What the key is for.")]
+
+
 @app.command()
-def create(name: str, permission: Permissions = [Permission.WRITE_EVENTS]) -> None:  # noqa: B006 - typer copies it
+def create(name: Name, permission: Permissions = [Permission.WRITE_EVENTS]) -> None:  # noqa: B006 - typer copies it
     """Create a key and print it: once, for only its hash is kept."""
     secret = _new_secret()
     run(_execute(_CREATE, (name, digest(secret), [str(p) for p in permission])))
@@ -46,7 +70,7 @@ def create(name: str, permission: Permissions = [Permission.WRITE_EVENTS]) -> No
 
 @app.command()
 def ensure(
-    name: str,
+    name: Name,
     secret_file: Annotated[Path, typer.Option(help="Where the key is kept; made if missing.")],
     permission: Permissions = [Permission.WRITE_EVENTS],  # noqa: B006 - typer copies it
 ) -> None:

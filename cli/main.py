@@ -1,6 +1,7 @@
 """The `merganser` command: one line here for each thing it can do."""
 
 import importlib
+import sys
 from importlib.util import find_spec
 
 import typer
@@ -90,5 +91,11 @@ def _run(process: str) -> None:
 
 
 def main() -> None:
-    """Run the command."""
+    """Run the command; one line and status 2 for arguments that are no text."""
+    for number, argument in enumerate(sys.argv[1:], start=1):
+        try:
+            argument.encode()
+        except UnicodeEncodeError:  # Python keeps the bytes that it could not decode as surrogates
+            sys.stderr.write(f"merganser: argument {number} is not valid UTF-8\n")
+            raise SystemExit(2) from None
     app()

@@ -94,6 +94,8 @@ async def pruned(
         How many events went, how many old ones stay, and which types rules count, by which rules.
     """
     place, more = pruning.START, True
+    held = settings.topic_holds
+    held_since = None if held is None else datetime.now(UTC) - held
     deleted = kept = 0
     needed: dict[str, list[str]] = {}
 
@@ -103,7 +105,14 @@ async def pruned(
         rules = await rulebook.rules(connection)
         needed = {} if counted else rulebook.needed(rules, days)
         return await pruning.chunk(
-            connection, before, place, needed, CHUNK, dry=dry, counted=counted
+            connection,
+            before,
+            place,
+            needed,
+            CHUNK,
+            held_since=held_since,
+            dry=dry,
+            counted=counted,
         )
 
     async def remember(connection: AsyncConnection[Any]) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 from threading import Thread
 
 from stack import StackInfo
-from stack.ports import free_port, is_free
 
 USUAL_PORT = 8082
 
@@ -38,10 +37,17 @@ def opened(info: StackInfo) -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             """Nobody wants to read of each request."""
 
-    port = USUAL_PORT if is_free(USUAL_PORT) else free_port(set())
-    with ThreadingHTTPServer(("127.0.0.1", port), Shop) as server:
+    with _listening(Shop) as server:
         Thread(target=server.serve_forever, daemon=True).start()
         try:
-            yield f"http://127.0.0.1:{port}/"
+            yield f"http://127.0.0.1:{server.server_port}/"
         finally:
             server.shutdown()
+
+
+def _listening(shop: type[BaseHTTPRequestHandler]) -> ThreadingHTTPServer:
+    """On the usual port, or where somebody has it on one that the system gives."""
+    try:
+        return ThreadingHTTPServer(("127.0.0.1", USUAL_PORT), shop)
+    except OSError:
+        return ThreadingHTTPServer(("127.0.0.1", 0), shop)

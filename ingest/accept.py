@@ -19,6 +19,9 @@ from schemas.track import Track
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 
+MOST_CORRECTED = timedelta(days=30)
+"""Of a client's clock: one that is more wrong says nothing of when the event occurred."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -48,6 +51,8 @@ class Accepted(NamedTuple):
     guid: str
     key: bytes
     value: bytes
+    sent_at_ignored: bool = False
+    """The client's clock is so wrong that its `sentAt` corrects nothing."""
 
 
 def accept(raw: Any, limits: Limits, stamp: Stamp) -> Accepted:
@@ -65,12 +70,13 @@ def accept(raw: Any, limits: Limits, stamp: Stamp) -> Accepted:
         track = Track.model_validate(raw)
     except ValidationError as error:
         raise _invalid(dict(_problem(details) for details in error.errors())) from None
+    occurred_at, ignored = _occurred(track, stamp.now)
     event: Event = {
         "guid": _guid(track, stamp),
         "producerGuid": stamp.producer,
         "ipAddress": stamp.ip_address,
         "createdAt": stamp.now,
-        "occurredAt": _occurred(track, stamp.now),
+        "occurredAt": occurred_at,
         "type": track.type,
         "userId": somebody(track.user_id, limits.nobody),
         "anonymousId": somebody(track.anonymous_id, limits.nobody),
@@ -86,7 +92,7 @@ def accept(raw: Any, limits: Limits, stamp: Stamp) -> Accepted:
             Problem.TOO_LARGE,
             f"the event takes {len(value)} bytes, {limits.event_bytes} are allowed",
         )
-    return Accepted(event["guid"], wire.partition_key(event), value)
+    return Accepted(event["guid"], wire.partition_key(event), value, ignored)
 
 
 def _guid(track: Track, stamp: Stamp) -> str:
@@ -101,25 +107,30 @@ def _guid(track: Track, stamp: Stamp) -> str:
     return guid.repeatable(stamp.guid_version, guid.EVENT, at_ms, stamp.producer, track.message_id)
 
 
-def _occurred(track: Track, now: datetime) -> datetime:
-    """By the server's clock, where the client says what its own clock says now.
+def _occurred(track: Track, now: datetime) -> tuple[datetime, bool]:
+    """When it occurred by the server's clock, and whether `sentAt` was too wrong to tell.
 
-    Segment's rule: https://segment.com/docs/connections/spec/common/#timestamp-overview
+    A client says by `sentAt` what its own clock says now. Segment's rule:
+    https://segment.com/docs/connections/spec/common/#timestamp-overview
     """
     if track.occurred_at is None:
-        return now
+        return now, False
     if track.sent_at is None:
-        return track.occurred_at
+        return track.occurred_at, False
+    late = now - track.sent_at
+    if abs(late) > MOST_CORRECTED:
+        return track.occurred_at, True
     try:
-        return now - (track.sent_at - track.occurred_at)
+        return track.occurred_at + late, False
     except OverflowError:
-        return track.occurred_at
+        return track.occurred_at, True
 
 
 def _problem(details: ErrorDetails) -> tuple[str, str]:
     if not details["loc"]:
         return "event", "must be a JSON object"
-    return ".".join(str(part) for part in details["loc"]), details["msg"]
+    said = details["msg"].removeprefix("Value error, ")
+    return ".".join(str(part) for part in details["loc"]), said
 
 
 def _data(track: Track, limits: Limits) -> dict[str, str]:

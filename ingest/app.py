@@ -148,6 +148,7 @@ class Gateway:
         if accepted:
             await self._publisher.publish(accepted, taken.trace)
             metrics.ACCEPTED.inc(len(accepted))
+            metrics.SENT_AT_IGNORED.inc(sum(result.sent_at_ignored for result in accepted))
             taken.events = len(accepted)
         answer = said.answer(
             [result.guid if isinstance(result, Accepted) else result for result in results]

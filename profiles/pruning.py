@@ -57,6 +57,7 @@ async def chunk(
     needed: Collection[str],
     at_most: int,
     *,
+    held_since: datetime | None = None,
     dry: bool = False,
     counted: bool = False,
 ) -> Pruned:
@@ -68,6 +69,7 @@ async def chunk(
         place: where the last chunk ended.
         needed: types of events that stay.
         at_most: events to look at.
+        held_since: the topic does not hold events that were created before; None: it holds all.
         dry: delete nothing, only count.
         counted: rules count some of what goes: the properties process is to hear of it.
     """
@@ -83,6 +85,8 @@ async def chunk(
     if guids and not dry:
         if not counted:
             await connection.execute(_SQL["uncounted"])
+        if held_since is not None:
+            await connection.execute(_SQL["remember_deleted_since"], {"since": held_since})
         await connection.execute(_SQL["delete"], {"guids": guids})
     last = Place(*rows[-1][:2]) if rows else place
     return Pruned(len(guids), len(rows) - len(guids), last, len(rows) == at_most)

@@ -156,6 +156,7 @@ class Resolver:
         done = {
             "events": len(written.events),
             "repeated": written.repeated,
+            "deleted": written.deleted,
             "suppressed": written.suppressed,
             "merges": len(written.plan.merges),
         }
@@ -176,6 +177,7 @@ class Resolver:
     def _count(self, batch: Batch, written: Written, seconds: float) -> None:
         metrics.CONSUMED.inc(batch.size)
         metrics.REPEATED.inc(written.repeated)
+        metrics.ALREADY_DELETED.inc(written.deleted)
         metrics.SUPPRESSED.inc(written.suppressed)
         measures.count(written.plan, len(written.events), seconds)
         stored = {event["guid"] for event in written.events}

@@ -37,6 +37,8 @@ class Written:
     events: list[Event]
     repeated: int
     """Events of the batch that were stored already, or came twice in it."""
+    deleted: int
+    """Events that were not stored, as they had been deleted."""
     suppressed: int
     """Events that were not stored, as they are of somebody who was forgotten."""
     plan: Plan
@@ -120,7 +122,7 @@ class Writer:
         if cursor.rowcount != len(news):
             raise Fenced
         await set_aside.put_records(connection, self.cluster, batch.dead)
-        events = await self._new(connection, batch)
+        events, deleted = await self._new(connection, batch)
         plan = await store.resolve(connection, [_sighting(event) for event in events], self.move)
         if plan.unlinked:
             events = [
@@ -134,7 +136,8 @@ class Writer:
         await self._copy(connection, placed)
         return Written(
             [event for event, _ in placed],
-            len(batch.records) - len(events),
+            len(batch.records) - len(events) - deleted,
+            deleted,
             len(events) - len(placed),
             plan,
         )
@@ -147,12 +150,16 @@ class Writer:
             "partitions": [partition.partition for partition in partitions],
         }
 
-    async def _new(self, connection: AsyncConnection[Any], batch: Batch) -> list[Event]:
+    async def _new(self, connection: AsyncConnection[Any], batch: Batch) -> tuple[list[Event], int]:
+        """The events that are to be stored, and how many are not because they were deleted."""
         by_guid = {event["guid"]: event for _, event in batch.records}
-        cursor = await connection.execute(_EVENTS["stored"], {"guids": sql.texts(by_guid)})
-        for (stored,) in await cursor.fetchall():
-            del by_guid[stored]
-        return list(by_guid.values())
+        cursor = await connection.execute(_EVENTS["known"], {"guids": sql.texts(by_guid)})
+        deleted = 0
+        for name, stored in await cursor.fetchall():
+            # Both, where another system has inserted a deleted event again.
+            if by_guid.pop(name, None) is not None and not stored:
+                deleted += 1
+        return list(by_guid.values()), deleted
 
     async def _copy(
         self, connection: AsyncConnection[Any], placed: list[tuple[Event, str]]

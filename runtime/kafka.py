@@ -28,7 +28,7 @@ The clients' own default is five minutes."""
 BATCH = 1 << 20
 """Bytes of a partition's batch that a producer sends, if the topic takes as much."""
 
-EVENTS_RETENTION_MS = 7 * 24 * 3600 * 1000
+_DAY_MS = 24 * 3600 * 1000
 
 
 def connection(settings: Settings, process: str) -> dict[str, Any]:
@@ -166,7 +166,7 @@ def _topics(settings: Settings) -> list[NewTopic]:
     }
     events = {
         "max.message.bytes": str(settings.topic_max_record),
-        "retention.ms": str(EVENTS_RETENTION_MS),
+        "retention.ms": str(settings.topic_retention * _DAY_MS or -1),
     }
     dead = {"max.message.bytes": str(settings.dead_topic_max_record), "retention.ms": "-1"}
     partitions, replicas = settings.topic_partitions, settings.topic_replicas

@@ -28,7 +28,9 @@ class Permission(StrEnum):
     """What a key may do."""
 
     WRITE_EVENTS = "events:write"
+    """Add events; a key that stands in web pages has no other."""
     READ_EVENTS = "events:read"
+    DELETE_EVENTS = "events:delete"
     READ_PROFILES = "profiles:read"
 
 

@@ -30,6 +30,11 @@ REJECTED = Counter(
     ["reason"],
     registry=INGEST,
 )
+SENT_AT_IGNORED = Counter(
+    "merganser_ingest_sent_at_ignored",
+    "Events accepted whose sentAt did not correct their time: it is more than 30 days off.",
+    registry=INGEST,
+)
 PUBLISHED = Counter(
     "merganser_ingest_records_published",
     "Records that Kafka acknowledged with acks=all.",
@@ -90,6 +95,11 @@ HALTED = Gauge(
 REPEATED = Counter(
     "merganser_resolver_events_repeated",
     "Events that were in the table already: delivered twice.",
+    registry=RESOLVER,
+)
+ALREADY_DELETED = Counter(
+    "merganser_resolver_events_already_deleted",
+    "Events that were not stored because they had been deleted: read again, or sent again.",
     registry=RESOLVER,
 )
 LOST = Counter(

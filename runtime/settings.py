@@ -1,6 +1,7 @@
 """Configuration: `MERGANSER_*` in the environment or a `.env` file, read once, at the edge (§8)."""
 
 import sys
+from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Literal, Self
 
@@ -57,11 +58,18 @@ class Settings(KafkaSecurity):
     dead_topic_max_record: Annotated[int, Field(ge=32 << 10)] = Field(
         8 << 20, description="Bytes of a record in the topic of dead letters, in the same way"
     )
+    topic_retention: Annotated[int, Field(ge=0, le=36_500)] = Field(
+        7,
+        description="Days that the topic keeps a record where `merganser topics` makes it, 0 for "
+        "ever; so long, and a week more, deleted events are remembered",
+    )
     guid_version: GuidVersion = Field(
         7, description="UUID version of the processes' new guids: 7 or 4"
     )
     nobody_ids: Annotated[frozenset[str], NoDecode] = Field(
-        ids.NOBODY, description="Ids that mean nobody, by comma, in any case"
+        ids.NOBODY,
+        description="More ids that mean nobody, by comma, in any case; those of the default always "
+        "do",
     )
     ops_host: str = Field("127.0.0.1", description="Address of /metrics, /healthz and /readyz")
     otlp_endpoint: str | None = Field(
@@ -73,6 +81,15 @@ class Settings(KafkaSecurity):
     log_format: Literal["auto", "json", "pretty"] = Field(
         "auto", description="json, pretty, or auto: pretty on a terminal"
     )
+
+    @property
+    def topic_holds(self) -> timedelta | None:
+        """For how long the topic may hold a record; None: for ever.
+
+        Kafka deletes records a segment at a time, by the last one's age. By its defaults
+        (`segment.ms`) a segment has records of up to a week.
+        """
+        return timedelta(days=self.topic_retention + 7) if self.topic_retention else None
 
     @field_validator("database_url")
     @classmethod
@@ -87,7 +104,7 @@ class Settings(KafkaSecurity):
     @classmethod
     def _by_comma(cls, value: object) -> object:
         if isinstance(value, str):
-            return frozenset(map(ids.folded, value.split(","))) | {""}  # blank is always nobody
+            return frozenset(map(ids.folded, value.split(","))) | ids.NOBODY
         return value
 
     @classmethod

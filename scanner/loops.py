@@ -13,9 +13,13 @@ from runtime.lifecycle import Stop
 from runtime.postgres import Database
 from runtime.set_aside import Item, Kind
 from runtime.settings import ScannerSettings
+from scanner import deleted_events
 from scanner.scan import START, Place, Scan, Scanned
 
 log = structlog.get_logger(__name__)
+
+EXPIRED = 5000
+"""Deleted events that one transaction forgets."""
 
 CHUNKS_INTERVAL = 1.0
 """Seconds between looks for moves and erasures: events should follow a merge soon."""
@@ -27,6 +31,7 @@ class Rows:
     def __init__(self, database: Database, settings: ScannerSettings, stop: Stop) -> None:
         self._database = database
         self._interval = settings.scanner_interval
+        self._held = settings.topic_holds
         self._scan = Scan(settings.nobody_ids, settings.scanner_batch, settings.scanner_move)
         self._stop = stop
 
@@ -41,6 +46,7 @@ class Rows:
             while full and not self._stop.is_set():
                 place, full = await self._step(place)
             await self._measure()
+            await self._expire()
             await self._stop.wait(self._interval)
 
     async def _step(self, after: Place) -> tuple[Place, bool]:
@@ -79,6 +85,17 @@ class Rows:
         if guids:
             await isolation.narrow(guids, resolve, put)
         return last, len(guids) == self._scan.limit
+
+    async def _expire(self) -> None:
+        """Forget deleted events that the topic no longer holds."""
+        held = self._held
+        if held is None:
+            return
+        more = True
+        while more and not self._stop.is_set():
+            more = await self._database.transact(
+                lambda connection: deleted_events.expire(connection, held, EXPIRED), self._stop
+            )
 
     async def _measure(self) -> None:
         waiting = await self._database.transact(self._scan.waiting, self._stop)

@@ -24,7 +24,14 @@ from pydantic import (
 from schemas.exact_json import NotANumber, Number
 from schemas.moment import in_utc
 
-_WHOLE = re.compile(r"(-?\d+)(\.0+)?")
+_NUMBER = re.compile(r"(-?)([0-9]+)(?:\.([0-9]+))?(?:[eE]([+-]?)0*([0-9]+))?")
+"""Sign, digits before and after the point, sign and digits of the exponent."""
+
+MOST_DIGITS = 100
+"""Of an id that is a number with an exponent: `1e999999999` is not written out."""
+
+_LONGEST_EXPONENT = 9
+"""Digits: no body is so large that its digits make up for an exponent with more."""
 
 
 def _number_as_text(value: Any) -> Any:
@@ -35,11 +42,40 @@ def _number_as_text(value: Any) -> Any:
 
 
 def _id_as_text(value: Any) -> Any:
-    """Ids may be JSON numbers: `123` is the id "123", and so is `123.0`, from some encoders."""
-    text = _number_as_text(value)
-    if isinstance(value, Number) and isinstance(text, str) and (whole := _WHOLE.fullmatch(text)):
-        return "0" if whole[1] == "-0" else whole[1]
-    return text
+    """Ids may be JSON numbers. An integer is the same id however it is written.
+
+    `123` is the id "123", and so are `123.0` and `1.23e2`, which some encoders write for it. Any
+    other number stays as it is written.
+    """
+    if isinstance(value, Number) and not isinstance(value, NotANumber):
+        return _integer(value.text) or value.text
+    return value
+
+
+def _integer(text: str) -> str | None:
+    """The digits of a JSON number that is an integer; None if it is not one.
+
+    Raises:
+        ValueError: it has an exponent and more than MOST_DIGITS digits.
+    """
+    number = _NUMBER.fullmatch(text)
+    if number is None:
+        return None
+    sign, whole, fraction, exponent_sign, exponent = number.groups("")
+    digits = (whole + fraction).rstrip("0")
+    if not digits.strip("0"):
+        return "0"
+    if not exponent:
+        return f"{sign}{whole}" if len(digits) <= len(whole) else None
+    if len(exponent) > _LONGEST_EXPONENT:
+        exponent = "9" * _LONGEST_EXPONENT
+    # The number is 0.digits, with the point moved by so many places.
+    point = len(whole) + int(exponent_sign + exponent)
+    if len(digits) > point:
+        return None
+    if point - len(digits) + len(digits.lstrip("0")) > MOST_DIGITS:
+        raise ValueError(f"is a number of more than {MOST_DIGITS} digits: send it as a string")
+    return sign + digits.ljust(point, "0").lstrip("0")
 
 
 def _no_data(value: Any) -> Any:
@@ -98,8 +134,8 @@ class Track(BaseModel):
     sent_at: SentAt = Field(
         None,
         validation_alias="sentAt",
-        description="When the client sent it, by the same clock as occurredAt: corrects a wrong "
-        "clock.",
+        description="When the client sent it, by the same clock as occurredAt: corrects a clock "
+        "that is up to 30 days wrong.",
     )
     message_id: Annotated[str | None, BeforeValidator(_number_as_text), _TEXT_OR_NUMBER] = Field(
         None,

@@ -7,10 +7,13 @@ import socket
 import struct
 import uuid
 from collections.abc import Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
+from typing import BinaryIO
 
+from stack.errors import StackError
 from stack.home import Home, jar_cache
-from stack.kafka_jars import LOGGING_CONFIG, fetch, find_program
+from stack.kafka_jars import LOGGING_CONFIG, fetch, find_program, java_environment
 from stack.process import Process, run
 
 _FORMAT_SECONDS = 60.0
@@ -19,6 +22,9 @@ _STOP_SECONDS = 15.0
 _ANSWER_SECONDS = 1.0
 _API_VERSIONS = struct.Struct(">ihhih").pack(10, 18, 0, 1, -1)
 """The request every broker answers: length, key 18, version 0, correlation id, no client id."""
+_METADATA = struct.Struct(">ihhihi").pack(14, 3, 2, 2, -1, 0)
+"""What cluster is this? Length, key 3, version 2, correlation id, no client id, no topics."""
+_LARGEST_ANSWER = 65_536
 
 
 class Kafka:
@@ -76,13 +82,19 @@ class Kafka:
         config = self._write_config("server.properties", self._data)
         heap = f"-Xmx{self._heap_mb}m"
         self.process = Process(
-            self._home, self.name, [*_java(java, libs, heap), "kafka.Kafka", config]
+            self._home,
+            self.name,
+            [*_java(java, libs, heap), "kafka.Kafka", config],
+            env=java_environment(),
         )
         self.process.start()
         return self.process
 
     def start(self) -> None:
-        """Start the broker and return when it answers. Raises StackError if that fails."""
+        """Start the broker and return when it answers, not somebody else's on its port.
+
+        Raises StackError if that fails.
+        """
         self.launch().wait_until(self.ready, _START_SECONDS)
 
     def stop(self) -> None:
@@ -91,8 +103,13 @@ class Kafka:
             self.process.stop(signal.SIGTERM, _STOP_SECONDS)
 
     def ready(self) -> bool:
-        """Say whether the broker answers a request."""
-        return answers(self.bootstrap)
+        """Say whether the broker answers a request: the one with our data, and no other."""
+        cluster = cluster_of(self.bootstrap)
+        return cluster is not None and f"cluster.id={cluster}" in self._formatted()
+
+    def _formatted(self) -> list[str]:
+        """What kafka-storage wrote about the data."""
+        return (self._data / "meta.properties").read_text().splitlines()
 
     def _format(self, java: str, libs: Path) -> None:
         # Formatted aside and renamed, so that a kill in between leaves nothing half-made.
@@ -112,16 +129,23 @@ class Kafka:
                 f"--config={config}",
                 *(f"--add-scram={user}" for user in self._scram),
             ],
+            env=java_environment(),
             timeout=_FORMAT_SECONDS,
         )
         unfinished.rename(self._data)
 
     def _write_config(self, name: str, data: Path) -> Path:
+        if "," in str(data):
+            raise StackError(
+                f"Kafka takes {data} for several directories, as it has a comma; set "
+                "MERGANSER_HOME to a directory without one."
+            )
         path = self._home.kafka / name
-        config = _CONFIG.format(port=self.port, controller=self._controller_port, data=data)
+        escaped = str(data).replace("\\", r"\\")
+        config = _CONFIG.format(port=self.port, controller=self._controller_port, data=escaped)
         # Of two lines that say the same, the later counts.
         more = "".join(f"{name}={value}\n" for name, value in self._config.items())
-        path.write_text(config + more)
+        path.write_bytes(_properties(config + more))
         return path
 
 
@@ -134,6 +158,48 @@ def answers(bootstrap: str) -> bool:
             return bool(connection.recv(4))
     except OSError:
         return False
+
+
+def cluster_of(bootstrap: str) -> str | None:
+    """Return the id of the cluster that answers at "host:port".
+
+    None if no broker does, or if it does not count itself among the living yet: then it could not
+    name its controller to those who want to make topics.
+    """
+    host, _, port = bootstrap.rpartition(":")
+    try:
+        with socket.create_connection((host, int(port)), _ANSWER_SECONDS) as connection:
+            connection.sendall(_METADATA)
+            with connection.makefile("rb") as answer:
+                size = _number(answer, 4)
+                return _cluster_id(BytesIO(answer.read(size))) if size <= _LARGEST_ANSWER else None
+    except (OSError, ValueError):
+        return None
+
+
+def _cluster_id(answer: BinaryIO) -> str | None:
+    """Read an answer to `_METADATA`: correlation id, brokers, cluster id, and more."""
+    answer.read(4)
+    brokers = _number(answer, 4)
+    if not brokers:
+        return None
+    for _ in range(min(brokers, _LARGEST_ANSWER)):
+        answer.read(4)  # its id
+        answer.read(_number(answer, 2))  # its host
+        answer.read(4)  # its port
+        answer.read(_number(answer, 2))  # its rack
+    return answer.read(_number(answer, 2)).decode()
+
+
+def _number(answer: BinaryIO, size: int) -> int:
+    """Read a number of so many bytes; -1, which stands for nothing, is 0."""
+    return max(int.from_bytes(answer.read(size), signed=True), 0)
+
+
+def _properties(text: str) -> bytes:
+    """A file of properties as Java reads it: Latin-1, other characters as UTF-16's code units."""
+    units = memoryview(text.encode("utf-16-le")).cast("H")
+    return b"".join(bytes([unit]) if unit < 0x80 else b"\\u%04x" % unit for unit in units)  # noqa: PLR2004
 
 
 def _java(java: str, libs: Path, option: str) -> list[str]:

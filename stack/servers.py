@@ -37,20 +37,31 @@ class Servers:
 
 @contextmanager
 def local_servers(
-    home: Path, *, kafka: bool = True, postgres: bool = True, unsafe_fast: bool = False
+    home: Path,
+    *,
+    kafka: bool = True,
+    postgres: bool = True,
+    unsafe_fast: bool = False,
+    locale: str | None = None,
 ) -> Iterator[Servers]:
     """Run a broker and a database for the length of a `with` block, on free ports.
 
     Their data and logs lie below `home` and stay there. `unsafe_fast` lets Postgres skip waiting
-    for the disk. Raises StackError if a server does not start or `home` is in use.
+    for the disk; `locale` is the database's, one of the operating system's. Raises StackError if a
+    server does not start or `home` is in use.
     """
     place = Home(home.absolute())
-    with place.owned(), ThreadPoolExecutor() as pool:
-        names = ["kafka", "kafka-controller", "postgres"]
-        chosen = ports.choose(names, place.ports, usual={})
+    names = ["kafka", "kafka-controller", "postgres"]
+    with (
+        place.owned(),
+        ports.claimed(names, place.ports, usual={}) as chosen,
+        ThreadPoolExecutor() as pool,
+    ):
         broker = Kafka(place, chosen["kafka"], chosen["kafka-controller"]) if kafka else None
         database = (
-            Postgres(place, chosen["postgres"], unsafe_fast=unsafe_fast) if postgres else None
+            Postgres(place, chosen["postgres"], unsafe_fast=unsafe_fast, locale=locale)
+            if postgres
+            else None
         )
         wanted = [server for server in (broker, database) if server]
         try:

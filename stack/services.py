@@ -18,7 +18,8 @@ PORT_VARIABLES = {
 
 ENSURE_KEY = (
     *("keys", "ensure", "dev"),
-    *("--permission=events:write", "--permission=events:read", "--permission=profiles:read"),
+    *("--permission=events:write", "--permission=events:read", "--permission=events:delete"),
+    "--permission=profiles:read",
 )
 """The command that makes the development key; a file for the secret is to be added."""
 

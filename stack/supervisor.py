@@ -16,10 +16,11 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 
 from stack import kafka_jars, ports, services, state
@@ -41,18 +42,15 @@ _log = logging.getLogger("stack.supervisor")
 class Supervisor:
     """Starts, watches and stops the stack of one home.
 
-    `cli` is the command line that runs `merganser`; with `usual_ports` the well-known ports are
-    used where they are free.
+    `cli` is the command line that runs `merganser`, `claimed` the ports by name (see `ports.py`).
     """
 
-    def __init__(self, home: Home, cli: list[str], *, usual_ports: bool) -> None:
+    def __init__(self, home: Home, cli: list[str], claimed: Mapping[str, int]) -> None:
         self._home = home
         self._cli = cli
         self._phase = state.STARTING
         self._stop = threading.Event()
-        usual = ports.USUAL if usual_ports else {}
-        fixed = services.fixed_ports(os.environ)
-        self._ports = ports.choose(list(ports.USUAL), home.ports, usual=usual, fixed=fixed)
+        self._ports = claimed
         self._kafka: Kafka | None = None
         self._postgres: Postgres | None = None
         bootstrap = os.environ.get("MERGANSER_KAFKA_BOOTSTRAP")
@@ -195,7 +193,17 @@ def _report(**event: object) -> None:
 def _end_with_lifeline() -> None:
     if not os.read(0, 1):
         _log.info("whoever started this stack is gone")
-        os.kill(os.getpid(), signal.SIGTERM)
+        while True:  # a main thread that was about to wait for a lock acts on the next signal only
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(1)
+
+
+def _claimed(home: Home, *, usual: bool) -> AbstractContextManager[dict[str, int]]:
+    """Claim all ports; with `usual` the well-known ones, where nobody has them."""
+    fixed = services.fixed_ports(os.environ)
+    return ports.claimed(
+        list(ports.USUAL), home.ports, usual=ports.USUAL if usual else {}, fixed=fixed
+    )
 
 
 def main(root: str, options: str) -> int:
@@ -203,9 +211,10 @@ def main(root: str, options: str) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     threading.Thread(target=_end_with_lifeline, daemon=True).start()
     home = Home(Path(root))
+    cli, usual_ports = itemgetter("cli", "usual_ports")(json.loads(options))
     try:
-        with home.owned(_FORMER_OWNER_SECONDS):
-            supervisor = Supervisor(home, **json.loads(options))
+        with home.owned(_FORMER_OWNER_SECONDS), _claimed(home, usual=usual_ports) as claimed:
+            supervisor = Supervisor(home, cli, claimed)
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
                 signal.signal(number, lambda *_: supervisor.stop())
             try:

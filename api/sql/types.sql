@@ -34,6 +34,7 @@ LEFT JOIN LATERAL (
 
 -- matching_types --
 -- The types that contain a text in any case, and the last of those looked at, if there may be more.
+-- The collation "C" knows only the cases of ASCII; the database's locale mostly knows all.
 WITH RECURSIVE leaps (type, number) AS (
     (SELECT type, 1 FROM events ORDER BY type LIMIT 1)
     UNION ALL
@@ -41,7 +42,8 @@ WITH RECURSIVE leaps (type, number) AS (
     FROM leaps
     WHERE leaps.type IS NOT NULL AND number < %(most)s
 ), looked AS (
-    SELECT type, number, strpos(lower(type), lower(%(match)s)) > 0 AS matches
+    SELECT type, number,
+        strpos(lower(type COLLATE "default"), lower(%(match)s COLLATE "default")) > 0 AS matches
     FROM leaps
     WHERE type IS NOT NULL
 )

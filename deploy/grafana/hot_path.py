@@ -31,6 +31,7 @@ INGEST = [
         [
             Query(rate("merganser_ingest_events_accepted_total"), "accepted"),
             Query(rate("merganser_ingest_events_rejected_total", "reason"), "refused: {{reason}}"),
+            Query(rate("merganser_ingest_sent_at_ignored_total"), "clock too wrong to correct"),
         ],
     ),
     Panel(
@@ -113,11 +114,12 @@ RESOLVER = [
     Panel(
         "Set aside",
         "recps",
-        "Dead letters; repeats, which are harmless; batches fenced off by another resolver; "
-        "records that retention deleted, which are lost.",
+        "Dead letters; repeats, which are harmless; events that were deleted and came again; "
+        "batches fenced off by another resolver; records that retention deleted, which are lost.",
         [
             Query(f"{rate('merganser_resolver_dead_letters_total')} or vector(0)", "dead letters"),
             Query(rate("merganser_resolver_events_repeated_total"), "repeated"),
+            Query(rate("merganser_resolver_events_already_deleted_total"), "already deleted"),
             Query(rate("merganser_resolver_batches_fenced_total"), "fenced (batches)"),
             Query(rate("merganser_resolver_records_lost_total"), "lost"),
         ],

@@ -6,6 +6,10 @@ LOCK TABLE events IN ROW EXCLUSIVE MODE;
 -- No rule counts what is deleted here, so the properties process need not hear of it.
 SET LOCAL merganser.uncounted = 'on';
 
+-- remember_deleted_since --
+-- Events that were created before are in the topic no more: that they were deleted is not remembered.
+SELECT set_config('merganser.remember_deleted_since', %(since)s::timestamptz::text, true);
+
 -- remember --
 -- Before the first event goes: links from before this time may have lost theirs.
 WITH moved AS (

@@ -1,6 +1,12 @@
--- stored --
--- Which of a batch's events are in the table already: delivered twice.
-SELECT guid FROM events WHERE guid = ANY(%(guids)s::text[]);
+-- known --
+-- Which of a batch's events are not to be stored, and whether because they are in the table already,
+-- delivered twice; else they were deleted. While nothing is remembered as deleted nothing is hashed.
+SELECT guid, true FROM events WHERE guid = ANY(%(guids)s::text[])
+UNION ALL
+SELECT named.guid, false
+FROM unnest(%(guids)s::text[]) AS named(guid)
+JOIN "deletedEvents" ON hash = "suppressionHash"('event', named.guid)
+WHERE EXISTS (SELECT FROM "deletedEvents");
 
 -- copy_events --
 COPY events (

@@ -1,10 +1,11 @@
 -- put --
 -- Set items aside, or note that they have failed once more.
 INSERT INTO "setAside" AS stored (kind, subject, place, reason)
-SELECT DISTINCT ON (kind, subject, place) kind, subject, place, reason
+SELECT DISTINCT ON (kind COLLATE "C", subject COLLATE "C", place COLLATE "C")
+    kind, subject, place, reason
 FROM unnest(%(kinds)s::text[], %(subjects)s::text[], %(places)s::text[], %(reasons)s::text[])
     AS failed(kind, subject, place, reason)
-ORDER BY kind, subject, place
+ORDER BY kind COLLATE "C", subject COLLATE "C", place COLLATE "C"
 ON CONFLICT (kind, subject, place) DO UPDATE
 SET reason = excluded.reason,
     attempts = stored.attempts + 1,
@@ -14,10 +15,10 @@ SET reason = excluded.reason,
 -- put_records --
 -- Note dead letters. A letter that is written twice is one, and one that was dealt with stays so.
 INSERT INTO "setAside" AS stored (kind, subject, place, reason, attempts)
-SELECT DISTINCT ON (subject) 'record', subject, %(cluster)s, reason, attempts
+SELECT DISTINCT ON (subject COLLATE "C") 'record', subject, %(cluster)s, reason, attempts
 FROM unnest(%(subjects)s::text[], %(reasons)s::text[], %(attempts)s::integer[])
     AS failed(subject, reason, attempts)
-ORDER BY subject, attempts DESC
+ORDER BY subject COLLATE "C", attempts DESC
 ON CONFLICT (kind, subject, place) DO UPDATE
 SET reason = excluded.reason,
     attempts = excluded.attempts,

@@ -52,7 +52,8 @@ async def migrate(database_url: str) -> list[Migration]:
     transaction's, as a session is not ours to keep where a pooler is in between.
 
     Raises:
-        SchemaError: the database was migrated by a newer version, and not compatibly.
+        SchemaError: the database was migrated by a newer version, and not compatibly; or somebody's
+            view depends on a column that is to change.
         psycopg.Error: the database refused; the migration at hand was rolled back.
     """
     connection = await psycopg.AsyncConnection.connect(database_url, autocommit=True)
@@ -71,13 +72,23 @@ async def _next(connection: psycopg.AsyncConnection) -> Migration | None:
         applied = await _applied(connection)
         for migration in available():
             if migration.version not in applied:
-                await connection.execute(
-                    'INSERT INTO "schemaMigrations" (version, name) VALUES (%s, %s)',
-                    (migration.version, migration.name),
-                )
-                await connection.execute(migration.sql.encode())
+                await _apply(connection, migration)
                 return migration
     return None
+
+
+async def _apply(connection: psycopg.AsyncConnection, migration: Migration) -> None:
+    await connection.execute(
+        'INSERT INTO "schemaMigrations" (version, name) VALUES (%s, %s)',
+        (migration.version, migration.name),
+    )
+    try:
+        await connection.execute(migration.sql.encode())
+    except psycopg.errors.FeatureNotSupported as error:
+        raise SchemaError(
+            f"{migration.name}: {error.diag.message_primary} ({error.diag.message_detail}): "
+            "drop that, run `merganser migrate` again, then create it again",
+        ) from None
 
 
 async def check(connection: psycopg.AsyncConnection) -> None:

@@ -10,8 +10,9 @@ from tests.support.events import event
 from tests.support.waiting import equals, eventually
 
 
-async def delete(api: Reader, guid: str) -> httpx.Response:
-    return await api.request("DELETE", f"/api/v1/event/{guid}")
+async def delete(api: Reader, guid: str, key: str | None = None) -> httpx.Response:
+    headers = {"authorization": f"Bearer {key or api.key}"}
+    return await api.request("DELETE", f"/api/v1/event/{guid}", headers)
 
 
 async def test_an_event_goes_with_its_data_and_no_other(api: Reader) -> None:
@@ -55,6 +56,26 @@ async def test_the_event_that_owns_an_anonymous_id_stays(api: Reader) -> None:
     # Other links say nothing that the first one does not.
     assert (await delete(api, later["guid"])).status_code == 200
     assert (await delete(api, foreign["guid"])).status_code == 200
+
+
+async def test_who_may_only_add_deletes_nothing(api: Reader) -> None:
+    """Such a key stands in every web page."""
+    one = event("ann")
+    await api.write(one)
+    answer = await delete(api, one["guid"], await api.new_key("events:write"))
+    assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+    assert await api.database.count("events") == 1
+
+
+async def test_who_may_not_read_is_told_no_ids(api: Reader) -> None:
+    link = event("ann@example.test", "phone-of-ann")
+    await api.write(link)
+    answer = await delete(api, link["guid"], await api.new_key("events:delete"))
+    assert (answer.status_code, answer.json()["code"]) == (409, "conflict")
+    assert "ann" not in answer.text
+    may_read = await api.new_key("events:delete", "events:read")
+    answer = await delete(api, link["guid"], may_read)
+    assert "phone-of-ann belongs to user ann@example.test" in answer.json()["message"]
 
 
 async def test_an_event_that_is_being_resolved_is_waited_for(api: Reader) -> None:

@@ -58,6 +58,26 @@ async def test_types_that_contain_a_text(api: Reader) -> None:
     assert len((await api.found("/events/autocompleteType"))["types"]) == 3
 
 
+async def test_a_search_ignores_the_case_of_any_script(api: Reader) -> None:
+    await api.write(event("ann", kind="Übung ÉLAN"), event("ann", kind="Яблоко"))
+    for match, expected in {
+        "übung": "Übung ÉLAN",
+        "élan": "Übung ÉLAN",
+        "ЯБЛОКО": "Яблоко",
+    }.items():
+        found = await api.found("/events/autocompleteType", match=match)
+        assert found["types"] == [expected], match
+
+
+async def test_types_are_in_the_order_of_their_bytes(api: Reader) -> None:
+    kinds = ["Zoo", "_a", "a b", "ab", "zoo", "Ähre"]
+    await api.write(*(event("ann", kind=kind) for kind in reversed(kinds)))
+    found = await api.everything("/events/types", "types", limit=2)
+    assert [one["type"] for one in found] == kinds
+    counts = await api.found("/events/counts", since="2026-03-01", until="2026-03-02")
+    assert [one["type"] for one in counts["types"]] == kinds
+
+
 async def test_a_search_for_types_is_bounded(api: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
     await api.write(*(event("ann", kind=f"kind {n:02}") for n in range(40)))
     found = await api.found("/events/autocompleteType", match="kind")

@@ -160,13 +160,13 @@ def _ids() -> Iterator[Killer]:
     for place in ("userId", "anonymousId"):
         base = Killer("", place, (), Refused(place), Dead(place), None)
         for written, kept in {
-            "123": "123", "123.0": "123", "1.50": "1.50", "-7": "-7", "1e400": "1e400",
+            "123": "123", "123.0": "123", "1.23e2": "123", "1E0": "1", "1.50": "1.50", "-7": "-7",
             "9007199254740993": "9007199254740993", "1e-400": "1e-400",
         }.items():  # fmt: skip
             yield replace(
                 base, name=written, json=(written.encode(),), http=Stored(kept), row=Stored(written)
             )
-        for text in ("true", "false", "{}", "[]", '["123"]', *_NO_NUMBERS):
+        for text in ("true", "false", "{}", "[]", '["123"]', "1e400", *_NO_NUMBERS):
             yield replace(base, name=text, json=(text.encode(),), row=Stored(text))
         for length, topic, row in (
             (191, Stored, Stored), (192, Stored, Stored), (512, Stored, Stored),
@@ -185,12 +185,25 @@ def _ids() -> Iterator[Killer]:
             topic=Dead("record"),
             row=Denied("23514"),
         )
-        for text in (" ", "\\t\\n", "null", "Undefined", "[object Object]", " GUEST ", "0"):
+        for text in (
+            *(
+                " ",
+                "\\t\\n",
+                "null",
+                "Undefined",
+                "[object Object]",
+                " GUEST ",
+                "0",
+                "\u00a0",
+                "\u200b",
+            ),
+            *("(null)", "NaN", "unknown", "N/A", "-1", "true", "{}", "\ufeffguest", "0" * 32),
+        ):
             written = text.replace("\\t", "\t").replace("\\n", "\n")
             nobody = Stored(None)
             json = f'"{text}"'
             yield Killer(json, place, (json.encode(),), nobody, nobody, Stored(written))
-        for text in ("0", "-0", "0.0"):
+        for text in ("0", "-0", "0.0", "-0.0", "0e5", "-1", "-1.0"):
             yield replace(base, name=text, json=(text.encode(),), http=Stored(None))
         yield replace(
             base, name="null", json=(b"null",), http=Stored(None), topic=Stored(None), row=None

@@ -20,6 +20,7 @@ ANN, PHONE, LAPTOP = "ann@example.test", "phone-of-ann", "laptop-of-ann"
 SUPPRESSED = "merganser_events_suppressed_total"
 UNLINKED = "merganser_events_unlinked_total"
 REPEATED = "merganser_resolver_events_repeated_total"
+DELETED = "merganser_resolver_events_already_deleted_total"
 
 
 async def forget(system: System, *options: str, name: str = ANN) -> Ended:
@@ -213,6 +214,23 @@ async def test_without_suppression_the_same_ids_begin_anew(system: System) -> No
         )
         is None
     )
+    await audited(system)
+
+
+async def test_without_suppression_what_the_topic_has_of_before_stays_gone(system: System) -> None:
+    resolver = await system.resolver()
+    await history(system)
+    await forget(system, "--no-suppress")
+    await system.events.publish_events([event(user=ANN, kind="anew")])
+    await eventually(lambda: system.database.count("events"), equals(3))
+    assert (await command(system.env, "replay", "--from", "start", "--yes")).status == 0
+    await eventually(lambda: resolver.metric(DELETED), equals(4))
+    await eventually(lambda: resolver.metric(REPEATED), equals(3))
+    assert sorted(await system.database.column("SELECT type FROM events")) == [
+        "anew",
+        "pageview",
+        "purchase",
+    ]
     await audited(system)
 
 

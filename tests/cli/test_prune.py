@@ -39,10 +39,10 @@ async def stored(database: Database, *events: Sighting, kind: str = "view") -> N
             )
 
 
-async def prune(database: Database, *options: str) -> Ended:
-    ended = await command(
-        {"MERGANSER_DATABASE_URL": database.url}, "prune", "--older-than", "30d", *options
-    )
+async def prune(database: Database, *options: str, **settings: str) -> Ended:
+    env = {f"MERGANSER_{name.upper()}": value for name, value in settings.items()}
+    env["MERGANSER_DATABASE_URL"] = database.url
+    ended = await command(env, "prune", "--older-than", "30d", *options)
     assert ended.status == 0, ended.err
     return ended
 
@@ -90,6 +90,30 @@ async def test_an_audit_of_pruned_events_still_finds_wrong_owners(
     await database.execute('UPDATE "anonymousIds" SET "linkedAt" = %s', ago(moved))
     found = await disagreements(database)
     assert ("the earliest link of this anonymousId is another event" in found) == (moved == 10)
+
+
+@pytest.mark.parametrize(
+    ("retention", "remembered"), [("7", ["evt_new"]), ("50", ["evt_new", "evt_old"]), ("0", None)]
+)
+async def test_only_what_the_topic_may_bring_back_is_remembered(
+    database: Database, retention: str, remembered: list[str] | None
+) -> None:
+    """Old events that came only lately are in the topic still."""
+    created = {"evt_new": 10, "evt_old": 40, "evt_older": 99}  # with a week that segments take
+    await stored(database, *(Sighting(guid, ago(40), "ann", None) for guid in created))
+    for guid, days in created.items():
+        await database.execute(
+            'UPDATE events SET "createdAt" = %s WHERE guid = %s', ago(days), guid
+        )
+    await prune(database, topic_retention=retention)
+    assert await guids(database) == []
+    found = await database.column(
+        """SELECT guid FROM unnest(%s::text[]) AS guids (guid)
+        JOIN "deletedEvents" ON hash = "suppressionHash"('event', guid)
+        ORDER BY guid""",
+        list(created),
+    )
+    assert found == (list(created) if remembered is None else remembered)
 
 
 async def test_a_dry_run_deletes_nothing(database: Database) -> None:

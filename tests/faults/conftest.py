@@ -35,8 +35,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
 
 
 @pytest.fixture(scope="session")
-def broker_ports(place: Home) -> dict[str, int]:
-    return ports.choose(["kafka", "controller", "proxied", "proxy"], place.ports, usual={})
+def broker_ports(place: Home) -> Iterator[dict[str, int]]:
+    names = ["kafka", "controller", "proxied", "proxy"]
+    with ports.claimed(names, place.ports, usual={}) as claimed:
+        yield claimed
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,7 @@
 """Forgetting on a real Postgres, between batches, claims, moves and crashes.
 
 Afterwards it is as if the person's events had never been, nor the person's ids on those of others,
-whenever these came.
+whenever these came. The topic brings events again that were erased.
 """
 
 import asyncio
@@ -57,7 +57,7 @@ class Forgetting(Machine):
     def __init__(self) -> None:
         super().__init__()
         self.suppressed: list[Suppressed] = []
-        self.run(self._execute('TRUNCATE erasures, "suppressedIds"'))
+        self.run(self._execute('TRUNCATE erasures, "suppressedIds", "deletedEvents"'))
         anchor = Told(guid_of(next(self.numbers)), DAWN, ANCHOR, None)
         self.history.append(anchor)
         self.log.append(Record(0, value_of(anchor)))
@@ -166,14 +166,6 @@ class Forgetting(Machine):
         if suppress:
             before = frozenset(event.guid for event in left if event.guid in resolved)
             self.suppressed.append(told._replace(before=before))
-        else:
-            self._come_no_more(gone)
-
-    def _come_no_more(self, gone: set[str]) -> None:
-        """Records of events that are gone would bring them back: other ones take their places."""
-        for record in self.log:
-            if any(guid.encode() in (record.value or b"") for guid in gone):
-                record.value = self.log[0].value
 
     async def _finish(self) -> None:
         while await self._consume(100, Crash.NEVER):

@@ -201,3 +201,23 @@ def test_what_is_no_time_to_have_been_sent_corrects_nothing(sent_at: str) -> Non
     said = '{"type": "t", "userId": "1", "occurredAt": "0001-01-01T00:00:00Z", "sentAt": '
     event = stored(said + sent_at + "}")
     assert event["occurredAt"] == datetime(1, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("sent_at", "corrected"),
+    [
+        pytest.param(NOW - timedelta(days=30), True, id="30 days behind"),
+        pytest.param(NOW + timedelta(days=30), True, id="30 days ahead"),
+        pytest.param(NOW - timedelta(days=30, seconds=1), False, id="more than 30 days behind"),
+        pytest.param(NOW + timedelta(days=30, seconds=1), False, id="more than 30 days ahead"),
+        pytest.param(datetime(1, 1, 1, tzinfo=UTC), False, id="year 1"),
+        pytest.param(datetime(9999, 12, 31, tzinfo=UTC), False, id="year 9999"),
+    ],
+)
+def test_a_clock_is_corrected_by_30_days_at_most(sent_at: datetime, corrected: bool) -> None:  # noqa: FBT001
+    occurred = datetime(2026, 2, 28, 10, tzinfo=UTC)
+    said = {"type": "t", "userId": "1", "occurredAt": occurred.isoformat()}
+    text = json.dumps(said | {"sentAt": sent_at.isoformat()})
+    late = NOW - sent_at
+    assert stored(text)["occurredAt"] == (occurred + late if corrected else occurred)
+    assert accepted(text).sent_at_ignored is not corrected

@@ -60,8 +60,8 @@ async def test_all_of_it_while_resolvers_run_changes_nothing(system: System) -> 
         assert await eventually(resolver.why_not_ready, equals({})) == {}
 
 
-async def test_rows_that_were_deleted_come_back(system: System) -> None:
-    """From a time, from an offset of one partition; what lies before stays deleted."""
+async def test_rows_that_were_lost_come_back(system: System) -> None:
+    """From a time, from an offset of one partition; what lies before stays lost."""
     events = [event(user="1", kind=f"kind-{n}") for n in range(6)]
     records = [record_of(one)._replace(partition=0) for one in events]
     await system.resolver()
@@ -75,12 +75,25 @@ async def test_rows_that_were_deleted_come_back(system: System) -> None:
         return sorted(await system.database.column("SELECT type FROM events"))
 
     expected = [f"kind-{n}" for n in range(6)]
-    await system.database.execute("DELETE FROM events")
+    await system.database.execute("TRUNCATE events")
     assert (await replay(system, "--from", moment, "--yes")).exit_code == 0
     assert await eventually(kinds, equals(expected[3:]))
     assert (await replay(system, "--from", "2", "--partition", "0", "--yes")).exit_code == 0
     assert await eventually(kinds, equals(expected[2:]))
     await eventually(lambda: positions(system), lambda found: found[0] == 6)
+
+
+async def test_rows_that_were_deleted_by_mistake_come_back(system: System) -> None:
+    """As the documentation says: what is remembered of them goes first."""
+    await system.resolver()
+    await system.events.publish_events([event(user="1"), event(user="2")])
+    await eventually(lambda: system.database.count("events"), equals(2))
+    await system.database.execute("DELETE FROM events")
+    await system.database.execute(
+        """DELETE FROM "deletedEvents" WHERE "deletedAt" > now() - interval '1 hour'"""
+    )
+    assert (await replay(system, "--from", "start", "--yes")).exit_code == 0
+    await eventually(lambda: system.database.count("events"), equals(2))
 
 
 async def test_what_is_not_there_is_refused_and_nothing_is_skipped(system: System) -> None:

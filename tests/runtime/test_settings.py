@@ -92,11 +92,19 @@ def test_the_environment_before_the_file_before_the_default(
 
 def test_lists_are_written_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Settings.read().nobody_ids == NOBODY
-    monkeypatch.setenv("MERGANSER_NOBODY_IDS", "Visitor, n/a ,")
+    monkeypatch.setenv("MERGANSER_NOBODY_IDS", "Visitor, test user ,")
     monkeypatch.setenv("MERGANSER_TRUSTED_PROXIES", "10.0.0.0/8, fd00::/8")
     settings = IngestSettings.read()
-    assert settings.nobody_ids == {"visitor", "n/a", ""}
+    assert settings.nobody_ids == NOBODY | {"visitor", "test user"}
     assert [str(network) for network in settings.trusted_proxies] == ["10.0.0.0/8", "fd00::/8"]
+
+
+@pytest.mark.parametrize("value", ["", ",", "visitor", "guest"])
+def test_the_usual_ids_of_nobody_cannot_be_removed(
+    value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MERGANSER_NOBODY_IDS", value)
+    assert Settings.read().nobody_ids >= NOBODY
 
 
 def test_no_setting_shows_the_password_of_the_database(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,9 @@ from datetime import UTC, datetime
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from tests.support.topics import Topics
+from tests.support.servers import Servers
+from tests.support.topics import Topics, made
+from tests.support.waiting import equals, eventually
 
 
 @pytest.mark.parametrize("year", [1970, 2100])
@@ -18,3 +20,12 @@ async def test_a_record_by_a_clock_that_is_wrong_is_taken_and_kept(
         async with AIOKafkaProducer(bootstrap_servers=topics.bootstrap) as producer:
             sent = await producer.send_and_wait(topic.name, b"x", partition=0, timestamp_ms=wrong)
         assert abs(sent.timestamp / 1000 - datetime.now(UTC).timestamp()) < 3600
+
+
+@pytest.mark.parametrize(("days", "milliseconds"), [(7, "604800000"), (3, "259200000"), (0, "-1")])
+async def test_the_topic_keeps_records_as_long_as_the_setting_says(
+    servers_running: Servers, days: int, milliseconds: str
+) -> None:
+    async with made(servers_running.kafka_bootstrap, retention=days) as topics:
+        await eventually(lambda: topics.events.configured("retention.ms"), equals(milliseconds))
+        await eventually(lambda: topics.dead.configured("retention.ms"), equals("-1"))

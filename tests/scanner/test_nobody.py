@@ -38,8 +38,8 @@ async def test_sql_and_python_agree_on_odd_blanks_and_cases(system: System) -> N
         )
     scanner = await system.scanner()
     unresolvable = "merganser_scanner_unresolvable_rows"
-    await eventually(lambda: scanner.metric(unresolvable), equals(2))
-    assert await system.database.unresolved() == 2
+    await eventually(lambda: scanner.metric(unresolvable), equals(5))
+    assert await system.database.unresolved() == 5
     assert await scanner.metric("merganser_scanner_unresolved_rows") == 0
     assert "all agree" in await system.cli("audit")
 
@@ -63,13 +63,24 @@ async def test_one_id_of_nobody_beside_one_of_somebody_does_not_count(system: Sy
     assert await system.database.column('SELECT "anonymousId" FROM "anonymousIds"') == ["person_1"]
 
 
-async def test_the_list_of_nobodies_is_a_setting(system: System) -> None:
+async def test_more_ids_of_nobody_are_a_setting(system: System) -> None:
     await system.database.execute("""
-        INSERT INTO events (type, "userId") VALUES ('a', 'Visitor'), ('b', 'guest')
+        INSERT INTO events (type, "userId") VALUES ('a', 'Visitor'), ('b', 'guest'), ('c', 'ann')
     """)
-    await system.scanner(nobody_ids="visitor, unknown")
-    await eventually(system.database.unresolved, equals(1))
-    assert await system.database.grouping() == {frozenset("b")}
+    await system.scanner(nobody_ids="visitor, stranger")
+    await eventually(system.database.unresolved, equals(2))
+    assert await system.database.grouping() == {frozenset("c")}
+
+
+async def test_what_cannot_be_seen_does_not_make_somebody(system: System) -> None:
+    await system.database.execute(r"""
+        INSERT INTO events (type, "userId") VALUES
+            ('a', U&'\00A0'), ('b', U&'\FEFFGuest\200B'), ('c', U&'\2003'), ('d', U&'\200Bann')
+    """)
+    scanner = await system.scanner()
+    await eventually(lambda: scanner.metric("merganser_scanner_unresolvable_rows"), equals(3))
+    assert await system.database.grouping() == {frozenset("d")}
+    assert await system.database.column('SELECT "userId" FROM profiles') == ["\u200bann"]
 
 
 async def test_a_row_mended_by_its_writer_is_resolved(system: System) -> None:

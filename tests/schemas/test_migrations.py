@@ -78,3 +78,18 @@ async def test_a_failing_migration_leaves_nothing_behind(
     async with database.opened(empty_database_url) as opened:
         assert await opened.column("SELECT to_regclass('half')") == [None]
         assert await opened.column('SELECT version FROM "schemaMigrations"') == [1]
+
+
+async def test_a_view_in_the_way_of_a_migration_is_named(
+    empty_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = migrations.available()
+    monkeypatch.setattr(migrations, "available", lambda: known[:7])
+    await migrations.migrate(empty_database_url)
+    monkeypatch.undo()
+    async with database.opened(empty_database_url) as opened:
+        await opened.execute("CREATE VIEW theirs AS SELECT type FROM events")
+        with pytest.raises(SchemaError, match=r"0009_collation: .*theirs.*drop that"):
+            await migrations.migrate(empty_database_url)
+        await opened.execute("DROP VIEW theirs")
+        assert "0009_collation" in [m.name for m in await migrations.migrate(empty_database_url)]

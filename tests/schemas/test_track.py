@@ -4,6 +4,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from schemas.exact_json import loads
@@ -98,14 +100,60 @@ def test_the_web_client_s_spelling_of_the_time() -> None:
         ('"123"', "123"),
         ("9007199254740993", "9007199254740993"),
         ("1.50", "1.50"),
+        ("123.0", "123"),
+        ("1.23e2", "123"),
+        ("1.23E+2", "123"),
+        ("12300e-2", "123"),
+        ("0.00123e5", "123"),
+        ("1E0", "1"),
+        ("-12e1", "-120"),
+        ("-0.0", "0"),
+        ("-0", "0"),
+        ("0e999999999999", "0"),
+        ("0.000", "0"),
+        ("1e99", "1" + "0" * 99),
+        ("1.7976931348623157e21", "1797693134862315700000"),
+        ("12.5e0", "12.5e0"),
+        ("1e-2", "1e-2"),
+        ("1e-99999999999999999999", "1e-99999999999999999999"),
+        ("1" + "0" * 300, "1" + "0" * 300),
+        ('"1.23e2"', "1.23e2"),
         ('"ümlaut 🦆"', "ümlaut 🦆"),
         ('""', ""),
         ("null", None),
     ],
 )
-def test_ids_are_strings_or_numbers_as_written(text: str, kept: str | None) -> None:
+def test_ids_are_strings_or_numbers(text: str, kept: str | None) -> None:
     track = read(userId=text, anonymousId=text, sessionId=text)
     assert [track.user_id, track.anonymous_id, track.session_id] == [kept] * 3
+
+
+@given(
+    value=st.integers(-(10**40), 10**40),
+    places=st.integers(0, 45),
+    zeros=st.integers(0, 5),
+    mark=st.sampled_from(["e", "E"]),
+)
+def test_an_integer_is_the_same_id_however_it_is_written(
+    value: int, places: int, zeros: int, mark: str
+) -> None:
+    """The point moved to the left, and the exponent that makes up for it."""
+    digits = str(abs(value)).rjust(places + 1, "0")
+    at = len(digits) - places
+    sign = "-" if value < 0 else ""
+    fraction = digits[at:] + "0" * zeros
+    whole = digits[:at].lstrip("0") or "0"
+    text = f"{sign}{whole}{'.' + fraction if fraction else ''}{mark}{places}"
+    assert read(userId=text).user_id == str(value)
+
+
+@pytest.mark.parametrize(
+    "text", ["1e100", "1e400", "-1E400", "1e999999999", "1e" + "9" * 5000, "0.1e" + "9" * 30]
+)
+def test_a_number_of_very_many_digits_is_not_written_out(text: str) -> None:
+    assert faults(userId=text, anonymousId=text) == {"userId", "anonymousId"}
+    with pytest.raises(ValidationError, match="more than 100 digits: send it as a string"):
+        read(userId=text)
 
 
 @pytest.mark.parametrize("text", ["true", "false", "{}", "[]", '["123"]', "NaN"])

@@ -2,7 +2,9 @@
 
 import os
 import signal
+import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +17,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from stack import Servers, StackError, kafka, kafka_jars, local_servers
 from stack.home import Home
 from stack.kafka import Kafka
+from stack.ports import free_port
 from stack.postgres import Postgres
 from tests.stack import processes
 from tests.support.freezing import freeze, thaw
@@ -102,6 +105,53 @@ def test_a_pid_file_that_names_another_process_is_no_obstacle(database: Postgres
         stranger.kill()
 
 
+def test_another_database_on_our_port_is_left_alone(home: Path, database: Postgres) -> None:
+    """It would let us in: it is of the same make."""
+    place = Home(home)
+    with place.owned():
+        ours = Postgres(place, database.port, unsafe_fast=True)
+        with pytest.raises(StackError, match=r"(?s)postgres ended with code 1.*in use"):
+            ours.start()
+
+
+def test_a_copy_of_our_data_on_our_port_is_left_alone(home: Path, database: Postgres) -> None:
+    """As a copied home directory has it."""
+    place = Home(home)
+    with place.owned():
+        ours = Postgres(place, database.port, unsafe_fast=True)
+        place.postgres.mkdir()
+        subprocess.run(["cp", "-a", database.data, ours.data], check=False)  # some files may vanish
+        with pytest.raises(StackError, match=r"(?s)postgres ended with code 1.*in use"):
+            ours.start()
+
+
+def test_another_broker_on_our_port_is_left_alone(home: Path, broker: Kafka) -> None:
+    place = Home(home)
+    with place.owned():
+        ours = Kafka(place, broker.port, free_port(set()))
+        with pytest.raises(StackError, match=r"(?s)kafka ended with code 1.*in use"):
+            ours.start()
+
+
+@pytest.mark.parametrize(
+    "said", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\0\0\0\x0a" + b"\x7f" * 10]
+)
+def test_what_is_no_broker_has_no_cluster(said: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(100)
+                connection.sendall(said)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        assert kafka.cluster_of(f"127.0.0.1:{port}") in {None, ""}
+        thread.join()
+
+
 def test_a_busy_query_does_not_outlive_its_server(home: Path) -> None:
     """The worst: owner and guard killed at once, and a backend that never pauses."""
     code = """
@@ -142,6 +192,39 @@ with local_servers(Path(os.environ["MERGANSER_HOME"]), unsafe_fast=True) as serv
     owner.kill()
     owner.communicate()
     processes.none_left(home)
+
+
+@pytest.mark.parametrize("locale", [{"LANG": "C"}, {"LC_ALL": "C"}, {"LC_ALL": "C.UTF-8"}], ids=str)
+def test_home_and_checkout_may_have_any_name_whatever_the_locale(
+    home: Path, jars: Path, locale: dict[str, str]
+) -> None:
+    code = """
+import os, sys
+from pathlib import Path
+sys.path.remove("")  # the working directory is another checkout
+import psycopg, stack
+with stack.local_servers(Path(os.environ["MERGANSER_HOME"]), unsafe_fast=True) as servers:
+    psycopg.connect(servers.database_url).close()
+    print(servers.kafka.ready(), stack.__file__, flush=True)
+"""
+    named, checkout = home / "zu Hause 家 🦆ö \\u0041", home / "chëck 🦆 out"
+    named.mkdir()
+    (named / "kafka_libs").symlink_to(jars)
+    checkout.symlink_to(processes.ROOT)
+    unset = {"LANG": "", "LC_ALL": "", "LC_CTYPE": ""}
+    program = processes.python(named, code, **{**unset, **locale, "PYTHONPATH": str(checkout)})
+    out, _ = program.communicate(timeout=120)
+    assert out == f"True {checkout / 'stack' / '__init__.py'}\n"
+    assert (named / "kafka" / "data" / "meta.properties").exists()
+    assert "BrokerServer" in Home(named).log("kafka").read_text()  # our own log4j2.properties
+    assert {path.name for path in home.iterdir()} == {named.name, checkout.name, "kafka_libs"}
+
+
+def test_a_home_that_kafka_takes_for_two_is_refused(home: Path, jars: Path) -> None:
+    named = Home(home / "one, two")
+    with named.owned(), pytest.raises(StackError, match=r"set MERGANSER_HOME .* without one"):
+        Kafka(named, 1, 2, cache=jars).start()
+    assert {path.name for path in home.iterdir()} == {"one, two", "kafka_libs"}
 
 
 def test_a_server_not_asked_for_is_named(home: Path) -> None:

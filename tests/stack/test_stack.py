@@ -17,7 +17,7 @@ import psutil
 import psycopg
 import pytest
 
-from stack import Servers, kafka, local_servers, locks, postgres, state
+from stack import Servers, kafka, local_servers, locks, ports, postgres, state
 from stack.home import Home
 from stack.services import NAMES
 from stack.state import State
@@ -216,6 +216,54 @@ def test_two_at_once_start_one_stack(guest: Merganser) -> None:
     outputs = [up.communicate(timeout=60)[0] for up in [guest.begin("up", "--json") for _ in "ab"]]
     assert outputs[0] == outputs[1] != ""
     assert sum("stack.supervisor" in line for line in processes.of(guest.home.root)) == 1
+
+
+def test_two_stacks_at_the_same_moment_have_ports_and_servers_of_their_own(
+    tmp_path: Path, jars: Path
+) -> None:
+    """Both would like the same ports, as with the usual ones."""
+    wanted = {name: ports.free_port(set()) for name in ports.USUAL}
+    stacks = []
+    for name in ("one", "two"):
+        root = tmp_path / name
+        root.mkdir()
+        (root / "kafka_libs").symlink_to(jars)
+        (root / "ports.json").write_text(json.dumps(wanted))
+        stacks.append(Merganser(root))
+    try:
+        begun = [stack.begin("up", "--json") for stack in stacks]
+        ends = [up.communicate(timeout=120) for up in begun]
+        infos = [json.loads(out) for out, _ in ends]
+        chosen = [json.loads(stack.home.ports.read_text()) for stack in stacks]
+        assert not set(chosen[0].values()) & set(chosen[1].values())
+        for stack, info in zip(stacks, infos, strict=True):
+            with psycopg.connect(info["database_url"]) as connection:
+                (data,) = connection.execute("SHOW data_directory").fetchone() or ("",)
+            assert Path(data) == stack.home.postgres / "data"
+            formatted = (stack.home.kafka / "data" / "meta.properties").read_text()
+            assert f"cluster.id={kafka.cluster_of(info['kafka_bootstrap'])}\n" in formatted
+            assert stack("status").returncode == 0
+    finally:
+        for stack in stacks:
+            stack.end()
+            processes.none_left(stack.home.root)
+
+
+def test_a_stack_in_a_home_of_any_name_where_the_locale_knows_only_ascii(
+    home: Path, jars: Path
+) -> None:
+    named = home / "Mergänser 🦆"
+    named.mkdir()
+    (named / "kafka_libs").symlink_to(jars)
+    stack = Merganser(named, LANG="C", LC_ALL="", LC_CTYPE="")
+    try:
+        up = stack("up", "--json")
+        assert up.returncode == 0, up.stderr
+        assert kafka.answers(json.loads(up.stdout)["kafka_bootstrap"])
+        assert stack("status").returncode == 0
+        assert "resolver is listening" in stack("logs").stdout
+    finally:
+        stack.end()
 
 
 def test_services_that_die_are_started_again(guest: Merganser) -> None:

@@ -15,6 +15,9 @@ from tests.support import containers
 
 Source = Literal["given", "docker", "local"]
 
+LOCALE = os.environ.get("MERGANSER_TEST_LOCALE") or None
+"""Of a Postgres that is started here: one that the machine has, such as `en_US.UTF-8`."""
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -34,6 +37,8 @@ class Choice:
         }
         kafka = f"given, {self.kafka}" if self.kafka else origin[self.otherwise]
         postgres = "given by the environment" if self.postgres else origin[self.otherwise]
+        if LOCALE and not self.postgres and self.otherwise == "local":
+            postgres += f", with the locale {LOCALE}"
         return f"Kafka: {kafka}; Postgres: {postgres}"
 
 
@@ -63,7 +68,11 @@ def running(choice: Choice, home: Path) -> Iterator[Servers]:
         if choice.otherwise == "local":
             local = stack.enter_context(
                 local_servers(
-                    home, kafka=kafka is None, postgres=postgres is None, unsafe_fast=True
+                    home,
+                    kafka=kafka is None,
+                    postgres=postgres is None,
+                    unsafe_fast=True,
+                    locale=LOCALE,
                 )
             )
             kafka = kafka or local.kafka_bootstrap

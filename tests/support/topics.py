@@ -111,6 +111,18 @@ class Topic:
         finally:
             await admin.close()
 
+    async def configured(self, name: str) -> str | None:
+        """The value of a property of the topic; None while the broker does not know of it yet."""
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
+        await admin.start()
+        try:
+            resource = ConfigResource(ConfigResourceType.TOPIC, self.name, configs={name: None})
+            (response,) = await admin.describe_configs([resource])
+        finally:
+            await admin.close()
+        ((_, _, _, _, found),) = response.resources
+        return found[0][1] if found else None
+
     async def _partitions(self, consumer: AIOKafkaConsumer) -> set[int]:
         client = consumer._client  # noqa: SLF001 - a consumer without subscription asks for no topic
 
@@ -143,9 +155,16 @@ class Topics:
 
 @asynccontextmanager
 async def made(
-    bootstrap: str, partitions: int = PARTITIONS, *, keep: bool = False
+    bootstrap: str, partitions: int = PARTITIONS, *, keep: bool = False, retention: int = 7
 ) -> AsyncIterator[Topics]:
-    """Make the topics for the length of an `async with` block; `keep` leaves them to the broker."""
+    """Make the topics for the length of an `async with` block.
+
+    Args:
+        bootstrap: the broker's `host:port`.
+        partitions: of the topic of events.
+        keep: leave the topics to the broker at the end.
+        retention: days that it keeps events, 0 for ever.
+    """
     topics = Topics(bootstrap)
     await kafka.create_topics(
         Settings(
@@ -154,6 +173,7 @@ async def made(
             topic=topics.events.name,
             dead_topic=topics.dead.name,
             topic_partitions=partitions,
+            topic_retention=retention,
         )
     )
     try:
