@@ -141,12 +141,6 @@ UNRESOLVABLE = Gauge(
     "Rows left alone: no id, or one that means nobody.",
     registry=SCANNER,
 )
-SET_ASIDE_OPEN = Gauge(
-    "merganser_set_aside_open",
-    "Items set aside that no operator has dealt with, by kind.",
-    ["kind"],
-    registry=SCANNER,
-)
 MOVES_PENDING = Gauge(
     "merganser_scanner_moves_pending", "Merges whose events still follow.", registry=SCANNER
 )

@@ -18,7 +18,6 @@ ALTER TABLE "eventData"
 ALTER TABLE "eventChanges" ALTER kind TYPE text COLLATE "C";
 ALTER TABLE "profileProperties" ALTER value TYPE text COLLATE "C";
 ALTER TABLE "propertySourceStates" ALTER error TYPE text COLLATE "C";
-ALTER TABLE "handledLetters" ALTER outcome TYPE text COLLATE "C";
 ALTER TABLE "apiKeys"
     ALTER name TYPE text COLLATE "C",
     ALTER permissions TYPE text[] COLLATE "C";

@@ -12,7 +12,7 @@ OTHERS = [Sighting(f"evt_other_{n}", at(n), f"user {n}", f"device {n}") for n in
 
 async def gone(database: Database, guid: str) -> None:
     """Delete an event as `merganser prune` does: nothing remembers it."""
-    await database.execute("SET merganser.remember_deleted_since = '9999-12-31'")
+    await database.execute("SET merganser.remember_deleted_since = 'infinity'")
     await database.execute("DELETE FROM events WHERE guid = %s", guid)
 
 

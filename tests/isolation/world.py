@@ -77,7 +77,7 @@ class World:
     ) -> None:
         """Bring hostile events among innocent ones, and check what becomes of each."""
         database = self._system.database
-        await database.execute("SET merganser.remember_deleted_since = '9999-12-31'")
+        await database.execute("SET merganser.remember_deleted_since = 'infinity'")
         await database.execute(_DELETE, list(gone))
         innocent = [event for _ in range(3) for event in self._person()]
         places = await self._publish(records, innocent)

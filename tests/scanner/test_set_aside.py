@@ -60,7 +60,8 @@ async def test_rows_that_fail_cost_themselves_alone(system: System) -> None:
 
     # Asked to while the cause is there, they fail once more; afterwards they are resolved.
     await system.cli("dead", "retry", "row:evt_7")
-    await eventually(lambda: items(system, "row:evt_7"), lambda found: found[0]["attempts"] == 2)
+    again = 'SELECT attempts, state FROM "setAside" WHERE subject = %s'
+    await eventually(lambda: system.database.rows(again, "evt_7"), equals([(2, "open")]))
     await system.database.execute("ALTER TABLE events DROP CONSTRAINT mine")
     await system.cli("dead", "drop", "row:evt_8", "--yes")
     await system.cli("dead", "retry", "--kind=row")

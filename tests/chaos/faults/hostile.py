@@ -103,7 +103,7 @@ async def _taken_guids(stage: Stage, number: int) -> None:
             if len(await cursor.fetchall()) == len(guids):
                 break
             await asyncio.sleep(0.1)
-        await connection.execute("SET merganser.remember_deleted_since = '9999-12-31'")
+        await connection.execute("SET merganser.remember_deleted_since = 'infinity'")
         await connection.execute(
             'DELETE FROM events WHERE guid = ANY(%s) AND NOT EXISTS (SELECT FROM "anonymousIds" '
             'WHERE "linkEventGuid" = events.guid)',
