@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from decoration.texts import DECODER, Json, TooLong, parsed, text
+from decoration.texts import DECODER, Array, Json, TooLong, parsed, text
 from properties.aggregations import MOST_VALUES
 from properties.rules import Rule
 from properties.values import fit
@@ -130,6 +130,8 @@ def _has_room(user: str, value: str, found: Found, sizes: dict[str, int]) -> boo
 
 def _elements(value: Any) -> Iterable[Any]:
     """Of an array, or of a JSON array in a text; else the value itself."""
+    if isinstance(value, Array):
+        value = parsed(value)
     if isinstance(value, list | tuple):
         return value
     if isinstance(value, str) and len(value) <= LONGEST_CELL and value.lstrip().startswith("["):

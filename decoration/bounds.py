@@ -11,13 +11,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from decoration.answers import LONGEST_CELL, Table
 from decoration.faults import Outage, Refused, TooLarge, Unreadable
+from decoration.texts import Array
 from runtime import isolation
 
 MOST_ROWS = 100_000
 """Rows that the answer to one query about one batch has."""
 MOST_BYTES = 32 * 2**20
 """Bytes that these rows take in memory, about."""
-LARGEST_CHUNK = 8 * 2**20
+LARGEST_CHUNK = 32 * 2**20
 """Bytes that a source sends at once."""
 LONGEST_CHUNK = 100
 """Rows that a source sends at once."""
@@ -80,10 +81,26 @@ def weight(row: Sequence[Any], at_most: int) -> int:
     seen: set[int] = set()
     while waiting and total <= at_most:
         value = waiting.pop()
-        total += value.nbytes if isinstance(value, memoryview) else sys.getsizeof(value)
+        if type(value) in _SCALARS:
+            total += sys.getsizeof(value)
+            continue
+        total += _size(value)
         if isinstance(value, Mapping | list | tuple | set | frozenset) and id(value) not in seen:
             seen.add(id(value))  # it may have itself in it
             waiting += value
             if isinstance(value, Mapping):
                 waiting += value.values()
     return total
+
+
+def _size(value: Any) -> int:
+    match value:
+        case memoryview():
+            return value.nbytes
+        case Array():
+            return sys.getsizeof(value.data)
+    return sys.getsizeof(value)
+
+
+_SCALARS = frozenset({str, int, float, bool, bytes, type(None)})
+"""Most values are of these types."""

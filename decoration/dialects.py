@@ -61,10 +61,12 @@ def restrain(connection: Connection, seconds: float) -> None:
     """
     match connection.dialect.name:
         case "postgresql":
-            connection.exec_driver_sql("SET TRANSACTION READ ONLY")
-            connection.exec_driver_sql(f"SET LOCAL statement_timeout = {math.ceil(seconds * 1000)}")
-            # Else a plan would be good at the first rows: all are read, by a cursor.
-            connection.exec_driver_sql("SET LOCAL cursor_tuple_fraction = 1")
+            # Of a cursor all rows are read: its plan need not be good at the first ones.
+            connection.exec_driver_sql(
+                "SELECT set_config('transaction_read_only', 'on', true), "
+                "set_config('cursor_tuple_fraction', '1', true), "
+                f"set_config('statement_timeout', '{math.ceil(seconds * 1000)}', true)"
+            )
         case "mysql" | "mariadb":
             connection.exec_driver_sql("START TRANSACTION READ ONLY")
         case "sqlite":

@@ -7,7 +7,7 @@ from psycopg.abc import Buffer
 from psycopg.adapt import Loader
 from psycopg.pq import Format
 
-from decoration.texts import Json
+from decoration.texts import Array, Json
 
 _PARTIAL = ("date", "time", "timetz", "timestamp", "timestamptz")
 """Types with values that Python has none for, such as `infinity` and the year 10000."""
@@ -27,8 +27,22 @@ class _JsonLoader(Loader):
         return Json(_written(data))
 
 
+def _array_loader(loader: Any) -> type[Loader]:
+    class ArrayLoader(Loader):
+        """Leaves an array as it is written."""
+
+        def __init__(self, oid: int, context: Any = None) -> None:
+            super().__init__(oid, context)
+            self._parse = loader(oid, context).load
+
+        def load(self, data: Buffer) -> Array:
+            return Array(bytes(data), self._parse)
+
+    return ArrayLoader
+
+
 def register(connection: psycopg.Connection[Any]) -> None:
-    """Have a connection read JSON as `Json`, and as texts what Python has no such values for."""
+    """Have a connection read JSON and arrays later, and as texts what Python has no values for."""
     for name in ("json", "jsonb"):
         connection.adapters.register_loader(name, _JsonLoader)
     connection.adapters.register_loader("interval", _TextLoader)
@@ -37,6 +51,10 @@ def register(connection: psycopg.Connection[Any]) -> None:
         loader = connection.adapters.get_loader(type_.oid, Format.TEXT)
         if loader:
             connection.adapters.register_loader(name, _or_text(loader))
+    for type_ in connection.adapters.types:
+        loader = connection.adapters.get_loader(type_.array_oid, Format.TEXT)
+        if type_.array_oid and loader:
+            connection.adapters.register_loader(type_.array_oid, _array_loader(loader))
 
 
 def _or_text(loader: Any) -> type[Loader]:

@@ -48,7 +48,7 @@ def ask(
         return columns, _chunks(result, len(columns))
     sql = query.sql.rstrip("; \n")
     no_rows = f"SELECT * FROM (\n{sql}\n) AS answer LIMIT 0"  # noqa: S608 - it is the company's
-    with _run(connection, query, no_rows, ids) as result:
+    with _run(connection, query, no_rows, ids, stream=False) as result:
         columns = tuple(result.keys())
     guarded = _guarded(sql, len(columns), dialect)
     return columns, _bounded(connection, query, guarded, len(columns), ids)
@@ -96,9 +96,9 @@ def _chunks(result: CursorResult[Any], columns: int) -> Chunks:
 
 
 def _run(
-    connection: Connection, query: Query, sql: str, ids: Mapping[str, Any]
+    connection: Connection, query: Query, sql: str, ids: Mapping[str, Any], *, stream: bool = True
 ) -> CursorResult[Any]:
-    """Run SQL with the query's `:userIds`; the rows stay where they are until they are fetched.
+    """Run SQL with the query's `:userIds`; a stream's rows stay where they are until fetched.
 
     psycopg sends a list of texts without a type. Postgres takes that of the column, so that the
     same `= ANY(:userIds)` is for texts, numbers and uuids, and an index on the column is used.
@@ -107,5 +107,5 @@ def _run(
     if query.expands:
         bare = _PARENTHESES.sub(":userIds", sql)  # the list brings its own
         statement = text(bare).bindparams(bindparam("userIds", expanding=True))
-    options = {"stream_results": True, "max_row_buffer": bounds.LONGEST_CHUNK}
+    options = {"stream_results": stream, "max_row_buffer": bounds.LONGEST_CHUNK}
     return connection.execute(statement, ids, execution_options=options)
