@@ -146,6 +146,20 @@ DECORATION = [
         "Values of properties that were written or dropped because a source said so.",
         [Query(rate("merganser_decoration_values_written_total", "source"), "{{source}}")],
     ),
+    Panel(
+        "Values not written",
+        "wps",
+        "Skipped as they do not fit the type of their rule or are too long, or set aside as they "
+        "cannot be read or stored.",
+        [
+            Query(rate("merganser_decoration_values_unfit_total", "rule"), "{{rule}} unfit"),
+            Query(rate("merganser_decoration_values_too_long_total", "rule"), "{{rule}} too long"),
+            Query(
+                rate("merganser_decoration_values_set_aside_total", "source"),
+                "{{source}} set aside",
+            ),
+        ],
+    ),
     *process("merganser-decoration"),
 ]
 
