@@ -70,6 +70,10 @@ def try_(
     )
     if tried.unfit:
         out.print(f"[yellow]{tried.unfit} do not fit the type {rule.type}", highlight=False)
+    if tried.too_long:
+        out.print(f"[yellow]{tried.too_long} are too long", highlight=False)
+    if tried.failure:
+        out.print(f"[red]it cannot be read: {escape(tried.failure)}", highlight=False)
     table = Table(*map(escape, tried.columns))
     for row in tried.rows:
         table.add_row(*map(escape, row))

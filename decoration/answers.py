@@ -6,24 +6,30 @@ Which values
     each that is an array itself. A user without a row, or with nothing but nulls, has no value.
 
 A value that does not fit the type is none, as everywhere (properties/values.py): the property is
-what the source says today, and what was stored may be of an earlier rule or type.
+what the source says today, and what was stored may be of an earlier rule or type. The same goes for
+a value that is too long, and for the values of an array beyond its bounds.
+
+A value that cannot be read at all, whatever is raised, costs that user that property alone.
 """
 
-import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import date
-from decimal import Decimal
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
+from decoration.texts import DECODER, Array, Json, TooLong, parsed, text
+from properties.aggregations import MOST_VALUES
 from properties.rules import Rule
 from properties.values import fit
+from runtime import isolation
 
-_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+LONGEST_ARRAY = 65_536
+"""Bytes in UTF-8 that the values of one array property have together."""
+LONGEST_CELL = 2 * LONGEST_ARRAY
+"""Bytes of one column of one row: a value, or an array with its commas, quotes and escapes."""
 
-Unfit = Callable[[str], None]
-"""Told the key of a rule for each value that does not fit its type."""
+_SPACE = re.compile(r"[ \t\n\r]*")
+_SEPARATOR = re.compile(r"[ \t\n\r]*,?[ \t\n\r]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +38,22 @@ class Table:
 
     columns: tuple[str, ...]
     rows: Sequence[Sequence[Any]]
+    size: int = 0
+    """About how many bytes the rows take, as `bounds.weight` has it."""
+
+
+@dataclass(slots=True)
+class Found:
+    """What an answer has for one rule."""
+
+    values: dict[str, list[str]] = field(default_factory=dict)
+    """By userId; a user without any is missing."""
+    failures: dict[str, str] = field(default_factory=dict)
+    """Why a user's value cannot be read, by userId; such a user has no value."""
+    unfit: int = 0
+    """Values that do not fit the type."""
+    too_long: int = 0
+    """Values that are too long, or beyond the bounds of their array."""
 
 
 def lacks(table: Table, rule: Rule) -> str | None:
@@ -41,68 +63,102 @@ def lacks(table: Table, rule: Rule) -> str | None:
     return f"the answer has no column {rule.query.column}: it has {', '.join(table.columns)}"
 
 
-def values(table: Table, rule: Rule, unfit: Unfit) -> dict[str, list[str]]:
-    """The values of a rule by userId; a user without any is missing.
+def user_ids(table: Table) -> tuple[list[str | None], int]:
+    """The userId of each row, None where there is none, and how many could not be read."""
+    found: list[str | None] = []
+    unreadable = 0
+    for row in table.rows:
+        try:
+            found.append(text(row[0]))
+        except Exception:  # noqa: BLE001 - whatever it is, it is no id of ours
+            found.append(None)
+            unreadable += 1
+    return found, unreadable
+
+
+def values(table: Table, users: Sequence[str | None], rule: Rule) -> Found:
+    """The values of a rule.
 
     Args:
         table: has the rule's column, or no row.
+        users: the userId of each row, as `user_ids` gives it.
         rule: one that asks a source.
-        unfit: told of values that do not fit.
     """
+    found = Found()
     if rule.query is None or not table.rows:
-        return {}
+        return found
     index = table.columns.index(rule.query.column)
-    given: dict[str, list[str]] = {}
-    for row in table.rows:
-        if (user := text(row[0])) is None:
+    sizes: dict[str, int] = {}
+    for user, row in zip(users, table.rows, strict=True):
+        if user is None or user in found.failures or (not rule.array and user in found.values):
             continue
-        for said in _elements(row[index]) if rule.array else [row[index]]:
-            if said is None:
-                continue
-            value = text(said)
-            fitting = None if value is None else fit(rule.type, value)
-            if fitting is None:
-                unfit(rule.key)
-            else:
-                given.setdefault(user, []).append(fitting)
-    return given if rule.array else {user: found[:1] for user, found in given.items()}
-
-
-def text(value: Any) -> str | None:
-    """A value of a driver as the text that the same value in an event would be, if it can be one.
-
-    None for null, and for what Postgres cannot store as text.
-    """
-    match value:
-        case None:
-            return None
-        case str():
-            written = value
-        case bool():
-            written = "true" if value else "false"
-        case date():  # and datetime, which is one
-            written = value.isoformat()
-        case Decimal():
-            written = f"{value:f}"
-        case bytes() | bytearray() | memoryview():
-            written = bytes(value).decode(errors="surrogateescape")
-        case Mapping() | list() | tuple():
-            written = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=text)
-        case _:
-            written = str(value)
-    return None if _UNSTORABLE.search(written) else written
-
-
-def _elements(value: Any) -> Iterator[Any]:
-    """Of an array, or of a JSON array in a text; else the value itself."""
-    if isinstance(value, str) and value.lstrip().startswith("["):
         try:
-            # Numbers stay as they are written.
-            value = json.loads(value, parse_float=str, parse_int=str)
-        except (ValueError, RecursionError):
-            yield value
-            return
+            for said in _elements(row[index]) if rule.array else (row[index],):
+                value = _fitting(said, rule, found)
+                if value is not None and _has_room(user, value, found, sizes):
+                    found.values.setdefault(user, []).append(value)
+        except Exception as error:  # noqa: BLE001 - values raise what their drivers like
+            found.failures[user] = isolation.reason(error)
+            found.values.pop(user, None)
+    return found
+
+
+def _fitting(said: Any, rule: Rule, found: Found) -> str | None:
+    """A value as the property has it; None for null, and for what is skipped and counted."""
+    said = parsed(said)
+    if said is None:
+        return None
+    try:
+        value = text(said)
+    except TooLong:
+        found.too_long += 1
+        return None
+    fitting = None if value is None else fit(rule.type, value)
+    if fitting is None:
+        found.unfit += 1
+    return fitting
+
+
+def _has_room(user: str, value: str, found: Found, sizes: dict[str, int]) -> bool:
+    """Whether an array is within its bounds with one more value: where it is not, it ends."""
+    sizes[user] = sizes.get(user, 0) + len(value.encode())
+    if sizes[user] <= LONGEST_ARRAY and len(found.values.get(user, ())) < MOST_VALUES:
+        return True
+    found.too_long += 1
+    return False
+
+
+def _elements(value: Any) -> Iterable[Any]:
+    """Of an array, or of a JSON array in a text; else the value itself."""
+    if isinstance(value, Array):
+        value = parsed(value)
     if isinstance(value, list | tuple):
-        yield from value
-    else:
-        yield value
+        return value
+    if isinstance(value, str) and len(value) <= LONGEST_CELL and value.lstrip().startswith("["):
+        try:
+            return _elements_of_json(value)
+        except (ValueError, RecursionError):  # it only looks like JSON, or is nested too deeply
+            return (value,)
+    return (value,)
+
+
+def _elements_of_json(array: str) -> list[Json]:
+    """The elements of a JSON array, each as it is written.
+
+    Raises:
+        ValueError: it is no JSON array.
+        RecursionError: it is nested too deeply.
+    """
+    DECODER.decode(array)  # all of it is one
+    found: list[Json] = []
+    at = _after(_SPACE, array, array.index("[") + 1)
+    while array[at] != "]":
+        _, end = DECODER.raw_decode(array, at)
+        found.append(Json(array[at:end]))
+        at = _after(_SEPARATOR, array, end)
+    return found
+
+
+def _after(pattern: re.Pattern[str], text: str, at: int) -> int:
+    found = pattern.match(text, at)
+    return found.end() if found else at

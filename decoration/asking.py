@@ -2,7 +2,8 @@
 
 An id can be one that the column's type cannot hold: `abc` where ids are numbers. Postgres refuses
 the whole query then, and says nothing of which. So the users are halved until it is found. Ids of
-one kind are kept together, as all that are no number are refused together.
+one kind are kept together, as all that are no number are refused together. The same is done where
+what is said of one of the users cannot be read, or is too large to be.
 """
 
 import time
@@ -11,9 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from decoration import bounds
 from decoration.answers import Table
 from decoration.company import Company
-from decoration.faults import RefusedData
+from decoration.faults import RefusedData, TooLarge, Unreadable
 from decoration.questions import Question
 from runtime import metrics
 
@@ -21,6 +23,8 @@ MOST_CALLS = 40
 """For one question about one batch. What is not isolated by then is refused as it is."""
 PATIENCE = 2
 """Times the source's timeout, for all of them. What was not asked by then is refused, too."""
+_OUTCOMES = {RefusedData: "refused", Unreadable: "unreadable", TooLarge: "too_large"}
+"""What the metric says of a query with such an end."""
 
 
 @dataclass(slots=True)
@@ -29,14 +33,29 @@ class Reply:
 
     columns: tuple[str, ...] = ()
     rows: list[Sequence[Any]] = field(default_factory=list)
+    size: int = 0
+    """About how many bytes the rows take."""
     refused: set[str] = field(default_factory=set)
     """Users whose ids it cannot be asked for."""
     why: str | None = None
+    unreadable: dict[str, str] = field(default_factory=dict)
+    """Why what it says of a user cannot be read, by userId."""
 
     @property
     def table(self) -> Table:
         """All that was answered."""
-        return Table(self.columns, self.rows)
+        return Table(self.columns, self.rows, self.size)
+
+    def add(self, table: Table) -> None:
+        """Take what was answered about some of the users.
+
+        Raises:
+            TooLarge: all that is said of the batch is beyond the bounds of one answer.
+        """
+        bounds.check(len(self.rows) + len(table.rows), self.size + table.size)
+        self.columns = table.columns
+        self.rows += table.rows
+        self.size += table.size
 
 
 async def ask(company: Company, source: str, question: Question, user_ids: Sequence[str]) -> Reply:
@@ -58,14 +77,20 @@ async def ask(company: Company, source: str, question: Question, user_ids: Seque
             table = await _measured(company, source, question, group)
         except RefusedData as refused:
             calls += 1
+            if len(group) == 1 and isinstance(refused, Unreadable):
+                reply.unreadable[group[0]] = str(refused)
+                continue
             reply.why = str(refused)
             if len(group) == 1 or calls + len(waiting) >= MOST_CALLS:
                 reply.refused.update(group)
             else:
                 waiting += _halves(group)
             continue
-        reply.columns = table.columns
-        reply.rows += table.rows
+        try:
+            reply.add(table)
+        except TooLarge as refused:
+            reply.why = str(refused)
+            reply.refused.update(group)
     return reply
 
 
@@ -76,8 +101,8 @@ async def _measured(
     try:
         table = await company.ask(question.query, user_ids)
         outcome = "answered"
-    except RefusedData:
-        outcome = "refused"
+    except RefusedData as refused:
+        outcome = _OUTCOMES[type(refused)]
         raise
     finally:
         metrics.SOURCE_CALLS.labels(source, outcome).inc()

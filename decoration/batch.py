@@ -1,15 +1,26 @@
-"""All questions about one claim, and what became of them."""
+"""All questions about one claim, and what became of them.
 
+Answers are read here, outside of any transaction and in a thread, as they may be large. What goes
+wrong with one question, whatever it is, costs the rules of that question alone; what goes wrong
+with a value costs that value (answers.py).
+"""
+
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from decoration.answers import lacks
+import structlog
+
+from decoration.answers import lacks, user_ids, values
 from decoration.asking import Reply, ask
 from decoration.company import Company
 from decoration.faults import Outage, Refused
 from decoration.questions import Question
 from decoration.schedule import Claim
 from decoration.writing import Answered
+from runtime import isolation, metrics
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
@@ -34,13 +45,16 @@ async def ask_all(company: Company, questions: Sequence[Question], claimed: Clai
     for question in questions:
         try:
             reply = await ask(company, claimed.source, question, users)
+            await asyncio.to_thread(_take, outcome, question, reply, len(users))
         except Outage as outage:
             outcome.failure = str(outage)
             return outcome
         except Refused as refused:
             outcome.rule_errors.update(dict.fromkeys(question.keys, str(refused)))
-            continue
-        _take(outcome, question, reply, len(users))
+        except Exception as error:  # noqa: BLE001 - other questions may have better answers
+            reason = isolation.reason(error)
+            log.warning("question failed", source=claimed.source, rules=question.keys, error=reason)
+            outcome.rule_errors.update(dict.fromkeys(question.keys, reason))
     if not outcome.answers:
         outcome.failure = next(iter(outcome.rule_errors.values()))
     return outcome
@@ -48,14 +62,26 @@ async def ask_all(company: Company, questions: Sequence[Question], claimed: Clai
 
 def _take(outcome: Outcome, question: Question, reply: Reply, users: int) -> None:
     """Note the answer for the rules that find their column in it."""
+    said: list[str] = []
     if reply.refused:
-        why = f"refused {len(reply.refused)} of {users} users: {reply.why}"
-        outcome.rule_errors.update(dict.fromkeys(question.keys, why))
-    answered = []
+        said.append(f"refused {len(reply.refused)} of {users} users: {reply.why}")
+    table = reply.table
+    ids, unreadable = user_ids(table)
+    if unreadable:
+        said.append(f"left out {unreadable} rows whose userId cannot be read")
+    if said:
+        outcome.rule_errors.update(dict.fromkeys(question.keys, "; ".join(said)))
+    answered, found = [], {}
     for stored in question.rules:
-        if reply.columns and (lacking := lacks(reply.table, stored.rule)):
+        if table.columns and (lacking := lacks(table, stored.rule)):
             outcome.rule_errors[stored.rule.key] = lacking
-        else:
-            answered.append(stored)
+            continue
+        has = values(table, ids, stored.rule)
+        has.failures.update(reply.unreadable)
+        metrics.SOURCE_VALUES_UNFIT.labels(stored.rule.key).inc(has.unfit)
+        metrics.SOURCE_VALUES_TOO_LONG.labels(stored.rule.key).inc(has.too_long)
+        answered.append(stored)
+        found[stored.rule.key] = has
     if answered:
-        outcome.answers.append(Answered(replace(question, rules=tuple(answered)), reply))
+        asked = replace(question, rules=tuple(answered))
+        outcome.answers.append(Answered(asked, frozenset(reply.refused), found))

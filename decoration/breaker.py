@@ -1,8 +1,12 @@
 """When a source may be asked, as a pure state machine.
 
-closed     it answers, or has failed fewer than `TRIES` times in a row: ask for whole batches.
+closed     it answers, or has failed fewer than `TRIES` times in a row: ask for whole batches, or
+           after a failure for half of one.
 open       it fails: ask nothing until `retry_at`, which each failure puts off twice as far.
 half-open  that time has come: ask for a few profiles, once; the answer closes it or opens it.
+
+Each failure in a row halves the next question: where one profile is why the source does not answer,
+it soon is asked without that one.
 """
 
 from dataclasses import dataclass, replace
@@ -11,7 +15,7 @@ from datetime import datetime, timedelta
 TRIES = 3
 """Failures in a row that open it."""
 TRIAL = 10
-"""Profiles that it is asked for when it may have recovered."""
+"""Profiles at most that it is asked for when it may have recovered."""
 FIRST = timedelta(seconds=1)
 LONGEST = timedelta(minutes=1)
 
@@ -25,11 +29,12 @@ class Breaker:
     retry_at: datetime | None = None
     """Until when it is open; None while it is closed."""
 
-    def at_most(self, batch: int, now: datetime) -> int:
-        """How many profiles it may be asked for now: a batch, a few, or none."""
+    def at_most(self, wanted: int, now: datetime) -> int:
+        """How many profiles it may be asked for now, of as many as there are to ask for."""
+        fewer = max(wanted >> max(self.failures, 0), 1)
         if self.retry_at is None:
-            return batch
-        return min(TRIAL, batch) if now >= self.retry_at else 0
+            return fewer
+        return min(TRIAL, fewer) if now >= self.retry_at else 0
 
     def tried(self, now: datetime, patience: timedelta) -> "Breaker":
         """Half-open and being asked: nobody else asks until that is decided, or was given up."""

@@ -1,12 +1,15 @@
-"""One claim from asking to its end: its answers written, or the claim given back."""
+"""One claim from asking to its end: its answers written, or the claim given back.
+
+Whatever goes wrong costs as little as can be told apart: a value that cannot be read or stored
+(answers.py, writing.py), a rule whose query fails (batch.py), or a source, which then counts as
+failing. Other sources never notice.
+"""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any
 
 import structlog
-from psycopg import AsyncConnection
 
 from decoration import schedule, states, writing
 from decoration.batch import Outcome, ask_all
@@ -14,7 +17,9 @@ from decoration.company import Company
 from decoration.ours import Ours
 from decoration.questions import Question
 from decoration.schedule import Claim
-from runtime import metrics
+from decoration.writing import Written
+from runtime import isolation, metrics
+from runtime.lifecycle import StoppedWhileWaiting
 
 log = structlog.get_logger(__name__)
 
@@ -32,39 +37,73 @@ async def decorate(
     What becomes of the profiles and how the source is doing are two transactions: `schedule_all`
     locks the source's row before the profiles' rows, so one that locked them the other way round
     could wait for it in a circle.
+
+    Raises:
+        StoppedWhileWaiting: Postgres is away and the process is to stop.
     """
-    outcome = await ask_all(company, questions, claimed)
-    now = clock()
-    if outcome.failure is not None:
-        await _give_back(ours, claimed, now, outcome.failure)
-    else:
-        await _write(ours, claimed, now, refresh, outcome)
+    try:
+        outcome = await ask_all(company, questions, claimed)
+        if outcome.failure is None:
+            await _write(ours, claimed, clock(), refresh, outcome)
+            return
+        failure = outcome.failure
+    except StoppedWhileWaiting:
+        raise
+    except Exception as error:  # noqa: BLE001 - what one source brings to light is its own
+        failure = isolation.reason(error)
+    await _give_back(ours, claimed, clock(), failure)
 
 
 async def _give_back(ours: Ours, claimed: Claim, now: datetime, failure: str) -> None:
-    await ours.transact(lambda connection: schedule.release(connection, [claimed]))
+    await ours.transact(lambda connection: schedule.give_back(connection, claimed, now))
+    await fail(ours, claimed.source, now, failure)
+
+
+async def fail(ours: Ours, source: str, now: datetime, failure: str) -> None:
+    """Note that a source fails, so that it is left alone for longer each time."""
     breaker = await ours.transact(
-        lambda connection: states.failed(connection, claimed.source, now, failure)
+        lambda connection: states.failed(connection, source, now, failure)
     )
-    log.warning("source failed", source=claimed.source, error=failure, failures=breaker.failures)
+    log.warning("source failed", source=source, error=failure, failures=breaker.failures)
 
 
 async def _write(
     ours: Ours, claimed: Claim, now: datetime, refresh: float, outcome: Outcome
 ) -> None:
+    """Write the answers, without the profiles that Postgres refuses to write them for."""
     due = {profile: schedule.next_due(profile, refresh, now) for profile in claimed.users}
+    answers = outcome.answers
 
-    async def work(connection: AsyncConnection[Any]) -> tuple[int, Counter[str]]:
-        unfit = Counter[str]()
-        written = await writing.write(
-            connection, claimed, outcome.answers, due, lambda key: unfit.update((key,))
+    async def write(profiles: Sequence[str]) -> None:
+        whole_or_one = len(profiles) in (1, len(claimed.users))
+        tries = isolation.TRIES if whole_or_one else isolation.NARROWING_TRIES
+        some = claimed.only(profiles)
+        _count(
+            claimed.source,
+            await ours.transact(
+                lambda connection: writing.write(connection, some, answers, due), tries
+            ),
         )
-        return written, unfit
 
-    written, unfit = await ours.transact(work)
-    metrics.SOURCE_VALUES_WRITTEN.labels(claimed.source).inc(written)
-    for key, count in unfit.items():
-        metrics.SOURCE_VALUES_UNFIT.labels(key).inc(count)
+    async def give_up(profile: str, error: Exception) -> None:
+        one, reason = claimed.only((profile,)), isolation.reason(error)
+        log.error("values of a profile cannot be written", source=claimed.source, error=reason)
+        _count(
+            claimed.source,
+            await ours.transact(
+                lambda connection: writing.give_up(connection, one, answers, due, reason)
+            ),
+        )
+
+    await isolation.narrow(list(claimed.users), write, give_up)
     await ours.transact(
         lambda connection: states.succeeded(connection, claimed.source, now, outcome.rule_errors)
     )
+
+
+def _count(source: str, written: Written) -> None:
+    metrics.SOURCE_VALUES_WRITTEN.labels(source).inc(written.values)
+    metrics.SOURCE_VALUES_SET_ASIDE.labels(source).inc(len(written.set_aside))
+    if written.set_aside:
+        reasons = Counter(item.reason for item in written.set_aside)
+        log.error("values set aside", source=source, reasons=dict(reasons))

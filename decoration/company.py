@@ -9,15 +9,16 @@ for which the end of the process does not wait.
 import asyncio
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from sqlalchemy import Engine, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from decoration import dialects
+from decoration import bounds, dialects, statements
 from decoration.answers import Table
-from decoration.faults import Outage, Refused, fault
+from decoration.faults import Outage, Refused, TooLarge, fault
 from properties.rules import Query, Source
 
 Result = TypeVar("Result")
@@ -44,7 +45,7 @@ class Company:
 
         Raises:
             Outage: no answer, or none in time.
-            Refused: the query cannot be run.
+            Refused: the query cannot be run; a `RefusedData` where that may be one user's fault.
         """
         engine = self._engine = self._engine or self._connectable()
         given_up = threading.Event()
@@ -56,7 +57,7 @@ class Company:
         try:
             return await _in_thread(work, self._freed, self.timeout + GRACE)
         except TimeoutError:
-            raise Outage(f"no answer within {self.timeout:g} s") from None
+            raise _late(self.timeout) from None
         finally:
             given_up.set()
 
@@ -91,12 +92,22 @@ def _ask(
     seconds: float,
     given_up: threading.Event,
 ) -> Table:
+    end = time.monotonic() + seconds
+
+    def check_time() -> None:
+        if given_up.is_set() or time.monotonic() > end:
+            raise _late(seconds)
+
     try:
         with engine.connect() as connection:
             try:
                 dialects.restrain(connection, seconds)
-                result = connection.execute(dialects.statement(query), {"userIds": list(user_ids)})
-                return Table(tuple(result.keys()), result.fetchall())
+                columns, chunks = statements.ask(connection, query, user_ids)
+                with contextlib.closing(chunks):
+                    return bounds.read(columns, chunks, check_time)
+            except TooLarge:
+                connection.invalidate()  # some drivers read what is left before they go on
+                raise
             finally:
                 if given_up.is_set():
                     connection.invalidate()
@@ -104,6 +115,10 @@ def _ask(
         raise
     except Exception as error:  # noqa: BLE001 - drivers raise what they like
         raise fault(error, engine.url) from None
+
+
+def _late(seconds: float) -> Outage:
+    return Outage(f"no answer within {seconds:g} s")
 
 
 async def _in_thread(

@@ -1,26 +1,18 @@
 """What is done differently for each kind of database: connecting, reading only, and giving up."""
 
 import math
-import re
 import sqlite3
 import time
 from typing import Any
 from urllib.parse import quote
 
-from sqlalchemy import (
-    URL,
-    Connection,
-    Engine,
-    QueuePool,
-    TextClause,
-    bindparam,
-    create_engine,
-    text,
-)
+import psycopg
+from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine, event
 
-from properties.rules import Query, Source
+from decoration import loaders
+from decoration.bounds import MOST_BYTES
+from properties.rules import Source
 
-_PARENTHESES = re.compile(r"\(\s*:userIds\s*\)")
 _STEPS = 10_000
 """Of SQLite's machine between looks at the clock: well under a millisecond."""
 
@@ -47,7 +39,7 @@ def engine(url: URL, source: Source) -> Engine:
             # Else a file that is not there would be made.
             url = url.set(database=f"file:{quote(url.database)}")
             url = url.update_query_dict({"mode": "ro", "uri": "true"})
-    return create_engine(
+    made = create_engine(
         url,
         connect_args=options,
         poolclass=QueuePool,
@@ -57,6 +49,8 @@ def engine(url: URL, source: Source) -> Engine:
         pool_pre_ping=True,
         hide_parameters=True,
     )
+    event.listen(made, "connect", lambda connection, _: _prepare(connection))
+    return made
 
 
 def restrain(connection: Connection, seconds: float) -> None:
@@ -67,8 +61,12 @@ def restrain(connection: Connection, seconds: float) -> None:
     """
     match connection.dialect.name:
         case "postgresql":
-            connection.exec_driver_sql("SET TRANSACTION READ ONLY")
-            connection.exec_driver_sql(f"SET LOCAL statement_timeout = {math.ceil(seconds * 1000)}")
+            # Of a cursor all rows are read: its plan need not be good at the first ones.
+            connection.exec_driver_sql(
+                "SELECT set_config('transaction_read_only', 'on', true), "
+                "set_config('cursor_tuple_fraction', '1', true), "
+                f"set_config('statement_timeout', '{math.ceil(seconds * 1000)}', true)"
+            )
         case "mysql" | "mariadb":
             connection.exec_driver_sql("START TRANSACTION READ ONLY")
         case "sqlite":
@@ -78,13 +76,10 @@ def restrain(connection: Connection, seconds: float) -> None:
                 raw.set_progress_handler(lambda: time.monotonic() > end, _STEPS)
 
 
-def statement(query: Query) -> TextClause:
-    """The query, with `:userIds` for a list of ids.
-
-    psycopg sends a list of texts without a type. Postgres takes that of the column, so that the
-    same `= ANY(:userIds)` is for texts, numbers and uuids, and an index on the column is used.
-    """
-    if not query.expands:
-        return text(query.sql)
-    bare = _PARENTHESES.sub(":userIds", query.sql)  # the list brings its own
-    return text(bare).bindparams(bindparam("userIds", expanding=True))
+def _prepare(connection: Any) -> None:
+    """Have a new connection of a driver read what its defaults would raise for, or choke on."""
+    if isinstance(connection, psycopg.Connection):
+        loaders.register(connection)
+    elif isinstance(connection, sqlite3.Connection):
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MOST_BYTES)
+        connection.text_factory = lambda data: data.decode(errors="surrogateescape")

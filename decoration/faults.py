@@ -4,6 +4,7 @@ What is said goes to logs, tables and terminals, so it has no password, no userI
 messages about data are left out, as servers quote the data in them.
 """
 
+import re
 import sqlite3
 
 from sqlalchemy import URL
@@ -20,8 +21,11 @@ from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
 LONGEST = 300
 """Characters of a message."""
-_OF_DATA = ("22", "23", "P0")
-"""Classes of SQLSTATEs: data, constraints, and what functions raise."""
+_OF_DATA = ("21", "22", "23", "54", "P0", "XX")
+"""Classes of SQLSTATEs that one user's data may cause: several rows where one is expected, data,
+constraints, a size beyond a limit, what functions raise, internal errors such as a broken page."""
+_TOO_LARGE = "a value is too large to be read"
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
 class Outage(Exception):
@@ -36,19 +40,43 @@ class RefusedData(Refused):
     """One of the ids may be why: another id may be answered."""
 
 
+class Unreadable(RefusedData):
+    """The source answers, and what it says of one of the ids cannot be read."""
+
+
+class TooLarge(Unreadable):
+    """The answer is beyond the bounds of `bounds.py`."""
+
+
 def fault(error: Exception, url: URL) -> Outage | Refused:
     """What an error of SQLAlchemy or of a driver means."""
-    said = describe(error, url)
+    meaning = _meaning(error)
+    return meaning(_TOO_LARGE if meaning is TooLarge else describe(error, url))
+
+
+def _meaning(error: Exception) -> type[Outage | Refused]:
     match error:
-        case DataError() | IntegrityError():
-            return RefusedData(said)
-        case NoConnectionFree() | OSError():
-            return Outage(said)
-        case DBAPIError(connection_invalidated=True):
-            return Outage(said)
-        case OperationalError() | InterfaceError() if not _is_sqlite_mistake(error.orig):
-            return Outage(said)
-    return Refused(said)
+        case DBAPIError() if kind := _of_one_user(error):
+            return kind
+        case NoConnectionFree() | OSError() | DBAPIError(connection_invalidated=True):
+            return Outage
+        case OperationalError() | InterfaceError() if not is_sqlite_mistake(error.orig):
+            return Outage
+    return Refused
+
+
+def _of_one_user(error: DBAPIError) -> type[RefusedData] | None:
+    """What it means if what one user's id leads to may be why."""
+    if getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_TOOBIG:
+        return TooLarge
+    if error.orig and _quotes_data(error.orig):
+        return RefusedData
+    match error:
+        case IntegrityError():
+            return RefusedData
+        case DataError():  # without a state it is the driver that says so, not the server
+            return RefusedData if error.orig and _state(error.orig) else Unreadable
+    return None
 
 
 def describe(error: Exception, url: URL) -> str:
@@ -65,12 +93,17 @@ def describe(error: Exception, url: URL) -> str:
         case _:
             return type(error).__name__
     # Postgres shows the part of the query under the first line.
-    return redacted(said.strip().partition("\n")[0], url)[:LONGEST]
+    return storable(redacted(said.strip().partition("\n")[0], url))[:LONGEST]
 
 
 def redacted(said: str, url: URL) -> str:
     """The same without the password of the URL."""
     return said.replace(str(url.password), "***") if url.password else said
+
+
+def storable(said: str) -> str:
+    """The same without what Postgres cannot store."""
+    return _UNSTORABLE.sub("?", said)
 
 
 def _state(error: BaseException) -> list[str]:
@@ -81,7 +114,7 @@ def _quotes_data(error: BaseException) -> bool:
     return any(state.startswith(_OF_DATA) for state in _state(error))
 
 
-def _is_sqlite_mistake(error: BaseException | None) -> bool:
+def is_sqlite_mistake(error: BaseException | None) -> bool:
     """SQLite reports a missing table as it reports a lost disk; only the code tells them apart."""
     return (
         isinstance(error, sqlite3.Error)

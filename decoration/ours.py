@@ -20,7 +20,11 @@ class Ours:
         self._stop = stop
         self._turn = asyncio.Lock()
 
-    async def transact(self, work: Callable[[AsyncConnection[Any]], Awaitable[Result]]) -> Result:
+    async def transact(
+        self,
+        work: Callable[[AsyncConnection[Any]], Awaitable[Result]],
+        tries: int | None = None,
+    ) -> Result:
         """Run the work in a transaction of its own, until it commits (see `Database.transact`)."""
         async with self._turn:
-            return await self._database.transact(work, self._stop)
+            return await self._database.transact(work, self._stop, tries)

@@ -8,8 +8,8 @@ whose they are.
 """
 
 import zlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -23,6 +23,8 @@ CHUNK = 2000
 """Profiles that one transaction schedules or forgets."""
 COUNTED = 10_000
 """Due profiles are counted up to this number."""
+_SHUFFLED = timedelta(seconds=1)
+"""Within this time profiles without an answer are due again, in another order."""
 _SPREAD = 0.1
 """How much earlier or later than `refresh` a profile may come, so that not all come at once."""
 
@@ -37,6 +39,10 @@ class Claim:
     """Profile -> userId."""
     due: Mapping[str, datetime]
     """Profile -> when it was due."""
+
+    def only(self, profiles: Collection[str]) -> "Claim":
+        """Some of its profiles, under the same lease."""
+        return replace(self, users={profile: self.users[profile] for profile in profiles})
 
 
 def chance(name: str) -> float:
@@ -59,6 +65,7 @@ async def claim(
     rows = await cursor.fetchall()
     if gone := [profile for profile, user_id, _ in rows if user_id is None]:
         await connection.execute(_SQL["drop"], {"source": source, "profiles": gone})
+        await connection.execute(_SQL["forget_values"], {"profiles": gone})
     known = [row for row in rows if row[1] is not None]
     return Claim(
         source,
@@ -92,6 +99,38 @@ async def release(connection: AsyncConnection[Any], claims: Sequence[Claim]) -> 
     """Give back what was claimed, due as it was."""
     for claimed in claims:
         await put_off(connection, claimed, claimed.due)
+
+
+async def give_back(connection: AsyncConnection[Any], claimed: Claim, now: datetime) -> None:
+    """Give back what a source had no answer for, behind those who have waited longer.
+
+    One of the profiles may be why: so they do not all come together again, nor before all others.
+    """
+    due = {
+        profile: now - _SHUFFLED * chance(f"{profile} {claimed.lease}") for profile in claimed.users
+    }
+    await put_off(connection, claimed, due)
+
+
+async def make_due(
+    connection: AsyncConnection[Any], values: Collection[tuple[str, str]]
+) -> set[tuple[str, str]]:
+    """Have values asked for again, before all that wait.
+
+    Args:
+        connection: in a transaction.
+        values: each a profile's guid and the key of a rule.
+
+    Returns:
+        Those whose source is asked again; the others' rule or profile is gone.
+    """
+    if not values:
+        return set()
+    profiles, keys = zip(*values, strict=True)
+    cursor = await connection.execute(
+        _SQL["make_due"], {"profiles": sql.texts(profiles), "keys": sql.texts(keys)}
+    )
+    return set(await cursor.fetchall())
 
 
 async def due(connection: AsyncConnection[Any], source: str, now: datetime) -> int:

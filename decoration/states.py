@@ -10,6 +10,7 @@ from psycopg.types.json import Jsonb
 
 from decoration import schedule
 from decoration.breaker import Breaker
+from decoration.faults import storable
 from runtime import sql
 
 _SQL = sql.load(__package__, "states.sql")
@@ -66,14 +67,16 @@ async def states(connection: AsyncConnection[Any], now: datetime) -> dict[str, S
 async def put_revisions(
     connection: AsyncConnection[Any], source: str, revisions: Sequence[int]
 ) -> None:
-    """Note which rules ask a source."""
+    """Note which rules ask a source, and forget what was set aside for those that went."""
+    await connection.execute(_SQL["forget_values"])
     await connection.execute(
         _SQL["put_revisions"], {"source": source, "revisions": list(revisions)}
     )
 
 
 async def forget(connection: AsyncConnection[Any], sources: Collection[str]) -> None:
-    """Forget sources that no rule asks any more."""
+    """Forget sources that no rule asks any more, and what was set aside for their rules."""
+    await connection.execute(_SQL["forget_values"])
     await connection.execute(_SQL["forget"], {"sources": list(sources)})
 
 
@@ -110,7 +113,7 @@ async def failed(
             "failures": after.failures,
             "retry_at": after.retry_at,
             "now": now,
-            "error": error,
+            "error": storable(error),
         },
     )
     return after
@@ -120,7 +123,7 @@ async def succeeded(
     connection: AsyncConnection[Any], source: str, now: datetime, rule_errors: Mapping[str, str]
 ) -> None:
     """Note an answer."""
+    errors = {key: storable(error) for key, error in rule_errors.items()}
     await connection.execute(
-        _SQL["succeeded"],
-        {"source": source, "now": now, "rule_errors": Jsonb(dict(rule_errors))},
+        _SQL["succeeded"], {"source": source, "now": now, "rule_errors": Jsonb(errors)}
     )

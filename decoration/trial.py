@@ -6,13 +6,17 @@ from typing import Any
 
 from psycopg import AsyncConnection
 
-from decoration.answers import Table, lacks, text, values
+from decoration.answers import Table, lacks, user_ids, values
 from decoration.company import Company
 from decoration.faults import Refused
+from decoration.texts import TooLong, text
 from properties.rules import Rule, Source
-from runtime import sql
+from runtime import isolation, sql
 
 _SQL = sql.load("properties", "trial.sql")
+
+SHOWN = 100
+"""Rows of an answer that are shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +28,13 @@ class Trial:
     values: list[str]
     unfit: int
     """Values that do not fit the type."""
+    too_long: int
+    """Values that are too long, or beyond the bounds of their array."""
+    failure: str | None
+    """Why the value cannot be read; None if it can."""
     columns: tuple[str, ...]
     rows: list[list[str]]
-    """The answer's rows about the user, as texts."""
+    """The answer's rows about the user, as texts, the first `SHOWN` of them."""
 
 
 async def trial(
@@ -58,7 +66,7 @@ async def trial(
         return None
     profile, user_id = found
     if user_id is None or rule.query is None:
-        return Trial(profile, user_id, [], 0, (), [])
+        return Trial(profile, user_id, [], 0, 0, None, (), [])
     company = Company(source, environment)
     try:
         table = await company.ask(rule.query, [user_id])
@@ -66,17 +74,30 @@ async def trial(
         company.close()
     if why := lacks(table, rule):
         raise Refused(why)
-    unfit: list[str] = []
-    given = values(table, rule, unfit.append)
-    return Trial(profile, user_id, given.get(user_id, []), len(unfit), table.columns, _told(table))
+    found = values(table, user_ids(table)[0], rule)
+    return Trial(
+        profile,
+        user_id,
+        found.values.get(user_id, []),
+        found.unfit,
+        found.too_long,
+        found.failures.get(user_id),
+        table.columns,
+        _told(table),
+    )
 
 
 def _told(table: Table) -> list[list[str]]:
-    return [[_shown(value) for value in row] for row in table.rows]
+    return [[_shown(value) for value in row] for row in table.rows[:SHOWN]]
 
 
 def _shown(value: Any) -> str:
     if value is None:
         return "null"
-    written = text(value)
+    try:
+        written = text(value)
+    except TooLong:
+        return "too long"
+    except Exception as error:  # noqa: BLE001 - values raise what their drivers like
+        return f"cannot be read: {isolation.reason(error)}"
     return "what Postgres cannot store" if written is None else written

@@ -8,22 +8,26 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import structlog
 from psycopg import AsyncConnection
 
 from decoration import schedule, states
 from decoration.asking import PATIENCE
 from decoration.breaker import Breaker
-from decoration.call import decorate
+from decoration.call import decorate, fail
 from decoration.company import Company
 from decoration.ours import Ours
 from decoration.questions import Question, questions
 from decoration.schedule import Claim
+from decoration.sources import MISSING, sources
 from decoration.states import SourceState
 from properties import rulebook
 from properties.rules import Source
-from runtime import metrics
-from runtime.lifecycle import Stop
+from runtime import isolation, metrics
+from runtime.lifecycle import Stop, StoppedWhileWaiting
 from runtime.postgres import Database
+
+log = structlog.get_logger(__name__)
 
 LEASE_SECONDS = 60.0
 """A claim's lease, beside the time that its questions may take."""
@@ -57,21 +61,23 @@ class Decoration:
 
         async def known(
             connection: AsyncConnection[Any],
-        ) -> tuple[dict[str, list[Question]], dict[str, Source], dict[str, SourceState]]:
+        ) -> tuple[dict[str, list[Question]], dict[str, Source | str], dict[str, SourceState]]:
             return (
                 questions(await rulebook.rules(connection)),
-                await rulebook.sources(connection),
+                await sources(connection),
                 await states.states(connection, now),
             )
 
-        asked, sources, seen = await self._ours.transact(known)
+        asked, defined, seen = await self._ours.transact(known)
         more = await self._forget(asked, seen)
         for name, group in asked.items():
-            more |= await self._schedule(name, group, seen.get(name), now)
-            if name in seen and name in sources:
-                self._measure(name, seen[name], now)
-                company = self._company(name, sources[name])
-                await self._begin(name, sources[name], company, group, seen[name])
+            source = defined.get(name, MISSING)
+            try:
+                more |= await self._look_at(name, group, source, seen.get(name), now)
+            except Exception as error:
+                if not isolation.blames_items(error):
+                    raise
+                await self._fail(name, seen.get(name), isolation.reason(error), now)
         return more
 
     async def wait(self, seconds: float) -> None:
@@ -118,6 +124,29 @@ class Decoration:
             lambda connection: schedule.forget(connection, list(asked))
         )
 
+    async def _look_at(
+        self,
+        name: str,
+        group: list[Question],
+        source: Source | str,
+        seen: SourceState | None,
+        now: datetime,
+    ) -> bool:
+        """Do what there is to do for one source; whether to look again at once."""
+        more = await self._schedule(name, group, seen, now)
+        if seen is not None:
+            self._measure(name, seen, now)
+            if isinstance(source, str):
+                await self._fail(name, seen, source, now)
+            else:
+                await self._begin(name, source, self._company(name, source), group, seen)
+        return more
+
+    async def _fail(self, name: str, seen: SourceState | None, failure: str, now: datetime) -> None:
+        """Note that a source cannot be asked, as often as it would be tried again."""
+        if seen is not None and seen.breaker.at_most(1, now):
+            await fail(self._ours, name, now, failure)
+
     async def _schedule(
         self, name: str, group: list[Question], seen: SourceState | None, now: datetime
     ) -> bool:
@@ -138,12 +167,16 @@ class Decoration:
     async def _begin(
         self, name: str, source: Source, company: Company, group: list[Question], seen: SourceState
     ) -> None:
-        """Begin as many calls as the source allows, for as many profiles as are due."""
+        """Begin as many calls as the source allows, for as many profiles as are due.
+
+        After a failure it is one at a time, whose end says how to go on.
+        """
         patience = timedelta(seconds=LEASE_SECONDS + (PATIENCE + 1) * source.timeout * len(group))
-        free = source.pool - sum(claimed.source == name for claimed in self._calls.values())
+        at_once = 1 if seen.breaker.failures else source.pool
+        free = at_once - sum(claimed.source == name for claimed in self._calls.values())
         due = seen.due
         while due > 0 and min(free, company.free) > 0:
-            at_most = seen.breaker.at_most(source.batch, self._clock())
+            at_most = seen.breaker.at_most(min(source.batch, due), self._clock())
             claimed = await self._take(name, seen.breaker, at_most, patience) if at_most else None
             if claimed is None or not claimed.users:
                 return
@@ -178,10 +211,18 @@ class Decoration:
         return self._companies[name][1]
 
     def _check(self) -> None:
-        """Forget the calls that have ended; what went wrong in one beside its source is a bug."""
+        """Forget the calls that have ended. What one could not give back comes with its lease.
+
+        Raises:
+            StoppedWhileWaiting: Postgres is away and the process is to stop.
+        """
         for call in [call for call in self._calls if call.done()]:
-            del self._calls[call]
-            call.result()
+            claimed = self._calls.pop(call)
+            error = call.exception()
+            if isinstance(error, StoppedWhileWaiting):
+                raise error
+            if error is not None:
+                log.error("call failed", source=claimed.source, error=isolation.reason(error))
 
     def _measure(self, name: str, seen: SourceState, now: datetime) -> None:
         retry_at, succeeded_at = seen.breaker.retry_at, seen.succeeded_at

@@ -1,27 +1,33 @@
 """What a source answered, made the values of properties: in one short transaction.
 
+Values that could not be read are set aside in it, and those of earlier answers that now are read
+are set aside no longer.
+
 Between asking and writing anything may have happened. So the transaction first holds still what the
 answer is about (the rules by revision, the profiles by userId, the leases), always in this order,
 and leaves out what has changed.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from psycopg import AsyncConnection
 
 from decoration import schedule
-from decoration.answers import Unfit, values
-from decoration.asking import Reply
+from decoration.answers import Found
 from decoration.questions import Question
 from decoration.schedule import Claim
-from properties.rulebook import Stored
 from properties.store import SQL
-from runtime import sql
+from runtime import set_aside, sql
+from runtime.set_aside import Item, Kind
 
 _SQL = sql.load(__package__, "writing.sql")
+
+
+Place = tuple[str, str, int]
+"""Profile, key, position."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +35,19 @@ class Answered:
     """A question and what was said to it."""
 
     question: Question
-    reply: Reply
+    refused: frozenset[str]
+    """UserIds that it was not answered for: nothing is changed for them."""
+    found: Mapping[str, Found]
+    """By key, for each rule of the question."""
+
+
+@dataclass(slots=True)
+class Written:
+    """What a transaction did."""
+
+    values: int = 0
+    """Values written or dropped."""
+    set_aside: list[Item] = field(default_factory=list)
 
 
 async def write(
@@ -37,34 +55,75 @@ async def write(
     claimed: Claim,
     answers: Sequence[Answered],
     due: Mapping[str, datetime],
-    unfit: Unfit,
-) -> int:
+) -> Written:
     """Write what differs, and set when the profiles are due next.
 
     Args:
         connection: in a transaction, READ COMMITTED.
-        claimed: whom the source was asked for.
+        claimed: whom the source was asked for, or some of them.
         answers: what it said. A question without an answer is not here: nothing is changed by it.
         due: when each claimed profile is due next.
-        unfit: told of values that do not fit the type of their rule.
+    """
+    written = Written()
+    for answer, asked in await _still_asked(connection, claimed, answers, due):
+        written.values += await _put(connection, asked, answer)
+        written.set_aside += await _note(connection, asked, answer)
+    return written
+
+
+async def give_up(
+    connection: AsyncConnection[Any],
+    claimed: Claim,
+    answers: Sequence[Answered],
+    due: Mapping[str, datetime],
+    reason: str,
+) -> Written:
+    """Set aside what was answered about profiles, as it cannot be written.
+
+    Args:
+        connection: as for `write`.
+        claimed: those profiles; what is stored of them stays.
+        answers: as for `write`.
+        due: as for `write`.
+        reason: why.
+    """
+    items = [
+        Item(Kind.VALUE, profile, key, found.failures.get(user_id, reason))
+        for answer, asked in await _still_asked(connection, claimed, answers, due)
+        for key, found in answer.found.items()
+        for profile, user_id in asked.items()
+        if user_id in found.values or user_id in found.failures
+    ]
+    await set_aside.put(connection, items)
+    return Written(set_aside=items)
+
+
+async def _still_asked(
+    connection: AsyncConnection[Any],
+    claimed: Claim,
+    answers: Sequence[Answered],
+    due: Mapping[str, datetime],
+) -> list[tuple[Answered, dict[str, str]]]:
+    """Hold what answers are about, and leave out what has changed.
 
     Returns:
-        How many values were written or dropped.
+        Each answer for the rules that still apply, with the userIds by profile that it is for.
     """
     revisions = await _hold_rules(connection, answers)
     known = await _hold_profiles(connection, claimed)
     ours = await schedule.put_off(connection, claimed, {guid: due[guid] for guid in known})
-    written = 0
+    still = []
     for answer in answers:
         rules = [stored for stored in answer.question.rules if stored.revision in revisions]
         asked = {
             guid: user_id
             for guid, user_id in claimed.users.items()
-            if guid in ours and user_id not in answer.reply.refused
+            if guid in ours and user_id not in answer.refused
         }
         if rules and asked:
-            written += await _put(connection, asked, rules, answer.reply, unfit)
-    return written
+            found = {stored.rule.key: answer.found[stored.rule.key] for stored in rules}
+            still.append((replace(answer, found=found), asked))
+    return still
 
 
 async def _hold_rules(connection: AsyncConnection[Any], answers: Sequence[Answered]) -> set[int]:
@@ -81,23 +140,17 @@ async def _hold_profiles(connection: AsyncConnection[Any], claimed: Claim) -> li
     return [guid for (guid,) in await cursor.fetchall()]
 
 
-async def _put(
-    connection: AsyncConnection[Any],
-    asked: Mapping[str, str],
-    rules: Sequence[Stored],
-    reply: Reply,
-    unfit: Unfit,
-) -> int:
+async def _put(connection: AsyncConnection[Any], asked: Mapping[str, str], answer: Answered) -> int:
     """Make the rules' properties what the source says; only what differs is written."""
-    keys = [stored.rule.key for stored in rules]
-    right = {
-        (profile, stored.rule.key, position): value
-        for stored in rules
-        for said in [values(reply.table, stored.rule, unfit)]
+    right: dict[Place, str] = {
+        (profile, key, position): value
+        for key, found in answer.found.items()
         for profile, user_id in asked.items()
-        for position, value in enumerate(said.get(user_id, ()))
+        for position, value in enumerate(found.values.get(user_id, ()))
     }
-    cursor = await connection.execute(SQL["properties"], {"profiles": list(asked), "keys": keys})
+    cursor = await connection.execute(
+        SQL["properties"], {"profiles": list(asked), "keys": list(answer.found)}
+    )
     stored_now = {tuple(place): value for *place, value in await cursor.fetchall()}
     put = {place: value for place, value in right.items() if stored_now.get(place) != value}
     drop = stored_now.keys() - right.keys()
@@ -109,6 +162,29 @@ async def _put(
     return len(put) + len(drop)
 
 
-def _columns(places: Collection[tuple[str, str, int]]) -> dict[str, list[Any]]:
+async def _note(
+    connection: AsyncConnection[Any], asked: Mapping[str, str], answer: Answered
+) -> list[Item]:
+    """Set aside what could not be read, and forget what was set aside and now could."""
+    items = [
+        Item(Kind.VALUE, profile, key, found.failures[user_id])
+        for key, found in answer.found.items()
+        for profile, user_id in asked.items()
+        if user_id in found.failures
+    ]
+    await connection.execute(
+        _SQL["forget_failures"],
+        {
+            "profiles": list(asked),
+            "keys": list(answer.found),
+            "failed_profiles": [item.subject for item in items],
+            "failed_keys": [item.place for item in items],
+        },
+    )
+    await set_aside.put(connection, items)
+    return items
+
+
+def _columns(places: Collection[Place]) -> dict[str, list[Any]]:
     guids, keys, positions = zip(*places, strict=True)
     return {"profiles": list(guids), "keys": list(keys), "positions": list(positions)}

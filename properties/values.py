@@ -14,6 +14,9 @@ from pydantic import TypeAdapter, ValidationError
 
 Type = Literal["string", "integer", "float", "boolean", "date", "email", "url", "phone number"]
 
+LONGEST_VALUE = 16_384
+"""Bytes in UTF-8 that one value of a property may have."""
+
 EXACT = Context(prec=200, traps=[Inexact])
 """Sums of numbers of up to `_DIGITS` digits on either side of the point, never rounded."""
 

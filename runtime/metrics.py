@@ -209,7 +209,8 @@ PROPERTIES_SECONDS = Histogram(
 # decoration
 SOURCE_CALLS = Counter(
     "merganser_decoration_calls",
-    "Queries to a source: answered, refused for one of the ids in it, or failed.",
+    "Queries to a source: answered, refused for one of the ids in it, unreadable or too_large "
+    "for what is said of one of them, or failed.",
     ["source", "outcome"],
     registry=DECORATION,
 )
@@ -230,6 +231,18 @@ SOURCE_VALUES_UNFIT = Counter(
     "merganser_decoration_values_unfit",
     "Values of sources skipped because they do not fit the type of the rule.",
     ["rule"],
+    registry=DECORATION,
+)
+SOURCE_VALUES_TOO_LONG = Counter(
+    "merganser_decoration_values_too_long",
+    "Values of sources skipped because they are too long, or beyond the bounds of their array.",
+    ["rule"],
+    registry=DECORATION,
+)
+SOURCE_VALUES_SET_ASIDE = Counter(
+    "merganser_decoration_values_set_aside",
+    "Values of sources that could not be read or not be stored, each time that this happened.",
+    ["source"],
     registry=DECORATION,
 )
 SOURCE_PENDING = Gauge(

@@ -38,7 +38,10 @@ class Item(NamedTuple):
 
 
 async def put(connection: AsyncConnection[Any], items: Collection[Item]) -> None:
-    """Set items aside, in the caller's transaction; one that was retried is open again."""
+    """Set items aside, in the caller's transaction; one that was retried is open again.
+
+    One that was dropped stays dropped, however often it fails.
+    """
     if not items:
         return
     kinds, subjects, places, reasons = zip(*items, strict=True)

@@ -1,6 +1,7 @@
 -- claim --
 -- Profiles whose time has come, put off by a lease: nobody else asks for them unless it passes. Who
--- works on a row is not waited for. A profile that is gone, or nobody's, has no userId here.
+-- works on a row is not waited for. A profile that is gone, or nobody's, has no userId here. A time
+-- that somebody set to -infinity is read as 1970.
 WITH due AS (
     SELECT "profileGuid", "dueAt"
     FROM "profileDecorations"
@@ -16,13 +17,17 @@ claimed AS (
     WHERE decorations."profileGuid" = due."profileGuid" AND decorations.source = %(source)s
     RETURNING due."profileGuid", due."dueAt"
 )
-SELECT claimed."profileGuid", profiles."userId", claimed."dueAt"
+SELECT claimed."profileGuid", profiles."userId", greatest(claimed."dueAt", 'epoch')
 FROM claimed
 LEFT JOIN profiles ON profiles.guid = claimed."profileGuid";
 
 -- drop --
 -- Rows of profiles that are gone, which the transaction at hand has locked.
 DELETE FROM "profileDecorations" WHERE source = %(source)s AND "profileGuid" = ANY(%(profiles)s);
+
+-- forget_values --
+-- Values of profiles that are gone, which were set aside.
+DELETE FROM "setAside" WHERE kind = 'value' AND subject = ANY(%(profiles)s);
 
 -- put_off --
 -- When profiles are due next, for those whose lease is still the one given: after it has passed
@@ -42,6 +47,32 @@ SET "dueAt" = ours.due
 FROM ours
 WHERE decorations."profileGuid" = ours."profileGuid" AND decorations.source = %(source)s
 RETURNING decorations."profileGuid";
+
+-- make_due --
+-- Have the sources of these values asked for their profiles before all that wait. Whoever asks at
+-- this moment loses the lease. Locked in the order of all others.
+WITH given AS (
+    SELECT DISTINCT given.profile, given.key, decorations.source
+    FROM unnest(%(profiles)s::text[], %(keys)s::text[]) AS given(profile, key)
+    JOIN "profilePropertyRules" AS rules ON rules.key = given.key
+    JOIN "profileDecorations" AS decorations
+        ON decorations."profileGuid" = given.profile
+        AND decorations.source = rules.definition #>> '{query,source}'
+),
+ours AS (
+    SELECT "profileGuid", source
+    FROM "profileDecorations"
+    WHERE ("profileGuid", source) IN (SELECT profile, source FROM given)
+    ORDER BY "profileGuid", source
+    FOR NO KEY UPDATE
+),
+put AS (
+    UPDATE "profileDecorations" AS decorations
+    SET "dueAt" = 'epoch'
+    FROM ours
+    WHERE decorations."profileGuid" = ours."profileGuid" AND decorations.source = ours.source
+)
+SELECT profile, key FROM given;
 
 -- due --
 -- How many profiles are due, up to a number.

@@ -13,3 +13,15 @@ FROM unnest(%(profiles)s::text[], %(user_ids)s::text[]) AS asked(profile, user_i
 JOIN profiles ON profiles.guid = asked.profile AND profiles."userId" = asked.user_id
 ORDER BY profiles.guid
 FOR KEY SHARE OF profiles;
+
+-- forget_failures --
+-- Values that were set aside and now are read, whatever operators did about them.
+DELETE FROM "setAside"
+WHERE kind = 'value'
+    AND subject = ANY(%(profiles)s::text[])
+    AND place = ANY(%(keys)s::text[])
+    AND NOT EXISTS (
+        SELECT
+        FROM unnest(%(failed_profiles)s::text[], %(failed_keys)s::text[]) AS failed(profile, key)
+        WHERE failed.profile = subject AND failed.key = place
+    );

@@ -180,10 +180,18 @@ DECORATION = [
         [Query(rate("merganser_decoration_values_written_total", "source"), "{{source}}")],
     ),
     Panel(
-        "Values that do not fit",
+        "Values not written",
         "wps",
-        "Of sources; skipped, as they do not fit the type of the rule.",
-        [Query(rate("merganser_decoration_values_unfit_total", "rule"), "{{rule}}")],
+        "Skipped as they do not fit the type of their rule or are too long, or set aside as they "
+        "cannot be read or stored.",
+        [
+            Query(rate("merganser_decoration_values_unfit_total", "rule"), "{{rule}} unfit"),
+            Query(rate("merganser_decoration_values_too_long_total", "rule"), "{{rule}} too long"),
+            Query(
+                rate("merganser_decoration_values_set_aside_total", "source"),
+                "{{source}} set aside",
+            ),
+        ],
     ),
     *process("merganser-decoration"),
 ]

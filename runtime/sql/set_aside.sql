@@ -1,5 +1,5 @@
 -- put --
--- Set items aside, or note that they have failed once more.
+-- Set items aside, or note that they have failed once more: one that was dropped stays so.
 INSERT INTO "setAside" AS stored (kind, subject, place, reason)
 SELECT DISTINCT ON (kind COLLATE "C", subject COLLATE "C", place COLLATE "C")
     kind, subject, place, reason
@@ -9,7 +9,7 @@ ORDER BY kind COLLATE "C", subject COLLATE "C", place COLLATE "C"
 ON CONFLICT (kind, subject, place) DO UPDATE
 SET reason = excluded.reason,
     attempts = stored.attempts + 1,
-    state = 'open',
+    state = CASE stored.state WHEN 'dropped' THEN 'dropped' ELSE 'open' END,
     "updatedAt" = now();
 
 -- put_records --

@@ -5,6 +5,7 @@ import pytest
 from decoration.answers import Table
 from decoration.company import Company
 from properties.rules import Query
+from tests.decoration.crowd import GOOD
 from tests.decoration.decorated import Decorated, url_of
 from tests.support import database as databases
 from tests.support.database import Cluster, Database
@@ -22,6 +23,17 @@ async def company(cluster: Cluster) -> AsyncIterator[Database]:
         async with databases.opened(cluster.url_of(name)) as opened:
             await opened.connection.execute(USERS)
             yield opened
+
+
+@pytest.fixture
+async def crowd(company: Database) -> Database:
+    """The company's, with other users than that: see crowd.py."""
+    await company.execute("TRUNCATE users")
+    for user_id, plan in GOOD.items():
+        await company.execute(
+            "INSERT INTO users VALUES (%s, %s, %s)", user_id, f"{user_id}@x.io", plan
+        )
+    return company
 
 
 @pytest.fixture

@@ -1,24 +1,31 @@
 """From rows as drivers give them to the values of a property."""
 
 import uuid
-from collections import Counter
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from decoration.answers import Table, lacks, text, values
+from decoration.answers import LONGEST_ARRAY, Found, Table, lacks, user_ids, values
+from decoration.texts import Cell, Json, text
+from properties.aggregations import MOST_VALUES
 from properties.rules import Rule
+from properties.values import LONGEST_VALUE
 from tests.decoration.decorated import query
+from tests.decoration.says import Addressed, Unspeakable, knot, nested
+
+
+def found(rows: list[tuple[Any, ...]], **options: Any) -> Found:
+    """What these rows have for a rule."""
+    table = Table(("id", "plan"), rows)
+    return values(table, user_ids(table)[0], Rule.model_validate(query("plan", **options)))
 
 
 def given(rows: list[tuple[Any, ...]], **options: Any) -> tuple[dict[str, list[str]], int]:
     """The values of these rows, and how many did not fit."""
-    unfit = Counter[str]()
-    rule = Rule.model_validate(query("plan", **options))
-    found = values(Table(("id", "plan"), rows), rule, lambda key: unfit.update((key,)))
-    return found, unfit["plan"]
+    has = found(rows, **options)
+    return has.values, has.unfit
 
 
 # What a driver gives -> the type of the rule, the value of the property.
@@ -36,6 +43,20 @@ FITTING: dict[str, tuple[Any, str, str]] = {
     "bytes": (b"pro", "string", "pro"),
     "uuid": (uuid.UUID(int=1), "string", "00000000-0000-0000-0000-000000000001"),
     "object": ({"a": [1, Decimal(2)]}, "string", '{"a":[1,"2"]}'),
+    "object in JSON": (
+        Json('{"a b": [1, 2.50], "c": "d  e"}'),
+        "string",
+        '{"a b":[1,2.50],"c":"d  e"}',
+    ),
+    "text in JSON": (Json('"a \\u00e9"'), "string", "a é"),
+    "number in JSON": (Json("1.10"), "string", "1.10"),
+    "boolean in JSON": (Json("true"), "boolean", "true"),
+    "JSON that is nested too deeply to be parsed": (
+        Json("[" * 5000 + "]" * 5000),
+        "string",
+        "[" * 5000 + "]" * 5000,
+    ),
+    "number of thousands of digits in JSON": (Json("7" * 5000), "string", "7" * 5000),
 }
 
 
@@ -87,7 +108,7 @@ def test_numbers_in_json_stay_as_they_are_written() -> None:
     assert given(rows, array=True, type="float") == ({"1": ["9007199254740993", "1.1"]}, 0)
 
 
-@pytest.mark.parametrize("said", ["[", "[" * 100_000])
+@pytest.mark.parametrize("said", ["[", "[" * 10_000])
 def test_what_only_looks_like_json_is_a_text(said: str) -> None:
     assert given([("1", said)], array=True) == ({"1": [said]}, 0)
 
@@ -100,3 +121,72 @@ def test_an_answer_without_the_column_says_which_it_has() -> None:
 
 def test_a_lone_surrogate_is_no_text() -> None:
     assert text("a\ud800") is None
+
+
+UNREADABLE: dict[str, tuple[Any, str]] = {
+    "a number of more digits than Python writes": (10**5000, "ValueError at decoration/texts.py"),
+    "an object whose text fails": (Unspeakable(), "MemoryError at decoration/says.py"),
+    "an object without a text": (Addressed(), "TypeError at decoration/texts.py"),
+    "a list in itself": (knot(), "ValueError at decoration/texts.py"),
+    "lists in lists": (nested(100_000), "RecursionError at decoration/texts.py"),
+    "keys that JSON has none for": ({(1, 2): 3}, "TypeError at decoration/texts.py"),
+}
+
+
+@pytest.mark.parametrize("array", [False, True])
+@pytest.mark.parametrize(("said", "reason"), UNREADABLE.values(), ids=list(UNREADABLE))
+def test_what_cannot_be_read_costs_nobody_else(said: Any, reason: str, *, array: bool) -> None:
+    value = [said] if array else said
+    has = found([("1", "a"), ("2", value), ("2", "b"), ("3", "c")], array=array)
+    assert has.values == {"1": ["a"], "3": ["c"]}
+    assert list(has.failures) == ["2"]
+    assert has.failures["2"].startswith(reason)
+
+
+def test_an_id_that_cannot_be_read_is_nobodys() -> None:
+    table = Table(("id", "plan"), [(10**5000, "a"), ("x" * 100_000, "b"), ("1", "c"), (None, "d")])
+    assert user_ids(table) == ([None, None, "1", None], 2)
+
+
+TOO_LONG: dict[str, Any] = {
+    "text": "x" * (LONGEST_VALUE + 1),
+    "text of letters of two bytes": "é" * (LONGEST_VALUE // 2 + 1),
+    "bytes": b"x" * (LONGEST_VALUE + 1),
+    "memory": memoryview(b"x" * (LONGEST_VALUE + 1)),
+    "a number of gigabytes": Decimal("1E+999999999"),
+    "a number of gigabytes after the point": Decimal("1E-999999999"),
+    "an object": {"a": ["x" * LONGEST_VALUE]},
+    "what the source was asked not to send": Cell.OMITTED,
+}
+
+
+@pytest.mark.parametrize("said", TOO_LONG.values(), ids=list(TOO_LONG))
+def test_what_is_too_long_is_no_value_and_counted(said: Any) -> None:
+    has = found([("1", said), ("2", "a")])
+    assert (has.values, has.too_long, has.unfit, has.failures) == ({"2": ["a"]}, 1, 0, {})
+
+
+def test_a_value_may_be_as_long_as_that() -> None:
+    longest = "x" * LONGEST_VALUE
+    assert given([("1", longest)]) == ({"1": [longest]}, 0)
+
+
+def test_an_array_ends_where_it_has_as_many_values_as_it_may() -> None:
+    rows = [("1", str(number)) for number in range(MOST_VALUES + 5)] + [("2", "a")]
+    has = found(rows, array=True)
+    assert has.values["1"] == [str(number) for number in range(MOST_VALUES)]
+    assert (has.values["2"], has.too_long) == (["a"], 5)
+
+
+def test_an_array_ends_where_it_has_as_many_bytes_as_it_may() -> None:
+    said = ["x" * 10_000] * 8 + ["a"]
+    has = found([("1", said), ("2", "a")], array=True)
+    assert has.values == {"1": ["x" * 10_000] * (LONGEST_ARRAY // 10_000), "2": ["a"]}
+    assert has.too_long == len(said) - LONGEST_ARRAY // 10_000
+
+
+def test_elements_of_json_stay_as_they_are_written() -> None:
+    said = Json('[ 1e-400, {"a" : 1.10}, ["b", 2 ], null, "c", 1.50 ]')
+    assert given([("1", said)], array=True)[0] == {
+        "1": ["1e-400", '{"a":1.10}', '["b",2]', "c", "1.50"]
+    }

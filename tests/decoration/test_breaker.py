@@ -15,7 +15,8 @@ def failing(times: int, chance: float = 1.0) -> Breaker:
 
 
 def test_a_few_failures_leave_it_closed() -> None:
-    assert failing(TRIES - 1).at_most(500, NOW) == 500
+    assert failing(0).at_most(500, NOW) == 500
+    assert failing(TRIES - 1).at_most(500, NOW) == 125
     assert failing(TRIES).at_most(500, NOW) == 0
 
 
@@ -35,7 +36,7 @@ def test_half_open_it_is_asked_for_a_few_once() -> None:
     later = NOW + FIRST
     assert breaker.at_most(500, later - timedelta(microseconds=1)) == 0
     assert breaker.at_most(500, later) == TRIAL
-    assert breaker.at_most(3, later) == 3
+    assert breaker.at_most(3, later) == 1
     patience = timedelta(seconds=60)
     tried = breaker.tried(later, patience)
     assert tried.at_most(500, later) == 0
@@ -46,3 +47,11 @@ def test_the_trial_decides() -> None:
     tried = failing(TRIES).tried(NOW, timedelta(seconds=60))
     assert tried.succeeded() == Breaker()
     assert tried.failed(NOW, 1).retry_at == NOW + 2 * FIRST
+
+
+def test_each_failure_halves_the_next_question() -> None:
+    """Until it is about one profile, as one may be why there is no answer."""
+    much_later = NOW + 2 * LONGEST
+    sizes = [failing(n).at_most(500, much_later) for n in range(10)]
+    assert sizes == [500, 250, 125, *[TRIAL] * 3, 7, 3, 1, 1]
+    assert failing(1).at_most(1, NOW) == 1

@@ -6,10 +6,13 @@ import re
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
 from cli.main import app
+from decoration import statements
 from tests.decoration.decorated import Decorated, query
+from tests.decoration.says import Says, Unspeakable
 from tests.support.database import Database
 
 
@@ -73,6 +76,21 @@ async def test_try_asks_for_one_user_and_writes_nothing(decorated: Decorated) ->
     assert "is nobody known yet" in await told(decorated, "test", "plan", "--profile", "pro_x")
     assert "nobody is 'pro_y'" in await told(decorated, "test", "plan", "--profile", "pro_y")
     assert await decorated.values() == {}
+
+
+async def test_try_says_what_is_wrong_with_a_value(
+    decorated: Decorated, company: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await decorated.apply(query())
+    await decorated.known("1")
+    await company.execute("UPDATE users SET plan = repeat('x', 20000)")
+    said = await told(decorated, "test", "plan", "--profile", "1")
+    assert "no value 1 are too long" in said
+    assert "1 a@x.io too long" in said
+    monkeypatch.setattr(statements, "ask", Says({"1": Unspeakable()}).ask)
+    said = await told(decorated, "test", "plan", "--profile", "1")
+    assert "no value it cannot be read: MemoryError at decoration/says.py" in said
+    assert "1 1@x.io cannot be read: MemoryError" in said
 
 
 async def test_try_says_why_a_source_gives_nothing(decorated: Decorated, tmp_path: Path) -> None:

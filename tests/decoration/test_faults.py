@@ -5,16 +5,31 @@ import sqlite3
 import psycopg
 import pytest
 from sqlalchemy import make_url
-from sqlalchemy.exc import DataError, InterfaceError, OperationalError, ProgrammingError
+from sqlalchemy.exc import (
+    DataError,
+    InterfaceError,
+    InternalError,
+    OperationalError,
+    ProgrammingError,
+)
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
-from decoration.faults import LONGEST, Outage, Refused, RefusedData, fault
+from decoration.faults import (
+    LONGEST,
+    Outage,
+    Refused,
+    RefusedData,
+    TooLarge,
+    Unreadable,
+    fault,
+    storable,
+)
 
 URL = make_url("postgresql://me:s3cret@db/crm")
 
 
-def of_sqlite(code: int) -> sqlite3.OperationalError:
-    error = sqlite3.OperationalError("said so")
+def of_sqlite(code: int, kind: type[sqlite3.Error] = sqlite3.OperationalError) -> sqlite3.Error:
+    error = kind("said so")
     error.sqlite_errorcode = code
     return error
 
@@ -32,7 +47,26 @@ MEANINGS: dict[str, tuple[Exception, type[Exception]]] = {
     "SQLite: the disk": (OperationalError("q", {}, of_sqlite(sqlite3.SQLITE_IOERR)), Outage),
     "SQLite: no such table": (OperationalError("q", {}, of_sqlite(sqlite3.SQLITE_ERROR)), Refused),
     "the query": (ProgrammingError("q", {}, Exception("no such table")), Refused),
-    "an id": (DataError("q", {}, Exception("abc is no number")), RefusedData),
+    "an id": (DataError("q", {}, psycopg.errors.InvalidTextRepresentation("abc")), RefusedData),
+    "a function": (ProgrammingError("q", {}, psycopg.errors.RaiseException("no")), RefusedData),
+    "several rows in a subquery": (
+        ProgrammingError("q", {}, psycopg.errors.CardinalityViolation("no")),
+        RefusedData,
+    ),
+    "a text of more than a gigabyte": (
+        OperationalError("q", {}, psycopg.errors.ProgramLimitExceeded("no")),
+        RefusedData,
+    ),
+    "a broken page": (InternalError("q", {}, psycopg.errors.DataCorrupted("no")), RefusedData),
+    "a write": (InternalError("q", {}, psycopg.errors.ReadOnlySqlTransaction("no")), Refused),
+    "a value that the driver has none for": (
+        DataError("q", {}, psycopg.DataError("no")),
+        Unreadable,
+    ),
+    "SQLite: a large value": (
+        DataError("q", {}, of_sqlite(sqlite3.SQLITE_TOOBIG, sqlite3.DataError)),
+        TooLarge,
+    ),
     "a driver's defect": (UnicodeDecodeError("utf-8", b"", 0, 1, "odd"), Refused),
 }
 
@@ -52,3 +86,7 @@ def test_nothing_is_told_that_should_not_be() -> None:
     assert str(fault(raised, URL)) == "RaiseException P0001"
     assert str(fault(ValueError("ann"), URL)) == "ValueError"
     assert len(str(fault(OSError("x" * 1000), URL))) == LONGEST
+
+
+def test_what_postgres_cannot_store_is_not_said() -> None:
+    assert storable("no column a\0b\ud800") == "no column a?b?"

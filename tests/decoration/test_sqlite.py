@@ -7,7 +7,11 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from sqlalchemy import make_url
+from sqlalchemy.exc import OperationalError
 
+from decoration import dialects
+from properties.rules import Source
 from tests.decoration.decorated import Decorated, query, threads
 from tests.support.database import Database
 from tests.support.waiting import equals, eventually
@@ -62,7 +66,14 @@ async def test_it_can_only_be_read(decorated: Decorated, file: Path, url: str) -
     await decorated.apply(query(sql=f"{sql} RETURNING id, plan"))
     await decorated.known("1", "2")
     await decorated.settle()
-    assert (await decorated.state()).error == "attempt to write a readonly database"
+    assert (await decorated.state()).error == 'near "INSERT": syntax error'
+    source = Source(url="CRM_URL")
+    made = dialects.engine(make_url(decorated.environment["CRM_URL"]), source)
+    with made.connect() as opened:
+        dialects.restrain(opened, 5)
+        with pytest.raises(OperationalError, match="attempt to write a readonly database"):
+            opened.exec_driver_sql("DELETE FROM users")
+    made.dispose()
     with sqlite3.connect(file) as connection:
         assert connection.execute("SELECT count(*) FROM users").fetchone() == (2,)
     connection.close()

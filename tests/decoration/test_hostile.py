@@ -1,0 +1,353 @@
+"""What sources say that nobody can read or store costs its user that property, and nobody else."""
+
+import os
+import sqlite3
+import time
+from collections.abc import Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from decoration import bounds, statements
+from runtime import metrics
+from tests.decoration.crowd import GOOD, INNOCENT, PLANS, items
+from tests.decoration.decorated import SQL, Decorated, query
+from tests.decoration.says import Says
+from tests.support.database import Database
+from tests.support.memory import grown
+
+MIB = 2**20
+
+
+# What a user of PostgreSQL can say -> the value of a text property, or None if it has none.
+SAYABLE: dict[str, tuple[str, str | None]] = {
+    "a time that Python has none for": ("'infinity'::timestamptz", "infinity"),
+    "a day that Python has none for": ("'-infinity'::date", "-infinity"),
+    "a day of the year 294276": ("'294276-12-31'::timestamp", "294276-12-31 00:00:00"),
+    "a day before Christ": ("'0044-03-15 BC'::date", "0044-03-15 BC"),
+    "a long time": ("'178000000 years 1 mon'::interval", "178000000 years 1 mon"),
+    "JSON nested deeply": (
+        "(repeat('[', 5000) || repeat(']', 5000))::json",
+        "[" * 5000 + "]" * 5000,
+    ),
+    "a number of 5,000 digits in JSON": ("repeat('7', 5000)::jsonb", "7" * 5000),
+    "a number of 300 digits": ("repeat('7', 300)::numeric", "7" * 300),
+    "a number of 100,000 digits": ("10::numeric ^ 100000", None),
+    "no number": ("'NaN'::numeric", "NaN"),
+    "NUL in JSON": (r"""'{"a":"\u0000"}'::json""", r'{"a":"\u0000"}'),
+    "bytes with NUL": (r"'\x0041'::bytea", None),
+    "bytes that are no text": (r"'\xff'::bytea", None),
+    "a text of 20 MB": ("repeat('x', 20000000)", None),
+    "a text as long as it may be": ("repeat('x', 16384)", "x" * 16384),
+    "an array of arrays": ("'{{a,b},{c,d}}'::text[]", '[["a","b"],["c","d"]]'),
+    "an array of 100,000": ("array_fill('x'::text, '{100000}')", None),
+    "times in an array": ("'{infinity}'::date[]", '["infinity"]'),
+    "a row": ("ROW(1, NULL, 'x')", '["1",null,"x"]'),
+    "a range": ("'[2026-01-01,infinity)'::daterange", "[2026-01-01, infinity)"),
+    "nothing": ("pg_sleep(0)", ""),
+}
+
+
+@pytest.mark.parametrize(("said", "value"), SAYABLE.values(), ids=list(SAYABLE))
+async def test_what_postgres_can_say(
+    decorated: Decorated, crowd: Database, said: str, value: str | None
+) -> None:
+    """It stands beside a good one of the same user."""
+    await crowd.execute("INSERT INTO users VALUES ('odd', 'odd@x.io', NULL)")
+    odd = (
+        f"SELECT id, email, CASE id WHEN 'odd' THEN {said} END AS plan FROM users WHERE id = 'odd'"
+    )
+    sql = f"SELECT id, email, plan FROM ({odd}) AS odd WHERE id = ANY(:userIds)"
+    await decorated.apply(query(), query("email"), query("plan", "odd", sql=sql))
+    await decorated.known("odd", *INNOCENT)
+    await decorated.settle()
+    assert await decorated.values() == PLANS
+    assert len(await decorated.values("email")) == len(INNOCENT) + 1
+    assert await decorated.values("odd") == ({} if value is None else {"odd": [value]})
+    assert (await decorated.state()).error is None
+    assert await items(decorated.database) == {}
+
+
+async def test_a_value_that_is_too_long_is_counted_and_costs_no_other(
+    decorated: Decorated, crowd: Database
+) -> None:
+    await crowd.execute("INSERT INTO users VALUES ('odd', 'odd@x.io', repeat('x', 16385))")
+    await crowd.execute("INSERT INTO users VALUES ('more', 'more@x.io', repeat('x', 20000000))")
+    counted = metrics.SOURCE_VALUES_TOO_LONG.labels("plan")
+    before = counted._value.get()  # noqa: SLF001 - there is no other way to read it
+    await decorated.apply(query(), query("email"))
+    await decorated.known("odd", "more", *INNOCENT)
+    await decorated.settle()
+    assert await decorated.values() == PLANS
+    assert {"odd", "more"} <= (await decorated.values("email")).keys()
+    assert counted._value.get() - before == 2  # noqa: SLF001
+
+
+async def saying(
+    decorated: Decorated, monkeypatch: pytest.MonkeyPatch, plans: Mapping[str, Any]
+) -> Says:
+    """Have the source say these plans; all who have one are known."""
+    says = Says(plans)
+    monkeypatch.setattr(statements, "ask", says.ask)
+    await decorated.apply(query(), query("email"))
+    await decorated.known(*plans)
+    return says
+
+
+async def test_a_value_that_cannot_be_read_is_set_aside(
+    decorated: Decorated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    says = await saying(decorated, monkeypatch, {**GOOD, "odd": "fine"})
+    await decorated.settle()
+    assert await decorated.values() == {**PLANS, "odd": ["fine"]}
+
+    says.plans = {**GOOD, "odd": 10**5000}
+    decorated.later(4000)
+    await decorated.settle()
+    assert await decorated.values() == PLANS, "it says no more that it is fine"
+    assert "odd" in await decorated.values("email")
+    (item,) = (await items(decorated.database)).items()
+    place, (state, attempts, reason) = item
+    assert (place, state, attempts) == (("pro_odd", "plan"), "open", 1)
+    assert reason.startswith("ValueError at decoration/texts.py:")
+
+    decorated.later(4000)
+    await decorated.settle()
+    ((state, attempts, _),) = (await items(decorated.database)).values()
+    assert (state, attempts) == ("open", 2)
+
+    says.plans = {**GOOD, "odd": "fine"}
+    decorated.later(4000)
+    await decorated.settle()
+    assert await items(decorated.database) == {}
+    assert await decorated.values() == {**PLANS, "odd": ["fine"]}
+
+
+@pytest.mark.parametrize("state", ["retried", "dropped"])
+async def test_what_operators_did_about_a_value(
+    decorated: Decorated, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    """Dropped it stays dropped while it fails; once it is read nothing is left of it."""
+    says = await saying(decorated, monkeypatch, {**GOOD, "odd": 10**5000})
+    await decorated.settle()
+    await decorated.database.execute('UPDATE "setAside" SET state = %s', state)
+    decorated.later(4000)
+    await decorated.settle()
+    ((now, attempts, _),) = (await items(decorated.database)).values()
+    assert (now, attempts) == ("open" if state == "retried" else state, 2)
+    await decorated.database.execute('UPDATE "setAside" SET state = %s', state)
+    says.plans = {**GOOD, "odd": "fine"}
+    decorated.later(4000)
+    await decorated.settle()
+    assert await items(decorated.database) == {}
+
+
+async def test_an_id_that_cannot_be_read_is_left_out_and_told(
+    decorated: Decorated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    says = await saying(decorated, monkeypatch, {**GOOD, "odd": "x", "other": "y"})
+    says.ids = {"odd": 10**5000, "other": b"x" * 100_000}
+    await decorated.settle()
+    assert await decorated.values() == PLANS
+    why = "left out 2 rows whose userId cannot be read"
+    assert (await decorated.state()).rule_errors == {"plan": why, "email": why}
+    assert await items(decorated.database) == {}
+
+
+@pytest.mark.parametrize("error", [RecursionError(), MemoryError(), ValueError("secret")])
+async def test_a_driver_that_chokes_on_a_row(
+    decorated: Decorated, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """It does not say on whose."""
+    says = await saying(decorated, monkeypatch, {**GOOD, "odd": "x"})
+    await decorated.settle()
+    says.plans = {**GOOD, "odd": error}
+    says.calls = 0
+    decorated.later(4000)
+    await decorated.settle()
+    assert await decorated.values() == PLANS
+    found = await items(decorated.database)
+    assert found.keys() == {("pro_odd", "plan"), ("pro_odd", "email")}
+    for _, _, reason in found.values():
+        assert reason.startswith(type(error).__name__)
+        assert "secret" not in reason
+    assert says.calls <= 12
+    assert (await decorated.state()).error is None
+
+
+async def test_a_row_that_is_too_large(
+    decorated: Decorated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = ["x" * MIB for _ in range(40)]
+    await saying(decorated, monkeypatch, {**GOOD, "odd": large})
+    await decorated.settle()
+    assert await decorated.values() == PLANS
+    found = await items(decorated.database)
+    assert {reason for _, _, reason in found.values()} == {bounds.TOO_LARGE}
+
+
+async def test_all_that_is_said_of_a_batch_is_bounded(
+    decorated: Decorated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of the users would do; all of them are more than is taken."""
+    plans = dict.fromkeys(INNOCENT, "é" * 2 * MIB)
+    await saying(decorated, monkeypatch, plans)
+    await decorated.settle()
+    state = await decorated.state()
+    assert state.error is None
+    assert state.rule_errors["plan"].endswith(bounds.TOO_LARGE)
+    assert 0 < len(await decorated.values("email")) < len(INNOCENT)
+
+
+async def test_a_user_with_millions_of_rows(decorated: Decorated, crowd: Database) -> None:
+    """The source is not listened to for longer than a moment."""
+    sql = (
+        "SELECT id, 'tag ' || generate_series(1, CASE id WHEN 'odd' THEN 1000000000 ELSE 3 END) "
+        "AS tag FROM users WHERE id = ANY(:userIds)"
+    )
+    await crowd.execute("INSERT INTO users VALUES ('odd', 'odd@x.io', 'x')")
+    await decorated.apply(query("tag", sql=sql, array=True), timeout=60)
+    await decorated.known("odd", *INNOCENT)
+    started = time.monotonic()
+    size, _ = await grown(os.getpid(), decorated.settle())
+    assert time.monotonic() - started < 60
+    assert await decorated.values("tag") == {
+        user_id: ["tag 1", "tag 2", "tag 3"] for user_id in INNOCENT
+    }
+    assert (await items(decorated.database)).keys() == {("pro_odd", "tag")}
+    assert size < 200 * MIB
+
+
+async def test_a_value_of_hundreds_of_megabytes_takes_no_memory(
+    decorated: Decorated, crowd: Database
+) -> None:
+    await crowd.execute("INSERT INTO users VALUES ('odd', 'odd@x.io', NULL)")
+    plan = "CASE id WHEN 'odd' THEN repeat('x', 300000000) ELSE plan END"
+    sql = f"SELECT id, email, {plan} AS plan FROM users WHERE id = ANY(:userIds)"
+    await decorated.apply(query(sql=sql), query("email", sql=sql), timeout=60)
+    await decorated.known("odd", *INNOCENT)
+    size, _ = await grown(os.getpid(), decorated.settle())
+    assert await decorated.values() == PLANS
+    assert "odd" in await decorated.values("email")
+    assert await items(decorated.database) == {}
+    assert size < 100 * MIB
+
+
+async def test_rows_of_a_gigabyte_take_no_memory(decorated: Decorated, crowd: Database) -> None:
+    """Each of their values may be as long as that."""
+    await crowd.execute("INSERT INTO users VALUES ('odd', 'odd@x.io', NULL)")
+    long = "CASE id WHEN 'odd' THEN repeat('x', 131000) ELSE plan END"
+    sql = (
+        f"SELECT id, {long} AS plan, {long} AS b, {long} AS c, "
+        "generate_series(1, CASE id WHEN 'odd' THEN 3000 ELSE 1 END) "
+        "FROM users WHERE id = ANY(:userIds)"
+    )
+    await decorated.apply(query(sql=sql), timeout=60)
+    await decorated.known("odd", *INNOCENT)
+    size, _ = await grown(os.getpid(), decorated.settle())
+    assert await decorated.values() == PLANS
+    assert (await items(decorated.database)).keys() == {("pro_odd", "plan")}
+    assert size < 200 * MIB
+
+
+@pytest.mark.parametrize("size", [20 * MIB, 100 * MIB])
+async def test_a_sqlite_file_with_large_values(
+    database: Database, tmp_path: Path, size: int
+) -> None:
+    file = tmp_path / "users.db"
+    with sqlite3.connect(file) as connection:
+        connection.execute("CREATE TABLE users (id TEXT, plan TEXT, avatar BLOB)")
+        for user_id in INNOCENT:
+            connection.execute("INSERT INTO users VALUES (?, ?, NULL)", (user_id, GOOD[user_id]))
+        connection.execute("INSERT INTO users VALUES ('odd', zeroblob(?), NULL)", (size,))
+        connection.execute(
+            "INSERT INTO users VALUES ('x', CAST(x'ff' AS TEXT), zeroblob(?))", (size,)
+        )
+    connection.close()
+    decorated = Decorated(database, {"CRM_URL": f"sqlite:///{file}"})
+    sql = "SELECT id, plan FROM users WHERE id IN (:userIds) ORDER BY plan;"
+    await decorated.apply(query(sql=sql), timeout=60)
+    await decorated.known("odd", "x", *INNOCENT)
+    grew, _ = await grown(os.getpid(), decorated.settle())
+    assert await decorated.values() == PLANS
+    assert (await decorated.state()).error is None
+    assert grew < 200 * MIB
+    set_aside = await items(decorated.database)
+    assert set_aside.keys() == (set() if size < bounds.MOST_BYTES else {("pro_odd", "plan")})
+    await decorated.worker.close()
+
+
+async def test_a_value_that_sqlite_cannot_go_on_with(database: Database, tmp_path: Path) -> None:
+    """It says no more of that than of a query that is wrong."""
+    file = tmp_path / "users.db"
+    with sqlite3.connect(file) as connection:
+        connection.execute("CREATE TABLE users (id TEXT, plan TEXT)")
+        for user_id in INNOCENT:
+            connection.execute("""INSERT INTO users VALUES (?, '{"name":"free"}')""", (user_id,))
+        connection.execute("INSERT INTO users VALUES ('odd', 'no JSON')")
+    connection.close()
+    decorated = Decorated(database, {"CRM_URL": f"sqlite:///{file}"})
+    sql = "SELECT id, json_extract(plan, '$.name') AS plan FROM users WHERE id IN (:userIds)"
+    await decorated.apply(query(sql=sql))
+    await decorated.known("odd", *INNOCENT)
+    await decorated.settle()
+    assert await decorated.values() == {user_id: ["free"] for user_id in INNOCENT}
+    assert (await decorated.state()).rule_errors == {
+        "plan": "refused 1 of 21 users: OperationalError"
+    }
+    await decorated.worker.close()
+
+
+async def test_a_user_for_whom_a_function_raises(decorated: Decorated, crowd: Database) -> None:
+    await crowd.execute("INSERT INTO users VALUES ('odd', 'odd@x.io', 'x')")
+    await crowd.execute(
+        "CREATE FUNCTION checked(id text, plan text) RETURNS text LANGUAGE plpgsql AS "
+        "$$ BEGIN IF id = 'odd' THEN RAISE 'secret'; END IF; RETURN plan; END $$"
+    )
+    sql = "SELECT id, checked(id, plan) AS plan FROM users WHERE id = ANY(:userIds)"
+    await decorated.apply(query(sql=sql))
+    await decorated.known("odd", *INNOCENT)
+    await decorated.settle()
+    assert await decorated.values() == PLANS
+    assert (await decorated.state()).rule_errors == {
+        "plan": "refused 1 of 21 users: RaiseException P0001"
+    }
+
+
+async def test_a_user_for_whom_the_query_takes_too_long(
+    decorated: Decorated, crowd: Database
+) -> None:
+    """All others have their values soon, and so has who becomes known later."""
+    await crowd.execute("INSERT INTO users VALUES ('odd', 'odd@x.io', 'x')")
+    sql = f"{SQL} AND (id <> 'odd' OR pg_sleep(30) IS NOT NULL)"
+    await decorated.apply(query(sql=sql), timeout=0.3)
+    await decorated.known("odd", *INNOCENT)
+    rounds = 0
+    while await decorated.values() != PLANS:
+        rounds += 1
+        assert rounds < 40
+        await decorated.settle()
+        decorated.later(1)
+    await crowd.execute("INSERT INTO users VALUES ('new', 'new@x.io', 'plan of new')")
+    await decorated.known("new")
+    while "new" not in await decorated.values():
+        rounds += 1
+        assert rounds < 100
+        await decorated.settle()
+        decorated.later(1)
+    assert await decorated.values() == {**PLANS, "new": ["plan of new"]}
+
+
+@pytest.mark.usefixtures("company")
+async def test_numbers_stay_exact_in_json(decorated: Decorated) -> None:
+    sql = (
+        """SELECT id, '{"a": 1.10, "b": 12345678901234567890.5}'::jsonb AS object, """
+        """'12345678901234567890.50'::jsonb AS number FROM users WHERE id = ANY(:userIds)"""
+    )
+    await decorated.apply(query("object", sql=sql), query("number", type="float", sql=sql))
+    await decorated.known("1")
+    await decorated.settle()
+    assert await decorated.values("object") == {"1": ['{"a":1.10,"b":12345678901234567890.5}']}
+    assert await decorated.values("number") == {"1": [str(Decimal("12345678901234567890.5"))]}
