@@ -19,6 +19,7 @@ from rich.table import Table
 from cli import aside, letter, times
 from cli.database import connected
 from cli.terminal import confirm, err, fail, out, run
+from decoration import schedule
 from letters import desk, topic
 from letters import items as set_aside
 from letters.desk import Entry, Retried, Survey
@@ -189,7 +190,7 @@ def retry(
     """Try open items again: records go to the topic of events as they first came."""
     found = _chosen(Choice.of(items, kind, reason, since, until), everything=everything)
     retried = run(_retry(found.survey.open))
-    again = run(_in_transaction(lambda connection: set_aside.retry(connection, found.items)))
+    again = run(_in_transaction(lambda connection: _retry_items(connection, found.items)))
     if found.survey.open or not found.items:
         others = _otherwise(found.survey.open, retried)
         err.print(f"[green]{retried.sent:,} sent again[/]{others}")
@@ -329,6 +330,13 @@ async def _retry(entries: Sequence[Entry]) -> Retried:
             return await desk.retry(settings, ledger, producer, entries)
         finally:
             await asyncio.shield(producer.stop())
+
+
+async def _retry_items(connection: AsyncConnection[Any], items: Sequence[Item]) -> int:
+    # In the order in which the decoration process locks: what is due, then what is set aside.
+    values = [(item.subject, item.place) for item in items if item.kind is Kind.VALUE]
+    await schedule.make_due(connection, values)
+    return await set_aside.retry(connection, items)
 
 
 async def _drop(entries: Sequence[Entry]) -> int:

@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaProducer
 from profiles.audit import audit
 from schemas import event as wire
 from schemas.event import Event
-from schemas.ids import NOBODY
+from schemas.ids import NOBODY, WHITE_SPACE
 from tests.isolation.hostile import STATES, HostileRecord, HostileRow
 from tests.support.system import System
 from tests.support.waiting import equals, eventually
@@ -170,12 +170,12 @@ class World:
             if f"{topic}/0/{offset}" not in letters
         ]
         stored = await database.column("SELECT guid FROM events WHERE guid = ANY(%s)", guids)
-        assert set(stored) == set(guids)
+        assert set(stored) == set(guids), sorted(set(guids) - set(stored))
 
     async def _each_row_is_somewhere(self, rows: Sequence[HostileRow]) -> None:
         guids = [row.guid for row in rows]
         nobody = list(NOBODY)
-        values = (guids, " \t\n\r\x0b\x0c", nobody, " \t\n\r\x0b\x0c", nobody)
+        values = (guids, WHITE_SPACE, nobody, WHITE_SPACE, nobody)
         await eventually(
             lambda: self._system.database.value(_OPEN_ROWS, *values), equals(0), within=DELAY
         )
