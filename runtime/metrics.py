@@ -180,6 +180,28 @@ VALUES_UNFIT = Counter(
     ["rule"],
     registry=PROPERTIES,
 )
+VALUES_TOO_LONG = Counter(
+    "merganser_properties_values_too_long",
+    "Values skipped because they have more bytes than the rule takes. A recount counts them again.",
+    ["rule"],
+    registry=PROPERTIES,
+)
+VALUES_CAPPED = Counter(
+    "merganser_properties_values_capped",
+    "Values left out because a property, or what its rule remembers, has no room for more.",
+    ["rule"],
+    registry=PROPERTIES,
+)
+PROFILES_SET_ASIDE = Counter(
+    "merganser_properties_profiles_set_aside",
+    "Profiles set aside because counting their events again has failed.",
+    registry=PROPERTIES,
+)
+RULES_BROKEN = Gauge(
+    "merganser_properties_rules_broken",
+    "Rules that are not computed: the definition is broken, or computing it fails for everyone.",
+    registry=PROPERTIES,
+)
 BACKFILL = Gauge(
     "merganser_properties_backfill_profiles",
     "Profiles that the backfill of new rules has done; -1 when none is under way.",

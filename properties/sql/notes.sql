@@ -26,4 +26,4 @@ SELECT EXISTS (SELECT FROM "eventChanges");
 -- The profiles of events.
 SELECT DISTINCT "profileGuid"
 FROM events
-WHERE guid = ANY(%(events)s) AND "profileGuid" IS NOT NULL;
+WHERE guid = ANY(%(events)s::text[]) AND "profileGuid" IS NOT NULL;
