@@ -165,7 +165,6 @@ class _Counting:
                 if recount:
                     recounts[guid] = (recount, self._known[guid].reached)
         self._attempts.worked(self._task, self._tally, self._last)
-        self._attempts.tell(self._tally)
         failed = self._attempts.failed.keys()
         connection = self._task.connection
         await store.put_states(connection, states)

@@ -111,7 +111,6 @@ async def _expire(task: Task, guids: Sequence[str]) -> Tally:
                 leaves = task.book.expire(state, task.today)
                 properties[guid] = task.book.properties(state, profile.user_id)
                 states[guid] = (written(state), leaves)
-    attempts.tell(tally)
     await store.put_states(task.connection, states)
     await store.start_over(task.connection, attempts.failed)
     tally.written += await store.put_properties(task.connection, task.book, properties)

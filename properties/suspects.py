@@ -4,32 +4,33 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 
 MOST = 100
-"""Profiles in a row for which a rule may fail, before it is not computed any more."""
+"""By how many the profiles that a rule fails for may be more than those that it works for meanwhile,
+before it is not computed any more."""
 
 
 class Suspects:
-    """Rules that have failed for the last profiles that they were computed for."""
+    """Rules because of which profiles were set aside."""
 
     def __init__(self) -> None:
-        self._failed = Counter[str]()
+        self._lead = Counter[str]()
 
     @property
     def keys(self) -> Collection[str]:
         """Their keys."""
-        return self._failed.keys()
+        return self._lead.keys()
 
-    def judge(self, failed: Mapping[str, int], worked: Collection[str]) -> str | None:
+    def judge(self, failed: Mapping[str, int], worked: Mapping[str, int]) -> str | None:
         """Take in what has happened, and name a rule that fails for everyone.
 
         Args:
             failed: for how many profiles each rule has failed.
-            worked: the rules that have worked for a profile meanwhile.
+            worked: for how many profiles it has worked; other rules may be missing.
         """
-        self._failed.update(failed)
-        for key in worked:
-            del self._failed[key]
-        return next((key for key, count in self._failed.items() if count >= MOST), None)
+        self._lead.update(failed)
+        self._lead.subtract({key: count for key, count in worked.items() if key in self._lead})
+        self._lead = +self._lead
+        return next((key for key, lead in self._lead.items() if lead >= MOST), None)
 
     def forget(self, key: str) -> None:
         """Think nothing of a rule any more: it is not computed."""
-        del self._failed[key]
+        del self._lead[key]

@@ -45,8 +45,8 @@ class Tally:
     """For how many profiles a rule has failed, by its key."""
     reasons: dict[str, str] = field(default_factory=dict)
     """Why, for one of them."""
-    worked: set[str] = field(default_factory=set)
-    """Rules that have failed before, or for other profiles, and have worked for one."""
+    worked: Counter[str] = field(default_factory=Counter)
+    """For how many profiles a rule has worked that has failed for others."""
 
     def add(self, other: "Tally") -> None:
         """Take in what other work has done."""
@@ -56,7 +56,7 @@ class Tally:
         self.skips += other.skips
         self.failed += other.failed
         self.reasons |= other.reasons
-        self.worked |= other.worked
+        self.worked += other.worked
 
     def skip(self, key: str, skip: Skip) -> None:
         """Count a value that a rule skips."""
@@ -129,29 +129,35 @@ class Attempts:
             self.failed[profile] = error
 
     def worked(self, task: Task, tally: Tally, counted: Mapping[str, Iterable[Occurrence]]) -> None:
-        """Note for which rules that have failed these events, by profile, were no reason to."""
+        """Note for how many profiles a rule has worked that has failed for others.
+
+        Args:
+            task: with the rules.
+            tally: where to note it.
+            counted: events by profile; also of those that have failed.
+        """
         failed = {error.key for error in self.failed.values() if isinstance(error, RuleFailed)}
         if watched := failed.union(task.suspects.keys):
-            tally.worked |= {
+            tally.worked.update(
                 rule.key
                 for rule in task.book.counted
                 if rule.key in watched
                 for profile, events in counted.items()
                 if profile not in self.failed and any(map(rule.counts, events))
-            }
+            )
 
     def tell(self, tally: Tally) -> None:
         """Note which rules have failed."""
         for error in self.failed.values():
             if isinstance(error, RuleFailed):
                 tally.failed[error.key] += 1
-                tally.reasons[error.key] = reason(error)
+                tally.reasons[error.key] = _cause(error)
 
 
 def reason(error: Exception) -> str:
     """What may be said of why a profile fails: no content."""
-    if isinstance(error, RuleFailed) and isinstance(error.__cause__, Exception):
-        return f"{isolation.reason(error.__cause__)}, rule {error.key}"
+    if isinstance(error, RuleFailed):
+        return f"{_cause(error)}, rule {error.key}"
     return isolation.reason(error)
 
 
@@ -167,6 +173,10 @@ def packed(weights: Mapping[Name, int], most: int) -> Iterator[list[Name]]:
         total += weight
     if group:
         yield group
+
+
+def _cause(error: RuleFailed) -> str:
+    return isolation.reason(error.__cause__ or error)
 
 
 def _blames_profiles(error: Exception) -> bool:
