@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 
 MOST = 100
-"""By how many the profiles that a rule fails for may be more than those that it works for meanwhile,
+"""By how many the profiles that a rule fails for may exceed those that it works for meanwhile,
 before it is not computed any more."""
 
 

@@ -61,7 +61,8 @@ def _read(column: str, event: Seen) -> str | None:
     if column.startswith("data."):
         return event.data.get(column[5:])
     if column == "occurredAt":
-        return event.occurred_at.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        utc = event.occurred_at.astimezone(UTC).replace(tzinfo=None)
+        return f"{utc.isoformat(timespec='microseconds')}Z"
     return {"type": event.type, "userId": event.user_id, "ipAddress": event.ip_address}[column]
 
 
@@ -82,9 +83,9 @@ def _meets(condition: Filter, event: Seen) -> bool:  # noqa: PLR0911 - a line fo
         case "does not equal":
             return found != wanted
         case "contains":
-            return str(wanted).lower() in found.lower()
+            return str(wanted).casefold() in found.casefold()
         case "does not contain":
-            return str(wanted).lower() not in found.lower()
+            return str(wanted).casefold() not in found.casefold()
         case "one of":
             return found in (wanted or ())
     numeric = fit("float", str(wanted)) is not None
