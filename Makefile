@@ -59,8 +59,8 @@ test-deploy: $(READY) deploy/tools/.ready ## Run what deploy/ has: image's steps
 		apt-get update --quiet && apt-get install --yes --quiet --no-install-recommends prometheus; }
 	$(BIN)/python -m pytest -m deploy tests/deploy $(ARGS)
 
-test-nightly: $(READY) ## Try 50,000 histories instead of 2,000 on each property of identity, and forgetting
-	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest --timeout 7200 tests/identity/test_plan.py tests/identity/test_forgetting.py $(ARGS)
+test-nightly: $(READY) ## Try 50,000 histories instead of 2,000 on each property of identity; forgetting; hostile data
+	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest --timeout 7200 tests/identity/test_plan.py tests/identity/test_forgetting.py tests/properties/test_hostile.py $(ARGS)
 
 torture: $(READY) ## Kill processes under hostile events and compare (ARGS="--seed 1 --runs 50")
 	$(BIN)/python -m tests.torture $(ARGS)
