@@ -267,6 +267,13 @@ API_REQUEST_SECONDS = Histogram(
     buckets=SECONDS,
     registry=API,
 )
+API_ANSWERS_CUT = Counter(
+    "merganser_api_answers_cut",
+    "Answers that left something out, or ended a page early, as they would have too many bytes, by "
+    "the route's path.",
+    ["route"],
+    registry=API,
+)
 API_KEYS_AGE = Gauge(
     "merganser_api_keys_age_seconds",
     "Since the API keys were last read from Postgres.",
