@@ -204,7 +204,7 @@ async def _measure(connection: AsyncConnection[Any]) -> None:
     done, _, pending = await rulebook.backfill(connection)
     metrics.BACKFILL.set(done)
     metrics.RECOUNTS_PENDING.set(pending)
-    metrics.RULES_BROKEN.set(await rulebook.broken(connection))
+    metrics.BROKEN_RULES.set(await rulebook.broken(connection))
 
 
 async def _main(settings: PropertiesSettings, stop: Stop) -> None:

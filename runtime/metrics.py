@@ -197,8 +197,8 @@ PROFILES_SET_ASIDE = Counter(
     "Profiles set aside because counting their events again has failed.",
     registry=PROPERTIES,
 )
-RULES_BROKEN = Gauge(
-    "merganser_properties_rules_broken",
+BROKEN_RULES = Gauge(
+    "merganser_properties_broken_rules",
     "Rules that are not computed: the definition is broken, or computing it fails for everyone.",
     registry=PROPERTIES,
 )

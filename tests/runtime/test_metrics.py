@@ -50,6 +50,6 @@ def test_names_follow_the_conventions(registry: CollectorRegistry) -> None:
         assert family.name.startswith("merganser_")
         assert family.documentation.endswith(".")
         units = {"seconds", "bytes", "records", "rows", "events", "letters", "pending", "profiles"}
-        units |= {"halted", "failing"}  # states, 0 or 1
+        units |= {"rules", "halted", "failing"}  # the last two are states, 0 or 1
         if family.type in ("gauge", "histogram"):
             assert family.name.rsplit("_", 1)[-1] in units, family.name
