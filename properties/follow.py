@@ -15,10 +15,13 @@ Why it is exact
 How much is in memory
     What is long is not read with the rest, but afterwards: profiles with long states or events in
     groups, and the events of a group in parts, each of `GROUP_BYTES` or of one profile or event.
+    What is longest comes last, and what is beyond `LONG_BYTES` is left to a later transaction, by
+    notes like those that were taken. So nobody waits long for somebody else who sends much.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from psycopg import AsyncConnection
@@ -38,6 +41,8 @@ SHORT_STATE = 4_096
 SHORT_EVENT = 1_024
 """Bytes of an event's texts that are read with those of any number of others."""
 GROUP_BYTES = 16 << 20
+LONG_BYTES = 32 << 20
+"""Of the long states and events of one transaction, and of the group that exceeds them."""
 
 
 class Notes(NamedTuple):
@@ -49,6 +54,8 @@ class Notes(NamedTuple):
     """Profiles of which events went or changed, or that went."""
     data: set[str]
     """Events whose data came later, went or changed."""
+    since: datetime
+    """When the oldest was written."""
 
 
 class Followed(NamedTuple):
@@ -76,7 +83,7 @@ async def follow(task: Task) -> Followed:
     work = await _work(task.connection, notes)
 
     async def handle(some: Sequence[str]) -> Tally:
-        return await _handle(task, {profile: work[profile] for profile in some})
+        return await _handle(task, {profile: work[profile] for profile in some}, notes.since)
 
     async def fault(profile: str, _: Exception) -> None:
         await store.start_over(task.connection, [profile])
@@ -85,8 +92,14 @@ async def follow(task: Task) -> Followed:
     return Followed(len(notes.placed), await _exhausted(task.connection))
 
 
-async def _handle(task: Task, work: Mapping[str, Work]) -> Tally:
-    """Count the new events of some profiles, and write what follows."""
+async def _handle(task: Task, work: Mapping[str, Work], since: datetime) -> Tally:
+    """Count the new events of some profiles, and write what follows.
+
+    Args:
+        task: whose transaction it is.
+        work: what there is to do, by profile.
+        since: when the oldest note of it was written.
+    """
     known = await store.profiles(task.connection, work, SHORT_STATE)
     await store.forget(task.connection, work.keys() - known.keys())
     known = {guid: profile for guid, profile in known.items() if not profile.set_aside}
@@ -102,7 +115,13 @@ async def _handle(task: Task, work: Mapping[str, Work]) -> Tally:
     weights = {guid: known[guid].bytes for guid in long}
     for (_, guid), size in sizes.items():
         weights[guid] += size
+    weights = dict(sorted(weights.items(), key=lambda item: item[1]))
+    handled = 0
     for group in packed(weights, GROUP_BYTES):
+        if handled > LONG_BYTES:
+            await _put_off(task.connection, {guid: work[guid] for guid in group}, since)
+            continue
+        handled += sum(weights[guid] for guid in group)
         known = await store.profiles(task.connection, group)
         counting = _Counting(task, work, known.values())
         own = {pair: size for pair, size in sizes.items() if pair[1] in known}
@@ -198,9 +217,10 @@ class _Counting:
 
 
 async def _take(connection: AsyncConnection[Any], at_most: int) -> Notes:
-    notes = Notes([], set(), set())
+    notes = Notes([], set(), set(), datetime.now(UTC))
     cursor = await connection.execute(_NOTES["take"], {"at_most": at_most})
-    for kind, events, profiles in await cursor.fetchall():
+    for kind, events, profiles, created_at in await cursor.fetchall():
+        notes = notes._replace(since=min(notes.since, created_at))
         match kind:
             case "placed":
                 notes.placed.extend(zip(events, profiles, strict=True))
@@ -209,6 +229,22 @@ async def _take(connection: AsyncConnection[Any], at_most: int) -> Notes:
             case _:
                 notes.data.update(events)
     return notes
+
+
+async def _put_off(
+    connection: AsyncConnection[Any], work: Mapping[str, Work], since: datetime
+) -> None:
+    """Leave work to a later transaction."""
+    placed = [(event, guid) for guid, one in work.items() for event in one.placed]
+    await connection.execute(
+        _NOTES["put_off"],
+        {
+            "events": sql.texts(event for event, _ in placed),
+            "profiles": sql.texts(guid for _, guid in placed),
+            "again": sql.texts(guid for guid, one in work.items() if one.again),
+            "created_at": since,
+        },
+    )
 
 
 async def _work(connection: AsyncConnection[Any], notes: Notes) -> dict[str, Work]:

@@ -52,7 +52,7 @@ CROSS JOIN LATERAL (
 ) AS data
 CROSS JOIN LATERAL (
     SELECT coalesce(data.bytes, 0)
-        + coalesce(least(octet_length(events."ipAddress"), 4 * %(longest)s), 0)
+        + least(coalesce(octet_length(events."ipAddress"), 0), 4 * %(longest)s)
 ) AS sizes(bytes)
 WHERE events.type = ANY(%(types)s) AND events."occurredAt" IS NOT NULL;
 
@@ -75,7 +75,7 @@ WHERE profiles.guid = ANY(%(profiles)s::text[]);
 SELECT
     wanted.profile, (extract(epoch FROM found."occurredAt") * 1000000)::bigint,
     found.guid, found.type, found."userId", left(found."ipAddress", %(longest)s + 1), data.pairs,
-    coalesce(data.bytes, 0) + coalesce(least(octet_length(found."ipAddress"), 4 * %(longest)s), 0)
+    coalesce(data.bytes, 0) + least(coalesce(octet_length(found."ipAddress"), 0), 4 * %(longest)s)
 FROM unnest(%(profiles)s::text[], %(reached_at)s::timestamptz[], %(reached_guid)s::text[])
     AS wanted(profile, "reachedAt", "reachedGuid")
 LEFT JOIN LATERAL (

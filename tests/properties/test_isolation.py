@@ -393,6 +393,7 @@ async def test_long_states_and_events_are_counted_in_groups_and_parts(
     monkeypatch.setattr(follow, "SHORT_STATE", 100)
     monkeypatch.setattr(follow, "SHORT_EVENT", 10)
     monkeypatch.setattr(follow, "GROUP_BYTES", 500)
+    monkeypatch.setattr(follow, "LONG_BYTES", 800)
     monkeypatch.setattr(recount, "MOST_BYTES", 500)
     monkeypatch.setattr(recount, "ROWS", 2)
     kept = Kept(database)
@@ -416,6 +417,40 @@ async def test_long_states_and_events_are_counted_in_groups_and_parts(
     await kept.apply(COUNT, LAST)
     await kept.serve()
     kept.now += timedelta(days=1)
+    await kept.serve()
+    assert await kept.disagreements() == []
+
+
+async def test_who_sends_much_does_not_keep_others_waiting(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is long is left to later steps, the longest last; the staleness is that of the notes."""
+    monkeypatch.setattr(follow, "GROUP_BYTES", 30_000)
+    monkeypatch.setattr(follow, "LONG_BYTES", 30_000)
+    guids = [await kept.profile(f"pro_x{number:02}") for number in range(20)]
+    for guid in guids:
+        await kept.views(guid, [1], path="x" * 16_000)
+    await kept.views("pro_1", [1], path="/")
+    await kept.views("pro_2", [1], path="y" * 2_000)
+    await kept.database.execute(
+        """
+        UPDATE events SET type = 'view' WHERE "profileGuid" = 'pro_x07';
+        UPDATE "eventChanges" SET "createdAt" = now() - interval '1 hour';
+        """
+    )
+    step = await kept.step()
+    assert step.more
+    assert await kept.value("pro_1", "paths") == ["/"]
+    assert await kept.value("pro_2", "paths") == ["y" * 2_000]
+    done = [guid for guid in guids if await kept.value(guid, "visits")]
+    assert 0 < len(done) < 5
+    age = """SELECT min("createdAt") < now() - interval '59 minutes' FROM "eventChanges" """
+    assert await kept.database.value(age)
+    steps = await kept.serve()
+    assert 5 < len(steps) < 15
+    for guid in guids:
+        assert await kept.value(guid, "paths") == ["x" * 16_000]
+    await kept.views("pro_3", [1])
     await kept.serve()
     assert await kept.disagreements() == []
 
@@ -634,7 +669,7 @@ def _counted_calls(monkeypatch: pytest.MonkeyPatch, module: Any, name: str) -> l
     function = getattr(module, name)
 
     async def counting(*arguments: Any) -> Tally:
-        calls.append(len(arguments[-1]))
+        calls.append(len(arguments[1]))
         tally: Tally = await function(*arguments)
         return tally
 
