@@ -137,7 +137,9 @@ CORRECTIONS = [
     """UPDATE events SET "occurredAt" = NULL WHERE "profileGuid" = %s""",
     """UPDATE events SET "ipAddress" = repeat('x', 100000) WHERE "profileGuid" = %s""",
     f"""UPDATE "eventData" SET value = repeat('9', 500) {_OF_THE_PROFILE}""",
-    f"""UPDATE "eventData" SET value = repeat('z', 2000000) {_OF_THE_PROFILE}""",
+    # Not of the thousands of rows below: that would take minutes to write.
+    f"""UPDATE "eventData" SET value = repeat('z', 2000000) {_OF_THE_PROFILE}
+    AND key IN ('at', 'price')""",
     """DELETE FROM events WHERE "profileGuid" = %s""",
     f"""DELETE FROM "eventData" USING {_OF_THE_PROFILE.removeprefix("FROM ")}""",
     f"""INSERT INTO "eventData" ("eventGuid", key, value) SELECT guid, 'name', 'n' || n
