@@ -2,19 +2,29 @@
 
 Numbers among the properties stay as they are stored: 0.10 is not 0.1, and 9007199254740993 is no
 float. So answers are written by `schemas.exact_json`, from plain values.
+
+No answer has more than 16 MiB: a page ends with the entry with which it comes to `MOST_BYTES`, and
+an entry has no more than `MOST_OF_ONE` of what may be of any length or number, to which JSON's
+escapes can add five times as much.
 """
 
 import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 from starlette.responses import Response
 
 from schemas import exact_json
+
+MOST_BYTES = 8 << 20
+"""Of a page, after which it ends with the entry that exceeds them."""
+
+MOST_OF_ONE = 1 << 20
+"""Of an event's data, or of a profile's properties; also of a single value."""
 
 _DEEPEST = 32
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
@@ -58,6 +68,10 @@ class Event(Answer):
     occurred_at: AwareDatetime | None
     updated_at: AwareDatetime
     data: dict[str, str]
+    more_data: bool = Field(
+        description="Whether something was left out: data beyond 1,000 rows or 1 MiB, or an "
+        "ipAddress, a producerGuid or a profileGuid of more than 512 bytes."
+    )
 
 
 class EventPage(Answer):
@@ -150,6 +164,9 @@ class Profile(Answer):
     created_at: AwareDatetime
     updated_at: AwareDatetime
     properties: dict[str, Scalar | list[Scalar]]
+    more_properties: bool = Field(
+        description="Whether some were left out: values beyond 5,000 or 1 MiB."
+    )
 
 
 class ProfilePage(Answer):
@@ -191,10 +208,49 @@ class Explanations(Answer):
     explanations: list[dict[str, Any]]
 
 
-def json(content: Mapping[str, Any], status: int = 200) -> Response:
-    """An answer."""
+class Written(exact_json.Number):
+    """A part of an answer that is JSON already: like a number, it is taken as it is."""
+
+
+class First(NamedTuple):
+    """As many of some entries as an answer holds, in their order; at least one, if there is one."""
+
+    entries: list[Written]
+    all: bool
+
+
+class Answered(Response):
+    """An answer, and whether something was left out of it because there is too much."""
+
+    media_type = "application/json"
+    cut = False
+
+
+def first(entries: Iterable[Mapping[str, Any]]) -> First:
+    """The entries up to the one with which they come to `MOST_BYTES` as JSON."""
+    written: list[Written] = []
+    total = 0
+    for entry in entries:
+        if total >= MOST_BYTES:
+            return First(written, all=False)
+        text = exact_json.as_text(plain(entry), _DEEPEST)
+        total += len(text.encode())
+        written.append(Written(text))
+    return First(written, all=True)
+
+
+def json(content: Mapping[str, Any], status: int = 200, *, cut: bool = False) -> Response:
+    """An answer.
+
+    Args:
+        content: as JSON has it.
+        status: of HTTP.
+        cut: whether something was left out because there is too much.
+    """
     text = exact_json.as_text(plain(content), _DEEPEST)
-    return Response(text.encode(), status, media_type="application/json")
+    answered = Answered(text.encode(), status)
+    answered.cut = cut
+    return answered
 
 
 def plain(value: Any) -> Any:

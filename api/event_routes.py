@@ -24,7 +24,8 @@ def add(routes: Routes, pool: Pool, scan: int) -> None:
     async def list_events(query: Annotated[asked.Events, Query()]) -> Response:
         """Events that match all filters, newest first by (occurredAt, guid)."""
         async with pool.reading() as connection:
-            return json(await events.page(connection, query, scan))
+            page, cut = await events.page(connection, query, scan)
+            return json(page, cut=cut)
 
     @routes.get("/events/counts", READ, answers.EventCounts)
     async def count_events(query: Annotated[asked.Counts, Query()]) -> Response:
@@ -36,7 +37,8 @@ def add(routes: Routes, pool: Pool, scan: int) -> None:
     async def list_types(query: Annotated[asked.Page, Query()]) -> Response:
         """The types of events by name, each with its first and last time and newest event."""
         async with pool.reading() as connection:
-            return json(await types.page(connection, query))
+            page, cut = await types.page(connection, query)
+            return json(page, cut=cut)
 
     @routes.get("/events/autocompleteType", READ, answers.TypeNames)
     async def search_types(query: Annotated[asked.Match, Query()]) -> Response:
@@ -48,7 +50,8 @@ def add(routes: Routes, pool: Pool, scan: int) -> None:
     async def show_event(guid: Guid) -> Response:
         """An event with its data."""
         async with pool.reading() as connection:
-            return json({"event": await events.one(connection, guid)})
+            event = await events.one(connection, guid)
+            return json({"event": event}, cut=event["moreData"])
 
     @routes.route("DELETE", "/event/{guid}", Permission.DELETE_EVENTS, answers.Deleted, [404, 409])
     async def delete_event(request: Request, guid: Guid) -> Response:

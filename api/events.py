@@ -2,12 +2,14 @@
 
 A page looks at a bounded number of events, in the order of one index, whatever the filters: it may
 end before it is full, and its cursor stands where it stopped. `api/sql/events.sql` has the parts.
+What an event has beyond a bound is left out, and the event says so.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from api import pages, profiles
+from api.answers import MOST_BYTES, MOST_OF_ONE, first
 from api.asked import Events
 from runtime import sql
 from runtime.postgres import Connection
@@ -20,8 +22,11 @@ CURSOR = "events"
 MOST_DATA = 1000
 """Rows of data of one event: ingest takes fewer, external systems could write any number."""
 
-MOST_BYTES = 8 << 20
-"""Of the data on a page, after which it ends with the event that exceeds them."""
+LONGEST_KEY = 16 << 10
+"""Bytes of a key of data: a longer one is left out."""
+
+LONGEST_NAME = 512
+"""Bytes of what only external systems can make longer: addresses, and guids of others."""
 
 _FIELDS = (
     *("guid", "type", "producerGuid", "profileGuid", "ipAddress", "userId", "anonymousId"),
@@ -31,8 +36,8 @@ _FIELDS = (
 Row = tuple[Any, ...]
 
 
-async def page(connection: Connection, asked: Events, scan: int) -> dict[str, Any]:
-    """A page of events as JSON has it.
+async def page(connection: Connection, asked: Events, scan: int) -> tuple[dict[str, Any], bool]:
+    """A page of events as JSON has it, and whether it is cut.
 
     Args:
         connection: in a transaction on one snapshot.
@@ -45,10 +50,12 @@ async def page(connection: Connection, asked: Events, scan: int) -> dict[str, An
     values = _values(asked, scan)
     way = await _way(connection, asked, values)
     rows, onward = await _read(connection, way, values) if way else ([], None)
-    shown = await with_data(connection, rows)
-    if len(shown) < len(rows):
-        onward = _cursor(rows[len(shown) - 1])
-    return {"events": shown, "nextCursor": onward}
+    found = await with_data(connection, rows)
+    shown = first(found)
+    if len(shown.entries) < len(rows):
+        onward = _cursor(rows[len(shown.entries) - 1])
+    cut = len(shown.entries) < len(rows) or any(one["moreData"] for one in found)
+    return {"events": shown.entries, "nextCursor": onward}, cut
 
 
 async def one(connection: Connection, guid: str) -> dict[str, Any]:
@@ -64,18 +71,35 @@ async def one(connection: Connection, guid: str) -> dict[str, Any]:
 
 async def some(connection: Connection, guids: Sequence[str]) -> list[dict[str, Any]]:
     """Events by their guids, as `with_data` has them."""
-    rows = await _rows(connection, _SQL["events"], {"guids": guids})
+    rows = await _rows(connection, _SQL["events"], {"guids": guids, "longestName": LONGEST_NAME})
     return await with_data(connection, rows)
 
 
 async def with_data(connection: Connection, rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Events as JSON has them, each with its data: the first ones, as many as an answer holds."""
-    events = [dict(zip(_FIELDS, row, strict=False)) | {"data": {}} for row in rows]
-    values = {"guids": [row[0] for row in rows], "most": MOST_DATA, "bytes": MOST_BYTES}
-    for place, key, value in await _rows(connection, _SQL["data"], values) if rows else []:
-        if value is None:
+    """Events as JSON has them, each with its data: the first ones, as many as an answer holds.
+
+    Args:
+        connection: in the transaction of the rows.
+        rows: the fields of events, and whether a field was left out.
+    """
+    events = [
+        dict(zip(_FIELDS, row, strict=False)) | {"data": {}, "moreData": row[len(_FIELDS)]}
+        for row in rows
+    ]
+    values = {
+        "guids": [row[0] for row in rows],
+        "most": MOST_DATA,
+        "bytes": MOST_BYTES,
+        "one": MOST_OF_ONE,
+        "longestKey": LONGEST_KEY,
+    }
+    data = await _rows(connection, _SQL["data"], values) if rows else []
+    for place, key, value, beyond, more in data:
+        if beyond:
             return events[:place]
-        events[place]["data"][key] = value
+        events[place]["moreData"] |= more
+        if key is not None and value is not None:
+            events[place]["data"][key] = value
     return events
 
 
@@ -133,6 +157,7 @@ def _values(asked: Events, scan: int) -> dict[str, Any]:
         "associated": asked.associated,
         "dataKey": asked.data_key,
         "dataValue": asked.data_value,
+        "longestName": LONGEST_NAME,
     }
 
 

@@ -23,29 +23,34 @@ def add(routes: Routes, pool: Pool, scan: int) -> None:
     async def list_profiles(query: Annotated[asked.Profiles, Query()]) -> Response:
         """Profiles by a userId, an anonymousId or the value of a property; otherwise all."""
         async with pool.reading() as connection:
-            return json(await profiles.page(connection, query))
+            page, cut = await profiles.page(connection, query)
+            return json(page, cut=cut)
 
     @routes.get("/profile/{guid}", READ, answers.OneProfile, [404])
     async def show_profile(guid: Guid) -> Response:
         """A profile with its properties; after a merge, the one that the guid leads to."""
         async with pool.reading() as connection:
-            return json(await profiles.one(connection, guid))
+            found = await profiles.one(connection, guid)
+            return json(found, cut=found["profile"]["moreProperties"])
 
     @routes.get("/profile/{guid}/events", Permission.READ_EVENTS, answers.EventPage, [400, 404])
     async def show_timeline(guid: Guid, query: Annotated[asked.Timeline, Query()]) -> Response:
         """A profile's events, newest first."""
         async with pool.reading() as connection:
             here = await profiles.found(connection, guid)
-            return json(await events.page(connection, query.of_profile(here), scan))
+            page, cut = await events.page(connection, query.of_profile(here), scan)
+            return json(page, cut=cut)
 
     @routes.get("/profile/{guid}/merges", READ, answers.MergePage, [400, 404])
     async def show_merges(guid: Guid, query: Annotated[asked.Page, Query()]) -> Response:
         """Which anonymousIds came to this profile or left it, newest first."""
         async with pool.reading() as connection:
-            return json(await profiles.merges(connection, guid, query))
+            page, cut = await profiles.merges(connection, guid, query)
+            return json(page, cut=cut)
 
     @routes.get("/profile/{guid}/explain", READ, answers.Explanations, [404])
     async def explain_profile(guid: Guid) -> Response:
         """Why this profile is what it is, in data and in words, as `merganser explain` tells."""
         async with pool.reading() as connection:
-            return json(await profiles.why(connection, guid))
+            found, cut = await profiles.why(connection, guid)
+            return json(found, cut=cut)

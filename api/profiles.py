@@ -1,12 +1,12 @@
 """Profiles: pages, one, its merges, and why it is what it is."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby, takewhile
 from operator import itemgetter
 from typing import Any
 
 from api import pages
-from api.answers import typed
+from api.answers import MOST_BYTES, MOST_OF_ONE, first, plain, typed
 from api.asked import Page, Profiles
 from profiles import explain
 from runtime import sql
@@ -24,12 +24,9 @@ MOST_VISITORS = 100
 MOST_PROPERTIES = 5000
 """Values of properties of one profile, those of arrays counted each."""
 
-MOST_BYTES = 8 << 20
-"""Of the properties on a page, after which it ends with the profile that exceeds them."""
 
-
-async def page(connection: Connection, asked: Profiles) -> dict[str, Any]:
-    """A page of profiles as JSON has it.
+async def page(connection: Connection, asked: Profiles) -> tuple[dict[str, Any], bool]:
+    """A page of profiles as JSON has it, and whether it is cut.
 
     Raises:
         Refused: MALFORMED, the cursor is none.
@@ -45,12 +42,16 @@ async def page(connection: Connection, asked: Profiles) -> dict[str, Any]:
     }
     rows = await (await connection.execute(_SQL[_way(asked)], values)).fetchall()
     guids = [guid for (guid,) in rows]
-    shown = guids[: asked.limit]
-    found, fit = await some(connection, shown)
+    found, fit = await some(connection, guids[: asked.limit])
+    shown = first(found)
+    fit &= shown.all
+    onward = None
     if not fit:
-        shown = [found[-1]["guid"]]
-    more = len(guids) > asked.limit or not fit
-    return {"profiles": found, "nextCursor": pages.encode(CURSOR, shown[-1]) if more else None}
+        onward = pages.encode(CURSOR, found[len(shown.entries) - 1]["guid"])
+    elif len(guids) > asked.limit:
+        onward = pages.encode(CURSOR, guids[asked.limit - 1])
+    cut = not fit or any(one["moreProperties"] for one in found)
+    return {"profiles": shown.entries, "nextCursor": onward}, cut
 
 
 async def one(connection: Connection, guid: str) -> dict[str, Any]:
@@ -64,8 +65,8 @@ async def one(connection: Connection, guid: str) -> dict[str, Any]:
     return {"profile": profile, "mergedFrom": None if here == guid else guid}
 
 
-async def merges(connection: Connection, guid: str, asked: Page) -> dict[str, Any]:
-    """A page of a profile's merges as JSON has it.
+async def merges(connection: Connection, guid: str, asked: Page) -> tuple[dict[str, Any], bool]:
+    """A page of a profile's merges as JSON has it, and whether it is cut.
 
     Raises:
         Refused: NOT_FOUND; MALFORMED, the cursor is none.
@@ -82,24 +83,25 @@ async def merges(connection: Connection, guid: str, asked: Page) -> dict[str, An
         "beforeGuid": before_guid,
     }
     rows = await (await connection.execute(_SQL["merges"], values)).fetchall()
-    shown = rows[: asked.limit]
     names = ("createdAt", "anonymousId", "eventGuid", "reason", "userId", "loserGuid")
-    listed = [dict(zip((*names, "survivorGuid"), row, strict=True)) for row in shown]
+    listed = [dict(zip((*names, "survivorGuid"), row, strict=True)) for row in rows[: asked.limit]]
+    shown = first(listed)
     onward = None
-    if len(rows) > asked.limit:
-        at, anonymous_id, event = shown[-1][:3]
+    if len(rows) > len(shown.entries):
+        at, anonymous_id, event = rows[len(shown.entries) - 1][:3]
         onward = pages.encode(MERGES_CURSOR, at.isoformat(), anonymous_id, event)
-    return {"merges": listed, "nextCursor": onward}
+    return {"merges": shown.entries, "nextCursor": onward}, not shown.all
 
 
-async def why(connection: Connection, guid: str) -> dict[str, Any]:
-    """What `merganser explain` says of a profile.
+async def why(connection: Connection, guid: str) -> tuple[dict[str, Any], bool]:
+    """What `merganser explain` says of a profile, and whether that is cut.
 
     Raises:
         Refused: NOT_FOUND.
     """
     await found(connection, guid)
-    return {"explanations": await explain.explain(connection, guid)}
+    shown = first(plain(one) for one in await explain.explain(connection, guid))
+    return {"explanations": shown.entries}, not shown.all
 
 
 async def found(connection: Connection, guid: str) -> str:
@@ -133,7 +135,7 @@ async def some(connection: Connection, guids: Sequence[str]) -> tuple[list[dict[
     guids = [row[0] for row in rows]
     visitors = await _by_profile(connection, "visitors", guids, MOST_VISITORS + 1)
     properties = await _by_profile(connection, "properties", guids, MOST_PROPERTIES)
-    fitting = list(takewhile(lambda row: _fit(properties.get(row[0], [])), rows))
+    fitting = list(takewhile(lambda row: _fit(visitors, row[0]) and _fit(properties, row[0]), rows))
     found = [
         {
             "guid": guid,
@@ -143,6 +145,7 @@ async def some(connection: Connection, guids: Sequence[str]) -> tuple[list[dict[
             "createdAt": created_at,
             "updatedAt": updated_at,
             "properties": _properties(properties.get(guid, [])),
+            "moreProperties": any(row[6] for row in properties.get(guid, [])),
         }
         for guid, user_id, created_at, updated_at in fitting
     ]
@@ -152,20 +155,22 @@ async def some(connection: Connection, guids: Sequence[str]) -> tuple[list[dict[
 async def _by_profile(
     connection: Connection, statement: str, guids: Sequence[str], most: int
 ) -> dict[str, list[Any]]:
-    values = {"guids": list(guids), "most": most, "bytes": MOST_BYTES}
+    values = {"guids": list(guids), "most": most, "bytes": MOST_BYTES, "one": MOST_OF_ONE}
     rows = await (await connection.execute(_SQL[statement], values)).fetchall()
     return {guid: list(own) for guid, own in groupby(rows, itemgetter(0))}
 
 
-def _fit(rows: Sequence[Any]) -> bool:
-    """Whether the statement gave these rows their values."""
-    return not rows or rows[0][2] is not None
+def _fit(rows: Mapping[str, Sequence[Any]], guid: str) -> bool:
+    """Whether the statement gave the rows of a profile their values."""
+    return not any(row[2] for row in rows.get(guid, [])[:1])
 
 
 def _properties(rows: Iterable[Any]) -> dict[str, Any]:
-    """Rows of (profile, key, value, type, whether an array) as an object."""
+    """Rows of (profile, key, whether beyond, value, type, whether an array, …) as an object."""
     found: dict[str, Any] = {}
-    for _, key, text, kind, array in rows:
+    for _, key, _, text, kind, array, _ in rows:
+        if text is None:
+            continue
         value = typed(text, kind)
         if array:
             found.setdefault(key, []).append(value)

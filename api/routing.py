@@ -2,13 +2,15 @@
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeVar
+from functools import wraps
+from typing import Any, TypeVar, cast
 
 from fastapi import Depends, FastAPI, Request
 from starlette.responses import Response
 
 from api import answers
 from api.access import SECURITY, permitted
+from runtime import metrics
 from runtime.keys import Keys, Permission
 from runtime.refusals import Problem, Refused
 
@@ -64,14 +66,29 @@ class Routes:
         responses: dict[int | str, dict[str, Any]] = {200: {"model": answer, "description": "OK."}}
         for status, description in sorted(said.items()):
             responses[status] = {"model": answers.Error, "description": description}
-        return self._app.api_route(
-            f"/api/v1{path}",
+        full = f"/api/v1{path}"
+        add = self._app.api_route(
+            full,
             methods=[method],
             dependencies=[self._may[permission], Depends(_each_once)],
             response_class=Response,
             responses=responses,
             openapi_extra=SECURITY,
         )
+        return lambda handler: add(_measured(handler, full))
+
+
+def _measured(handler: Handler, path: str) -> Handler:
+    """The same, counting answers that are cut."""
+
+    @wraps(handler)
+    async def measured(*arguments: Any, **named: Any) -> Response:
+        answer = await handler(*arguments, **named)
+        if isinstance(answer, answers.Answered) and answer.cut:
+            metrics.API_ANSWERS_CUT.labels(path).inc()
+        return answer
+
+    return cast("Handler", measured)
 
 
 async def _each_once(request: Request) -> None:

@@ -5,6 +5,7 @@ from itertools import groupby
 from typing import Any
 
 from api import events, pages
+from api.answers import first
 from api.asked import Bucket, Counts, Match, Page
 from runtime import sql
 from runtime.postgres import Connection
@@ -40,8 +41,8 @@ _USUAL_BUCKETS = 30
 """Of an answer to a question that says no time."""
 
 
-async def page(connection: Connection, asked: Page) -> dict[str, Any]:
-    """A page of types as JSON has it.
+async def page(connection: Connection, asked: Page) -> tuple[dict[str, Any], bool]:
+    """A page of types as JSON has it, and whether it is cut.
 
     Raises:
         Refused: MALFORMED, the cursor is none.
@@ -53,16 +54,20 @@ async def page(connection: Connection, asked: Page) -> dict[str, Any]:
     types = [
         {
             "type": name,
-            "firstOccurredAt": first,
+            "firstOccurredAt": since,
             "lastOccurredAt": last,
             "count": min(count, MOST_COUNTED),
             "moreThanCount": count > MOST_COUNTED,
             "example": example,
         }
-        for (name, first, last, _, count), example in zip(rows, examples, strict=False)
+        for (name, since, last, _, count), example in zip(rows, examples, strict=False)
     ]
-    more = len(rows) > len(types)
-    return {"types": types, "nextCursor": pages.encode(CURSOR, types[-1]["type"]) if more else None}
+    shown = first(types).entries
+    onward = None
+    if len(rows) > len(shown):
+        onward = pages.encode(CURSOR, types[len(shown) - 1]["type"])
+    cut = len(shown) < min(len(rows), asked.limit) or any(one["moreData"] for one in examples)
+    return {"types": shown, "nextCursor": onward}, cut
 
 
 async def search(connection: Connection, asked: Match) -> dict[str, Any]:

@@ -71,7 +71,8 @@ def _show_properties(report: auditing_properties.Report) -> bool:
         out.print(table)
     out.print(
         f"properties of {report.profiles:,} profiles compared, {report.pending:,} profiles on "
-        f"their way, {report.backfilling:,} rules in backfill: " + _verdict(report.disagreements),
+        f"their way, {report.set_aside:,} set aside, {report.backfilling:,} rules in backfill, "
+        f"{report.broken:,} broken: " + _verdict(report.disagreements),
         highlight=False,
         soft_wrap=True,
     )

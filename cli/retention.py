@@ -102,8 +102,13 @@ async def pruned(
     async def chunk(connection: AsyncConnection[Any]) -> Pruned:
         nonlocal needed
         await pruning.hold_rules(connection)
-        rules = await rulebook.rules(connection)
-        needed = {} if counted else rulebook.needed(rules, days)
+        applied = await rulebook.read(connection)
+        if applied.broken and not counted:
+            fail(
+                f"the rule {applied.broken[0].key} is broken, so nothing tells which events it "
+                "needs: `merganser rules apply` it again, or prune with --counted"
+            )
+        needed = {} if counted else rulebook.needed(applied.rules, days)
         return await pruning.chunk(
             connection,
             before,

@@ -20,7 +20,7 @@ from cli.terminal import confirm, err, fail, out, run
 from decoration.states import SourceState, states
 from properties import rule_file, rulebook
 from properties.rule_file import Mistaken
-from properties.rulebook import Difference, Stored
+from properties.rulebook import Applied, Broken, Difference, Stored
 from properties.rules import Rule, RuleFile, Source
 from properties.trial import Trial, trial
 from properties.values import write_time
@@ -31,6 +31,10 @@ app = typer.Typer(no_args_is_help=True, help="Apply, list and try rules of profi
 File = Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A YAML file of rules.")]
 SHOWN = 100
 """Events that `rules test` lists."""
+BROKEN = (
+    "What is broken is not computed, and its values stay as they are. Look for the cause, then run "
+    "`merganser rules apply FILE`: it is computed from the events again."
+)
 PATIENCE = 10
 """Seconds without any progress after which the bar says what may be wrong."""
 
@@ -63,18 +67,26 @@ def apply_(
 @app.command("list")
 def list_(as_json: Annotated[bool, typer.Option("--json", help="As data.")] = False) -> None:
     """List the rules that apply, and how far each is."""
-    stored, profiles = run(_stored())
+    applied, profiles, broken_sources = run(_applied())
     seen = run(_seen())
     if as_json:
-        typer.echo(json.dumps([_as_data(one, seen) for one in stored]))
+        rules = [_as_data(one, seen) for one in applied.rules]
+        rules += [{"key": one.key, "broken": one.problem} for one in applied.broken]
+        typer.echo(json.dumps(rules))
         return
     table = Table("key", "type", "from", "state")
-    for one in stored:
+    for one in applied.rules:
         table.add_row(
             *map(escape, (one.rule.key, _type(one.rule), _source(one.rule))),
             _state(one, profiles, seen),
         )
+    for broken in applied.broken:
+        table.add_row(escape(broken.key), "", "", f"[red]broken: {escape(broken.problem)}")
     out.print(table)
+    for broken in broken_sources:
+        err.print(f"[red]the source {escape(broken.key)} is broken[/]: {escape(broken.problem)}")
+    if applied.broken or broken_sources:
+        err.print(BROKEN)
 
 
 @app.command()
@@ -127,21 +139,29 @@ def _of_file(file: Path, key: str) -> Rule:
 
 
 def _source_of(file: Path | None, name: str) -> Source:
-    return _read(file).sources[name] if file else run(_sources())[name]
+    sources = _read(file).sources if file else run(_sources())
+    if name not in sources:
+        fail(f"the source {name} is broken: `merganser rules list` says why")
+    return sources[name]
 
 
 def _known(key: str) -> Rule:
-    stored, _ = run(_stored())
-    rules = {one.rule.key: one.rule for one in stored}
+    applied, _, _ = run(_applied())
+    rules = {one.rule.key: one.rule for one in applied.rules}
+    for one in applied.broken:
+        if one.key == key:
+            fail(f"the rule {key} is broken: {one.problem}. {BROKEN}")
     if key not in rules:
         fail(f"no rule has the key {key}: `merganser rules list` shows those there are")
     return rules[key]
 
 
-async def _stored() -> tuple[list[Stored], int]:
+async def _applied() -> tuple[Applied, int, list[Broken]]:
+    """The rules, about how many profiles there are, and the sources that are broken."""
     async with await _connected() as connection:
         _, profiles, _ = await rulebook.backfill(connection)
-        return await rulebook.rules(connection), profiles
+        _, broken = await rulebook.read_sources(connection)
+        return await rulebook.read(connection), profiles, broken
 
 
 async def _sources() -> dict[str, Source]:
@@ -156,8 +176,7 @@ async def _seen() -> dict[str, SourceState]:
 
 async def _difference(file: RuleFile) -> Difference:
     async with await _connected() as connection:
-        stored, sources = await rulebook.rules(connection), await rulebook.sources(connection)
-        return rulebook.compare(stored, sources, file)
+        return await rulebook.difference(connection, file)
 
 
 async def _apply(file: RuleFile) -> None:
@@ -208,6 +227,10 @@ def _show(difference: Difference) -> None:
         out.print(f"[green]+ {escape(_line(after))}", highlight=False)
     for rule in difference.removed:
         out.print(f"[red]- {escape(_line(rule))}", highlight=False)
+    for rule in difference.replaced:
+        out.print(f"[yellow]~ {escape(_line(rule))}[/] (broken now)", highlight=False)
+    for key in difference.dropped:
+        out.print(f"[red]- {escape(key)}[/] (broken now)", highlight=False)
     if difference.sources:
         out.print("[yellow]~ sources", highlight=False)
     out.print(f"  {len(difference.unchanged)} unchanged", highlight=False)
@@ -280,7 +303,9 @@ def _tell(rule: Rule, tried: Trial) -> None:
     for one in tried.events[-SHOWN:]:
         event = one.event
         colour = "green" if one.outcome == "counted" else "yellow"
-        data = " ".join(f"{key}={value}" for key, value in event.data.items())
+        data = " ".join(
+            f"{key}={'(too long)' if value is None else value}" for key, value in event.data.items()
+        )
         table.add_row(
             write_time(event.at),
             event.guid,

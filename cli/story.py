@@ -173,11 +173,11 @@ async def _ruled(database_url: str) -> bool:
     """Apply the story's rules where there are none; whether they are those that apply."""
     file = rule_file.read(RULES)
     async with await connect(database_url, "story") as connection:
-        stored = await rulebook.rules(connection)
-        if not stored:
+        applied = await rulebook.read(connection)
+        if not applied.keys:
             await rulebook.apply(connection, file)
             return True
-        return not rulebook.compare(stored, await rulebook.sources(connection), file)
+        return not await rulebook.difference(connection, file)
 
 
 def _wait(value: Callable[[], Value | None], otherwise: str) -> Value:

@@ -12,6 +12,8 @@ _SQL = sql.load(__package__, "explain.sql")
 
 MOST = 50
 """Anonymous ids, merges and refused links that are listed of one profile."""
+MOST_GONE = 5
+"""Merges of a profile that went."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +129,9 @@ async def _gone(connection: psycopg.AsyncConnection[Any], name: str) -> list[Exp
             f"{at:%Y-%m-%d %H:%M:%S}, when {event} linked it",
             profile,
         )
-        for _, anonymous_id, profile, event, at in await _rows(connection, "gone", {"id": name})
+        for _, anonymous_id, profile, event, at in await _rows(
+            connection, "gone", {"id": name, "most": MOST_GONE}
+        )
     ]
 
 

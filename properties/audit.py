@@ -2,7 +2,8 @@
 
 Safe on a live system: it reads one snapshot and takes no lock. What is on its way in that snapshot
 is counted, not compared: profiles of which notes wait, that are counted anew or whose window has
-moved on, and rules whose backfill is under way.
+moved on, and rules whose backfill is under way. Profiles that are set aside and rules that are
+broken are counted, too: nothing is computed for them.
 """
 
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from psycopg import AsyncConnection
 from properties import rulebook
 from properties.occurrence import Occurrence
 from properties.reckoning import ProfileState, Rulebook, day_of
+from properties.values import LONGEST_VALUE
 from runtime import sql
 
 _SQL = sql.load(__package__, "audit.sql")
@@ -41,8 +43,12 @@ class Report:
     """How many were compared."""
     pending: int
     """How many were not, as changes of theirs were on their way."""
+    set_aside: int
+    """How many were not, as they are set aside."""
     backfilling: int
     """Rules that were not compared, as their backfill was under way."""
+    broken: int
+    """Rules that were not compared, as they are not computed."""
     disagreements: list[Disagreement]
 
 
@@ -60,10 +66,14 @@ async def audit(
     compared, after = 0, ""
     async with connection.transaction(), connection.cursor() as cursor:
         await cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        rules = await rulebook.rules(connection)
+        applied = await rulebook.read(connection)
+        rules = applied.rules
         book = Rulebook((one.revision, one.rule) for one in rules if one.backfilled_to is None)
         await cursor.execute(_SQL["unsettled"], {"now": now})
-        unsettled = {profile for (profile,) in await cursor.fetchall()}
+        pending = {profile for (profile,) in await cursor.fetchall()}
+        await cursor.execute(_SQL["set_aside"])
+        aside = {profile for (profile,) in await cursor.fetchall()}
+        unsettled = pending | aside
         await cursor.execute(_SQL["profiles"])
         (total,) = await cursor.fetchone() or (0,)
         while True:
@@ -79,7 +89,9 @@ async def audit(
         await cursor.execute(_SQL["strays"], {"unsettled": list(unsettled)})
         found += [Disagreement(profile, key, [], []) for profile, key in await cursor.fetchall()]
     backfilling = sum(1 for one in rules if one.backfilled_to is not None)
-    return Report(compared, len(unsettled), backfilling, found)
+    return Report(
+        compared, len(pending - aside), len(aside), backfilling, len(applied.broken), found
+    )
 
 
 async def _compare(
@@ -88,7 +100,8 @@ async def _compare(
     states: dict[str, ProfileState] = {guid: book.fresh() for guid in owners}
     await _count(connection, book, states, today)
     cursor = await connection.execute(
-        _SQL["stored"], {"profiles": list(owners), "keys": list(book.keys)}
+        _SQL["stored"],
+        {"profiles": list(owners), "keys": list(book.keys), "longest": LONGEST_VALUE},
     )
     stored: dict[tuple[str, str], list[str]] = {
         (profile, key): values for profile, key, values in await cursor.fetchall()
@@ -114,8 +127,9 @@ async def _count(
                 "profiles": list(states),
                 "types": list(book.types),
                 "keys": list(book.data_keys),
+                "longest": LONGEST_VALUE,
             },
         )
         async for profile, at, guid, kind, user_id, ip_address, data in cursor:
             event = Occurrence(at, guid, kind, user_id, ip_address, data or {})
-            book.count(states[profile], [event], today, lambda _: None)
+            book.count(states[profile], [event], today, lambda _key, _skip: None)

@@ -3,67 +3,92 @@
 from collections.abc import Callable
 from typing import TypeAlias
 
-from properties.monoid import Misfit
-from properties.occurrence import Occurrence, Pick, pick
+from properties.monoid import Skip, Skips
+from properties.occurrence import Has, Occurrence, has, pick
 from properties.rules import Events, Rule
-from properties.values import fit
+from properties.values import LONGEST_VALUE, fit, size, storable
 from schemas import exact_json
 
-Present: TypeAlias = Callable[[Occurrence], bool]
-Spread: TypeAlias = Callable[[Occurrence], list[str] | None]
+Read: TypeAlias = Callable[[Occurrence, Skips], str | None]
+Spread: TypeAlias = Callable[[Occurrence, Skips], list[str] | None]
+
+BYTES_OF_ALL_DAYS = 65_536
+"""Of the values that a rule with a window keeps for each of its days, unless they are short."""
+SHORT = 256
+"""Bytes of a value that any rule keeps for each of its days."""
 
 _DEEP = 32
 """Levels of nesting in an element of an array: as many as events may have."""
 
 
-def raw(events: Events) -> Pick:
-    """The text in the column."""
-    return pick(events.column or "occurredAt")
+def longest_each_day(events: Events) -> int:
+    """Bytes of a value where a rule with a window keeps one for each day."""
+    if events.window is None:
+        return LONGEST_VALUE
+    return min(LONGEST_VALUE, max(SHORT, BYTES_OF_ALL_DAYS // events.window))
 
 
-def present(events: Events) -> Present:
+def raw(events: Events, longest: int = LONGEST_VALUE) -> Read:
+    """The text in the column, of up to so many bytes."""
+    column = events.column or "occurredAt"
+    read, there = pick(column), has(column)
+
+    def text(event: Occurrence, skips: Skips) -> str | None:
+        found = read(event)
+        if found is None and there(event):
+            skips.append(Skip.LONG)
+        return found
+
+    def shorter(event: Occurrence, skips: Skips) -> str | None:
+        found = text(event, skips)
+        if found is not None and size(found) > longest:
+            skips.append(Skip.LONG)
+            return None
+        return found
+
+    return text if longest == LONGEST_VALUE else shorter
+
+
+def present(events: Events) -> Has:
     """Whether there is a text in the column; without a column every event counts."""
-    if events.column is None:
-        return lambda _: True
-    read = raw(events)
-    return lambda event: read(event) is not None
+    return (lambda _: True) if events.column is None else has(events.column)
 
 
-def fitting(rule: Rule, events: Events) -> Pick:
-    """The value of the rule's type in the column. It raises Misfit."""
-    read = raw(events)
+def fitting(rule: Rule, events: Events, longest: int = LONGEST_VALUE) -> Read:
+    """The value of the rule's type in the column."""
+    read = raw(events, longest)
 
-    def value(event: Occurrence) -> str | None:
-        text = read(event)
+    def value(event: Occurrence, skips: Skips) -> str | None:
+        text = read(event, skips)
         if text is None:
             return None
         found = fit(rule.type, text)
         if found is None:
-            raise Misfit
+            skips.append(Skip.UNFIT)
         return found
 
     return value
 
 
-def spread(rule: Rule, events: Events) -> Spread:
-    """For an array property the elements of a JSON array that fit; else the one value.
+def spread(rule: Rule, events: Events, longest: int = LONGEST_VALUE) -> Spread:
+    """For an array property the elements of a JSON array that fit, else the one value.
 
-    It raises Misfit if there is something, and nothing that fits.
+    A list is never empty.
     """
-    read, single = raw(events), fitting(rule, events)
+    read, single = raw(events, longest), fitting(rule, events, longest)
 
-    def one(event: Occurrence) -> list[str] | None:
-        value = single(event)
+    def one(event: Occurrence, skips: Skips) -> list[str] | None:
+        value = single(event, skips)
         return None if value is None else [value]
 
-    def several(event: Occurrence) -> list[str] | None:
-        text = read(event)
+    def several(event: Occurrence, skips: Skips) -> list[str] | None:
+        text = read(event, skips)
         if text is None:
             return None
-        elements = [fit(rule.type, element) for element in _elements(text)]
-        found = [value for value in elements if value is not None]
-        if elements and not found:
-            raise Misfit
+        elements = _elements(text)
+        fits = [fit(rule.type, element) if storable(element) else None for element in elements]
+        found = [value for value in fits if value is not None]
+        skips += [Skip.UNFIT] * (len(elements) - len(found))
         return found or None
 
     return several if rule.array else one

@@ -4,20 +4,23 @@ from collections.abc import Callable
 from decimal import Decimal
 
 from properties import columns
-from properties.monoid import Aggregation, Misfit, State
-from properties.occurrence import Occurrence, Pick
+from properties.monoid import Aggregation, Skip, Skips, State
+from properties.occurrence import Occurrence
 from properties.rules import Events, Rule
-from properties.values import EXACT, Type, microseconds, number, write_number
+from properties.values import DAY, EXACT, Type, microseconds, number, write_number
 
 MICROSECONDS = Decimal(1_000_000)
+
+_Entry = Callable[[Occurrence, Skips], State | None]
+"""[when, guid, value] of an event."""
 
 
 def diff(rule: Rule, events: Events) -> Aggregation:
     """Last minus first, last minus previous, or what is between two event types."""
     read = _measure(events)
 
-    def entry(event: Occurrence) -> State | None:
-        value = read(event)
+    def entry(event: Occurrence, skips: Skips) -> State | None:
+        value = read(event, skips)
         return None if value is None else [event.at, event.guid, value]
 
     if events.between == "previous and last":
@@ -25,25 +28,29 @@ def diff(rule: Rule, events: Events) -> Aggregation:
     return _two_ends(rule.type, entry, events)
 
 
-def _last_two(kind: Type, entry: Callable[[Occurrence], State | None]) -> Aggregation:
-    """State: the last two events, in order."""
+def _last_two(kind: Type, entry: _Entry) -> Aggregation:
+    """State: the last two events, in order. For a window, too: those before have left it first."""
+
+    def trim(state: State, day: int) -> tuple[State, int] | None:
+        kept = [one for one in state if one[0] // DAY >= day]
+        return (kept, kept[0][0] // DAY) if kept else None
+
     return Aggregation(
-        lambda event: None if (one := entry(event)) is None else [one],
-        lambda one, other: sorted(one + other)[-2:],
+        lambda event, skips: None if (one := entry(event, skips)) is None else [one],
+        lambda one, other, _: sorted(one + other)[-2:],
         lambda state: _difference(kind, *state) if len(state) > 1 else [],
+        trim,
     )
 
 
-def _two_ends(
-    kind: Type, entry: Callable[[Occurrence], State | None], events: Events
-) -> Aggregation:
+def _two_ends(kind: Type, entry: _Entry, events: Events) -> Aggregation:
     """State: [from, to], each an event or None."""
     start, end = events.from_, events.to
     first = max if start and start.take == "last" else min
     last = min if end and end.take == "first" else max
 
-    def single(event: Occurrence) -> State | None:
-        one = entry(event)
+    def single(event: Occurrence, skips: Skips) -> State | None:
+        one = entry(event, skips)
         if one is None:
             return None
         return [
@@ -58,7 +65,7 @@ def _two_ends(
 
     return Aggregation(
         single,
-        lambda one, other: [_chosen(first, one[0], other[0]), _chosen(last, one[1], other[1])],
+        lambda one, other, _: [_chosen(first, one[0], other[0]), _chosen(last, one[1], other[1])],
         result,
     )
 
@@ -67,14 +74,14 @@ def _chosen(choose: Callable[[State, State], State], one: State, other: State) -
     return choose(one, other) if one and other else one or other
 
 
-def _measure(events: Events) -> Pick:
+def _measure(events: Events) -> columns.Read:
     """What the difference is taken of: a number, or of a time its seconds since 1970."""
     if events.column in (None, "occurredAt"):
-        return lambda event: _seconds(event.at)
+        return lambda event, _: _seconds(event.at)
     read = columns.raw(events)
 
-    def measure(event: Occurrence) -> str | None:
-        text = read(event)
+    def measure(event: Occurrence, skips: Skips) -> str | None:
+        text = read(event, skips)
         if text is None:
             return None
         if events.of == "times":
@@ -84,7 +91,7 @@ def _measure(events: Events) -> Pick:
             value = number(text)
             found = None if value is None else write_number(value)
         if found is None:
-            raise Misfit
+            skips.append(Skip.UNFIT)
         return found
 
     return measure

@@ -1,11 +1,14 @@
-"""Conditions on events (docs/properties.md). What an event does not have meets none of them."""
+"""Conditions on events (docs/properties.md).
+
+What an event does not have meets none of them; a text that is too long to be a value `exists`.
+"""
 
 from collections.abc import Callable
 from operator import gt, lt
 from typing import Any
 
-from properties.occurrence import Occurrence, pick
-from properties.rules import Filter
+from properties.occurrence import Occurrence, has, pick
+from properties.rules import Filter, Operator
 from properties.values import microseconds, number
 
 Condition = Callable[[Occurrence], bool]
@@ -14,7 +17,9 @@ _Test = Callable[[str], bool]
 
 def condition(filter_: Filter) -> Condition:
     """The filter as a function of an event."""
-    read, test = pick(filter_.column), _test(filter_)
+    if filter_.value is None:  # `exists`
+        return has(filter_.column)
+    read, test = pick(filter_.column), _test(filter_.op, filter_.value)
 
     def met(event: Occurrence) -> bool:
         value = read(event)
@@ -23,15 +28,12 @@ def condition(filter_: Filter) -> Condition:
     return met
 
 
-def _test(filter_: Filter) -> _Test:
-    wanted = filter_.value
+def _test(op: Operator, wanted: str | tuple[str, ...]) -> _Test:
     if isinstance(wanted, tuple):
         allowed = frozenset(wanted)
         return lambda value: value in allowed
-    if wanted is None:
-        return lambda _: True  # `exists`: there is a value
-    if filter_.op in ("greater than", "less than"):
-        return _comparison(filter_.op, wanted)
+    if op in ("greater than", "less than"):
+        return _comparison(op, wanted)
     part = wanted.casefold()
     tests: dict[str, _Test] = {
         "equals": lambda value: value == wanted,
@@ -39,7 +41,7 @@ def _test(filter_: Filter) -> _Test:
         "contains": lambda value: part in value.casefold(),
         "does not contain": lambda value: part not in value.casefold(),
     }
-    return tests[filter_.op]
+    return tests[op]
 
 
 def _comparison(op: str, wanted: str) -> _Test:

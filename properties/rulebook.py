@@ -1,17 +1,30 @@
-"""The rules as Postgres keeps them: read, compared with a file, and replaced by it."""
+"""The rules as Postgres keeps them: read, compared with a file, and replaced by it.
 
-from collections.abc import Sequence
+A rule or a source whose definition somebody has broken costs itself alone: it is left out and
+reported. A rule that is broken stays so until `merganser rules apply` replaces it, as its
+values may lack events that came meanwhile.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
+import structlog
 from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
+from pydantic import BaseModel, ValidationError
 
 from properties.rules import Rule, RuleFile, Source
 from runtime import sql
 
+log = structlog.get_logger(__name__)
+
 _SQL = sql.load(__package__, "rulebook.sql")
+
+LONGEST_DEFINITION = 1 << 20
+"""Bytes that the definition of a rule or a source may have in the table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +41,30 @@ class Stored:
 
 
 @dataclass(frozen=True, slots=True)
+class Broken:
+    """A rule or a source that does not apply, as its definition or computing it fails."""
+
+    key: str
+    """Of the rule, or the name of the source."""
+    problem: str
+    noted: bool = False
+    """Whether the table says so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """All rules, by key."""
+
+    rules: list[Stored]
+    broken: list[Broken]
+
+    @property
+    def keys(self) -> list[str]:
+        """Of all."""
+        return [one.rule.key for one in self.rules] + [one.key for one in self.broken]
+
+
+@dataclass(frozen=True, slots=True)
 class Difference:
     """What a file would change, by key."""
 
@@ -38,24 +75,97 @@ class Difference:
     unchanged: tuple[Rule, ...]
     sources: bool
     """Whether the sources differ."""
+    replaced: tuple[Rule, ...] = ()
+    """Rules that are broken now."""
+    dropped: tuple[str, ...] = ()
+    """Keys of broken rules that the file does not have."""
 
     def __bool__(self) -> bool:
-        return bool(self.added or self.changed or self.removed or self.sources)
+        return any((self.added, self.changed, self.removed, self.replaced, self.dropped)) or (
+            self.sources
+        )
+
+
+async def read(connection: AsyncConnection[Any]) -> Applied:
+    """All rules."""
+    cursor = await connection.execute(_SQL["rules"], {"longest": LONGEST_DEFINITION})
+    applied = Applied([], [])
+    for key, revision, definition, failure, *rest in await cursor.fetchall():
+        if failure is not None:
+            applied.broken.append(Broken(key, failure, noted=True))
+            continue
+        rule = _parsed(Rule, key, definition)
+        if isinstance(rule, Broken):
+            applied.broken.append(rule)
+        elif rule.key != key:
+            applied.broken.append(Broken(key, f"its definition is of {rule.key}"))
+        else:
+            applied.rules.append(Stored(revision, rule, *rest))
+    return applied
 
 
 async def rules(connection: AsyncConnection[Any]) -> list[Stored]:
-    """The rules, by key."""
-    cursor = await connection.execute(_SQL["rules"])
-    return [
-        Stored(revision, Rule.model_validate(definition), applied_at, backfilled_to, backfilled)
-        for revision, definition, applied_at, backfilled_to, backfilled in await cursor.fetchall()
-    ]
+    """The rules that are not broken, by key."""
+    return (await read(connection)).rules
+
+
+async def note_broken(connection: AsyncConnection[Any], broken: Iterable[Broken]) -> None:
+    """Have rules that are found broken stay so until they are applied again."""
+    for one in broken:
+        if not one.noted:
+            log.error("a rule is broken and not computed", rule=one.key, problem=one.problem)
+            await suspend(connection, one.key, one.problem)
+
+
+async def suspend(connection: AsyncConnection[Any], key: str, problem: str) -> None:
+    """Compute a rule no more until it is applied again; its values stay as they are."""
+    await connection.execute(_SQL["suspend"], {"key": key, "problem": problem})
+
+
+async def broken(connection: AsyncConnection[Any]) -> int:
+    """How many rules are not computed."""
+    cursor = await connection.execute(_SQL["broken"])
+    (count,) = await cursor.fetchone() or (0,)
+    return int(count)
 
 
 async def sources(connection: AsyncConnection[Any]) -> dict[str, Source]:
-    """The company's databases, by name."""
-    cursor = await connection.execute(_SQL["sources"])
-    return {name: Source.model_validate(source) for name, source in await cursor.fetchall()}
+    """The company's databases, by name, without those whose definitions are broken."""
+    found, _ = await read_sources(connection)
+    return found
+
+
+async def read_sources(
+    connection: AsyncConnection[Any],
+) -> tuple[dict[str, Source], list[Broken]]:
+    """The company's databases by name, and those whose definitions are broken."""
+    cursor = await connection.execute(_SQL["sources"], {"longest": LONGEST_DEFINITION})
+    found: dict[str, Source] = {}
+    broken_ones: list[Broken] = []
+    for name, definition in await cursor.fetchall():
+        source = _parsed(Source, name, definition)
+        if isinstance(source, Broken):
+            broken_ones.append(source)
+        else:
+            found[name] = source
+    return found, broken_ones
+
+
+Definition = TypeVar("Definition", bound=BaseModel)
+
+
+def _parsed(model: type[Definition], key: str, text: str | None) -> Definition | Broken:
+    """A definition, or what is wrong with it: never what it says."""
+    if text is None:
+        return Broken(key, f"its definition has more than {LONGEST_DEFINITION:,} bytes")
+    try:
+        return model.model_validate(json.loads(text))
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        where = ".".join(map(str, problem["loc"])) or "all of it"
+        return Broken(key, f"{where}: {problem['msg'].removeprefix('Value error, ')}")
+    except Exception as error:  # noqa: BLE001 - whatever it is, other rules go on
+        return Broken(key, f"its definition cannot be read: {type(error).__name__}")
 
 
 async def backfill(connection: AsyncConnection[Any]) -> tuple[int, int, int]:
@@ -68,17 +178,22 @@ async def backfill(connection: AsyncConnection[Any]) -> tuple[int, int, int]:
     return done, max(profiles, 0), pending
 
 
-def compare(stored: Sequence[Stored], known: dict[str, Source], file: RuleFile) -> Difference:
+async def difference(connection: AsyncConnection[Any], file: RuleFile) -> Difference:
     """What applying the file would change."""
-    before = {one.rule.key: one.rule for one in stored}
+    applied = await read(connection)
+    known, broken_ones = await read_sources(connection)
+    before = {one.rule.key: one.rule for one in applied.rules}
+    broken_keys = {one.key for one in applied.broken}
     after = {rule.key: rule for rule in file.rules}
     both = [key for key in after if key in before]
     return Difference(
-        added=tuple(rule for key, rule in after.items() if key not in before),
+        added=tuple(rule for key, rule in after.items() if key not in before.keys() | broken_keys),
         changed=tuple((before[key], after[key]) for key in both if before[key] != after[key]),
         removed=tuple(rule for key, rule in before.items() if key not in after),
         unchanged=tuple(after[key] for key in both if before[key] == after[key]),
-        sources=known != file.sources,
+        sources=bool(broken_ones) or known != file.sources,
+        replaced=tuple(rule for key, rule in after.items() if key in broken_keys),
+        dropped=tuple(sorted(broken_keys - after.keys())),
     )
 
 
@@ -98,11 +213,10 @@ async def apply(connection: AsyncConnection[Any], file: RuleFile) -> Difference:
     async with connection.transaction():
         await connection.execute(_SQL["patience"])
         await connection.execute(_SQL["hold_writers"])
-        difference = compare(await rules(connection), await sources(connection), file)
-        put = [*difference.added, *(after for _, after in difference.changed)]
-        await connection.execute(
-            _SQL["delete_rules"], {"keys": [rule.key for rule in difference.removed]}
-        )
+        found = await difference(connection, file)
+        put = [*found.added, *(after for _, after in found.changed), *found.replaced]
+        gone = [*(rule.key for rule in found.removed), *found.dropped]
+        await connection.execute(_SQL["delete_rules"], {"keys": gone})
         await connection.execute(
             _SQL["put_rules"],
             {
@@ -119,7 +233,7 @@ async def apply(connection: AsyncConnection[Any], file: RuleFile) -> Difference:
             },
         )
         await connection.execute(_SQL["take_notes"])
-    return difference
+    return found
 
 
 def _definition(model: Rule | Source) -> dict[str, Any]:

@@ -1,25 +1,63 @@
 """What Postgres remembers of profiles: read and written for many of them at once."""
 
+import hashlib
 import json
+import zlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from datetime import date, datetime
+from typing import Any, NamedTuple
 
 from psycopg import AsyncConnection
 
 from properties.occurrence import Occurrence
-from properties.reckoning import DAY, ProfileState, Rulebook
-from properties.values import moment
+from properties.reckoning import ProfileState, Rulebook
+from properties.values import DAY, EPOCH, LONGEST_VALUE, moment
 from runtime import sql
 
 SQL = sql.load(__package__, "counting.sql")
+
+UNLIMITED = 1 << 40
+"""Bytes: more than a row of Postgres has."""
 
 Place = tuple[int, str]
 """(occurredAt in microseconds, guid): where in the order of a profile's events."""
 
 Values = Mapping[str, Sequence[str]]
 """key -> values."""
+
+_LAST_DAY = (date.max - EPOCH.date()).days
+_LITERAL = 63
+"""Bytes of a value that `compared_properties` gives as it is."""
+
+
+class UnreadableState(Exception):
+    """What is stored is not what was written."""
+
+
+class Written(NamedTuple):
+    """A state as it is stored."""
+
+    text: str | None
+    """None where it is too long to be read with many others."""
+    checksum: int
+
+    def read(self) -> ProfileState:
+        """The state.
+
+        Raises:
+            UnreadableState: somebody else has written it.
+        """
+        if self.text is None or zlib.crc32(self.text.encode()) != self.checksum:
+            raise UnreadableState
+        state: ProfileState = json.loads(self.text)
+        return state
+
+
+def written(state: ProfileState) -> Written:
+    """A state as it is to be stored."""
+    text = json.dumps(state, ensure_ascii=False, separators=(",", ":"))
+    return Written(text, zlib.crc32(text.encode()))
 
 
 @dataclass(slots=True)
@@ -29,45 +67,65 @@ class Remembered:
     guid: str
     user_id: str | None
     created_at: datetime
-    state: ProfileState | None
-    recount: ProfileState | None
-    """What a new count has counted so far; None when there is no new count."""
+    set_aside: bool
+    bytes: int
+    """Of the states."""
+    state: Written | None
+    recount: Written | None
+    """What a new count has counted so far; None before its first event, or without one."""
+    recounting: bool
+    """Whether there is a new count."""
     reached: Place | None
     """The last event that the new count has counted."""
 
 
 async def profiles(
-    connection: AsyncConnection[Any], guids: Collection[str]
+    connection: AsyncConnection[Any], guids: Collection[str], most: int = UNLIMITED
 ) -> dict[str, Remembered]:
-    """The profiles with these guids; those that are no more are missing."""
-    cursor = await connection.execute(SQL["profiles"], {"profiles": list(guids)})
-    return {
-        guid: Remembered(
-            guid, user_id, created_at, state, recount, None if at is None else (at, last)
+    """The profiles with these guids; those that are no more are missing.
+
+    Args:
+        connection: to read with.
+        guids: of profiles.
+        most: bytes of a profile's states, beyond which they are not read.
+    """
+    values = {"profiles": sql.texts(guids), "most": most}
+    cursor = await connection.execute(SQL["profiles"], values)
+    found: dict[str, Remembered] = {}
+    for guid, user_id, created_at, aside, size, *rest in await cursor.fetchall():
+        state, checksum, recount, recount_checksum, recounting, at, last = rest
+        found[guid] = Remembered(
+            guid,
+            user_id,
+            created_at,
+            aside,
+            size,
+            None if checksum is None else Written(state, checksum),
+            None if recount_checksum is None else Written(recount, recount_checksum),
+            recounting,
+            None if at is None else (at, last),
         )
-        for guid, user_id, created_at, state, recount, at, last in await cursor.fetchall()
-    }
+    return found
 
 
 async def put_states(
-    connection: AsyncConnection[Any], states: Mapping[str, tuple[ProfileState, int | None]]
+    connection: AsyncConnection[Any], states: Mapping[str, tuple[Written, int | None]]
 ) -> None:
     """Remember states by profile, each with the day in UTC on which something leaves it."""
     if states:
         await connection.execute(
             SQL["put_states"],
             {
-                "profiles": list(states),
-                "states": [_json(state) for state, _ in states.values()],
-                "expires": [
-                    None if day is None else moment(day * DAY) for _, day in states.values()
-                ],
+                "profiles": sql.texts(states),
+                **_columns(state for state, _ in states.values()),
+                "expires": [_midnight(day) for _, day in states.values()],
             },
         )
 
 
 async def put_recounts(
-    connection: AsyncConnection[Any], recounts: Mapping[str, tuple[ProfileState, Place | None]]
+    connection: AsyncConnection[Any],
+    recounts: Mapping[str, tuple[Written | None, Place | None]],
 ) -> None:
     """Remember how far new counts have come, by profile."""
     if recounts:
@@ -75,10 +133,10 @@ async def put_recounts(
         await connection.execute(
             SQL["put_recounts"],
             {
-                "profiles": list(recounts),
-                "states": [_json(state) for state, _ in recounts.values()],
+                "profiles": sql.texts(recounts),
+                **_columns(state for state, _ in recounts.values()),
                 "reached_at": [None if at is None else moment(at) for at, _ in places],
-                "reached_guid": [guid for _, guid in places],
+                "reached_guid": sql.texts(guid for _, guid in places),
             },
         )
 
@@ -97,7 +155,8 @@ async def put_properties(
         How many values were written or dropped.
     """
     cursor = await connection.execute(
-        SQL["properties"], {"profiles": list(wanted), "keys": book.keys}
+        SQL["compared_properties"],
+        {"profiles": sql.texts(wanted), "keys": book.keys, "longest": LONGEST_VALUE},
     )
     stored = {
         (profile, key, position): value
@@ -110,39 +169,72 @@ async def put_properties(
         for key, values in properties.items()
         for position, value in enumerate(values)
     }
-    put = [item for item in right.items() if stored.get(item[0]) != item[1]]
+    put = [item for item in right.items() if stored.get(item[0]) != _compared(item[1])]
     drop = [place for place in stored if place not in right]
     if put:
         await connection.execute(
             SQL["put_properties"],
-            {**_places(place for place, _ in put), "values": [value for _, value in put]},
+            {**_places(place for place, _ in put), "values": sql.texts(value for _, value in put)},
         )
     if drop:
         await connection.execute(SQL["drop_properties"], _places(drop))
     return len(put) + len(drop)
 
 
+async def begin_recounts(connection: AsyncConnection[Any], guids: Collection[str]) -> None:
+    """Have profiles counted again from their first event on; also those that were set aside."""
+    if guids:
+        await connection.execute(SQL["begin_recounts"], {"profiles": sql.texts(guids)})
+
+
+async def start_over(connection: AsyncConnection[Any], guids: Collection[str]) -> None:
+    """Have profiles counted again whose states, or some events for them, are of no use."""
+    if guids:
+        await connection.execute(SQL["forget_states"], {"profiles": sql.texts(guids)})
+        await begin_recounts(connection, guids)
+
+
 async def forget(connection: AsyncConnection[Any], gone: Collection[str]) -> None:
     """Forget profiles that are no more, with all their properties."""
     if gone:
-        for statement in ("forget_states", "forget_recounts", "forget_properties"):
-            await connection.execute(SQL[statement], {"profiles": list(gone)})
+        for statement in (
+            "forget_states",
+            "forget_recounts",
+            "forget_properties",
+            "forget_set_aside",
+        ):
+            await connection.execute(SQL[statement], {"profiles": sql.texts(gone)})
 
 
 def occurrences(rows: Iterable[tuple[Any, ...]]) -> dict[str, list[Occurrence]]:
     """Events by profile, of rows (profile, microseconds, guid, type, userId, ipAddress, data)."""
     found: dict[str, list[Occurrence]] = {}
-    for profile, at, guid, kind, user_id, ip_address, data in rows:
+    for profile, at, guid, kind, user_id, ip_address, data, *_ in rows:
         found.setdefault(profile, []).append(
             Occurrence(at, guid, kind, user_id, ip_address, data or {})
         )
     return found
 
 
-def _places(places: Iterable[tuple[str, str, int]]) -> dict[str, list[Any]]:
+def _columns(states: Iterable[Written | None]) -> dict[str, Any]:
+    columns = [(None, None) if state is None else state for state in states]
+    return {
+        "states": sql.texts(text for text, _ in columns),
+        "checksums": [checksum for _, checksum in columns],
+    }
+
+
+def _midnight(day: int | None) -> datetime | None:
+    """When a day begins; None for one that no time of Postgres, as we take them, can be of."""
+    return None if day is None or day > _LAST_DAY else moment(day * DAY)
+
+
+def _compared(value: str) -> str:
+    """A value as `compared_properties` gives it."""
+    text = value.encode()
+    return value if len(text) <= _LITERAL else hashlib.sha256(text).hexdigest()
+
+
+def _places(places: Iterable[tuple[str, str, int]]) -> dict[str, Any]:
     guids, keys, positions = zip(*places, strict=True)
-    return {"profiles": list(guids), "keys": list(keys), "positions": list(positions)}
-
-
-def _json(state: ProfileState) -> str:
-    return json.dumps(state, ensure_ascii=False, separators=(",", ":"))
+    return {"profiles": sql.texts(guids), "keys": sql.texts(keys), "positions": list(positions)}

@@ -7,14 +7,27 @@ from typing import Any, Literal
 
 from psycopg import AsyncConnection
 
+from properties.monoid import Skip
 from properties.occurrence import Occurrence
-from properties.reckoning import DAY, Counted, Rulebook, day_of
+from properties.reckoning import Counted, Rulebook, day_of
 from properties.rules import Rule
+from properties.values import DAY, LONGEST_VALUE
 from runtime import sql
 
 _SQL = sql.load(__package__, "trial.sql")
 
-Outcome = Literal["counted", "does not fit the type", "has no value", "filtered out", "too old"]
+Outcome = Literal[
+    "counted",
+    "does not fit the type",
+    "too long",
+    "has no value",
+    "filtered out",
+    "too old",
+]
+_SKIPPED: dict[Skip, Outcome] = {
+    Skip.UNFIT: "does not fit the type",
+    Skip.LONG: "too long",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +70,18 @@ async def trial(
     book, today = Rulebook([(0, rule)]), day_of(now)
     cursor = await connection.execute(
         _SQL["events"],
-        {"profile": profile, "types": list(book.types), "keys": list(book.data_keys)},
+        {
+            "profile": profile,
+            "types": list(book.types),
+            "keys": list(book.data_keys),
+            "longest": LONGEST_VALUE,
+        },
     )
     events = [
         Occurrence(at, guid, kind, user, ip_address, data or {})
         for at, guid, kind, user, ip_address, data in await cursor.fetchall()
     ]
-    values = book.recount(events, today, user_id, lambda _: None)[rule.key]
+    values = book.recount(events, today, user_id, lambda _key, _skip: None)[rule.key]
     return Trial(profile, user_id, values, _tried(book, events, today))
 
 
@@ -79,12 +97,12 @@ def _outcome(book: Rulebook, rule: Counted, event: Occurrence, today: int) -> Ou
     """Told by counting the event alone, so that it cannot differ from what counting does."""
     if not rule.meets(event):
         return "filtered out"
-    state, unfit = book.fresh(), list[str]()
-    book.count(state, [event], today, unfit.append)
-    if unfit:
-        return "does not fit the type"
+    state, skips = book.fresh(), list[Skip]()
+    book.count(state, [event], today, lambda _, skip: skips.append(skip))
     if state[rule.revision] is not None:
         return "counted"
+    if skips:
+        return _SKIPPED[skips[0]]
     always = book.fresh()
-    book.count(always, [event], event.at // DAY, unfit.append)
+    book.count(always, [event], event.at // DAY, lambda _key, _skip: None)
     return "has no value" if always[rule.revision] is None else "too old"

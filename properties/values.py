@@ -1,7 +1,7 @@
 """Which texts fit the type of a property, and the one way each value is written.
 
-Event data is text (design §3), so every value of a property starts as one. A text that does not
-fit is no value: it is skipped, and counted by whoever asked.
+Event data is text, so every value of a property starts as one. A text that does not fit is no
+value: the caller skips and counts it.
 """
 
 import re
@@ -11,6 +11,9 @@ from decimal import Context, Decimal, Inexact
 from typing import Literal
 
 from pydantic import TypeAdapter, ValidationError
+
+LONGEST_VALUE = 16_384
+"""Bytes of UTF-8 that a text may have to be a value. The read API's filter takes as many."""
 
 Type = Literal["string", "integer", "float", "boolean", "date", "email", "url", "phone number"]
 
@@ -22,14 +25,19 @@ EXACT = Context(prec=200, traps=[Inexact])
 
 _WIDE = Context(prec=200)
 _DIGITS = 38
+_FITTING = Context(prec=2 * _DIGITS, traps=[Inexact])
 _ROUNDED = Decimal("1e-12")
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 _BOOLEANS = {"true": "true", "1": "true", "false": "false", "0": "false"}
 _EMAIL = re.compile(r"[^\s@<>()\",;:]+@[^\s@<>()\",;:.]+(\.[^\s@<>()\",;:.]+)+")
-_URL = re.compile(r"https?://[^\s/?#]+\S*", re.IGNORECASE)
+_URL = re.compile(r"https?://[^\s/?#]++\S*+", re.IGNORECASE)
+"""Possessive: to try shorter hosts would take time that grows with the square of the length."""
 _PHONE = re.compile(r"\+?\d{5,15}", re.ASCII)
 _PHONE_DECORATION = str.maketrans("", "", " -./()\u00a0")
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+DAY = 86_400_000_000
+"""Microseconds."""
 _MICROSECOND = timedelta(microseconds=1)
 
 _moment = TypeAdapter(datetime)
@@ -39,7 +47,10 @@ def number(text: str) -> Decimal | None:
     """The exact number that a text writes, up to 38 digits on either side of the point, or None."""
     if not _NUMBER.fullmatch(text := text.strip()):
         return None
-    found = Decimal(text).normalize(EXACT)
+    try:
+        found = Decimal(text).normalize(_FITTING)
+    except Inexact:  # more digits than there is room for on both sides of the point
+        return None
     _, digits, exponent = found.as_tuple()
     if not isinstance(exponent, int) or exponent < -_DIGITS or exponent + len(digits) > _DIGITS:
         return None
@@ -81,6 +92,16 @@ def moment(at: int) -> datetime:
 def write_time(at: int) -> str:
     """Microseconds since 1970 as ISO 8601 in UTC, always as long, so that texts sort as times."""
     return f"{moment(at):%Y-%m-%dT%H:%M:%S.%f}Z".rjust(27, "0")
+
+
+def size(text: str) -> int:
+    """Bytes of a text in UTF-8."""
+    return len(text) if text.isascii() else len(text.encode())
+
+
+def storable(text: str) -> bool:
+    """Whether Postgres can store a text: it takes no NUL and no lone surrogate."""
+    return _UNSTORABLE.search(text) is None
 
 
 def fit(kind: Type, text: str) -> str | None:

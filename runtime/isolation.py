@@ -62,6 +62,7 @@ async def narrow(
     items: Sequence[Item],
     work: Callable[[Sequence[Item]], Awaitable[None]],
     set_aside: Callable[[Item, Exception], Awaitable[None]],
+    blames: Callable[[Exception], bool] = blames_items,
 ) -> None:
     """Do work on items whose transaction has failed, in their order, without those that fail.
 
@@ -69,6 +70,7 @@ async def narrow(
         items: at least one.
         work: handles some of them in a transaction of its own.
         set_aside: told of each item that fails alone, and why.
+        blames: whether an error may be an item's fault.
 
     Raises:
         Exception: from `work`, what no item is to blame for.
@@ -79,7 +81,7 @@ async def narrow(
         try:
             await work(some)
         except Exception as error:
-            if not blames_items(error):
+            if not blames(error):
                 raise
             if len(some) == 1:
                 await set_aside(some[0], error)

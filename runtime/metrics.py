@@ -194,6 +194,28 @@ VALUES_UNFIT = Counter(
     ["rule"],
     registry=PROPERTIES,
 )
+VALUES_TOO_LONG = Counter(
+    "merganser_properties_values_too_long",
+    "Values skipped because they have more bytes than the rule takes. A recount counts them again.",
+    ["rule"],
+    registry=PROPERTIES,
+)
+VALUES_CAPPED = Counter(
+    "merganser_properties_values_capped",
+    "Values left out because a property, or what its rule remembers, has no room for more.",
+    ["rule"],
+    registry=PROPERTIES,
+)
+PROFILES_SET_ASIDE = Counter(
+    "merganser_properties_profiles_set_aside",
+    "Profiles set aside because counting their events again has failed.",
+    registry=PROPERTIES,
+)
+BROKEN_RULES = Gauge(
+    "merganser_properties_broken_rules",
+    "Rules that are not computed: the definition is broken, or computing it fails for everyone.",
+    registry=PROPERTIES,
+)
 BACKFILL = Gauge(
     "merganser_properties_backfill_profiles",
     "Profiles that the backfill of new rules has done; -1 when none is under way.",
@@ -270,6 +292,13 @@ API_REQUEST_SECONDS = Histogram(
     "From a request's headers to its answer, by the route's path and the status.",
     ["route", "status"],
     buckets=SECONDS,
+    registry=API,
+)
+API_ANSWERS_CUT = Counter(
+    "merganser_api_answers_cut",
+    "Answers that left something out, or ended a page early, as they would have too many bytes, by "
+    "the route's path.",
+    ["route"],
     registry=API,
 )
 API_KEYS_AGE = Gauge(

@@ -26,9 +26,15 @@ def texts(items: Iterable[str | None]) -> str:
 
     Args:
         items: texts that Postgres can store, and None for NULL.
+
+    Raises:
+        ValueError: a text has a NUL.
     """
     parts = [_NULL if item is None else item for item in items]
     if not parts:
         return "{}"
-    quoted = _NEXT.join(parts).replace("\\", "\\\\").replace('"', '\\"').replace(_NEXT, '","')
+    joined = _NEXT.join(parts)
+    if joined.count(_NEXT) >= len(parts):
+        raise ValueError("Postgres stores no NUL")
+    quoted = joined.replace("\\", "\\\\").replace('"', '\\"').replace(_NEXT, '","')
     return f'{{"{quoted}"}}'.replace(f'"{_NULL}"', "NULL")

@@ -48,9 +48,16 @@ ORDER BY "createdAt" DESC, guid DESC
 LIMIT %(scan)s
 
 -- select --
--- What matches of a scan. Only updatedAt may lie out of all time, for no constraint is on it.
-SELECT guid, type, "producerGuid", "profileGuid", "ipAddress", "userId", "anonymousId",
-    "createdAt", "occurredAt", "updatedAt", at
+-- What matches of a scan, without what is longer than any that Merganser writes.
+SELECT guid, type,
+    CASE WHEN octet_length("producerGuid") <= %(longestName)s THEN "producerGuid" END,
+    CASE WHEN octet_length("profileGuid") <= %(longestName)s THEN "profileGuid" END,
+    CASE WHEN octet_length("ipAddress") <= %(longestName)s THEN "ipAddress" END,
+    "userId", "anonymousId", "createdAt", "occurredAt", "updatedAt",
+    coalesce(greatest(
+        octet_length("producerGuid"), octet_length("profileGuid"), octet_length("ipAddress")
+    ) > %(longestName)s, false),
+    at
 FROM scanned
 WHERE coalesce("occurredAt", "createdAt") >= %(since)s
     AND (%(until)s::timestamptz IS NULL OR coalesce("occurredAt", "createdAt") < %(until)s)
@@ -64,7 +71,7 @@ WHERE coalesce("occurredAt", "createdAt") >= %(since)s
         OR EXISTS (
             SELECT FROM "eventData" AS data
             WHERE data."eventGuid" = scanned.guid AND data.key = %(dataKey)s
-                AND data.value = coalesce(%(dataValue)s, data.value)
+                AND (%(dataValue)s::text IS NULL OR data.value = %(dataValue)s)
             OFFSET 0
         )
     )
@@ -91,27 +98,56 @@ FROM (SELECT FROM events WHERE "anonymousId" = %(anonymousId)s LIMIT %(scan)s) A
 SELECT guid FROM profiles WHERE "userId" = %(userId)s;
 
 -- events --
--- Events by their guids, in the order of these.
-SELECT guid, type, "producerGuid", "profileGuid", "ipAddress", "userId", "anonymousId",
-    "createdAt", "occurredAt", "updatedAt"
+-- Events by their guids, in the order of these, as in `select`.
+SELECT guid, type,
+    CASE WHEN octet_length("producerGuid") <= %(longestName)s THEN "producerGuid" END,
+    CASE WHEN octet_length("profileGuid") <= %(longestName)s THEN "profileGuid" END,
+    CASE WHEN octet_length("ipAddress") <= %(longestName)s THEN "ipAddress" END,
+    "userId", "anonymousId", "createdAt", "occurredAt", "updatedAt",
+    coalesce(greatest(
+        octet_length("producerGuid"), octet_length("profileGuid"), octet_length("ipAddress")
+    ) > %(longestName)s, false)
 FROM unnest(%(guids)s::text[]) WITH ORDINALITY AS wanted (guid, place)
 JOIN events USING (guid)
 ORDER BY place;
 
 -- data --
--- The data of events, each by its place among their guids; null for a value where the events before
--- have so many bytes already. Of a key that is there twice, the last row by guid counts.
-SELECT place - 1, key, CASE WHEN coalesce(bytes_before, 0) < %(bytes)s THEN value END
+-- The data of events, each by its place among their guids. Of a key that is there twice, the last row
+-- by guid counts. Some rows are without their value: those after the first ones of an event that have
+-- so many bytes together, those that have more alone, and all rows of an event that is `beyond`, as
+-- the events before it have so many bytes already. `more` says that the event has more data than this.
+SELECT place - 1, key, CASE WHEN shown AND NOT beyond THEN value END, beyond, more OR NOT shown
 FROM (
-    SELECT wanted.place, data.guid, data.key, data.value,
-        sum(octet_length(data.key) + octet_length(data.value)) OVER (
-            ORDER BY wanted.place GROUPS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-        ) AS bytes_before
-    FROM unnest(%(guids)s::text[]) WITH ORDINALITY AS wanted (guid, place)
-    CROSS JOIN LATERAL (
-        SELECT * FROM "eventData" WHERE "eventGuid" = wanted.guid LIMIT %(most)s
-    ) AS data
-) AS measured
+    SELECT *,
+        coalesce(
+            sum(size) FILTER (WHERE shown) OVER (
+                ORDER BY place GROUPS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+            ), 0
+        ) >= %(bytes)s AS beyond
+    FROM (
+        SELECT wanted.place, data.*,
+            size <= %(one)s
+                AND sum(size) FILTER (WHERE size <= %(one)s) OVER (
+                    PARTITION BY wanted.place ORDER BY data.guid
+                ) <= %(one)s AS shown
+        FROM unnest(%(guids)s::text[]) WITH ORDINALITY AS wanted (guid, place)
+        CROSS JOIN LATERAL (
+            SELECT DISTINCT ON (key COLLATE "C") guid, key, value, size, more
+            FROM (
+                SELECT guid, value, octet_length(key) + octet_length(value) AS size,
+                    CASE WHEN octet_length(key) <= %(longestKey)s THEN key END AS key,
+                    count(*) OVER () > %(most)s
+                        OR bool_or(octet_length(key) > %(longestKey)s) OVER () AS more,
+                    row_number() OVER () AS number
+                FROM (
+                    SELECT * FROM "eventData" WHERE "eventGuid" = wanted.guid LIMIT %(most)s + 1
+                ) AS first
+            ) AS numbered
+            WHERE number <= %(most)s
+            ORDER BY key COLLATE "C", guid DESC
+        ) AS data
+    ) AS measured
+) AS bounded
 ORDER BY place, guid;
 
 -- lock_event --

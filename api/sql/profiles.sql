@@ -29,35 +29,65 @@ SELECT guid, "userId", "createdAt", "updatedAt" FROM profiles WHERE guid = ANY(%
 ORDER BY guid;
 
 -- visitors --
--- The anonymousIds of profiles, up to a number of each.
-SELECT visitors."profileGuid", visitors."anonymousId"
-FROM unnest(%(guids)s::text[]) AS wanted (guid)
-CROSS JOIN LATERAL (
-    SELECT * FROM "anonymousIds" WHERE "profileGuid" = wanted.guid LIMIT %(most)s
-) AS visitors
-ORDER BY visitors."profileGuid", visitors."anonymousId";
-
--- properties --
--- The properties of profiles with the type that their rule gives them; null for a value where the
--- profiles before have so many bytes already.
-SELECT properties."profileGuid", properties.key,
-    CASE WHEN coalesce(bytes_before, 0) < %(bytes)s THEN properties.value END,
-    rules.definition ->> 'type', coalesce((rules.definition ->> 'array')::boolean, false)
+-- The anonymousIds of profiles, up to a number of each; null for all of a profile that is `beyond`, as
+-- the profiles before have so many bytes already.
+SELECT "profileGuid", CASE WHEN NOT beyond THEN "anonymousId" END, beyond
 FROM (
-    SELECT properties.*,
-        sum(octet_length(properties.key) + octet_length(properties.value)) OVER (
-            ORDER BY properties."profileGuid"
-            GROUPS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-        ) AS bytes_before
+    SELECT visitors."profileGuid", visitors."anonymousId",
+        coalesce(
+            sum(octet_length(visitors."anonymousId")) OVER (
+                ORDER BY visitors."profileGuid"
+                GROUPS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+            ), 0
+        ) >= %(bytes)s AS beyond
     FROM unnest(%(guids)s::text[]) AS wanted (guid)
     CROSS JOIN LATERAL (
-        SELECT * FROM "profileProperties" WHERE "profileGuid" = wanted.guid
-        ORDER BY key, position
-        LIMIT %(most)s
-    ) AS properties
-) AS properties
+        SELECT * FROM "anonymousIds" WHERE "profileGuid" = wanted.guid LIMIT %(most)s
+    ) AS visitors
+) AS bounded
+ORDER BY "profileGuid", "anonymousId";
+
+-- properties --
+-- The properties of profiles with the type that their rule gives them. Some are without their value:
+-- those after the first ones of a profile that have so many bytes together, those that have more
+-- alone, and all of a profile that is `beyond`, as the profiles before it have so many bytes
+-- already. The last column says that the profile has more properties than this. A rule that somebody
+-- broke gives no type.
+SELECT bounded."profileGuid", bounded.key, beyond, CASE WHEN shown AND NOT beyond THEN value END,
+    rules.definition ->> 'type', coalesce(rules.definition -> 'array' = 'true'::jsonb, false),
+    more OR NOT shown
+FROM (
+    SELECT *,
+        coalesce(
+            sum(size) FILTER (WHERE shown) OVER (
+                ORDER BY "profileGuid" GROUPS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+            ), 0
+        ) >= %(bytes)s AS beyond
+    FROM (
+        SELECT properties.*,
+            size <= %(one)s
+                AND sum(size) FILTER (WHERE size <= %(one)s) OVER (
+                    PARTITION BY "profileGuid" ORDER BY key, position
+                ) <= %(one)s AS shown
+        FROM unnest(%(guids)s::text[]) AS wanted (guid)
+        CROSS JOIN LATERAL (
+            SELECT *
+            FROM (
+                SELECT first.*, octet_length(key) + octet_length(value) AS size,
+                    count(*) OVER () > %(most)s AS more,
+                    row_number() OVER (ORDER BY key, position) AS number
+                FROM (
+                    SELECT * FROM "profileProperties" WHERE "profileGuid" = wanted.guid
+                    ORDER BY key, position
+                    LIMIT %(most)s + 1
+                ) AS first
+            ) AS numbered
+            WHERE number <= %(most)s
+        ) AS properties
+    ) AS measured
+) AS bounded
 LEFT JOIN "profilePropertyRules" AS rules USING (key)
-ORDER BY properties."profileGuid", properties.key, properties.position;
+ORDER BY bounded."profileGuid", bounded.key, bounded.position;
 
 -- today --
 -- Where a profile is today: itself, or after merges the profile of its anonymousId.

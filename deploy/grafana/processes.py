@@ -106,10 +106,29 @@ PROPERTIES = [
         quantiles("merganser_properties_step_seconds"),
     ),
     Panel(
-        "Values that do not fit",
-        "wps",
-        "Skipped, as they do not fit the type of the rule.",
-        [Query(rate("merganser_properties_values_unfit_total", "rule"), "{{rule}}")],
+        "Values that a rule skips",
+        "cps",
+        "They do not fit its type, are too long, or a cap leaves them out.",
+        [
+            Query(rate(f"merganser_properties_values_{why}_total", "rule"), f"{{{{rule}}}} {said}")
+            for why, said in {
+                "unfit": "does not fit",
+                "too_long": "too long",
+                "capped": "capped",
+            }.items()
+        ],
+    ),
+    Panel(
+        "Profiles set aside",
+        "cps",
+        "Nothing is computed for them until `merganser dead retry`.",
+        [Query(rate("merganser_properties_profiles_set_aside_total"), "set aside")],
+    ),
+    Panel(
+        "Broken rules",
+        "short",
+        "They are not computed; `merganser rules list` says why.",
+        [Query(f"max (merganser_properties_broken_rules{{{INSTANCE}}})", "broken")],
     ),
     Panel(
         "Backfill of new rules",
@@ -219,6 +238,12 @@ API = [
         "s",
         "MERGANSER_API_CONNECTIONS to Postgres serve all requests; past 2 s one is refused.",
         quantiles("merganser_api_pool_wait_seconds"),
+    ),
+    Panel(
+        "Answers that are cut",
+        "ops",
+        "They leave something out, or end early, as they would have too many bytes.",
+        [Query(rate("merganser_api_answers_cut_total", "route"), "{{route}}")],
     ),
     Panel(
         "Age of the API keys",

@@ -23,7 +23,9 @@ SELECT merges."loserGuid", visitors."anonymousId", visitors."profileGuid",
     merges."eventGuid", merges."createdAt"
 FROM "profileMerges" AS merges
 JOIN "anonymousIds" AS visitors USING ("anonymousId")
-WHERE merges."loserGuid" = %(id)s AND merges.reason = 'merged';
+WHERE merges."loserGuid" = %(id)s AND merges.reason = 'merged'
+ORDER BY merges."createdAt" DESC
+LIMIT %(most)s;
 
 -- visitors_of --
 -- The anonymousIds of a profile.

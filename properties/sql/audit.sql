@@ -16,6 +16,10 @@ FROM (
 ) AS waiting
 WHERE profile IS NOT NULL;
 
+-- set_aside --
+-- Profiles for which nothing is computed.
+SELECT subject FROM "setAside" WHERE kind = 'profile' AND state <> 'retried';
+
 -- profiles --
 -- How many there are, about.
 SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = 'profiles'::regclass;
@@ -25,13 +29,18 @@ SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = 'profiles'::regc
 SELECT guid, "userId" FROM profiles WHERE guid > %(after)s ORDER BY guid LIMIT %(at_most)s;
 
 -- events --
--- All their events of the types that rules are about.
+-- All their events of the types that rules are about, as in counting.sql.
 SELECT
     events."profileGuid", (extract(epoch FROM events."occurredAt") * 1000000)::bigint,
-    events.guid, events.type, events."userId", events."ipAddress", (
-        SELECT jsonb_object_agg(key, value ORDER BY "eventData".guid)
-        FROM "eventData"
-        WHERE "eventGuid" = events.guid AND key = ANY(%(keys)s)
+    events.guid, events.type, events."userId", left(events."ipAddress", %(longest)s + 1), (
+        SELECT jsonb_object_agg(last.key, last.value)
+        FROM (
+            SELECT DISTINCT ON (key COLLATE "C")
+                key, CASE WHEN octet_length(value) <= %(longest)s THEN value END AS value
+            FROM "eventData"
+            WHERE "eventGuid" = events.guid AND key = ANY(%(keys)s)
+            ORDER BY key COLLATE "C", guid DESC
+        ) AS last
     )
 FROM events
 WHERE events."profileGuid" = ANY(%(profiles)s) AND events.type = ANY(%(types)s)
@@ -39,7 +48,7 @@ WHERE events."profileGuid" = ANY(%(profiles)s) AND events.type = ANY(%(types)s)
 
 -- stored --
 -- What is stored of them.
-SELECT "profileGuid", key, array_agg(value ORDER BY position)
+SELECT "profileGuid", key, array_agg(left(value, %(longest)s + 1) ORDER BY position)
 FROM "profileProperties"
 WHERE "profileGuid" = ANY(%(profiles)s) AND key = ANY(%(keys)s)
 GROUP BY "profileGuid", key;

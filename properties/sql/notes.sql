@@ -10,7 +10,21 @@ WHERE id IN (
     ) AS summed
     WHERE total - size < %(at_most)s
 )
-RETURNING kind, events, profiles;
+RETURNING kind, events, profiles, "createdAt";
+
+-- put_off --
+-- Notes of what this transaction leaves to a later one; they are as old as the oldest that it took.
+INSERT INTO "eventChanges" (kind, size, events, profiles, "createdAt")
+SELECT 'placed', count(*), array_agg(event), array_agg(profile), %(created_at)s
+FROM (
+    SELECT event, profile, row_number() OVER () / 5000 AS part
+    FROM unnest(%(events)s::text[], %(profiles)s::text[]) AS placed(event, profile)
+) AS parts
+GROUP BY part
+UNION ALL
+SELECT 'left', count(*), NULL, array_agg(profile), %(created_at)s
+FROM unnest(%(again)s::text[]) AS again(profile)
+HAVING count(*) > 0;
 
 -- waiting --
 -- Seconds since the oldest note that waits, and 0 if none does.
@@ -26,4 +40,4 @@ SELECT EXISTS (SELECT FROM "eventChanges");
 -- The profiles of events.
 SELECT DISTINCT "profileGuid"
 FROM events
-WHERE guid = ANY(%(events)s) AND "profileGuid" IS NOT NULL;
+WHERE guid = ANY(%(events)s::text[]) AND "profileGuid" IS NOT NULL;

@@ -1,12 +1,27 @@
 -- rules --
--- Every rule that applies.
-SELECT revision, definition, "appliedAt", "backfilledTo", backfilled
+-- Every rule, and why it is not computed, if so. A definition is text, so that one that cannot be read
+-- costs itself alone; one that is too long is not read.
+SELECT key, revision,
+    CASE
+        WHEN failure IS NULL AND pg_column_size(definition) <= %(longest)s THEN definition::text
+    END,
+    failure, "appliedAt", "backfilledTo", backfilled
 FROM "profilePropertyRules"
 ORDER BY key;
 
 -- sources --
--- The company's databases.
-SELECT name, definition FROM "propertySources" ORDER BY name;
+-- The company's databases, read as rules are.
+SELECT name, CASE WHEN pg_column_size(definition) <= %(longest)s THEN definition::text END
+FROM "propertySources"
+ORDER BY name;
+
+-- suspend --
+-- A rule that is not computed any more.
+UPDATE "profilePropertyRules" SET failure = %(problem)s WHERE key = %(key)s AND failure IS NULL;
+
+-- broken --
+-- How many rules are not computed.
+SELECT count(*) FROM "profilePropertyRules" WHERE failure IS NOT NULL;
 
 -- patience --
 -- Who waits for the writers of events makes those that come later wait, too.
@@ -29,6 +44,7 @@ SELECT * FROM unnest(%(keys)s::text[], %(definitions)s::jsonb[])
 ON CONFLICT (key) DO UPDATE
 SET revision = nextval('"propertyRevisions"'),
     definition = excluded.definition,
+    failure = NULL,
     "appliedAt" = clock_timestamp(),
     "backfilledTo" = '',
     backfilled = 0;
@@ -49,7 +65,7 @@ SELECT "takeNotes"(EXISTS (SELECT FROM "profilePropertyRules"));
 -- backfill --
 -- How many profiles a backfill has done, of about how many.
 SELECT
-    coalesce(min(backfilled) FILTER (WHERE "backfilledTo" IS NOT NULL), -1),
+    coalesce(min(backfilled) FILTER (WHERE "backfilledTo" IS NOT NULL AND failure IS NULL), -1),
     (SELECT reltuples::bigint FROM pg_class WHERE oid = 'profiles'::regclass),
     (SELECT count(*) FROM "propertyRecounts")
 FROM "profilePropertyRules";

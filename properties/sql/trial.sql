@@ -14,13 +14,18 @@ ORDER BY rank
 LIMIT 1;
 
 -- events --
--- Its events of the types that the rule is about, in their order.
+-- Its events of the types that the rule is about, in their order, as in counting.sql.
 SELECT
     (extract(epoch FROM events."occurredAt") * 1000000)::bigint,
-    events.guid, events.type, events."userId", events."ipAddress", (
-        SELECT jsonb_object_agg(key, value ORDER BY "eventData".guid)
-        FROM "eventData"
-        WHERE "eventGuid" = events.guid AND key = ANY(%(keys)s)
+    events.guid, events.type, events."userId", left(events."ipAddress", %(longest)s + 1), (
+        SELECT jsonb_object_agg(last.key, last.value)
+        FROM (
+            SELECT DISTINCT ON (key COLLATE "C")
+                key, CASE WHEN octet_length(value) <= %(longest)s THEN value END AS value
+            FROM "eventData"
+            WHERE "eventGuid" = events.guid AND key = ANY(%(keys)s)
+            ORDER BY key COLLATE "C", guid DESC
+        ) AS last
     )
 FROM events
 WHERE events."profileGuid" = %(profile)s AND events.type = ANY(%(types)s)

@@ -90,6 +90,7 @@ async def test_a_profile_by_each_of_its_ids(api: Reader) -> None:
         "createdAt": profile["createdAt"],
         "updatedAt": profile["updatedAt"],
         "properties": {},
+        "moreProperties": False,
     }
     for asked in ({"userId": "ann"}, {"anonymousId": "phone"}, {"anonymousId": "tablet"}):
         assert await api.everything("/profiles", "profiles", **asked) == [profile]
@@ -145,7 +146,7 @@ async def test_a_page_ends_where_its_properties_would_be_too_large(
     api: Reader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(profiles, "MOST_BYTES", 10)
-    visits = [event(anonymous=f"visitor {n}") for n in range(7)]
+    visits = [event(anonymous=f"{n}") for n in range(7)]
     await api.write(*visits)
     guids = sorted([await api.profile_of(visit) for visit in visits])
     for guid, value in {0: "x", 1: "x" * 7, 2: "x", 4: "x" * 99, 6: "x"}.items():
@@ -159,6 +160,17 @@ async def test_a_page_ends_where_its_properties_would_be_too_large(
     assert found[4]["properties"] == {"key": "x" * 99}
     pages = await api.pages("/profiles", "profiles", limit=1)
     assert [len(page) for page in pages] == [1] * 7
+
+
+async def test_a_page_ends_where_its_anonymous_ids_would_be_too_large(
+    api: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(profiles, "MOST_BYTES", 10)
+    await api.write(*(event(f"user {n}", f"visitor {n}") for n in range(7)))
+    pages = await api.pages("/profiles", "profiles")
+    assert [len(page) for page in pages] == [2, 2, 2, 1]
+    for page in pages:
+        assert all(len(one["anonymousIds"]) == 1 for one in page)
 
 
 async def merged(api: Reader) -> tuple[str, str]:

@@ -333,8 +333,8 @@ async def test_export_is_all_that_is_held(system: System) -> None:
     profile = await system.database.profile_of(ANN)
     for table, columns, values in (
         ("profileProperties", "key, value", "'visits', '2'"),
-        ("propertyStates", "state", "'{}'"),
-        ("propertyRecounts", "state", "'{}'"),
+        ("propertyStates", "state, checksum", "'{}', 0"),
+        ("propertyRecounts", "state, checksum", "'{}', 0"),
         ("profileDecorations", 'source, "dueAt"', "'crm', now()"),
     ):
         await system.database.execute(

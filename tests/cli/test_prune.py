@@ -179,6 +179,22 @@ async def test_what_rules_count_stays_and_properties_with_it(database: Database)
     assert await disagreements(database) == []
 
 
+async def test_a_broken_rule_may_need_any_event(database: Database) -> None:
+    kept = Kept(database)
+    await kept.apply(COUNT)
+    await stored(database, OLD_LINK, PAGE)
+    await kept.settle()
+    await database.execute(
+        """UPDATE "profilePropertyRules" SET definition = '1' WHERE key = 'visits'"""
+    )
+    ended = await command({"MERGANSER_DATABASE_URL": database.url}, "prune", "--older-than", "30d")
+    assert ended.status == 1
+    assert "the rule visits is broken" in " ".join(ended.err.split())
+    assert await guids(database) == ["evt_1", "evt_3"]
+    await prune(database, "--counted")
+    assert await guids(database) == ["evt_3"]
+
+
 async def test_each_chunk_reads_an_index_from_its_place_on(database: Database) -> None:
     await database.execute(
         'INSERT INTO events (guid, type, "profileGuid", "occurredAt") '

@@ -6,14 +6,18 @@ from typing import Any
 
 from psycopg import AsyncConnection
 
-from properties import rulebook
+from properties import rulebook, store
 from properties.audit import Disagreement, audit
 from properties.main import Properties, Step
 from properties.rules import RuleFile
+from runtime import postgres
+from runtime.lifecycle import Stop
 from runtime.postgres import connect
 from tests.support.database import Database
 
 NOW = datetime(2026, 6, 15, 12, tzinfo=UTC)
+
+MOST_STEPS = 300
 
 USER_ID = {"key": "userId", "type": "string", "unique": True, "identifying": True}
 COUNT = {
@@ -85,6 +89,34 @@ class Kept:
         while steps[-1].more:
             steps.append(await self.step())
         return steps
+
+    async def serve(self) -> list[Step]:
+        """All that there is to do, as the process does it: whatever the data is."""
+        database = postgres.Database(self.database.url, "test")
+        steps: list[Step] = []
+        try:
+            while not steps or steps[-1].more:
+                steps.append(await self.properties.advance(database, self.now, Stop()))
+                assert len(steps) < MOST_STEPS, "it never ends"
+        finally:
+            await database.close()
+        return steps
+
+    async def set_aside(self) -> dict[str, str]:
+        """Why profiles are set aside, by guid."""
+        return dict(
+            await self.database.rows(
+                "SELECT subject, reason FROM \"setAside\" WHERE kind = 'profile' AND state = 'open'"
+            )
+        )
+
+    async def retry(self) -> None:
+        """What `merganser dead retry` does with all profiles."""
+        async with self.database.connection.transaction():
+            guids = await self.database.column(
+                "UPDATE \"setAside\" SET state = 'retried' WHERE kind = 'profile' RETURNING subject"
+            )
+            await store.begin_recounts(self.database.connection, guids)
 
     async def value(self, profile: str, key: str) -> list[str]:
         """The values of a property, in order."""

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from properties.occurrence import Occurrence
 from properties.rules import Aggregation, Rule
-from properties.values import Type
+from properties.values import LONGEST_VALUE, Type, size
 from tests.properties.reference import Seen
 
 NOW = datetime(2026, 6, 15, 12, tzinfo=UTC)
@@ -41,13 +41,15 @@ NAMES = [
     "true",
     "+49 30 1",
 ]
+LONG = ["x" * 257, "x" * 16_384, "x" * 16_385, "ü" * 8_193, f'["a", "{"x" * 300}"]']
+"""About the bounds of a value, in bytes."""
 MOMENTS = ["2026-06-14", "2026-06-15T01:02:03.5Z", "2026-06-15T01:02:03+05:30", "never", "17"]
 
 DATA = st.fixed_dictionaries(
     {},
     optional={
         "price": st.sampled_from(PRICES),
-        "name": st.sampled_from(NAMES),
+        "name": st.sampled_from([*NAMES, *NAMES, *LONG]),
         "at": st.sampled_from(MOMENTS),
     },
 )
@@ -93,7 +95,7 @@ def rules(draw: st.DrawFn, key: str = "made") -> Rule:
     source: dict[str, Any] = {
         "aggregation": aggregation,
         "filters": draw(st.lists(FILTERS, max_size=2)),
-        "window": draw(st.sampled_from([None, None, 1, 2, 3])),
+        "window": draw(st.sampled_from([None, None, 1, 2, 3, 300])),
     }
     if aggregation not in ("count", "rate") or draw(st.booleans()):
         source["column"] = draw(st.sampled_from(COLUMNS))
@@ -138,5 +140,5 @@ def occurrence(event: Seen) -> Occurrence:
         event.type,
         event.user_id,
         event.ip_address,
-        event.data,
+        {key: value if size(value) <= LONGEST_VALUE else None for key, value in event.data.items()},
     )

@@ -1,15 +1,18 @@
 """One rule and a profile's few events, as plainly as a table of cases can say them."""
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from properties.monoid import Skip
 from properties.occurrence import Occurrence
 from properties.reckoning import Rulebook, day_of
 from properties.rules import Rule
 
 START = datetime(2026, 6, 1, 12, tzinfo=UTC)
 
-Said = tuple[float, str, dict[str, str]]
+Said = tuple[float, str, Mapping[str, str | None]]
 """(seconds after START, type, data)."""
 
 
@@ -32,8 +35,22 @@ def values(
     events: dict[str, Any], said: list[Said], *, kind: str = "string", array: bool = False
 ) -> tuple[list[str], int]:
     """What a rule with this source gives, and how many values did not fit its type."""
+    found, skips = values_and_skips(events, said, kind=kind, array=array)
+    return found, skips[Skip.UNFIT]
+
+
+def values_and_skips(
+    events: dict[str, Any],
+    said: Sequence[Said],
+    *,
+    kind: str = "string",
+    array: bool = False,
+) -> tuple[list[str], Counter[Skip]]:
+    """What a rule with this source gives, and what it skipped."""
     rule = Rule.model_validate({"key": "made", "type": kind, "array": array, "events": events})
-    unfit: list[str] = []
+    skips = Counter[Skip]()
     occurrences = [occurrence(one, number) for number, one in enumerate(said)]
-    found = Rulebook([(1, rule)]).recount(occurrences, day_of(START), None, unfit.append)
-    return found["made"], len(unfit)
+    found = Rulebook([(1, rule)]).recount(
+        occurrences, day_of(START), None, lambda _, skip: skips.update((skip,))
+    )
+    return found["made"], skips

@@ -4,7 +4,6 @@ It shares nothing with `properties.aggregations` but the reading of values, whic
 own (test_values.py).
 """
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -12,7 +11,17 @@ from decimal import ROUND_HALF_EVEN, Decimal, localcontext
 from typing import Any
 
 from properties.rules import Events, Filter, Rule
-from properties.values import fit, write_number
+from properties.values import fit, storable, write_number
+from schemas import exact_json
+
+LONGEST = 16_384
+"""Bytes of a value."""
+LONGEST_OF_ALL_DAYS, SHORT = 65_536, 256
+"""Bytes of a value of each day, divided by the days of the window, but never less than so many."""
+MOST_VALUES = 1_000
+ENOUGH_BYTES = 49_152
+"""Bytes of values after which `all values` takes no older one."""
+MOST_DISTINCT = 10_000
 
 PER = {"hour": 3600, "day": 86400, "week": 604800}
 
@@ -52,25 +61,31 @@ def _read(column: str, event: Seen) -> str | None:
     if column.startswith("data."):
         return event.data.get(column[5:])
     if column == "occurredAt":
-        return event.occurred_at.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        utc = event.occurred_at.astimezone(UTC).replace(tzinfo=None)
+        return f"{utc.isoformat(timespec='microseconds')}Z"
     return {"type": event.type, "userId": event.user_id, "ipAddress": event.ip_address}[column]
 
 
+def _value(column: str, event: Seen, longest: int = LONGEST) -> str | None:
+    found = _read(column, event)
+    return None if found is None or len(found.encode()) > longest else found
+
+
 def _meets(condition: Filter, event: Seen) -> bool:  # noqa: PLR0911 - a line for each operator
-    found, wanted = _read(condition.column, event), condition.value
+    found, wanted = _value(condition.column, event), condition.value
+    if condition.op == "exists":
+        return _read(condition.column, event) is not None
     if found is None:
         return False
     match condition.op:
-        case "exists":
-            return True
         case "equals":
             return found == wanted
         case "does not equal":
             return found != wanted
         case "contains":
-            return str(wanted).lower() in found.lower()
+            return str(wanted).casefold() in found.casefold()
         case "does not contain":
-            return str(wanted).lower() not in found.lower()
+            return str(wanted).casefold() not in found.casefold()
         case "one of":
             return found in (wanted or ())
     numeric = fit("float", str(wanted)) is not None
@@ -94,7 +109,8 @@ def _aggregate(  # noqa: C901, PLR0911, PLR0912 - a line for each aggregation
         case "count":
             return [str(len(raw))]
         case "distinct count":
-            return [str(len({text for _, text in raw}))]
+            texts = {text for _, text in raw if len(text.encode()) <= LONGEST}
+            return [str(min(len(texts), MOST_DISTINCT))]
         case "rate":
             times = [event.occurred_at for event, _ in raw]
             if not times:
@@ -104,11 +120,11 @@ def _aggregate(  # noqa: C901, PLR0911, PLR0912 - a line for each aggregation
         case "diff":
             return _diff(rule, source, events)
         case "all values":
-            return [value for _, many in _fitting(rule, raw) for value in many][-1000:]
+            return _newest([value for _, many in _fitting(rule, raw) for value in many])
         case "most recent":
-            return next((many for _, many in reversed(_fitting(rule, raw))), [])
+            return next((many for _, many in reversed(_fitting(rule, raw))), [])[:MOST_VALUES]
         case "least recent":
-            return next((many for _, many in _fitting(rule, raw)), [])
+            return next((many for _, many in _fitting(rule, raw)), [])[:MOST_VALUES]
     fitting = [many[0] for _, many in _fitting(rule, raw)]
     if not fitting:
         return []
@@ -126,11 +142,27 @@ def _aggregate(  # noqa: C901, PLR0911, PLR0912 - a line for each aggregation
     raise AssertionError(source.aggregation)
 
 
+def _newest(values: list[str]) -> list[str]:
+    found: list[str] = []
+    for value in reversed(values):
+        if len(found) == MOST_VALUES or sum(len(one.encode()) for one in found) >= ENOUGH_BYTES:
+            break
+        found.append(value)
+    return found[::-1]
+
+
 def _fitting(rule: Rule, raw: list[tuple[Seen, str]]) -> list[tuple[Seen, list[str]]]:
+    assert rule.events
+    longest = LONGEST
+    if rule.events.window and rule.events.aggregation in ("min", "max", "least recent"):
+        longest = min(LONGEST, max(SHORT, LONGEST_OF_ALL_DAYS // rule.events.window))
     found = []
     for event, text in raw:
+        if len(text.encode()) > longest:
+            continue
         parts = _elements(text) if rule.array else [text]
-        many = [value for part in parts if (value := fit(rule.type, part)) is not None]
+        fits = [fit(rule.type, part) for part in parts if storable(part)]
+        many = [value for value in fits if value is not None]
         if many:
             found.append((event, many))
     return found
@@ -140,10 +172,10 @@ def _elements(text: str) -> list[str]:
     if not text.startswith("["):
         return [text]
     try:
-        elements = json.loads(text, parse_float=Decimal)
+        elements = exact_json.loads(text)
+        return [exact_json.as_text(one, 32) for one in elements if one is not None]
     except ValueError:
         return [text]
-    return [one if isinstance(one, str) else str(one) for one in elements if one is not None]
 
 
 def _diff(rule: Rule, source: Events, events: list[Seen]) -> list[str]:
@@ -166,7 +198,7 @@ def _diff(rule: Rule, source: Events, events: list[Seen]) -> list[str]:
 
 
 def _amount(source: Events, event: Seen) -> Decimal | None:
-    text = _read(source.column or "occurredAt", event)
+    text = _value(source.column or "occurredAt", event)
     if text is None:
         return None
     if source.of == "times" or source.column == "occurredAt":

@@ -33,7 +33,7 @@ async def test_new_events_are_counted_and_nothing_is_reread(kept: Kept) -> None:
     await kept.database.execute("SET session_replication_role = origin")
     await kept.views("pro_1", [2000, -5])
     (step, *_) = await kept.settle()
-    assert (step.events, step.recounted) == (2, 0)
+    assert (step.events, step.tally.recounted) == (2, 0)
     assert await kept.value("pro_1", "visits") == ["1002"]
 
 
@@ -41,7 +41,7 @@ async def test_an_event_that_comes_late_takes_its_place(kept: Kept) -> None:
     await kept.views("pro_1", [10], path="/b")
     await kept.settle()
     await kept.views("pro_1", [5], path="/a")
-    assert sum(step.recounted for step in await kept.settle()) == 0
+    assert sum(step.tally.recounted for step in await kept.settle()) == 0
     assert await kept.value("pro_1", "paths") == ["/a", "/b"]
 
 

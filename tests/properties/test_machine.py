@@ -22,6 +22,7 @@ from properties import rulebook
 from properties.audit import audit
 from properties.main import Properties, Step
 from properties.rules import Rule, RuleFile
+from properties.task import Tally
 from resolver import batch
 from resolver.writer import Writer
 from runtime.postgres import BY_KEY, connect
@@ -243,7 +244,7 @@ class Machine(RuleBasedStateMachine):
         async with await connect(self.url, "test", BY_KEY) as doomed:
             with pytest.raises(psycopg.OperationalError):
                 await self._doomed_step(doomed, crash)
-        return Step()
+        return Step(0, Tally(), more=False)
 
     async def _doomed_step(self, doomed: psycopg.AsyncConnection[Any], crash: Crash) -> None:
         async with doomed.transaction():

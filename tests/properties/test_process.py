@@ -121,6 +121,42 @@ async def test_it_measures_itself_and_ends_in_order(ruled: System) -> None:
     assert await service.stop() == 0
 
 
+async def test_what_is_left_out_is_measured_by_rule(ruled: System) -> None:
+    kept = Kept(ruled.database)
+    service = await ruled.properties()
+    await kept.views(await kept.profile("pro_1"), [1], path="x" * 20_000)
+    await kept.views("pro_1", range(2, 1_005), path="/")
+    skipped = {"too_long": 1, "capped": 3}
+    for why, count in skipped.items():
+        name = f"merganser_properties_values_{why}_total"
+        await eventually(lambda name=name: service.metric(name, rule="paths"), equals(count))  # type: ignore[misc] # of this turn
+    await ruled.database.execute(
+        """UPDATE "profilePropertyRules" SET definition = '1' WHERE key = 'paths'"""
+    )
+    broken = "merganser_properties_broken_rules"
+    await eventually(lambda: service.metric(broken), equals(1))
+    await kept.views("pro_1", [9])
+    await eventually(lambda: kept.value("pro_1", "visits"), equals(["1005"]))
+    assert await service.stop() == 0
+
+
+async def test_a_profile_that_postgres_refuses_ends_no_process(ruled: System) -> None:
+    kept = Kept(ruled.database)
+    await ruled.database.execute(
+        """ALTER TABLE "profileProperties" ADD CONSTRAINT refusal CHECK (value <> 'refused')"""
+    )
+    service = await ruled.properties()
+    for number in range(5):
+        path = "refused" if number == 2 else "/"
+        await kept.views(await kept.profile(f"pro_{number}"), [1], path=path)
+    for number in (0, 1, 3, 4):
+        await eventually(lambda n=number: kept.value(f"pro_{n}", "paths"), equals(["/"]))  # type: ignore[misc] # of this turn
+    aside = "merganser_properties_profiles_set_aside_total"
+    await eventually(lambda: service.metric(aside), equals(1))
+    assert list(await kept.set_aside()) == ["pro_2"]
+    assert await service.stop() == 0
+
+
 async def test_staleness_is_the_age_of_what_waits(ruled: System) -> None:
     """While somebody else has the turn and does nothing with it."""
     age = "merganser_properties_staleness_seconds"

@@ -6,11 +6,16 @@ from datetime import timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from properties.monoid import Skip
 from properties.reckoning import Rulebook
 from properties.rules import Rule
 from tests.properties import reference
 from tests.properties.made import NOW, TODAY, occurrence, rules, seen
 from tests.properties.reference import Seen
+
+
+def _ignore(_key: str, _skip: Skip) -> None: ...
+
 
 EVENTS = st.lists(seen(), max_size=12, unique_by=lambda event: event.guid)
 
@@ -19,7 +24,7 @@ EVENTS = st.lists(seen(), max_size=12, unique_by=lambda event: event.guid)
 @settings(max_examples=1500)
 def test_all_at_once_is_what_the_definition_says(rule: Rule, events: list[Seen]) -> None:
     book = Rulebook([(1, rule)])
-    found = book.recount([occurrence(event) for event in events], TODAY, None, lambda _: None)
+    found = book.recount([occurrence(event) for event in events], TODAY, None, _ignore)
     assert found["made"] == reference.values(rule, events, NOW)
 
 
@@ -33,7 +38,7 @@ def test_order_and_batches_do_not_matter(
     for event in data.draw(st.permutations(events)):
         if data.draw(st.booleans()):
             state = json.loads(json.dumps(state))  # as it is between two transactions
-        book.count(state, [occurrence(event)], TODAY, lambda _: None)
+        book.count(state, [occurrence(event)], TODAY, _ignore)
     assert book.properties(state, None)["made"] == reference.values(rule, events, NOW)
 
 
@@ -45,7 +50,7 @@ def test_as_days_go_by_events_leave_their_windows(
     """And `expire` names the day of the next change, so that nobody needs to look before."""
     book = Rulebook([(1, rule)])
     state = book.fresh()
-    book.count(state, [occurrence(event) for event in events], TODAY, lambda _: None)
+    book.count(state, [occurrence(event) for event in events], TODAY, _ignore)
     leaves = book.expire(state, TODAY)
     before = book.properties(state, None)
     for day in range(1, days + 1):

@@ -160,3 +160,55 @@ async def test_an_audit_tells_whether_properties_are_right(
     assert wrong.exit_code == 1
     assert "disagreements found" in wrong.stdout
     assert (await operator("audit")).exit_code == 0, "of identity, all is right"
+
+
+async def test_what_is_broken_is_listed_with_what_to_do(
+    operator: Operator, database: Database
+) -> None:
+    source = {"crm": {"url": "URL"}}
+    operator.file.write_text(f"sources: {json.dumps(source)}\n{FILE}")
+    await operator.apply()
+    await database.execute(
+        """UPDATE "profilePropertyRules" SET definition = '{"key": "paths"}' WHERE key = 'paths'"""
+    )
+    await database.execute("""UPDATE "propertySources" SET definition = '7'""")
+    listed = await operator("rules", "list")
+    assert "broken: type: Field" in listed.stdout
+    said = " ".join(listed.stderr.split())
+    assert "the source crm is broken: all of it: Input should be" in said
+    assert "run `merganser rules apply FILE`" in said
+    data = json.loads((await operator("rules", "list", "--json")).stdout)
+    assert {"key": "paths", "broken": "type: Field required"} in data
+    for arguments in (("show", "paths"), ("test", "paths", "--profile", "x")):
+        shown = await operator("rules", *arguments)
+        assert shown.exit_code == 1
+        assert "the rule paths is broken: type: Field required" in " ".join(shown.stderr.split())
+    applied = await operator.apply()
+    assert applied.stdout.splitlines() == [
+        "~ paths: string array, view, all values, data.path (broken now)",
+        "~ sources",
+        "  2 unchanged",
+    ]
+    assert "broken" not in (await operator("rules", "list")).output
+
+
+async def test_apply_drops_a_broken_rule_that_the_file_does_not_have(
+    operator: Operator, database: Database
+) -> None:
+    await operator.apply()
+    await database.execute(
+        """UPDATE "profilePropertyRules" SET definition = '1' WHERE key = 'paths'"""
+    )
+    operator.file.write_text(f"rules: [{json.dumps(USER_ID)}, {json.dumps(COUNT)}]")
+    assert "- paths (broken now)" in (await operator.apply()).stdout
+    assert await database.count("profilePropertyRules") == 2
+
+
+async def test_a_value_that_is_too_long_is_said_to_be(
+    operator: Operator, database: Database
+) -> None:
+    await operator.apply()
+    kept = Kept(database)
+    await kept.views(await kept.profile("pro_1"), [1], path="x" * 20_000)
+    tried = await operator("rules", "test", "paths", "--profile", "pro_1")
+    assert tried.stdout.count("too long") == 2, "the value and what became of it"

@@ -43,7 +43,8 @@ EVENTS = st.lists(st.tuples(NUMBERS, NUMBERS), max_size=16)
 
 
 def theirs(aggregation: str, op: str, wanted: str, said: Sequence[Said]) -> Any:
-    rows = [data["key"] for _, _, data in sorted(said) if OPERATORS[op](data["other"], wanted)]
+    pairs = [(data["key"] or "", data["other"] or "") for _, _, data in sorted(said)]
+    rows = [key for key, other in pairs if OPERATORS[op](other, wanted)]
     return AGGREGATIONS[aggregation](rows)
 
 

@@ -1,12 +1,22 @@
 """Which texts fit a type, and how the value is written."""
 
+import time
 from decimal import Decimal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from properties.values import Type, fit, microseconds, number, quotient, write_number, write_time
+from properties.values import (
+    LONGEST_VALUE,
+    Type,
+    fit,
+    microseconds,
+    number,
+    quotient,
+    write_number,
+    write_time,
+)
 
 FITTING: dict[Type, dict[str, str]] = {
     "string": {"": "", " as it is ": " as it is ", "Ä": "Ä"},
@@ -17,6 +27,10 @@ FITTING: dict[Type, dict[str, str]] = {
         "5.0": "5",
         "-0": "0",
         "9007199254740993": "9007199254740993",
+        "0" * 300 + "1": "1",
+        "1." + "0" * 300: "1",
+        "9" * 38: "9" * 38,
+        "1" + "0" * 300 + "e-300": "1",
     },
     "float": {
         "0.10": "0.1",
@@ -25,6 +39,7 @@ FITTING: dict[Type, dict[str, str]] = {
         "1E-3": "0.001",
         "-1e2": "-100",
         "12345678901234567890.123456789": "12345678901234567890.123456789",
+        "9" * 38 + "." + "9" * 38: "9" * 38 + "." + "9" * 38,
     },
     "boolean": {"true": "true", "FALSE": "false", "1": "true", "0": "false"},
     "date": {
@@ -37,10 +52,12 @@ FITTING: dict[Type, dict[str, str]] = {
     "url": {"https://a.example/p?q#f": "https://a.example/p?q#f", "HTTP://A": "HTTP://A"},
     "phone number": {"+49 (30) 901820": "+4930901820", "030/90.18-20": "030901820"},
 }
+LONG = ["1" * 39, "1" * 201, "1" * 16_384, "." + "1" * 39, "0." + "0" * 250 + "1", "1e-999"]
+"""Numbers of more digits than fit on a side of the point."""
 UNFIT: dict[Type, list[str]] = {
     "string": [],
-    "integer": ["", "x", "1.5", "0x10", "1_000", "NaN", "Infinity", "1e99", "٣"],
-    "float": ["", "1,5", "nan", "inf", "1e39", "1e-39", "--1", "1e1000"],
+    "integer": ["", "x", "1.5", "0x10", "1_000", "NaN", "Infinity", "1e99", "٣", *LONG],
+    "float": ["", "1,5", "nan", "inf", "1e39", "1e-39", "--1", "1e1000", *LONG],
     "boolean": ["", "yes", "2", "t"],
     "date": ["", "soon", "1700000000", "2026-02-30", "0001-01-01T00:00:00+01:00"],
     "email": ["a", "a@b", "a@@b.example", "a b@c.example", "a@b.example,c@d.example", "@b.example"],
@@ -89,3 +106,10 @@ def test_times_sort_as_their_texts(one: object, other: object) -> None:
 )
 def test_a_quotient_is_rounded_to_twelve_digits(dividend: str, divisor: str, expected: str) -> None:
     assert quotient(Decimal(dividend), Decimal(divisor)) == expected
+
+
+def test_a_url_takes_no_time_that_grows_with_the_square_of_its_length() -> None:
+    text = "https://" + "a" * (LONGEST_VALUE - 10) + " b"
+    start = time.process_time()
+    assert fit("url", text) is None
+    assert time.process_time() - start < 0.1

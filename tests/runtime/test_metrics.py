@@ -58,6 +58,6 @@ def test_names_follow_the_conventions(registry: CollectorRegistry) -> None:
         assert family.name.startswith("merganser_")
         assert family.documentation.endswith(".")
         units = {"seconds", "bytes", "records", "rows", "events", "letters", "pending", "profiles"}
-        units |= {"halted", "failing", "open", "info"}  # states, counts of kinds
+        units |= {"halted", "failing", "open", "info", "rules"}  # states, counts of kinds
         if family.type in ("gauge", "histogram"):
             assert family.name.rsplit("_", 1)[-1] in units, family.name

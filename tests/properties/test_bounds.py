@@ -1,0 +1,231 @@
+"""Bounds of what rules remember: exact in any order, and small however much is sent."""
+
+import json
+from datetime import timedelta
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from properties import aggregations
+from properties.aggregations import aggregation
+from properties.monoid import Skip
+from properties.reckoning import Rulebook
+from properties.rules import Rule
+from properties.values import LONGEST_VALUE
+from tests.properties import reference
+from tests.properties.made import NOW, TODAY, occurrence
+from tests.properties.one import Said, values, values_and_skips
+from tests.properties.reference import Seen
+
+VALUES = ["", "a", "b", "cc", "ddd", "eeee", "ü", "üü", '["a","bb","ccc"]', '["","",""]']
+EVENTS = st.lists(
+    st.builds(
+        lambda number, hours, value: Seen(
+            f"evt_{number:03}", NOW + timedelta(hours=hours), "view", data={"name": value}
+        ),
+        st.integers(0, 999),
+        st.integers(-100, 30),
+        st.sampled_from(VALUES),
+    ),
+    max_size=30,
+    unique_by=lambda event: event.guid,
+)
+CAPPED = settings(max_examples=600, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def rule(name: str, window: int | None, *, array: bool = False) -> Rule:
+    kind = "integer" if name == "distinct count" else "string"
+    events = {"type": "view", "aggregation": name, "column": "data.name", "window": window}
+    return Rule.model_validate({"key": "made", "type": kind, "array": array, "events": events})
+
+
+RULES = [
+    rule(name, window, array=array)
+    for name, array in {
+        "all values": True,
+        "distinct count": False,
+        "most recent": True,
+        "least recent": True,
+    }.items()
+    for window in (None, 1, 2, 3)
+]
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Caps that few events reach."""
+    monkeypatch.setattr(aggregations, "MOST_VALUES", 3)
+    monkeypatch.setattr(aggregations, "MOST_BYTES", LONGEST_VALUE + 6)
+    monkeypatch.setattr(aggregations, "MOST_DISTINCT", 3)
+    monkeypatch.setattr(reference, "MOST_VALUES", 3)
+    monkeypatch.setattr(reference, "ENOUGH_BYTES", 6)
+    monkeypatch.setattr(reference, "MOST_DISTINCT", 3)
+
+
+@pytest.mark.usefixtures("tiny")
+@CAPPED
+@given(made=st.sampled_from(RULES), events=EVENTS, data=st.data())
+def test_caps_are_exact_in_any_order_and_batches_and_as_days_go_by(
+    made: Rule, events: list[Seen], data: st.DataObject
+) -> None:
+    book = Rulebook([(1, made)])
+    state, left, today = book.fresh(), data.draw(st.permutations(events)), TODAY
+    for _ in range(6):
+        taken = data.draw(st.integers(0, len(left)))
+        book.count(state, [occurrence(event) for event in left[:taken]], today, _ignore)
+        left = left[taken:]
+        if data.draw(st.booleans()):
+            book.expire(state, today)
+            state = json.loads(json.dumps(state))  # as it is between two transactions
+        today += data.draw(st.integers(0, 1))
+    book.count(state, [occurrence(event) for event in left], today, _ignore)
+    if data.draw(st.booleans()):
+        today += data.draw(st.integers(0, 3))
+    book.expire(state, today)
+    now = NOW + timedelta(days=today - TODAY)
+    assert book.properties(state, None)["made"] == reference.values(made, events, now)
+
+
+@pytest.mark.usefixtures("tiny")
+@CAPPED
+@given(
+    made=st.sampled_from(RULES),
+    parts=st.tuples(EVENTS, EVENTS, EVENTS),
+    day=st.integers(TODAY - 3, TODAY + 1),
+)
+def test_combining_is_associative_and_commutative(
+    made: Rule, parts: tuple[list[Seen], ...], day: int
+) -> None:
+    """Also where a state is cut meanwhile, as it is when it is stored."""
+    assert made.events
+    monoid = aggregation(made, made.events)
+
+    def of(events: list[Seen]) -> Any:
+        state = None
+        for event in events:
+            single = monoid.single(occurrence(event), [])
+            state = both(state, single)
+        return state
+
+    def both(one: Any, other: Any) -> Any:
+        if one is None or other is None:
+            return one or other
+        return monoid.combine(json.loads(json.dumps(one)), other, [])
+
+    def told(state: Any) -> list[str]:
+        if state is not None and monoid.trim:
+            state, _ = monoid.trim(state, day) or (None, 0)
+        return [] if state is None else monoid.result(state)
+
+    def stored(state: Any) -> Any:
+        kept = monoid.trim(state, 0) if state is not None and monoid.trim else None
+        return kept[0] if kept else state
+
+    one, two, three = (list(part) for part in parts)
+    together = told(both(both(of(one), of(two)), of(three)))
+    assert together == told(both(of(one), both(of(two), of(three))))
+    assert together == told(both(stored(both(stored(of(three)), of(one))), stored(of(two))))
+
+
+def test_all_values_end_with_the_one_with_which_they_come_to_48_kib() -> None:
+    """In whichever order they come; so they have 64 KiB at most."""
+    source = {"type": "buy", "column": "data.n", "aggregation": "all values"}
+    long = "x" * LONGEST_VALUE
+    said: list[Said] = [(n, "buy", {"n": long}) for n in range(5)]
+    said += [(9, "buy", {"n": "y"})]
+    for order in (said, said[::-1]):
+        assert values(source, order, array=True)[0] == [long] * 3 + ["y"]
+    said = [(n, "buy", {"n": "x" * 16_000}) for n in range(9)]
+    assert values(source, said, array=True)[0] == ["x" * 16_000] * 4
+
+
+def test_a_value_of_more_than_16_kib_is_skipped_and_counted() -> None:
+    long, too_long = "ü" * (LONGEST_VALUE // 2), None
+    said: list[Said] = [(1, "buy", {"n": long}), (2, "buy", {"n": too_long}), (3, "buy", {})]
+    for name, expected in {
+        "most recent": [long],
+        "least recent": [long],
+        "max": [long],
+        "count": ["2"],
+        "distinct count": ["1"],
+    }.items():
+        source = {"type": "buy", "column": "data.n", "aggregation": name}
+        kind = "integer" if "count" in name else "string"
+        found, skips = values_and_skips(source, said, kind=kind)
+        assert found == expected, name
+        assert skips == ({} if name == "count" else {Skip.LONG: 1}), name
+
+
+@pytest.mark.parametrize(("op", "met"), [("exists", 1), ("equals", 0), ("does not contain", 0)])
+def test_a_value_of_more_than_16_kib_exists_and_meets_nothing_else(op: str, met: int) -> None:
+    value = {} if op == "exists" else {"value": "x"}
+    source = {
+        "type": "buy",
+        "aggregation": "count",
+        "filters": [{"column": "data.n", "op": op, **value}],
+    }
+    assert values(source, [(1, "buy", {"n": None})], kind="integer")[0] == [str(met)]
+
+
+@pytest.mark.parametrize("name", ["min", "max", "least recent"])
+@pytest.mark.parametrize(("window", "longest"), [(5, 13_107), (8, 8_192), (3650, 256)])
+def test_a_value_of_each_day_is_shorter_the_more_days_there_are(
+    name: str, window: int, longest: int
+) -> None:
+    source = {"type": "buy", "column": "data.n", "aggregation": name, "window": window}
+    fits: list[Said] = [(0, "buy", {"n": "x" * longest})]
+    assert values_and_skips(source, fits) == (["x" * longest], {})
+    longer: list[Said] = [(0, "buy", {"n": "x" * longest + "x"})]
+    assert values_and_skips(source, longer) == ([], {Skip.LONG: 1})
+
+
+@pytest.mark.parametrize("name", ["most recent", "least recent"])
+def test_an_array_property_has_a_thousand_elements_at_most(name: str) -> None:
+    source = {"type": "buy", "column": "data.n", "aggregation": name}
+    said: list[Said] = [(0, "buy", {"n": json.dumps(list(range(1_005)))})]
+    found, skips = values_and_skips(source, said, array=True)
+    assert found == [str(n) for n in range(1_000)]
+    assert skips == {Skip.CAPPED: 5}
+
+
+def test_what_a_cap_leaves_out_is_counted() -> None:
+    source = {"type": "buy", "column": "data.n", "aggregation": "all values"}
+    said: list[Said] = [(n, "buy", {"n": str(n)}) for n in range(1_003)]
+    assert values_and_skips(source, said, array=True)[1] == {Skip.CAPPED: 3}
+    source["aggregation"] = "distinct count"
+    said = [(n, "buy", {"n": str(n)}) for n in range(10_003)]
+    for window in (None, 1):
+        found, skips = values_and_skips({**source, "window": window}, said, kind="integer")
+        assert (found, skips) == (["10000"], {Skip.CAPPED: 3})
+
+
+@pytest.mark.parametrize(
+    ("name", "window", "most"),
+    [
+        ("all values", None, 200_000),
+        ("all values", 30, 200_000),
+        ("distinct count", None, 250_000),
+        ("distinct count", 30, 270_000),
+        ("most recent", 3650, 20_000),
+        ("least recent", 3650, 1_200_000),
+        ("max", 3650, 1_200_000),
+    ],
+)
+def test_a_state_is_small_whatever_is_sent(name: str, window: int | None, most: int) -> None:
+    """As JSON: 20,000 long values over ten years."""
+    made = rule(name, window, array=name == "all values")
+    book, random, state = Rulebook([(1, made)]), Random(1), None
+    state = book.fresh()
+    for number in range(20_000):
+        day = NOW - timedelta(days=random.randrange(3650 if window == 3650 else 30), hours=6)
+        value = f"{number:05}" * random.choice([1, 50, 50, 2000])
+        event = Seen(f"evt_{number:060}", day, "view", data={"name": value})
+        book.count(state, [occurrence(event)], TODAY, _ignore)
+    book.expire(state, TODAY)
+    assert len(json.dumps(state)) < most
+
+
+def _ignore(_key: str, _skip: Skip) -> None: ...
