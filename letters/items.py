@@ -90,7 +90,7 @@ async def retry(connection: AsyncConnection[Any], chosen: Sequence[Item]) -> int
     """
     retried = await _put_state(connection, chosen, "retried")
     profiles = [subject for kind, subject, _ in retried if kind == Kind.PROFILE]
-    await connection.execute(properties.SQL["begin_recounts"], {"profiles": profiles})
+    await properties.begin_recounts(connection, profiles)
     return len(retried)
 
 
