@@ -154,6 +154,8 @@ class Process:
 
     def log_tail(self) -> str:
         """Return the last lines of the log since the last start, under a heading."""
+        if not self.log.exists():
+            return f"{self.name} was never started."
         with self.log.open("rb") as log:
             end = log.seek(0, os.SEEK_END)
             log.seek(max(self._log_start, end - _TAIL_BYTES))

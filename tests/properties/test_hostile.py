@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from properties import columns, rulebook, store
+from properties import columns, follow, recount, rulebook, store
 from properties.main import Properties
 from properties.rules import Rule, RuleFile
 from properties.values import Type, fit
@@ -37,7 +37,7 @@ from tests.properties.reference import Seen
 from tests.properties.test_machine import EMPTY, STORED
 
 NIGHTLY = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
-MOST_STEPS = 60
+MOST_STEPS = 200
 """Of the process, after all that a round brings."""
 MOST_SECONDS = 30
 """For them, on a machine that has other work too; alone it takes less than two."""
@@ -81,6 +81,8 @@ BROKEN = st.sampled_from(
     [None, None, None, "1", '"x"', "{}", '{"key": "broad"}', "[" * 500 + "]" * 500]
 )
 """What somebody makes of the definition of the broad rule."""
+
+SMALL = {"SHORT_STATE": 50, "SHORT_EVENT": 20, "GROUP_BYTES": 2_000, "LONG_BYTES": 4_000}
 
 REFUSAL = f"""
 ALTER TABLE "profileProperties" ADD CONSTRAINT refusal CHECK (value <> '{REFUSED}') NOT VALID
@@ -282,13 +284,27 @@ def world_(
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
-@given(made=RULES, rounds=ROUNDS, broken=BROKEN, batch=st.sampled_from([2, 5, 1000]))
+@given(
+    made=RULES,
+    rounds=ROUNDS,
+    broken=BROKEN,
+    batch=st.sampled_from([2, 5, 1000]),
+    small=st.booleans(),
+)
 def test_whatever_hostile_profiles_bring_the_innocent_ones_are_served(
     world: tuple[World, asyncio.Runner],
     made: tuple[Rule, ...],
     rounds: Any,
     broken: str | None,
     batch: int,
+    small: bool,  # noqa: FBT001 - drawn
 ) -> None:
+    """Also where almost everything counts as long, so that it is read in groups and parts."""
     here, runner = world
-    runner.run(here.run(made, rounds, broken, batch))
+    with pytest.MonkeyPatch.context() as patched:
+        if small:
+            for name, most in SMALL.items():
+                patched.setattr(follow, name, most)
+            patched.setattr(recount, "ROWS", 2)
+            patched.setattr(recount, "MOST_BYTES", 1_000)
+        runner.run(here.run(made, rounds, broken, batch))
