@@ -70,10 +70,10 @@ chaos: $(READY) ## Break everything under load, then prove that nothing was lost
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
 bench: $(READY) ## Measure everything beside its ceiling, about 45 minutes (ARGS=NAME for one, ARGS=--quick to try)
-	$(BIN)/python -m bench $(ARGS)
+	$(BIN)/python -m dev.bench $(ARGS)
 
 plots: $(READY) ## Bring docs/performance.md and its plots up to date (RESULTS=FILE of bench --save)
-	$(BIN)/python -m bench report $(RESULTS)
+	$(BIN)/python -m dev.bench report $(RESULTS)
 
 lint: $(READY) ## Check style, types and the direction of imports
 	$(BIN)/ruff check .

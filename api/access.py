@@ -5,8 +5,8 @@ from typing import Any
 
 from fastapi import Request
 
-from runtime import keys
-from runtime.keys import Keys, Permission
+from merganser.http import authentication
+from merganser.http.authentication import Keys, Permission
 
 SCHEMES: dict[str, Any] = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "The key as a Bearer."},
@@ -27,7 +27,7 @@ def permitted(known: Keys, permission: Permission) -> Callable[[Request], Awaita
 
     async def check(request: Request) -> None:
         authorization = request.headers.get("authorization", "").encode("latin-1")
-        secret = keys.of_header(authorization) or request.query_params.get("apiKey")
+        secret = authentication.of_header(authorization) or request.query_params.get("apiKey")
         request.state.key = await known.authorize(secret, permission)
 
     return check

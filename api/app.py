@@ -11,14 +11,14 @@ from starlette.routing import Match, Route
 
 from api import event_routes, profile_routes
 from api.access import SCHEMES
-from api.answers import json
 from api.database import Pool
-from api.envelope import Envelope
 from api.errors import answered
+from api.middleware import Envelope
+from api.responses import json
 from api.routing import Routes
-from runtime import manual
-from runtime.keys import Keys
-from runtime.ops import App
+from merganser.http import docs_page
+from merganser.http.authentication import Keys
+from merganser.http.ops_server import App
 
 _TEXT = """Events and profiles, for programs. Every route needs an API key: `Authorization: Bearer \
 KEY`, or the key as user of Basic authentication, or `?apiKey=KEY`.
@@ -27,7 +27,7 @@ Answers that come in pages have a `nextCursor`: send it as `cursor`, with the sa
 it is null. Answers to GET have an ETag: send it as If-None-Match, and what has not changed is \
 answered 304 without a body. Times are ISO 8601 in UTC."""
 
-_CSP = {"content-security-policy": manual.SECURITY_POLICY}
+_CSP = {"content-security-policy": docs_page.SECURITY_POLICY}
 
 
 def create(pool: Pool, keys: Keys, scan: int) -> App:
@@ -46,7 +46,7 @@ def create(pool: Pool, keys: Keys, scan: int) -> App:
     document["components"]["securitySchemes"] = SCHEMES
     for unused in ("HTTPValidationError", "ValidationError"):
         document["components"]["schemas"].pop(unused, None)
-    page = manual.page(document)
+    page = docs_page.page(document)
 
     async def refused(request: Request, error: Exception) -> Response:
         if isinstance(error, HTTPException) and error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:

@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from runtime import metrics
-from runtime.postgres import BY_KEY, DATA_WITH_EVENTS, Connection, connect
-from runtime.refusals import Problem, Refused
+from merganser.http.errors import Problem, Refused
+from merganser.runtime import metrics
+from merganser.runtime.postgres import BY_KEY, DATA_WITH_EVENTS, Connection, connect
 
 WAIT_SECONDS = 2.0
 """For a free connection; and for a row that the scanner has locked."""

@@ -9,9 +9,9 @@ from psycopg.errors import LockNotAvailable, QueryCanceled
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from api.answers import json
-from runtime.postgres import describe, is_retryable
-from runtime.refusals import Problem, Refused, defect
+from api.responses import json
+from merganser.http.errors import Problem, Refused, defect
+from merganser.runtime.postgres import describe, is_retryable
 
 log = structlog.get_logger(__name__)
 

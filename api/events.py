@@ -8,12 +8,12 @@ What an event has beyond a bound is left out, and the event says so.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from api import pages, profiles
-from api.answers import MOST_BYTES, MOST_OF_ONE, first
-from api.asked import Events
-from runtime import sql
-from runtime.postgres import Connection
-from runtime.refusals import Problem, Refused
+from api import cursors, profiles
+from api.parameters import Events
+from api.responses import MOST_BYTES, MOST_OF_ONE, first
+from merganser.http.errors import Problem, Refused
+from merganser.runtime import sql
+from merganser.runtime.postgres import Connection
 
 _SQL = sql.load(__package__, "events.sql")
 
@@ -135,10 +135,10 @@ async def delete(connection: Connection, guid: str, *, may_read: bool) -> None:
 
 
 def _values(asked: Events, scan: int) -> dict[str, Any]:
-    before, guid = pages.LAST, pages.ABOVE
+    before, guid = cursors.LAST, cursors.ABOVE
     if asked.cursor is not None:
-        at, guid = pages.decode(asked.cursor, CURSOR, 2)
-        before = pages.at(at)
+        at, guid = cursors.decode(asked.cursor, CURSOR, 2)
+        before = cursors.at(at)
     elif asked.until is not None and asked.associated is not False:
         # Those without a profile are passed by another time.
         before, guid = asked.until, ""
@@ -147,7 +147,7 @@ def _values(asked: Events, scan: int) -> dict[str, Any]:
         "wanted": asked.limit + 1,
         "before": before,
         "beforeGuid": guid,
-        "since": asked.since or pages.FIRST,
+        "since": asked.since or cursors.FIRST,
         "until": asked.until,
         "timeline": asked.profile_guid,
         "profileGuid": asked.profile_guid,
@@ -198,7 +198,7 @@ async def _read(
 
 def _cursor(row: Row) -> str:
     """After a row that starts with its guid and ends with the time that its scan follows."""
-    return pages.encode(CURSOR, row[-1].isoformat(), row[0])
+    return cursors.encode(CURSOR, row[-1].isoformat(), row[0])
 
 
 async def _rows(connection: Connection, statement: bytes, values: Mapping[str, Any]) -> list[Row]:

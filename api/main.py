@@ -6,12 +6,12 @@ import structlog
 
 from api import app
 from api.database import Pool
-from runtime import lifecycle, logs, metrics
-from runtime.keys import Keys
-from runtime.lifecycle import Stop
-from runtime.ops import ops_server, server
-from runtime.postgres import Database
-from runtime.settings import ApiSettings
+from merganser.http.authentication import Keys
+from merganser.http.ops_server import ops_server, server
+from merganser.runtime import lifecycle, logs, metrics
+from merganser.runtime.lifecycle import Stop
+from merganser.runtime.postgres import Database
+from merganser.runtime.settings import ApiSettings
 from schemas import migrations
 
 log = structlog.get_logger(__name__)

@@ -5,13 +5,13 @@ from itertools import groupby, takewhile
 from operator import itemgetter
 from typing import Any
 
-from api import pages
-from api.answers import MOST_BYTES, MOST_OF_ONE, first, plain, typed
-from api.asked import Page, Profiles
-from profiles import explain
-from runtime import sql
-from runtime.postgres import Connection
-from runtime.refusals import Problem, Refused
+from api import cursors
+from api.parameters import Page, Profiles
+from api.responses import MOST_BYTES, MOST_OF_ONE, first, plain, typed
+from merganser.http.errors import Problem, Refused
+from merganser.identity import explain
+from merganser.runtime import sql
+from merganser.runtime.postgres import Connection
 
 _SQL = sql.load(__package__, "profiles.sql")
 
@@ -31,7 +31,7 @@ async def page(connection: Connection, asked: Profiles) -> tuple[dict[str, Any],
     Raises:
         Refused: MALFORMED, the cursor is none.
     """
-    (after,) = pages.decode(asked.cursor, CURSOR, 1) if asked.cursor is not None else ("",)
+    (after,) = cursors.decode(asked.cursor, CURSOR, 1) if asked.cursor is not None else ("",)
     values = {
         "after": after,
         "wanted": asked.limit + 1,
@@ -47,9 +47,9 @@ async def page(connection: Connection, asked: Profiles) -> tuple[dict[str, Any],
     fit &= shown.all
     onward = None
     if not fit:
-        onward = pages.encode(CURSOR, found[len(shown.entries) - 1]["guid"])
+        onward = cursors.encode(CURSOR, found[len(shown.entries) - 1]["guid"])
     elif len(guids) > asked.limit:
-        onward = pages.encode(CURSOR, guids[asked.limit - 1])
+        onward = cursors.encode(CURSOR, guids[asked.limit - 1])
     cut = not fit or any(one["moreProperties"] for one in found)
     return {"profiles": shown.entries, "nextCursor": onward}, cut
 
@@ -71,10 +71,10 @@ async def merges(connection: Connection, guid: str, asked: Page) -> tuple[dict[s
     Raises:
         Refused: NOT_FOUND; MALFORMED, the cursor is none.
     """
-    before, before_id, before_guid = pages.LAST, "", ""
+    before, before_id, before_guid = cursors.LAST, "", ""
     if asked.cursor is not None:
-        at, before_id, before_guid = pages.decode(asked.cursor, MERGES_CURSOR, 3)
-        before = pages.at(at)
+        at, before_id, before_guid = cursors.decode(asked.cursor, MERGES_CURSOR, 3)
+        before = cursors.at(at)
     values = {
         "guid": await found(connection, guid),
         "wanted": asked.limit + 1,
@@ -89,7 +89,7 @@ async def merges(connection: Connection, guid: str, asked: Page) -> tuple[dict[s
     onward = None
     if len(rows) > len(shown.entries):
         at, anonymous_id, event = rows[len(shown.entries) - 1][:3]
-        onward = pages.encode(MERGES_CURSOR, at.isoformat(), anonymous_id, event)
+        onward = cursors.encode(MERGES_CURSOR, at.isoformat(), anonymous_id, event)
     return {"merges": shown.entries, "nextCursor": onward}, not shown.all
 
 

@@ -8,11 +8,11 @@ from typing import Any, TypeVar, cast
 from fastapi import Depends, FastAPI, Request
 from starlette.responses import Response
 
-from api import answers
+from api import responses
 from api.access import SECURITY, permitted
-from runtime import metrics
-from runtime.keys import Keys, Permission
-from runtime.refusals import Problem, Refused
+from merganser.http.authentication import Keys, Permission
+from merganser.http.errors import Problem, Refused
+from merganser.runtime import metrics
 
 _ERRORS = {
     400: "The cursor is none of this page.",
@@ -39,7 +39,7 @@ class Routes:
         self,
         path: str,
         permission: Permission,
-        answer: type[answers.Answer],
+        answer: type[responses.Answer],
         errors: Sequence[int] = (),
     ) -> Callable[[Handler], Handler]:
         """Make a function the route of GET.
@@ -57,22 +57,22 @@ class Routes:
         method: str,
         path: str,
         permission: Permission,
-        answer: type[answers.Answer],
+        answer: type[responses.Answer],
         errors: Sequence[int] = (),
     ) -> Callable[[Handler], Handler]:
         """Make a function the route of any method; else as `get`."""
         said = {status: _ERRORS[status] for status in (*errors, *_ALWAYS)}
         said[403] = f"The key has no permission {permission}."
-        responses: dict[int | str, dict[str, Any]] = {200: {"model": answer, "description": "OK."}}
+        documented: dict[int | str, dict[str, Any]] = {200: {"model": answer, "description": "OK."}}
         for status, description in sorted(said.items()):
-            responses[status] = {"model": answers.Error, "description": description}
+            documented[status] = {"model": responses.Error, "description": description}
         full = f"/api/v1{path}"
         add = self._app.api_route(
             full,
             methods=[method],
             dependencies=[self._may[permission], Depends(_each_once)],
             response_class=Response,
-            responses=responses,
+            responses=documented,
             openapi_extra=SECURITY,
         )
         return lambda handler: add(_measured(handler, full))
@@ -84,7 +84,7 @@ def _measured(handler: Handler, path: str) -> Handler:
     @wraps(handler)
     async def measured(*arguments: Any, **named: Any) -> Response:
         answer = await handler(*arguments, **named)
-        if isinstance(answer, answers.Answered) and answer.cut:
+        if isinstance(answer, responses.Answered) and answer.cut:
             metrics.API_ANSWERS_CUT.labels(path).inc()
         return answer
 

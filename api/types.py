@@ -4,12 +4,12 @@ from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import Any
 
-from api import events, pages
-from api.answers import first
-from api.asked import Bucket, Counts, Match, Page
-from runtime import sql
-from runtime.postgres import Connection
-from runtime.refusals import Problem, Refused
+from api import cursors, events
+from api.parameters import Bucket, Counts, Match, Page
+from api.responses import first
+from merganser.http.errors import Problem, Refused
+from merganser.runtime import sql
+from merganser.runtime.postgres import Connection
 
 _SQL = sql.load(__package__, "types.sql")
 
@@ -47,7 +47,7 @@ async def page(connection: Connection, asked: Page) -> tuple[dict[str, Any], boo
     Raises:
         Refused: MALFORMED, the cursor is none.
     """
-    (after,) = pages.decode(asked.cursor, CURSOR, 1) if asked.cursor is not None else (None,)
+    (after,) = cursors.decode(asked.cursor, CURSOR, 1) if asked.cursor is not None else (None,)
     values = {"after": after, "wanted": asked.limit + 1, "most": MOST_COUNTED}
     rows = await (await connection.execute(_SQL["types"], values)).fetchall()
     examples = await events.some(connection, [row[3] for row in rows[: asked.limit]])
@@ -65,7 +65,7 @@ async def page(connection: Connection, asked: Page) -> tuple[dict[str, Any], boo
     shown = first(types).entries
     onward = None
     if len(rows) > len(shown):
-        onward = pages.encode(CURSOR, types[len(shown) - 1]["type"])
+        onward = cursors.encode(CURSOR, types[len(shown) - 1]["type"])
     cut = len(shown) < min(len(rows), asked.limit) or any(one["moreData"] for one in examples)
     return {"types": shown, "nextCursor": onward}, cut
 
@@ -124,7 +124,9 @@ def span(asked: Counts, now: datetime) -> tuple[datetime, datetime]:
     since = asked.since
     if since is None:
         end, usual = asked.until or now, _USUAL_BUCKETS * length
-        since = _start_of(asked.bucket, end - usual) if end - pages.FIRST > usual else pages.FIRST
+        since = (
+            _start_of(asked.bucket, end - usual) if end - cursors.FIRST > usual else cursors.FIRST
+        )
     if (until - since) / length > MOST_BUCKETS:
         text = f"more than {MOST_BUCKETS} buckets: narrow the range, or count by longer ones"
         raise Refused(Problem.INVALID, text, {"bucket": text})
@@ -146,6 +148,6 @@ def _start_of(bucket: Bucket, at: datetime) -> datetime:
         case "day":
             return day
         case "week":
-            return day - timedelta(days=min(day.weekday(), (day - pages.FIRST).days))
+            return day - timedelta(days=min(day.weekday(), (day - cursors.FIRST).days))
         case "month":
             return day.replace(day=1)

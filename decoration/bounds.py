@@ -9,10 +9,10 @@ from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from decoration.answers import LONGEST_CELL, Table
-from decoration.faults import Outage, Refused, TooLarge, Unreadable
+from decoration.errors import Outage, Refused, TooLarge, Unreadable
 from decoration.texts import Array
-from runtime import isolation
+from decoration.values import LONGEST_CELL, Table
+from merganser.runtime import isolation
 
 MOST_ROWS = 100_000
 """Rows that the answer to one query about one batch has."""

@@ -11,7 +11,7 @@ from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine, event
 
 from decoration import loaders
 from decoration.bounds import MOST_BYTES
-from properties.rules import Source
+from merganser.rulebook.language import Source
 
 _STEPS = 10_000
 """Of SQLite's machine between looks at the clock: well under a millisecond."""

@@ -6,11 +6,11 @@ import os
 import structlog
 
 from decoration.worker import Decoration
-from runtime import lifecycle, logs, metrics
-from runtime.lifecycle import Stop
-from runtime.ops import ops_server
-from runtime.postgres import Database
-from runtime.settings import DecorationSettings
+from merganser.http.ops_server import ops_server
+from merganser.runtime import lifecycle, logs, metrics
+from merganser.runtime.lifecycle import Stop
+from merganser.runtime.postgres import Database
+from merganser.runtime.settings import DecorationSettings
 from schemas import migrations
 
 log = structlog.get_logger(__name__)

@@ -15,7 +15,7 @@ from typing import Any
 
 from psycopg import AsyncConnection
 
-from runtime import sql
+from merganser.runtime import sql
 
 _SQL = sql.load(__package__, "schedule.sql")
 

@@ -5,10 +5,10 @@ from typing import Any
 from psycopg import AsyncConnection
 from pydantic import ValidationError
 
-from properties.rules import Source
-from runtime import isolation, sql
+from merganser.rulebook.language import Source
+from merganser.runtime import isolation, sql
 
-_SQL = sql.load(__package__, "states.sql")
+_SQL = sql.load(__package__, "source_status.sql")
 
 MISSING = 'there is no such source in "propertySources": apply the rules again'
 """Why a source that rules name cannot be asked."""

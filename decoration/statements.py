@@ -13,10 +13,10 @@ from sqlalchemy import Connection, CursorResult, bindparam, text
 from sqlalchemy.exc import OperationalError
 
 from decoration import bounds
-from decoration.answers import LONGEST_CELL
-from decoration.faults import RefusedData, is_sqlite_mistake
+from decoration.errors import RefusedData, is_sqlite_mistake
 from decoration.texts import Cell
-from properties.rules import Query
+from decoration.values import LONGEST_CELL
+from merganser.rulebook.language import Query
 
 Chunks = Generator[Sequence[Sequence[Any]], None, None]
 """The rows of an answer, some at a time."""

@@ -9,7 +9,7 @@ from decimal import Decimal
 from enum import Enum
 from typing import Any
 
-from properties.values import LONGEST_VALUE
+from merganser.rulebook.values import LONGEST_VALUE
 
 DECODER = json.JSONDecoder(parse_float=str, parse_int=str, parse_constant=str)
 """Leaves numbers as they are written."""

@@ -11,21 +11,21 @@ from typing import Any
 import structlog
 from psycopg import AsyncConnection
 
-from decoration import schedule, states
-from decoration.asking import PATIENCE
+from decoration import schedule, source_status
 from decoration.breaker import Breaker
-from decoration.call import decorate, fail
-from decoration.company import Company
-from decoration.ours import Ours
-from decoration.questions import Question, questions
+from decoration.database import Ours
+from decoration.process_claim import decorate, fail
+from decoration.queries import Question, questions
+from decoration.query import PATIENCE
 from decoration.schedule import Claim
+from decoration.source_client import Company
+from decoration.source_status import SourceState
 from decoration.sources import MISSING, sources
-from decoration.states import SourceState
-from properties import rulebook
-from properties.rules import Source
-from runtime import isolation, metrics
-from runtime.lifecycle import Stop, StoppedWhileWaiting
-from runtime.postgres import Database
+from merganser.rulebook import rule_store
+from merganser.rulebook.language import Source
+from merganser.runtime import isolation, metrics
+from merganser.runtime.lifecycle import Stop, StoppedWhileWaiting
+from merganser.runtime.postgres import Database
 
 log = structlog.get_logger(__name__)
 
@@ -63,9 +63,9 @@ class Decoration:
             connection: AsyncConnection[Any],
         ) -> tuple[dict[str, list[Question]], dict[str, Source | str], dict[str, SourceState]]:
             return (
-                questions(await rulebook.rules(connection)),
+                questions(await rule_store.rules(connection)),
                 await sources(connection),
-                await states.states(connection, now),
+                await source_status.states(connection, now),
             )
 
         asked, defined, seen = await self._ours.transact(known)
@@ -117,7 +117,7 @@ class Decoration:
     ) -> bool:
         """Drop what is left of sources that no rule asks any more."""
         if gone := seen.keys() - asked.keys():
-            await self._ours.transact(lambda connection: states.forget(connection, gone))
+            await self._ours.transact(lambda connection: source_status.forget(connection, gone))
         for name in self._companies.keys() - asked.keys():
             self._companies.pop(name)[1].close()
         return await self._ours.transact(
@@ -154,7 +154,7 @@ class Decoration:
         revisions = sorted(revision for question in group for revision in question.revisions)
         if seen is None or list(seen.revisions) != revisions:
             await self._ours.transact(
-                lambda connection: states.put_revisions(connection, name, revisions)
+                lambda connection: source_status.put_revisions(connection, name, revisions)
             )
             return True
         if seen.scheduled:
@@ -195,7 +195,7 @@ class Decoration:
         now = self._clock()
 
         async def work(connection: AsyncConnection[Any]) -> Claim | None:
-            if breaker.retry_at and not await states.try_again(
+            if breaker.retry_at and not await source_status.try_again(
                 connection, name, breaker, now, patience
             ):
                 return None

@@ -16,19 +16,20 @@ import structlog
 from prometheus_client import Histogram
 from pydantic_core import to_json
 
-from ingest import body, peers
-from ingest.accept import Accepted, Limits, Stamp, accept
-from ingest.asked import Asked
+from ingest import body, client_address
 from ingest.dialects import Answer, Dialect, Told
 from ingest.publisher import Publisher
-from ingest.rate import Limiter, Rate
+from ingest.rate_limit import Limiter, Rate
+from ingest.request import Asked
 from ingest.routes import Routes
-from runtime import cors, keys, metrics, request_ids
-from runtime.ops import Receive, Scope, Send
-from runtime.refusal_log import RefusalLog
-from runtime.refusals import Problem, Refused, defect
-from runtime.settings import IngestSettings
-from runtime.tracing import Header, Tracing
+from ingest.validate import Accepted, Limits, Stamp, accept
+from merganser.http import authentication, cors, request_ids
+from merganser.http.error_log import RefusalLog
+from merganser.http.errors import Problem, Refused, defect
+from merganser.http.ops_server import Receive, Scope, Send
+from merganser.runtime import metrics
+from merganser.runtime.settings import IngestSettings
+from merganser.runtime.tracing import Header, Tracing
 from schemas import guid
 
 log = structlog.get_logger(__name__)
@@ -67,7 +68,7 @@ class Gateway:
         self,
         settings: IngestSettings,
         dialects: Sequence[Dialect],
-        known_keys: keys.Keys,
+        known_keys: authentication.Keys,
         publisher: Publisher,
         tracing: Tracing | None = None,
     ) -> None:
@@ -133,8 +134,8 @@ class Gateway:
         if isinstance(said, Told):
             return said.answer
         key = await self._keys.authorize(
-            keys.of_header(headers.get(b"authorization", b"")) or said.api_key,
-            keys.Permission.WRITE_EVENTS,
+            authentication.of_header(headers.get(b"authorization", b"")) or said.api_key,
+            authentication.Permission.WRITE_EVENTS,
         )
         if len(said.events) > self._settings.ingest_max_batch:
             raise Refused(
@@ -198,7 +199,7 @@ def _client(scope: Scope, settings: IngestSettings) -> str | None:
         return None
     # Some proxies add a line of their own to those that they were given.
     hops = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
-    return peers.address(
+    return client_address.address(
         scope["client"][0], b",".join(hops).decode("latin-1"), settings.trusted_proxies
     )
 

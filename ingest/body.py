@@ -5,8 +5,8 @@ import zlib
 from collections.abc import Awaitable, Generator
 from typing import Any
 
-from runtime.ops import Message, Receive
-from runtime.refusals import Problem, Refused
+from merganser.http.errors import Problem, Refused
+from merganser.http.ops_server import Message, Receive
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _GZIP_WINDOW = 16 + zlib.MAX_WBITS

@@ -4,17 +4,17 @@ import asyncio
 
 import structlog
 
-from ingest import document, script
+from ingest import openapi, script
 from ingest.app import Gateway
 from ingest.dialects import jitsu, native, posthog, rudderstack, segment, snowplow
 from ingest.publisher import Publisher
-from runtime import kafka, lifecycle, logs, metrics, tracing
-from runtime.connections import Bounds
-from runtime.keys import Keys
-from runtime.lifecycle import Stop
-from runtime.ops import Check, ops_server, server
-from runtime.postgres import Database
-from runtime.settings import IngestSettings
+from merganser.http.authentication import Keys
+from merganser.http.ops_server import Check, ops_server, server
+from merganser.http.server import Bounds
+from merganser.runtime import kafka, lifecycle, logs, metrics, tracing
+from merganser.runtime.lifecycle import Stop
+from merganser.runtime.postgres import Database
+from merganser.runtime.settings import IngestSettings
 from schemas import migrations
 
 log = structlog.get_logger(__name__)
@@ -56,7 +56,7 @@ async def _main(settings: IngestSettings, stop: Stop) -> None:
     gateway = server(
         Gateway(
             settings,
-            [*DIALECTS, document.pages(DIALECTS, settings)],
+            [*DIALECTS, openapi.pages(DIALECTS, settings)],
             known_keys,
             publisher,
             traces,

@@ -18,11 +18,11 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, KafkaTimeoutError
 from aiokafka.producer.message_accumulator import BatchBuilder
 
-from ingest.accept import Accepted
-from runtime import kafka, metrics
-from runtime.lifecycle import Stop, StoppedWhileWaiting
-from runtime.refusals import Problem, Refused
-from runtime.tracing import Header
+from ingest.validate import Accepted
+from merganser.http.errors import Problem, Refused
+from merganser.runtime import kafka, metrics
+from merganser.runtime.lifecycle import Stop, StoppedWhileWaiting
+from merganser.runtime.tracing import Header
 from schemas.event import VERSION_HEADER
 
 log = structlog.get_logger(__name__)

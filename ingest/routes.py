@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 
 from ingest.dialects import Dialect, Reader
-from runtime.refusals import Problem, Refused
+from merganser.http.errors import Problem, Refused
 
 _SLASHES = re.compile("/{2,}")
 

@@ -8,8 +8,8 @@ It is `clients/javascript`, built: `npm run build -- --commit` there renews the 
 import gzip
 from importlib.resources import files
 
-from ingest.asked import Asked
 from ingest.dialects import Answer, Dialect, Told
+from ingest.request import Asked
 
 _SCRIPT = (files("ingest") / "static" / "merganser.js").read_bytes()
 _PACKED = gzip.compress(_SCRIPT, mtime=0)

@@ -13,11 +13,11 @@ from typing import Any
 
 from psycopg import AsyncConnection
 
-from properties import rulebook
-from properties.occurrence import Occurrence
-from properties.reckoning import ProfileState, Rulebook, day_of
-from properties.values import LONGEST_VALUE
-from runtime import sql
+from merganser.rulebook import rule_store
+from merganser.rulebook.values import LONGEST_VALUE
+from merganser.runtime import sql
+from properties.rules.engine import ProfileState, Rulebook, day_of
+from properties.rules.event_view import Occurrence
 
 _SQL = sql.load(__package__, "audit.sql")
 
@@ -66,7 +66,7 @@ async def audit(
     compared, after = 0, ""
     async with connection.transaction(), connection.cursor() as cursor:
         await cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        applied = await rulebook.read(connection)
+        applied = await rule_store.read(connection)
         rules = applied.rules
         book = Rulebook((one.revision, one.rule) for one in rules if one.backfilled_to is None)
         await cursor.execute(_SQL["unsettled"], {"now": now})

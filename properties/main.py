@@ -9,18 +9,19 @@ import psycopg
 import structlog
 from psycopg import AsyncConnection
 
-from properties import follow, recount, rulebook
-from properties.monoid import Skip
-from properties.reckoning import Rulebook, day_of
-from properties.rulebook import Stored
+from merganser.http.ops_server import ops_server
+from merganser.rulebook import rule_store
+from merganser.rulebook.rule_store import Stored
+from merganser.runtime import isolation, lifecycle, logs, metrics, sql
+from merganser.runtime.lifecycle import Stop
+from merganser.runtime.postgres import Database, describe, is_contention
+from merganser.runtime.settings import PropertiesSettings
+from properties import incremental, rebuild
+from properties.rules.engine import Rulebook, day_of
+from properties.rules.monoid import Skip
 from properties.store import SQL
 from properties.suspects import Suspects
 from properties.task import Tally, Task
-from runtime import isolation, lifecycle, logs, metrics, sql
-from runtime.lifecycle import Stop
-from runtime.ops import ops_server
-from runtime.postgres import Database, describe, is_contention
-from runtime.settings import PropertiesSettings
 from schemas import migrations
 
 log = structlog.get_logger(__name__)
@@ -86,8 +87,8 @@ class Properties:
         cursor = await connection.execute(SQL["alone"])
         if await cursor.fetchone() != (True,):
             return Step(0, Tally(), more=False)
-        applied = await rulebook.read(connection)
-        await rulebook.note_broken(connection, applied.broken)
+        applied = await rule_store.read(connection)
+        await rule_store.note_broken(connection, applied.broken)
         task = Task(
             connection,
             self._ready(applied.rules),
@@ -97,12 +98,12 @@ class Properties:
             careful,
             self._suspects,
         )
-        followed = await follow.follow(task)
+        followed = await incremental.follow(task)
         more = not followed.exhausted
         if followed.exhausted:
-            recounted = await recount.recount(task)
-            expired = await recount.expire(task, now)
-            swept = not recounted and await recount.sweep(task, applied.keys)
+            recounted = await rebuild.recount(task)
+            expired = await rebuild.expire(task, now)
+            swept = not recounted and await rebuild.sweep(task, applied.keys)
             more = recounted or expired or swept
         if key := self._suspects.judge(task.tally.failed, task.tally.worked):
             raise RuleDefective(key, task.tally.reasons.get(key, "unknown"))
@@ -146,7 +147,7 @@ class Properties:
     async def _suspend(self, database: Database, defective: RuleDefective, stop: Stop) -> None:
         log.error("a rule is not computed any more", rule=defective.key, reason=defective.reason)
         await database.transact(
-            lambda connection: rulebook.suspend(connection, defective.key, defective.reason), stop
+            lambda connection: rule_store.suspend(connection, defective.key, defective.reason), stop
         )
         self._suspects.forget(defective.key)
 
@@ -201,10 +202,10 @@ async def _measure(connection: AsyncConnection[Any]) -> None:
     cursor = await connection.execute(_NOTES["waiting"])
     (age,) = await cursor.fetchone() or (0,)
     metrics.NOTES_AGE.set(float(age))
-    done, _, pending = await rulebook.backfill(connection)
+    done, _, pending = await rule_store.backfill(connection)
     metrics.BACKFILL.set(done)
     metrics.RECOUNTS_PENDING.set(pending)
-    metrics.BROKEN_RULES.set(await rulebook.broken(connection))
+    metrics.BROKEN_RULES.set(await rule_store.broken(connection))
 
 
 async def _main(settings: PropertiesSettings, stop: Stop) -> None:

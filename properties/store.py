@@ -1,19 +1,19 @@
 """What Postgres remembers of profiles: read and written for many of them at once."""
 
-import hashlib
 import json
 import zlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, NamedTuple
 
 from psycopg import AsyncConnection
 
-from properties.occurrence import Occurrence
-from properties.reckoning import ProfileState, Rulebook
-from properties.values import DAY, EPOCH, LONGEST_VALUE, moment
-from runtime import sql
+from merganser.rulebook import property_store
+from merganser.rulebook.values import DAY, EPOCH, moment
+from merganser.runtime import sql
+from properties.rules.engine import ProfileState
+from properties.rules.event_view import Occurrence
 
 SQL = sql.load(__package__, "counting.sql")
 
@@ -23,12 +23,7 @@ UNLIMITED = 1 << 40
 Place = tuple[int, str]
 """(occurredAt in microseconds, guid): where in the order of a profile's events."""
 
-Values = Mapping[str, Sequence[str]]
-"""key -> values."""
-
 _LAST_DAY = (date.max - EPOCH.date()).days
-_LITERAL = 63
-"""Bytes of a value that `compared_properties` gives as it is."""
 
 
 class UnreadableState(Exception):
@@ -141,46 +136,6 @@ async def put_recounts(
         )
 
 
-async def put_properties(
-    connection: AsyncConnection[Any], book: Rulebook, wanted: Mapping[str, Values]
-) -> int:
-    """Make stored properties what they should be; only what differs is written.
-
-    Args:
-        connection: in a transaction.
-        book: whose keys alone are looked at: others belong to decoration.
-        wanted: by profile; a key that is missing there is left as it is.
-
-    Returns:
-        How many values were written or dropped.
-    """
-    cursor = await connection.execute(
-        SQL["compared_properties"],
-        {"profiles": sql.texts(wanted), "keys": book.keys, "longest": LONGEST_VALUE},
-    )
-    stored = {
-        (profile, key, position): value
-        for profile, key, position, value in await cursor.fetchall()
-        if key in wanted[profile]
-    }
-    right = {
-        (profile, key, position): value
-        for profile, properties in wanted.items()
-        for key, values in properties.items()
-        for position, value in enumerate(values)
-    }
-    put = [item for item in right.items() if stored.get(item[0]) != _compared(item[1])]
-    drop = [place for place in stored if place not in right]
-    if put:
-        await connection.execute(
-            SQL["put_properties"],
-            {**_places(place for place, _ in put), "values": sql.texts(value for _, value in put)},
-        )
-    if drop:
-        await connection.execute(SQL["drop_properties"], _places(drop))
-    return len(put) + len(drop)
-
-
 async def begin_recounts(connection: AsyncConnection[Any], guids: Collection[str]) -> None:
     """Have profiles counted again from their first event on; also those that were set aside."""
     if guids:
@@ -197,13 +152,9 @@ async def start_over(connection: AsyncConnection[Any], guids: Collection[str]) -
 async def forget(connection: AsyncConnection[Any], gone: Collection[str]) -> None:
     """Forget profiles that are no more, with all their properties."""
     if gone:
-        for statement in (
-            "forget_states",
-            "forget_recounts",
-            "forget_properties",
-            "forget_set_aside",
-        ):
+        for statement in ("forget_states", "forget_recounts", "forget_set_aside"):
             await connection.execute(SQL[statement], {"profiles": sql.texts(gone)})
+        await property_store.forget(connection, gone)
 
 
 def occurrences(rows: Iterable[tuple[Any, ...]]) -> dict[str, list[Occurrence]]:
@@ -227,14 +178,3 @@ def _columns(states: Iterable[Written | None]) -> dict[str, Any]:
 def _midnight(day: int | None) -> datetime | None:
     """When a day begins; None for one that no time of Postgres, as we take them, can be of."""
     return None if day is None or day > _LAST_DAY else moment(day * DAY)
-
-
-def _compared(value: str) -> str:
-    """A value as `compared_properties` gives it."""
-    text = value.encode()
-    return value if len(text) <= _LITERAL else hashlib.sha256(text).hexdigest()
-
-
-def _places(places: Iterable[tuple[str, str, int]]) -> dict[str, Any]:
-    guids, keys, positions = zip(*places, strict=True)
-    return {"profiles": sql.texts(guids), "keys": sql.texts(keys), "positions": list(positions)}

@@ -15,13 +15,13 @@ from typing import Any, TypeVar
 import psycopg
 from psycopg import AsyncConnection
 
-from properties.monoid import Skip
-from properties.occurrence import Occurrence
-from properties.reckoning import Rulebook, RuleFailed
-from properties.rulebook import Stored
+from merganser.rulebook.rule_store import Stored
+from merganser.runtime import isolation
+from merganser.runtime.postgres import is_contention
+from properties.rules.engine import Rulebook, RuleFailed
+from properties.rules.event_view import Occurrence
+from properties.rules.monoid import Skip
 from properties.suspects import Suspects
-from runtime import isolation
-from runtime.postgres import is_contention
 
 Name = TypeVar("Name")
 

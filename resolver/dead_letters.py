@@ -9,9 +9,9 @@ import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
-from runtime import kafka, metrics
-from runtime.lifecycle import Stop, StoppedWhileWaiting
-from runtime.retry import backoff
+from merganser.runtime import kafka, metrics
+from merganser.runtime.lifecycle import Stop, StoppedWhileWaiting
+from merganser.runtime.retry import backoff
 from schemas.dead_letter import Letter
 
 log = structlog.get_logger(__name__)

@@ -10,17 +10,17 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from psycopg import AsyncConnection
 
-from profiles import measures
-from resolver.batch import Batch, halves, letter, read
+from merganser.http.ops_server import Check, ops_server
+from merganser.identity import metrics as identity_metrics
+from merganser.runtime import isolation, kafka, lifecycle, logs, metrics, tracing
+from merganser.runtime.lifecycle import Stop
+from merganser.runtime.postgres import Database
+from merganser.runtime.settings import ResolverSettings
+from merganser.runtime.tracing import Tracing
 from resolver.dead_letters import DeadLetters, Flood
-from resolver.group import Group
+from resolver.decode import Batch, halves, letter, read
+from resolver.partitions import Group
 from resolver.writer import Fenced, Writer, Written
-from runtime import isolation, kafka, lifecycle, logs, metrics, tracing
-from runtime.lifecycle import Stop
-from runtime.ops import Check, ops_server
-from runtime.postgres import Database
-from runtime.settings import ResolverSettings
-from runtime.tracing import Tracing
 from schemas import migrations
 from schemas.dead_letter import Reason
 
@@ -179,7 +179,7 @@ class Resolver:
         metrics.REPEATED.inc(written.repeated)
         metrics.ALREADY_DELETED.inc(written.deleted)
         metrics.SUPPRESSED.inc(written.suppressed)
-        measures.count(written.plan, len(written.events), seconds)
+        identity_metrics.count(written.plan, len(written.events), seconds)
         stored = {event["guid"] for event in written.events}
         resolved = (record for record, event in batch.records if event["guid"] in stored)
         waited = self._group.latency.waited(resolved, time.time())

@@ -8,12 +8,12 @@ from typing import Any, TypeVar
 from aiokafka import TopicPartition
 from psycopg import AsyncConnection
 
-from profiles import store
-from profiles.identity import Plan, Sighting
-from resolver import rows
-from resolver.batch import Batch
+from merganser.identity import store
+from merganser.identity.plan import Plan, Sighting
+from merganser.runtime import set_aside, sql
+from resolver import copy_format
+from resolver.decode import Batch
 from resolver.latency import Progress
-from runtime import set_aside, sql
 from schemas import guid
 from schemas.event import Event
 
@@ -171,11 +171,11 @@ class Writer:
             if placed:
                 async with cursor.copy(_EVENTS["copy_events"]) as copy:
                     for block in _blocks(placed):
-                        await copy.write(rows.events(block))
+                        await copy.write(copy_format.events(block))
             if described:
                 async with cursor.copy(_EVENTS["copy_data"]) as copy:
                     for some in _blocks(described):
-                        await copy.write(rows.data(some, guids))
+                        await copy.write(copy_format.data(some, guids))
 
 
 def _positions(progress: Mapping[TopicPartition, Progress]) -> dict[TopicPartition, int]:

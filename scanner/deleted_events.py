@@ -5,7 +5,7 @@ from typing import Any
 
 from psycopg import AsyncConnection
 
-from runtime import sql
+from merganser.runtime import sql
 
 _SQL = sql.load(__package__, "deleted_events.sql")
 

@@ -7,12 +7,13 @@ from typing import Any
 import structlog
 from psycopg import AsyncConnection
 
-from profiles import erasure, measures, store
-from runtime import isolation, metrics, set_aside
-from runtime.lifecycle import Stop
-from runtime.postgres import Database
-from runtime.set_aside import Item, Kind
-from runtime.settings import ScannerSettings
+from merganser.identity import forget, store
+from merganser.identity import metrics as identity_metrics
+from merganser.runtime import isolation, metrics, set_aside
+from merganser.runtime.lifecycle import Stop
+from merganser.runtime.postgres import Database
+from merganser.runtime.set_aside import Item, Kind
+from merganser.runtime.settings import ScannerSettings
 from scanner import deleted_events
 from scanner.scan import START, Place, Scan, Scanned
 
@@ -154,10 +155,10 @@ class Chunks:
 
         async def chunk(connection: AsyncConnection[Any]) -> int | None:
             nonlocal profile
-            profile = await erasure.next_erasure(connection)
+            profile = await forget.next_erasure(connection)
             if profile is None:
                 return None
-            return await erasure.erase_chunk(connection, profile, self._at_most)
+            return await forget.erase_chunk(connection, profile, self._at_most)
 
         try:
             return await self._database.transact(chunk, self._stop, isolation.TRIES)
@@ -180,7 +181,7 @@ def _count(scanned: Scanned, seconds: float) -> None:
     metrics.SCANNED.inc(scanned.resolved)
     metrics.SUPPRESSED.inc(scanned.suppressed)
     if scanned.resolved:
-        measures.count(scanned.plan, scanned.resolved, seconds)
+        identity_metrics.count(scanned.plan, scanned.resolved, seconds)
     if scanned.claimed:
         log.info(
             "rows scanned",

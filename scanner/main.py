@@ -4,11 +4,11 @@ import asyncio
 
 import structlog
 
-from runtime import lifecycle, logs, metrics
-from runtime.lifecycle import Stop
-from runtime.ops import ops_server
-from runtime.postgres import Database
-from runtime.settings import ScannerSettings
+from merganser.http.ops_server import ops_server
+from merganser.runtime import lifecycle, logs, metrics
+from merganser.runtime.lifecycle import Stop
+from merganser.runtime.postgres import Database
+from merganser.runtime.settings import ScannerSettings
 from scanner.loops import Chunks, Rows
 from schemas import migrations
 

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 from psycopg import AsyncConnection
 
-from profiles import store
-from profiles.identity import Plan, Sighting
-from runtime import set_aside, sql
-from runtime.set_aside import Kind
+from merganser.identity import store
+from merganser.identity.plan import Plan, Sighting
+from merganser.runtime import set_aside, sql
+from merganser.runtime.set_aside import Kind
 from schemas import ids
 from schemas.ids import somebody
 

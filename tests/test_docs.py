@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from ingest import document
-from runtime.refusals import Problem
-from runtime.settings import Settings
+from ingest import openapi
+from merganser.http.errors import Problem
+from merganser.runtime.settings import Settings
 from tests.support import variables
 from tests.support.service import ROOT
 
@@ -39,9 +39,9 @@ def test_no_other_setting_is_documented(page: str) -> None:
 
 
 def test_every_limit_and_refusal_of_ingest_is_documented() -> None:
-    for name in document.LIMITS:
+    for name in openapi.LIMITS:
         assert f"`MERGANSER_{name.upper()}`" in INGEST
     for problem in Problem:
-        if problem.status in document.statuses():
+        if problem.status in openapi.statuses():
             assert f"`{problem.code}`" in INGEST
             assert str(problem.status) in INGEST

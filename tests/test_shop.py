@@ -2,8 +2,8 @@
 
 import httpx
 
-from cli import shop
-from stack import StackInfo
+from dev import shop
+from dev.stack import StackInfo
 
 INFO = StackInfo("http://ingest", "http://api", "postgresql://", "kafka", "mk_key", {})
 

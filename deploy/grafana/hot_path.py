@@ -1,14 +1,7 @@
 """The dashboards of ingest and resolver, which every event goes through."""
 
 from deploy.grafana.panels import Panel, Query
-from deploy.grafana.queries import (
-    INSTANCE,
-    connections_cut,
-    forgotten,
-    process,
-    quantiles,
-    rate,
-)
+from deploy.grafana.queries import INSTANCE, connections_cut, forgotten, process, quantiles, rate
 
 INGEST = [
     Panel(

@@ -23,10 +23,10 @@ from deploy.grafana.pipeline import PIPELINE
 from deploy.grafana.traffic import send
 from deploy.prometheus import local
 from deploy.prometheus.local import Prometheus
-from stack import StackInfo
-from stack.home import Home, default_home
-from stack.ports import free_port
-from stack.state import read
+from dev.stack import StackInfo
+from dev.stack.home import Home, default_home
+from dev.stack.ports import free_port
+from dev.stack.state import read
 
 STEP = 5.0
 """Seconds between points."""

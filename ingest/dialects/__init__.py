@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from ingest.asked import Asked
-from runtime.refusals import Problem, Refused
+from ingest.request import Asked
+from merganser.http.errors import Problem, Refused
 
 
 class Answer(NamedTuple):

@@ -29,9 +29,9 @@ from collections import Counter
 from dataclasses import replace
 from typing import Any
 
-from ingest.asked import Asked
 from ingest.dialects import Dialect, Reader, Results, Said, segment
-from ingest.dialects.context import MOST_KEYS, each, flatten, invalid, members, partly
+from ingest.dialects.common import MOST_KEYS, each, flatten, invalid, members, partly
+from ingest.request import Asked
 from schemas import exact_json
 
 _Event = dict[str, Any]

@@ -12,9 +12,9 @@ A `sentAt` beside `events` is that of each event which has none of its own.
 import hashlib
 from typing import Any
 
-from ingest.asked import Asked
 from ingest.dialects import Dialect, Results, Said
-from runtime.refusals import Problem, Refused
+from ingest.request import Asked
+from merganser.http.errors import Problem, Refused
 
 
 def track(asked: Asked) -> Said:

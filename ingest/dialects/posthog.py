@@ -36,10 +36,10 @@ import re
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from ingest.asked import Asked, parse
 from ingest.dialects import Dialect, Results, Said, Told
-from ingest.dialects.context import beside, each, invalid, members, partly
-from runtime.refusals import Problem, Refused
+from ingest.dialects.common import beside, each, invalid, members, partly
+from ingest.request import Asked, parse
+from merganser.http.errors import Problem, Refused
 
 _Event = dict[str, Any]
 

@@ -8,8 +8,8 @@ Source: the packages @rudderstack/analytics-js 3.34.1 and rudder-sdk-js 2.52.21.
 
 from dataclasses import replace
 
-from ingest.asked import Asked
 from ingest.dialects import Dialect, Said, Told, segment
+from ingest.request import Asked
 
 
 def beacon(asked: Asked) -> Said:

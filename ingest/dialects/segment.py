@@ -25,9 +25,9 @@ and what the clients of both send.
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ingest.asked import Asked
 from ingest.dialects import Dialect, Results, Said, Told
-from ingest.dialects.context import beside, each, invalid, members, partly
+from ingest.dialects.common import beside, each, invalid, members, partly
+from ingest.request import Asked
 
 _Event = dict[str, Any]
 

@@ -30,10 +30,10 @@ and the browser.
 import base64
 from typing import Any
 
-from ingest.asked import Asked, parse
 from ingest.dialects import Answer, Dialect, Results, Said
-from ingest.dialects.context import beside, each, invalid, partly
-from runtime.refusals import Problem, Refused
+from ingest.dialects.common import beside, each, invalid, partly
+from ingest.request import Asked, parse
+from merganser.http.errors import Problem, Refused
 
 _Event = dict[str, Any]
 

@@ -127,42 +127,6 @@ FROM (
 ) AS measured
 WHERE before < %(bytes)s;
 
--- properties --
--- What is stored of profiles.
-SELECT "profileGuid", key, position, value
-FROM "profileProperties"
-WHERE "profileGuid" = ANY(%(profiles)s) AND key = ANY(%(keys)s);
-
--- compared_properties --
--- The same to compare with: a value of more than 63 bytes is given as its hash, which is longer, so
--- that it is no other value; one that is longer than allowed as null.
-SELECT "profileGuid", key, position,
-    CASE
-        WHEN octet_length(value) < 64 THEN value
-        WHEN octet_length(value) <= %(longest)s THEN encode(sha256(convert_to(value, 'UTF8')), 'hex')
-    END
-FROM "profileProperties"
-WHERE "profileGuid" = ANY(%(profiles)s::text[]) AND key = ANY(%(keys)s);
-
--- put_properties --
--- Values that are new or others now.
-INSERT INTO "profileProperties" ("profileGuid", key, position, value)
-SELECT *
-FROM unnest(
-    %(profiles)s::text[], %(keys)s::text[], %(positions)s::integer[], %(values)s::text[]
-)
-ON CONFLICT ("profileGuid", key, position) DO UPDATE
-SET value = excluded.value, "updatedAt" = excluded."updatedAt";
-
--- drop_properties --
--- Values that are no more.
-DELETE FROM "profileProperties" AS stored
-USING unnest(%(profiles)s::text[], %(keys)s::text[], %(positions)s::integer[])
-    AS gone(profile, key, position)
-WHERE stored."profileGuid" = gone.profile
-    AND stored.key = gone.key
-    AND stored.position = gone.position;
-
 -- forget_states --
 -- Profiles that are gone.
 DELETE FROM "propertyStates" WHERE "profileGuid" = ANY(%(profiles)s::text[]);
@@ -170,10 +134,6 @@ DELETE FROM "propertyStates" WHERE "profileGuid" = ANY(%(profiles)s::text[]);
 -- forget_recounts --
 -- Profiles that are gone, or whose new count has come to its end.
 DELETE FROM "propertyRecounts" WHERE "profileGuid" = ANY(%(profiles)s::text[]);
-
--- forget_properties --
--- Profiles that are gone.
-DELETE FROM "profileProperties" WHERE "profileGuid" = ANY(%(profiles)s::text[]);
 
 -- forget_set_aside --
 -- Profiles that are gone.

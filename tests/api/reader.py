@@ -9,12 +9,12 @@ import httpx
 
 from api import app
 from api.database import Pool
-from profiles import store
-from profiles.identity import Sighting
-from runtime import postgres
-from runtime.keys import Keys, Permission, digest
-from runtime.lifecycle import Stop
-from runtime.ops import App
+from merganser.http.authentication import Keys, Permission, digest
+from merganser.http.ops_server import App
+from merganser.identity import store
+from merganser.identity.plan import Sighting
+from merganser.runtime import postgres
+from merganser.runtime.lifecycle import Stop
 from schemas.event import Event
 from tests.support.database import Database
 

@@ -3,7 +3,7 @@
 import base64
 from itertools import product
 
-from runtime.keys import Permission
+from merganser.http.authentication import Permission
 from tests.api.reader import Reader
 from tests.support.events import event
 

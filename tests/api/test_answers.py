@@ -8,8 +8,8 @@ import psycopg
 import pytest
 
 from api import events
-from runtime import metrics
-from runtime.refusals import Problem
+from merganser.http.errors import Problem
+from merganser.runtime import metrics
 from tests.api.reader import Reader, reading
 from tests.support import proxy
 from tests.support.database import Database

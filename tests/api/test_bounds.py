@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from api import answers, events, profiles
-from runtime import metrics
+from api import events, profiles, responses
+from merganser.runtime import metrics
 from tests.api.reader import Reader
 from tests.support.events import event
 
@@ -98,7 +98,7 @@ async def test_an_event_has_a_thousand_rows_and_a_mebibyte_at_most(api: Reader) 
     await api.write(many, long, exact)
     await data(api, many["guid"], "'key' || n", "n::text", 100_000)
     await data(api, long["guid"], "'key' || n", "repeat('x', 100000)", 30)
-    await data(api, exact["guid"], "'k'", f"repeat('x', {answers.MOST_OF_ONE - 1})")
+    await data(api, exact["guid"], "'k'", f"repeat('x', {responses.MOST_OF_ONE - 1})")
     found = (await bounded(api, "/events"))["events"]
     assert [len(one["data"]) for one in found] == [1, 10, events.MOST_DATA]
     assert [one["moreData"] for one in found] == [False, True, True]
@@ -131,7 +131,7 @@ async def test_profiles_whose_properties_are_all_values_of_an_older_version(api:
     assert cut("/profiles") == before + len(pages)
     found = [one for page in pages for one in page]
     assert len({one["guid"] for one in found}) == 9
-    assert len(json.dumps(pages)) < 9 * 1.1 * answers.MOST_OF_ONE
+    assert len(json.dumps(pages)) < 9 * 1.1 * responses.MOST_OF_ONE
     assert all(one["moreProperties"] for one in found)
     one = (await bounded(api, f"/profile/{found[0]['guid']}"))["profile"]
     assert one == found[0]
@@ -176,7 +176,7 @@ async def test_a_profile_says_whether_it_has_more_properties_than_are_shown(
 
 
 async def test_merges_of_long_ids(api: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(answers, "MOST_BYTES", 1_000)
+    monkeypatch.setattr(responses, "MOST_BYTES", 1_000)
     devices = [f"{n}" + "d" * 500 for n in range(5)]
     await api.write(*(event(anonymous=device) for device in devices))
     links = [event("ann", device) for device in devices]

@@ -15,9 +15,9 @@ from schemathesis.specs.openapi.checks import ignored_auth, positive_data_accept
 
 from api import app
 from api.database import Pool
-from runtime.keys import Keys
-from runtime.lifecycle import Stop
-from runtime.postgres import Database
+from merganser.http.authentication import Keys
+from merganser.runtime.lifecycle import Stop
+from merganser.runtime.postgres import Database
 from tests.api.reader import Reader, reading
 from tests.support import database
 from tests.support.database import Cluster

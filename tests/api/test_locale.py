@@ -8,8 +8,8 @@ from itertools import cycle, islice
 import psycopg
 import pytest
 
-from profiles import store
-from profiles.identity import Sighting
+from merganser.identity import store
+from merganser.identity.plan import Sighting
 from schemas import migrations
 from tests.api.reader import Reader, reading
 from tests.support import database

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from runtime import metrics
+from merganser.runtime import metrics
 from tests.support import proxy
 from tests.support.system import System
 from tests.support.waiting import equals, eventually

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from api import types
-from api.asked import Bucket, Counts
+from api.parameters import Bucket, Counts
 from tests.api.reader import Reader
 from tests.support.events import event
 

@@ -10,18 +10,18 @@ import httpx
 import pytest
 from hypothesis import example, given, settings
 
-from ingest.accept import Accepted
 from ingest.app import Gateway
-from ingest.document import statuses
 from ingest.main import DIALECTS
+from ingest.openapi import statuses
 from ingest.publisher import Publisher
-from resolver import rows
-from runtime import sql
-from runtime.keys import Key, Keys, Permission
-from runtime.lifecycle import Stop
-from runtime.ops import Message
-from runtime.postgres import Database as Connection
-from runtime.settings import IngestSettings
+from ingest.validate import Accepted
+from merganser.http.authentication import Key, Keys, Permission
+from merganser.http.ops_server import Message
+from merganser.runtime import sql
+from merganser.runtime.lifecycle import Stop
+from merganser.runtime.postgres import Database as Connection
+from merganser.runtime.settings import IngestSettings
+from resolver import copy_format
 from schemas.event import Event, decode
 from tests.bad_input.fuzz import bodies, queries, routes
 from tests.support import database
@@ -111,9 +111,9 @@ async def _stored(url: str, events: list[Event]) -> None:
     numbers = count()
     async with database.opened(url) as opened, opened.connection.cursor() as cursor:
         async with cursor.copy(COPY["copy_events"]) as copy:
-            await copy.write(rows.events([(event, "pro_1") for event in events]))
+            await copy.write(copy_format.events([(event, "pro_1") for event in events]))
         async with cursor.copy(COPY["copy_data"]) as copy:
-            await copy.write(rows.data(events, (f"edt_{number}" for number in numbers)))
+            await copy.write(copy_format.data(events, (f"edt_{number}" for number in numbers)))
         stored = await opened.rows('SELECT "eventGuid", key, value FROM "eventData"')
         said: list[tuple[Any, ...]] = [
             (event["guid"], *item) for event in events for item in event["data"].items()

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from bench import cluster, report
-from bench.ratios import Finding, Round, finding
-from bench.targets import TARGETS, Target
+from dev.bench import cluster, report
+from dev.bench.ratios import Finding, Round, finding
+from dev.bench.targets import TARGETS, Target
 
 KEYS = {"name", "value", "unit", "ceiling", "ratio", "spread"}
 
@@ -108,7 +108,7 @@ def test_no_cluster_is_sized_by_half_of_the_costs() -> None:
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_each_benchmark_says_its_figures_as_json(name: str) -> None:
     run = subprocess.run(
-        [sys.executable, "-m", "bench", name, "--json", "--quick"],
+        [sys.executable, "-m", "dev.bench", name, "--json", "--quick"],
         check=True,
         capture_output=True,
         text=True,

@@ -17,12 +17,12 @@ from typing import Any, LiteralString
 import psycopg
 from psycopg.conninfo import make_conninfo
 
-from properties import rulebook
+from dev.stack.home import Home
+from dev.stack.kafka import Kafka
+from dev.stack.ports import free_port
+from dev.stack.postgres import Postgres
+from merganser.rulebook import rule_store
 from schemas import migrations
-from stack.home import Home
-from stack.kafka import Kafka
-from stack.ports import free_port
-from stack.postgres import Postgres
 from tests.support import database, topics
 from tests.support.gateway import Gateway
 from tests.support.proxy import Proxy
@@ -190,7 +190,7 @@ async def _played(
         topics.made(kafka.bootstrap, PARTITIONS, keep=True) as made,
         database.opened(postgres.url) as own,
     ):
-        await rulebook.apply(own.connection, RULES)
+        await rule_store.apply(own.connection, RULES)
         await own.connection.execute(_FORBID.encode())
         system = System(home, settings_env(kafka.bootstrap, postgres.url, made), own, made)
         stage = Stage(kafka, postgres, made, system, proxies, random)

@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg
 
-from profiles.audit import audit
+from merganser.identity.audit import audit
 from properties.audit import audit as audit_properties
 from schemas.ids import NOBODY
 from tests.chaos.history import Happening, happening

@@ -7,8 +7,8 @@ from aiokafka import errors as kafka
 from psycopg import OperationalError, sql
 from psycopg.conninfo import make_conninfo
 
-from cli import advice
-from stack.ports import free_port
+from dev.stack.ports import free_port
+from merganser.cli import advice
 from tests.support.command import command
 from tests.support.database import Database
 from tests.support.servers import Servers

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from cli.keys import LONGEST_NAME
+from merganser.cli.keys import LONGEST_NAME
 from tests.support.command import command
 from tests.support.database import Database
 from tests.support.service import environment
@@ -21,7 +21,7 @@ COMMANDS = [
 def test_what_is_no_utf_8_is_told_in_one_line(before: list[str]) -> None:
     arguments: list[bytes | str] = [*before, b"caf\xe9"]
     ended = subprocess.run(
-        [sys.executable, "-m", "cli", *arguments],
+        [sys.executable, "-m", "merganser.cli", *arguments],
         env=environment({}),
         capture_output=True,
         check=False,

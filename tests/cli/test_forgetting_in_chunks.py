@@ -7,11 +7,11 @@ import pytest
 from psycopg import AsyncConnection
 from pydantic import SecretStr
 
-from cli import privacy
-from profiles import erasure
-from profiles.identity import Sighting
-from runtime.postgres import connect
-from runtime.settings import Settings
+from merganser.admin import forget as admin
+from merganser.identity import forget
+from merganser.identity.plan import Sighting
+from merganser.runtime.postgres import connect
+from merganser.runtime.settings import Settings
 from tests.cli.test_privacy import ANN, PHONE, SUPPRESSED, audited, resolved, texts
 from tests.support.chunks import erase_some
 from tests.support.database import Database
@@ -34,17 +34,17 @@ async def test_each_step_touches_no_more_events_than_it_is_allowed(database: Dat
             )
         await database.execute('INSERT INTO "eventMoves" VALUES (%s, %s)', PHONE, "pro_former")
         async with connection.transaction():
-            assert await erasure.suppress(connection, ann, 2) == [PHONE]
+            assert await forget.suppress(connection, ann, 2) == [PHONE]
         touched, more = [], True
         while more:
             async with connection.transaction():
-                more = await erasure.clear_way(connection, ann, [PHONE], 2)
+                more = await forget.clear_way(connection, ann, [PHONE], 2)
                 cursor = await connection.execute(
                     "SELECT count(*) FROM events WHERE xmin = pg_current_xact_id()::xid"
                 )
                 touched += [count for (count,) in await cursor.fetchall()]
         assert touched == [2, 2, 2, 2, 2, 0, 2, 2, 1]
-        await erasure.forget(connection, ann, suppressed=True)
+        await forget.forget(connection, ann, suppressed=True)
         left, steps = [await database.count("events")], []
         while (erased := await erase_some(connection, 2)) is not None:
             left.append(await database.count("events"))
@@ -78,7 +78,7 @@ async def test_very_many_anonymous_ids_go_by_and_by_beside_a_resolver(
         *(NOON, devices),
     )
     suppressed, forgotten = [], []
-    suppress, forget_visitors = erasure.suppress, erasure.forget_visitors
+    suppress, forget_visitors = forget.suppress, forget.forget_visitors
 
     async def suppressing(connection: AsyncConnection[Any], *scope: Any) -> list[str]:
         suppressed.append(await suppress(connection, *scope))
@@ -99,16 +99,16 @@ async def test_very_many_anonymous_ids_go_by_and_by_beside_a_resolver(
             ]
         )
 
-    monkeypatch.setattr(erasure, "suppress", suppressing)
-    monkeypatch.setattr(erasure, "forget_visitors", forgetting)
-    person = await erasure.find(database.connection, "kiosk")
+    monkeypatch.setattr(forget, "suppress", suppressing)
+    monkeypatch.setattr(forget, "forget_visitors", forgetting)
+    person = await forget.find(database.connection, "kiosk")
     assert person is not None
     settings = Settings(database_url=SecretStr(database.url), _env_file=None)
-    await privacy.forgotten(settings, person, lambda _: None, suppress=True)
+    await admin.forget(settings, person, lambda _: None, suppress=True)
     ids = [one for some in suppressed for one in some]
     assert len(ids) == len(set(ids)) > devices - 30
     assert len(forgotten) >= 25
-    assert max(map(len, suppressed)) == privacy.CHUNK >= max(forgotten)
+    assert max(map(len, suppressed)) == admin.CHUNK >= max(forgotten)
     await eventually(lambda: resolver.metric(SUPPRESSED), lambda count: count >= len(forgotten))
     assert "kiosk" not in await texts(database)
     kept = await database.column(

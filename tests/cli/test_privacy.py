@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from psycopg import AsyncConnection, sql
 
-from profiles import erasure, store
-from profiles.identity import Sighting
-from runtime.postgres import connect
+from merganser.identity import forget as steps
+from merganser.identity import store
+from merganser.identity.plan import Sighting
+from merganser.runtime.postgres import connect
 from tests.support.command import Ended, command
 from tests.support.database import Database
 from tests.support.events import NOON, event
@@ -241,16 +242,16 @@ async def test_what_a_killed_command_left_goes_all_the_same(system: System, fini
     profile = await system.database.profile_of(ANN)
     async with await connect(system.database.url, "test") as connection:
         async with connection.transaction():
-            visitors = await erasure.suppress(connection, profile, 100)
-        while await erasure.clear_way(connection, profile, visitors, 100):
+            visitors = await steps.suppress(connection, profile, 100)
+        while await steps.clear_way(connection, profile, visitors, 100):
             pass
         await audited(system)
         async with connection.transaction():
-            await erasure.forget_visitors(connection, profile, visitors, suppressed=True)
+            await steps.forget_visitors(connection, profile, visitors, suppressed=True)
         await audited(system)
-        while await erasure.clear_trail(connection, profile, 100):
+        while await steps.clear_trail(connection, profile, 100):
             pass
-        await erasure.forget(connection, profile, suppressed=True)
+        await steps.forget(connection, profile, suppressed=True)
     assert await system.database.count("events") == 6
     await audited(system)  # what still goes is no disagreement
     if finisher == "the scanner":
@@ -301,7 +302,7 @@ async def test_a_batch_that_comes_meanwhile_waits_and_is_told(database: Database
         for late in ((ANN, None), (ANN, "tablet"), (None, PHONE)):
             await database.execute('DELETE FROM "suppressedIds"')
             async with forgetter.transaction():
-                await erasure.suppress(forgetter, profile, 100)
+                await steps.suppress(forgetter, profile, 100)
                 planning = asyncio.create_task(resolved(planner, Sighting("evt_late", NOON, *late)))
                 await eventually(
                     lambda: database.value("SELECT count(*) FROM pg_locks WHERE NOT granted"),

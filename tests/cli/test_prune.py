@@ -5,12 +5,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from pydantic import SecretStr
 
-from cli import retention
-from profiles import pruning, store
-from profiles.audit import audit
-from profiles.identity import Sighting
-from runtime.postgres import BY_KEY, connect
-from runtime.settings import Settings
+from merganser.admin import prune as pruning
+from merganser.identity import store
+from merganser.identity.audit import audit
+from merganser.identity.plan import Sighting
+from merganser.runtime.postgres import BY_KEY, connect
+from merganser.runtime.settings import Settings
 from schemas.ids import NOBODY
 from tests.properties.kept import COUNT, Kept
 from tests.support.command import Ended, command
@@ -133,11 +133,11 @@ async def test_what_waits_for_the_scanner_stays(database: Database) -> None:
 
 
 async def test_many_chunks(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retention, "CHUNK", 3)
+    monkeypatch.setattr(pruning, "CHUNK", 3)
     events = [Sighting(f"evt_{n:02}", ago(40), None, f"d{n % 4}") for n in range(10)]
     await stored(database, *events, PAGE)
     looked_at: list[int] = []
-    deleted, kept, _ = await retention.pruned(
+    deleted, kept, _ = await pruning.prune(
         Settings(database_url=SecretStr(database.url), _env_file=None),
         ago(30),
         30,

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from cli import shop
-from stack import StackInfo
+from dev import shop
+from dev.stack import StackInfo
 from tests.clients.sdks import CHROMIUM, DRIVERS
 from tests.support.system import System
 from tests.support.waiting import equals, eventually

@@ -2,9 +2,9 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from decoration.answers import Table
-from decoration.company import Company
-from properties.rules import Query
+from decoration.source_client import Company
+from decoration.values import Table
+from merganser.rulebook.language import Query
 from tests.decoration.crowd import GOOD
 from tests.decoration.decorated import Decorated, url_of
 from tests.support import database as databases

@@ -9,12 +9,12 @@ from typing import Any
 from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import URL
 
-from decoration.states import SourceState, states
+from decoration.source_status import SourceState, states
 from decoration.worker import Decoration
-from properties import rulebook
-from properties.rules import RuleFile
-from runtime import postgres
-from runtime.lifecycle import Stop
+from merganser.rulebook import rule_store
+from merganser.rulebook.language import RuleFile
+from merganser.runtime import postgres
+from merganser.runtime.lifecycle import Stop
 from tests.support.database import Database
 
 NOW = datetime(2026, 6, 15, 12, tzinfo=UTC)
@@ -73,7 +73,7 @@ class Decorated:
     async def apply_to(self, sources: Mapping[str, Any], *rules: Mapping[str, Any]) -> None:
         """Make these the sources and rules, beside the identifying one."""
         file = RuleFile.model_validate({"sources": sources, "rules": [USER_ID, *rules]})
-        await rulebook.apply(self.database.connection, file)
+        await rule_store.apply(self.database.connection, file)
 
     async def known(self, *user_ids: str) -> None:
         """Make users known, as the resolver does. The profile of user 1 is pro_1."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from decoration.statements import Chunks
-from properties.rules import Query
+from merganser.rulebook.language import Query
 
 
 class Says:

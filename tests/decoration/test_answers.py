@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 
-from decoration.answers import LONGEST_ARRAY, Found, Table, lacks, user_ids, values
 from decoration.texts import Cell, Json, text
-from properties.aggregations import MOST_VALUES
-from properties.rules import Rule
-from properties.values import LONGEST_VALUE
+from decoration.values import LONGEST_ARRAY, Found, Table, lacks, user_ids, values
+from merganser.rulebook.language import Rule
+from merganser.rulebook.values import LONGEST_VALUE, MOST_VALUES
 from tests.decoration.decorated import query
 from tests.decoration.says import Addressed, Unspeakable, knot, nested
 

@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 
 from decoration import statements
 from decoration.texts import Cell, Json
-from properties.values import LONGEST_VALUE, Type, fit
-from runtime import metrics
+from merganser.rulebook.values import LONGEST_VALUE, Type, fit
+from merganser.runtime import metrics
 from tests.decoration.crowd import items
 from tests.decoration.decorated import Decorated, query
 from tests.decoration.says import Addressed, Says, Unspeakable, knot, nested

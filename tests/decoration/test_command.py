@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from cli.main import app
 from decoration import statements
+from merganser.cli.main import app
 from tests.decoration.decorated import Decorated, query
 from tests.decoration.says import Says, Unspeakable
 from tests.support.database import Database

@@ -5,9 +5,9 @@ import uuid
 import pytest
 
 from decoration import schedule
-from profiles.identity import Sighting
-from profiles.store import resolve
-from runtime import metrics
+from merganser.identity.plan import Sighting
+from merganser.identity.store import resolve
+from merganser.runtime import metrics
 from tests.decoration.decorated import NOW, SQL, Decorated, query
 from tests.support.database import Database
 

@@ -14,7 +14,7 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
-from decoration.faults import (
+from decoration.errors import (
     LONGEST,
     Outage,
     Refused,

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from decoration import bounds, statements
-from runtime import metrics
+from merganser.runtime import metrics
 from tests.decoration.crowd import GOOD, INNOCENT, PLANS, items
 from tests.decoration.decorated import SQL, Decorated, query
 from tests.decoration.says import Says

@@ -6,16 +6,16 @@ from typing import Any, LiteralString
 
 import pytest
 
-from decoration import call, writing
-from decoration.asking import ask
-from decoration.batch import Outcome, ask_all
-from decoration.company import Company
-from decoration.questions import Question
+from decoration import process_claim, store
+from decoration.batches import Outcome, ask_all
+from decoration.queries import Question
+from decoration.query import ask
 from decoration.schedule import Claim, make_due
-from decoration.writing import Written
-from runtime import set_aside
-from runtime.lifecycle import StoppedWhileWaiting
-from runtime.set_aside import Item, Kind
+from decoration.source_client import Company
+from decoration.store import Written
+from merganser.runtime import set_aside
+from merganser.runtime.lifecycle import StoppedWhileWaiting
+from merganser.runtime.set_aside import Item, Kind
 from tests.decoration.crowd import INNOCENT, PLANS, items
 from tests.decoration.decorated import SQL, Decorated, query
 from tests.support.database import Database
@@ -46,7 +46,7 @@ async def test_values_that_postgres_refuses_are_set_aside(
     assert found.keys() == {("pro_odd", "plan"), ("pro_odd", "email"), ("pro_x", "plan")}
     for now, attempts, reason in found.values():
         assert (now, attempts) == ("open", 1)
-        assert reason.startswith("CheckViolation 23514 at decoration/writing.py:")
+        assert reason.startswith("CheckViolation 23514 at decoration/store.py:")
     state = await decorated.state()
     assert (state.error, state.due) == (None, 0), "they are put off as all others"
 
@@ -81,13 +81,13 @@ async def test_narrowing_down_is_cheap(
     await decorated.settle()
     await decorated.known(*INNOCENT)
     sizes: list[int] = []
-    write = writing.write
+    write = store.write
 
     async def counted(connection: Any, claimed: Claim, *arguments: Any) -> Written:
         sizes.append(len(claimed.users))
         return await write(connection, claimed, *arguments)
 
-    monkeypatch.setattr(writing, "write", counted)
+    monkeypatch.setattr(store, "write", counted)
     await decorated.settle()
     assert (await items(decorated.database)).keys() == {("pro_7", "plan")}
     assert sizes[0] == len(INNOCENT)
@@ -102,7 +102,7 @@ async def break_calls(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> 
             raise error
         return await ask_all(company, questions, claimed)
 
-    monkeypatch.setattr(call, "ask_all", broken)
+    monkeypatch.setattr(process_claim, "ask_all", broken)
 
 
 @pytest.mark.usefixtures("company")
@@ -155,7 +155,7 @@ async def test_a_question_that_fails_in_an_unforeseen_way(
             raise KeyError("secret")
         return await ask(company, source, question, users)
 
-    monkeypatch.setattr("decoration.batch.ask", broken)
+    monkeypatch.setattr("decoration.batches.ask", broken)
     await decorated.apply(query(), query("email", "broken", sql=f"{SQL} AND true"))
     await decorated.known("1", "2")
     await decorated.settle()

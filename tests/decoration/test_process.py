@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from runtime import metrics
-from stack.home import Home
-from stack.ports import free_port
+from dev.stack.home import Home
+from dev.stack.ports import free_port
+from merganser.runtime import metrics
 from tests.decoration.decorated import GATED, NOW, Decorated, query
 from tests.support.database import Database
 from tests.support.service import Service

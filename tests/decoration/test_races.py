@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 import pytest
 
 from decoration.worker import LEASE_SECONDS
-from profiles.identity import Sighting
-from profiles.store import resolve
-from runtime.postgres import connect
+from merganser.identity.plan import Sighting
+from merganser.identity.store import resolve
+from merganser.runtime.postgres import connect
 from tests.decoration.decorated import GATED, NOW, Decorated, query
 from tests.properties.kept import COUNT
 from tests.support.database import Database

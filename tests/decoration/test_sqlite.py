@@ -11,7 +11,7 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import OperationalError
 
 from decoration import dialects
-from properties.rules import Source
+from merganser.rulebook.language import Source
 from tests.decoration.decorated import Decorated, query, threads
 from tests.support.database import Database
 from tests.support.waiting import equals, eventually

@@ -15,8 +15,8 @@ import trustme
 import typer.main
 import yaml
 
-from cli.main import app
-from runtime.settings import (
+from merganser.cli.main import app
+from merganser.runtime.settings import (
     ApiSettings,
     DecorationSettings,
     IngestSettings,

@@ -7,8 +7,8 @@ from typing import Any
 
 import yaml
 
-from stack import postgres
-from stack.ports import free_port
+from dev.stack import postgres
+from dev.stack.ports import free_port
 from tests.support import containers
 from tests.support.servers import Servers
 from tests.support.service import ROOT

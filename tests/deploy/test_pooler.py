@@ -10,8 +10,8 @@ import httpx
 import pytest
 from psycopg import AsyncConnection
 
-from runtime.lifecycle import Stop
-from runtime.postgres import Database
+from merganser.runtime.lifecycle import Stop
+from merganser.runtime.postgres import Database
 from tests.support import pooler
 from tests.support.command import command
 from tests.support.events import event

@@ -11,11 +11,11 @@ from contextlib import suppress
 import pytest
 import pytest_asyncio
 
-from stack import ports
-from stack.errors import StackError
-from stack.home import Home
-from stack.kafka import Kafka
-from stack.postgres import Postgres
+from dev.stack import ports
+from dev.stack.errors import StackError
+from dev.stack.home import Home
+from dev.stack.kafka import Kafka
+from dev.stack.postgres import Postgres
 from tests.support import topics
 from tests.support.database import Cluster
 from tests.support.freezing import thaw

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from stack.kafka import Kafka
+from dev.stack.kafka import Kafka
 from tests.support import memory
 from tests.support.freezing import freeze, thaw
 from tests.support.gateway import Gateway

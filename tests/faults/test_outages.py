@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
+from dev.stack.kafka import Kafka
 from schemas.event import decode
-from stack.kafka import Kafka
 from tests.support.freezing import freeze, thaw
 from tests.support.gateway import Gateway
 from tests.support.system import System

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from stack.postgres import Postgres
+from dev.stack.postgres import Postgres
 from tests.support import database, proxy
 from tests.support.freezing import freeze, thaw
 from tests.support.load import Load

@@ -1,6 +1,6 @@
 """The definition of identity, over the whole list at once: design §4 in a few lines.
 
-Written from the definition, not from the code: it shares nothing with `profiles.identity`.
+Written from the definition, not from the code: it shares nothing with `merganser.identity.plan`.
 """
 
 from collections.abc import Collection, Hashable, Iterable

@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, rule, run_state_machine_as_test
 
-from profiles import erasure
-from profiles.audit import audit
-from runtime.postgres import connect
+from merganser.identity import forget
+from merganser.identity.audit import audit
+from merganser.runtime.postgres import connect
 from schemas.ids import NOBODY, somebody
 from tests.identity.histories import START as DAWN
 from tests.identity.histories import guid_of
@@ -119,21 +119,21 @@ class Forgetting(Machine):
         visitors: list[str] = []
 
         async def clear(connection: psycopg.AsyncConnection[Any]) -> bool:
-            return await erasure.clear_way(connection, profile, visitors, 2)
+            return await forget.clear_way(connection, profile, visitors, 2)
 
         async def forget_visitors(connection: psycopg.AsyncConnection[Any]) -> None:
-            await erasure.forget_visitors(connection, profile, visitors, suppressed=suppress)
+            await forget.forget_visitors(connection, profile, visitors, suppressed=suppress)
 
-        while visitors := await self._repeatedly(lambda c: erasure.suppress(c, profile, 1), crash):
+        while visitors := await self._repeatedly(lambda c: forget.suppress(c, profile, 1), crash):
             while await self._repeatedly(clear, crash):
                 pass
             await self._repeatedly(forget_visitors, crash)
             async with await connect(self.url, "test") as connection:
                 report = await audit(connection, NOBODY, lambda _: None)
             assert report.disagreements == []
-        while await self._repeatedly(lambda c: erasure.clear_trail(c, profile, 1), crash):
+        while await self._repeatedly(lambda c: forget.clear_trail(c, profile, 1), crash):
             pass
-        await self._repeatedly(lambda c: erasure.forget(c, profile, suppressed=suppress), crash)
+        await self._repeatedly(lambda c: forget.forget(c, profile, suppressed=suppress), crash)
 
     async def _repeatedly(self, work: Any, crash: Crash) -> Any:
         """A step whose connection dies, and the same step again."""

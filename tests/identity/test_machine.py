@@ -15,10 +15,10 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
-from profiles.audit import audit
-from resolver import batch
+from merganser.identity.audit import audit
+from merganser.runtime.postgres import connect
+from resolver import decode
 from resolver.writer import Fenced, Writer
-from runtime.postgres import connect
 from scanner.scan import START, Scan
 from schemas import event as wire
 from schemas.dead_letter import Header
@@ -71,7 +71,7 @@ class Machine(RuleBasedStateMachine):
         super().__init__()
         self.history: list[Told] = []
         self.numbers = itertools.count()
-        self.log: list[batch.Record] = []
+        self.log: list[decode.Record] = []
         self.writer = Writer("group", "cluster", 7, move=3)
         self.run(self._empty())
 
@@ -143,7 +143,7 @@ class Machine(RuleBasedStateMachine):
         records = self.log[olds[PARTITION] : olds[PARTITION] + most]
         if not records:
             return False
-        read = batch.read({PARTITION: records}, NOBODY)
+        read = decode.read({PARTITION: records}, NOBODY)
         assert not read.dead
 
         async def work(connection: psycopg.AsyncConnection[Any]) -> object:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from profiles.identity import Merge
+from merganser.identity.plan import Merge
 from tests.identity.histories import START, deliveries
 from tests.identity.reference import Told, admitted, grouping
 from tests.identity.world import World, sighting

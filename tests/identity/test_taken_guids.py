@@ -2,7 +2,7 @@
 
 import pytest
 
-from profiles.identity import Sighting
+from merganser.identity.plan import Sighting
 from tests.identity.test_trail import at, disagreements, explained, profiles, resolve
 from tests.support.database import Database
 

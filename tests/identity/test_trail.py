@@ -9,11 +9,11 @@ import psycopg
 import pytest
 from typer.testing import CliRunner, Result
 
-from cli.main import app
-from profiles import store
-from profiles.audit import audit
-from profiles.identity import Sighting
-from runtime.postgres import connect
+from merganser.cli.main import app
+from merganser.identity import store
+from merganser.identity.audit import audit
+from merganser.identity.plan import Sighting
+from merganser.runtime.postgres import connect
 from scanner.scan import START as SCAN_START
 from scanner.scan import Scan
 from schemas.ids import NOBODY

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Sequence
 
-from profiles.identity import Known, Merge, Plan, Sighting, Visitor, plan
+from merganser.identity.plan import Known, Merge, Plan, Sighting, Visitor, plan
 from schemas.ids import NOBODY, somebody
 from tests.identity.reference import Told
 

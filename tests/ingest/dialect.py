@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from ingest.accept import Limits, Stamp, accept
-from ingest.asked import Asked
 from ingest.dialects import Said
-from runtime.refusals import Refused
+from ingest.request import Asked
+from ingest.validate import Limits, Stamp, accept
+from merganser.http.errors import Refused
 from schemas.event import Event, decode
 from schemas.ids import NOBODY
 

@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ingest.accept import Accepted, Limits, Stamp, accept
-from runtime.refusals import Problem, Refused
+from ingest.validate import Accepted, Limits, Stamp, accept
+from merganser.http.errors import Problem, Refused
 from schemas.event import Event, decode
 from schemas.exact_json import loads
 from schemas.ids import NOBODY

@@ -6,8 +6,8 @@ import zlib
 import pytest
 
 from ingest import body
-from ingest.asked import parse
-from runtime.refusals import Problem, Refused
+from ingest.request import parse
+from merganser.http.errors import Problem, Refused
 from schemas.exact_json import as_text
 
 MOST = 10_000

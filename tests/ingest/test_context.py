@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.dialects.context import (
+from ingest.dialects.common import (
     LONGEST_OPENED,
     MOST_KEYS,
     beside,
@@ -17,7 +17,7 @@ from ingest.dialects.context import (
     members,
     partly,
 )
-from runtime.refusals import Problem, Refused, defect
+from merganser.http.errors import Problem, Refused, defect
 
 KEYS = st.sampled_from(["a", "b", "c", "ab", "a.b", ""])
 VALUES = st.recursive(

@@ -17,17 +17,17 @@ from schemathesis.specs.openapi.checks import (
     positive_data_acceptance,
 )
 
-from ingest import dialects, document
+from ingest import dialects, openapi
 from ingest.dialects import Told
 from ingest.main import DIALECTS
-from runtime.refusals import Problem
-from runtime.settings import IngestSettings
+from merganser.http.errors import Problem
+from merganser.runtime.settings import IngestSettings
 from schemas.track import Track
 from tests.support.gateway import Gateway
 
 SETTINGS = IngestSettings(_env_file=None)
-PAGES = document.pages(DIALECTS, SETTINGS)
-DOCUMENT = document.document([*DIALECTS, PAGES], SETTINGS)
+PAGES = openapi.pages(DIALECTS, SETTINGS)
+DOCUMENT = openapi.document([*DIALECTS, PAGES], SETTINGS)
 SCHEMA = schemathesis.openapi.from_dict(DOCUMENT)
 # Its own way to parametrize gives all tests one name, and pytest-xdist would run only one of them.
 OPERATIONS = [found.ok() for found in SCHEMA.get_all_operations() if isinstance(found, Ok)]
@@ -79,8 +79,8 @@ def test_its_fields_are_those_of_an_event() -> None:
 
 
 def test_its_limits_are_the_settings() -> None:
-    others = {name: number for number, name in enumerate(document.LIMITS, start=61)}
-    described = document.document(DIALECTS, IngestSettings(_env_file=None, **others))  # type: ignore[arg-type] # all are numbers
+    others = {name: number for number, name in enumerate(openapi.LIMITS, start=61)}
+    described = openapi.document(DIALECTS, IngestSettings(_env_file=None, **others))  # type: ignore[arg-type] # all are numbers
     for number in others.values():
         assert str(number) in described["info"]["description"]
     event = described["components"]["schemas"]["Event"]["properties"]

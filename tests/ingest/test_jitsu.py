@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from ingest.asked import Asked
 from ingest.dialects import Said
 from ingest.dialects.jitsu import ROUTES
-from runtime.refusals import Problem, Refused
+from ingest.request import Asked
+from merganser.http.errors import Problem, Refused
 from schemas.event import Event
 from tests.ingest.dialect import NOW, answered, asked, events, results
 from tests.ingest.test_dialects_http import published

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from runtime.keys import digest
+from merganser.http.authentication import digest
 from tests.support import proxy
 from tests.support.gateway import Gateway
 from tests.support.system import System

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from ingest.asked import Asked
 from ingest.dialects import Results, Said, native
 from ingest.dialects.native import ROUTES
-from runtime.refusals import Problem, Refused
+from ingest.request import Asked
+from merganser.http.errors import Problem, Refused
 
 
 def answered(said: Said, results: Results) -> dict[str, Any]:

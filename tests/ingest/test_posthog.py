@@ -9,11 +9,11 @@ from urllib.parse import quote
 
 import pytest
 
-from ingest.asked import Asked
 from ingest.body import unpack
 from ingest.dialects import Said, Told
 from ingest.dialects.posthog import ROUTES
-from runtime.refusals import Problem, Refused
+from ingest.request import Asked
+from merganser.http.errors import Problem, Refused
 from schemas.event import Event
 from tests.ingest.dialect import NOW, answered, asked, events, results
 from tests.ingest.test_dialects_http import published

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.rate import Limiter, Rate, take
-from runtime.refusals import Problem, Refused
+from ingest.rate_limit import Limiter, Rate, take
+from merganser.http.errors import Problem, Refused
 from tests.support.gateway import Gateway
 from tests.support.system import System
 from tests.support.waiting import equals, eventually

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from runtime.keys import digest
+from merganser.http.authentication import digest
 from tests.support.system import System
 from tests.support.waiting import equals, eventually
 

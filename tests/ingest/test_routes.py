@@ -2,10 +2,10 @@
 
 import pytest
 
-from ingest.asked import Asked
 from ingest.dialects import Said, Told
+from ingest.request import Asked
 from ingest.routes import Routes
-from runtime.refusals import Problem, Refused
+from merganser.http.errors import Problem, Refused
 
 
 def events(_: Asked) -> Said:

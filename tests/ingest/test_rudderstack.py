@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from ingest.asked import Asked
 from ingest.dialects import Said, Told, segment
 from ingest.dialects.rudderstack import ROUTES
+from ingest.request import Asked
 from ingest.routes import Routes
 from tests.ingest.dialect import answered, asked, events
 

@@ -4,7 +4,7 @@ import gzip
 
 import pytest
 
-from ingest.asked import Asked
+from ingest.request import Asked
 from ingest.script import ROUTES
 from tests.support.gateway import Gateway
 

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.asked import Asked
 from ingest.dialects import Said, Told
 from ingest.dialects.segment import ROUTES
-from runtime.refusals import Problem, Refused
+from ingest.request import Asked
+from merganser.http.errors import Problem, Refused
 from schemas.event import Event
 from tests.ingest.dialect import NOW, answered, asked, events, results
 

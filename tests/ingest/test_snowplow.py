@@ -8,10 +8,10 @@ from urllib.parse import urlencode
 
 import pytest
 
-from ingest.asked import Asked
 from ingest.dialects import Answer, Said
 from ingest.dialects.snowplow import ROUTES
-from runtime.refusals import Problem, Refused
+from ingest.request import Asked
+from merganser.http.errors import Problem, Refused
 from schemas.event import Event
 from tests.ingest.dialect import NOW, answered, asked, events, results
 from tests.ingest.test_dialects_http import published

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from aiokafka import AIOKafkaProducer
 
-from profiles.audit import audit
+from merganser.identity.audit import audit
 from schemas import event as wire
 from schemas.event import Event
 from schemas.ids import NOBODY, WHITE_SPACE

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from hypothesis import strategies as st
 
-from properties.values import LONGEST_VALUE
+from merganser.rulebook.values import LONGEST_VALUE
 from tests.properties.made import MOMENT, MOMENTS, NAMES, PRICES, TYPES
 
 DEFECT, REFUSED = "defect", "refused"

@@ -6,13 +6,14 @@ from typing import Any
 
 from psycopg import AsyncConnection
 
-from properties import rulebook, store
+from merganser.rulebook import rule_store
+from merganser.rulebook.language import RuleFile
+from merganser.runtime import postgres
+from merganser.runtime.lifecycle import Stop
+from merganser.runtime.postgres import connect
+from properties import store
 from properties.audit import Disagreement, audit
 from properties.main import Properties, Step
-from properties.rules import RuleFile
-from runtime import postgres
-from runtime.lifecycle import Stop
-from runtime.postgres import connect
 from tests.support.database import Database
 
 NOW = datetime(2026, 6, 15, 12, tzinfo=UTC)
@@ -45,7 +46,7 @@ class Kept:
     async def apply(self, *rules: Mapping[str, Any]) -> None:
         """Make these the rules, beside the identifying one."""
         file = RuleFile.model_validate({"rules": [USER_ID, *rules]})
-        await rulebook.apply(self.database.connection, file)
+        await rule_store.apply(self.database.connection, file)
 
     async def profile(self, guid: str, user_id: str | None = None) -> str:
         """Make a profile."""

@@ -6,9 +6,9 @@ from typing import Any, get_args
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from properties.occurrence import Occurrence
-from properties.rules import Aggregation, Rule
-from properties.values import LONGEST_VALUE, Type, size
+from merganser.rulebook.language import Aggregation, Rule
+from merganser.rulebook.values import LONGEST_VALUE, Type, size
+from properties.rules.event_view import Occurrence
 from tests.properties.reference import Seen
 
 NOW = datetime(2026, 6, 15, 12, tzinfo=UTC)

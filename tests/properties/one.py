@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from properties.monoid import Skip
-from properties.occurrence import Occurrence
-from properties.reckoning import Rulebook, day_of
-from properties.rules import Rule
+from merganser.rulebook.language import Rule
+from properties.rules.engine import Rulebook, day_of
+from properties.rules.event_view import Occurrence
+from properties.rules.monoid import Skip
 
 START = datetime(2026, 6, 1, 12, tzinfo=UTC)
 

@@ -1,7 +1,7 @@
 """What rules mean, said a second time and as plainly as possible: over all events, in their order.
 
-It shares nothing with `properties.aggregations` but the reading of values, which has tests of its
-own (test_values.py).
+It shares nothing with `properties.rules.aggregations` but the reading of values, which has tests
+of its own (test_values.py).
 """
 
 from collections.abc import Iterable
@@ -10,8 +10,8 @@ from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Decimal, localcontext
 from typing import Any
 
-from properties.rules import Events, Filter, Rule
-from properties.values import fit, storable, write_number
+from merganser.rulebook.language import Events, Filter, Rule
+from merganser.rulebook.values import fit, storable, write_number
 from schemas import exact_json
 
 LONGEST = 16_384

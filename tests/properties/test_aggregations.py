@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from properties.aggregations import MOST_DISTINCT, MOST_VALUES
+from merganser.rulebook.values import MOST_VALUES
+from properties.rules.aggregations import MOST_DISTINCT
 from tests.properties.one import Said, values
 
 DAY = 86_400

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from properties import aggregations
-from properties.aggregations import aggregation
-from properties.monoid import Skip
-from properties.reckoning import Rulebook
-from properties.rules import Rule
-from properties.values import LONGEST_VALUE
+from merganser.rulebook.language import Rule
+from merganser.rulebook.values import LONGEST_VALUE
+from properties.rules import aggregations
+from properties.rules.aggregations import aggregation
+from properties.rules.engine import Rulebook
+from properties.rules.monoid import Skip
 from tests.properties import reference
 from tests.properties.made import NOW, TODAY, occurrence
 from tests.properties.one import Said, values, values_and_skips

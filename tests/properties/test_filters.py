@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from properties.filters import condition
-from properties.rules import Filter
+from merganser.rulebook.language import Filter
+from properties.rules.filters import condition
 from tests.properties.one import Said, occurrence, values
 
 # Operator, value of the filter, text in the event, whether it meets.

@@ -7,10 +7,10 @@ from datetime import timedelta
 
 import pytest
 
-from properties import rulebook
-from properties.recount import PROFILES
-from properties.rules import RuleFile
-from runtime.postgres import connect
+from merganser.rulebook import rule_store
+from merganser.rulebook.language import RuleFile
+from merganser.runtime.postgres import connect
+from properties.rebuild import PROFILES
 from tests.properties.kept import COUNT, PATHS, Kept
 from tests.support.database import Database
 
@@ -254,7 +254,7 @@ async def test_a_rule_that_goes_takes_its_values_along(kept: Kept) -> None:
 async def test_of_a_profile_that_went_while_there_were_no_rules_nothing_is_left(kept: Kept) -> None:
     await kept.views("pro_1", [1, 2], path="/a")
     await kept.settle()
-    await rulebook.apply(kept.database.connection, RuleFile(rules=()))
+    await rule_store.apply(kept.database.connection, RuleFile(rules=()))
     await kept.database.execute("DELETE FROM profiles WHERE guid = 'pro_1'")
     await kept.apply(COUNT)
     await kept.settle()

@@ -16,22 +16,16 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from properties import columns, follow, recount, rulebook, store
+from merganser.rulebook import rule_store
+from merganser.rulebook.language import Rule, RuleFile
+from merganser.rulebook.values import Type, fit
+from merganser.runtime.lifecycle import Stop
+from merganser.runtime.postgres import BY_KEY, Database, connect
+from properties import incremental, rebuild, store
 from properties.main import Properties
-from properties.rules import Rule, RuleFile
-from properties.values import Type, fit
-from runtime.lifecycle import Stop
-from runtime.postgres import BY_KEY, Database, connect
+from properties.rules import columns
 from tests.properties import reference
-from tests.properties.hostile import (
-    CORRECTIONS,
-    DEFECT,
-    REFUSED,
-    STATES,
-    Correction,
-    Sent,
-    sent,
-)
+from tests.properties.hostile import CORRECTIONS, DEFECT, REFUSED, STATES, Correction, Sent, sent
 from tests.properties.made import NOW, rules, seen
 from tests.properties.reference import Seen
 from tests.properties.test_machine import EMPTY, STORED
@@ -122,7 +116,7 @@ class World:
             await connection.execute(f'{EMPTY}, "setAside"'.encode())
             await connection.execute(NO_REFUSAL.encode())
             await connection.execute(REFUSAL.encode())
-            await rulebook.apply(connection, RuleFile(rules=(IDENTIFYING, BROAD, *made)))
+            await rule_store.apply(connection, RuleFile(rules=(IDENTIFYING, BROAD, *made)))
             await connection.execute(
                 'INSERT INTO profiles (guid, "userId") SELECT guid, guid '
                 "FROM unnest(%s::text[]) AS guid",
@@ -178,7 +172,7 @@ class World:
         with pytest.MonkeyPatch.context() as mended:
             mended.setattr(columns, "fit", fit)
             await self.connection.execute(NO_REFUSAL.encode())
-            await rulebook.apply(self.connection, RuleFile(rules=(IDENTIFYING, BROAD, *made)))
+            await rule_store.apply(self.connection, RuleFile(rules=(IDENTIFYING, BROAD, *made)))
             async with self.connection.transaction():
                 cursor = await self.connection.execute(
                     """UPDATE "setAside" SET state = 'retried' RETURNING subject"""
@@ -221,7 +215,7 @@ class World:
         assert aside.keys() <= (set() if mended else set(HOSTILE)), aside
         for reason in aside.values():
             assert reason.startswith(("ZeroDivisionError at", "CheckViolation 23514 at")), reason
-        applied = await rulebook.rules(self.connection)
+        applied = await rule_store.rules(self.connection)
         wanted: dict[tuple[str, str], list[str]] = {}
         for guid, events in (await self._events()).items():
             for one in applied:
@@ -304,7 +298,7 @@ def test_whatever_hostile_profiles_bring_the_innocent_ones_are_served(
     with pytest.MonkeyPatch.context() as patched:
         if small:
             for name, most in SMALL.items():
-                patched.setattr(follow, name, most)
-            patched.setattr(recount, "ROWS", 2)
-            patched.setattr(recount, "MOST_BYTES", 1_000)
+                patched.setattr(incremental, name, most)
+            patched.setattr(rebuild, "ROWS", 2)
+            patched.setattr(rebuild, "MOST_BYTES", 1_000)
         runner.run(here.run(made, rounds, broken, batch))

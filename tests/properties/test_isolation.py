@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 from psycopg import AsyncConnection
 
-from properties import aggregations, audit, follow, recount, rulebook, store, suspects, task
-from properties.rules import RuleFile
+from merganser.rulebook import rule_store
+from merganser.rulebook.language import RuleFile
+from merganser.rulebook.values import LONGEST_VALUE
+from properties import audit, incremental, rebuild, store, suspects, task
+from properties.rules import aggregations
 from properties.task import Tally
-from properties.values import LONGEST_VALUE
 from tests.properties.kept import COUNT, NOW, PATHS, USER_ID, Kept
 from tests.support.database import Database
 
@@ -334,7 +336,7 @@ async def test_what_postgres_refuses_costs_one_profile_of_many(
 ) -> None:
     """At bounded cost: the profiles of a step are halved, the others commit."""
     await kept.database.execute(REFUSED)
-    calls = _counted_calls(monkeypatch, follow, "_handle")
+    calls = _counted_calls(monkeypatch, incremental, "_handle")
     guids = [await kept.profile(f"pro_x{number:03}") for number in range(200)]
     for guid in [*guids, "pro_1", "pro_2", "pro_3"]:
         await kept.views(guid, [1], path="refused" if guid == "pro_x077" else "/")
@@ -390,12 +392,12 @@ async def test_what_postgres_refuses_at_midnight_costs_one_profile(database: Dat
 async def test_long_states_and_events_are_counted_in_groups_and_parts(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(follow, "SHORT_STATE", 100)
-    monkeypatch.setattr(follow, "SHORT_EVENT", 10)
-    monkeypatch.setattr(follow, "GROUP_BYTES", 500)
-    monkeypatch.setattr(follow, "LONG_BYTES", 800)
-    monkeypatch.setattr(recount, "MOST_BYTES", 500)
-    monkeypatch.setattr(recount, "ROWS", 2)
+    monkeypatch.setattr(incremental, "SHORT_STATE", 100)
+    monkeypatch.setattr(incremental, "SHORT_EVENT", 10)
+    monkeypatch.setattr(incremental, "GROUP_BYTES", 500)
+    monkeypatch.setattr(incremental, "LONG_BYTES", 800)
+    monkeypatch.setattr(rebuild, "MOST_BYTES", 500)
+    monkeypatch.setattr(rebuild, "ROWS", 2)
     kept = Kept(database)
     lately = {"type": "view", "aggregation": "count", "window": 1}
     await kept.apply(COUNT, PATHS, {"key": "lately", "type": "integer", "events": lately})
@@ -425,8 +427,8 @@ async def test_who_sends_much_does_not_keep_others_waiting(
     kept: Kept, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is long is left to later steps, the longest last; the staleness is that of the notes."""
-    monkeypatch.setattr(follow, "GROUP_BYTES", 30_000)
-    monkeypatch.setattr(follow, "LONG_BYTES", 30_000)
+    monkeypatch.setattr(incremental, "GROUP_BYTES", 30_000)
+    monkeypatch.setattr(incremental, "LONG_BYTES", 30_000)
     guids = [await kept.profile(f"pro_x{number:02}") for number in range(20)]
     for guid in guids:
         await kept.views(guid, [1], path="x" * 16_000)
@@ -497,7 +499,7 @@ async def test_a_rule_that_somebody_broke_costs_itself_alone(kept: Kept) -> None
         await kept.database.execute(
             """UPDATE "profilePropertyRules" SET definition = %s WHERE key = 'paths'""", definition
         )
-        applied = await rulebook.read(kept.database.connection)
+        applied = await rule_store.read(kept.database.connection)
         assert [one.key for one in applied.broken] == ["paths"]
     await kept.views("pro_1", [2], path="/b")
     await kept.serve()
@@ -518,7 +520,7 @@ async def test_a_rule_that_somebody_broke_costs_itself_alone(kept: Kept) -> None
     await kept.apply(COUNT, PATHS, PRICE)
     await kept.serve()
     assert await kept.value("pro_1", "paths") == ["/a", "/b"]
-    assert await rulebook.broken(kept.database.connection) == 0
+    assert await rule_store.broken(kept.database.connection) == 0
 
 
 async def test_a_broken_rule_that_a_file_does_not_have_goes(kept: Kept) -> None:
@@ -535,13 +537,13 @@ async def test_a_broken_rule_that_a_file_does_not_have_goes(kept: Kept) -> None:
 async def test_a_source_that_somebody_broke_costs_itself_alone(database: Database) -> None:
     sources = {name: {"url": "URL", "refresh": 1} for name in ("good", "bad")}
     file = RuleFile.model_validate({"sources": sources, "rules": [USER_ID]})
-    await rulebook.apply(database.connection, file)
+    await rule_store.apply(database.connection, file)
     await database.execute("""UPDATE "propertySources" SET definition = '3' WHERE name = 'bad'""")
-    assert list(await rulebook.sources(database.connection)) == ["good"]
-    found, broken = await rulebook.read_sources(database.connection)
+    assert list(await rule_store.sources(database.connection)) == ["good"]
+    found, broken = await rule_store.read_sources(database.connection)
     assert ([*found], [one.key for one in broken]) == (["good"], ["bad"])
-    assert (await rulebook.apply(database.connection, file)).sources
-    assert list(await rulebook.sources(database.connection)) == ["bad", "good"]
+    assert (await rule_store.apply(database.connection, file)).sources
+    assert list(await rule_store.sources(database.connection)) == ["bad", "good"]
 
 
 def failing(_: Any, __: Any) -> str:
@@ -568,7 +570,7 @@ async def test_a_rule_that_fails_for_everyone_is_suspended_and_nobody_is_set_asi
         )
         await kept.serve()
     assert await kept.set_aside() == {}
-    (broken,) = (await rulebook.read(kept.database.connection)).broken
+    (broken,) = (await rule_store.read(kept.database.connection)).broken
     assert broken.key == "spent"
     assert re.fullmatch(r"ZeroDivisionError at properties/test_isolation.py:\d+", broken.problem)
     assert await kept.value("pro_x7", "visits") == ["3"]
@@ -616,7 +618,7 @@ async def test_contention_sets_nobody_aside(kept: Kept, monkeypatch: pytest.Monk
         await put_states(connection, states)
 
     monkeypatch.setattr(store, "put_states", contended)
-    monkeypatch.setattr("runtime.postgres.backoff", lambda: iter([0.001] * 1000))
+    monkeypatch.setattr("merganser.runtime.postgres.backoff", lambda: iter([0.001] * 1000))
     await kept.views("pro_1", [1])
     await kept.serve()
     assert await kept.value("pro_1", "visits") == ["1"]
@@ -642,7 +644,7 @@ async def test_a_step_that_takes_too_long_is_made_smaller(
         await handle(self, profiles, work, fault)
 
     monkeypatch.setattr(task.Task, "handle", slow)
-    monkeypatch.setattr("runtime.postgres.backoff", lambda: iter([0.001] * 1000))
+    monkeypatch.setattr("merganser.runtime.postgres.backoff", lambda: iter([0.001] * 1000))
     await kept.serve()
     assert await kept.value("pro_19", "visits") == ["1"]
     assert await kept.set_aside() == {}

@@ -18,14 +18,14 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
-from properties import rulebook
+from merganser.rulebook import rule_store
+from merganser.rulebook.language import Rule, RuleFile
+from merganser.runtime.postgres import BY_KEY, connect
 from properties.audit import audit
 from properties.main import Properties, Step
-from properties.rules import Rule, RuleFile
 from properties.task import Tally
-from resolver import batch
+from resolver import decode
 from resolver.writer import Writer
-from runtime.postgres import BY_KEY, connect
 from scanner.scan import START, Scan
 from schemas import event as wire
 from schemas.ids import NOBODY
@@ -150,7 +150,7 @@ class Machine(RuleBasedStateMachine):
         """Other rules, or none. Seldom: what is counted anew for them hides earlier mistakes."""
         if seldom:
             file = RuleFile(rules=(IDENTIFYING, *ALWAYS, *made[:count]) if count else ())
-            self.run(rulebook.apply(self.connection, file))
+            self.run(rule_store.apply(self.connection, file))
 
     @rule()
     def a_day_goes_by(self) -> None:
@@ -195,7 +195,7 @@ class Machine(RuleBasedStateMachine):
         olds = await self.writer.positions(self.connection, {PARTITION: 0})
         last = olds[PARTITION] + len(events)
         records = [(Record(next(self.offsets), None), event) for event in events]
-        written = batch.Batch(records, positions={PARTITION: last})  # type: ignore[arg-type] # a test's records
+        written = decode.Batch(records, positions={PARTITION: last})  # type: ignore[arg-type] # a test's records
         await self._transact(lambda connection: self.writer.write(connection, written, olds))
 
     async def _insert(self, events: list[wire.Event], *, data_first: bool) -> None:
@@ -268,7 +268,7 @@ class Machine(RuleBasedStateMachine):
         await self.connection.close()
 
     async def _compare(self, connection: psycopg.AsyncConnection[Any]) -> None:
-        made = [stored.rule for stored in await rulebook.rules(connection)]
+        made = [stored.rule for stored in await rule_store.rules(connection)]
         wanted: dict[tuple[str, str], list[str]] = {}
         cursor = await connection.execute(EVENTS)
         profiles: dict[str, tuple[str | None, list[Seen]]] = {}

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from properties import rulebook
-from properties.rules import RuleFile
+from merganser.rulebook import rule_store
+from merganser.rulebook.language import RuleFile
+from merganser.runtime import metrics
+from merganser.runtime.postgres import connect
 from properties.store import SQL
-from runtime import metrics
-from runtime.postgres import connect
 from tests.properties.kept import COUNT, PATHS, USER_ID, Kept
 from tests.support import proxy
 from tests.support.database import Database
@@ -36,7 +36,7 @@ RULES = RuleFile.model_validate({"rules": [USER_ID, COUNT, PATHS, SPENT, TO_SIGN
 
 @pytest.fixture
 async def ruled(system: System) -> System:
-    await rulebook.apply(system.database.connection, RULES)
+    await rule_store.apply(system.database.connection, RULES)
     return system
 
 

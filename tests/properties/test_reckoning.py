@@ -6,9 +6,9 @@ from datetime import timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from properties.monoid import Skip
-from properties.reckoning import Rulebook
-from properties.rules import Rule
+from merganser.rulebook.language import Rule
+from properties.rules.engine import Rulebook
+from properties.rules.monoid import Skip
 from tests.properties import reference
 from tests.properties.made import NOW, TODAY, occurrence, rules, seen
 from tests.properties.reference import Seen

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from properties.rule_file import Mistaken, read
-from properties.rules import RuleFile
+from merganser.rulebook.language import RuleFile
+from merganser.rulebook.rule_file import Mistaken, read
 
 GOOD = """\
 sources:

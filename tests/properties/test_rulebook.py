@@ -5,9 +5,9 @@ import asyncio
 import pytest
 from psycopg.errors import LockNotAvailable
 
-from properties import rulebook
-from properties.rules import RuleFile
-from runtime.postgres import connect
+from merganser.rulebook import rule_store
+from merganser.rulebook.language import RuleFile
+from merganser.runtime.postgres import connect
 from tests.properties.kept import COUNT, PATHS, USER_ID, Kept
 from tests.support.database import Database
 from tests.support.waiting import eventually
@@ -21,7 +21,7 @@ async def test_writers_and_rules_never_wait_for_each_other(database: Database) -
     async with await connect(database.url, "test") as writer:
         async with writer.transaction():
             await writer.execute("INSERT INTO profiles (guid) VALUES ('pro_1')")
-            applied = asyncio.create_task(rulebook.apply(database.connection, RULES))
+            applied = asyncio.create_task(rule_store.apply(database.connection, RULES))
             await _somebody_waits(database)
             await writer.execute(
                 'INSERT INTO events (guid, type, "profileGuid", "occurredAt") '
@@ -40,27 +40,27 @@ async def test_a_writer_that_takes_long_is_not_waited_for_without_end(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who waits for one writer holds up all others."""
-    monkeypatch.setitem(rulebook._SQL, "patience", b"SET LOCAL lock_timeout = '100ms'")  # noqa: SLF001
+    monkeypatch.setitem(rule_store._SQL, "patience", b"SET LOCAL lock_timeout = '100ms'")  # noqa: SLF001
     async with await connect(database.url, "test") as writer, writer.transaction():
         await writer.execute("INSERT INTO events (type, \"userId\") VALUES ('view', '1')")
         with pytest.raises(LockNotAvailable):
-            await rulebook.apply(database.connection, RULES)
-    assert await rulebook.rules(database.connection) == []
+            await rule_store.apply(database.connection, RULES)
+    assert await rule_store.rules(database.connection) == []
 
 
 async def test_a_file_that_says_the_same_changes_nothing(database: Database) -> None:
-    await rulebook.apply(database.connection, RULES)
-    before = await rulebook.rules(database.connection)
-    assert not await rulebook.apply(database.connection, RULES)
-    assert await rulebook.rules(database.connection) == before
+    await rule_store.apply(database.connection, RULES)
+    before = await rule_store.rules(database.connection)
+    assert not await rule_store.apply(database.connection, RULES)
+    assert await rule_store.rules(database.connection) == before
 
 
 async def test_only_what_changed_is_counted_anew(database: Database) -> None:
     kept = Kept(database)
     await kept.apply(COUNT, PATHS)
-    before = {one.rule.key: one.revision for one in await rulebook.rules(database.connection)}
+    before = {one.rule.key: one.revision for one in await rule_store.rules(database.connection)}
     await kept.apply({**COUNT, "type": "float"}, PATHS)
-    after = {one.rule.key: one.revision for one in await rulebook.rules(database.connection)}
+    after = {one.rule.key: one.revision for one in await rule_store.rules(database.connection)}
     assert {key for key in after if after[key] != before[key]} == {"visits"}
 
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
-from cli.main import app
+from merganser.cli.main import app
 from tests.properties.kept import COUNT, PATHS, USER_ID, Kept
 from tests.support.database import Database
 
@@ -70,7 +70,7 @@ async def test_apply_asks_and_takes_no_for_an_answer(
     nobody = await operator("rules", "apply", str(operator.file), "--no-wait")
     assert nobody.exit_code == 1
     assert "--yes" in nobody.stderr
-    monkeypatch.setattr("cli.terminal.somebody_is_there", lambda: True)
+    monkeypatch.setattr("merganser.cli.terminal.somebody_is_there", lambda: True)
     no = await operator("rules", "apply", str(operator.file), "--no-wait", says="n\n")
     assert no.exit_code == 1
     assert await database.count("profilePropertyRules") == 0

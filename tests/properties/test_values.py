@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from properties.values import (
+from merganser.rulebook.values import (
     LONGEST_VALUE,
     Type,
     fit,

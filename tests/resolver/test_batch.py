@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import pytest
 from aiokafka import TopicPartition
 
-from resolver.batch import Record, halves, read
+from resolver.decode import Record, halves, read
 from schemas.dead_letter import Header, Place
 from schemas.event import VERSION_HEADER, encode
 from schemas.ids import NOBODY

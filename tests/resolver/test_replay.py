@@ -6,7 +6,7 @@ from typing import Any
 
 from typer.testing import CliRunner, Result
 
-from cli.main import app
+from merganser.cli.main import app
 from tests.resolver.backlog import Backlog
 from tests.support.events import event
 from tests.support.system import System

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from resolver import rows
-from runtime import sql
+from merganser.runtime import sql
+from resolver import copy_format
 from schemas.event import Event
 from tests.support.database import Database
 from tests.support.events import NOON, event
@@ -29,8 +29,8 @@ async def round_trip(database: Database, sent: list[Event]) -> list[dict[str, An
     """Copy events into the tables and read them back."""
     async with database.connection.transaction(force_rollback=True):
         guids = iter(f"edt_{n:06}" for n in range(100_000))
-        await copied(database, "copy_events", rows.events([(one, "pro_1") for one in sent]))
-        if block := rows.data(sent, guids):
+        await copied(database, "copy_events", copy_format.events([(one, "pro_1") for one in sent]))
+        if block := copy_format.data(sent, guids):
             await copied(database, "copy_data", block)
         data = await database.rows('SELECT "eventGuid", key, value FROM "eventData"')
         columns = (
@@ -93,5 +93,5 @@ async def test_times_are_kept_to_the_microsecond_from_year_1_to_9999(database: D
 
 
 def test_nothing_is_nothing() -> None:
-    assert rows.events([]) == b""
-    assert rows.data([event(user="1")], iter([])) == b""
+    assert copy_format.events([]) == b""
+    assert copy_format.data([event(user="1")], iter([])) == b""

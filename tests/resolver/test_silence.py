@@ -2,7 +2,7 @@
 
 from aiokafka import TopicPartition
 
-from resolver.silence import Silence
+from resolver.stall_detector import Silence
 from tests.support import starving
 from tests.support.events import event
 from tests.support.system import System

@@ -6,9 +6,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from resolver import batch
+from merganser.runtime.postgres import connect
+from resolver import decode
 from resolver.writer import Fenced, Writer, Written
-from runtime.postgres import connect
 from schemas import event as wire
 from schemas.event import Event
 from schemas.ids import NOBODY
@@ -30,16 +30,16 @@ class Worker:
         """Write a batch that starts at an offset."""
         return await self.settle(read(*events, start=start))
 
-    async def settle(self, read: batch.Batch, *, crash: bool = False) -> Written:
+    async def settle(self, read: decode.Batch, *, crash: bool = False) -> Written:
         """Write what was read; with a crash, none of it is committed."""
         await self.writer.positions(self.connection, {PARTITION: 0})
         async with self.connection.transaction(force_rollback=crash):
             return await self.writer.write(self.connection, read, read.starts)
 
 
-def read(*events: Event, start: int = 0) -> batch.Batch:
+def read(*events: Event, start: int = 0) -> decode.Batch:
     records = [Record(start + n, wire.encode(one)) for n, one in enumerate(events)]
-    return batch.read({PARTITION: records}, NOBODY)
+    return decode.read({PARTITION: records}, NOBODY)
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 
-from runtime.connections import Bounds
-from runtime.ops import Receive, Scope, Send, server
-from stack.ports import free_port
+from dev.stack.ports import free_port
+from merganser.http.ops_server import Receive, Scope, Send, server
+from merganser.http.server import Bounds
 from tests.support.waiting import eventually
 
 HEAD = b"POST / HTTP/1.1\r\nhost: x\r\n"

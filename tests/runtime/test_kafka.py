@@ -7,9 +7,9 @@ import uvloop
 from aiokafka.errors import KafkaConnectionError
 from aiokafka.protocol.metadata import MetadataRequest
 
-from runtime import kafka
-from runtime.lifecycle import Stop
-from runtime.settings import Settings
+from merganser.runtime import kafka
+from merganser.runtime.lifecycle import Stop
+from merganser.runtime.settings import Settings
 from tests.support.proxy import Proxy
 from tests.support.servers import Servers
 

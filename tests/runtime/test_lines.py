@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from properties import rulebook
-from properties.rules import RuleFile
+from merganser.rulebook import rule_store
+from merganser.rulebook.language import RuleFile
 from tests.properties.kept import COUNT, USER_ID, Kept
 from tests.resolver.backlog import Backlog
 from tests.support.events import event
@@ -85,7 +85,7 @@ async def test_a_scanner_writes_one_for_each_scan_that_found_rows(system: System
 
 
 async def test_properties_write_one_for_each_step_that_did_something(system: System) -> None:
-    await rulebook.apply(
+    await rule_store.apply(
         system.database.connection, RuleFile.model_validate({"rules": [USER_ID, COUNT]})
     )
     kept = Kept(system.database)

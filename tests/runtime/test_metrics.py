@@ -6,7 +6,7 @@ from importlib.metadata import version
 import pytest
 from prometheus_client import CollectorRegistry
 
-from runtime import metrics
+from merganser.runtime import metrics
 from tests.support.system import System
 
 REGISTRIES = {

@@ -9,11 +9,11 @@ import pytest
 from psycopg import AsyncConnection, errors, sql
 from pydantic import SecretStr
 
-from cli.database import connected
-from runtime import postgres
-from runtime.lifecycle import Stop, StoppedWhileWaiting
-from runtime.postgres import Database, describe, is_retryable
-from runtime.settings import Settings
+from merganser.admin.database import connected
+from merganser.runtime import postgres
+from merganser.runtime.lifecycle import Stop, StoppedWhileWaiting
+from merganser.runtime.postgres import Database, describe, is_retryable
+from merganser.runtime.settings import Settings
 from tests.support import database as test_database
 from tests.support import proxy
 from tests.support.waiting import eventually

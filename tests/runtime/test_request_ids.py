@@ -7,8 +7,8 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 
-from runtime import request_ids
-from runtime.refusal_log import RefusalLog
+from merganser.http import request_ids
+from merganser.http.error_log import RefusalLog
 from tests.support.service import Service
 from tests.support.system import System
 from tests.support.waiting import eventually

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.settings import IngestSettings, ResolverSettings, ScannerSettings, Settings
+from merganser.runtime.settings import IngestSettings, ResolverSettings, ScannerSettings, Settings
 from schemas.ids import NOBODY
 from tests.support.service import environment
 
@@ -73,7 +73,11 @@ def test_all_mistakes_are_told_at_once(
 def test_a_process_ends_with_status_2(process: str) -> None:
     env = environment({f"MERGANSER_{process.upper()}_METRICS_PORT": "many"})
     ended = subprocess.run(
-        [sys.executable, "-m", "cli", process], env=env, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "merganser.cli", process],
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert ended.returncode == 2
     assert ended.stderr.startswith(f"merganser: MERGANSER_{process.upper()}_METRICS_PORT: ")

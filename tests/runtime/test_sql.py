@@ -4,7 +4,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from runtime import sql
+from merganser.runtime import sql
 from tests.support.database import Database
 
 TEXT = st.text(

@@ -7,7 +7,7 @@ import sys
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from opentelemetry.sdk.trace import TracerProvider
 
-from runtime.tracing import Tracing
+from merganser.runtime.tracing import Tracing
 from tests.support.collector import collecting
 from tests.support.service import environment
 from tests.support.system import System
@@ -68,7 +68,7 @@ async def test_without_a_collector_nothing_is_traced_or_loaded(system: System) -
     (record,) = await system.events.records()
     assert record.headers == {"schema-version": b"1"}
     script = (
-        "import sys; from runtime import tracing; from runtime.settings import Settings; "
+        "import sys; from runtime import tracing; from merganser.runtime.settings import Settings; "
         "assert tracing.opened(Settings(), 'test') is None; "
         "sys.exit(any(name.startswith('opentelemetry.sdk') for name in sys.modules))"
     )

@@ -3,8 +3,8 @@
 import asyncio
 from itertools import islice
 
-from runtime.lifecycle import Stop
-from runtime.retry import backoff
+from merganser.runtime.lifecycle import Stop
+from merganser.runtime.retry import backoff
 
 
 def test_delays_double_up_to_the_longest_with_some_chance() -> None:

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from runtime.postgres import connect
+from merganser.runtime.postgres import connect
 from scanner import deleted_events
 from tests.support.database import Database
 from tests.support.system import System

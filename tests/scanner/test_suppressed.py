@@ -6,7 +6,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from runtime.postgres import connect
+from merganser.runtime.postgres import connect
 from scanner.scan import START, Scan, Scanned
 from schemas.ids import NOBODY
 from tests.support.database import Database

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from stack.errors import StackError
+from dev.stack.errors import StackError
 from tests.security import secured
 from tests.security.secured import Secured
 from tests.support import database, topics

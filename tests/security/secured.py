@@ -16,11 +16,11 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from psycopg import sql
 
-from stack.errors import StackError
-from stack.home import Home
-from stack.kafka import Kafka
-from stack.ports import free_port
-from stack.postgres import Postgres
+from dev.stack.errors import StackError
+from dev.stack.home import Home
+from dev.stack.kafka import Kafka
+from dev.stack.ports import free_port
+from dev.stack.postgres import Postgres
 
 USER, PASSWORD = "merganser", "s3cret-of-kafka"
 STRANGER = "stranger"

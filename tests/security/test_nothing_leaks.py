@@ -9,9 +9,9 @@ import httpx
 import pytest
 from psycopg import sql
 
-from properties import rulebook
-from properties.rules import RuleFile
-from runtime.settings import Settings
+from merganser.rulebook import rule_store
+from merganser.rulebook.language import RuleFile
+from merganser.runtime.settings import Settings
 from tests.decoration.decorated import USER_ID, query, url_of
 from tests.support.database import Database
 from tests.support.events import event
@@ -39,7 +39,7 @@ QUOTING = (
 """Postgres quotes the userId that is no number in its error."""
 
 DEFECTS = """
-import ingest.app, resolver.rows
+import ingest.app, resolver.copy_format
 
 def breaking(sound, kind):
     def broken(subject, *others):
@@ -50,7 +50,7 @@ def breaking(sound, kind):
 
 ingest.app.accept = breaking(ingest.app.accept, "break-ingest")
 ingest.app.Asked = breaking(ingest.app.Asked, "break-request")
-resolver.rows.events = breaking(resolver.rows.events, "break-resolver")
+resolver.copy_format.events = breaking(resolver.copy_format.events, "break-resolver")
 """
 """Defects that quote what was in hand, as Python's own exceptions do."""
 
@@ -173,7 +173,7 @@ async def asking_in_vain(system: System, role: str) -> Service:
     system.env |= {"CRM": url_of(f"{system.database.url} user={role} password={MARK}")}
     rules = [USER_ID, query(sql=QUOTING)]
     file = RuleFile.model_validate({"sources": {"crm": {"url": "CRM"}}, "rules": rules})
-    await rulebook.apply(system.database.connection, file)
+    await rule_store.apply(system.database.connection, file)
     return await system.decoration()
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from psycopg import AsyncConnection
 
-from profiles import erasure, store
+from merganser.identity import forget, store
 
 
 async def move_some(connection: AsyncConnection[Any], most: int) -> int | None:
@@ -15,5 +15,5 @@ async def move_some(connection: AsyncConnection[Any], most: int) -> int | None:
 
 async def erase_some(connection: AsyncConnection[Any], most: int) -> int | None:
     """Erase events of the next unfinished erasure; None where there is none."""
-    profile = await erasure.next_erasure(connection)
-    return None if profile is None else await erasure.erase_chunk(connection, profile, most)
+    profile = await forget.next_erasure(connection)
+    return None if profile is None else await forget.erase_chunk(connection, profile, most)

@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
-from stack import kafka as broker
-from stack import postgres as database
-from stack.kafka_jars import version
+from dev.stack import kafka as broker
+from dev.stack import postgres as database
+from dev.stack.kafka_jars import version
 
 if TYPE_CHECKING:
     from testcontainers.core.container import DockerContainer
@@ -53,7 +53,7 @@ class Container(Protocol):
 
 @contextmanager
 def kafka() -> Iterator[str]:
-    """Run the broker of `stack/pom.xml`'s version and yield its `host:port`.
+    """Run the broker of `dev/stack/pom.xml`'s version and yield its `host:port`.
 
     A broker tells its clients the address to come back to, and that address is known only once the
     container runs: it depends on the engine, and on whether we run in a container ourselves. So the

@@ -5,8 +5,8 @@ from contextlib import suppress
 
 import psutil
 
-from stack.kafka import Kafka
-from stack.postgres import Postgres
+from dev.stack.kafka import Kafka
+from dev.stack.postgres import Postgres
 
 HALTED = {psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD}
 

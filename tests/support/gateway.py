@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from stack.home import Home
+from dev.stack.home import Home
 from tests.support.service import Service
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from stack import postgres
-from stack.ports import free_port
+from dev.stack import postgres
+from dev.stack.ports import free_port
 from tests.support.waiting import eventually
 
 SESSIONS = 3

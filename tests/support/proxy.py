@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from stack.ports import free_port
+from dev.stack.ports import free_port
 
 
 class Proxy:

@@ -10,7 +10,7 @@ from typing import Literal
 
 import pytest
 
-from stack.servers import local_servers
+from dev.stack.servers import local_servers
 from tests.support import containers
 
 Source = Literal["given", "docker", "local"]

@@ -13,8 +13,8 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from stack.home import Home
-from stack.process import Process
+from dev.stack.home import Home
+from dev.stack.process import Process
 from tests.support.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
@@ -26,14 +26,14 @@ _OTHERS = {k: v for k, v in os.environ.items() if not k.startswith("MERGANSER_")
 
 
 class Service:
-    """A process: `python -m cli ingest`, `resolver`, `scanner`, ..."""
+    """A process: `python -m merganser.cli ingest`, `resolver`, `scanner`, ..."""
 
     def __init__(self, home: Home, name: str, kind: str, env: Mapping[str, str], port: int) -> None:
         self.name = name
         self.kind = kind
         self.ops_url = f"http://127.0.0.1:{port}"
         own = {**env, f"MERGANSER_{kind.upper()}_METRICS_PORT": str(port)}
-        command = [sys.executable, "-m", "cli", kind]
+        command = [sys.executable, "-m", "merganser.cli", kind]
         self._process = Process(home, name, command, env=environment(own))
 
     def start(self) -> None:

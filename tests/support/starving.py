@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-from stack.ports import free_port
+from dev.stack.ports import free_port
 
 _FETCH = 1
 _HEAD = struct.Struct(">hhi")

@@ -8,9 +8,9 @@ from typing import Literal, TypeVar
 
 from typer.testing import CliRunner
 
-from cli.main import app
-from stack.home import Home
-from stack.ports import free_port
+from dev.stack.home import Home
+from dev.stack.ports import free_port
+from merganser.cli.main import app
 from tests.support.database import Database
 from tests.support.gateway import Gateway
 from tests.support.service import Service

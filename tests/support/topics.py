@@ -12,8 +12,8 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError
 
-from runtime import kafka
-from runtime.settings import Settings
+from merganser.runtime import kafka
+from merganser.runtime.settings import Settings
 from schemas import event as wire
 from schemas.event import Event
 from tests.support.waiting import eventually

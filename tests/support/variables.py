@@ -1,6 +1,6 @@
 """The environment variables that are settings of our processes."""
 
-from runtime.settings import Settings
+from merganser.runtime.settings import Settings
 
 OURS = frozenset(
     f"MERGANSER_{name.upper()}"

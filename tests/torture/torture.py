@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 
-from profiles.audit import audit
-from properties import rulebook
+from merganser.identity.audit import audit
+from merganser.rulebook import rule_store
+from merganser.rulebook.language import RuleFile
 from properties.audit import audit as audit_properties
-from properties.rules import RuleFile
 from schemas.event import Event
 from schemas.ids import NOBODY, somebody
 from tests.identity.histories import hostile
@@ -146,7 +146,7 @@ class _Run:
         repeated = self.random.sample(records, int(len(records) * self.size.repeated))
         for deliveries in (deliverable := records + repeated, rows):
             self.random.shuffle(deliveries)
-        await rulebook.apply(self.database.connection, RULES)
+        await rule_store.apply(self.database.connection, RULES)
         for service in self.services:
             service.start()
         await asyncio.gather(*(service.ready() for service in self.services))

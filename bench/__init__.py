@@ -1,1 +1,0 @@
-"""Measurements anyone can repeat, on real servers: `python -m bench NAME`, or `make bench`."""

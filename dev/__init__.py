@@ -1,0 +1,1 @@
+"""What a deployment does not need: the local stack, the demo, the benchmarks."""

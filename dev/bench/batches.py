@@ -1,0 +1,75 @@
+"""Batches as the resolver writes them, timed."""
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+import psycopg
+from aiokafka import TopicPartition
+
+from resolver.decode import Batch
+from resolver.writer import Writer
+from schemas import guid
+from schemas.event import Event
+
+DAWN = datetime(2026, 1, 1, tzinfo=UTC)
+PARTITION = TopicPartition("bench", 0)
+
+
+class Said(NamedTuple):
+    """An event of a benchmark: when it occurred, in seconds, and its ids."""
+
+    second: float
+    user_id: str | None
+    anonymous_id: str | None
+
+
+@dataclass
+class Record:
+    """What a batch knows of a record that was decoded already."""
+
+    offset: int
+    topic: str = PARTITION.topic
+    partition: int = PARTITION.partition
+    key: bytes | None = None
+    value: bytes | None = None
+    headers: tuple[tuple[str, bytes], ...] = ()
+    timestamp: int = 0
+
+
+class Timed:
+    """Writes batches on one connection and keeps the time of each."""
+
+    def __init__(self, connection: psycopg.AsyncConnection[Any], name: str) -> None:
+        self._connection = connection
+        self._writer = Writer(name, "bench", 7, move=5000)
+        self._guids = guid.series(7, guid.EVENT, time.time_ns() // 1_000_000)
+        self._offset = 0
+        self.seconds: list[float] = []
+
+    async def write(self, said: Iterable[Said]) -> None:
+        """One batch, in a transaction, with position, identity and rows."""
+        olds = await self._writer.positions(self._connection, {PARTITION: 0})
+        records = [(Record(self._offset + n), self._event(one)) for n, one in enumerate(said)]
+        self._offset += len(records)
+        batch = Batch(records, positions={PARTITION: self._offset})  # type: ignore[arg-type] # a bench's records are tuples of ours
+        start = time.perf_counter()
+        async with self._connection.transaction():
+            await self._writer.write(self._connection, batch, olds)
+        self.seconds.append(time.perf_counter() - start)
+
+    def _event(self, said: Said) -> Event:
+        moment = DAWN + timedelta(seconds=said.second)
+        return {
+            "guid": next(self._guids),
+            "producerGuid": None,
+            "ipAddress": "192.0.2.1",
+            "createdAt": moment,
+            "occurredAt": moment,
+            "type": "pageview",
+            "userId": said.user_id,
+            "anonymousId": said.anonymous_id,
+            "data": {"path": "/mugs", "utm_source": "news", "price": "12.50", "title": "Mugs"},
+        }

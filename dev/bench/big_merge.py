@@ -1,0 +1,91 @@
+"""A visitor with 1,000,000 events signs in: what does it cost them, and everybody else?"""
+
+import asyncio
+import time
+from typing import Any
+
+from psycopg import AsyncConnection
+
+from dev.bench import servers
+from dev.bench.batches import Said, Timed
+from dev.bench.table import milliseconds, show
+from merganser.identity import store
+from merganser.runtime.postgres import BY_KEY, connect
+
+EVENTS = 1_000_000
+CHUNK = 5_000
+
+_HISTORY = """
+WITH visitor AS (
+    INSERT INTO "anonymousIds" ("anonymousId", "profileGuid") VALUES ('whale', 'pro_whale')
+), profile AS (
+    INSERT INTO profiles (guid) VALUES ('pro_whale')
+)
+INSERT INTO events (type, "anonymousId", "profileGuid", "occurredAt")
+SELECT 'pageview', 'whale', 'pro_whale', timestamptz '2026-01-01Z' + n * interval '1 second'
+FROM generate_series(1, %s) AS n
+"""
+
+
+def main() -> None:
+    """Print what the merge takes, and what other batches take before and meanwhile."""
+    with servers.running(kafka=False) as running, servers.database(running) as url:
+        asyncio.run(_measure(url))
+
+
+async def _measure(url: str) -> None:
+    async with (
+        await connect(url, "bench", BY_KEY) as ours,
+        await connect(url, "bench mover", BY_KEY) as mover,
+    ):
+        await ours.execute(_HISTORY, (EVENTS,))
+        await ours.execute("VACUUM ANALYZE")
+        whale, others = Timed(ours, "whale"), Timed(ours, "others")
+        await whale.write([Said(0, "captain", None)])
+        for number in range(100):
+            await others.write(_strangers(number))
+        before, others.seconds = others.seconds, []
+
+        await whale.write([Said(1, "captain", "whale")])
+        chunks: list[float] = []
+        start = time.perf_counter()
+        moving = asyncio.create_task(_move(mover, chunks))
+        number = 100
+        while not moving.done():
+            await others.write(_strangers(number))
+            number += 1
+        await moving
+        took = time.perf_counter() - start
+    show(
+        f"a merge of {EVENTS:,} events, chunks of {CHUNK:,}",
+        ("what", "median ms", "slowest ms"),
+        [
+            ("the transaction that merges", milliseconds(whale.seconds[-1:]), ""),
+            ("a chunk of events that follow", milliseconds(chunks), _slowest(chunks)),
+            ("100 events of others, before", milliseconds(before), _slowest(before)),
+            (
+                "100 events of others, meanwhile",
+                milliseconds(others.seconds),
+                _slowest(others.seconds),
+            ),
+            ("all events have followed after", f"{took * 1000:,.0f}", ""),
+        ],
+    )
+
+
+async def _move(connection: AsyncConnection[Any], chunks: list[float]) -> None:
+    moved: int | None = 0
+    while moved is not None:
+        start = time.perf_counter()
+        async with connection.transaction():
+            move = await store.next_move(connection)
+            moved = move and await store.move_chunk(connection, move, CHUNK)
+        chunks.append(time.perf_counter() - start)
+
+
+def _strangers(batch: int) -> list[Said]:
+    return [Said(batch, None, f"stranger-{batch}-{n}") for n in range(100)]
+
+
+def _slowest(seconds: list[float]) -> str:
+    return f"{max(seconds) * 1000:.1f}"

@@ -1,0 +1,174 @@
+"""`cost`: what an event costs, for the arithmetic of docs/performance.md.
+
+CPU time is that of the processes, so it says nearly the same on a busy machine. Beside each figure
+is what cannot be saved: the same server answering a constant, a bare producer, a bare COPY of the
+rows, the bytes of a record. A stage is beside the whole of its process.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import psutil
+import psycopg
+
+from dev.bench import copies, gateway, servers, stages, topics
+from dev.bench.drains import drain
+from dev.bench.load import drive
+from dev.bench.processes import cpu_seconds
+from dev.bench.ratios import Finding, Round, Run, finding
+from dev.stack import Servers
+from ingest.validate import Accepted
+from merganser.runtime.settings import Settings
+
+EVENTS = 100_000
+SINGLES = 50_000
+
+_WAL = "SELECT pg_current_wal_insert_lsn() - '0/0'"
+_DISK = """
+SELECT sum(pg_total_relation_size(oid)) FROM pg_class
+WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
+"""
+
+Costs = dict[str, tuple[float, float]]
+"""By name a cost of one event, and the one beside it."""
+
+
+class _Written(NamedTuple):
+    """What writing the rows of an event costs."""
+
+    client: float
+    postgres: float
+    wal: float
+    disk: float
+
+
+def measure(run: Run) -> Iterator[Finding]:
+    """Microseconds of CPU, and bytes, of one event."""
+    count = run.events(EVENTS)
+    singles, batches = gateway.singles(run.events(SINGLES)), gateway.batches(count)
+    records = topics.records(count)
+    with (
+        servers.running(kafka=True) as running,
+        servers.database(running) as url,
+        gateway.constant() as constant,
+        gateway.ingest(running, topics.topic(running), url) as ingest,
+    ):
+        backlog = topics.topic(running)
+        topics.publish(backlog, records)
+        rounds = [
+            _singles(running, ingest, constant, singles, run)
+            | _batches(running, ingest, batches, records, run)
+            | _tables(running, backlog, records)
+            for _ in range(run.rounds)
+        ]
+    for name in rounds[0]:
+        unit = "bytes/event" if name in {"wal", "disk"} else "µs/event"
+        yield finding(f"cost-{name}", unit, [Round(*costs[name]) for costs in rounds])
+    yield from _stages(count, rounds)
+
+
+def _singles(
+    running: Servers,
+    ingest: gateway.Gateway,
+    constant: gateway.Gateway,
+    requests: list[bytes],
+    run: Run,
+) -> Costs:
+    bare, _ = _served(running, constant, requests, 1, run)
+    own, kafka = _served(running, ingest, requests, 1, run)
+    return {"ingest-single": (own, bare), "ingest-single-kafka": (kafka, own)}
+
+
+def _batches(
+    running: Servers,
+    ingest: gateway.Gateway,
+    requests: list[bytes],
+    records: list[Accepted],
+    run: Run,
+) -> Costs:
+    own, kafka = _served(running, ingest, requests, gateway.BATCH, run)
+    settings = topics.topic(running)
+    broker = servers.broker(running)
+    start, kafka_start = time.process_time(), cpu_seconds(broker)
+    topics.publish(settings, records)
+    bare = (time.process_time() - start) * 1e6 / len(records)
+    bare_kafka = (cpu_seconds(broker) - kafka_start) * 1e6 / len(records)
+    return {"ingest-batch": (own, bare), "ingest-batch-kafka": (kafka, bare_kafka)}
+
+
+def _served(
+    running: Servers, server: gateway.Gateway, requests: list[bytes], events: int, run: Run
+) -> tuple[float, float]:
+    """CPU microseconds of an event: of the server, and of Kafka."""
+    broker = servers.broker(running)
+    kafka: list[float] = []
+
+    def sample() -> float:
+        kafka.append(cpu_seconds(broker))
+        return cpu_seconds(server.process)
+
+    driven = drive(server.port, requests, connections=32, seconds=run.seconds(4), sample=sample)
+    scale = 1e6 / (driven.requests * events)
+    return driven.sampled * scale, (kafka[1] - kafka[0]) * scale
+
+
+def _tables(running: Servers, backlog: Settings, records: list[Accepted]) -> Costs:
+    count = len(records)
+    with servers.database(running) as url:
+        ours = _written(running, url, lambda mark: _drain(running, backlog, url, count, mark))
+        rows = copies.rows(url)
+    with servers.database(running) as url:
+        bare = _written(running, url, lambda mark: _copy(url, rows, mark))
+    record = sum(len(one.key) + len(one.value) for one in records) / count
+    return {
+        "resolver": (ours.client, bare.client),
+        "resolver-postgres": (ours.postgres, bare.postgres),
+        "wal": (ours.wal, bare.wal),
+        "disk": (ours.disk, record),
+    }
+
+
+Mark = Callable[[float], None]
+"""Takes CPU seconds of the client, at the start and at the end."""
+
+
+def _written(running: Servers, url: str, work: Callable[[Mark], float]) -> _Written:
+    """What this work costs an event; it gives the number of events between its marks."""
+    postgres = servers.postgres(running)
+    marks: list[tuple[float, float, float]] = []
+    with psycopg.connect(url, autocommit=True) as database:
+
+        def mark(client: float) -> None:
+            (wal,) = database.execute(_WAL).fetchone() or (0,)
+            marks.append((client, cpu_seconds(postgres), float(wal)))
+
+        events = work(mark)
+        (disk,) = database.execute(_DISK).fetchone() or (0,)
+        (rows,) = database.execute("SELECT count(*) FROM events").fetchone() or (0,)
+    client, server, wal = (end - start for start, end in zip(*marks, strict=True))
+    return _Written(client * 1e6 / events, server * 1e6 / events, wal / events, float(disk) / rows)
+
+
+def _drain(running: Servers, settings: Settings, url: str, count: int, mark: Mark) -> float:
+    def watch(resolver: psutil.Process) -> None:
+        mark(cpu_seconds(resolver))
+
+    return drain(running, settings, url, count, watch=watch).events
+
+
+def _copy(url: str, rows: copies.Rows, mark: Mark) -> float:
+    mark(time.process_time())
+    copies.copy(url, rows)
+    mark(time.process_time())
+    return sum(chunk.count(b"\n") for chunk in rows[0])
+
+
+def _stages(count: int, rounds: list[Costs]) -> Iterator[Finding]:
+    found: dict[str, list[Round]] = {}
+    for costs in rounds:
+        for name, took in stages.microseconds(min(count, 20_000)).items():
+            whole = costs["resolver" if name.startswith("resolver") else "ingest-batch"][0]
+            found.setdefault(name, []).append(Round(took, whole))
+    for name, of in found.items():
+        yield finding(f"cost-stage-{name}", "µs/event", of)

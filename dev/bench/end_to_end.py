@@ -1,0 +1,83 @@
+"""`end-to-end`: HTTP to resolved on one machine, against the lower of its halves alone.
+
+The generator holds back while `LAG` events are accepted and not yet resolved, so the lag is steady
+and the rate is the highest at which it is. The halves: ingest without a resolver, then a resolver
+without ingest draining what the former left.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import psycopg
+
+from dev.bench import gateway, servers, topics
+from dev.bench.drains import drain, position
+from dev.bench.load import drive
+from dev.bench.processes import process
+from dev.bench.ratios import Finding, Round, Run, finding
+from dev.stack import Servers
+
+CONNECTIONS = 32
+LAG = 20_000
+"""Events: four of the resolver's batches."""
+
+LOOK_SECONDS = 0.05
+
+
+def measure(run: Run) -> Iterator[Finding]:
+    """Resolved events per second at steady lag."""
+    requests = gateway.batches(run.events(300_000))
+    with servers.running(kafka=True) as running:
+        found = [
+            Round(steady_rate(running, requests, run), min(_halves(running, requests, run)))
+            for _ in range(run.rounds)
+        ]
+    yield finding("end-to-end", "events/s", found)
+
+
+def steady_rate(running: Servers, requests: Sequence[bytes], run: Run) -> float:
+    """Resolved events per second with everything at work and a steady lag."""
+    settings = topics.topic(running)
+    with (
+        servers.database(running) as url,
+        psycopg.connect(url, autocommit=True) as database,
+        gateway.ingest(running, settings, url) as ingest,
+        process("resolver", running, settings, url),
+    ):
+        looked, resolved = 0.0, 0
+
+        def allowed(seconds: float) -> float:
+            nonlocal looked, resolved
+            if seconds - looked > LOOK_SECONDS:
+                looked, resolved = seconds, position(database, settings)
+            return (resolved + LAG) / gateway.BATCH
+
+        driven = drive(
+            ingest.port,
+            requests,
+            connections=CONNECTIONS,
+            seconds=run.seconds(15),
+            warmup=run.seconds(5),
+            allowed=allowed,
+            sample=lambda: position(database, settings),
+        )
+        return driven.sampled / driven.seconds
+
+
+class _Halves(NamedTuple):
+    ingest: float
+    resolver: float
+
+
+def _halves(running: Servers, requests: Sequence[bytes], run: Run) -> _Halves:
+    settings = topics.topic(running)
+    with servers.database(running) as url:
+        with gateway.ingest(running, settings, url) as ingest:
+            driven = drive(
+                ingest.port,
+                requests,
+                connections=CONNECTIONS,
+                seconds=run.seconds(5),
+            )
+            sent = driven.total * gateway.BATCH
+        return _Halves(driven.rate * gateway.BATCH, drain(running, settings, url, sent).rate)

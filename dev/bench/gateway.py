@@ -1,0 +1,97 @@
+"""Ingest under load: the process, and requests as clients send them."""
+
+import json
+import secrets
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import psutil
+import psycopg
+
+from dev.bench import load, people
+from dev.bench.processes import child, process, until_answered
+from dev.stack import Servers
+from dev.stack.ports import free_port
+from merganser.http.authentication import digest
+from merganser.runtime.settings import Settings
+from schemas.event import Event
+
+KEY = "mk_" + secrets.token_urlsafe(32)
+BATCH = 100
+"""Events of a batch request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """An HTTP server: its port on 127.0.0.1, and its process."""
+
+    port: int
+    process: psutil.Process
+
+
+@contextmanager
+def ingest(servers: Servers, settings: Settings, url: str) -> Iterator[Gateway]:
+    """An ingest process that knows `KEY`."""
+    with psycopg.connect(url, autocommit=True) as database:
+        database.execute(
+            """INSERT INTO "apiKeys" (name, "keyHash", permissions) VALUES ('bench', %s, %s)
+            ON CONFLICT DO NOTHING""",
+            (digest(KEY), ["events:write"]),
+        )
+    port = free_port(set())
+    with process(
+        "ingest",
+        servers,
+        settings,
+        url,
+        ingest_port=str(port),
+        ingest_publish_timeout="30",  # a busy machine shall end no run with a 503
+    ) as started:
+        yield Gateway(port, started)
+
+
+@contextmanager
+def constant() -> Iterator[Gateway]:
+    """The same server, answering a constant."""
+    port = free_port(set())
+    with child([sys.executable, "-m", "dev.bench.constant", str(port)]) as started:
+        until_answered(f"http://127.0.0.1:{port}/")
+        yield Gateway(port, started)
+
+
+def singles(count: int) -> list[bytes]:
+    """So many requests of one event."""
+    return [
+        load.request("/api/v1/track", _compact(said(event)), KEY) for event in people.events(count)
+    ]
+
+
+def batches(count: int) -> list[bytes]:
+    """Requests of `BATCH` events each, with so many events together."""
+    return [load.request("/api/v1/batch", body, KEY) for body in batch_bodies(count)]
+
+
+def batch_bodies(count: int) -> Iterator[bytes]:
+    """The bodies of `batches`."""
+    events = people.events(count)
+    while some := list(islice(events, BATCH)):
+        yield _compact({"events": [said(event) for event in some]})
+
+
+def said(event: Event) -> dict[str, Any]:
+    """What a client says so that it becomes this event: a price is a number."""
+    ids = {"userId": event["userId"], "anonymousId": event["anonymousId"]}
+    return {
+        "type": event["type"],
+        **{name: value for name, value in ids.items() if value},
+        "occurredAt": event["occurredAt"].isoformat().replace("+00:00", "Z"),
+        "data": {**event["data"], "price": float(event["data"]["price"])},
+    }
+
+
+def _compact(body: dict[str, Any]) -> bytes:
+    return json.dumps(body, separators=(",", ":")).encode()

@@ -1,0 +1,52 @@
+"""`growth`: the resolver's rate with 5,000,000 events in the tables, against that with 100,000.
+
+Both databases get the same new backlog in each round. Its people are known in both, with four
+events each: the work is the same, only the tables and indexes differ in size.
+"""
+
+from collections.abc import Iterator
+
+import psycopg
+
+from dev.bench import people, servers, topics
+from dev.bench.drains import drain
+from dev.bench.ratios import Finding, Round, Run, finding
+from merganser.runtime import sql
+
+MANY = 5_000_000
+FEW = 100_000
+BACKLOG = 60_000
+EVENTS_EACH = 4
+
+_SQL = sql.load(__package__, "growth.sql")
+
+
+def measure(run: Run) -> Iterator[Finding]:
+    """Events per second."""
+    many = 2 * FEW if run.quick else MANY
+    backlog = run.events(BACKLOG)
+    found: list[Round] = []
+    with (
+        servers.running(kafka=True) as running,
+        servers.database(running) as large,
+        servers.database(running) as small,
+    ):
+        grow(large, many)
+        grow(small, FEW)
+        for number in range(run.rounds):
+            events = people.events(backlog, seed=number, people=FEW // EVENTS_EACH)
+            settings = topics.backlog(running, events)
+            value = drain(running, settings, large, backlog).rate
+            found.append(Round(value, drain(running, settings, small, backlog).rate))
+    yield finding("growth", "events/s", found)
+
+
+def grow(url: str, events: int) -> None:
+    """Fill the tables of an empty database."""
+    with psycopg.connect(url, autocommit=True) as database:
+        database.execute("SET maintenance_work_mem = '1GB'")
+        for name, statement in _SQL.items():
+            counted = name in {"profiles", "visitors", "events"}
+            database.execute(
+                statement, {"events": events, "people": events // EVENTS_EACH} if counted else None
+            )

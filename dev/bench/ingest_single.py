@@ -1,0 +1,42 @@
+"""`ingest-single`: one event a request, against the same server answering a constant."""
+
+from collections.abc import Iterator
+
+from dev.bench import gateway, servers, topics
+from dev.bench.load import Driven, drive
+from dev.bench.ratios import Finding, Round, Run, finding
+
+CONNECTIONS = (32, 256)
+
+WARMING_SECONDS = 20
+"""A JVM compiles as it runs: a broker's first minute is not what it does for months."""
+
+
+def measure(run: Run) -> Iterator[Finding]:
+    """Requests per second by the number of connections, and the generator beside its own ceiling.
+
+    The last figure is how many requests the generator could send if it had nothing to wait for:
+    what the constant server takes must be well below.
+    """
+    requests = gateway.singles(run.events(50_000))
+    rounds: dict[int, list[Round]] = {connections: [] for connections in CONNECTIONS}
+    generator: list[Round] = []
+    with (
+        servers.running(kafka=True) as running,
+        servers.database(running) as url,
+        gateway.ingest(running, topics.topic(running), url) as ours,
+        gateway.constant() as constant,
+    ):
+        drive(ours.port, requests, connections=256, seconds=run.seconds(WARMING_SECONDS))
+        for _ in range(run.rounds):
+            for connections, found in rounds.items():
+
+                def driven(port: int, connections: int = connections) -> Driven:
+                    return drive(port, requests, connections=connections, seconds=run.seconds(5))
+
+                ceiling = driven(constant.port)
+                found.append(Round(driven(ours.port).rate, ceiling.rate))
+                generator.append(Round(ceiling.rate, ceiling.requests / ceiling.own_cpu))
+    for connections, found in rounds.items():
+        yield finding(f"ingest-single-{connections}", "events/s", found)
+    yield finding("ingest-single-generator", "requests/s", generator)

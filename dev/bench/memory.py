@@ -1,0 +1,53 @@
+"""`memory`: the most that each process holds while a backlog is drained and events come in."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import psycopg
+
+from dev.bench import gateway, servers, topics
+from dev.bench.drains import until
+from dev.bench.load import drive
+from dev.bench.processes import peak_mebibytes, process
+from dev.bench.ratios import Finding, Round, Run, finding
+from dev.stack import Servers
+from merganser.runtime.settings import Settings
+
+EVENTS = 100_000
+ALLOWED = 250
+OTHERS = ("scanner", "properties", "decoration", "api")
+
+
+def measure(run: Run) -> Iterator[Finding]:
+    """Mebibytes; first the largest process, then each."""
+    records = topics.records(run.events(EVENTS))
+    requests = gateway.batches(run.events(EVENTS))
+    peaks: list[dict[str, float]] = []
+    with servers.running(kafka=True) as running:
+        for _ in range(run.rounds):
+            settings = topics.topic(running)
+            topics.publish(settings, records)
+            peaks.append(_peaks(running, settings, requests, len(records), run))
+    rounds = [Round(max(of.values()), ALLOWED) for of in peaks]
+    yield finding("memory", "MiB", rounds)
+    for name in peaks[0]:
+        yield finding(f"memory-{name}", "MiB", [Round(of[name], ALLOWED) for of in peaks])
+
+
+def _peaks(
+    running: Servers, settings: Settings, requests: list[bytes], backlog: int, run: Run
+) -> dict[str, float]:
+    with (
+        servers.database(running) as url,
+        psycopg.connect(url, autocommit=True) as database,
+        ExitStack() as stack,
+    ):
+        ingest = stack.enter_context(gateway.ingest(running, settings, url))
+        others = {
+            name: stack.enter_context(process(name, running, settings, url)) for name in OTHERS
+        }
+        resolver = stack.enter_context(process("resolver", running, settings, url, ready=False))
+        driven = drive(ingest.port, requests, connections=32, seconds=run.seconds(5))
+        until(database, settings, backlog + driven.total * gateway.BATCH)
+        measured = {"ingest": ingest.process, "resolver": resolver, **others}
+        return {name: peak_mebibytes(one) for name, one in measured.items()}

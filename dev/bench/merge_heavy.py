@@ -1,0 +1,25 @@
+"""`merge-heavy`: the drain of a backlog with 30 % merges, against one with 2 %."""
+
+from collections.abc import Iterator
+
+from dev.bench import people, servers, topics
+from dev.bench.drains import drain
+from dev.bench.ratios import Finding, Round, Run, finding
+
+EVENTS = 150_000
+HEAVY = 0.3
+
+
+def measure(run: Run) -> Iterator[Finding]:
+    """Events per second, each drain into an empty database."""
+    events = run.events(EVENTS)
+    with servers.running(kafka=True) as running:
+        heavy = topics.backlog(running, people.events(events, merges=HEAVY))
+        light = topics.backlog(running, people.events(events))
+        found: list[Round] = []
+        for _ in range(run.rounds):
+            with servers.database(running) as url:
+                value = drain(running, heavy, url, events).rate
+            with servers.database(running) as url:
+                found.append(Round(value, drain(running, light, url, events).rate))
+    yield finding("merge-heavy", "events/s", found)

@@ -1,0 +1,94 @@
+"""Merganser's processes under measurement: started with their own settings, and what they cost."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+from dev.stack import Servers
+from dev.stack.ports import free_port
+from dev.stack.services import answers
+from merganser.runtime.settings import Settings
+
+READY_SECONDS = 60
+
+
+@contextmanager
+def process(
+    name: str,
+    servers: Servers,
+    settings: Settings,
+    url: str,
+    *,
+    ready: bool = True,
+    **more: str,
+) -> Iterator[psutil.Process]:
+    """A process of ours for the length of a `with` block.
+
+    Args:
+        name: as in `merganser NAME`.
+        servers: its broker.
+        settings: its topics.
+        url: its database.
+        ready: whether to wait until it is.
+        more: other settings, by their names without MERGANSER_, in small letters.
+    """
+    own = {
+        "kafka_bootstrap": servers.kafka_bootstrap if servers.kafka else "",
+        "database_url": url,
+        "topic": settings.topic,
+        "dead_topic": settings.dead_topic,
+        "consumer_group": settings.topic,
+        f"{name}_metrics_port": str(free_port(set())),
+        "log_level": "warning",
+        **more,
+    }
+    env = os.environ | {f"MERGANSER_{key.upper()}": value for key, value in own.items()}
+    with child([sys.executable, "-m", "merganser.cli", name], env) as started:
+        if ready:
+            until_answered(f"http://127.0.0.1:{own[f'{name}_metrics_port']}/readyz")
+        yield started
+
+
+@contextmanager
+def child(command: list[str], env: dict[str, str] | None = None) -> Iterator[psutil.Process]:
+    """Any process for the length of a `with` block."""
+    started = subprocess.Popen(command, env=env)
+    try:
+        yield psutil.Process(started.pid)
+    finally:
+        started.terminate()
+        started.wait()
+
+
+def until_answered(url: str) -> None:
+    """Wait for a URL to answer 200."""
+    deadline = time.monotonic() + READY_SECONDS
+    while not answers(url):
+        if time.monotonic() > deadline:
+            raise TimeoutError(url)
+        time.sleep(0.05)
+
+
+def cpu_seconds(root: psutil.Process) -> float:
+    """CPU time, user and system, of a process and all that it started, those that ended too."""
+    total = 0.0
+    for one in (root, *root.children(recursive=True)):
+        try:
+            times = one.cpu_times()
+        except psutil.NoSuchProcess:
+            continue  # ended between the list and the look; its parent has its time from now on
+        total += times.user + times.system + times.children_user + times.children_system
+    return total
+
+
+def peak_mebibytes(one: psutil.Process) -> float:
+    """The most physical memory that a process has had at once (Linux)."""
+    status = Path(f"/proc/{one.pid}/status").read_text()
+    (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) / 1024

@@ -1,0 +1,119 @@
+"""The table and the plots of docs/performance.md, from what `--json` or `--save` wrote."""
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from dev.bench import cluster
+from dev.bench.ratios import Finding
+from dev.bench.targets import TARGETS
+
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = DOCS / "performance.md"
+BEGIN, END = "<!-- figures: python -m dev.bench report RESULTS -->", "<!-- end of figures -->"
+
+COLUMNS = ("what", "value", "ceiling", "unit", "ratio", "spread", "at least", "aim", "")
+
+_GOOD, _FAIR, _POOR, _PLAIN = "#2a9d6f", "#e0a030", "#c8503c", "#5b7fb5"
+_COLOURS = {"aim": _GOOD, "met": _FAIR, "missed": _POOR}
+
+
+def row(found: Finding) -> list[str]:
+    """A finding as cells of `COLUMNS`."""
+    target = TARGETS.get(found.name)
+    sign = "≤ " if target and target.at_most else ""
+    return [
+        found.name,
+        f"{found.value:,}",
+        f"{found.ceiling:,}",
+        found.unit,
+        f"{found.ratio:.2f}",
+        f"{found.spread[0]:.2f} to {found.spread[1]:.2f}",
+        f"{sign}{target.least}" if target else "",
+        f"{sign}{target.aim}" if target else "",
+        target.verdict(found) if target else "",
+    ]
+
+
+def write(results: Path) -> None:
+    """Put the figures between the marks of the page, and draw the plots beside it.
+
+    Of a name that was measured several times the last counts.
+    """
+    lines = map(json.loads, results.read_text().splitlines())
+    found = {line["name"]: Finding(**line) for line in lines}
+    page = PAGE.read_text()
+    head, _, rest = page.partition(BEGIN)
+    _, _, tail = rest.partition(END)
+    costs = [one for one in found.values() if one.name.startswith("cost-")]
+    others = [one for one in found.values() if not one.name.startswith("cost-")]
+    parts = [
+        BEGIN,
+        "![Ratios with their spread](performance-ratios.svg)",
+        _markdown(COLUMNS, map(row, others)),
+        "## What an event costs",
+        "![CPU of an event by process and stage](performance-costs.svg)",
+        _markdown(COLUMNS[:6], (row(one)[:6] for one in costs)),
+        f"## What a cluster needs\n\nEach core busy to {cluster.BUSY:.0%}, by these costs:",
+        _markdown(cluster.COLUMNS, cluster.rows(found)),
+        END,
+    ]
+    PAGE.write_text(head + "\n\n".join(parts) + tail)
+    _draw_ratios([one for one in found.values() if one.name in TARGETS])
+    _draw_costs([one for one in found.values() if one.unit == "µs/event"])
+
+
+def _markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [columns, ["---", *["---:"] * (len(columns) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _draw_ratios(found: Sequence[Finding]) -> None:
+    """Each ratio with its spread, `at least` as a line and `aim` as a dotted one."""
+    figure, axes = plt.subplots(figsize=(8, 0.42 * len(found) + 1))
+    for place, one in enumerate(found):
+        target = TARGETS[one.name]
+        low, high = one.spread
+        axes.barh(
+            place,
+            one.ratio,
+            xerr=[[one.ratio - low], [high - one.ratio]],
+            color=_COLOURS[target.verdict(one)],
+            error_kw={"linewidth": 1},
+        )
+        axes.vlines(target.least, place - 0.45, place + 0.45, color="black", linewidth=1.5)
+        axes.vlines(
+            target.aim, place - 0.45, place + 0.45, color="black", linewidth=1.5, linestyle=":"
+        )
+    axes.set_yticks(range(len(found)), [_label(one) for one in found])
+    axes.invert_yaxis()
+    axes.set_xlabel("ratio to the ceiling; | at least, ⋮ aim")
+    _save(figure, "performance-ratios.svg")
+
+
+def _label(found: Finding) -> str:
+    return f"{found.name} (less is better)" if TARGETS[found.name].at_most else found.name
+
+
+def _draw_costs(found: Sequence[Finding]) -> None:
+    """CPU of an event by process and stage."""
+    figure, axes = plt.subplots(figsize=(8, 0.34 * len(found) + 1))
+    axes.barh(range(len(found)), [one.value for one in found], color=_PLAIN)
+    axes.set_yticks(range(len(found)), [one.name.removeprefix("cost-") for one in found])
+    for place, one in enumerate(found):
+        axes.text(one.value, place, f" {one.value:g}", va="center", fontsize=8)
+    axes.invert_yaxis()
+    axes.set_xlabel("CPU microseconds of an event")
+    _save(figure, "performance-costs.svg")
+
+
+def _save(figure: Figure, name: str) -> None:
+    """The same bytes for the same figures."""
+    mpl.rcParams["svg.hashsalt"] = "merganser"
+    figure.tight_layout()
+    figure.savefig(DOCS / name, metadata={"Date": None})
+    plt.close(figure)

@@ -1,0 +1,74 @@
+"""`scale-out`: two resolvers against one, while Postgres has time to spare.
+
+One machine with two cores cannot show this with everything next door: one resolver and Postgres
+fill both. So Postgres is put `ROUND_TRIP` milliseconds away, as in another zone, and transactions
+are small: a resolver mostly waits, as it does where Postgres has a machine of its own. That neither
+Postgres nor the machine is the limit is measured: `scale-out-postgres` is the cores that Postgres
+used while two resolvers worked, beside those that the machine has.
+"""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from dev.bench import servers, topics
+from dev.bench.drains import until
+from dev.bench.processes import child, cpu_seconds, process
+from dev.bench.ratios import Finding, Round, Run, finding
+from dev.stack import Servers
+from dev.stack.ports import free_port
+from ingest.validate import Accepted
+
+EVENTS = 60_000
+BATCH = 500
+ROUND_TRIP = 20
+
+
+def measure(run: Run) -> Iterator[Finding]:
+    """How often the rate of one resolver two have; and what Postgres did meanwhile."""
+    speedups: list[Round] = []
+    busy: list[Round] = []
+    records = topics.records(run.events(EVENTS))
+    with servers.running(kafka=True) as running:
+        for _ in range(run.rounds):
+            one, _ = _drain(running, records, 1)
+            two, cores = _drain(running, records, 2)
+            speedups.append(Round(two / one, 2))
+            busy.append(Round(cores, os.cpu_count() or 1))
+    yield finding("scale-out", "times", speedups)
+    yield finding("scale-out-postgres", "cores", busy)
+
+
+def _drain(running: Servers, records: list[Accepted], resolvers: int) -> tuple[float, float]:
+    """Events per second, and the cores that Postgres used meanwhile.
+
+    The resolvers have their partitions before the first event comes.
+    """
+    postgres = servers.postgres(running)
+    settings = topics.topic(running)
+    with servers.database(running) as url, ExitStack() as stack:
+        port = free_port(set())
+        target = str(conninfo_to_dict(url)["port"])
+        far = [sys.executable, "-m", "dev.bench.far", str(port), target, str(ROUND_TRIP)]
+        stack.enter_context(child(far))
+        database = stack.enter_context(psycopg.connect(url, autocommit=True))
+        for _ in range(resolvers):
+            stack.enter_context(
+                process(
+                    "resolver",
+                    running,
+                    settings,
+                    make_conninfo(url, port=port),
+                    resolver_batch=str(BATCH),
+                )
+            )
+        topics.publish(settings, records)
+        used = cpu_seconds(postgres)
+        first, start = until(database, settings, 1)
+        last, end = until(database, settings, len(records))
+        used = cpu_seconds(postgres) - used
+    return (last - first) / (end - start), used / (end - start)

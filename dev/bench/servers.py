@@ -1,0 +1,67 @@
+"""Real servers with their durability as it comes, and databases that come and go."""
+
+import asyncio
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import psycopg
+from psycopg.conninfo import make_conninfo
+
+from dev.stack import Servers, local_servers
+from dev.stack.kafka import Kafka
+from dev.stack.postgres import Postgres
+from schemas import migrations
+
+
+@contextmanager
+def running(*, kafka: bool) -> Iterator[Servers]:
+    """Postgres, and Kafka if asked for, for the length of a `with` block."""
+    with (
+        tempfile.TemporaryDirectory() as home,
+        local_servers(Path(home), kafka=kafka) as servers,
+    ):
+        yield servers
+
+
+@contextmanager
+def database(servers: Servers) -> Iterator[str]:
+    """The URL of a migrated, empty database, gone at the end of the `with` block."""
+    name = f"bench_{uuid.uuid4().hex}"
+    url = make_conninfo(servers.database_url, dbname=name)
+    with psycopg.connect(servers.database_url, autocommit=True) as admin:
+        admin.execute(f"CREATE DATABASE {name}".encode())
+        try:
+            asyncio.run(migrations.migrate(url))
+            yield url
+        finally:
+            admin.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+            admin.execute("CHECKPOINT")  # what one round wrote is not the next one's to flush
+
+
+def postgres(servers: Servers) -> psutil.Process:
+    """The Postgres server's process, whose children do the work."""
+    return _process(servers.postgres)
+
+
+def broker(servers: Servers) -> psutil.Process:
+    """The Kafka broker's process."""
+    return _process(servers.kafka)
+
+
+def _process(server: Kafka | Postgres | None) -> psutil.Process:
+    if server is None or server.pid is None:
+        raise ValueError("this server was not started")
+    return psutil.Process(server.pid)
+
+
+def keep_commit_times(servers: Servers) -> None:
+    """Have Postgres keep when each transaction was committed, from now on; restarts it."""
+    with psycopg.connect(servers.database_url, autocommit=True) as admin:
+        admin.execute("ALTER SYSTEM SET track_commit_timestamp = on")
+    if servers.postgres is not None:
+        servers.postgres.stop()
+        servers.postgres.start()

@@ -1,0 +1,55 @@
+"""What each stage of an event costs in Python: CPU time of one thread, nothing else involved."""
+
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from dev.bench import gateway
+from ingest.dialects import Said, native
+from ingest.request import Asked, parse
+from ingest.validate import Accepted, Limits, Stamp, accept
+from merganser.identity.plan import Known, Sighting, plan
+from resolver import copy_format
+from schemas import event as wire
+from schemas import guid
+from schemas.ids import NOBODY
+
+LIMITS = Limits(id_characters=191, data_keys=256, depth=32, event_bytes=64 << 10, nobody=NOBODY)
+BATCH = 5_000
+"""Events that the resolver plans at once."""
+
+
+def microseconds(count: int) -> dict[str, float]:
+    """CPU microseconds of one event by stage, over so many events in batches of each kind."""
+    stages: dict[str, float] = {}
+
+    def timed(name: str, work: Callable[[], Any]) -> Any:
+        start = time.process_time()
+        result = work()
+        stages[name] = (time.process_time() - start) * 1e6 / count
+        return result
+
+    bodies = list(gateway.batch_bodies(count))
+    timed("ingest-parse", lambda: [parse(body) for body in bodies])
+    said = [native.batch(Asked(body)) for body in bodies]
+    records: list[Accepted] = timed("ingest-accept", lambda: list(_accepted(said)))
+    events = timed("resolver-decode", lambda: [wire.decode(record.value) for record in records])
+    sightings = [
+        Sighting(event["guid"], event["occurredAt"], event["userId"], event["anonymousId"])
+        for event in events
+    ]
+    batches = [sightings[start : start + BATCH] for start in range(0, count, BATCH)]
+    timed("resolver-plan", lambda: [plan(Known({}, {}), batch) for batch in batches])
+    guids = guid.series(7, guid.EVENT_DATA, 0)
+    placed = [(event, "pro_01a20b62-1dcd-7de5-b6d7-710b0f3a9c44") for event in events]
+    timed("resolver-rows", lambda: (copy_format.events(placed), copy_format.data(events, guids)))
+    return stages
+
+
+def _accepted(requests: list[Said]) -> Iterator[Accepted]:
+    now = datetime.now(UTC)
+    for request in requests:
+        guids = guid.series(7, guid.EVENT, int(now.timestamp() * 1000))
+        for raw, event_guid in zip(request.events, guids, strict=False):
+            yield accept(raw, LIMITS, Stamp(event_guid, 7, "key_1", "192.0.2.1", now))

@@ -1,0 +1,86 @@
+"""Topics of accepted events, filled by a bare producer."""
+
+import asyncio
+import time
+import uuid
+import zlib
+from collections.abc import Iterable
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.producer.message_accumulator import BatchBuilder
+
+from dev.bench import people
+from dev.stack import Servers
+from ingest.validate import Accepted
+from merganser.runtime import kafka
+from merganser.runtime.settings import Settings
+from schemas import event as wire
+from schemas.event import VERSION_HEADER, Event
+
+
+def topic(running: Servers) -> Settings:
+    """Settings with an empty topic of its own."""
+    name = f"bench-{uuid.uuid4().hex}"
+    settings = Settings(
+        _env_file=None,
+        kafka_bootstrap=running.kafka_bootstrap,
+        topic=name,
+        dead_topic=f"{name}-dead",
+    )
+    asyncio.run(kafka.create_topics(settings))
+    return settings
+
+
+def backlog(running: Servers, events: Iterable[Event] | int) -> Settings:
+    """A topic of its own with these events, or with so many."""
+    settings = topic(running)
+    publish(settings, records(events))
+    return settings
+
+
+def records(events: Iterable[Event] | int) -> list[Accepted]:
+    """These events, or so many, as ingest publishes them."""
+    chosen = people.events(events) if isinstance(events, int) else events
+    return [
+        Accepted(event["guid"], wire.partition_key(event), wire.encode(event)) for event in chosen
+    ]
+
+
+def publish(settings: Settings, records: list[Accepted]) -> float:
+    """Send records with acks=all, in batches that are as full as may be; gives the seconds."""
+    return asyncio.run(_publish(settings, records))
+
+
+async def _publish(settings: Settings, records: list[Accepted]) -> float:
+    producer = kafka.producer(settings, "bench", timeout=30)
+    async with producer:
+        start = time.perf_counter()
+        sent: list[asyncio.Future[object]] = []
+        open_batches: dict[int, BatchBuilder] = {}
+        for record in records:
+            key, value = record.key, record.value
+            partition = zlib.crc32(key) % settings.topic_partitions
+            batch = open_batches.get(partition)
+            if batch is None or not _append(batch, key, value):
+                if batch is not None:
+                    sent.append(await _send(producer, settings, batch, partition))
+                open_batches[partition] = batch = producer.create_batch()
+                _append(batch, key, value)
+        for partition, batch in open_batches.items():
+            sent.append(await _send(producer, settings, batch, partition))
+        await asyncio.gather(*sent)
+        return time.perf_counter() - start
+
+
+def _append(batch: BatchBuilder, key: bytes, value: bytes) -> bool:
+    fitted = batch.append(timestamp=None, key=key, value=value, headers=[VERSION_HEADER])
+    return fitted is not None
+
+
+async def _send(
+    producer: AIOKafkaProducer, settings: Settings, batch: BatchBuilder, partition: int
+) -> "asyncio.Future[object]":
+    future: asyncio.Future[object] = await producer.send_batch(
+        batch, settings.topic, partition=partition
+    )
+    return future

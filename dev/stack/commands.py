@@ -1,0 +1,144 @@
+"""What `merganser up`, `status`, `logs` and `down` do. Each function returns an exit code."""
+
+import os
+import shutil
+import signal
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from functools import wraps
+from typing import ParamSpec
+
+from dev.stack import locks, state, view
+from dev.stack import logs as log_files
+from dev.stack.errors import StackError
+from dev.stack.home import Home, default_home
+from dev.stack.launch import MERGANSER, Launch, launched
+
+_OTHER_COMMAND_SECONDS = 600.0
+_OTHER_COMMAND = "Another `merganser up` or `down` has been at work for 10 minutes; end that one."
+_STOP_SECONDS = 90.0
+
+OK = 0
+FAILED = 1
+NOT_RUNNING = 3
+INTERRUPTED = 130
+
+_P = ParamSpec("_P")
+
+
+def _telling_errors(command: Callable[_P, int]) -> Callable[_P, int]:
+    """Turn StackError into a message and an exit code."""
+
+    @wraps(command)
+    def told(*args: _P.args, **kwargs: _P.kwargs) -> int:
+        try:
+            return command(*args, **kwargs)
+        except StackError as error:
+            view.error(str(error))
+            return FAILED
+        except KeyboardInterrupt:
+            view.say("Interrupted.")
+            return INTERRUPTED
+
+    return told
+
+
+@_telling_errors
+def up(*, json: bool = False, cli: Sequence[str] = MERGANSER, usual_ports: bool = True) -> int:
+    """Start the stack and leave it running; print how to reach it, with `json` as one object.
+
+    If it runs already, nothing changes and the same is printed. `cli` is the command line that
+    runs `merganser`; without `usual_ports` all ports are random ones.
+    """
+    home = Home(default_home())
+    with locks.holding(home.command_lock, _OTHER_COMMAND_SECONDS, _OTHER_COMMAND):
+        current = state.read(home)
+        if current and current.phase == state.READY and current.info:
+            info = current.info
+        else:
+            with (
+                view.progress() as on_event,
+                launched(home, cli=cli, usual_ports=usual_ports, on_event=on_event) as launch,
+            ):
+                launch.hand_over()
+            info = launch.info
+    view.show_info(info, json=json)
+    return OK
+
+
+@_telling_errors
+def run(
+    then: Callable[[Launch], object] = Launch.wait,
+    *,
+    cli: Sequence[str] = MERGANSER,
+    usual_ports: bool = True,
+) -> int:
+    """Start the stack, print how to reach it, call `then`, and stop it.
+
+    It also stops on Ctrl-C, and when this process ends in any other way.
+    """
+    home = Home(default_home())
+    with ExitStack() as until_end:
+        with view.progress() as on_event:
+            launch = until_end.enter_context(
+                launched(home, cli=cli, usual_ports=usual_ports, on_event=on_event)
+            )
+        view.show_info(launch.info, json=False)
+        view.say("Ctrl-C stops everything.")
+        then(launch)
+    return OK
+
+
+@_telling_errors
+def status() -> int:
+    """Print what runs; return 0 if everything does and is ready, else 3."""
+    current = state.read(Home(default_home()))
+    if current is None:
+        view.say("Nothing is running. `merganser up` starts it.")
+        return NOT_RUNNING
+    return OK if view.show_status(current) else NOT_RUNNING
+
+
+@_telling_errors
+def logs(name: str | None = None, *, follow: bool = False) -> int:
+    """Print the end of the log `name`, or of all; with `follow` go on until Ctrl-C."""
+    log_files.show(Home(default_home()), name, follow=follow)
+    return OK
+
+
+@_telling_errors
+def down(*, wipe: bool = False) -> int:
+    """Stop the stack, if it runs. With `wipe`, delete its data and logs.
+
+    What stays are Kafka's jars, the ports and the API key, which `up` makes valid again.
+    """
+    home = Home(default_home())
+    if not home.root.exists():
+        view.say("Nothing is running.")
+        return OK
+    with locks.holding(home.command_lock, _OTHER_COMMAND_SECONDS, _OTHER_COMMAND):
+        current = state.read(home)
+        if current:
+            view.say("Stopping…")
+            _stop(home, current.supervisor)
+        with home.owned():
+            home.state.unlink(missing_ok=True)
+            if wipe:
+                for folder in (home.kafka, home.postgres, home.logs):
+                    shutil.rmtree(folder, ignore_errors=True)
+    view.say("Stopped." if current else "Nothing is running.")
+    if wipe:
+        view.say("Data and logs are deleted.")
+    return OK
+
+
+def _stop(home: Home, supervisor: int) -> None:
+    """End the supervisor, in order if it can, and return when it no longer owns the home."""
+    for number, seconds in ((signal.SIGTERM, _STOP_SECONDS), (signal.SIGKILL, 5.0)):
+        with suppress(ProcessLookupError):
+            os.kill(supervisor, number)
+        fd = locks.acquire(home.owner_lock, seconds)
+        if fd is not None:
+            os.close(fd)
+            return
+    raise StackError(f"The supervisor, process {supervisor}, cannot be killed.")

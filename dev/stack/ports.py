@@ -1,0 +1,125 @@
+"""Which TCP ports to use: those of the last run, else the usual ones, else free ones.
+
+Between the choice of a port and the server that listens on it lie seconds, in which another stack
+may look for ports, too. So a stack claims its ports: it holds a lock on a file for each.
+"""
+
+import json
+import os
+import random
+import socket
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from itertools import chain
+from pathlib import Path
+from types import MappingProxyType
+
+from dev.stack import locks
+from dev.stack.errors import StackError
+
+USUAL = {
+    "ingest": 8080,
+    "api": 8081,
+    "kafka": 9092,
+    "kafka-controller": 9093,
+    "postgres": 5432,
+    "ingest-metrics": 9101,
+    "resolver-metrics": 9102,
+    "scanner-metrics": 9103,
+    "properties-metrics": 9104,
+    "api-metrics": 9105,
+    "decoration-metrics": 9106,
+}
+
+# Below the range from which systems take the ports of outgoing connections: one of those, to the
+# very port of a server that is just down, would connect to itself and keep the server from it.
+_FREE_RANGE = range(15_000, 32_000)
+_TRIES = 200
+_NONE_LEFT = f"No free TCP port found between {_FREE_RANGE.start} and {_FREE_RANGE.stop}."
+
+
+def is_free(port: int) -> bool:
+    """Say whether a server could listen on `port` of 127.0.0.1 now."""
+    with socket.socket() as probe:
+        # A server on all addresses would not keep us from binding to this one on every system.
+        probe.settimeout(0.5)
+        if probe.connect_ex(("127.0.0.1", port)) == 0:
+            return False
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def free_port(taken: set[int]) -> int:
+    """Return a random port that is not in `taken`, which nobody listens on and no stack claims.
+
+    It is not claimed: somebody else may take it before a server listens on it.
+    """
+    for _ in range(_TRIES):
+        port = random.choice(_FREE_RANGE)  # noqa: S311 -- not a secret
+        if port not in taken and not locks.is_held(_claim(port)) and is_free(port):
+            return port
+    raise StackError(_NONE_LEFT)
+
+
+@contextmanager
+def claimed(
+    names: list[str],
+    remembered: Path,
+    *,
+    usual: Mapping[str, int] = USUAL,
+    fixed: Mapping[str, int] = MappingProxyType({}),
+) -> Iterator[dict[str, int]]:
+    """Claim a port per name, all different, for the length of a `with` block or of this process.
+
+    No other stack of this user claims the same port meanwhile, whether a server already listens on
+    it or not. The choice is written to the file `remembered`.
+
+    A port in `fixed` is taken as it is. For the others the first one counts that nobody has: the
+    remembered, the `usual`, a random one. Without usual ports nobody else is likely to want the
+    same: that is for tests. Raises StackError if another stack has a port in `fixed`.
+    """
+    earlier: dict[str, int] = json.loads(remembered.read_text()) if remembered.exists() else {}
+    with ExitStack() as held:
+
+        def claim(port: int, *, taken: bool) -> bool:
+            fd = locks.acquire(_claim(port), timeout=0)
+            if fd is None:
+                return False
+            # Claimed before it is looked at: who comes second sees the claim or the server.
+            if taken or is_free(port):
+                held.callback(os.close, fd)
+                return True
+            os.close(fd)
+            return False
+
+        chosen = {name: fixed[name] for name in names if name in fixed}
+        for name, port in chosen.items():
+            if not claim(port, taken=True):
+                raise StackError(
+                    f"Port {port}, which is asked for as the one of {name}, is another stack's or "
+                    "asked for twice; ask for another one, or stop that stack."
+                )
+        for name in names:
+            if name not in chosen:
+                wanted = (port for port in (earlier.get(name), usual.get(name)) if port)
+                candidates = chain(wanted, random.sample(_FREE_RANGE, _TRIES))
+                chosen[name] = next((p for p in candidates if claim(p, taken=False)), 0)
+                if not chosen[name]:
+                    raise StackError(_NONE_LEFT)
+        remembered.write_text(json.dumps(earlier | chosen, indent=2) + "\n")
+        yield chosen
+
+
+def _claim(port: int) -> Path:
+    """The file whose lock is the claim on a port, in a folder of this user's own."""
+    folder = Path(tempfile.gettempdir(), f"merganser-{os.getuid()}")
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+        raise StackError(f"{folder} belongs to somebody else; set TMPDIR to a directory of yours.")
+    return folder / f"port-{port}"

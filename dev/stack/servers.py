@@ -1,0 +1,71 @@
+"""Kafka and Postgres alone, for tests and tools: started by, and never outliving, their caller."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from dev.stack import ports
+from dev.stack.errors import StackError
+from dev.stack.home import Home
+from dev.stack.kafka import Kafka
+from dev.stack.postgres import Postgres
+
+
+@dataclass(frozen=True)
+class Servers:
+    """The running servers; what was not asked for is None, or StackError by the properties."""
+
+    kafka: Kafka | None
+    postgres: Postgres | None
+
+    @property
+    def kafka_bootstrap(self) -> str:
+        """The broker's `host:port`."""
+        if self.kafka is None:
+            raise StackError("These servers were started without Kafka.")
+        return self.kafka.bootstrap
+
+    @property
+    def database_url(self) -> str:
+        """The URL of an empty database."""
+        if self.postgres is None:
+            raise StackError("These servers were started without Postgres.")
+        return self.postgres.url
+
+
+@contextmanager
+def local_servers(
+    home: Path,
+    *,
+    kafka: bool = True,
+    postgres: bool = True,
+    unsafe_fast: bool = False,
+    locale: str | None = None,
+) -> Iterator[Servers]:
+    """Run a broker and a database for the length of a `with` block, on free ports.
+
+    Their data and logs lie below `home` and stay there. `unsafe_fast` lets Postgres skip waiting
+    for the disk; `locale` is the database's, one of the operating system's. Raises StackError if a
+    server does not start or `home` is in use.
+    """
+    place = Home(home.absolute())
+    names = ["kafka", "kafka-controller", "postgres"]
+    with (
+        place.owned(),
+        ports.claimed(names, place.ports, usual={}) as chosen,
+        ThreadPoolExecutor() as pool,
+    ):
+        broker = Kafka(place, chosen["kafka"], chosen["kafka-controller"]) if kafka else None
+        database = (
+            Postgres(place, chosen["postgres"], unsafe_fast=unsafe_fast, locale=locale)
+            if postgres
+            else None
+        )
+        wanted = [server for server in (broker, database) if server]
+        try:
+            list(pool.map(lambda server: server.start(), wanted))
+            yield Servers(broker, database)
+        finally:
+            list(pool.map(lambda server: server.stop(), wanted))

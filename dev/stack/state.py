@@ -1,0 +1,80 @@
+"""What runs: written by the supervisor, read by the commands, handed to users."""
+
+import dataclasses
+import json
+import os
+from dataclasses import dataclass
+
+from dev.stack.home import Home
+from dev.stack.locks import is_held
+
+STARTING = "starting"
+READY = "ready"
+STOPPING = "stopping"
+
+
+@dataclass(frozen=True)
+class StackInfo:
+    """How to reach a running stack; `metrics` has a URL per process of `dev.stack.services`."""
+
+    ingest_url: str
+    api_url: str
+    database_url: str
+    kafka_bootstrap: str
+    api_key: str
+    metrics: dict[str, str]
+
+    def as_json(self) -> str:
+        """Return it as one JSON object on one line."""
+        return json.dumps(dataclasses.asdict(self))
+
+
+@dataclass(frozen=True)
+class ProcessState:
+    """One process; a server of somebody else's is not `ours`. `started_at` is Unix time.
+
+    `probe` is the URL which answers when it is ready: http, postgresql or kafka.
+    """
+
+    name: str
+    address: str
+    probe: str
+    ours: bool
+    pid: int | None
+    started_at: float | None
+
+
+@dataclass(frozen=True)
+class State:
+    """A stack; `info` is None while it starts."""
+
+    phase: str
+    supervisor: int
+    info: StackInfo | None
+    processes: list[ProcessState]
+
+
+def write(home: Home, state: State) -> None:
+    """Replace the state at once, readable for its owner only: it holds the API key."""
+    new = home.state.with_suffix(".new")
+    new.unlink(missing_ok=True)
+    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(fd, "w") as file:
+        json.dump(dataclasses.asdict(state), file, indent=2)
+    new.replace(home.state)
+
+
+def read(home: Home) -> State | None:
+    """Return the state of the stack that `home` runs, or None if it runs none."""
+    if not is_held(home.owner_lock):
+        return None
+    try:
+        raw = json.loads(home.state.read_text())
+    except FileNotFoundError:
+        return None
+    return State(
+        phase=raw["phase"],
+        supervisor=raw["supervisor"],
+        info=StackInfo(**raw["info"]) if raw["info"] else None,
+        processes=[ProcessState(**process) for process in raw["processes"]],
+    )

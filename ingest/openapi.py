@@ -1,0 +1,245 @@
+"""What ingest takes and answers, as OpenAPI at `/openapi.json` and as a page at `/docs`.
+
+Nothing is told twice: the paths are those of the dialects, the fields of an event those of
+`schemas.track`, the refusals those of `merganser.http.errors`, the limits the settings.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from pydantic_core import to_json
+
+from ingest.dialects import Answer, Dialect, Reader, Told, native
+from ingest.request import Asked
+from merganser.http import docs_page
+from merganser.http.errors import Problem
+from merganser.runtime.settings import IngestSettings
+from schemas.track import Track
+
+_Json = dict[str, Any]
+
+_TEXT = """Takes events over HTTP and answers 200 once all in-sync replicas of the Kafka topic \
+have them. Send JSON in UTF-8, under any content type, plain or as gzip.
+
+The API key: `Authorization: Bearer KEY`, or the key as user of Basic authentication, or where the \
+dialect has it in the body or the URL; with /api/v1 it is `apiKey` in the body.
+
+Limits: a body of {max_body} bytes, also unpacked; {max_batch} events; {max_event} bytes an event; \
+{max_id} characters of type, userId and anonymousId; {max_keys} keys of data, {max_depth} levels \
+deep.
+
+Doubled and trailing slashes mean nothing. A path that is not here is answered 404, another method \
+405 with what the path takes in Allow, and OPTIONS 204 for pages of any origin."""
+
+LIMITS = tuple(f"ingest_max_{what}" for what in ("body", "batch", "event", "id", "keys", "depth"))
+"""Settings that bound what a client may send."""
+
+_NEVER = {Problem.CONFLICT.status}
+"""What only the read API answers."""
+
+_OF_NO_PATH = {Problem.NOT_FOUND.status, Problem.METHOD_NOT_ALLOWED.status}
+
+_OF_EVENTS = {
+    Problem.UNAUTHORIZED.status,
+    Problem.FORBIDDEN.status,
+    Problem.INVALID.status,
+    Problem.RATE_LIMITED.status,
+}
+"""What is not answered where no events are sent."""
+
+_MEANINGS = {
+    400: "The body is no JSON of this dialect's shape, or broken gzip.",
+    401: "No API key, or one that is unknown or revoked.",
+    403: "The key may not write events.",
+    404: "There is no such path.",
+    405: "The path takes other methods: those in Allow.",
+    408: "The body did not come in time.",
+    413: "The body, the batch or the event is larger than is allowed.",
+    422: "A field does not fit: `error.fields` says which and why.",
+    429: "This key sends too much: try again after Retry-After seconds.",
+    500: "A defect of ours: try again later.",
+    503: "Kafka does not take the events now: try again after Retry-After seconds.",
+}
+
+_ERROR: _Json = {
+    "description": "Code and message twice: some clients read the top, some the inner object.",
+    "type": "object",
+    "required": ["code", "message", "error"],
+    "properties": {
+        "code": {"enum": sorted({problem.code for problem in Problem})},
+        "message": {"type": "string"},
+        "error": {
+            "type": "object",
+            "required": ["code", "message", "fields"],
+            "properties": {
+                "code": {"type": "string"},
+                "message": {"type": "string"},
+                "fields": {"type": "object", "additionalProperties": {"type": "string"}},
+            },
+        },
+    },
+}
+
+_TAKEN: _Json = {
+    "type": "object",
+    "required": ["success", "event"],
+    "properties": {
+        "success": {"const": True},
+        "event": {
+            "type": "object",
+            "required": ["guid"],
+            "properties": {"guid": {"type": "string", "pattern": "^evt_"}},
+        },
+    },
+}
+
+_BATCH: _Json = {
+    "type": "object",
+    "required": ["events"],
+    "properties": {
+        "apiKey": {"type": "string"},
+        "events": {
+            "type": "array",
+            "items": {},
+            "description": "Each as Event; what does not fit is refused by itself.",
+        },
+        "sentAt": {"description": "That of each event which has none of its own."},
+    },
+}
+
+_BATCH_TAKEN: _Json = {
+    "type": "object",
+    "required": ["success", "accepted", "rejected", "events"],
+    "properties": {
+        "success": {"type": "boolean", "description": "Whether all were taken."},
+        "accepted": {"type": "integer"},
+        "rejected": {"type": "integer"},
+        "events": {
+            "type": "array",
+            "description": "In the order in which they were sent.",
+            "items": {
+                "anyOf": [
+                    {"$ref": "#/components/schemas/Taken"},
+                    {"$ref": "#/components/schemas/Refused"},
+                ]
+            },
+        },
+    },
+}
+
+_SHAPES: dict[Reader, tuple[str, str]] = {
+    native.track: ("Event", "Taken"),
+    native.batch: ("Batch", "BatchTaken"),
+}
+"""Of what our own dialect takes and answers. What others do is theirs, and docs/dialects.md's."""
+
+
+def pages(dialects: Sequence[Dialect], settings: IngestSettings) -> Dialect:
+    """The routes that tell of all routes, their own as well; they need no key."""
+    told: dict[str, Answer] = {}
+
+    def openapi(_: Asked) -> Told:
+        """This document."""
+        return Told(told["openapi"])
+
+    def docs(_: Asked) -> Told:
+        """This document as a page."""
+        return Told(told["docs"])
+
+    own: Dialect = {"GET /openapi.json": openapi, "GET /docs": docs}
+    described = document([*dialects, own], settings)
+    told["openapi"] = Answer(to_json(described), b"application/json")
+    policy = (b"content-security-policy", docs_page.SECURITY_POLICY.encode())
+    page = docs_page.page(described).encode()
+    told["docs"] = Answer(page, b"text/html; charset=utf-8", [policy])
+    return own
+
+
+def document(dialects: Iterable[Dialect], settings: IngestSettings) -> _Json:
+    """The OpenAPI document."""
+    paths: _Json = {}
+    for dialect in dialects:
+        for route, reader in dialect.items():
+            method, path = route.split(" ")
+            operations = paths.setdefault(path.replace("*", "{part}"), {})
+            operations[method.lower()] = _operation(method, path, reader)
+    limits = {name.removeprefix("ingest_"): getattr(settings, name) for name in LIMITS}
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Merganser ingest",
+            "version": "1",
+            "description": _TEXT.format(**limits),
+        },
+        "paths": paths,
+        "components": {
+            "responses": {str(status): _refusal(status) for status in statuses()},
+            "schemas": {
+                "Event": _event(settings),
+                "Batch": _BATCH,
+                "Taken": _TAKEN,
+                "BatchTaken": _BATCH_TAKEN,
+                "Refused": _ERROR,
+            },
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer"},
+                "basic": {"type": "http", "scheme": "basic", "description": "The key as user."},
+            },
+        },
+    }
+
+
+def statuses() -> list[int]:
+    """Those of all refusals that ingest answers."""
+    return sorted({problem.status for problem in Problem} - _NEVER)
+
+
+def _operation(method: str, path: str, reader: Reader) -> _Json:
+    sends_events = reader.__annotations__["return"] is not Told
+    of_others = _OF_NO_PATH | (set() if sends_events else _OF_EVENTS)
+    refusals = [status for status in statuses() if status not in of_others]
+    sent, answered = _SHAPES.get(reader) or (None, None)
+    operation: _Json = {
+        "tags": [reader.__module__.rpartition(".")[2]],
+        "description": reader.__doc__,
+        "responses": {
+            "200": {"description": "OK.", "content": _content(answered)},
+            **{str(one): {"$ref": f"#/components/responses/{one}"} for one in refusals},
+        },
+    }
+    if "*" in path:
+        part = {"name": "part", "in": "path", "required": True, "schema": {"type": "string"}}
+        operation["parameters"] = [part]
+    if sent:
+        operation["requestBody"] = {"required": True, "content": _content(sent)}
+    elif sends_events and method == "POST":
+        operation["requestBody"] = {"required": True, "content": {"application/json": {}}}
+    if sends_events:
+        operation["security"] = [{"bearer": []}, {"basic": []}]
+    return operation
+
+
+def _content(shape: str | None) -> _Json:
+    if shape is None:
+        return {"*/*": {}}
+    return {"application/json": {"schema": {"$ref": f"#/components/schemas/{shape}"}}}
+
+
+def _refusal(status: int) -> _Json:
+    return {"description": _MEANINGS[status], "content": _content("Refused")}
+
+
+def _event(settings: IngestSettings) -> _Json:
+    """The fields of an event, with the limits of this gateway."""
+    shape = Track.model_json_schema()
+    for field in shape["properties"].values():
+        del field["title"]
+        field.pop("default", None)
+    del shape["title"]
+    fields = shape["properties"]
+    fields["apiKey"] = {"type": "string", "description": "Where no header has the key."}
+    for name in ("userId", "anonymousId"):
+        fields[name]["anyOf"][0] = {"type": "string", "maxLength": settings.ingest_max_id}
+    fields["type"]["maxLength"] = settings.ingest_max_id
+    fields["data"]["anyOf"][0] = {"type": "object", "maxProperties": settings.ingest_max_keys}
+    return shape

@@ -1,0 +1,79 @@
+"""How many events a key may send: a token bucket per key, off unless ingest_rate is set (§7)."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from merganser.http.errors import Problem, Refused
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """Tokens are events: so many come back each second, up to so many."""
+
+    per_second: float
+    burst: int
+
+
+def take(rate: Rate, full_at: float, now: float, amount: int) -> tuple[float, float]:
+    """Take tokens out of a bucket, or say how long to wait for them.
+
+    What asks for more than the burst gets it from a full bucket, which then owes the rest: it never
+    waits for ever, and the rate is kept over time. The bucket is one number, as in
+    https://en.wikipedia.org/wiki/Generic_cell_rate_algorithm.
+
+    Args:
+        rate: the key's.
+        full_at: when the bucket is full again if nobody takes anything; any time of the past will
+            do for a bucket that was never used.
+        now: on the same clock, in seconds.
+        amount: tokens wanted.
+
+    Returns:
+        The new `full_at`, and the seconds after which the same request would succeed: 0.0 if it
+        has succeeded, and nothing was taken otherwise.
+    """
+    full_at = max(full_at, now)
+    tokens = rate.burst - (full_at - now) * rate.per_second
+    needed = min(amount, rate.burst)
+    if tokens < needed:
+        return full_at, (needed - tokens) / rate.per_second
+    return full_at + amount / rate.per_second, 0.0
+
+
+class Limiter:
+    """The buckets of this process's keys. Each gateway has its own: two let twice as much through.
+
+    Args:
+        rate: of each key; None lets everything through.
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, rate: Rate | None, clock: Callable[[], float]) -> None:
+        self._rate = rate
+        self._clock = clock
+        self._full_at: dict[str, float] = {}
+
+    def admit(self, key: str, events: int, otherwise: Problem) -> None:
+        """Let events of a key pass.
+
+        Args:
+            key: its guid; only known keys come here, so there are as many buckets as keys.
+            events: how many.
+            otherwise: what the client's dialect calls a request that comes too soon.
+
+        Raises:
+            Refused: `otherwise`, with the seconds to wait in Retry-After.
+        """
+        if self._rate is None:
+            return
+        now = self._clock()
+        self._full_at[key], wait = take(self._rate, self._full_at.get(key, now), now, events)
+        if wait:
+            seconds = math.ceil(wait)
+            raise Refused(
+                otherwise,
+                f"this API key may send {self._rate.per_second:g} events/s: "
+                f"try again in {seconds} s",
+                headers=[(b"retry-after", str(seconds).encode())],
+            )

@@ -1,0 +1,1 @@
+"""What the processes share, what operators do, and the `merganser` command."""

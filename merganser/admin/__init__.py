@@ -1,0 +1,1 @@
+"""What operators do: each module has the functions that a command or a web page calls."""

@@ -1,0 +1,3 @@
+from merganser.cli.main import main
+
+main()

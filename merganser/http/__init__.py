@@ -1,0 +1,1 @@
+"""What every HTTP endpoint needs: server, errors, keys, CORS, request ids."""

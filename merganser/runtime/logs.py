@@ -1,0 +1,62 @@
+"""Structured logs: JSON for machines, pretty on a terminal. No keys, no event payloads (§8)."""
+
+import logging
+import sys
+import types
+
+import structlog
+
+from merganser.runtime.safe_tracebacks import without_values
+from merganser.runtime.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+
+def configure(settings: Settings, process: str) -> None:
+    """Send all logs, libraries' too, to standard error in one format."""
+    pretty = settings.log_format == "pretty" or (
+        settings.log_format == "auto" and sys.stderr.isatty()
+    )
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+    ]
+    render: list[structlog.typing.Processor] = (
+        [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+        if pretty
+        else [structlog.processors.JSONRenderer()]
+    )
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.make_filtering_bound_logger(settings.log_level),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.ExceptionRenderer(without_values),
+                *render,
+            ],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=settings.log_level.upper(), force=True)
+    # Libraries report each retry, and at lower levels what they send, passwords too. What
+    # matters to an operator our own lines say.
+    for noisy, level in (("aiokafka", "WARNING"), ("uvicorn", "WARNING"), ("psycopg", "ERROR")):
+        logging.getLogger(noisy).setLevel(level)
+    structlog.contextvars.bind_contextvars(process=process)
+    sys.excepthook = _ended
+
+
+def _ended(
+    kind: type[BaseException], error: BaseException, trace: types.TracebackType | None
+) -> None:
+    """Say in the log, too, what ended the process: Python would print the exception's message."""
+    log.critical("ended by an error", exc_info=(kind, error, trace))

@@ -1,0 +1,86 @@
+"""`merganser dead` on set-aside items of all kinds; scanner and processes try them again."""
+
+import asyncio
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from merganser.cli.main import app
+from tests.support.system import System
+
+ITEMS = """
+    INSERT INTO "setAside" (kind, subject, place, reason) VALUES
+        ('row', 'evt_1', '', 'a reason'), ('profile', 'pro_1', '', 'a reason'),
+        ('value', 'pro_1', 'email', 'a reason'), ('value', 'pro_1', 'plan', 'a reason'),
+        ('move', 'pro_2', 'phone', 'a reason'), ('erasure', 'pro_3', '', 'a reason')
+"""
+ASKED = """
+    INSERT INTO profiles VALUES ('pro_1', 'ann');
+    INSERT INTO "propertySources" VALUES ('crm', '{"url": "CRM_URL"}');
+    INSERT INTO "profilePropertyRules" (key, definition)
+    SELECT key, jsonb_build_object('key', key, 'type', 'string', 'query', jsonb_build_object(
+        'source', 'crm', 'sql', 'SELECT id, x FROM users WHERE id = ANY(:userIds)', 'column', 'x'))
+    FROM unnest(ARRAY['email', 'plan']) AS keys(key);
+    INSERT INTO "profileDecorations" VALUES ('pro_1', 'crm', now() + interval '1 hour')
+"""
+STATES = """
+    SELECT concat_ws(':', kind, subject, nullif(place, '')) FROM "setAside"
+    WHERE state = %s ORDER BY 1
+"""
+
+
+async def dead(system: System, *arguments: str) -> Result:
+    return await asyncio.to_thread(
+        CliRunner().invoke, app, ["dead", *arguments], env=system.env, catch_exceptions=False
+    )
+
+
+async def test_items_are_listed_selected_and_shown(system: System) -> None:
+    await system.database.execute(ITEMS)
+    table = (await dead(system, "list", "--table")).stdout
+    assert "0 letters" in table
+    assert "6 set-aside items" in table
+    for arguments, count in (
+        (["row:evt_1"], 1),
+        (["value:pro_1"], 2),
+        (["value:pro_1", "row:evt_1"], 3),
+        (["--kind", "value", "--kind", "move"], 3),
+        (["--since", "1h"], 6),
+        (["--until", "1h"], 0),
+        (["--reason", "refused"], 0),
+        (["--kind", "row", "value:pro_1"], 0),
+    ):
+        listed = await dead(system, "list", "--json", *arguments)
+        assert len(listed.stdout.splitlines()) == count, arguments
+    shown = (await dead(system, "show", "move:pro_2")).stdout
+    assert "phone" in shown
+    assert "open" in shown
+    assert (await dead(system, "show", "row:evt_2")).exit_code == 1
+
+
+@pytest.mark.parametrize("wrong", ["row", "row:", "record:evt_1", "cow:evt_1", "1:x"])
+async def test_what_names_no_item(system: System, wrong: str) -> None:
+    assert (await dead(system, "show", wrong)).exit_code == 2
+
+
+async def test_what_is_set_aside_needs_no_kafka(system: System) -> None:
+    system.env["MERGANSER_KAFKA_BOOTSTRAP"] = "127.0.0.1:1"
+    await system.database.execute(ITEMS)
+    assert (await dead(system, "drop", "row:evt_1", "--yes")).exit_code == 0
+    assert await system.database.column(STATES, "dropped") == ["row:evt_1"]
+
+
+async def test_retried_items_are_those_that_their_process_comes_back_to(system: System) -> None:
+    await system.database.execute(ASKED)
+    await system.database.execute(ITEMS)
+    assert (await dead(system, "retry", "value:pro_1", "profile:pro_1")).exit_code == 0
+    retried = ["profile:pro_1", "value:pro_1:email", "value:pro_1:plan"]
+    assert await system.database.column(STATES, "retried") == retried
+    assert await system.database.rows(
+        'SELECT "profileGuid", source, "dueAt" <= now() FROM "profileDecorations"'
+    ) == [("pro_1", "crm", True)]
+    assert await system.database.column('SELECT "profileGuid" FROM "propertyRecounts"') == ["pro_1"]
+    # What is not open is not acted on again.
+    assert (await dead(system, "drop", "profile:pro_1", "--yes")).exit_code == 1
+    assert (await dead(system, "retry", "--all")).exit_code == 0
+    assert await system.database.column(STATES, "open") == []

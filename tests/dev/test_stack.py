@@ -1,0 +1,405 @@
+"""The whole stack as a user meets it: the commands, and whatever is killed while they run.
+
+Kafka and Postgres are real; `standin.py` plays merganser's own processes.
+"""
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+
+from dev.stack import Servers, kafka, local_servers, locks, ports, postgres, state
+from dev.stack.home import Home
+from dev.stack.services import NAMES
+from dev.stack.state import State
+from tests.dev import processes
+
+
+class Merganser:
+    """Runs commands in one home."""
+
+    def __init__(self, home: Path, **env: str) -> None:
+        self.home = Home(home)
+        self._env = processes.environment(home, env)
+
+    def begin(self, *arguments: str) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            [sys.executable, "-m", "tests.dev.command", *arguments],
+            env=self._env,
+            cwd=processes.ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def __call__(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        running = self.begin(*arguments)
+        out, err = running.communicate(timeout=90)
+        return subprocess.CompletedProcess(arguments, running.returncode, out, err)
+
+    def end(self) -> None:
+        if state.read(self.home):
+            self("down")
+
+    @property
+    def state(self) -> State:
+        current = state.read(self.home)
+        assert current
+        return current
+
+    def pid(self, name: str) -> int:
+        (found,) = [process.pid for process in self.state.processes if process.name == name]
+        assert found
+        return found
+
+
+@pytest.fixture
+def merganser(home: Path) -> Iterator[Merganser]:
+    """With servers of its own."""
+    run = Merganser(home)
+    yield run
+    run.end()
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    with local_servers(tmp_path_factory.mktemp("others"), unsafe_fast=True) as running:
+        yield running
+
+
+@pytest.fixture
+def guest(home: Path, servers: Servers) -> Iterator[Merganser]:
+    """With somebody else's servers, which makes it fast."""
+    run = Merganser(
+        home,
+        MERGANSER_KAFKA_BOOTSTRAP=servers.kafka_bootstrap,
+        MERGANSER_DATABASE_URL=servers.database_url,
+    )
+    yield run
+    run.end()
+
+
+def test_a_day_with_the_stack(merganser: Merganser) -> None:
+    first = merganser("up", "--json")
+    assert first.returncode == 0, first.stderr
+    info = json.loads(first.stdout)
+    assert set(info) == {
+        *("ingest_url", "api_url", "database_url", "kafka_bootstrap"),
+        *("api_key", "metrics"),
+    }
+    assert set(info["metrics"]) == set(NAMES)
+    assert kafka.answers(info["kafka_bootstrap"])
+    assert postgres.answers(info["database_url"])
+    assert stat.S_IMODE(merganser.home.state.stat().st_mode) == 0o600
+
+    before = processes.of(merganser.home.root)
+    assert merganser("up", "--json").stdout == first.stdout
+    assert processes.of(merganser.home.root) == before
+    assert info["api_key"] in merganser("up").stdout
+    assert merganser("status").returncode == 0
+
+    with psycopg.connect(info["database_url"], autocommit=True) as connection:
+        connection.execute("CREATE TABLE kept ()")
+    assert merganser("down").returncode == 0
+    assert processes.of(merganser.home.root) == []
+    assert merganser("status").returncode == 3
+    for name in NAMES:
+        assert "has ended in order" in merganser.home.log(name).read_text()
+    assert "database system is shut down" in merganser.home.log("postgres").read_text()
+    assert "to SHUTDOWN" in merganser.home.log("kafka").read_text()
+
+    assert merganser("up", "--json").stdout == first.stdout
+    with psycopg.connect(info["database_url"]) as connection:
+        connection.execute("SELECT FROM kept")
+    assert merganser("down", "--wipe").returncode == 0
+    assert not merganser.home.postgres.exists()
+    assert not merganser.home.kafka.exists()
+    assert (merganser.home.root / "kafka_libs").exists()
+
+
+def test_down_when_nothing_runs(merganser: Merganser) -> None:
+    for _ in range(2):
+        down = merganser("down")
+        assert down.returncode == 0
+        assert "Nothing is running" in down.stderr
+
+
+# Moments in the start, by what is there to be seen; and the lock that shows a process to be alive.
+MOMENTS: dict[str, Callable[[Home], bool]] = {
+    "at once": lambda home: home.root.exists(),
+    "the supervisor is at work": lambda home: home.state.exists(),
+    "the database is being created": lambda home: (home.postgres / "unfinished").exists(),
+    "the broker is being formatted": lambda home: (home.kafka / "unfinished").exists(),
+    "the broker runs": lambda home: locks.is_held(home.process_lock("kafka")),
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_up_is_killed_while_it_waits(merganser: Merganser, moment: str) -> None:
+    up = merganser.begin("up")
+    processes.eventually(lambda: MOMENTS[moment](merganser.home), moment, timeout=60)
+    up.kill()
+    up.communicate()
+    processes.none_left(merganser.home.root)
+
+
+def test_up_is_interrupted(merganser: Merganser) -> None:
+    up = merganser.begin("up")
+    kafka_runs = MOMENTS["the broker runs"]
+    processes.eventually(lambda: kafka_runs(merganser.home), "the broker runs", timeout=60)
+    up.send_signal(signal.SIGINT)
+    up.communicate(timeout=30)
+    assert up.returncode == 130
+    assert processes.of(merganser.home.root) == []
+
+
+def test_up_is_killed_while_the_services_start(guest: Merganser) -> None:
+    up = guest.begin("up")
+    lock = guest.home.process_lock("resolver")
+    processes.eventually(lambda: locks.is_held(lock), "the services run")
+    up.kill()
+    up.communicate()
+    processes.none_left(guest.home.root)
+
+
+def test_a_killed_start_does_not_spoil_the_next(merganser: Merganser) -> None:
+    up = merganser.begin("up")
+    kafka_runs = MOMENTS["the broker runs"]
+    processes.eventually(lambda: kafka_runs(merganser.home), "the broker runs", timeout=60)
+    os.kill(merganser.state.supervisor, signal.SIGKILL)
+    up.communicate(timeout=30)
+    assert up.returncode == 1
+    assert processes.of(merganser.home.root) == []
+    assert merganser("up").returncode == 0
+
+
+def test_the_supervisor_is_killed(guest: Merganser) -> None:
+    first = guest("up", "--json").stdout
+    os.kill(guest.state.supervisor, signal.SIGKILL)
+    processes.none_left(guest.home.root)
+    assert guest("status").returncode == 3
+    assert "Nothing is running" in guest("down").stderr
+    assert guest("up", "--json").stdout == first
+
+
+def test_supervisor_and_guards_are_killed_at_once(guest: Merganser) -> None:
+    guest("up")
+    family = psutil.Process(guest.state.supervisor)
+    guards = family.children()
+    family.suspend()
+    for process in [*guards, family]:
+        process.kill()
+    processes.none_left(guest.home.root)
+
+
+def test_the_supervisor_is_suspended(guest: Merganser, monkeypatch: pytest.MonkeyPatch) -> None:
+    guest("up")
+    os.kill(guest.state.supervisor, signal.SIGSTOP)
+    monkeypatch.setenv("MERGANSER_HOME", str(guest.home.root))
+    monkeypatch.setattr("dev.stack.commands._STOP_SECONDS", 0.5)
+    from dev.stack import commands  # noqa: PLC0415 -- the only test that calls it in this process
+
+    assert commands.down() == 0
+    assert processes.of(guest.home.root) == []
+
+
+def test_two_at_once_start_one_stack(guest: Merganser) -> None:
+    outputs = [up.communicate(timeout=60)[0] for up in [guest.begin("up", "--json") for _ in "ab"]]
+    assert outputs[0] == outputs[1] != ""
+    assert sum("dev.stack.supervisor" in line for line in processes.of(guest.home.root)) == 1
+
+
+def test_two_stacks_at_the_same_moment_have_ports_and_servers_of_their_own(
+    tmp_path: Path, jars: Path
+) -> None:
+    """Both would like the same ports, as with the usual ones."""
+    wanted = {name: ports.free_port(set()) for name in ports.USUAL}
+    stacks = []
+    for name in ("one", "two"):
+        root = tmp_path / name
+        root.mkdir()
+        (root / "kafka_libs").symlink_to(jars)
+        (root / "ports.json").write_text(json.dumps(wanted))
+        stacks.append(Merganser(root))
+    try:
+        begun = [stack.begin("up", "--json") for stack in stacks]
+        ends = [up.communicate(timeout=120) for up in begun]
+        infos = [json.loads(out) for out, _ in ends]
+        chosen = [json.loads(stack.home.ports.read_text()) for stack in stacks]
+        assert not set(chosen[0].values()) & set(chosen[1].values())
+        for stack, info in zip(stacks, infos, strict=True):
+            with psycopg.connect(info["database_url"]) as connection:
+                (data,) = connection.execute("SHOW data_directory").fetchone() or ("",)
+            assert Path(data) == stack.home.postgres / "data"
+            formatted = (stack.home.kafka / "data" / "meta.properties").read_text()
+            assert f"cluster.id={kafka.cluster_of(info['kafka_bootstrap'])}\n" in formatted
+            assert stack("status").returncode == 0
+    finally:
+        for stack in stacks:
+            stack.end()
+            processes.none_left(stack.home.root)
+
+
+def test_a_stack_in_a_home_of_any_name_where_the_locale_knows_only_ascii(
+    home: Path, jars: Path
+) -> None:
+    named = home / "Mergänser 🦆"
+    named.mkdir()
+    (named / "kafka_libs").symlink_to(jars)
+    stack = Merganser(named, LANG="C", LC_ALL="", LC_CTYPE="")
+    try:
+        up = stack("up", "--json")
+        assert up.returncode == 0, up.stderr
+        assert kafka.answers(json.loads(up.stdout)["kafka_bootstrap"])
+        assert stack("status").returncode == 0
+        assert "resolver is listening" in stack("logs").stdout
+    finally:
+        stack.end()
+
+
+def test_services_that_die_are_started_again(guest: Merganser) -> None:
+    guest("up")
+    died = {name: guest.pid(name) for name in NAMES}
+    for pid in died.values():
+        os.kill(pid, signal.SIGKILL)
+    for name, pid in died.items():
+        processes.eventually(lambda: guest.pid(name) != pid, f"{name} is back")  # noqa: B023
+        assert f"{name} ended with code 137" in guest.home.log("supervisor").read_text()
+    processes.eventually(lambda: guest("status").returncode == 0, "all is ready")
+
+
+@pytest.mark.faults
+def test_servers_that_die_are_started_again(merganser: Merganser) -> None:
+    merganser("up")
+    died = {name: merganser.pid(name) for name in ("kafka", "postgres")}
+    for pid in died.values():
+        os.kill(pid, signal.SIGKILL)
+    for name, pid in died.items():
+        processes.eventually(lambda: merganser.pid(name) != pid, f"{name} is back")  # noqa: B023
+    processes.eventually(lambda: merganser("status").returncode == 0, "all is ready", timeout=30)
+
+
+def test_others_servers_are_left_alone(guest: Merganser, servers: Servers) -> None:
+    info = json.loads(guest("up", "--json").stdout)
+    assert info["kafka_bootstrap"] == servers.kafka_bootstrap
+    assert info["database_url"] == servers.database_url
+    assert "external" in guest("status").stdout
+    guest("down", "--wipe")
+    assert kafka.answers(servers.kafka_bootstrap)
+    assert postgres.answers(servers.database_url)
+
+
+@pytest.mark.parametrize("step", ["migrate", "topics", "scanner"])
+def test_a_step_that_fails_tells_why(home: Path, servers: Servers, step: str) -> None:
+    failing = Merganser(
+        home,
+        STANDIN_FAILS=step,
+        MERGANSER_KAFKA_BOOTSTRAP=servers.kafka_bootstrap,
+        MERGANSER_DATABASE_URL=servers.database_url,
+    )
+    up = failing("up", "--json")
+    assert up.returncode == 1
+    assert up.stdout == ""
+    assert f"{step} fails on purpose" in up.stderr
+    assert processes.of(home) == []
+
+
+def test_logs(guest: Merganser) -> None:
+    guest("up")
+    assert "resolver is listening" in guest("logs").stdout
+    assert guest("logs", "ingest").stdout.startswith("ingest is listening")
+    unknown = guest("logs", "injest")
+    assert unknown.returncode == 1
+    assert "ingest, " in unknown.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP, signal.SIGKILL])
+def test_the_foreground_takes_everything_with_it(guest: Merganser, number: signal.Signals) -> None:
+    run = guest.begin("run")
+    assert run.stdout
+    assert "Send events to" in run.stdout.readline()
+    run.send_signal(number)
+    run.communicate(timeout=30)
+    processes.none_left(guest.home.root)
+    assert "resolver has ended in order" in guest.home.log("resolver").read_text()
+
+
+def test_a_stack_within_a_program(home: Path, servers: Servers) -> None:
+    code = f"""
+import os, time
+from pathlib import Path
+from stack import run_stack
+with run_stack(Path(os.environ["MERGANSER_HOME"]), cli={processes.STANDIN!r}) as info:
+    print(info.as_json(), flush=True)
+    input()
+print("after", flush=True)
+input()
+"""
+    program = processes.python(
+        home,
+        code,
+        MERGANSER_KAFKA_BOOTSTRAP=servers.kafka_bootstrap,
+        MERGANSER_DATABASE_URL=servers.database_url,
+    )
+    assert program.stdin
+    assert program.stdout
+    info = json.loads(program.stdout.readline())
+    ready = info["metrics"]["ingest"].replace("/metrics", "/readyz")
+    with urllib.request.urlopen(ready) as answer:  # noqa: S310 -- our own
+        assert answer.status == 200
+    program.stdin.write("\n")
+    program.stdin.flush()
+    assert program.stdout.readline() == "after\n"
+    assert len(processes.of(home)) == 1
+    program.communicate("\n")
+
+
+def test_the_real_thing(home: Path, servers: Servers) -> None:
+    code = """
+import os, sys
+from stack import commands
+sys.exit(commands.up(json=True, usual_ports=False) or commands.status() or commands.down())
+"""
+    program = processes.python(
+        home,
+        code,
+        MERGANSER_KAFKA_BOOTSTRAP=servers.kafka_bootstrap,
+        MERGANSER_DATABASE_URL=servers.database_url,
+    )
+    out, _ = program.communicate(timeout=90)
+    assert program.returncode == 0
+    assert json.loads(out.splitlines()[0])["api_key"]
+
+
+def test_the_story_that_make_run_tells(home: Path, servers: Servers) -> None:
+    """Twice, as data that is there already must not spoil it."""
+    code = """
+import sys
+from cli import story
+from stack import commands
+def tell(launch):
+    story.tell(launch.info)
+    story.tell(launch.info)
+sys.exit(commands.run(tell, usual_ports=False))
+"""
+    program = processes.python(
+        home,
+        code,
+        MERGANSER_KAFKA_BOOTSTRAP=servers.kafka_bootstrap,
+        MERGANSER_DATABASE_URL=servers.database_url,
+    )
+    out, _ = program.communicate(timeout=120)
+    assert program.returncode == 0, out
+    for known in ("user123@example.test", "user123001@example.test"):
+        assert known in out
+    assert out.count("19.75") == 2
+    assert out.count("my-ad-campaign") >= 2
