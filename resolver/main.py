@@ -19,8 +19,9 @@ from merganser.runtime.settings import ResolverSettings
 from merganser.runtime.tracing import Tracing
 from resolver.dead_letters import DeadLetters, Flood
 from resolver.decode import Batch, halves, letter, read
+from resolver.offsets import Fenced, Offsets
 from resolver.partitions import Group
-from resolver.writer import Fenced, Writer, Written
+from resolver.writer import Writer, Written
 from schemas import migrations
 from schemas.dead_letter import Reason
 
@@ -236,13 +237,10 @@ async def _main(settings: ResolverSettings, stop: Stop) -> None:
         checks["kafka"] = lambda: "not connected yet"
         if not await kafka.start(producer, stop):
             return
-        writer = Writer(
-            settings.consumer_group,
-            await kafka.awaited_cluster_id(settings, stop),
-            settings.guid_version,
-            settings.resolver_move,
-        )
-        group = Group(consumer, writer, positions, stop, settings.resolver_silence)
+        cluster = await kafka.awaited_cluster_id(settings, stop)
+        offsets = Offsets(settings.consumer_group, cluster)
+        writer = Writer(offsets, settings.guid_version, settings.resolver_move)
+        group = Group(consumer, offsets, positions, stop, settings.resolver_silence)
         dead_letters = DeadLetters(producer, settings.dead_topic, settings.resolver_dead_limit)
         resolver = Resolver(settings, consumer, group, writer, database, dead_letters, traces)
         checks |= {

@@ -20,8 +20,8 @@ from merganser.runtime.postgres import Database
 from merganser.runtime.retry import backoff
 from resolver.decode import Batch
 from resolver.latency import Latency
+from resolver.offsets import Fenced, Offsets
 from resolver.stall_detector import Silence
-from resolver.writer import Fenced, Writer
 
 log = structlog.get_logger(__name__)
 
@@ -50,13 +50,13 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has no 
     def __init__(
         self,
         consumer: AIOKafkaConsumer,
-        writer: Writer,
+        offsets: Offsets,
         database: Database,
         stop: Stop,
         longest_silence: float,
     ) -> None:
         self._consumer = consumer
-        self._writer = writer
+        self._offsets = offsets
         self._database = database
         self._stop = stop
         self._longest_silence = longest_silence
@@ -139,7 +139,7 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has no 
         async with self._seeking:
             generation, ours = self.generation, dict(self.positions)
             stored = await self._database.transact(
-                lambda connection: self._writer.stored(connection, ours), self._stop
+                lambda connection: self._offsets.stored(connection, ours), self._stop
             )
         # Batches move both forwards, the stored one first.
         back = [p.partition for p, position in stored.items() if position < ours[p]]
@@ -151,7 +151,7 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has no 
         self.generation = None
         starts, ends = await self._bounds(partitions)
         stored = await self._database.transact(
-            lambda connection: self._writer.progress(connection, starts), self._stop
+            lambda connection: self._offsets.progress(connection, starts), self._stop
         )
         for partition, progress in stored.items():
             position = progress.position

@@ -1,7 +1,7 @@
-"""One transaction for a batch: position, identity and rows stand or fall together (design §5)."""
+"""One transaction for a batch: offsets, identity and rows are committed together or not at all."""
 
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -13,7 +13,7 @@ from merganser.identity.plan import Plan, Sighting
 from merganser.runtime import set_aside, sql
 from resolver import copy_format
 from resolver.decode import Batch
-from resolver.latency import Progress
+from resolver.offsets import Offsets
 from schemas import guid
 from schemas.event import Event
 
@@ -22,12 +22,7 @@ BLOCK = 500
 
 Item = TypeVar("Item")
 
-_POSITIONS = sql.load(__package__, "positions.sql")
 _EVENTS = sql.load(__package__, "events.sql")
-
-
-class Fenced(Exception):
-    """Another resolver has moved a partition's position: this batch is not ours to write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,55 +41,12 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class Writer:
-    """Writes batches for one consumer group on one cluster."""
+    """Writes batches and moves the offsets of their consumer group."""
 
-    group: str
-    cluster: str
+    offsets: Offsets
     guid_version: guid.GuidVersion
     move: int
     """Older events that one transaction may bring to another profile."""
-
-    async def positions(
-        self, connection: AsyncConnection[Any], starts: Mapping[TopicPartition, int]
-    ) -> dict[TopicPartition, int]:
-        """The positions of `progress`; raises as that."""
-        return _positions(await self.progress(connection, starts))
-
-    async def progress(
-        self, connection: AsyncConnection[Any], starts: Mapping[TopicPartition, int]
-    ) -> dict[TopicPartition, Progress]:
-        """Where the group stands; a partition never seen before stands at its start.
-
-        Raises:
-            psycopg.errors.LockNotAvailable: another member is about to move them, or suspended
-                while it was; some tries later it no longer holds them.
-        """
-        scope = self._scope(starts)
-        await connection.execute(_POSITIONS["patience"])
-        await connection.execute(_POSITIONS["release"], scope)
-        cursor = await connection.execute(
-            _POSITIONS["ensure"], {**scope, "starts": list(starts.values())}
-        )
-        first = set(await cursor.fetchall())
-        return {
-            partition: progress._replace(first=tuple(partition) in first)
-            for partition, progress in (await self._read(connection, starts)).items()
-        }
-
-    async def stored(
-        self, connection: AsyncConnection[Any], partitions: Collection[TopicPartition]
-    ) -> dict[TopicPartition, int]:
-        """Where the group stands, as far as that is known."""
-        return _positions(await self._read(connection, partitions))
-
-    async def _read(
-        self, connection: AsyncConnection[Any], partitions: Collection[TopicPartition]
-    ) -> dict[TopicPartition, Progress]:
-        cursor = await connection.execute(_POSITIONS["read"], self._scope(partitions))
-        return {
-            TopicPartition(topic, partition): Progress(offset, moved_at, first=False)
-            for topic, partition, offset, moved_at in await cursor.fetchall()
-        }
 
     async def write(
         self, connection: AsyncConnection[Any], batch: Batch, olds: Mapping[TopicPartition, int]
@@ -107,21 +59,11 @@ class Writer:
             olds: the position of each of its partitions before it.
 
         Raises:
-            Fenced: the stored positions are not `olds`.
+            Fenced: the stored offsets are not `olds`.
             store.Contended: try again.
         """
-        news = batch.positions
-        cursor = await connection.execute(
-            _POSITIONS["advance"],
-            {
-                **self._scope(news),
-                "olds": [olds[partition] for partition in news],
-                "news": list(news.values()),
-            },
-        )
-        if cursor.rowcount != len(news):
-            raise Fenced
-        await set_aside.put_records(connection, self.cluster, batch.dead)
+        await self.offsets.advance(connection, olds, batch.positions)
+        await set_aside.put_records(connection, self.offsets.cluster, batch.dead)
         events, deleted = await self._new(connection, batch)
         plan = await store.resolve(connection, [_sighting(event) for event in events], self.move)
         if plan.unlinked:
@@ -141,14 +83,6 @@ class Writer:
             len(events) - len(placed),
             plan,
         )
-
-    def _scope(self, partitions: Collection[TopicPartition]) -> dict[str, Any]:
-        return {
-            "group": self.group,
-            "cluster": self.cluster,
-            "topics": [partition.topic for partition in partitions],
-            "partitions": [partition.partition for partition in partitions],
-        }
 
     async def _new(self, connection: AsyncConnection[Any], batch: Batch) -> tuple[list[Event], int]:
         """The events that are to be stored, and how many are not because they were deleted."""
@@ -176,10 +110,6 @@ class Writer:
                 async with cursor.copy(_EVENTS["copy_data"]) as copy:
                     for some in _blocks(described):
                         await copy.write(copy_format.data(some, guids))
-
-
-def _positions(progress: Mapping[TopicPartition, Progress]) -> dict[TopicPartition, int]:
-    return {partition: one.position for partition, one in progress.items()}
 
 
 def _blocks(items: list[Item]) -> Iterator[list[Item]]:

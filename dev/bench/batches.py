@@ -10,6 +10,7 @@ import psycopg
 from aiokafka import TopicPartition
 
 from resolver.decode import Batch
+from resolver.offsets import Offsets
 from resolver.writer import Writer
 from schemas import guid
 from schemas.event import Event
@@ -44,14 +45,15 @@ class Timed:
 
     def __init__(self, connection: psycopg.AsyncConnection[Any], name: str) -> None:
         self._connection = connection
-        self._writer = Writer(name, "bench", 7, move=5000)
+        self._writer = Writer(Offsets(name, "bench"), 7, move=5000)
         self._guids = guid.series(7, guid.EVENT, time.time_ns() // 1_000_000)
         self._offset = 0
         self.seconds: list[float] = []
 
     async def write(self, said: Iterable[Said]) -> None:
         """One batch, in a transaction, with position, identity and rows."""
-        olds = await self._writer.positions(self._connection, {PARTITION: 0})
+        progress = await self._writer.offsets.progress(self._connection, {PARTITION: 0})
+        olds = {PARTITION: progress[PARTITION].position}
         records = [(Record(self._offset + n), self._event(one)) for n, one in enumerate(said)]
         self._offset += len(records)
         batch = Batch(records, positions={PARTITION: self._offset})  # type: ignore[arg-type] # a bench's records are tuples of ours

@@ -3,7 +3,8 @@
 Harmless by itself: events that are stored are left out of a batch, whenever they come.
 """
 
-from collections.abc import Collection
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -11,14 +12,13 @@ from typing import Any, Literal
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from psycopg import AsyncConnection
 
-from merganser.runtime import kafka, sql
+from merganser.admin.database import connected
+from merganser.runtime import kafka
 from merganser.runtime.settings import ResolverSettings
-from resolver.writer import Writer
+from resolver.offsets import Offsets
 
 Start = int | datetime | Literal["start"]
 """An offset, the first record of a time or later, or all that the topic holds."""
-
-_POSITIONS = sql.load(__package__, "positions.sql")
 
 
 class Refused(ValueError):
@@ -45,11 +45,7 @@ class Standing:
 
 
 async def look(
-    settings: ResolverSettings,
-    connection: AsyncConnection[Any],
-    writer: Writer,
-    start: Start,
-    partitions: Collection[int],
+    settings: ResolverSettings, start: Start, partitions: Collection[int]
 ) -> list[Standing]:
     """What a replay would do, by partition; all of them if none is given.
 
@@ -65,29 +61,28 @@ async def look(
         starts = await consumer.beginning_offsets(chosen)
         ends = await consumer.end_offsets(chosen)
         targets = await _targets(consumer, start, starts, ends)
-    positions = await writer.stored(connection, chosen)
+    async with _opened(settings) as (connection, offsets):
+        positions = await offsets.stored(connection, chosen)
     return [Standing(p, starts[p], ends[p], positions.get(p), targets[p]) for p in chosen]
 
 
-async def rewind(
-    connection: AsyncConnection[Any], writer: Writer, standings: Collection[Standing]
-) -> None:
-    """Move the positions back; running resolvers notice.
+async def rewind(settings: ResolverSettings, standings: Collection[Standing]) -> None:
+    """Move the offsets back; running resolvers notice.
 
-    One statement a partition: each holds one row's lock, so it can meet no resolver in a deadlock.
+    Raises:
+        KafkaError: Kafka is away.
     """
-    for standing in standings:
-        partition = standing.partition
-        await connection.execute(
-            _POSITIONS["rewind"],
-            {
-                "group": writer.group,
-                "cluster": writer.cluster,
-                "topic": partition.topic,
-                "partition": partition.partition,
-                "target": standing.target,
-            },
-        )
+    async with _opened(settings) as (connection, offsets):
+        await offsets.rewind(connection, {one.partition: one.target for one in standings})
+
+
+@asynccontextmanager
+async def _opened(
+    settings: ResolverSettings,
+) -> AsyncIterator[tuple[AsyncConnection[Any], Offsets]]:
+    cluster = await kafka.cluster_id(settings)
+    async with await connected(settings, "replay") as connection:
+        yield connection, Offsets(settings.consumer_group, cluster)
 
 
 async def _targets(

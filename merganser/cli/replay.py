@@ -1,21 +1,16 @@
 """`merganser replay`: have the resolvers read the topic again from an offset or a time."""
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
-from psycopg import AsyncConnection
 from rich.table import Table
 
 from merganser.admin import replay as replaying
-from merganser.admin.database import connected
 from merganser.admin.replay import Refused, Standing, Start
 from merganser.cli import times
 from merganser.cli.terminal import confirm, err, fail, out, run
-from merganser.runtime import kafka
 from merganser.runtime.settings import ResolverSettings
-from resolver.writer import Writer
 
 app = typer.Typer()
 
@@ -54,7 +49,7 @@ def replay(
     if dry_run:
         return
     confirm(f"Read {_records(back)} again?", yes=yes)
-    run(_rewind(back))
+    run(replaying.rewind(ResolverSettings.read(), back))
     err.print(
         f"[green]moved {len(back)} positions back[/]; running resolvers notice within seconds",
         highlight=False,
@@ -80,26 +75,7 @@ def _records(standings: Sequence[Standing]) -> str:
 
 
 async def _look(start: Start, partitions: Sequence[int]) -> list[Standing]:
-    async with _opened() as (settings, connection, writer):
-        try:
-            return await replaying.look(settings, connection, writer, start, partitions)
-        except Refused as refused:
-            fail(str(refused))
-
-
-async def _rewind(standings: Sequence[Standing]) -> None:
-    async with _opened() as (_, connection, writer):
-        await replaying.rewind(connection, writer, standings)
-
-
-@asynccontextmanager
-async def _opened() -> AsyncIterator[tuple[ResolverSettings, AsyncConnection[Any], Writer]]:
-    settings = ResolverSettings.read()
-    writer = Writer(
-        settings.consumer_group,
-        await kafka.cluster_id(settings),
-        settings.guid_version,
-        settings.resolver_move,
-    )
-    async with await connected(settings, "replay") as connection:
-        yield settings, connection, writer
+    try:
+        return await replaying.look(ResolverSettings.read(), start, partitions)
+    except Refused as refused:
+        fail(str(refused))

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, LiteralString
 
 import pytest
@@ -139,6 +140,8 @@ async def test_a_process_that_is_to_stop_is_not_kept(
     with pytest.raises(StoppedWhileWaiting):
         await decorated.settle()
     monkeypatch.undo()
+    with suppress(StoppedWhileWaiting):  # the call of the other source may be under way
+        await decorated.worker.close()
     decorated.worker = decorated.another()
 
 

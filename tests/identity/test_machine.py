@@ -18,7 +18,8 @@ from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_a
 from merganser.identity.audit import audit
 from merganser.runtime.postgres import connect
 from resolver import decode
-from resolver.writer import Fenced, Writer
+from resolver.offsets import Fenced, Offsets
+from resolver.writer import Writer
 from scanner.scan import START, Scan
 from schemas import event as wire
 from schemas.dead_letter import Header
@@ -72,7 +73,7 @@ class Machine(RuleBasedStateMachine):
         self.history: list[Told] = []
         self.numbers = itertools.count()
         self.log: list[decode.Record] = []
-        self.writer = Writer("group", "cluster", 7, move=3)
+        self.writer = Writer(Offsets("group", "cluster"), 7, move=3)
         self.run(self._empty())
 
     def run(self, work: Coroutine[Any, Any, Result]) -> Result:
@@ -139,7 +140,8 @@ class Machine(RuleBasedStateMachine):
 
     async def _consume(self, most: int, crash: Crash) -> bool:
         async with await connect(self.url, "test") as connection:
-            olds = await self.writer.positions(connection, {PARTITION: 0})
+            progress = await self.writer.offsets.progress(connection, {PARTITION: 0})
+            olds = {PARTITION: progress[PARTITION].position}
         records = self.log[olds[PARTITION] : olds[PARTITION] + most]
         if not records:
             return False

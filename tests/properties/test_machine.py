@@ -25,6 +25,7 @@ from properties.audit import audit
 from properties.main import Properties, Step
 from properties.task import Tally
 from resolver import decode
+from resolver.offsets import Offsets
 from resolver.writer import Writer
 from scanner.scan import START, Scan
 from schemas import event as wire
@@ -80,7 +81,7 @@ class Machine(RuleBasedStateMachine):
         self.offsets = itertools.count(1)
         self.guids: list[str] = []
         self.now = NOW
-        self.writer = Writer("group", "cluster", 7, move=2)
+        self.writer = Writer(Offsets("group", "cluster"), 7, move=2)
         self.properties = Properties(batch=3)
         self.connection = self.run(connect(self.url, "test", BY_KEY))
         self.run(self._execute(EMPTY))
@@ -192,7 +193,8 @@ class Machine(RuleBasedStateMachine):
         return events
 
     async def _publish(self, events: list[wire.Event]) -> None:
-        olds = await self.writer.positions(self.connection, {PARTITION: 0})
+        progress = await self.writer.offsets.progress(self.connection, {PARTITION: 0})
+        olds = {PARTITION: progress[PARTITION].position}
         last = olds[PARTITION] + len(events)
         records = [(Record(next(self.offsets), None), event) for event in events]
         written = decode.Batch(records, positions={PARTITION: last})  # type: ignore[arg-type] # a test's records

@@ -8,7 +8,8 @@ import pytest
 
 from merganser.runtime.postgres import connect
 from resolver import decode
-from resolver.writer import Fenced, Writer, Written
+from resolver.offsets import Fenced, Offsets
+from resolver.writer import Writer, Written
 from schemas import event as wire
 from schemas.event import Event
 from schemas.ids import NOBODY
@@ -24,7 +25,7 @@ class Worker:
 
     def __init__(self, connection: psycopg.AsyncConnection[Any]) -> None:
         self.connection = connection
-        self.writer = Writer("group", "cluster", 7, move=100)
+        self.writer = Writer(Offsets("group", "cluster"), 7, move=100)
 
     async def write(self, *events: Event, start: int = 0) -> Written:
         """Write a batch that starts at an offset."""
@@ -32,7 +33,7 @@ class Worker:
 
     async def settle(self, read: decode.Batch, *, crash: bool = False) -> Written:
         """Write what was read; with a crash, none of it is committed."""
-        await self.writer.positions(self.connection, {PARTITION: 0})
+        await self.writer.offsets.progress(self.connection, {PARTITION: 0})
         async with self.connection.transaction(force_rollback=crash):
             return await self.writer.write(self.connection, read, read.starts)
 

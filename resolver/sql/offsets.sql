@@ -1,10 +1,10 @@
--- patience --
--- Nobody who is alive holds a position for long.
+-- set_lock_timeout --
+-- A member that is alive locks an offset for a short time only.
 SET LOCAL lock_timeout = '5s';
 
 -- release --
--- End the session that has held these positions for long and sends nothing: of a member that was
--- suspended. Amid a COPY no timeout of Postgres does; what it has written so far is undone.
+-- End a session that has locked these offsets for long and sends nothing: its member was suspended.
+-- No timeout of Postgres ends a session during a COPY. What the session has written is rolled back.
 SELECT pg_terminate_backend(holder.pid)
 FROM "consumerOffsets" AS held
 JOIN pg_stat_activity AS holder ON holder.backend_xid = held.xmax
@@ -44,7 +44,7 @@ WHERE stored."consumerGroup" = %(group)s AND stored."clusterId" = %(cluster)s
     AND stored."nextOffset" = n.old;
 
 -- rewind --
--- Move one position back, never forward: what was not read yet is not skipped.
+-- Move one offset back, never forward: records that were not read yet are not skipped.
 UPDATE "consumerOffsets" SET "nextOffset" = %(target)s, "updatedAt" = now()
 WHERE "consumerGroup" = %(group)s AND "clusterId" = %(cluster)s
     AND topic = %(topic)s AND partition = %(partition)s AND "nextOffset" > %(target)s;
