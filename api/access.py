@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import Request
 
 from merganser.http import authentication
-from merganser.http.authentication import Keys, Permission
+from merganser.http.authentication import ApiKeys, Permission
 
 SCHEMES: dict[str, Any] = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "The key as a Bearer."},
@@ -19,15 +19,15 @@ SECURITY: dict[str, Any] = {"security": [{name: []} for name in SCHEMES]}
 """Any one of them, in the OpenAPI document of a route."""
 
 
-def permitted(known: Keys, permission: Permission) -> Callable[[Request], Awaitable[None]]:
-    """What a route depends on: it raises `Refused` unless the request's key has the permission.
+def permitted(known: ApiKeys, permission: Permission) -> Callable[[Request], Awaitable[None]]:
+    """What a route depends on: it raises `HttpError` unless the request's key has the permission.
 
     The key is then `request.state.key`.
     """
 
     async def check(request: Request) -> None:
         authorization = request.headers.get("authorization", "").encode("latin-1")
-        secret = authentication.of_header(authorization) or request.query_params.get("apiKey")
+        secret = authentication.key_from_header(authorization) or request.query_params.get("apiKey")
         request.state.key = await known.authorize(secret, permission)
 
     return check

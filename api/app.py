@@ -17,8 +17,8 @@ from api.middleware import Envelope
 from api.responses import json
 from api.routing import Routes
 from merganser.http import docs_page
-from merganser.http.authentication import Keys
-from merganser.http.ops_server import App
+from merganser.http.asgi import App
+from merganser.http.authentication import ApiKeys
 
 _TEXT = """Events and profiles, for programs. Every route needs an API key: `Authorization: Bearer \
 KEY`, or the key as user of Basic authentication, or `?apiKey=KEY`.
@@ -30,7 +30,7 @@ answered 304 without a body. Times are ISO 8601 in UTC."""
 _CSP = {"content-security-policy": docs_page.SECURITY_POLICY}
 
 
-def create(pool: Pool, keys: Keys, scan: int) -> App:
+def create(pool: Pool, keys: ApiKeys, scan: int) -> App:
     """The API.
 
     Args:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from merganser.http.errors import Problem, Refused
+from merganser.http.errors import ErrorKind, HttpError
 from merganser.runtime import metrics
 from merganser.runtime.postgres import BY_KEY, DATA_WITH_EVENTS, Connection, connect
 
@@ -44,7 +44,7 @@ class Pool:
         """A read-only transaction on one snapshot.
 
         Raises:
-            Refused: UNAVAILABLE, all connections are in use; TOO_SLOW.
+            HttpError: UNAVAILABLE, all connections are in use; TOO_SLOW.
             psycopg.Error: as it comes.
         """
         async with self._transaction("ISOLATION LEVEL REPEATABLE READ READ ONLY") as connection:
@@ -69,8 +69,8 @@ class Pool:
                 async with asyncio.timeout(WAIT_SECONDS):
                     connection = await self._free.get()
             except TimeoutError:
-                raise Refused(
-                    Problem.UNAVAILABLE, "too many requests at this moment: try again"
+                raise HttpError(
+                    ErrorKind.UNAVAILABLE, "too many requests at this moment: try again"
                 ) from None
         try:
             async with asyncio.timeout(self._timeout + GRACE_SECONDS):
@@ -81,6 +81,8 @@ class Pool:
         except TimeoutError:
             if connection:
                 await connection.close()
-            raise Refused(Problem.UNAVAILABLE, "the database does not answer: try again") from None
+            raise HttpError(
+                ErrorKind.UNAVAILABLE, "the database does not answer: try again"
+            ) from None
         finally:
             self._free.put_nowait(connection)

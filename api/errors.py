@@ -10,16 +10,16 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from api.responses import json
-from merganser.http.errors import Problem, Refused, defect
+from merganser.http.errors import ErrorKind, HttpError, internal_error
 from merganser.runtime.postgres import describe, is_retryable
 
 log = structlog.get_logger(__name__)
 
 
-def refusal(error: Exception) -> Refused:
+def refusal(error: Exception) -> HttpError:
     """The refusal that answers an exception; what is a defect of ours goes to the log."""
     match error:
-        case Refused():
+        case HttpError():
             return error
         case RequestValidationError():
             return _unfit(error)
@@ -34,43 +34,45 @@ def refusal(error: Exception) -> Refused:
 def answered(error: Exception) -> Response:
     """The answer to an exception."""
     refused = refusal(error)
-    answer = json(refused.body(), refused.problem.status)
+    answer = json(refused.body(), refused.kind.status)
     answer.raw_headers.extend(refused.headers)
     return answer
 
 
-def _unfit(error: RequestValidationError) -> Refused:
+def _unfit(error: RequestValidationError) -> HttpError:
     fields = {_name(problem["loc"]): _said(problem) for problem in error.errors()}
     listed = "; ".join(f"{name}: {said}" for name, said in fields.items())
-    return Refused(Problem.INVALID, listed, fields)
+    return HttpError(ErrorKind.INVALID, listed, fields)
 
 
-def _unrouted(error: HTTPException) -> Refused:
+def _unrouted(error: HTTPException) -> HttpError:
     allow = (error.headers or {}).get("Allow")
     if allow is None:
-        return Refused(Problem.NOT_FOUND, "no such path: /docs lists those there are")
+        return HttpError(ErrorKind.NOT_FOUND, "no such path: /docs lists those there are")
     text = f"this path takes {allow}: send one of these"
-    return Refused(Problem.METHOD_NOT_ALLOWED, text, headers=[(b"allow", allow.encode())])
+    return HttpError(ErrorKind.METHOD_NOT_ALLOWED, text, headers=[(b"allow", allow.encode())])
 
 
-def _database(error: psycopg.Error) -> Refused:
+def _database(error: psycopg.Error) -> HttpError:
     match error:
         case QueryCanceled():
-            return Refused(Problem.TOO_SLOW, "this took too long: narrow the range or the filters")
+            return HttpError(
+                ErrorKind.TOO_SLOW, "this took too long: narrow the range or the filters"
+            )
         case LockNotAvailable():
-            return Refused(Problem.UNAVAILABLE, "another writer has it in hand: try again")
+            return HttpError(ErrorKind.UNAVAILABLE, "another writer has it in hand: try again")
         case _ if is_retryable(error):
             log.warning("Postgres does not answer", error=describe(error))
-            return Refused(Problem.UNAVAILABLE, "the database does not answer: try again")
+            return HttpError(ErrorKind.UNAVAILABLE, "the database does not answer: try again")
         case _:
             return _defect(error)
 
 
-def _defect(error: Exception) -> Refused:
+def _defect(error: Exception) -> HttpError:
     # The text of a database's error may quote rows.
     where = traceback.format_tb(error.__traceback__)[-3:]
     log.error("a defect of ours, in a request", error=describe(error), where=where)
-    return defect()
+    return internal_error()
 
 
 def _name(where: tuple[int | str, ...]) -> str:

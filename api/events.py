@@ -11,7 +11,7 @@ from typing import Any
 from api import cursors, profiles
 from api.parameters import Events
 from api.responses import MOST_BYTES, MOST_OF_ONE, first
-from merganser.http.errors import Problem, Refused
+from merganser.http.errors import ErrorKind, HttpError
 from merganser.runtime import sql
 from merganser.runtime.postgres import Connection
 
@@ -45,7 +45,7 @@ async def page(connection: Connection, asked: Events, scan: int) -> tuple[dict[s
         scan: rows to look at, at most.
 
     Raises:
-        Refused: MALFORMED, the cursor is none.
+        HttpError: MALFORMED, the cursor is none.
     """
     values = _values(asked, scan)
     way = await _way(connection, asked, values)
@@ -62,11 +62,11 @@ async def one(connection: Connection, guid: str) -> dict[str, Any]:
     """An event as JSON has it.
 
     Raises:
-        Refused: NOT_FOUND.
+        HttpError: NOT_FOUND.
     """
     for event in await some(connection, [guid]):
         return event
-    raise Refused(Problem.NOT_FOUND, "no such event: /api/v1/events lists those there are")
+    raise HttpError(ErrorKind.NOT_FOUND, "no such event: /api/v1/events lists those there are")
 
 
 async def some(connection: Connection, guids: Sequence[str]) -> list[dict[str, Any]]:
@@ -115,17 +115,17 @@ async def delete(connection: Connection, guid: str, *, may_read: bool) -> None:
         may_read: a refusal may name the event's ids.
 
     Raises:
-        Refused: NOT_FOUND, or CONFLICT for such an event.
+        HttpError: NOT_FOUND, or CONFLICT for such an event.
     """
     values = {"guid": guid}
     if not await _rows(connection, _SQL["lock_event"], values):
-        raise Refused(Problem.NOT_FOUND, "no such event: it may have been deleted before")
+        raise HttpError(ErrorKind.NOT_FOUND, "no such event: it may have been deleted before")
     # A statement of its own, to see what the lock was waited for.
     if owned := await _rows(connection, _SQL["link_of"], values):
         ((anonymous_id, user_id),) = owned
         link = f"anonymousId {anonymous_id} belongs to user {user_id}"
-        raise Refused(
-            Problem.CONFLICT,
+        raise HttpError(
+            ErrorKind.CONFLICT,
             f"this event is why {link if may_read else 'its anonymousId belongs to its user'}: it "
             "stays, or identity could not be explained; delete other events of theirs",
         )

@@ -6,8 +6,9 @@ import structlog
 
 from api import app
 from api.database import Pool
-from merganser.http.authentication import Keys
-from merganser.http.ops_server import ops_server, server
+from merganser.http.authentication import ApiKeys
+from merganser.http.ops_server import create_ops_server
+from merganser.http.server import create_server
 from merganser.runtime import lifecycle, logs, metrics
 from merganser.runtime.lifecycle import Stop
 from merganser.runtime.postgres import Database
@@ -21,17 +22,17 @@ async def _main(settings: ApiSettings, stop: Stop) -> None:
     log.info("starting", port=settings.api_port)
     url = settings.database_url.get_secret_value()
     database = Database(url, "api keys")
-    known_keys = Keys(database, settings.api_keys_interval, stop, "?apiKey=KEY")
+    known_keys = ApiKeys(database, settings.api_keys_interval, stop, "?apiKey=KEY")
     metrics.API_KEYS_AGE.set_function(known_keys.age)
     pool = Pool(url, settings.api_connections, settings.api_statement_timeout)
-    http = server(
+    http = create_server(
         app.create(pool, known_keys, settings.api_scan),
         settings.api_host,
         settings.api_port,
         proxy_headers=False,
         timeout_graceful_shutdown=7,
     )
-    ops = ops_server(
+    ops = create_ops_server(
         settings.ops_host,
         settings.api_metrics_port,
         metrics.API,
@@ -50,7 +51,7 @@ async def _main(settings: ApiSettings, stop: Stop) -> None:
             serving = tasks.create_task(http.serve())
             await stop.wait()
             # Requests being served are answered first.
-            await http.leave()
+            await http.shut_down()
             await serving
             renewing.cancel()
         finally:

@@ -9,16 +9,15 @@ import structlog
 
 from api.errors import answered
 from merganser.http import cors, request_ids
-from merganser.http.error_log import RefusalLog
-from merganser.http.ops_server import App, Message, Receive, Scope, Send
+from merganser.http.asgi import App, Headers, Message, Receive, Scope, Send, send_response
+from merganser.http.errors import ErrorLog
 from merganser.runtime import metrics
-
-Headers = list[tuple[bytes, bytes]]
 
 _SLASHES = re.compile("/{2,}")
 _TAG = re.compile(rb'"[^"]*"')
 _CACHED = (b"cache-control", b"private, no-cache")
 _OK, _NOT_MODIFIED, _REFUSED = 200, 304, 400
+_NO_CONTENT = (204, _NOT_MODIFIED)
 
 
 class Envelope:
@@ -26,20 +25,22 @@ class Envelope:
 
     def __init__(self, inner: App) -> None:
         self._inner = inner
-        self._refusals = RefusalLog()
+        self._error_log = ErrorLog()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
         start = time.monotonic()
         headers = dict(scope["headers"])
-        request_id = request_ids.of(headers)
-        around = cors.answer(headers, b"ETag, Retry-After, X-Request-Id", credentials=False)
+        request_id = request_ids.request_id(headers)
+        around = cors.response_headers(
+            headers, b"ETag, Retry-After, X-Request-Id", credentials=False
+        )
         around.append((request_ids.HEADER, request_id))
         if scope["method"] == "OPTIONS":
-            asked = cors.preflight(
+            asked = cors.preflight_headers(
                 headers, b"GET, DELETE, OPTIONS", b"authorization, if-none-match, x-request-id"
             )
-            await _send(send, 204, [*around, *asked], b"")
+            await send_response(send, 204, [*around, *asked], None)
             return
         # The server leaves the body out of an answer to HEAD.
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
@@ -47,14 +48,15 @@ class Envelope:
         with structlog.contextvars.bound_contextvars(request_id=request_id.decode()):
             status, own, body = await self._answer(inner, receive)
         if status >= _REFUSED:
-            self._refusals.refused(request_id, status)
+            self._error_log.write(request_id, status)
         if method == "GET" and status == _OK:
             tag = b'"' + hashlib.sha256(body).hexdigest()[:32].encode() + b'"'
             own += [(b"etag", tag), _CACHED]
             if _known(headers, tag):
                 own = [(name, value) for name, value in own if name != b"content-type"]
                 status, body = _NOT_MODIFIED, b""
-        await _send(send, status, [*around, *own], body)
+        content = None if status in _NO_CONTENT else body
+        await send_response(send, status, [*around, *own], content)
         route = getattr(inner.get("route"), "path", "unknown")
         seconds = time.monotonic() - start
         metrics.API_REQUEST_SECONDS.labels(route, str(status)).observe(seconds)
@@ -88,9 +90,3 @@ def _known(headers: Mapping[bytes, bytes], tag: bytes) -> bool:
     """Whether the client has this very answer; `W/` before a tag makes no difference here."""
     named = headers.get(b"if-none-match", b"")
     return named.strip() == b"*" or tag in _TAG.findall(named)
-
-
-async def _send(send: Send, status: int, headers: Headers, body: bytes) -> None:
-    length = [] if status in {204, _NOT_MODIFIED} else [(b"content-length", b"%d" % len(body))]
-    await send({"type": "http.response.start", "status": status, "headers": [*headers, *length]})
-    await send({"type": "http.response.body", "body": body})

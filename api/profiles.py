@@ -8,7 +8,7 @@ from typing import Any
 from api import cursors
 from api.parameters import Page, Profiles
 from api.responses import MOST_BYTES, MOST_OF_ONE, first, plain, typed
-from merganser.http.errors import Problem, Refused
+from merganser.http.errors import ErrorKind, HttpError
 from merganser.identity import explain
 from merganser.runtime import sql
 from merganser.runtime.postgres import Connection
@@ -29,7 +29,7 @@ async def page(connection: Connection, asked: Profiles) -> tuple[dict[str, Any],
     """A page of profiles as JSON has it, and whether it is cut.
 
     Raises:
-        Refused: MALFORMED, the cursor is none.
+        HttpError: MALFORMED, the cursor is none.
     """
     (after,) = cursors.decode(asked.cursor, CURSOR, 1) if asked.cursor is not None else ("",)
     values = {
@@ -58,7 +58,7 @@ async def one(connection: Connection, guid: str) -> dict[str, Any]:
     """A profile as JSON has it, or the one that it merged into.
 
     Raises:
-        Refused: NOT_FOUND.
+        HttpError: NOT_FOUND.
     """
     here = await found(connection, guid)
     (profile,), _ = await some(connection, [here])
@@ -69,7 +69,7 @@ async def merges(connection: Connection, guid: str, asked: Page) -> tuple[dict[s
     """A page of a profile's merges as JSON has it, and whether it is cut.
 
     Raises:
-        Refused: NOT_FOUND; MALFORMED, the cursor is none.
+        HttpError: NOT_FOUND; MALFORMED, the cursor is none.
     """
     before, before_id, before_guid = cursors.LAST, "", ""
     if asked.cursor is not None:
@@ -97,7 +97,7 @@ async def why(connection: Connection, guid: str) -> tuple[dict[str, Any], bool]:
     """What `merganser explain` says of a profile, and whether that is cut.
 
     Raises:
-        Refused: NOT_FOUND.
+        HttpError: NOT_FOUND.
     """
     await found(connection, guid)
     shown = first(plain(one) for one in await explain.explain(connection, guid))
@@ -108,12 +108,12 @@ async def found(connection: Connection, guid: str) -> str:
     """The guid of a profile today.
 
     Raises:
-        Refused: NOT_FOUND.
+        HttpError: NOT_FOUND.
     """
     here = await today(connection, guid)
     if here is None:
-        raise Refused(
-            Problem.NOT_FOUND,
+        raise HttpError(
+            ErrorKind.NOT_FOUND,
             "no such profile, and none that merged: /api/v1/profiles lists those there are",
         )
     return here

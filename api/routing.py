@@ -10,8 +10,8 @@ from starlette.responses import Response
 
 from api import responses
 from api.access import SECURITY, permitted
-from merganser.http.authentication import Keys, Permission
-from merganser.http.errors import Problem, Refused
+from merganser.http.authentication import ApiKeys, Permission
+from merganser.http.errors import ErrorKind, HttpError
 from merganser.runtime import metrics
 
 _ERRORS = {
@@ -31,7 +31,7 @@ Handler = TypeVar("Handler", bound=Callable[..., Awaitable[Response]])
 class Routes:
     """Routes of an application for holders of keys."""
 
-    def __init__(self, app: FastAPI, keys: Keys) -> None:
+    def __init__(self, app: FastAPI, keys: ApiKeys) -> None:
         self._app = app
         self._may = {permission: Depends(permitted(keys, permission)) for permission in Permission}
 
@@ -95,9 +95,9 @@ async def _each_once(request: Request) -> None:
     """Only one value of a parameter counts: to take any of several would answer another question.
 
     Raises:
-        Refused: INVALID.
+        HttpError: INVALID.
     """
     names = [name for name, _ in request.query_params.multi_items()]
     text = "given more than once: send one"
     if twice := {name: text for name, count in Counter(names).items() if count > 1}:
-        raise Refused(Problem.INVALID, "; ".join(f"{name}: {text}" for name in twice), twice)
+        raise HttpError(ErrorKind.INVALID, "; ".join(f"{name}: {text}" for name in twice), twice)

@@ -7,7 +7,7 @@ from typing import Any
 from api import cursors, events
 from api.parameters import Bucket, Counts, Match, Page
 from api.responses import first
-from merganser.http.errors import Problem, Refused
+from merganser.http.errors import ErrorKind, HttpError
 from merganser.runtime import sql
 from merganser.runtime.postgres import Connection
 
@@ -45,7 +45,7 @@ async def page(connection: Connection, asked: Page) -> tuple[dict[str, Any], boo
     """A page of types as JSON has it, and whether it is cut.
 
     Raises:
-        Refused: MALFORMED, the cursor is none.
+        HttpError: MALFORMED, the cursor is none.
     """
     (after,) = cursors.decode(asked.cursor, CURSOR, 1) if asked.cursor is not None else (None,)
     values = {"after": after, "wanted": asked.limit + 1, "most": MOST_COUNTED}
@@ -83,7 +83,7 @@ async def counts(connection: Connection, asked: Counts, now: datetime) -> dict[s
     """Events by type and bucket, as JSON has them.
 
     Raises:
-        Refused: INVALID, more buckets than an answer has.
+        HttpError: INVALID, more buckets than an answer has.
     """
     since, until = span(asked, now)
     values = {
@@ -117,7 +117,7 @@ def span(asked: Counts, now: datetime) -> tuple[datetime, datetime]:
     All of the current one, so that the same question has the same answer for a while.
 
     Raises:
-        Refused: INVALID, more buckets than an answer has.
+        HttpError: INVALID, more buckets than an answer has.
     """
     length = _LENGTH[asked.bucket]
     until = asked.until or max(_end_of(asked.bucket, now), asked.since or now)
@@ -129,7 +129,7 @@ def span(asked: Counts, now: datetime) -> tuple[datetime, datetime]:
         )
     if (until - since) / length > MOST_BUCKETS:
         text = f"more than {MOST_BUCKETS} buckets: narrow the range, or count by longer ones"
-        raise Refused(Problem.INVALID, text, {"bucket": text})
+        raise HttpError(ErrorKind.INVALID, text, {"bucket": text})
     return since, until
 
 

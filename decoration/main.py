@@ -6,7 +6,7 @@ import os
 import structlog
 
 from decoration.worker import Decoration
-from merganser.http.ops_server import ops_server
+from merganser.http.ops_server import create_ops_server
 from merganser.runtime import lifecycle, logs, metrics
 from merganser.runtime.lifecycle import Stop
 from merganser.runtime.postgres import Database
@@ -20,7 +20,7 @@ async def _main(settings: DecorationSettings, stop: Stop) -> None:
     log.info("starting", interval=settings.decoration_interval)
     database = Database(settings.database_url.get_secret_value(), "decoration")
     decoration = Decoration(database, stop, os.environ)
-    ops = ops_server(
+    ops = create_ops_server(
         settings.ops_host,
         settings.decoration_metrics_port,
         metrics.DECORATION,

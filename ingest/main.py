@@ -8,9 +8,9 @@ from ingest import openapi, script
 from ingest.app import Gateway
 from ingest.dialects import jitsu, native, posthog, rudderstack, segment, snowplow
 from ingest.publisher import Publisher
-from merganser.http.authentication import Keys
-from merganser.http.ops_server import Check, ops_server, server
-from merganser.http.server import Bounds
+from merganser.http.authentication import ApiKeys
+from merganser.http.ops_server import Check, create_ops_server
+from merganser.http.server import ConnectionLimits, create_server
 from merganser.runtime import kafka, lifecycle, logs, metrics, tracing
 from merganser.runtime.lifecycle import Stop
 from merganser.runtime.postgres import Database
@@ -43,7 +43,7 @@ REQUEST_TIMEOUT = 10.0
 async def _main(settings: IngestSettings, stop: Stop) -> None:
     log.info("starting", port=settings.ingest_port, topic=settings.topic)
     database = Database(settings.database_url.get_secret_value(), "ingest")
-    known_keys = Keys(database, settings.ingest_keys_interval, stop, "apiKey in the body")
+    known_keys = ApiKeys(database, settings.ingest_keys_interval, stop, "apiKey in the body")
     metrics.KEYS_AGE.set_function(known_keys.age)
     publisher = Publisher(
         lambda: kafka.producer(settings, "ingest", timeout=REQUEST_TIMEOUT),
@@ -53,7 +53,7 @@ async def _main(settings: IngestSettings, stop: Stop) -> None:
     )
     metrics.WAITING_BYTES.set_function(publisher.waiting)
     traces = tracing.opened(settings, "ingest")
-    gateway = server(
+    gateway = create_server(
         Gateway(
             settings,
             [*DIALECTS, openapi.pages(DIALECTS, settings)],
@@ -63,7 +63,7 @@ async def _main(settings: IngestSettings, stop: Stop) -> None:
         ),
         settings.ingest_host,
         settings.ingest_port,
-        Bounds(
+        ConnectionLimits(
             connections=settings.ingest_max_connections,
             head_seconds=settings.ingest_head_timeout,
             request_seconds=settings.ingest_body_timeout + ANSWER_SECONDS,
@@ -74,7 +74,7 @@ async def _main(settings: IngestSettings, stop: Stop) -> None:
     )
     # Not ready would mean that clients reach nobody: a process that answers 503 is ready.
     warnings: dict[str, Check] = {}
-    ops = ops_server(
+    ops = create_ops_server(
         settings.ops_host,
         settings.ingest_metrics_port,
         metrics.INGEST,
@@ -98,7 +98,7 @@ async def _main(settings: IngestSettings, stop: Stop) -> None:
             serving = tasks.create_task(gateway.serve())
             await stop.wait()
             # Requests being served are answered first; only then does the publisher end.
-            await gateway.leave()
+            await gateway.shut_down()
             await serving
             for task in background:
                 task.cancel()

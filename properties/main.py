@@ -9,7 +9,7 @@ import psycopg
 import structlog
 from psycopg import AsyncConnection
 
-from merganser.http.ops_server import ops_server
+from merganser.http.ops_server import create_ops_server
 from merganser.rulebook import rule_store
 from merganser.rulebook.rule_store import Stored
 from merganser.runtime import isolation, lifecycle, logs, metrics, sql
@@ -211,7 +211,7 @@ async def _measure(connection: AsyncConnection[Any]) -> None:
 async def _main(settings: PropertiesSettings, stop: Stop) -> None:
     log.info("starting", interval=settings.properties_interval)
     database = Database(settings.database_url.get_secret_value(), "properties")
-    ops = ops_server(
+    ops = create_ops_server(
         settings.ops_host,
         settings.properties_metrics_port,
         metrics.PROPERTIES,

@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from psycopg import AsyncConnection
 
-from merganser.http.ops_server import Check, ops_server
+from merganser.http.ops_server import Check, create_ops_server
 from merganser.identity import metrics as identity_metrics
 from merganser.runtime import isolation, kafka, lifecycle, logs, metrics, tracing
 from merganser.runtime.lifecycle import Stop
@@ -229,7 +229,9 @@ async def _main(settings: ResolverSettings, stop: Stop) -> None:
     )
     # Each blames what it is named after; what nobody has tried to reach yet is not blamed.
     checks: dict[str, Check] = {"postgres": lambda: database.failure or positions.failure}
-    ops = ops_server(settings.ops_host, settings.resolver_metrics_port, metrics.RESOLVER, checks)
+    ops = create_ops_server(
+        settings.ops_host, settings.resolver_metrics_port, metrics.RESOLVER, checks
+    )
     serving = asyncio.create_task(ops.serve())
     try:
         for one in (database, positions):

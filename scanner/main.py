@@ -4,7 +4,7 @@ import asyncio
 
 import structlog
 
-from merganser.http.ops_server import ops_server
+from merganser.http.ops_server import create_ops_server
 from merganser.runtime import lifecycle, logs, metrics
 from merganser.runtime.lifecycle import Stop
 from merganser.runtime.postgres import Database
@@ -19,7 +19,7 @@ async def _main(settings: ScannerSettings, stop: Stop) -> None:
     log.info("starting", interval=settings.scanner_interval)
     url = settings.database_url.get_secret_value()
     scanning, moving = Database(url, "scanner"), Database(url, "scanner moves")
-    ops = ops_server(
+    ops = create_ops_server(
         settings.ops_host,
         settings.scanner_metrics_port,
         metrics.SCANNER,

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from merganser.admin.database import connected
 from merganser.cli.terminal import fail, out, run
-from merganser.http.authentication import Permission, digest
+from merganser.http.authentication import Permission, hash_key
 from merganser.runtime.settings import Settings
 from schemas.ids import WHITE_SPACE
 
@@ -64,7 +64,7 @@ Name = Annotated[str, typer.Argument(parser=_name, help="What the key is for.")]
 def create(name: Name, permission: Permissions = [Permission.WRITE_EVENTS]) -> None:  # noqa: B006 - typer copies it
     """Create a key and print it: once, for only its hash is kept."""
     secret = _new_secret()
-    run(_execute(_CREATE, (name, digest(secret), [str(p) for p in permission])))
+    run(_execute(_CREATE, (name, hash_key(secret), [str(p) for p in permission])))
     typer.echo(secret)
 
 
@@ -83,7 +83,7 @@ def ensure(
         secret = _new_secret()
         with os.fdopen(descriptor, "w") as file:
             file.write(secret + "\n")
-    run(_execute(_CREATE, (name, digest(secret), [str(p) for p in permission])))
+    run(_execute(_CREATE, (name, hash_key(secret), [str(p) for p in permission])))
 
 
 @app.command("list")

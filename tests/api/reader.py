@@ -9,8 +9,8 @@ import httpx
 
 from api import app
 from api.database import Pool
-from merganser.http.authentication import Keys, Permission, digest
-from merganser.http.ops_server import App
+from merganser.http.asgi import App
+from merganser.http.authentication import ApiKeys, Permission, hash_key
 from merganser.identity import store
 from merganser.identity.plan import Sighting
 from merganser.runtime import postgres
@@ -114,7 +114,7 @@ async def reading(
         url: by which it reaches the database, if not by the database's own.
     """
     keys_database = postgres.Database(database.url, "keys")
-    keys = Keys(keys_database, 60, Stop(), "?apiKey=KEY")
+    keys = ApiKeys(keys_database, 60, Stop(), "?apiKey=KEY")
     pool = Pool(url or database.url, 2, statement)
     try:
         key = await new_key(database, *Permission)
@@ -129,7 +129,7 @@ async def new_key(database: Database, *permissions: str) -> str:
     secret = secrets.token_urlsafe()
     await database.execute(
         'INSERT INTO "apiKeys" (name, "keyHash", permissions) VALUES (\'test\', %s, %s)',
-        digest(secret),
+        hash_key(secret),
         list(permissions),
     )
     return secret

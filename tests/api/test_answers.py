@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from api import events
-from merganser.http.errors import Problem
+from merganser.http.errors import ErrorKind
 from merganser.runtime import metrics
 from tests.api.reader import Reader, reading
 from tests.support import proxy
@@ -18,11 +18,11 @@ from tests.support.service import ROOT
 from tests.support.waiting import equals, eventually
 
 OTHERS = {
-    Problem.TIMEOUT,
-    Problem.TOO_LARGE,
-    Problem.RATE_LIMITED,
-    Problem.TOO_SOON,
-    Problem.INTERNAL,
+    ErrorKind.TIMEOUT,
+    ErrorKind.TOO_LARGE,
+    ErrorKind.RATE_LIMITED,
+    ErrorKind.RATE_LIMITED_RETRY,
+    ErrorKind.INTERNAL,
 }
 """Of requests with a body, and of those that bring events; and one that nobody can act on."""
 
@@ -195,7 +195,7 @@ async def test_the_manual_has_every_route_and_code(api: Reader) -> None:
     for path, operations in (await document(api))["paths"].items():
         for method in operations:
             assert f"| `{method.upper()} {path.removeprefix('/api/v1')}` |" in manual
-    for problem in set(Problem) - OTHERS:
+    for problem in set(ErrorKind) - OTHERS:
         assert f"| {problem.status} | `{problem.code}` |" in manual
 
 
