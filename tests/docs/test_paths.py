@@ -12,7 +12,10 @@ PAGES = sorted(
     for place in (".", "docs", "deploy", "clients/javascript", "clients/python", ".github")
     for page in (ROOT / place).glob("*.md")
 )
-FOLDERS = "api|clients|decoration|deploy|dev|docs|ingest|merganser|properties|resolver|scanner|schemas|tests"
+FOLDERS = (
+    "api|clients|decoration|deploy|dev|docs|ingest|merganser|properties|resolver|scanner|"
+    "schemas|tests"
+)
 PLACEHOLDERS = {"ingest/dialects/NAME.py", "schemas/migrations/0012_name.sql"}
 
 
