@@ -22,7 +22,7 @@ $(READY): requirements-dev.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-run: $(READY) ## Start everything, tell the seed's story, then watch (ARGS=--exit ends after the story)
+run: $(READY) ## Start everything, tell the demo story, then watch (ARGS=--exit stops after the story)
 	@$(BIN)/merganser run $(ARGS)
 
 up: $(READY) ## Start everything in the background
@@ -99,7 +99,7 @@ deploy/tools/.ready: deploy/tools/install.sh deploy/tools/schemas.py deploy/tool
 	PYTHON=$(PYTHON) bash deploy/tools/install.sh
 	@touch $@
 
-dashboards: $(READY) ## Write Grafana's dashboards anew
+dashboards: $(READY) ## Write the dashboards of Grafana from the code
 	$(BIN)/python -m deploy.grafana
 
 metrics-page: $(READY) ## Write docs/metrics.md from the code, the dashboards and the alerts
@@ -112,7 +112,7 @@ format: $(READY) ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-lock: ## Pin all dependencies anew, by hash, for every platform (needs uv)
+lock: ## Pin all dependencies again, by hash, for every platform (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 		--no-emit-index-url --no-annotate pyproject.toml --extra tracing -o requirements.lock
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \

@@ -26,7 +26,7 @@ async def _main(settings: ApiSettings, stop: Stop) -> None:
     pool = Pool(url, settings.api_connections, settings.api_statement_timeout)
     await pool.open()
     http = server(
-        app.create(pool, known_keys, settings.api_scan),
+        app.create_app(pool, known_keys, settings.api_scan),
         settings.api_host,
         settings.api_port,
         proxy_headers=False,

@@ -42,7 +42,7 @@ async def test_it_serves_measures_and_ends(system: System, client: httpx.AsyncCl
     assert measured.value(name, route="/api/v1/event/{guid}", status="404") == 1
     assert measured.value(name, route="unknown", status="404") == 1
     assert await service.stop() == 0
-    assert "a defect of ours" not in service.log
+    assert "because of a bug" not in service.log
     assert key not in service.log
 
 
@@ -67,8 +67,8 @@ async def test_postgres_goes_and_comes_back(system: System, client: httpx.AsyncC
         service, url = await system.api(database_url=url_of_postgres, api_keys_interval=0.2)
         assert (await client.get(f"{url}/events")).status_code == 200
         await network.stop()
-        answer = await client.get(f"{url}/events")
-        assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+        response = await client.get(f"{url}/events")
+        assert (response.status_code, response.json()["code"]) == (503, "unavailable")
         reasons = await eventually(service.why_not_ready)
         assert list(reasons) == ["postgres"]
         assert (await service.ops("/healthz")).status_code == 200
