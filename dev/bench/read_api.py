@@ -109,7 +109,8 @@ async def _measure(url: str) -> None:
     settings = ApiSettings(_env_file=None)
     keys = Database(url, "keys")
     pool = HearingPool(url, settings)
-    api = app.create(pool, ApiKeys(keys, 1, Stop(), ""), settings.api_scan)
+    await pool.open()
+    api = app.create_app(pool, ApiKeys(keys, 1, Stop(), ""), settings.api_scan)
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(api),
         base_url="http://api/api/v1",
