@@ -18,7 +18,7 @@ CHUNK = 2000
 async def find(settings: Settings, name: str) -> Person | None:
     """The person with this userId, or with this guid of a profile; None if there is none."""
     async with await connected(settings, "find") as connection:
-        return await steps.find(connection, name)
+        return await steps.find_person(connection, name)
 
 
 async def forget(
@@ -27,19 +27,19 @@ async def forget(
     """Forget a person in short transactions; how many events went."""
 
     async def suppressing(connection: AsyncConnection[Any]) -> list[str]:
-        return await steps.suppress(connection, person.profile, CHUNK)
+        return await steps.suppress_ids(connection, person.profile, CHUNK)
 
     async def clearing(connection: AsyncConnection[Any]) -> bool:
-        return await steps.clear_way(connection, person.profile, visitors, CHUNK)
+        return await steps.detach_anonymous_ids(connection, person.profile, visitors, CHUNK)
 
     async def forgetting_visitors(connection: AsyncConnection[Any]) -> None:
-        await steps.forget_visitors(connection, person.profile, visitors, suppressed=suppress)
+        await steps.forget_anonymous_ids(connection, person.profile, visitors, suppressed=suppress)
 
     async def clearing_trail(connection: AsyncConnection[Any]) -> bool:
-        return await steps.clear_trail(connection, person.profile, CHUNK)
+        return await steps.forget_merges(connection, person.profile, CHUNK)
 
     async def forgetting(connection: AsyncConnection[Any]) -> None:
-        await steps.forget(connection, person.profile, suppressed=suppress)
+        await steps.forget_profile(connection, person.profile, suppressed=suppress)
         await properties.forget(connection, [person.profile])
 
     async with transactions(settings, "forget") as transact:
@@ -57,7 +57,7 @@ async def _erase(transact: Transact, progress: Callable[[int], None]) -> int | N
     """Erase what is left of all who are forgotten; None when nothing was."""
 
     async def erasing(connection: AsyncConnection[Any]) -> int | None:
-        profile = await steps.next_erasure(connection)
+        profile = await steps.lock_next_erasure(connection)
         if profile is None:
             return None
         return await steps.erase_chunk(connection, profile, CHUNK)

@@ -62,7 +62,7 @@ async def look(
         ends = await consumer.end_offsets(chosen)
         targets = await _targets(consumer, start, starts, ends)
     async with _opened(settings) as (connection, offsets):
-        positions = await offsets.stored(connection, chosen)
+        positions = await offsets.read(connection, chosen)
     return [Standing(p, starts[p], ends[p], positions.get(p), targets[p]) for p in chosen]
 
 
