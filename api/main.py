@@ -26,6 +26,7 @@ async def _run(settings: ApiSettings, process: Process) -> None:
         settings.api_statement_timeout,
     )
     process.close_at_exit(pool.close)
+    await pool.open()
     http = server(
         app.create(pool, keys, settings.api_scan),
         settings.api_host,

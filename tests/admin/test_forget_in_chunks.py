@@ -1,0 +1,118 @@
+"""`merganser forget` is many short transactions, however much there is of a person."""
+
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from psycopg import AsyncConnection
+from pydantic import SecretStr
+
+from merganser.admin import forget as admin
+from merganser.identity import forget
+from merganser.identity.plan import EventIds
+from merganser.runtime.postgres import connect
+from merganser.runtime.settings import Settings
+from tests.cli.test_forget import ANN, PHONE, SUPPRESSED, audited, resolved, texts
+from tests.support.chunks import erase_some
+from tests.support.database import Database
+from tests.support.events import NOON, event
+from tests.support.system import System
+from tests.support.waiting import eventually
+
+
+async def test_each_step_touches_no_more_events_than_it_is_allowed(database: Database) -> None:
+    """Ten events on their way to Ann, five of Bob's from her phone; then all that are hers."""
+    async with await connect(database.url, "test") as connection:
+        for number, ids in enumerate([(ANN, PHONE), ("bob", PHONE), (ANN, None)]):
+            await resolved(connection, EventIds(f"evt_{number}", NOON, *ids))
+        ann, bob = await database.profile_of(ANN), await database.profile_of("bob")
+        for profile, user in [("pro_former", None), ("pro_former", None), (bob, "bob"), (ann, ANN)]:
+            await database.execute(
+                'INSERT INTO events (type, "profileGuid", "userId", "anonymousId", "occurredAt") '
+                "SELECT 'x', %s, %s, %s, now() FROM generate_series(1, 5)",
+                *(profile, user, PHONE),
+            )
+        await database.execute('INSERT INTO "eventMoves" VALUES (%s, %s)', PHONE, "pro_former")
+        async with connection.transaction():
+            assert await forget.suppress_ids(connection, ann, 2) == [PHONE]
+        touched, more = [], True
+        while more:
+            async with connection.transaction():
+                more = await forget.detach_anonymous_ids(connection, ann, [PHONE], 2)
+                cursor = await connection.execute(
+                    "SELECT count(*) FROM events WHERE xmin = pg_current_xact_id()::xid"
+                )
+                touched += [count for (count,) in await cursor.fetchall()]
+        assert touched == [2, 2, 2, 2, 2, 0, 2, 2, 1]
+        await forget.forget_profile(connection, ann, suppressed=True)
+        left, steps = [await database.count("events")], []
+        while (erased := await erase_some(connection, 2)) is not None:
+            left.append(await database.count("events"))
+            steps.append(erased)
+    assert steps == [2, 2, 2, 2, 2, 2, 2, 1]
+    assert [before - after for before, after in pairwise(left)] == steps
+    assert await database.column('SELECT DISTINCT "profileGuid" FROM events') == [bob]
+
+
+@pytest.mark.faults
+async def test_very_many_anonymous_ids_go_by_and_by_beside_a_resolver(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A userId of everybody's. Some of its devices are in use, or come to Bob meanwhile."""
+    resolver = await system.resolver()
+    database, devices = system.database, 50_000
+    await database.execute("INSERT INTO profiles (guid, \"userId\") VALUES ('pro_g', 'kiosk')")
+    await database.execute(
+        """WITH device AS (
+            INSERT INTO "anonymousIds"
+            SELECT 'd' || n, 'pro_g', 'kiosk', %s, 'evt_' || n FROM generate_series(1, %s) AS n
+            RETURNING *
+        ), event AS (
+            INSERT INTO events (guid, type, "userId", "anonymousId", "profileGuid", "occurredAt")
+            SELECT "linkEventGuid", 't', "userId", "anonymousId", "profileGuid", "linkedAt"
+            FROM device
+        )
+        INSERT INTO "profileMerges"
+        SELECT "anonymousId", "linkEventGuid", "userId", 'merged', 'pro_' || "anonymousId", 'pro_g'
+        FROM device""",
+        *(NOON, devices),
+    )
+    suppressed, forgotten = [], []
+    suppress, forget_visitors = forget.suppress_ids, forget.forget_anonymous_ids
+
+    async def suppressing(connection: AsyncConnection[Any], *scope: Any) -> list[str]:
+        suppressed.append(await suppress(connection, *scope))
+        return suppressed[-1]
+
+    async def forgetting(connection: AsyncConnection[Any], *scope: Any, **how: Any) -> None:
+        before = await database.count("anonymousIds")
+        await forget_visitors(connection, *scope, **how)
+        cursor = await connection.execute('SELECT count(*) FROM "anonymousIds"')
+        forgotten.extend([before - count for (count,) in await cursor.fetchall()])
+        number = len(forgotten)
+        await system.events.publish_events(
+            [
+                event(anonymous=f"d{devices - number}", at=number),
+                event(user="bob", anonymous=f"d{number}", at=number),
+                event(user="bob", anonymous=f"d{devices - 50 - number}", at=-number),
+                event(user="kiosk", at=number),
+            ]
+        )
+
+    monkeypatch.setattr(forget, "suppress", suppressing)
+    monkeypatch.setattr(forget, "forget_visitors", forgetting)
+    person = await forget.find_person(database.connection, "kiosk")
+    assert person is not None
+    settings = Settings(database_url=SecretStr(database.url), _env_file=None)
+    await admin.forget_person(settings, person, lambda _: None, suppress=True)
+    ids = [one for some in suppressed for one in some]
+    assert len(ids) == len(set(ids)) > devices - 30
+    assert len(forgotten) >= 25
+    assert max(map(len, suppressed)) == admin.CHUNK >= max(forgotten)
+    await eventually(lambda: resolver.metric(SUPPRESSED), lambda count: count >= len(forgotten))
+    assert "kiosk" not in await texts(database)
+    kept = await database.column(
+        'SELECT "anonymousId" FROM events UNION SELECT "anonymousId" FROM "anonymousIds"'
+    )
+    assert set(ids).isdisjoint(kept)
+    await audited(system)
