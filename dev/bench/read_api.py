@@ -110,7 +110,7 @@ async def _measure(url: str) -> None:
     keys = Database(url, "keys")
     pool = HearingPool(url, settings)
     await pool.open()
-    api = app.create(pool, Keys(keys, 1, Stop(), ""), settings.api_scan)
+    api = app.create_app(pool, Keys(keys, 1, Stop(), ""), settings.api_scan)
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(api),
         base_url="http://api/api/v1",

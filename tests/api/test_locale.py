@@ -54,14 +54,14 @@ async def test_the_types_of_events(database: Database) -> None:
     )
     async with reading(database) as api:
         assert await _types(api) == sorted(SLOW)
-        found = await api.found("/events/autocompleteType", match="🦢")
+        found = await api.get_json("/events/autocompleteType", match="🦢")
         assert found["types"] == [SLOW[1]]
-        counted = await api.found("/events/counts", since="2026-03-01", until="2026-03-02")
+        counted = await api.get_json("/events/counts", since="2026-03-01", until="2026-03-02")
         assert [one["count"] for one in counted["types"]] == [15, 15]
 
 
 async def _types(api: Reader) -> list[str]:
-    return [one["type"] for one in await api.everything("/events/types", "types", limit=1)]
+    return [one["type"] for one in await api.get_all("/events/types", "types", limit=1)]
 
 
 async def test_the_ids_of_a_batch(database: Database) -> None:
@@ -79,4 +79,4 @@ async def test_the_ids_of_a_batch(database: Database) -> None:
 async def test_a_search_ignores_the_case_of_any_script(database: Database) -> None:
     await database.execute("INSERT INTO events (type) VALUES ('Übung')")
     async with reading(database) as api:
-        assert (await api.found("/events/autocompleteType", match="üBUNG"))["types"] == ["Übung"]
+        assert (await api.get_json("/events/autocompleteType", match="üBUNG"))["types"] == ["Übung"]

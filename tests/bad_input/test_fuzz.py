@@ -24,12 +24,12 @@ from merganser.runtime.settings import IngestSettings
 from resolver import copy_format
 from schemas.event import Event, decode
 from tests.bad_input.fuzz import bodies, queries, routes
-from tests.support import database
+from tests.support import database, examples
 from tests.support.gateway import Gateway as Running
 from tests.support.refusals import shape_of
 
-EXAMPLES = 300
-EXAMPLES_OVER_HTTP = 100
+EXAMPLES = examples.count(fast=100, full=300)
+EXAMPLES_OVER_HTTP = examples.count(fast=40, full=100)
 DOCUMENTED = {200, *statuses()} - {500, 503}
 COPY = sql.load("resolver", "events.sql")
 

@@ -274,10 +274,7 @@ async def test_a_batch_in_hand_is_waited_for(system: System) -> None:
             plan = await store.resolve(planner, [late], 10)
             assert plan.event_profiles == (profile,)
             forgetting = asyncio.create_task(forget(system))
-            await eventually(
-                lambda: system.database.value("SELECT count(*) FROM pg_locks WHERE NOT granted"),
-                equals(1),
-            )
+            await eventually(system.database.lock_waits, equals(1))
             await planner.execute(
                 'INSERT INTO events (guid, type, "userId", "profileGuid", "occurredAt") '
                 "VALUES ('evt_late', 'late', %s, %s, now())",
@@ -304,10 +301,7 @@ async def test_a_batch_that_comes_meanwhile_waits_and_is_told(database: Database
             async with forgetter.transaction():
                 await steps.suppress_ids(forgetter, profile, 100)
                 planning = asyncio.create_task(resolved(planner, EventIds("evt_late", NOON, *late)))
-                await eventually(
-                    lambda: database.value("SELECT count(*) FROM pg_locks WHERE NOT granted"),
-                    equals(1),
-                )
+                await eventually(database.lock_waits, equals(1))
             assert await planning == (None,)
         assert await database.column('SELECT "anonymousId" FROM "anonymousIds"') == [PHONE]
 

@@ -5,7 +5,6 @@ whenever these came. The topic brings events again that were erased.
 """
 
 import asyncio
-import os
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -23,9 +22,9 @@ from tests.identity.histories import START as DAWN
 from tests.identity.histories import guid_of
 from tests.identity.reference import Told, admitted, grouping
 from tests.identity.test_machine import CRASHES, Crash, Machine, Record, value_of
+from tests.support import examples
 from tests.support.chunks import erase_some
 
-NIGHTLY = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
 ANCHOR = "whoever never goes"
 
 
@@ -204,7 +203,7 @@ def test_whoever_is_forgotten_never_was(machine: type[Forgetting]) -> None:
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=200 if NIGHTLY else 8,
+            max_examples=examples.count(fast=3, full=8, nightly=200),
             stateful_step_count=20,
             deadline=None,
             # Shrinking on a real database takes minutes; the steps of a failure are few as it is.

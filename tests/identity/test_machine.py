@@ -28,6 +28,7 @@ from tests.identity.histories import DEVICES, USERS, guid_of
 from tests.identity.histories import START as DAWN
 from tests.identity.misplaced import misplaced
 from tests.identity.reference import Told, grouping
+from tests.support import examples
 from tests.support.chunks import move_some
 
 PARTITION = TopicPartition("events", 0)
@@ -232,7 +233,7 @@ def test_any_interleaving_of_workers_and_crashes_ends_in_the_grouping_of_the_def
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=40,
+            max_examples=examples.count(fast=10, full=40),
             stateful_step_count=15,
             deadline=None,
             # Shrinking on a real database takes minutes; the steps of a failure are few as it is.

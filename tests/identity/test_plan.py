@@ -1,6 +1,5 @@
 """The plan against the definition: any order, any batches, anything repeated (design §4)."""
 
-import os
 from collections import Counter
 from collections.abc import Hashable, Mapping
 from datetime import timedelta
@@ -13,8 +12,9 @@ from merganser.identity.plan import Merge
 from tests.identity.histories import START, deliveries
 from tests.identity.reference import Told, admitted, grouping
 from tests.identity.world import World, sighting
+from tests.support import examples
 
-MANY = settings.get_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+MANY = settings(max_examples=examples.count(fast=200, full=2_000, nightly=50_000))
 Delivery = tuple[list[Told], list[list[Told]]]
 
 

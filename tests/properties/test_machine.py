@@ -35,6 +35,7 @@ from tests.identity.test_machine import CRASHES, Crash, Record
 from tests.properties import reference
 from tests.properties.made import DATA, MOMENT, NOW, TYPES, rules
 from tests.properties.reference import Seen
+from tests.support import examples
 from tests.support.chunks import move_some
 
 PARTITION = TopicPartition("events", 0)
@@ -324,7 +325,7 @@ def test_whatever_happens_to_events_properties_end_as_a_recount_of_what_is_there
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=60,
+            max_examples=examples.count(fast=12, full=60),
             stateful_step_count=30,
             deadline=None,
             # Shrinking on a real database takes minutes; the steps of a failure are few as it is.

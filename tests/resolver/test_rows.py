@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from merganser.runtime import sql
 from resolver import copy_format
 from schemas.event import Event
+from tests.support import examples
 from tests.support.database import Database
 from tests.support.events import NOON, event
 
@@ -59,7 +60,10 @@ async def test_odd_strings(database: Database, text: str) -> None:
     assert await round_trip(database, [sent]) == [sent]
 
 
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples.count(fast=40, full=100),
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(
     st.lists(
         st.dictionaries(
