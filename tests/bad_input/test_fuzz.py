@@ -111,9 +111,11 @@ async def _stored(url: str, events: list[Event]) -> None:
     numbers = count()
     async with database.opened(url) as opened, opened.connection.cursor() as cursor:
         async with cursor.copy(COPY["copy_events"]) as copy:
-            await copy.write(copy_format.events([(event, "pro_1") for event in events]))
-        async with cursor.copy(COPY["copy_data"]) as copy:
-            await copy.write(copy_format.data(events, (f"edt_{number}" for number in numbers)))
+            await copy.write(copy_format.encode_events([(event, "pro_1") for event in events]))
+        async with cursor.copy(COPY["copy_event_data"]) as copy:
+            await copy.write(
+                copy_format.encode_event_data(events, (f"edt_{number}" for number in numbers))
+            )
         stored = await opened.rows('SELECT "eventGuid", key, value FROM "eventData"')
         said: list[tuple[Any, ...]] = [
             (event["guid"], *item) for event in events for item in event["data"].items()

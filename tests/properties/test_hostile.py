@@ -21,7 +21,7 @@ from merganser.rulebook.values import Type, fit
 from merganser.runtime.lifecycle import Stop
 from merganser.runtime.postgres import BY_KEY, Database, connect
 from properties import incremental, rebuild, store
-from properties.main import Properties
+from properties.loop import Properties
 from properties.rules import columns
 from tests.properties import reference
 from tests.properties.hostile import CORRECTIONS, DEFECT, REFUSED, STATES, Correction, Sent, sent
