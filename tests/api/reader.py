@@ -12,7 +12,7 @@ from api.database import Pool
 from merganser.http.authentication import Keys, Permission, digest
 from merganser.http.ops_server import App
 from merganser.identity import store
-from merganser.identity.plan import Sighting
+from merganser.identity.plan import EventIds
 from merganser.runtime import postgres
 from merganser.runtime.lifecycle import Stop
 from schemas.event import Event
@@ -82,7 +82,7 @@ class Reader:
             connection.transaction(),
         ):
             plan = await store.resolve(connection, [_sighting(event) for event in events], 1000)
-            await _insert(self.database, events, plan.assignments)
+            await _insert(self.database, events, plan.event_profiles)
 
     async def insert_unresolved(self, *events: Event) -> None:
         """Insert events without a profile, as other systems do."""
@@ -143,8 +143,8 @@ async def new_key(database: Database, *permissions: str) -> str:
     return secret
 
 
-def _sighting(event: Event) -> Sighting:
-    return Sighting(event["guid"], event["occurredAt"], event["userId"], event["anonymousId"])
+def _sighting(event: Event) -> EventIds:
+    return EventIds(event["guid"], event["occurredAt"], event["userId"], event["anonymousId"])
 
 
 async def _insert(

@@ -20,11 +20,11 @@ from merganser.http.authentication import Keys
 from merganser.runtime.lifecycle import Stop
 from merganser.runtime.postgres import Connection, Database
 from tests.api.reader import Reader, reading
-from tests.support import database
+from tests.support import database, examples
 from tests.support.database import Cluster
 from tests.support.events import event
 
-EXAMPLES = 40
+EXAMPLES = examples.count(fast=10, full=40)
 """Requests that each route is asked."""
 
 KEYS = Keys(Database("", ""), 1, Stop(), "")

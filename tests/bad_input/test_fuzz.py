@@ -24,12 +24,12 @@ from merganser.runtime.settings import IngestSettings
 from resolver import copy_format
 from schemas.event import Event, decode
 from tests.bad_input.fuzz import bodies, queries, routes
-from tests.support import database
+from tests.support import database, examples
 from tests.support.gateway import Gateway as Running
 from tests.support.refusals import shape_of
 
-EXAMPLES = 300
-EXAMPLES_OVER_HTTP = 100
+EXAMPLES = examples.count(fast=100, full=300)
+EXAMPLES_OVER_HTTP = examples.count(fast=40, full=100)
 DOCUMENTED = {200, *statuses()} - {500, 503}
 COPY = sql.load("resolver", "events.sql")
 
@@ -111,9 +111,11 @@ async def _stored(url: str, events: list[Event]) -> None:
     numbers = count()
     async with database.opened(url) as opened, opened.connection.cursor() as cursor:
         async with cursor.copy(COPY["copy_events"]) as copy:
-            await copy.write(copy_format.events([(event, "pro_1") for event in events]))
-        async with cursor.copy(COPY["copy_data"]) as copy:
-            await copy.write(copy_format.data(events, (f"edt_{number}" for number in numbers)))
+            await copy.write(copy_format.encode_events([(event, "pro_1") for event in events]))
+        async with cursor.copy(COPY["copy_event_data"]) as copy:
+            await copy.write(
+                copy_format.encode_event_data(events, (f"edt_{number}" for number in numbers))
+            )
         stored = await opened.rows('SELECT "eventGuid", key, value FROM "eventData"')
         said: list[tuple[Any, ...]] = [
             (event["guid"], *item) for event in events for item in event["data"].items()
