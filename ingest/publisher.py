@@ -47,7 +47,7 @@ ACKNOWLEDGED = Outcome(None)
 
 
 class _Group:
-    """Records that are sent together: the batches of each partition, and the futures of requests."""
+    """Records that are sent together: each partition's batches, and the futures of requests."""
 
     def __init__(self) -> None:
         self.batches: dict[int, list[BatchBuilder]] = {}
