@@ -52,7 +52,7 @@ async def _main(settings: IngestSettings, stop: Stop) -> None:
         settings.ingest_publish_timeout,
     )
     metrics.WAITING_BYTES.set_function(publisher.waiting)
-    traces = tracing.opened(settings, "ingest")
+    traces = tracing.start_tracing(settings, "ingest")
     gateway = server(
         Gateway(
             settings,

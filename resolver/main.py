@@ -212,7 +212,7 @@ async def _main(settings: ResolverSettings, stop: Stop) -> None:
     producer = kafka.producer(
         settings, "resolver", timeout=10, largest=settings.dead_topic_max_record
     )
-    traces = tracing.opened(settings, "resolver")
+    traces = tracing.start_tracing(settings, "resolver")
     consumer = AIOKafkaConsumer(
         **kafka.connection(settings, "resolver"),
         group_id=settings.consumer_group,
@@ -237,7 +237,7 @@ async def _main(settings: ResolverSettings, stop: Stop) -> None:
         checks["kafka"] = lambda: "not connected yet"
         if not await kafka.start(producer, stop):
             return
-        cluster = await kafka.awaited_cluster_id(settings, stop)
+        cluster = await kafka.wait_for_cluster_id(settings, stop)
         offsets = Offsets(settings.consumer_group, cluster)
         writer = Writer(offsets, settings.guid_version, settings.resolver_move)
         group = Group(consumer, offsets, positions, stop, settings.resolver_silence)
