@@ -39,7 +39,7 @@ def forgotten(job: str) -> Panel:
     """Return the panel of forgotten people, for processes that store events."""
     selector = f'job="{job}", {INSTANCE}'
     return Panel(
-        "Events of forgotten people",
+        "Events of erased people",
         "eps",
         "Suppressed: not stored. Unlinked: another user's event, stored without the anonymousId.",
         [

@@ -54,17 +54,12 @@ async def test_a_request_in_hand_is_answered_before_it_ends(
     async with system.database.connection.transaction():
         await system.database.execute("LOCK TABLE events IN ACCESS EXCLUSIVE MODE")
         asked = asyncio.create_task(client.get(f"{url}/events"))
-        await eventually(lambda: waiting(system), equals(1))
+        await eventually(system.database.lock_waits, equals(1))
         service.send(signal.SIGTERM)
         await eventually(lambda: "stopping" in service.log)
         await asyncio.sleep(0.5)  # long enough to end, if it did not wait for the answer
     assert (await asked).status_code == 200
     assert await service.ended() == 0
-
-
-async def waiting(system: System) -> int:
-    """How many statements wait for a lock."""
-    return int(await system.database.value("SELECT count(*) FROM pg_locks WHERE NOT granted"))
 
 
 async def test_postgres_goes_and_comes_back(system: System, client: httpx.AsyncClient) -> None:
