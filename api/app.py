@@ -17,8 +17,8 @@ from api.middleware import ResponseMiddleware
 from api.responses import json_response
 from api.routing import Routes
 from merganser.http import docs_page
-from merganser.http.authentication import Keys
-from merganser.http.ops_server import App
+from merganser.http.asgi import App
+from merganser.http.authentication import ApiKeys
 
 _TEXT = """Events and profiles, for programs. Every route needs an API key: `Authorization: Bearer \
 KEY`, or the key as user of Basic authentication, or `?apiKey=KEY`.
@@ -31,7 +31,7 @@ Times are ISO 8601 in UTC."""
 _CSP = {"content-security-policy": docs_page.SECURITY_POLICY}
 
 
-def create_app(pool: Pool, keys: Keys, scan: int) -> App:
+def create_app(pool: Pool, keys: ApiKeys, scan: int) -> App:
     """Return the read API.
 
     Args:

@@ -5,7 +5,7 @@ import binascii
 import json
 from datetime import UTC, datetime
 
-from merganser.http.errors import Problem, Refused
+from merganser.http.errors import ErrorKind, HttpError
 
 LATEST = datetime.max.replace(tzinfo=UTC)
 """No event is later."""
@@ -31,7 +31,7 @@ def decode(cursor: str, kind: str, count: int) -> list[str]:
         count: the number of parts that this kind has.
 
     Raises:
-        Refused: MALFORMED, it is not a cursor of this kind.
+        HttpError: MALFORMED, it is not a cursor of this kind.
     """
     try:
         padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
@@ -48,7 +48,7 @@ def parse_time(text: str) -> datetime:
     """Return the time in a cursor.
 
     Raises:
-        Refused: MALFORMED.
+        HttpError: MALFORMED.
     """
     try:
         return datetime.fromisoformat(text).astimezone(UTC)
@@ -64,6 +64,6 @@ def _check_text(part: object) -> str:
     return part
 
 
-def _malformed() -> Refused:
+def _malformed() -> HttpError:
     text = "not a cursor of this page: leave it out to start from the first page"
-    return Refused(Problem.MALFORMED, text, {"cursor": text})
+    return HttpError(ErrorKind.MALFORMED, text, {"cursor": text})

@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from api.responses import json_response
-from merganser.http.errors import Problem, Refused, defect
+from merganser.http.errors import ErrorKind, HttpError, internal_error
 from merganser.runtime.postgres import describe, is_retryable
 
 log = structlog.get_logger(__name__)
@@ -19,14 +19,14 @@ log = structlog.get_logger(__name__)
 def error_response(error: Exception) -> Response:
     """Return the response to an exception; log it if it is a bug."""
     refused = _as_refused(error)
-    response = json_response(refused.body(), refused.problem.status)
+    response = json_response(refused.body(), refused.kind.status)
     response.raw_headers.extend(refused.headers)
     return response
 
 
-def _as_refused(error: Exception) -> Refused:
+def _as_refused(error: Exception) -> HttpError:
     match error:
-        case Refused():
+        case HttpError():
             return error
         case RequestValidationError():
             return _invalid_parameters(error)
@@ -38,38 +38,40 @@ def _as_refused(error: Exception) -> Refused:
             return _bug(error)
 
 
-def _invalid_parameters(error: RequestValidationError) -> Refused:
+def _invalid_parameters(error: RequestValidationError) -> HttpError:
     fields = {_parameter(problem["loc"]): _message(problem) for problem in error.errors()}
     listed = "; ".join(f"{name}: {message}" for name, message in fields.items())
-    return Refused(Problem.INVALID, listed, fields)
+    return HttpError(ErrorKind.INVALID, listed, fields)
 
 
-def _no_route(error: HTTPException) -> Refused:
+def _no_route(error: HTTPException) -> HttpError:
     allow = (error.headers or {}).get("Allow")
     if allow is None:
-        return Refused(Problem.NOT_FOUND, "no such path: /docs lists all paths")
+        return HttpError(ErrorKind.NOT_FOUND, "no such path: /docs lists all paths")
     text = f"this path takes {allow}: send one of these"
-    return Refused(Problem.METHOD_NOT_ALLOWED, text, headers=[(b"allow", allow.encode())])
+    return HttpError(ErrorKind.METHOD_NOT_ALLOWED, text, headers=[(b"allow", allow.encode())])
 
 
-def _database_error(error: psycopg.Error) -> Refused:
+def _database_error(error: psycopg.Error) -> HttpError:
     match error:
         case QueryCanceled():
-            return Refused(Problem.TOO_SLOW, "this took too long: narrow the range or the filters")
+            return HttpError(
+                ErrorKind.TOO_SLOW, "this took too long: narrow the range or the filters"
+            )
         case LockNotAvailable():
-            return Refused(Problem.UNAVAILABLE, "another writer has locked this row: try again")
+            return HttpError(ErrorKind.UNAVAILABLE, "another writer has locked this row: try again")
         case _ if is_retryable(error):
             log.warning("Postgres does not answer", error=describe(error))
-            return Refused(Problem.UNAVAILABLE, "the database does not answer: try again")
+            return HttpError(ErrorKind.UNAVAILABLE, "the database does not answer: try again")
         case _:
             return _bug(error)
 
 
-def _bug(error: Exception) -> Refused:
+def _bug(error: Exception) -> HttpError:
     # The message of a database error may quote rows.
     where = traceback.format_tb(error.__traceback__)[-3:]
     log.error("a request failed because of a bug", error=describe(error), where=where)
-    return defect()
+    return internal_error()
 
 
 def _parameter(location: tuple[int | str, ...]) -> str:

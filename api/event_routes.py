@@ -10,7 +10,7 @@ from api import events, parameters, responses, types
 from api.database import Pool
 from api.responses import json_response
 from api.routing import Routes
-from merganser.http.authentication import Key, Permission
+from merganser.http.authentication import ApiKey, Permission
 
 READ = Permission.READ_EVENTS
 
@@ -58,7 +58,7 @@ def add(routes: Routes, pool: Pool, scan: int) -> None:
     )
     async def delete_event(request: Request, guid: Guid) -> Response:
         """Delete an event and its data. Profiles keep their ids."""
-        key: Key = request.state.key
+        key: ApiKey = request.state.key
         async with pool.writing() as connection:
             await events.delete_event(connection, guid, may_read=READ in key.permissions)
         return json_response({"success": True, "event": {"guid": guid}})

@@ -11,7 +11,7 @@ from typing import Any
 from api import cursors, profiles
 from api.parameters import EventQuery
 from api.responses import MAX_ENTRY_BYTES, MAX_PAGE_BYTES, take_fitting
-from merganser.http.errors import Problem, Refused
+from merganser.http.errors import ErrorKind, HttpError
 from merganser.runtime import sql
 from merganser.runtime.postgres import Connection
 
@@ -47,7 +47,7 @@ async def read_page(
         scan: the most rows to read.
 
     Raises:
-        Refused: MALFORMED, the cursor is not one of this page.
+        HttpError: MALFORMED, the cursor is not one of this page.
     """
     values = _sql_values(query, scan)
     scan_name = await _choose_scan(connection, query, values)
@@ -64,11 +64,11 @@ async def read_event(connection: Connection, guid: str) -> dict[str, Any]:
     """Return an event as JSON has it.
 
     Raises:
-        Refused: NOT_FOUND.
+        HttpError: NOT_FOUND.
     """
     for event in await read_events(connection, [guid]):
         return event
-    raise Refused(Problem.NOT_FOUND, "no such event: /api/v1/events lists all events")
+    raise HttpError(ErrorKind.NOT_FOUND, "no such event: /api/v1/events lists all events")
 
 
 async def read_events(connection: Connection, guids: Sequence[str]) -> list[dict[str, Any]]:
@@ -119,17 +119,17 @@ async def delete_event(connection: Connection, guid: str, *, may_read: bool) -> 
         may_read: whether an error message may name the event's ids.
 
     Raises:
-        Refused: NOT_FOUND; CONFLICT, the event is such a link.
+        HttpError: NOT_FOUND; CONFLICT, the event is such a link.
     """
     values = {"guid": guid}
     if not await _rows(connection, _SQL["lock_event"], values):
-        raise Refused(Problem.NOT_FOUND, "no such event: it may have been deleted already")
+        raise HttpError(ErrorKind.NOT_FOUND, "no such event: it may have been deleted already")
     # A separate statement, to see what another writer committed before it released the lock.
     if links := await _rows(connection, _SQL["find_link"], values):
         ((anonymous_id, user_id),) = links
         link = f"anonymousId {anonymous_id} belongs to user {user_id}"
-        raise Refused(
-            Problem.CONFLICT,
+        raise HttpError(
+            ErrorKind.CONFLICT,
             f"this event is why {link if may_read else 'its anonymousId belongs to its user'}: it "
             "must stay, delete their other events instead",
         )

@@ -9,16 +9,15 @@ import structlog
 
 from api.errors import error_response
 from merganser.http import cors, request_ids
-from merganser.http.error_log import RefusalLog
-from merganser.http.ops_server import App, Message, Receive, Scope, Send
+from merganser.http.asgi import App, Headers, Message, Receive, Scope, Send, send_response
+from merganser.http.errors import ErrorLog
 from merganser.runtime import metrics
-
-Headers = list[tuple[bytes, bytes]]
 
 _SLASHES = re.compile("/{2,}")
 _TAG = re.compile(rb'"[^"]*"')
 _CACHED = (b"cache-control", b"private, no-cache")
 _OK, _NOT_MODIFIED, _FIRST_ERROR = 200, 304, 400
+_NO_CONTENT = (204, _NOT_MODIFIED)
 
 
 class ResponseMiddleware:
@@ -26,20 +25,22 @@ class ResponseMiddleware:
 
     def __init__(self, inner: App) -> None:
         self._inner = inner
-        self._refusals = RefusalLog()
+        self._error_log = ErrorLog()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
         start = time.monotonic()
         headers = dict(scope["headers"])
-        request_id = request_ids.of(headers)
-        common = cors.answer(headers, b"ETag, Retry-After, X-Request-Id", credentials=False)
+        request_id = request_ids.request_id(headers)
+        common = cors.response_headers(
+            headers, b"ETag, Retry-After, X-Request-Id", credentials=False
+        )
         common.append((request_ids.HEADER, request_id))
         if scope["method"] == "OPTIONS":
-            preflight = cors.preflight(
+            preflight = cors.preflight_headers(
                 headers, b"GET, DELETE, OPTIONS", b"authorization, if-none-match, x-request-id"
             )
-            await _send(send, 204, [*common, *preflight], b"")
+            await send_response(send, 204, [*common, *preflight], None)
             return
         # uvicorn leaves out the body of a response to HEAD.
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
@@ -47,14 +48,15 @@ class ResponseMiddleware:
         with structlog.contextvars.bound_contextvars(request_id=request_id.decode()):
             status, own, body = await self._call(inner, receive)
         if status >= _FIRST_ERROR:
-            self._refusals.refused(request_id, status)
+            self._error_log.write(request_id, status)
         if method == "GET" and status == _OK:
             tag = b'"' + hashlib.sha256(body).hexdigest()[:32].encode() + b'"'
             own += [(b"etag", tag), _CACHED]
             if _matches_etag(headers, tag):
                 own = [(name, value) for name, value in own if name != b"content-type"]
                 status, body = _NOT_MODIFIED, b""
-        await _send(send, status, [*common, *own], body)
+        content = None if status in _NO_CONTENT else body
+        await send_response(send, status, [*common, *own], content)
         route = getattr(inner.get("route"), "path", "unknown")
         seconds = time.monotonic() - start
         metrics.API_REQUEST_SECONDS.labels(route, str(status)).observe(seconds)
@@ -88,9 +90,3 @@ def _matches_etag(headers: Mapping[bytes, bytes], tag: bytes) -> bool:
     """Return whether the client has this response already; a `W/` before the tag is ignored."""
     known = headers.get(b"if-none-match", b"")
     return known.strip() == b"*" or tag in _TAG.findall(known)
-
-
-async def _send(send: Send, status: int, headers: Headers, body: bytes) -> None:
-    length = [] if status in {204, _NOT_MODIFIED} else [(b"content-length", b"%d" % len(body))]
-    await send({"type": "http.response.start", "status": status, "headers": [*headers, *length]})
-    await send({"type": "http.response.body", "body": body})

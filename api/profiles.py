@@ -14,7 +14,7 @@ from api.responses import (
     take_fitting,
     to_json_value,
 )
-from merganser.http.errors import Problem, Refused
+from merganser.http.errors import ErrorKind, HttpError
 from merganser.identity import explain
 from merganser.runtime import sql
 from merganser.runtime.postgres import Connection
@@ -35,7 +35,7 @@ async def read_page(connection: Connection, query: ProfileQuery) -> tuple[dict[s
     """Return a page of profiles as JSON has it, and whether it is truncated.
 
     Raises:
-        Refused: MALFORMED, the cursor is not one of this page.
+        HttpError: MALFORMED, the cursor is not one of this page.
     """
     (after,) = cursors.decode(query.cursor, CURSOR, 1) if query.cursor is not None else ("",)
     values = {
@@ -64,7 +64,7 @@ async def read_profile(connection: Connection, guid: str) -> dict[str, Any]:
     """Return a profile, or the one that it merged into, as JSON has it.
 
     Raises:
-        Refused: NOT_FOUND.
+        HttpError: NOT_FOUND.
     """
     current = await current_guid(connection, guid)
     (profile,), _ = await read_profiles(connection, [current])
@@ -77,7 +77,7 @@ async def read_merges(
     """Return a page of a profile's merges as JSON has it, and whether it is truncated.
 
     Raises:
-        Refused: NOT_FOUND; MALFORMED, the cursor is not one of this page.
+        HttpError: NOT_FOUND; MALFORMED, the cursor is not one of this page.
     """
     before, before_id, before_guid = cursors.LATEST, "", ""
     if query.cursor is not None:
@@ -105,7 +105,7 @@ async def read_explanations(connection: Connection, guid: str) -> tuple[dict[str
     """Return what `merganser explain` shows of a profile, and whether it is truncated.
 
     Raises:
-        Refused: NOT_FOUND.
+        HttpError: NOT_FOUND.
     """
     await current_guid(connection, guid)
     explanations = await explain.explain(connection, guid)
@@ -117,12 +117,12 @@ async def current_guid(connection: Connection, guid: str) -> str:
     """Return the guid of a profile, or of the one that it merged into.
 
     Raises:
-        Refused: NOT_FOUND.
+        HttpError: NOT_FOUND.
     """
     current = await follow_merges(connection, guid)
     if current is None:
-        raise Refused(
-            Problem.NOT_FOUND,
+        raise HttpError(
+            ErrorKind.NOT_FOUND,
             "no such profile, and none that was merged: /api/v1/profiles lists all profiles",
         )
     return current

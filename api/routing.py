@@ -10,8 +10,8 @@ from starlette.responses import Response
 
 from api import responses
 from api.access import SECURITY, require_permission
-from merganser.http.authentication import Keys, Permission
-from merganser.http.errors import Problem, Refused
+from merganser.http.authentication import ApiKeys, Permission
+from merganser.http.errors import ErrorKind, HttpError
 from merganser.runtime import metrics
 
 _ERRORS = {
@@ -31,7 +31,7 @@ Handler = TypeVar("Handler", bound=Callable[..., Awaitable[Response]])
 class Routes:
     """Adds routes that need an API key to an application."""
 
-    def __init__(self, app: FastAPI, keys: Keys) -> None:
+    def __init__(self, app: FastAPI, keys: ApiKeys) -> None:
         self._app = app
         self._authorizers = {
             permission: Depends(require_permission(keys, permission)) for permission in Permission
@@ -97,9 +97,11 @@ async def _reject_repeated_parameters(request: Request) -> None:
     """Refuse a parameter with several values: choosing one of them could mislead the client.
 
     Raises:
-        Refused: INVALID.
+        HttpError: INVALID.
     """
     names = [name for name, _ in request.query_params.multi_items()]
     text = "given more than once: send one"
     if repeated := {name: text for name, count in Counter(names).items() if count > 1}:
-        raise Refused(Problem.INVALID, "; ".join(f"{name}: {text}" for name in repeated), repeated)
+        raise HttpError(
+            ErrorKind.INVALID, "; ".join(f"{name}: {text}" for name in repeated), repeated
+        )

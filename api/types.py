@@ -7,7 +7,7 @@ from typing import Any
 from api import cursors, events
 from api.parameters import Bucket, CountQuery, PageQuery, TypeSearch
 from api.responses import take_fitting
-from merganser.http.errors import Problem, Refused
+from merganser.http.errors import ErrorKind, HttpError
 from merganser.runtime import sql
 from merganser.runtime.postgres import Connection
 
@@ -45,7 +45,7 @@ async def read_page(connection: Connection, query: PageQuery) -> tuple[dict[str,
     """Return a page of types as JSON has it, and whether it is truncated.
 
     Raises:
-        Refused: MALFORMED, the cursor is not one of this page.
+        HttpError: MALFORMED, the cursor is not one of this page.
     """
     (after,) = cursors.decode(query.cursor, CURSOR, 1) if query.cursor is not None else (None,)
     values = {"after": after, "limit": query.limit + 1, "maxCount": MAX_COUNTED_EVENTS}
@@ -85,7 +85,7 @@ async def count_events(connection: Connection, query: CountQuery, now: datetime)
     """Return the number of events by type and bucket, as JSON has it.
 
     Raises:
-        Refused: INVALID, the range has more than `MAX_BUCKETS` buckets.
+        HttpError: INVALID, the range has more than `MAX_BUCKETS` buckets.
     """
     since, until = time_range(query, now)
     values = {
@@ -119,7 +119,7 @@ def time_range(query: CountQuery, now: datetime) -> tuple[datetime, datetime]:
     The range includes all of the current bucket, so that repeated queries get the same response.
 
     Raises:
-        Refused: INVALID, the range has more than `MAX_BUCKETS` buckets.
+        HttpError: INVALID, the range has more than `MAX_BUCKETS` buckets.
     """
     length = _MIN_LENGTH[query.bucket]
     until = query.until or max(_end_of(query.bucket, now), query.since or now)
@@ -133,7 +133,7 @@ def time_range(query: CountQuery, now: datetime) -> tuple[datetime, datetime]:
         )
     if (until - since) / length > MAX_BUCKETS:
         text = f"more than {MAX_BUCKETS} buckets: narrow the range, or count by longer ones"
-        raise Refused(Problem.INVALID, text, {"bucket": text})
+        raise HttpError(ErrorKind.INVALID, text, {"bucket": text})
     return since, until
 
 

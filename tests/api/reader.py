@@ -9,10 +9,10 @@ import httpx
 
 from api import app
 from api.database import Pool
-from merganser.http.authentication import Keys, Permission, digest
-from merganser.http.ops_server import App
+from merganser.http.asgi import App
+from merganser.http.authentication import ApiKeys, Permission, hash_key
 from merganser.identity import store
-from merganser.identity.plan import Sighting
+from merganser.identity.plan import EventIds
 from merganser.runtime import postgres
 from merganser.runtime.lifecycle import Stop
 from schemas.event import Event
@@ -82,7 +82,7 @@ class Reader:
             connection.transaction(),
         ):
             plan = await store.resolve(connection, [_sighting(event) for event in events], 1000)
-            await _insert(self.database, events, plan.assignments)
+            await _insert(self.database, events, plan.event_profiles)
 
     async def insert_unresolved(self, *events: Event) -> None:
         """Insert events without a profile, as other systems do."""
@@ -121,7 +121,7 @@ async def reading(
         pool_class: of its pool of connections.
     """
     keys_database = postgres.Database(database.url, "keys")
-    keys = Keys(keys_database, 60, Stop(), "?apiKey=KEY")
+    keys = ApiKeys(keys_database, 60, Stop(), "?apiKey=KEY")
     pool = pool_class(url or database.url, 2, statement_timeout, wait)
     await pool.open()
     try:
@@ -137,14 +137,14 @@ async def new_key(database: Database, *permissions: str) -> str:
     secret = secrets.token_urlsafe()
     await database.execute(
         'INSERT INTO "apiKeys" (name, "keyHash", permissions) VALUES (\'test\', %s, %s)',
-        digest(secret),
+        hash_key(secret),
         list(permissions),
     )
     return secret
 
 
-def _sighting(event: Event) -> Sighting:
-    return Sighting(event["guid"], event["occurredAt"], event["userId"], event["anonymousId"])
+def _sighting(event: Event) -> EventIds:
+    return EventIds(event["guid"], event["occurredAt"], event["userId"], event["anonymousId"])
 
 
 async def _insert(

@@ -16,7 +16,7 @@ from schemathesis.specs.openapi.checks import ignored_auth, positive_data_accept
 
 from api import app
 from api.database import Pool
-from merganser.http.authentication import Keys
+from merganser.http.authentication import ApiKeys
 from merganser.runtime.lifecycle import Stop
 from merganser.runtime.postgres import Connection, Database
 from tests.api.reader import Reader, reading
@@ -27,7 +27,7 @@ from tests.support.events import event
 EXAMPLES = examples.count(fast=10, full=40)
 """Requests that each route is asked."""
 
-KEYS = Keys(Database("", ""), 1, Stop(), "")
+KEYS = ApiKeys(Database("", ""), 1, Stop(), "")
 SCHEMA = schemathesis.openapi.from_asgi("/openapi.json", app.create_app(Pool("", 1, 1), KEYS, 1))
 # Its own way to parametrize gives all tests one name, and pytest-xdist would run only one of them.
 OPERATIONS = [found.ok() for found in SCHEMA.get_all_operations() if isinstance(found, Ok)]

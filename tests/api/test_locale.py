@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from merganser.identity import store
-from merganser.identity.plan import Sighting
+from merganser.identity.plan import EventIds
 from schemas import migrations
 from tests.api.reader import Reader, reading
 from tests.support import database
@@ -67,12 +67,12 @@ async def _types(api: Reader) -> list[str]:
 async def test_the_ids_of_a_batch(database: Database) -> None:
     ids = [text[:500] + str(number) for number in range(30) for text in SLOW]
     sightings = [
-        Sighting(f"evt_{number}", NOON, f"user {name}" if number % 3 else None, name)
+        EventIds(f"evt_{number}", NOON, f"user {name}" if number % 3 else None, name)
         for number, name in enumerate(ids)
     ]
     async with database.connection.transaction():
         plan = await store.resolve(database.connection, sightings, 100)
-    assert len(set(plan.assignments)) == len(ids)
+    assert len(set(plan.event_profiles)) == len(ids)
     assert await database.count("anonymousIds") == len(ids)
 
 

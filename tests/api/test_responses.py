@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from merganser.http.errors import Problem
+from merganser.http.errors import ErrorKind
 from merganser.runtime import metrics
 from tests.api.reader import Reader, reading
 from tests.support import proxy
@@ -19,11 +19,11 @@ from tests.support.service import ROOT
 from tests.support.waiting import equals, eventually
 
 OTHERS = {
-    Problem.TIMEOUT,
-    Problem.TOO_LARGE,
-    Problem.RATE_LIMITED,
-    Problem.TOO_SOON,
-    Problem.INTERNAL,
+    ErrorKind.TIMEOUT,
+    ErrorKind.TOO_LARGE,
+    ErrorKind.RATE_LIMITED,
+    ErrorKind.RATE_LIMITED_RETRY,
+    ErrorKind.INTERNAL,
 }
 """Of requests with a body, and of those that bring events; and one that nobody can act on."""
 
@@ -76,7 +76,7 @@ async def test_pages_of_other_origins_may_read(api: Reader) -> None:
     for path in ("/api/v1/events", "/api/v1/event/evt_none", "/nothing"):
         response = await api.request("GET", path, origin)
         assert response.headers["access-control-allow-origin"] == origin["origin"]
-        # A browser's remembered login is no consent to be read by any page.
+        # A browser's remembered login is not a consent to be read by any page.
         assert "access-control-allow-credentials" not in response.headers
         assert "ETag" in response.headers["access-control-expose-headers"]
     asked = await api.request(
@@ -208,7 +208,7 @@ async def test_the_manual_has_every_route_and_code(api: Reader) -> None:
     for path, operations in (await document(api))["paths"].items():
         for method in operations:
             assert f"| `{method.upper()} {path.removeprefix('/api/v1')}` |" in manual
-    for problem in set(Problem) - OTHERS:
+    for problem in set(ErrorKind) - OTHERS:
         assert f"| {problem.status} | `{problem.code}` |" in manual
 
 

@@ -20,7 +20,7 @@ from schemathesis.specs.openapi.checks import (
 from ingest import dialects, openapi
 from ingest.dialects import Told
 from ingest.main import DIALECTS
-from merganser.http.errors import Problem
+from merganser.http.errors import ErrorKind
 from merganser.runtime.settings import IngestSettings
 from schemas.track import Track
 from tests.support import examples
@@ -61,7 +61,7 @@ def test_every_dialect_is_served() -> None:
 
 
 def test_it_has_every_status_that_ingest_answers() -> None:
-    answered = {problem.status for problem in Problem if problem is not Problem.CONFLICT}
+    answered = {problem.status for problem in ErrorKind if problem is not ErrorKind.CONFLICT}
     assert set(DOCUMENT["components"]["responses"]) == set(map(str, answered))
     (of_events,) = {
         frozenset(DOCUMENT["paths"][path]["post"]["responses"]) for path in OWN
