@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 SDKS := tests/clients/node_modules/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up status down test test-faults test-clients test-nightly torture chaos bench plots lint lint-deploy test-deploy dashboards dashboard-picture audit format lock clean
+.PHONY: help setup run up status down test test-faults test-clients test-nightly torture chaos bench plots lint lint-deploy test-deploy dashboards metrics-page dashboard-picture audit format lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' \
@@ -94,6 +94,9 @@ deploy/tools/.ready: deploy/tools/install.sh deploy/tools/schemas.py deploy/tool
 
 dashboards: $(READY) ## Write Grafana's dashboards anew
 	$(BIN)/python -m deploy.grafana
+
+metrics-page: $(READY) ## Write docs/metrics.md from the code, the dashboards and the alerts
+	$(BIN)/python -m deploy.metrics_page
 
 dashboard-picture: $(READY) ## Draw the main dashboard from a run of the stack that `make up` started (ARGS="--minutes 8")
 	$(BIN)/python -m deploy.grafana.picture docs/dashboard.svg $(ARGS)

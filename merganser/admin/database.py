@@ -1,4 +1,4 @@
-"""How commands work with Postgres: by one connection, or in many short transactions."""
+"""Postgres connections for operations: one connection, or many short transactions."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -14,26 +14,28 @@ from schemas import migrations
 Result = TypeVar("Result")
 
 
-async def connected(settings: Settings, name: str) -> Connection:
-    """A connection in autocommit mode, whose statements outside of transactions see UTC as well.
+@asynccontextmanager
+async def open_connection(settings: Settings, name: str) -> AsyncIterator[Connection]:
+    """Open a connection in autocommit mode for the length of an `async with` block.
 
-    A pooler of transactions that does not keep a client's time zone, as PgBouncer does, may lose
-    it: what a command shows then has the zone of the server.
+    Its time zone is UTC, in statements outside of transactions too. A pooler in transaction mode
+    that does not track a client's time zone, as PgBouncer does, may lose this setting: a command
+    then prints times in the server's zone.
 
     Args:
-        settings: where Postgres is.
-        name: of the command, for Postgres to show.
+        settings: the database's URL.
+        name: of the operation; Postgres shows it as the application's name.
 
     Raises:
-        psycopg.OperationalError: it cannot be reached, or does not let the command in.
+        psycopg.OperationalError: Postgres cannot be reached, or refuses the connection.
     """
-    connection = await connect(settings.database_url.get_secret_value(), name)
-    await connection.execute("SET timezone = 'UTC'")
-    return connection
+    async with await connect(settings.database_url.get_secret_value(), name) as connection:
+        await connection.execute("SET timezone = 'UTC'")
+        yield connection
 
 
 class Transact(Protocol):
-    """Runs work in a transaction until it commits."""
+    """Runs a function in a transaction, again until it commits."""
 
     async def __call__(
         self, work: Callable[[AsyncConnection[Any]], Awaitable[Result]], /
@@ -42,12 +44,12 @@ class Transact(Protocol):
 
 
 @asynccontextmanager
-async def transactions(settings: Settings, name: str) -> AsyncIterator[Transact]:
-    """A database that was reached once and whose tables this version works with.
+async def open_transactions(settings: Settings, name: str) -> AsyncIterator[Transact]:
+    """Check the database, then yield a function that runs transactions and retries them.
 
     Raises:
-        psycopg.OperationalError: it cannot be reached.
-        SchemaError: its tables are others.
+        psycopg.OperationalError: Postgres cannot be reached, or refuses the connection.
+        SchemaError: the tables are not those of this version.
     """
     url = settings.database_url.get_secret_value()
     async with await connect(url, name) as connection:

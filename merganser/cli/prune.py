@@ -1,16 +1,14 @@
-"""`merganser prune`: old events go, identity stays (docs/runbook.md#retention)."""
+"""`merganser prune`: delete old events (docs/runbook.md#retention)."""
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Annotated
 
 import structlog
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from merganser.admin import prune as pruning
-from merganser.admin.prune import RuleBroken
-from merganser.cli.terminal import err, fail, run
+from merganser.admin import prune as admin
+from merganser.cli.terminal import err, fail, progress_bar, run
 from merganser.runtime import logs
 from merganser.runtime.settings import Settings
 
@@ -23,47 +21,46 @@ _DAYS = re.compile(r"(\d{1,6})d")
 @app.command()
 def prune(
     older_than: Annotated[
-        str, typer.Option(metavar="DAYS", help="As in 400d, by when events occurred.")
+        str, typer.Option(metavar="DAYS", help="Age by time of occurrence, such as 400d.")
     ],
     counted: Annotated[
         bool,
-        typer.Option("--counted", help="Also what rules count: properties then say what is left."),
+        typer.Option(
+            "--counted",
+            help="Also delete events that rules count: properties then show what is left.",
+        ),
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count.")] = False,
 ) -> None:
-    """Delete old events with their data. Profiles, and who is who, stay as they are."""
-    match = _DAYS.fullmatch(older_than)
-    if match is None or not int(match[1]):
-        fail("--older-than takes days, as in 400d")
-    days = int(match[1])
-    try:
-        before = datetime.now(UTC) - timedelta(days=days)
-    except OverflowError:
-        fail("no event is that old")
+    """Delete old events with their data. Profiles and their ids stay as they are."""
+    days = _DAYS.fullmatch(older_than)
+    if days is None or not int(days[1]):
+        fail(f"--older-than takes a number of days, such as 400d, not {older_than!r}")
     settings = Settings.read()
     logs.configure(settings, "prune")
-    columns = (TextColumn("looking"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=err, transient=True) as progress:
-        bar = progress.add_task("looking")
-        pruned = pruning.prune(
-            settings,
-            before,
-            days,
-            lambda done, total: progress.update(bar, completed=done, total=max(done, total)),
-            counted=counted,
-            dry=dry_run,
-        )
-        try:
-            deleted, kept, needed = run(pruned)
-        except RuleBroken as broken:
-            fail(
-                f"the rule {broken} is broken, so nothing tells which events it needs: "
-                "`merganser rules apply` it again, or prune with --counted"
+    with progress_bar("reading old events") as progress:
+        result = run(
+            admin.prune_events(
+                settings,
+                int(days[1]),
+                datetime.now(UTC),
+                lambda read, estimate: progress(read, max(read, estimate)),
+                include_counted=counted,
+                dry_run=dry_run,
             )
-    err.print(f"{'would delete' if dry_run else 'deleted'} {deleted:,} events", highlight=False)
-    if kept:
-        rules = ", ".join(sorted({key for keys in needed.values() for key in keys}))
-        why = f"rules count them ({rules}; --counted deletes them too), or " if rules else ""
-        err.print(f"{kept:,} stay: {why}they are not resolved yet", highlight=False)
+        )
+    done = "would delete" if dry_run else "deleted"
+    err.print(f"{done} {result.deleted:,} events", highlight=False)
+    if result.kept:
+        reasons = "they are not resolved yet"
+        if result.rules:
+            keys = ", ".join(result.rules)
+            reasons = f"rules count them ({keys}; --counted deletes them too), or {reasons}"
+        err.print(f"{result.kept:,} stay: {reasons}", highlight=False)
     if not dry_run:
-        log.info("events pruned", before=before.isoformat(), deleted=deleted, kept=kept)
+        log.info(
+            "events pruned",
+            before=result.before.isoformat(),
+            deleted=result.deleted,
+            kept=result.kept,
+        )

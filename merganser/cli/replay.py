@@ -1,4 +1,4 @@
-"""`merganser replay`: have the resolvers read the topic again from an offset or a time."""
+"""`merganser replay`: make the resolvers read the topic again."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -6,20 +6,20 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from merganser.admin import replay as replaying
-from merganser.admin.replay import Refused, Standing, Start
-from merganser.cli import times
-from merganser.cli.terminal import confirm, err, fail, out, run
+from merganser.admin import replay as admin
+from merganser.admin.replay import PartitionReplay
+from merganser.cli.terminal import confirm, err, out, run
+from merganser.cli.time_options import time_option
 from merganser.runtime.settings import ResolverSettings
 
 app = typer.Typer()
 
 
-def _start(text: str) -> Any:
-    """A `Start`; typer's annotations know no unions."""
+def _start_option(text: str) -> Any:
+    """Return a `ReplayStart`; typer's annotations take no unions."""
     if text == "start":
         return "start"
-    return int(text) if text.isascii() and text.isdecimal() else times.given(text)
+    return int(text) if text.isascii() and text.isdecimal() else time_option(text)
 
 
 @app.command()
@@ -28,54 +28,54 @@ def replay(
         Any,
         typer.Option(
             "--from",
-            parser=_start,
+            parser=_start_option,
             metavar="OFFSET|TIME|start",
-            help="An offset, a time or an age such as 2h, or `start` for all that the topic holds.",
+            help="An offset, a time, an age such as 2h, or `start` for all that the topic holds.",
         ),
     ],
     partition: Annotated[
-        list[int] | None, typer.Option(help="Only this one; may be given several times.")
+        list[int] | None, typer.Option(help="Only this partition; repeat it for several.")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only show what would be read again.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
 ) -> None:
-    """Have the consumer group read the topic again; events that are stored are left out."""
-    standings = run(_look(start, partition or []))
-    _show(standings)
-    back = [standing for standing in standings if standing.records]
-    if not back:
-        err.print("nothing to do: the group has not come so far yet")
+    """Move the consumer group's offsets back, so that resolvers read records again.
+
+    That is harmless: they skip events that are stored.
+    """
+    settings = ResolverSettings.read()
+    plan = run(admin.plan_replay(settings, start, partition or []))
+    _show(plan)
+    rewound = [replay for replay in plan if replay.records]
+    if not rewound:
+        err.print("nothing to do: the group has not read the topic up to there yet")
         return
     if dry_run:
         return
-    confirm(f"Read {_records(back)} again?", yes=yes)
-    run(replaying.rewind(ResolverSettings.read(), back))
+    confirm(f"Read {_count_records(rewound)} again?", yes=yes)
+    run(admin.rewind_offsets(settings, rewound))
     err.print(
-        f"[green]moved {len(back)} positions back[/]; running resolvers notice within seconds",
+        f"[green]moved the offsets of {len(rewound)} partitions back[/]; running resolvers notice "
+        "within seconds",
         highlight=False,
     )
 
 
-def _show(standings: Sequence[Standing]) -> None:
-    table = Table("partition", "log holds", "group stands at", "goes to", "records")
-    for one in standings:
+def _show(plan: Sequence[PartitionReplay]) -> None:
+    table = Table("partition", "log holds", "group's offset", "new offset", "records")
+    for replay in plan:
         table.add_row(
-            str(one.partition.partition),
-            f"{one.start} to {one.end}",
-            "its start, not read yet" if one.position is None else str(one.position),
-            str(one.target) if one.records else "",
-            f"{one.records:,}",
+            str(replay.partition),
+            f"{replay.log_start} to {replay.log_end}",
+            "none: not read yet" if replay.offset is None else str(replay.offset),
+            str(replay.target) if replay.records else "",
+            f"{replay.records:,}",
         )
     out.print(table)
-    out.print(f"{_records(standings)} would be read again", highlight=False)
+    out.print(f"{_count_records(plan)} would be read again", highlight=False)
 
 
-def _records(standings: Sequence[Standing]) -> str:
-    return f"{sum(one.records for one in standings):,} records"
-
-
-async def _look(start: Start, partitions: Sequence[int]) -> list[Standing]:
-    try:
-        return await replaying.look(ResolverSettings.read(), start, partitions)
-    except Refused as refused:
-        fail(str(refused))
+def _count_records(plan: Sequence[PartitionReplay]) -> str:
+    return f"{sum(replay.records for replay in plan):,} records"

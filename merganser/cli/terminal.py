@@ -1,19 +1,19 @@
-"""How the command speaks to people: results on standard output, all else on standard error."""
+"""Output and input of commands: results on standard output, everything else on standard error."""
 
 import asyncio
+import getpass
+import os
 import sys
-from collections.abc import Coroutine
-from typing import Any, NoReturn, TypeVar
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn, Protocol, TypeVar
 
-import psycopg
 import typer
-from aiokafka.errors import KafkaError
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from merganser.cli import advice
-from merganser.runtime.kafka_connection import Connection
-from schemas.migrations import SchemaError
+from merganser.admin.errors import explain_error
 
 out = Console()
 err = Console(stderr=True)
@@ -21,41 +21,71 @@ err = Console(stderr=True)
 Result = TypeVar("Result")
 
 
+def run(work: Coroutine[Any, Any, Result]) -> Result:
+    """Run an operation and return its result; exit with a message if it fails as it may."""
+    try:
+        return asyncio.run(work)
+    except Exception as error:
+        if (message := explain_error(error)) is None:
+            raise
+        fail(message)
+
+
 def fail(message: str) -> NoReturn:
-    """End with status 1 and a message that says what to do."""
+    """Print an error message, which says what to do next, and exit with status 1."""
     err.print(f"[bold red]merganser:[/] {escape(message)}", highlight=False)
     sys.exit(1)
 
 
-def somebody_is_there() -> bool:
-    """Whether a question would be read by a person."""
+def is_interactive() -> bool:
+    """Return whether a person can answer a question."""
     return sys.stdin.isatty()
 
 
 def confirm(question: str, *, yes: bool) -> None:
-    """Go on only if a person says so, or has said so with --yes."""
+    """Exit unless a person confirms, or confirmed with `--yes`."""
     if yes:
         return
-    if not somebody_is_there():
-        fail("nobody is there to ask: look at what is said above, then add --yes")
+    if not is_interactive():
+        fail(
+            "this needs a confirmation, and standard input is not a terminal: check the output "
+            "above, then add --yes"
+        )
     typer.confirm(question, abort=True, err=True)
 
 
-def run(work: Coroutine[Any, Any, Result]) -> Result:
-    """Run to its end; the failures that a person can mend become one line."""
+def operator() -> str:
+    """Return the name of the user who runs the command, for logs."""
     try:
-        return asyncio.run(work)
-    except psycopg.errors.UndefinedTable:
-        fail("the tables are not there: run `merganser migrate`")
-    except (
-        psycopg.OperationalError,
-        psycopg.errors.InsufficientPrivilege,
-        psycopg.errors.ReadOnlySqlTransaction,
-    ) as error:
-        what, next_ = advice.of_postgres(error)
-        fail(f"Postgres: {what}\n{next_}")
-    except KafkaError as error:
-        what, next_ = advice.of_kafka(error, Connection.failure)
-        fail(f"Kafka: {what}\n{next_}")
-    except SchemaError as error:
-        fail(str(error))
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        return str(os.getuid())
+
+
+class UpdateProgress(Protocol):
+    """Updates a progress bar."""
+
+    def __call__(
+        self, completed: float, total: float | None = None, description: str | None = None
+    ) -> None:
+        """Show how much is done; total and description stay as they are if they are None."""
+
+
+@contextmanager
+def progress_bar(description: str, total: float | None = None) -> Iterator[UpdateProgress]:
+    """Show a progress bar on standard error for the length of a `with` block."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=err, transient=True) as progress:
+        task = progress.add_task(description, total=total)
+
+        def update(
+            completed: float, total: float | None = None, description: str | None = None
+        ) -> None:
+            progress.update(task, completed=completed, total=total, description=description)
+
+        yield update

@@ -9,6 +9,7 @@ from merganser.admin import prune as pruning
 from merganser.identity import store
 from merganser.identity.audit import audit
 from merganser.identity.plan import Sighting
+from merganser.runtime import sql
 from merganser.runtime.postgres import BY_KEY, connect
 from merganser.runtime.settings import Settings
 from schemas.ids import NOBODY
@@ -137,16 +138,16 @@ async def test_many_chunks(database: Database, monkeypatch: pytest.MonkeyPatch) 
     events = [Sighting(f"evt_{n:02}", ago(40), None, f"d{n % 4}") for n in range(10)]
     await stored(database, *events, PAGE)
     looked_at: list[int] = []
-    deleted, kept, _ = await pruning.prune(
+    result = await pruning.prune_events(
         Settings(database_url=SecretStr(database.url), _env_file=None),
-        ago(30),
         30,
-        lambda done, _total: looked_at.append(done),
-        counted=False,
-        dry=False,
+        NOW,
+        lambda read, _estimate: looked_at.append(read),
+        include_counted=False,
+        dry_run=False,
     )
     assert looked_at == [3, 6, 9, 10]
-    assert (deleted, kept) == (10, 0)
+    assert (result.deleted, result.kept) == (10, 0)
     assert await guids(database) == ["evt_3"]
 
 
@@ -202,6 +203,7 @@ async def test_each_chunk_reads_an_index_from_its_place_on(database: Database) -
         "FROM generate_series(1, 20000) AS n"
     )
     await database.execute("ANALYZE events")
+    statement = sql.load("merganser.admin", "prune.sql")["next_old_events"]
     chunk = {
         "before": NOW,
         "after_time": ago(5),
@@ -213,7 +215,7 @@ async def test_each_chunk_reads_an_index_from_its_place_on(database: Database) -
         await connect(database.url, "test", BY_KEY) as connection,
         connection.transaction(),
     ):
-        cursor = await connection.execute(b"EXPLAIN " + pruning._SQL["old"], chunk)  # noqa: SLF001 - the very statement
+        cursor = await connection.execute(b"EXPLAIN " + statement, chunk)
         plan = [line.strip() for (line,) in await cursor.fetchall()]
     (from_place,) = [line for line in plan if line.startswith("Index Cond")]
     assert '(ROW("occurredAt", guid) > ROW(' in from_place

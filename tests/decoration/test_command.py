@@ -73,8 +73,10 @@ async def test_try_asks_for_one_user_and_writes_nothing(decorated: Decorated) ->
     assert "no value 1 do not fit the type integer" in said
     said = await told(decorated, "test", "plan", "--profile", "9")
     assert "no value crm has no row for this user" in said
-    assert "is nobody known yet" in await told(decorated, "test", "plan", "--profile", "pro_x")
-    assert "nobody is 'pro_y'" in await told(decorated, "test", "plan", "--profile", "pro_y")
+    assert "has no userId" in await told(decorated, "test", "plan", "--profile", "pro_x")
+    assert "no profile, userId or anonymousId is 'pro_y'" in await told(
+        decorated, "test", "plan", "--profile", "pro_y"
+    )
     assert await decorated.values() == {}
 
 
@@ -89,7 +91,7 @@ async def test_try_says_what_is_wrong_with_a_value(
     assert "1 a@x.io too long" in said
     monkeypatch.setattr(statements, "ask", Says({"1": Unspeakable()}).ask)
     said = await told(decorated, "test", "plan", "--profile", "1")
-    assert "no value it cannot be read: MemoryError at decoration/says.py" in said
+    assert "no value the value cannot be read: MemoryError at decoration/says.py" in said
     assert "1 1@x.io cannot be read: MemoryError" in said
 
 

@@ -103,7 +103,7 @@ def test_a_claim_ends_with_its_process(home: Path, remembered: Path) -> None:
     usual = ports.free_port(set())
     code = f"""
 from pathlib import Path
-from stack import ports
+from dev.stack import ports
 with ports.claimed(["kafka"], Path({str(home / "ports.json")!r}), usual={{"kafka": {usual}}}):
     print(flush=True)
     input()

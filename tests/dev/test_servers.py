@@ -158,7 +158,7 @@ def test_a_busy_query_does_not_outlive_its_server(home: Path) -> None:
 import os, signal, threading, time
 from pathlib import Path
 import psycopg
-from stack import local_servers
+from dev.stack import local_servers
 with local_servers(Path(os.environ["MERGANSER_HOME"]), kafka=False, unsafe_fast=True) as servers:
     connection = psycopg.connect(servers.database_url)
     endless = "SELECT count(*) FROM generate_series(1, 1000000000000)"
@@ -180,7 +180,7 @@ def test_the_owner_of_both_is_killed(home: Path) -> None:
     code = """
 import os, time
 from pathlib import Path
-from stack import local_servers
+from dev.stack import local_servers
 with local_servers(Path(os.environ["MERGANSER_HOME"]), unsafe_fast=True) as servers:
     print("ready", flush=True)
     time.sleep(1000)
@@ -202,7 +202,8 @@ def test_home_and_checkout_may_have_any_name_whatever_the_locale(
 import os, sys
 from pathlib import Path
 sys.path.remove("")  # the working directory is another checkout
-import psycopg, stack
+import psycopg
+from dev import stack
 with stack.local_servers(Path(os.environ["MERGANSER_HOME"]), unsafe_fast=True) as servers:
     psycopg.connect(servers.database_url).close()
     print(servers.kafka.ready(), stack.__file__, flush=True)
@@ -214,7 +215,7 @@ with stack.local_servers(Path(os.environ["MERGANSER_HOME"]), unsafe_fast=True) a
     unset = {"LANG": "", "LC_ALL": "", "LC_CTYPE": ""}
     program = processes.python(named, code, **{**unset, **locale, "PYTHONPATH": str(checkout)})
     out, _ = program.communicate(timeout=120)
-    assert out == f"True {checkout / 'stack' / '__init__.py'}\n"
+    assert out == f"True {checkout / 'dev' / 'stack' / '__init__.py'}\n"
     assert (named / "kafka" / "data" / "meta.properties").exists()
     assert "BrokerServer" in Home(named).log("kafka").read_text()  # our own log4j2.properties
     assert {path.name for path in home.iterdir()} == {named.name, checkout.name, "kafka_libs"}

@@ -337,7 +337,7 @@ def test_a_stack_within_a_program(home: Path, servers: Servers) -> None:
     code = f"""
 import os, time
 from pathlib import Path
-from stack import run_stack
+from dev.stack import run_stack
 with run_stack(Path(os.environ["MERGANSER_HOME"]), cli={processes.STANDIN!r}) as info:
     print(info.as_json(), flush=True)
     input()
@@ -366,7 +366,7 @@ input()
 def test_the_real_thing(home: Path, servers: Servers) -> None:
     code = """
 import os, sys
-from stack import commands
+from dev.stack import commands
 sys.exit(commands.up(json=True, usual_ports=False) or commands.status() or commands.down())
 """
     program = processes.python(
@@ -384,8 +384,8 @@ def test_the_story_that_make_run_tells(home: Path, servers: Servers) -> None:
     """Twice, as data that is there already must not spoil it."""
     code = """
 import sys
-from cli import story
-from stack import commands
+from dev import story
+from dev.stack import commands
 def tell(launch):
     story.tell(launch.info)
     story.tell(launch.info)

@@ -61,7 +61,7 @@ async def test_apply_shows_what_it_changes(operator: Operator) -> None:
         "+ paths: string array, view, all values, data.title",
         "  1 unchanged",
     ]
-    assert "apply already" in (await operator.apply()).stderr
+    assert "applied already" in (await operator.apply()).stderr
 
 
 async def test_apply_asks_and_takes_no_for_an_answer(
@@ -70,7 +70,7 @@ async def test_apply_asks_and_takes_no_for_an_answer(
     nobody = await operator("rules", "apply", str(operator.file), "--no-wait")
     assert nobody.exit_code == 1
     assert "--yes" in nobody.stderr
-    monkeypatch.setattr("merganser.cli.terminal.somebody_is_there", lambda: True)
+    monkeypatch.setattr("merganser.cli.terminal.is_interactive", lambda: True)
     no = await operator("rules", "apply", str(operator.file), "--no-wait", says="n\n")
     assert no.exit_code == 1
     assert await database.count("profilePropertyRules") == 0
@@ -138,7 +138,7 @@ async def test_a_rule_is_tried_before_it_is_applied(operator: Operator, database
     assert "paths of pro_1 (user 123): /a" in (await operator(*try_)).stdout
     nobody = await operator("rules", "test", "paths", "--profile", "nobody")
     assert nobody.exit_code == 1
-    assert "nobody is 'nobody'" in nobody.stderr
+    assert "anonymousId is 'nobody'" in nobody.stderr
 
 
 async def test_an_audit_tells_whether_properties_are_right(

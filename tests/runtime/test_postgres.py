@@ -9,7 +9,7 @@ import pytest
 from psycopg import AsyncConnection, errors, sql
 from pydantic import SecretStr
 
-from merganser.admin.database import connected
+from merganser.admin.database import open_connection
 from merganser.runtime import postgres
 from merganser.runtime.lifecycle import Stop, StoppedWhileWaiting
 from merganser.runtime.postgres import Database, describe, is_retryable
@@ -159,7 +159,7 @@ async def test_times_are_read_and_written_in_utc(database_url: str) -> None:
         async with connection.transaction():
             assert await (await connection.execute(time)).fetchone() == ("2026-01-01 00:00:00+00",)
     settings = Settings(_env_file=None, database_url=SecretStr(database_url))
-    async with await connected(settings, "test") as connection:
+    async with open_connection(settings, "test") as connection:
         assert await (await connection.execute(time)).fetchone() == ("2026-01-01 00:00:00+00",)
 
 

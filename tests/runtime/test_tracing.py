@@ -68,7 +68,8 @@ async def test_without_a_collector_nothing_is_traced_or_loaded(system: System) -
     (record,) = await system.events.records()
     assert record.headers == {"schema-version": b"1"}
     script = (
-        "import sys; from runtime import tracing; from merganser.runtime.settings import Settings; "
+        "import sys; from merganser.runtime import tracing; "
+        "from merganser.runtime.settings import Settings; "
         "assert tracing.opened(Settings(), 'test') is None; "
         "sys.exit(any(name.startswith('opentelemetry.sdk') for name in sys.modules))"
     )

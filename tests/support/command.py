@@ -34,7 +34,7 @@ async def command(env: Mapping[str, str], *arguments: str) -> Ended:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        "cli",
+        "merganser.cli",
         *arguments,
         env=environment({**env, "MERGANSER_LOG_FORMAT": "json"}),
         stdin=asyncio.subprocess.DEVNULL,

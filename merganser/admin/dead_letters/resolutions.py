@@ -1,4 +1,4 @@
-"""What operators did about dead letters: a row for each record that failed."""
+"""What operators did about dead letters: one row for each record that failed."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -16,43 +16,43 @@ _SQL = sql.load(__package__, "resolutions.sql")
 
 
 @dataclass(frozen=True, slots=True)
-class Handled:
-    """The last thing that was done about a record."""
+class Resolution:
+    """The last thing that an operator did about a record."""
 
     attempt: int
-    """Its letters up to this one are dealt with."""
+    """Letters up to this attempt are resolved."""
     outcome: Outcome
-    at: datetime
+    resolved_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
-class Ledger:
-    """What was done about the letters of one cluster: offsets of another one mean nothing."""
+class Resolutions:
+    """The stored resolutions of one cluster: an offset of another cluster is another record."""
 
     connection: AsyncConnection[Any]
     cluster: str
 
     async def lock(self) -> None:
-        """Keep other operators out until the transaction ends."""
+        """Make other operators wait until the transaction ends."""
         await self.connection.execute(_SQL["lock"])
 
-    async def read(self, letters: Collection[Letter]) -> dict[Place, Handled]:
-        """What was done, by origin; one statement."""
-        cursor = await self.connection.execute(_SQL["handled"], self._scope(letters))
+    async def read(self, letters: Collection[Letter]) -> dict[Place, Resolution]:
+        """Return the resolutions of these letters' records, by origin."""
+        cursor = await self.connection.execute(_SQL["read"], self._scope(letters))
         return {
-            Place.read(origin): Handled(attempt, outcome, at)
-            for origin, attempt, outcome, at in await cursor.fetchall()
+            Place.read(origin): Resolution(attempt, outcome, resolved_at)
+            for origin, attempt, outcome, resolved_at in await cursor.fetchall()
         }
 
     async def write(self, letters: Collection[Letter], outcome: Outcome) -> None:
-        """Note what was done, by one letter an origin; one statement."""
+        """Store a resolution of letters, of which no two have the same origin."""
         values = {
             **self._scope(letters),
             "reasons": sql.texts(letter.reason for letter in letters),
             "attempts": [letter.attempt for letter in letters],
             "outcome": outcome,
         }
-        await self.connection.execute(_SQL["handle"], values)
+        await self.connection.execute(_SQL["write"], values)
 
     def _scope(self, letters: Collection[Letter]) -> dict[str, Any]:
         origins = sql.texts(str(letter.origin) for letter in letters)

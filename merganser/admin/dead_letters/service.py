@@ -1,167 +1,259 @@
-"""What an operator does: see what is open, send it again, or put it aside.
-
-A letter is open until it was retried or dropped. Several letters of one record count as one, the
-latest: a resolver that dies may write a letter twice, and so may two retries.
-"""
+"""What an operator does with dead letters and set-aside items: find, show, retry and drop them."""
 
 import asyncio
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+import re
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Self
 
-from aiokafka import AIOKafkaProducer
-from aiokafka.errors import MessageSizeTooLargeError
-
-from merganser.admin.dead_letters import topic
-from merganser.admin.dead_letters.resolutions import Handled, Ledger
-from merganser.admin.dead_letters.topic import Address, Found, Selection
+from merganser.admin.database import open_connection
+from merganser.admin.dead_letters.letters import (
+    FoundLetters,
+    LetterSummary,
+    RetriedLetters,
+    drop_letters,
+    find_letters,
+    resolution_of,
+    retry_letters,
+)
+from merganser.admin.dead_letters.resolutions import Resolution, Resolutions
+from merganser.admin.dead_letters.set_aside_items import (
+    ItemName,
+    ItemSelection,
+    SetAsideItem,
+    drop_items,
+    read_items,
+    retry_items,
+)
+from merganser.admin.dead_letters.topic import (
+    DeadTopicRecord,
+    LetterAddress,
+    LetterSelection,
+    read_topic,
+)
+from merganser.admin.errors import AdminError
 from merganser.runtime import kafka
+from merganser.runtime.set_aside import Kind
 from merganser.runtime.settings import Settings
-from schemas.dead_letter import Letter, Place
+from schemas.dead_letter import Letter, Reason
 
-CHUNK = 1000
-"""Letters that one transaction drops."""
+ITEM_KINDS = [kind for kind in Kind if kind is not Kind.RECORD]
+"""Kinds of set-aside items. A record's item is its dead letter."""
+
+Identifier = LetterAddress | ItemName
+"""What an operator types to name a letter or items."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A letter in a list, which does not carry the record itself."""
+class NotFound(AdminError):
+    """No dead letter and no set-aside item has this identifier."""
 
-    address: Address
-    at: datetime
-    letter: Letter
-    """Without key, value and headers."""
-    size: int
-    """Bytes of the record."""
-    handled: Handled | None
-    """What was done about it; None while it is open."""
+
+class NotOpen(AdminError):
+    """A named letter or item does not exist, or an operator has resolved it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Survey:
-    """What a selection finds."""
+class Selection:
+    """Which letters and items an operator selects."""
 
-    entries: list[Entry]
-    foreign: list[Found]
-    """What is in the topic and is no dead letter."""
+    letters: LetterSelection | None
+    """None: no letters, so Kafka is not needed."""
+    items: ItemSelection
 
-    @property
-    def open(self) -> list[Entry]:
-        """Those that nobody has dealt with."""
-        return [entry for entry in self.entries if not entry.handled]
+    @classmethod
+    def build(
+        cls,
+        identifiers: Collection[Identifier] = (),
+        kinds: Collection[Kind] = (),
+        reasons: Collection[Reason] = (),
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> Self:
+        """Select what matches every condition; an empty collection is no condition.
+
+        Args:
+            identifiers: letters and items by name.
+            kinds: of items; `Kind.RECORD` stands for dead letters.
+            reasons: of dead letters; a reason excludes all other items.
+            since: failed then or later.
+            until: failed before.
+        """
+        addresses = frozenset(name for name in identifiers if isinstance(name, LetterAddress))
+        names = [name for name in identifiers if isinstance(name, ItemName)]
+        selected_kinds = set(kinds or Kind)
+        if reasons:
+            selected_kinds &= {Kind.RECORD}
+        if identifiers and not addresses:
+            selected_kinds -= {Kind.RECORD}
+        letters = None
+        if Kind.RECORD in selected_kinds:
+            letters = LetterSelection(frozenset(reasons), since, until, addresses)
+        item_kinds = sorted(selected_kinds - {Kind.RECORD})
+        return cls(letters, ItemSelection(item_kinds, since, until, names if identifiers else None))
 
 
-@dataclass(slots=True)
-class Retried:
-    """What a retry did."""
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The letters and items that a selection matches: all open, or all resolved."""
 
-    sent: int = 0
-    left: list[Address] = field(default_factory=list)
-    """Still open: the topic of events does not take a record so large, or the letter is without."""
+    letters: list[LetterSummary]
+    items: list[SetAsideItem]
+    foreign: list[DeadTopicRecord]
+    """Records of the dead-letter topic that are not dead letters."""
 
 
-async def survey(settings: Settings, ledger: Ledger, selection: Selection) -> Survey:
-    """Read the selected letters and what was done about them.
+@dataclass(frozen=True, slots=True)
+class RetryResult:
+    """What `retry` did."""
+
+    sent: int
+    """Records sent to the topic of events."""
+    too_large: list[LetterAddress]
+    """Letters that stay open, as their record does not fit into the topic of events."""
+    resolved_by_others: int
+    """Letters that another operator has resolved meanwhile."""
+    items: int
+    """Set-aside items that their processes handle again."""
+
+
+def parse_identifier(text: str) -> Identifier:
+    """Parse `partition:offset` of a letter, or `kind:subject` of set-aside items.
 
     Raises:
-        KafkaError: Kafka is away, or has no such topic.
+        ValueError: it is neither.
     """
-    latest: dict[Place, Entry] = {}
-    foreign: list[Found] = []
-    async for some in topic.read(settings, selection):
-        handled = await ledger.read([letter for _, letter in _letters(some)])
-        for found, letter in _letters(some):
-            before = latest.get(letter.origin)
-            if before is None or before.letter.attempt < letter.attempt:
-                latest[letter.origin] = _entry(found, letter, handled)
-        foreign += [found for found in some if not isinstance(found.letter, Letter)]
-    return Survey(sorted(latest.values(), key=lambda entry: entry.address), foreign)
+    if numbers := re.fullmatch(r"(\d{1,9}):(\d{1,18})", text):
+        return LetterAddress(int(numbers[1]), int(numbers[2]))
+    kind, _, subject = text.partition(":")
+    if subject and kind in ITEM_KINDS:
+        return ItemName(Kind(kind), subject)
+    raise ValueError(
+        f"{text!r} is neither a dead letter (partition:offset, such as 0:17) nor a set-aside item "
+        f"({', '.join(f'{kind}:GUID' for kind in ITEM_KINDS)})"
+    )
 
 
-async def retry(
-    settings: Settings, ledger: Ledger, producer: AIOKafkaProducer, entries: Sequence[Entry]
-) -> Retried:
-    """Send records to the topic of events as they first came, and note that.
-
-    A record is noted once Kafka has acknowledged it. What a crash leaves without a note is sent
-    again by the next retry: the event is one row by its guid, the letter one by origin and attempt.
+async def list_selected(
+    settings: Settings, selection: Selection, *, resolved: bool = False
+) -> Listing:
+    """Return the selected letters and items that are open, or those that are resolved.
 
     Raises:
-        KafkaError: Kafka is away; what it acknowledged before is noted.
+        KafkaError: letters are selected, and the brokers cannot be reached or have no such topic.
     """
-    retried = Retried()
-    selection = Selection(addresses=frozenset(entry.address for entry in entries))
-    if not selection.addresses:
-        return retried
-    async for some in topic.read(settings, selection):
-        async with ledger.connection.transaction():
-            await ledger.lock()
-            found = await _still_open(ledger, dict(_addressed(some)))
-            outcomes = await asyncio.gather(
-                *(_send(settings, producer, letter) for letter in found.values()),
-                return_exceptions=True,
-            )
-            sent = [
-                letter
-                for letter, outcome in zip(found.values(), outcomes, strict=True)
-                if outcome is None
-            ]
-            await ledger.write(sent, "retried")
-        retried.sent += len(sent)
-        for address, outcome in zip(found, outcomes, strict=True):
-            if isinstance(outcome, MessageSizeTooLargeError):
-                retried.left.append(address)
-            elif outcome is not None:
-                raise outcome
-    return retried
+    found = await _find_letters(settings, selection)
+    async with open_connection(settings, "dead") as connection:
+        items = await read_items(connection, selection.items, resolved=resolved)
+    return Listing(found.resolved if resolved else found.open, items, found.foreign)
 
 
-async def drop(ledger: Ledger, entries: Sequence[Entry]) -> int:
-    """Note that nothing is to be done about letters; they stay in their topic. How many."""
-    dropped = 0
-    for start in range(0, len(entries), CHUNK):
-        chosen = {entry.address: entry.letter for entry in entries[start : start + CHUNK]}
-        async with ledger.connection.transaction():
-            await ledger.lock()
-            found = await _still_open(ledger, chosen)
-            await ledger.write(found.values(), "dropped")
-            dropped += len(found)
-    return dropped
+async def find_open(settings: Settings, selection: Selection) -> Listing:
+    """Return the selected letters and items to act on.
 
+    Named letters that are resolved are left out: they were open a moment ago.
 
-async def _send(settings: Settings, producer: AIOKafkaProducer, letter: Letter) -> None:
-    if letter.dropped:
-        raise MessageSizeTooLargeError
-    await kafka.send(producer, settings.topic, letter.key, letter.value, letter.retried())
-
-
-async def _still_open(ledger: Ledger, letters: dict[Address, Letter]) -> dict[Address, Letter]:
-    """Without those that another operator has dealt with since they were listed."""
-    handled = await ledger.read(letters.values())
-    return {
-        address: letter
-        for address, letter in letters.items()
-        if not done(letter, handled.get(letter.origin))
+    Raises:
+        NotOpen: an identifier of the selection matches neither a letter nor an open item.
+        KafkaError: see `list_selected`.
+    """
+    found = await _find_letters(settings, selection)
+    async with open_connection(settings, "dead") as connection:
+        items = await read_items(connection, selection.items)
+    known = {str(letter.address) for letter in found.letters} | {str(item.name) for item in items}
+    named = {
+        *(selection.letters.addresses if selection.letters else ()),
+        *(selection.items.names or ()),
     }
+    if missing := sorted({str(identifier) for identifier in named} - known):
+        raise NotOpen(
+            f"not open: {', '.join(missing)}. `merganser dead list` shows what is open; of several "
+            "letters of one record it shows the latest"
+        )
+    return Listing(found.open, items, [])
 
 
-def _entry(found: Found, letter: Letter, handled: dict[Place, Handled]) -> Entry:
-    act = done(letter, handled.get(letter.origin))
-    light = replace(letter, key=None, value=None, headers=())
-    return Entry(found.address, found.at, light, letter.dropped or letter.size, act)
+async def read_letter(
+    settings: Settings, address: LetterAddress
+) -> tuple[DeadTopicRecord, Resolution | None]:
+    """Return the record at an address of the dead-letter topic, and what was done about it.
+
+    Raises:
+        NotFound: the topic does not hold this offset.
+        KafkaError: the brokers cannot be reached, or have no such topic.
+    """
+    selection = LetterSelection(addresses=frozenset([address]))
+    async with _open_resolutions(settings) as resolutions:
+        async for (record,) in read_topic(settings, selection):
+            if not isinstance(record.letter, Letter):
+                return record, None
+            resolved = await resolutions.read([record.letter])
+            return record, resolution_of(record.letter, resolved.get(record.letter.origin))
+    raise NotFound(f"no dead letter is at {address}: `merganser dead list` shows all")
 
 
-def done(letter: Letter, handled: Handled | None) -> Handled | None:
-    """What was done about a letter, if anything was: an earlier attempt does not count."""
-    return handled if handled and handled.attempt >= letter.attempt else None
+async def read_named_items(settings: Settings, name: ItemName) -> list[SetAsideItem]:
+    """Return the set-aside items with a name, open ones first.
+
+    Raises:
+        NotFound: there are none.
+    """
+    selection = ItemSelection([name.kind], names=[name])
+    async with open_connection(settings, "dead") as connection:
+        items = [
+            *await read_items(connection, selection),
+            *await read_items(connection, selection, resolved=True),
+        ]
+    if not items:
+        raise NotFound(f"nothing is set aside as {name}: `merganser dead list` shows all items")
+    return items
 
 
-def _letters(found: Collection[Found]) -> Iterator[tuple[Found, Letter]]:
-    for one in found:
-        if isinstance(one.letter, Letter):
-            yield one, one.letter
+async def retry(settings: Settings, listing: Listing) -> RetryResult:
+    """Send the records of letters again, and make the processes handle items again.
+
+    Raises:
+        KafkaError: the brokers cannot be reached. What they acknowledged is stored as retried.
+    """
+    letters = await _retry_letters(settings, listing.letters)
+    async with open_connection(settings, "dead") as connection, connection.transaction():
+        items = await retry_items(connection, listing.items)
+    by_others = len(listing.letters) - letters.sent - len(letters.too_large)
+    return RetryResult(letters.sent, letters.too_large, by_others, items)
 
 
-def _addressed(found: Collection[Found]) -> Iterator[tuple[Address, Letter]]:
-    for one, letter in _letters(found):
-        yield one.address, letter
+async def drop(settings: Settings, listing: Listing) -> int:
+    """Store that letters and items are dropped; return how many were open until now."""
+    dropped = 0
+    if listing.letters:
+        async with _open_resolutions(settings) as resolutions:
+            dropped = await drop_letters(resolutions, listing.letters)
+    async with open_connection(settings, "dead") as connection, connection.transaction():
+        return dropped + await drop_items(connection, listing.items)
+
+
+async def _find_letters(settings: Settings, selection: Selection) -> FoundLetters:
+    if selection.letters is None:
+        return FoundLetters()
+    async with _open_resolutions(settings) as resolutions:
+        return await find_letters(settings, resolutions, selection.letters)
+
+
+async def _retry_letters(settings: Settings, letters: Sequence[LetterSummary]) -> RetriedLetters:
+    if not letters:
+        return RetriedLetters()
+    async with _open_resolutions(settings) as resolutions:
+        producer = kafka.producer(settings, "dead", timeout=10)
+        try:
+            await producer.start()
+            return await retry_letters(settings, resolutions, producer, letters)
+        finally:
+            await asyncio.shield(producer.stop())
+
+
+@asynccontextmanager
+async def _open_resolutions(settings: Settings) -> AsyncIterator[Resolutions]:
+    cluster = await kafka.cluster_id(settings)
+    async with open_connection(settings, "dead") as connection:
+        yield Resolutions(connection, cluster)

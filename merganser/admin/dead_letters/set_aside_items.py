@@ -1,4 +1,4 @@
-"""Set-aside items other than records: listed, tried again, dropped."""
+"""Set-aside items other than records: read, retry and drop them."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -7,17 +7,20 @@ from typing import Any, Literal, NamedTuple
 
 from psycopg import AsyncConnection
 
+from decoration import schedule
+from merganser.admin.dead_letters.resolutions import Outcome
 from merganser.runtime import sql
 from merganser.runtime.set_aside import Kind
 from properties import store as properties
 
-State = Literal["open", "retried", "dropped"]
-
 _SQL = sql.load(__package__, "set_aside_items.sql")
 
 
-class Name(NamedTuple):
-    """What an operator calls an item: `row:evt_1`. Items that differ in `place` alone share it."""
+class ItemName(NamedTuple):
+    """An operator's name for items, such as `row:evt_1`.
+
+    Items that differ only in `place` share it.
+    """
 
     kind: Kind
     subject: str
@@ -27,7 +30,7 @@ class Name(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class SetAsideItem:
     """An item that a process could not handle."""
 
     kind: Kind
@@ -35,80 +38,90 @@ class Item:
     place: str
     reason: str
     attempts: int
-    state: State
+    state: Literal["open", "retried", "dropped"]
     created_at: datetime
     updated_at: datetime
 
     @property
-    def name(self) -> Name:
-        """What an operator calls it."""
-        return Name(self.kind, self.subject)
+    def name(self) -> ItemName:
+        """The operator's name for it."""
+        return ItemName(self.kind, self.subject)
 
 
 @dataclass(frozen=True, slots=True)
 class ItemSelection:
-    """Which items; those that match all that is given."""
+    """Which items: those that match every condition."""
 
     kinds: Collection[Kind]
     since: datetime | None = None
+    """Failed last then or later."""
     until: datetime | None = None
-    """By when they failed last."""
-    names: Collection[Name] | None = None
-    """None: whatever their name is."""
+    """Failed last before."""
+    names: Collection[ItemName] | None = None
+    """None: items with any name."""
 
 
-async def items(
-    connection: AsyncConnection[Any], selection: ItemSelection, *, open_: bool = True
-) -> list[Item]:
-    """The selected items, the one that failed last at the end.
+async def read_items(
+    connection: AsyncConnection[Any], selection: ItemSelection, *, resolved: bool = False
+) -> list[SetAsideItem]:
+    """Return the selected items, the one that failed last at the end.
 
     Args:
-        connection: to read with.
-        selection: which.
-        open_: those that nobody has dealt with; else those that were retried or dropped.
+        connection: in any state.
+        selection: which items.
+        resolved: return items that an operator retried or dropped, instead of open ones.
     """
     names = selection.names or ()
     cursor = await connection.execute(
-        _SQL["items"],
+        _SQL["read"],
         {
             "kinds": list(selection.kinds),
-            "open": open_,
+            "open": not resolved,
             "since": selection.since,
             "until": selection.until,
-            "every": selection.names is None,
-            "named": sql.texts(name.kind for name in names),
-            "subjects": sql.texts(name.subject for name in names),
+            "any_name": selection.names is None,
+            "name_kinds": sql.texts(name.kind for name in names),
+            "name_subjects": sql.texts(name.subject for name in names),
         },
     )
-    return [Item(Kind(kind), *rest) for kind, *rest in await cursor.fetchall()]
+    return [SetAsideItem(Kind(kind), *columns) for kind, *columns in await cursor.fetchall()]
 
 
-async def retry(connection: AsyncConnection[Any], chosen: Sequence[Item]) -> int:
-    """Have the processes try open items again; how many.
+async def retry_items(connection: AsyncConnection[Any], items: Sequence[SetAsideItem]) -> int:
+    """Make the processes handle open items again.
 
-    In a transaction: an item that is noted as retried is also one that its process comes back to.
+    Args:
+        connection: in a transaction, so that an item is stored as retried only if its process
+            comes back to it.
+        items: as `read_items` returned them.
+
+    Returns:
+        How many were open until now.
     """
-    retried = await _put_state(connection, chosen, "retried")
+    # Lock in the decoration process's order: first its schedule, then set-aside items.
+    values = [(item.subject, item.place) for item in items if item.kind is Kind.VALUE]
+    await schedule.make_due(connection, values)
+    retried = await _resolve(connection, items, "retried")
     profiles = [subject for kind, subject, _ in retried if kind == Kind.PROFILE]
     await properties.begin_recounts(connection, profiles)
     return len(retried)
 
 
-async def drop(connection: AsyncConnection[Any], chosen: Sequence[Item]) -> int:
-    """Note that nothing is to be done about open items; how many."""
-    return len(await _put_state(connection, chosen, "dropped"))
+async def drop_items(connection: AsyncConnection[Any], items: Sequence[SetAsideItem]) -> int:
+    """Store that open items are dropped; return how many were open until now."""
+    return len(await _resolve(connection, items, "dropped"))
 
 
-async def _put_state(
-    connection: AsyncConnection[Any], chosen: Sequence[Item], state: State
+async def _resolve(
+    connection: AsyncConnection[Any], items: Sequence[SetAsideItem], outcome: Outcome
 ) -> list[tuple[str, str, str]]:
     cursor = await connection.execute(
-        _SQL["put_state"],
+        _SQL["resolve"],
         {
-            "state": state,
-            "kinds": sql.texts(item.kind for item in chosen),
-            "subjects": sql.texts(item.subject for item in chosen),
-            "places": sql.texts(item.place for item in chosen),
+            "state": outcome,
+            "kinds": sql.texts(item.kind for item in items),
+            "subjects": sql.texts(item.subject for item in items),
+            "places": sql.texts(item.place for item in items),
         },
     )
     return await cursor.fetchall()

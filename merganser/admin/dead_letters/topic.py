@@ -1,7 +1,7 @@
-"""The topic of dead letters, read from one end of a selection to the other."""
+"""Read the dead-letter topic."""
 
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -12,15 +12,15 @@ from merganser.runtime import kafka
 from merganser.runtime.settings import Settings
 from schemas.dead_letter import Foreign, Letter, Reason
 
-SILENT_SECONDS = 30
-"""Kafka holds more and does not send it for so long: it is away."""
+FETCH_TIMEOUT_SECONDS = 30
+"""Without a record for this time Kafka counts as unavailable."""
 
-MOST = 500
-"""Letters at a time."""
+FETCH_SIZE = 500
+"""Records fetched at a time."""
 
 
-class Address(NamedTuple):
-    """Where a letter stands in the topic of dead letters."""
+class LetterAddress(NamedTuple):
+    """Where a letter is in the dead-letter topic."""
 
     partition: int
     offset: int
@@ -30,66 +30,73 @@ class Address(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """A letter, or what somebody else put into the topic."""
+class DeadTopicRecord:
+    """A record of the dead-letter topic: a letter, or something else that another system wrote."""
 
-    address: Address
-    at: datetime
-    """When it was written."""
+    address: LetterAddress
+    written_at: datetime
     letter: Letter | Foreign
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
-    """Which letters; those that fit all that is given."""
+class LetterSelection:
+    """Which letters to read: those that match every condition. An empty set is no condition."""
 
     reasons: frozenset[Reason] = frozenset()
     since: datetime | None = None
+    """Written then or later."""
     until: datetime | None = None
-    addresses: frozenset[Address] = field(default_factory=frozenset)
+    """Written before."""
+    addresses: frozenset[LetterAddress] = frozenset()
 
-    def takes(self, found: Found) -> bool:
-        """Whether a letter is selected. What is no letter has no reason."""
-        reason = getattr(found.letter, "reason", None)
+    def matches(self, record: DeadTopicRecord) -> bool:
+        """Return whether a record is selected. A foreign record has no reason."""
+        reason = getattr(record.letter, "reason", None)
         return (
             (not self.reasons or reason in self.reasons)
-            and (self.since is None or found.at >= self.since)
-            and (self.until is None or found.at < self.until)
-            and (not self.addresses or found.address in self.addresses)
+            and (self.since is None or record.written_at >= self.since)
+            and (self.until is None or record.written_at < self.until)
+            and (not self.addresses or record.address in self.addresses)
         )
 
 
-async def read(settings: Settings, selection: Selection) -> AsyncIterator[list[Found]]:
-    """The selected letters that the topic holds now, by partition and offset, some at a time.
+async def read_topic(
+    settings: Settings, selection: LetterSelection
+) -> AsyncIterator[list[DeadTopicRecord]]:
+    """Yield the selected records that the topic holds now, by partition and offset, in batches.
 
     Raises:
-        KafkaError: Kafka is away, or has no such topic.
+        KafkaError: the brokers cannot be reached, or have no such topic.
     """
     async with kafka.reader(settings, "dead", settings.dead_topic) as consumer:
-        for partition, (start, end) in (await _bounds(consumer, selection)).items():
+        for partition, (start, end) in (await _find_bounds(consumer, selection)).items():
             consumer.seek(partition, start)
-            silent = 0.0
+            seconds_without_records = 0
             while await consumer.position(partition) < end:
-                fetched = await consumer.getmany(partition, timeout_ms=1000, max_records=MOST)
-                records = [one for one in fetched.get(partition, []) if one.offset < end]
-                silent = 0 if records else silent + 1
-                if silent > SILENT_SECONDS:
-                    raise KafkaTimeoutError(f"{partition.topic} does not come")
-                if selected := [found for found in map(_found, records) if selection.takes(found)]:
-                    yield selected
+                fetched = await consumer.getmany(partition, timeout_ms=1000, max_records=FETCH_SIZE)
+                raw = [record for record in fetched.get(partition, []) if record.offset < end]
+                seconds_without_records = 0 if raw else seconds_without_records + 1
+                if seconds_without_records > FETCH_TIMEOUT_SECONDS:
+                    raise KafkaTimeoutError(
+                        f"no record of {partition.topic}/{partition.partition} within "
+                        f"{FETCH_TIMEOUT_SECONDS} seconds"
+                    )
+                records = [record for record in map(_parse, raw) if selection.matches(record)]
+                if records:
+                    yield records
 
 
-async def _bounds(
-    consumer: AIOKafkaConsumer, selection: Selection
+async def _find_bounds(
+    consumer: AIOKafkaConsumer, selection: LetterSelection
 ) -> Mapping[TopicPartition, tuple[int, int]]:
-    """The offsets of each partition between which the selected letters are: from, and before."""
+    """Return the range of offsets of each partition that has the selected letters."""
     partitions = sorted(consumer.assignment())
     starts = await consumer.beginning_offsets(partitions)
     ends = await consumer.end_offsets(partitions)
     if selection.since:
-        moment = int(selection.since.timestamp() * 1000)
-        later = await consumer.offsets_for_times(dict.fromkeys(partitions, moment))
-        starts = {p: found.offset if (found := later[p]) else ends[p] for p in partitions}
+        timestamp = int(selection.since.timestamp() * 1000)
+        first = await consumer.offsets_for_times(dict.fromkeys(partitions, timestamp))
+        starts = {p: first[p].offset if first[p] else ends[p] for p in partitions}
     if selection.addresses:
         for p in partitions:
             offsets = [a.offset for a in selection.addresses if a.partition == p.partition]
@@ -98,10 +105,10 @@ async def _bounds(
     return {p: (starts[p], ends[p]) for p in partitions}
 
 
-def _found(record: Any) -> Found:
+def _parse(record: Any) -> DeadTopicRecord:
     try:
         letter: Letter | Foreign = Letter.decoded(record.key, record.value, record.headers)
     except Foreign as foreign:
         letter = foreign
-    at = datetime.fromtimestamp(record.timestamp / 1000, UTC)
-    return Found(Address(record.partition, record.offset), at, letter)
+    written_at = datetime.fromtimestamp(record.timestamp / 1000, UTC)
+    return DeadTopicRecord(LetterAddress(record.partition, record.offset), written_at, letter)

@@ -1,5 +1,5 @@
 -- profile --
--- Who it is.
+-- The profile itself.
 SELECT json_build_object(
     'kind', 'profile', 'guid', guid, 'userId', "userId",
     'createdAt', "createdAt", 'updatedAt', "updatedAt"
@@ -7,7 +7,7 @@ SELECT json_build_object(
 FROM profiles WHERE guid = %(profile)s;
 
 -- anonymous_ids --
--- Its visitors.
+-- The profile's anonymousIds.
 SELECT json_build_object(
     'kind', 'anonymousId', 'anonymousId', "anonymousId",
     'linkedAt', "linkedAt", 'linkEventGuid', "linkEventGuid"
@@ -15,7 +15,7 @@ SELECT json_build_object(
 FROM "anonymousIds" WHERE "profileGuid" = %(profile)s ORDER BY "anonymousId";
 
 -- merges --
--- How they came to it, and where they were before.
+-- How its anonymousIds came to the profile, and from which profiles.
 SELECT json_build_object(
     'kind', 'merge', 'reason', reason, 'anonymousId', "anonymousId", 'eventGuid', "eventGuid",
     'loserGuid', "loserGuid", 'survivorGuid', "survivorGuid", 'createdAt', "createdAt"
@@ -24,26 +24,26 @@ FROM (
     SELECT * FROM "profileMerges" WHERE "survivorGuid" = %(profile)s
     UNION
     SELECT merges.*
-    FROM "anonymousIds" AS visitors
+    FROM "anonymousIds" AS owned
     JOIN "profileMerges" AS merges USING ("anonymousId")
-    WHERE visitors."profileGuid" = %(profile)s
+    WHERE owned."profileGuid" = %(profile)s
 ) AS merges
 ORDER BY "createdAt", "anonymousId", "eventGuid";
 
 -- properties --
--- What rules and the company's databases say of it.
+-- Properties, from rules and from the company's databases.
 SELECT json_build_object(
     'kind', 'property', 'key', key, 'position', position, 'value', value, 'updatedAt', "updatedAt"
 )::text
 FROM "profileProperties" WHERE "profileGuid" = %(profile)s ORDER BY key, position;
 
--- states --
--- What rules remember of its events.
+-- property_states --
+-- Intermediate results of rules over its events.
 SELECT json_build_object('kind', 'propertyState', 'state', state, 'expiresAt', "expiresAt")::text
 FROM "propertyStates" WHERE "profileGuid" = %(profile)s;
 
--- recounts --
--- The same, while its events are counted again.
+-- property_rebuilds --
+-- The same, of a rebuild in progress.
 SELECT json_build_object(
     'kind', 'propertyRecount', 'state', state, 'createdAt', "createdAt",
     'reachedAt', "reachedAt", 'reachedGuid', "reachedGuid"
@@ -51,13 +51,14 @@ SELECT json_build_object(
 FROM "propertyRecounts" WHERE "profileGuid" = %(profile)s;
 
 -- decorations --
--- Which of the company's databases are asked about it, and when.
+-- When the decoration process queries the company's databases for it next.
 SELECT json_build_object('kind', 'decoration', 'source', source, 'dueAt', "dueAt")::text
 FROM "profileDecorations" WHERE "profileGuid" = %(profile)s ORDER BY source;
 
 -- events --
--- What it did, with the data: its own events but those on their way to somebody else, those on
--- their way to it, and rows that the scanner has not come to yet.
+-- Events with their data, in three parts: events on the profile, without those that a pending move
+-- takes to another profile; events that a pending move brings; rows that the scanner has not
+-- resolved yet.
 SELECT json_build_object(
     'kind', 'event', 'guid', guid, 'type', type, 'userId', "userId",
     'anonymousId', "anonymousId", 'ipAddress', "ipAddress", 'producerGuid', "producerGuid",
@@ -79,12 +80,12 @@ FROM (
     UNION ALL
     SELECT events.*
     FROM "eventMoves" AS moves
-    JOIN "anonymousIds" AS visitors USING ("anonymousId")
+    JOIN "anonymousIds" AS owned USING ("anonymousId")
     LEFT JOIN profiles AS former ON former.guid = moves."fromGuid"
     JOIN events ON events."anonymousId" = moves."anonymousId"
         AND events."profileGuid" = moves."fromGuid"
         AND (former."userId" IS NULL OR events."userId" IS DISTINCT FROM former."userId")
-    WHERE visitors."profileGuid" = %(profile)s AND moves."fromGuid" <> %(profile)s
+    WHERE owned."profileGuid" = %(profile)s AND moves."fromGuid" <> %(profile)s
     UNION ALL
     SELECT events.*
     FROM events

@@ -1,38 +1,39 @@
--- hold_rules --
--- Rules change only when nobody writes events: what is read of them now holds to the end.
+-- lock_rules --
+-- `merganser rules apply` waits for this lock, so the rules do not change before the transaction ends.
 LOCK TABLE events IN ROW EXCLUSIVE MODE;
 
--- uncounted --
--- No rule counts what is deleted here, so the properties process need not hear of it.
+-- skip_property_updates --
+-- No rule counts the deleted events, so triggers need not record the deletions for the properties
+-- process.
 SET LOCAL merganser.uncounted = 'on';
 
 -- remember_deleted_since --
--- Events that were created before are in the topic no more: that they were deleted is not remembered.
+-- The topic no longer holds older events, so triggers need not remember that they were deleted.
 SELECT set_config('merganser.remember_deleted_since', %(since)s::timestamptz::text, true);
 
--- remember --
--- Before the first event goes: links from before this time may have lost theirs.
+-- set_pruned_before --
+-- Store, before the first deletion, that links earlier than this may have lost their events.
 WITH moved AS (
     UPDATE retention SET "prunedBefore" = greatest("prunedBefore", %(before)s) RETURNING 1
 )
 INSERT INTO retention SELECT %(before)s WHERE NOT EXISTS (SELECT FROM moved);
 
--- old --
--- The next old events after a place in their order, and whether each may go: what has no profile yet
--- waits for the scanner, as it may link.
+-- next_old_events --
+-- The next old events after a cursor, and whether each may be deleted. Events without a profile stay:
+-- the scanner resolves them first, as they may link.
 SELECT "occurredAt", guid, type <> ALL(%(needed)s) AND "profileGuid" IS NOT NULL
 FROM events
 WHERE "occurredAt" < %(before)s AND ("occurredAt", guid) > (%(after_time)s, %(after_guid)s)
 ORDER BY "occurredAt" NULLS FIRST, guid
 LIMIT %(at_most)s;
 
--- delete --
--- Events and their data.
-WITH gone AS (
+-- delete_events --
+-- Delete events and their data.
+WITH deleted AS (
     DELETE FROM events WHERE guid = ANY(%(guids)s)
 )
 DELETE FROM "eventData" WHERE "eventGuid" = ANY(%(guids)s);
 
 -- estimate --
--- How many old events there are, about; the planner's word is good enough for a bar.
+-- The planner's estimate of the number of old events, for a progress bar.
 EXPLAIN (FORMAT JSON) SELECT FROM events WHERE "occurredAt" < %(before)s;

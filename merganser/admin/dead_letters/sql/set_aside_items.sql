@@ -1,5 +1,6 @@
--- items --
--- Set-aside items but records, whose letters are in their topic; those that match all that is given.
+-- read --
+-- Return the set-aside items that match every condition. Records are not among them: their letters
+-- are in the dead-letter topic.
 SELECT kind, subject, place, reason, attempts, state, "createdAt", "updatedAt"
 FROM "setAside"
 WHERE kind = ANY(%(kinds)s::text[]) AND kind <> 'record'
@@ -7,21 +8,22 @@ WHERE kind = ANY(%(kinds)s::text[]) AND kind <> 'record'
     AND (%(since)s::timestamptz IS NULL OR "updatedAt" >= %(since)s)
     AND (%(until)s::timestamptz IS NULL OR "updatedAt" < %(until)s)
     AND (
-        %(every)s
+        %(any_name)s
         OR EXISTS (
-            SELECT FROM unnest(%(named)s::text[], %(subjects)s::text[]) AS wanted(kind, subject)
-            WHERE wanted.kind = "setAside".kind AND wanted.subject = "setAside".subject
+            SELECT FROM unnest(%(name_kinds)s::text[], %(name_subjects)s::text[])
+                AS name(kind, subject)
+            WHERE name.kind = "setAside".kind AND name.subject = "setAside".subject
         )
     )
 ORDER BY "updatedAt", kind, subject, place;
 
--- put_state --
--- Note what is being done about open items; those that another operator was quicker with stay as they
--- are.
+-- resolve --
+-- Store what an operator does about open items. An item that another operator has resolved meanwhile
+-- stays as it is.
 UPDATE "setAside"
 SET state = %(state)s, "updatedAt" = now()
 FROM unnest(%(kinds)s::text[], %(subjects)s::text[], %(places)s::text[])
-    AS chosen(kind, subject, place)
-WHERE "setAside".kind = chosen.kind AND "setAside".subject = chosen.subject
-    AND "setAside".place = chosen.place AND state = 'open'
+    AS item(kind, subject, place)
+WHERE "setAside".kind = item.kind AND "setAside".subject = item.subject
+    AND "setAside".place = item.place AND state = 'open'
 RETURNING "setAside".kind, "setAside".subject, "setAside".place;

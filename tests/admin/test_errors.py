@@ -1,4 +1,4 @@
-"""A command that Kafka or Postgres refuses says what happened and what to do next."""
+"""An error of Kafka or Postgres is explained: what happened and what to do next."""
 
 import ssl
 
@@ -8,13 +8,13 @@ from psycopg import OperationalError, sql
 from psycopg.conninfo import make_conninfo
 
 from dev.stack.ports import free_port
-from merganser.cli import advice
+from merganser.admin.errors import explain_kafka_error, explain_postgres_error
 from tests.support.command import command
 from tests.support.database import Database
 from tests.support.servers import Servers
 from tests.support.topics import Topics
 
-RUNNING = "Is it running?"
+RUNNING = " running?"
 
 OF_KAFKA = [
     (kafka.PolicyViolationError("events.dead: max.message.bytes"), "DEAD_TOPIC_MAX_RECORD"),
@@ -48,56 +48,58 @@ OF_POSTGRES = [
 ]
 
 
-def kind(one: object) -> str:
-    return one if isinstance(one, str) else type(one).__name__
+def case_name(value: object) -> str:
+    return value if isinstance(value, str) else type(value).__name__
 
 
-@pytest.mark.parametrize(("error", "next_"), OF_KAFKA, ids=kind)
-def test_what_kafka_refuses(error: kafka.KafkaError, next_: str) -> None:
-    what, told = advice.of_kafka(error, None)
-    assert str(error) in what
-    assert next_ in told
-    assert RUNNING not in told
+@pytest.mark.parametrize(("error", "advice"), OF_KAFKA, ids=case_name)
+def test_an_error_of_kafka_is_explained(error: kafka.KafkaError, advice: str) -> None:
+    message = explain_kafka_error(error, None)
+    assert str(error) in message
+    assert advice in message
+    assert RUNNING not in message
 
 
-@pytest.mark.parametrize(("cause", "next_"), CONNECTING, ids=kind)
-def test_a_connection_that_was_not_made(cause: Exception, next_: str) -> None:
-    what, told = advice.of_kafka(kafka.KafkaConnectionError("Unable to bootstrap"), cause)
-    assert what
-    assert next_ in told
+@pytest.mark.parametrize(("cause", "advice"), CONNECTING, ids=case_name)
+def test_a_failed_connection_to_kafka_is_explained(cause: Exception, advice: str) -> None:
+    message = explain_kafka_error(kafka.KafkaConnectionError("Unable to bootstrap"), cause)
+    assert type(cause).__name__ in message or str(cause) in message
+    assert advice in message
 
 
-@pytest.mark.parametrize(("message", "next_"), OF_POSTGRES)
-def test_a_postgres_that_lets_nobody_in(message: str, next_: str) -> None:
-    what, told = advice.of_postgres(OperationalError(f"connection failed: {message}"))
-    assert message in what
-    assert next_ in told
-    assert RUNNING not in told
+@pytest.mark.parametrize(("message", "advice"), OF_POSTGRES)
+def test_a_refused_connection_to_postgres_is_explained(message: str, advice: str) -> None:
+    explained = explain_postgres_error(OperationalError(f"connection failed: {message}"))
+    assert message in explained
+    assert advice in explained
+    assert RUNNING not in explained
 
 
-async def refused(env: dict[str, str], *arguments: str) -> str:
-    ended = await command(env, *arguments)
-    assert ended.status == 1
-    assert "Traceback" not in ended.err
-    return " ".join(ended.err.split())
+async def failed(env: dict[str, str], *arguments: str) -> str:
+    result = await command(env, *arguments)
+    assert result.status == 1
+    assert "Traceback" not in result.err
+    return " ".join(result.err.split())
 
 
-async def test_topics_that_the_cluster_does_not_allow(topics: Topics) -> None:
+async def test_topics_that_the_cluster_does_not_allow_are_refused_with_advice(
+    topics: Topics,
+) -> None:
     env = {
         "MERGANSER_KAFKA_BOOTSTRAP": topics.bootstrap,
         "MERGANSER_TOPIC": f"refused-{topics.suffix}",
         "MERGANSER_DEAD_TOPIC": topics.dead.name,
         "MERGANSER_TOPIC_REPLICAS": "3",
     }
-    said = await refused(env, "topics")
-    assert f"refused-{topics.suffix}" in said
-    assert "MERGANSER_TOPIC_REPLICAS" in said
-    assert RUNNING not in said
+    message = await failed(env, "topics")
+    assert f"refused-{topics.suffix}" in message
+    assert "MERGANSER_TOPIC_REPLICAS" in message
+    assert RUNNING not in message
 
 
-async def test_topics_that_are_there_are_not_made_again(topics: Topics) -> None:
-    """So a user without the right to make any may run the command, as the chart does."""
-    ended = await command(
+async def test_existing_topics_are_not_created_again(topics: Topics) -> None:
+    """A user without the permission to create topics may run the command, as the chart does."""
+    result = await command(
         {
             "MERGANSER_KAFKA_BOOTSTRAP": topics.bootstrap,
             "MERGANSER_TOPIC": topics.events.name,
@@ -106,25 +108,25 @@ async def test_topics_that_are_there_are_not_made_again(topics: Topics) -> None:
         },
         "topics",
     )
-    assert ended.status == 0, ended.err
-    assert "nothing to do" in ended.err
+    assert result.status == 0, result.err
+    assert "nothing to do" in result.err
 
 
-async def test_no_kafka_is_there() -> None:
+async def test_kafka_is_not_running() -> None:
     env = {"MERGANSER_KAFKA_BOOTSTRAP": f"127.0.0.1:{free_port(set())}"}
-    assert RUNNING in await refused(env, "topics")
+    assert RUNNING in await failed(env, "topics")
 
 
-async def test_no_postgres_is_there() -> None:
+async def test_postgres_is_not_running() -> None:
     url = f"postgresql://merganser@127.0.0.1:{free_port(set())}/merganser"
-    assert RUNNING in await refused({"MERGANSER_DATABASE_URL": url}, "keys", "list")
+    assert RUNNING in await failed({"MERGANSER_DATABASE_URL": url}, "keys", "list")
 
 
-async def test_no_such_database(servers_running: Servers) -> None:
+async def test_the_database_does_not_exist(servers_running: Servers) -> None:
     url = make_conninfo(servers_running.database_url, dbname="nowhere")
-    said = await refused({"MERGANSER_DATABASE_URL": url}, "keys", "list")
-    assert "Create the database" in said
-    assert RUNNING not in said
+    message = await failed({"MERGANSER_DATABASE_URL": url}, "keys", "list")
+    assert "Create the database" in message
+    assert RUNNING not in message
 
 
 async def test_a_user_without_grants(database: Database) -> None:
@@ -133,16 +135,16 @@ async def test_a_user_without_grants(database: Database) -> None:
         "EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$"
     )
     url = make_conninfo(database.url, user="merganser_test_guest", password="guest")
-    said = await refused({"MERGANSER_DATABASE_URL": url}, "keys", "list")
-    assert "permission denied" in said
-    assert "grants" in said
-    assert RUNNING not in said
+    message = await failed({"MERGANSER_DATABASE_URL": url}, "keys", "list")
+    assert "permission denied" in message
+    assert "grants" in message
+    assert RUNNING not in message
 
 
-async def test_a_replica(database: Database) -> None:
+async def test_the_server_is_a_replica(database: Database) -> None:
     alter = sql.SQL("ALTER DATABASE {} SET default_transaction_read_only = on")
     name = sql.Identifier(database.connection.info.dbname)
     await database.connection.execute(alter.format(name))
-    said = await refused({"MERGANSER_DATABASE_URL": database.url}, "keys", "create", "one")
-    assert "target_session_attrs" in said
-    assert RUNNING not in said
+    message = await failed({"MERGANSER_DATABASE_URL": database.url}, "keys", "create", "one")
+    assert "target_session_attrs" in message
+    assert RUNNING not in message

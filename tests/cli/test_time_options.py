@@ -2,7 +2,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from merganser.cli.times import moment
+from merganser.cli.time_options import parse_time
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -20,11 +20,11 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
         ("7d", NOW - timedelta(days=7)),
     ],
 )
-def test_a_time_or_an_age(text: str, expected: datetime) -> None:
-    assert moment(text, NOW) == expected
+def test_a_time_or_an_age_is_parsed(text: str, expected: datetime) -> None:
+    assert parse_time(text, NOW) == expected
 
 
 @pytest.mark.parametrize("text", ["", "yesterday", "2w", "-2h", "2026-13-01", "17"])
-def test_anything_else_is_neither(text: str) -> None:
+def test_anything_else_is_an_error(text: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - its message is Python's
-        moment(text, NOW)
+        parse_time(text, NOW)

@@ -7,15 +7,13 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer
+from pydantic import SecretStr
 from typer.testing import CliRunner, Result
 
 from merganser.admin.dead_letters import service
-from merganser.admin.dead_letters.resolutions import Ledger
-from merganser.admin.dead_letters.topic import Selection
-from merganser.cli.letter import hexdump
+from merganser.admin.dead_letters.service import Selection
+from merganser.cli.dead_output import hexdump
 from merganser.cli.main import app
-from merganser.runtime import kafka
-from merganser.runtime.postgres import connect
 from merganser.runtime.settings import Settings
 from schemas.event import VERSION_HEADER, encode
 from tests.support.events import event
@@ -174,16 +172,14 @@ async def test_two_operators_at_once_send_each_record_once(system: System) -> No
         kafka_bootstrap=system.events.bootstrap,
         topic=system.events.name,
         dead_topic=system.dead.name,
+        database_url=SecretStr(system.database.url),
     )
     barrier = asyncio.Barrier(3)
 
     async def retry() -> int:
-        async with await connect(system.database.url, "test") as connection:
-            ledger = Ledger(connection, await kafka.cluster_id(settings))
-            entries = (await service.survey(settings, ledger, Selection())).open
-            await barrier.wait()  # all have seen the same letters open
-            async with kafka.producer(settings, "test", timeout=10) as producer:
-                return (await service.retry(settings, ledger, producer, entries)).sent
+        listing = await service.find_open(settings, Selection.build())
+        await barrier.wait()  # all have seen the same letters open
+        return (await service.retry(settings, listing)).sent
 
     assert sum(await asyncio.gather(*(retry() for _ in range(3)))) == 5
     assert await system.events.size() == before + 5

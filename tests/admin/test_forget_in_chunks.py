@@ -12,7 +12,7 @@ from merganser.identity import forget
 from merganser.identity.plan import Sighting
 from merganser.runtime.postgres import connect
 from merganser.runtime.settings import Settings
-from tests.cli.test_privacy import ANN, PHONE, SUPPRESSED, audited, resolved, texts
+from tests.cli.test_forget import ANN, PHONE, SUPPRESSED, audited, resolved, texts
 from tests.support.chunks import erase_some
 from tests.support.database import Database
 from tests.support.events import NOON, event
@@ -104,7 +104,7 @@ async def test_very_many_anonymous_ids_go_by_and_by_beside_a_resolver(
     person = await forget.find(database.connection, "kiosk")
     assert person is not None
     settings = Settings(database_url=SecretStr(database.url), _env_file=None)
-    await admin.forget(settings, person, lambda _: None, suppress=True)
+    await admin.forget_person(settings, person, lambda _: None, suppress=True)
     ids = [one for some in suppressed for one in some]
     assert len(ids) == len(set(ids)) > devices - 30
     assert len(forgotten) >= 25

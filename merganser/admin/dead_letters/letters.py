@@ -1,0 +1,191 @@
+"""Dead letters with their resolutions: find, retry and drop them.
+
+A letter is open until an operator retries or drops it. Of several letters of one record only the
+latest counts: a resolver that crashes may write a letter twice, and so may two retries.
+"""
+
+import asyncio
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import MessageSizeTooLargeError
+
+from merganser.admin.dead_letters.resolutions import Resolution, Resolutions
+from merganser.admin.dead_letters.topic import (
+    DeadTopicRecord,
+    LetterAddress,
+    LetterSelection,
+    read_topic,
+)
+from merganser.runtime import kafka
+from merganser.runtime.settings import Settings
+from schemas.dead_letter import Letter, Place
+
+CHUNK = 1000
+"""Letters that one transaction drops."""
+
+
+@dataclass(frozen=True, slots=True)
+class LetterSummary:
+    """A letter in a list, without the content of its record."""
+
+    address: LetterAddress
+    written_at: datetime
+    letter: Letter
+    """Without key, value and headers."""
+    size: int
+    """Bytes of the record."""
+    resolution: Resolution | None
+    """None while the letter is open."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundLetters:
+    """The letters that a selection matches."""
+
+    letters: list[LetterSummary] = field(default_factory=list)
+    foreign: list[DeadTopicRecord] = field(default_factory=list)
+    """Records of the topic that are not dead letters."""
+
+    @property
+    def open(self) -> list[LetterSummary]:
+        """The letters that no operator has resolved."""
+        return [letter for letter in self.letters if not letter.resolution]
+
+    @property
+    def resolved(self) -> list[LetterSummary]:
+        """The letters that an operator has retried or dropped."""
+        return [letter for letter in self.letters if letter.resolution]
+
+
+@dataclass(slots=True)
+class RetriedLetters:
+    """What a retry did."""
+
+    sent: int = 0
+    too_large: list[LetterAddress] = field(default_factory=list)
+    """Letters that stay open: their record is too large for the topic of events or for a letter."""
+
+
+async def find_letters(
+    settings: Settings, resolutions: Resolutions, selection: LetterSelection
+) -> FoundLetters:
+    """Read the selected letters and their resolutions.
+
+    Raises:
+        KafkaError: the brokers cannot be reached, or have no such topic.
+    """
+    latest: dict[Place, LetterSummary] = {}
+    foreign: list[DeadTopicRecord] = []
+    async for records in read_topic(settings, selection):
+        resolved = await resolutions.read([letter for _, letter in _letters(records)])
+        for record, letter in _letters(records):
+            earlier = latest.get(letter.origin)
+            if earlier is None or earlier.letter.attempt < letter.attempt:
+                latest[letter.origin] = _summarize(record, letter, resolved)
+        foreign += [record for record in records if not isinstance(record.letter, Letter)]
+    return FoundLetters(sorted(latest.values(), key=lambda letter: letter.address), foreign)
+
+
+async def retry_letters(
+    settings: Settings,
+    resolutions: Resolutions,
+    producer: AIOKafkaProducer,
+    letters: Sequence[LetterSummary],
+) -> RetriedLetters:
+    """Send the original records of open letters to the topic of events, then store that.
+
+    A letter is resolved once Kafka has acknowledged its record. After a crash in between, the next
+    retry sends the record again. That is harmless: an event is one row by its guid, and a letter is
+    one letter by origin and attempt.
+
+    Raises:
+        KafkaError: the brokers cannot be reached. What they acknowledged is stored as retried.
+    """
+    retried = RetriedLetters()
+    if not letters:
+        return retried
+    selection = LetterSelection(addresses=frozenset(letter.address for letter in letters))
+    async for records in read_topic(settings, selection):
+        async with resolutions.connection.transaction():
+            await resolutions.lock()
+            still_open = await _keep_open(
+                resolutions, {record.address: letter for record, letter in _letters(records)}
+            )
+            errors = await asyncio.gather(
+                *(_send(settings, producer, letter) for letter in still_open.values()),
+                return_exceptions=True,
+            )
+            sent = [
+                letter
+                for letter, error in zip(still_open.values(), errors, strict=True)
+                if error is None
+            ]
+            await resolutions.write(sent, "retried")
+        retried.sent += len(sent)
+        for address, error in zip(still_open, errors, strict=True):
+            if isinstance(error, MessageSizeTooLargeError):
+                retried.too_large.append(address)
+            elif error is not None:
+                raise error
+    return retried
+
+
+async def drop_letters(resolutions: Resolutions, letters: Sequence[LetterSummary]) -> int:
+    """Store that open letters are dropped. The letters stay in their topic.
+
+    Returns:
+        How many were open until now.
+    """
+    dropped = 0
+    for start in range(0, len(letters), CHUNK):
+        chunk = {letter.address: letter.letter for letter in letters[start : start + CHUNK]}
+        async with resolutions.connection.transaction():
+            await resolutions.lock()
+            still_open = await _keep_open(resolutions, chunk)
+            await resolutions.write(still_open.values(), "dropped")
+            dropped += len(still_open)
+    return dropped
+
+
+def resolution_of(letter: Letter, resolution: Resolution | None) -> Resolution | None:
+    """Return a record's resolution if it is of this letter's attempt or a later one."""
+    return resolution if resolution and resolution.attempt >= letter.attempt else None
+
+
+async def _send(settings: Settings, producer: AIOKafkaProducer, letter: Letter) -> None:
+    if letter.dropped:
+        raise MessageSizeTooLargeError
+    await kafka.send(producer, settings.topic, letter.key, letter.value, letter.retried())
+
+
+async def _keep_open(
+    resolutions: Resolutions, letters: dict[LetterAddress, Letter]
+) -> dict[LetterAddress, Letter]:
+    """Return the letters that no other operator has resolved since they were listed."""
+    resolved = await resolutions.read(letters.values())
+    return {
+        address: letter
+        for address, letter in letters.items()
+        if not resolution_of(letter, resolved.get(letter.origin))
+    }
+
+
+def _summarize(
+    record: DeadTopicRecord, letter: Letter, resolved: dict[Place, Resolution]
+) -> LetterSummary:
+    return LetterSummary(
+        record.address,
+        record.written_at,
+        replace(letter, key=None, value=None, headers=()),
+        letter.dropped or letter.size,
+        resolution_of(letter, resolved.get(letter.origin)),
+    )
+
+
+def _letters(records: Collection[DeadTopicRecord]) -> Iterator[tuple[DeadTopicRecord, Letter]]:
+    for record in records:
+        if isinstance(record.letter, Letter):
+            yield record, record.letter

@@ -1,0 +1,243 @@
+"""Rules of profile properties: compare, apply, list and dry-run them (`merganser rules`)."""
+
+import asyncio
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from psycopg import AsyncConnection
+from psycopg.errors import LockNotAvailable
+
+from decoration import dry_run as decoration
+from decoration.errors import Outage, Refused
+from decoration.source_status import SourceState, states
+from merganser.admin.database import open_connection
+from merganser.admin.errors import AdminError
+from merganser.rulebook import rule_store
+from merganser.rulebook.language import Rule, RuleFile, Source
+from merganser.rulebook.rule_store import Broken, Difference, Stored
+from merganser.runtime.settings import Settings
+from properties import dry_run as properties
+
+BROKEN_RULES = (
+    "A broken rule is not computed, and its values stay as they are. Find the cause, then run "
+    "`merganser rules apply FILE`: the rule is computed from the events again."
+)
+POLL_SECONDS = 0.2
+"""Between two looks at a backfill."""
+
+
+class EventsLocked(AdminError):
+    """A long transaction writes events, so rules cannot be applied now."""
+
+
+class RuleNotFound(AdminError):
+    """No rule has this key."""
+
+
+class RuleBroken(AdminError):
+    """The rule, or its source, cannot be read or computed."""
+
+
+class ProfileNotFound(AdminError):
+    """No profile, userId or anonymousId has this name."""
+
+
+class ProfileWithoutUser(AdminError):
+    """A source has values for userIds, and the profile has none."""
+
+
+class SourceFailed(AdminError):
+    """The company's database does not answer a rule's query, or refuses it."""
+
+
+@dataclass(frozen=True, slots=True)
+class RuleStatus:
+    """All applied rules, and how far each is."""
+
+    rules: list[Stored]
+    broken: list[Broken]
+    broken_sources: list[Broken]
+    profiles: int
+    """About how many profiles there are."""
+    sources: Mapping[str, SourceState]
+    """Sources that a decoration process has seen, by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class BackfillProgress:
+    """How far the backfill of new rules is."""
+
+    done: int
+    """Profiles."""
+    profiles: int
+    """About how many there are; 0 if that is unknown."""
+    seconds_without_progress: float
+
+
+@dataclass(frozen=True, slots=True)
+class RuleDryRun:
+    """What a rule gives for a profile."""
+
+    rule: Rule
+    result: properties.Trial | decoration.Trial
+    """Of a rule over events, or of one that queries a source."""
+
+
+async def compare_rules(settings: Settings, file: RuleFile) -> Difference:
+    """Return what applying a file would change."""
+    async with open_connection(settings, "rules") as connection:
+        return await rule_store.difference(connection, file)
+
+
+async def apply_rules(settings: Settings, file: RuleFile) -> Difference:
+    """Replace the applied rules by those of a file. The properties process then backfills them.
+
+    Returns:
+        What changed.
+
+    Raises:
+        EventsLocked: a transaction has been writing events for too long; nothing changed.
+    """
+    async with open_connection(settings, "rules") as connection:
+        try:
+            return await rule_store.apply(connection, file)
+        except LockNotAvailable:
+            raise EventsLocked(
+                "a long transaction is writing events: run this again when it has ended"
+            ) from None
+
+
+async def list_rules(settings: Settings, now: datetime) -> RuleStatus:
+    """Return all rules and their state.
+
+    Args:
+        settings: the database's URL.
+        now: the current time; it decides which profiles are due.
+    """
+    async with open_connection(settings, "rules") as connection:
+        _, profiles, _ = await rule_store.backfill(connection)
+        _, broken_sources = await rule_store.read_sources(connection)
+        applied = await rule_store.read(connection)
+        sources = await states(connection, now)
+    return RuleStatus(applied.rules, applied.broken, broken_sources, profiles, sources)
+
+
+async def find_rule(settings: Settings, key: str) -> Rule:
+    """Return an applied rule.
+
+    Raises:
+        RuleNotFound: no rule has this key.
+        RuleBroken: its definition cannot be read, or computing it failed.
+    """
+    async with open_connection(settings, "rules") as connection:
+        return await _find_rule(connection, key)
+
+
+async def dry_run_rule(
+    settings: Settings,
+    key: str,
+    profile: str,
+    now: datetime,
+    file: RuleFile | None = None,
+    environment: Mapping[str, str] = os.environ,
+) -> RuleDryRun:
+    """Compute what a rule gives for a profile. Nothing is written.
+
+    Args:
+        settings: the database's URL.
+        key: of the rule.
+        profile: a profile's guid, a userId or an anonymousId.
+        now: the current time; it ends the rule's window.
+        file: where to take rule and source from; by default the applied ones.
+        environment: has the URLs of sources.
+
+    Raises:
+        RuleNotFound: no rule has this key.
+        RuleBroken: the rule or its source cannot be read or computed.
+        ProfileNotFound: no profile, userId or anonymousId has this name.
+        ProfileWithoutUser: the rule queries a source, and the profile has no userId.
+        SourceFailed: the source does not answer, or refuses the query.
+    """
+    async with open_connection(settings, "rules") as connection:
+        rule = _find_in_file(file, key) if file else await _find_rule(connection, key)
+        if rule.query is None:
+            events = await properties.trial(connection, rule, profile, now)
+            if events is None:
+                raise _profile_not_found(profile)
+            return RuleDryRun(rule, events)
+        sources = file.sources if file else await rule_store.sources(connection)
+        source = _find_source(sources, rule.query.source)
+        return RuleDryRun(rule, await _query(connection, rule, source, profile, environment))
+
+
+async def watch_backfill(settings: Settings, progress: Callable[[BackfillProgress], None]) -> None:
+    """Report the progress of a backfill until it is done.
+
+    Args:
+        settings: the database's URL.
+        progress: called every `POLL_SECONDS`.
+    """
+    previous, seconds_without_progress = (-1, -1), 0.0
+    async with open_connection(settings, "rules") as connection:
+        while True:
+            done, profiles, pending = await rule_store.backfill(connection)
+            if done < 0 and not pending:
+                return
+            unchanged = (done, pending) == previous
+            seconds_without_progress = seconds_without_progress + POLL_SECONDS if unchanged else 0.0
+            progress(BackfillProgress(max(done, 0), max(profiles, done), seconds_without_progress))
+            previous = (done, pending)
+            await asyncio.sleep(POLL_SECONDS)
+
+
+async def _find_rule(connection: AsyncConnection[Any], key: str) -> Rule:
+    applied = await rule_store.read(connection)
+    for broken in applied.broken:
+        if broken.key == key:
+            raise RuleBroken(f"the rule {key} is broken: {broken.problem}. {BROKEN_RULES}")
+    for stored in applied.rules:
+        if stored.rule.key == key:
+            return stored.rule
+    raise RuleNotFound(f"no rule has the key {key}: `merganser rules list` shows all rules")
+
+
+def _find_in_file(file: RuleFile, key: str) -> Rule:
+    for rule in file.rules:
+        if rule.key == key:
+            return rule
+    keys = ", ".join(rule.key for rule in file.rules)
+    raise RuleNotFound(f"the file has no rule with the key {key}; its rules are: {keys}")
+
+
+def _find_source(sources: Mapping[str, Source], name: str) -> Source:
+    if name not in sources:
+        raise RuleBroken(f"the source {name} is broken: `merganser rules list` says why")
+    return sources[name]
+
+
+async def _query(
+    connection: AsyncConnection[Any],
+    rule: Rule,
+    source: Source,
+    profile: str,
+    environment: Mapping[str, str],
+) -> decoration.Trial:
+    name = rule.query.source if rule.query else ""
+    try:
+        result = await decoration.trial(connection, rule, source, profile, environment)
+    except (Outage, Refused) as error:
+        raise SourceFailed(f"{name}: {error}") from None
+    if result is None:
+        raise _profile_not_found(profile)
+    if result.user_id is None:
+        raise ProfileWithoutUser(
+            f"the profile {result.profile} has no userId, and {name} has values for userIds only"
+        )
+    return result
+
+
+def _profile_not_found(name: str) -> ProfileNotFound:
+    return ProfileNotFound(f"no profile, userId or anonymousId is {name!r}")

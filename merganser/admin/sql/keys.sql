@@ -1,0 +1,15 @@
+-- create_key --
+-- Insert an API key. `ensure_key` may meet its own key, inserted with fewer permissions by an older
+-- version: then update it.
+INSERT INTO "apiKeys" (name, "keyHash", permissions)
+VALUES (%(name)s, %(hash)s, %(permissions)s)
+ON CONFLICT ("keyHash") DO UPDATE SET permissions = excluded.permissions, "updatedAt" = now();
+
+-- list_keys --
+-- Return all keys, the oldest first.
+SELECT guid, name, permissions, "createdAt", "revokedAt" FROM "apiKeys" ORDER BY "createdAt", guid;
+
+-- revoke_keys --
+-- Revoke the key with this guid and the keys with this name.
+UPDATE "apiKeys" SET "revokedAt" = now(), "updatedAt" = now()
+WHERE (guid = %(guid_or_name)s OR name = %(guid_or_name)s) AND "revokedAt" IS NULL;

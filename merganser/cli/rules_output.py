@@ -1,0 +1,207 @@
+"""Output of `merganser rules`: differences, states and dry runs, as text, tables and JSON."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import yaml
+from rich.markup import escape
+from rich.table import Table
+
+from decoration import dry_run as decoration
+from decoration.schedule import COUNTED
+from decoration.source_status import SourceState
+from merganser.admin.rules import BROKEN_RULES, RuleDryRun, RuleStatus
+from merganser.cli.terminal import err, out
+from merganser.rulebook.language import Rule
+from merganser.rulebook.rule_store import Difference, Stored
+from merganser.rulebook.values import write_time
+from properties import dry_run as properties
+
+SHOWN = 100
+"""Events of a dry run that the table shows."""
+
+
+def show_difference(difference: Difference) -> None:
+    """Print what applying a file changes."""
+    for rule in difference.added:
+        out.print(f"[green]+ {escape(_summary(rule))}", highlight=False)
+    for before, after in difference.changed:
+        out.print(f"[red]- {escape(_summary(before))}", highlight=False)
+        out.print(f"[green]+ {escape(_summary(after))}", highlight=False)
+    for rule in difference.removed:
+        out.print(f"[red]- {escape(_summary(rule))}", highlight=False)
+    for rule in difference.replaced:
+        out.print(f"[yellow]~ {escape(_summary(rule))}[/] (broken now)", highlight=False)
+    for key in difference.dropped:
+        out.print(f"[red]- {escape(key)}[/] (broken now)", highlight=False)
+    if difference.sources:
+        out.print("[yellow]~ sources", highlight=False)
+    out.print(f"  {len(difference.unchanged)} unchanged", highlight=False)
+
+
+def show_rules(status: RuleStatus) -> None:
+    """Print a table of rules and their states, and what is broken."""
+    table = Table("key", "type", "from", "state")
+    for stored in status.rules:
+        rule = stored.rule
+        table.add_row(
+            *map(escape, (rule.key, _type_and_flags(rule), _origin(rule))), _state(stored, status)
+        )
+    for broken in status.broken:
+        table.add_row(escape(broken.key), "", "", f"[red]broken: {escape(broken.problem)}")
+    out.print(table)
+    for broken in status.broken_sources:
+        err.print(f"[red]the source {escape(broken.key)} is broken[/]: {escape(broken.problem)}")
+    if status.broken or status.broken_sources:
+        err.print(BROKEN_RULES)
+
+
+def rules_json(status: RuleStatus) -> list[dict[str, Any]]:
+    """Return all rules and their states as JSON data."""
+    return [
+        *(_rule_json(stored, status) for stored in status.rules),
+        *({"key": broken.key, "broken": broken.problem} for broken in status.broken),
+    ]
+
+
+def rule_yaml(rule: Rule) -> str:
+    """Return a file with one rule."""
+    rules = [rule.model_dump(mode="json", by_alias=True, exclude_defaults=True)]
+    return yaml.safe_dump({"rules": rules}, sort_keys=False, allow_unicode=True).rstrip()
+
+
+def show_dry_run(dry_run: RuleDryRun) -> None:
+    """Print what a rule gives for a profile, and from which events or rows."""
+    result = dry_run.result
+    owner = "no known user" if result.user_id is None else f"user {result.user_id}"
+    value = ", ".join(result.values) or "no value"
+    out.print(
+        f"[bold]{escape(dry_run.rule.key)}[/] of {result.profile} ({escape(owner)}): "
+        f"[bold green]{escape(value)}",
+        highlight=False,
+    )
+    if isinstance(result, properties.Trial):
+        _show_events(result)
+    else:
+        _show_rows(dry_run.rule, result)
+
+
+def _show_events(result: properties.Trial) -> None:
+    table = Table("occurred", "event", "type", "data", "")
+    for tried in result.events[-SHOWN:]:
+        event = tried.event
+        color = "green" if tried.outcome == "counted" else "yellow"
+        data = " ".join(
+            f"{key}={'(too long)' if value is None else value}" for key, value in event.data.items()
+        )
+        table.add_row(
+            write_time(event.at),
+            event.guid,
+            escape(event.type),
+            escape(data),
+            f"[{color}]{tried.outcome}",
+        )
+    if result.events:
+        out.print(table)
+    if len(result.events) > SHOWN:
+        out.print(f"and {len(result.events) - SHOWN:,} earlier ones", highlight=False)
+
+
+def _show_rows(rule: Rule, result: decoration.Trial) -> None:
+    if result.unfit:
+        out.print(f"[yellow]{result.unfit} do not fit the type {rule.type}", highlight=False)
+    if result.too_long:
+        out.print(f"[yellow]{result.too_long} are too long", highlight=False)
+    if result.failure:
+        out.print(f"[red]the value cannot be read: {escape(result.failure)}", highlight=False)
+    table = Table(*map(escape, result.columns))
+    for row in result.rows:
+        table.add_row(*map(escape, row))
+    if result.rows:
+        out.print(table)
+    elif rule.query:
+        out.print(f"{rule.query.source} has no row for this user", highlight=False)
+
+
+def _summary(rule: Rule) -> str:
+    return f"{rule.key}: {_type_and_flags(rule)}, {_origin(rule)}"
+
+
+def _type_and_flags(rule: Rule) -> str:
+    flags = [name for name in ("unique", "array", "identifying") if getattr(rule, name)]
+    return " ".join([rule.type, *flags])
+
+
+def _origin(rule: Rule) -> str:
+    """Return where a rule's values come from."""
+    if rule.query:
+        return f"{rule.query.source}: {rule.query.column}"
+    if rule.events is None:
+        return "the userIds of events"
+    definition = rule.events.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    return ", ".join(_describe_events(definition))
+
+
+def _describe_events(definition: dict[str, Any]) -> Iterator[str]:
+    for name, value in definition.items():
+        match name, value:
+            case "filters", list():
+                for condition in value:
+                    yield " ".join(str(part) for part in condition.values())
+            case (("from" | "to"), dict()):
+                yield f"{name} {value.get('take', 'first')} {'|'.join(value['type'])}"
+            case "type", list():
+                yield "|".join(value)
+            case "window", _:
+                yield f"last {value} days"
+            case _:
+                yield str(value)
+
+
+def _state(stored: Stored, status: RuleStatus) -> str:
+    if stored.rule.query:
+        return _query_state(stored, status.sources.get(stored.rule.query.source))
+    if stored.backfilled_to is None:
+        return "[green]up to date"
+    profiles = max(status.profiles, stored.backfilled)
+    return f"[yellow]backfill: {stored.backfilled:,} of about {profiles:,}"
+
+
+def _query_state(stored: Stored, source: SourceState | None) -> str:
+    if source is None or stored.revision not in source.revisions:
+        return "[yellow]waiting: does `merganser decoration` run?"
+    if source.error:
+        since = f"{source.failing_since:%Y-%m-%d %H:%M:%S}Z"
+        return f"[red]failing since {since}: {escape(source.error)}"
+    if error := source.rule_errors.get(stored.rule.key):
+        return f"[red]{escape(error)}"
+    if source.due or not source.scheduled:
+        more = " or more" if source.due >= COUNTED or not source.scheduled else ""
+        return f"[yellow]{source.due:,}{more} due"
+    return "[green]up to date"
+
+
+def _rule_json(stored: Stored, status: RuleStatus) -> dict[str, Any]:
+    data = {
+        **stored.rule.model_dump(mode="json", by_alias=True, exclude_defaults=True),
+        "revision": stored.revision,
+        "appliedAt": stored.applied_at.isoformat(),
+        "backfilled": stored.backfilled_to is None,
+    }
+    if stored.rule.query:
+        data["source"] = _source_json(stored, status.sources.get(stored.rule.query.source))
+    return data
+
+
+def _source_json(stored: Stored, source: SourceState | None) -> dict[str, Any]:
+    if source is None:
+        return {"seen": False}
+    return {
+        "seen": stored.revision in source.revisions,
+        "scheduled": source.scheduled,
+        "due": source.due,
+        "error": source.error or source.rule_errors.get(stored.rule.key),
+        "failures": source.breaker.failures,
+        "failingSince": source.failing_since and source.failing_since.isoformat(),
+        "succeededAt": source.succeeded_at and source.succeeded_at.isoformat(),
+    }
