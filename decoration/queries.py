@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from merganser.rulebook.language import Query
-from merganser.rulebook.rule_store import Stored
+from merganser.rulebook.rule_store import StoredRule
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +13,7 @@ class Question:
 
     query: Query
     """That of the first rule: what differs among them is the column."""
-    rules: tuple[Stored, ...]
+    rules: tuple[StoredRule, ...]
 
     @property
     def keys(self) -> list[str]:
@@ -26,9 +26,9 @@ class Question:
         return [stored.revision for stored in self.rules]
 
 
-def questions(rules: Iterable[Stored]) -> dict[str, list[Question]]:
+def questions(rules: Iterable[StoredRule]) -> dict[str, list[Question]]:
     """The questions of all rules that ask a source, by source."""
-    groups: dict[tuple[str, str], list[tuple[Query, Stored]]] = {}
+    groups: dict[tuple[str, str], list[tuple[Query, StoredRule]]] = {}
     for stored in rules:
         if query := stored.rule.query:
             groups.setdefault((query.source, query.sql), []).append((query, stored))

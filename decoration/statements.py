@@ -104,7 +104,7 @@ def _run(
     same `= ANY(:userIds)` is for texts, numbers and uuids, and an index on the column is used.
     """
     statement = text(sql)
-    if query.expands:
+    if query.uses_in_list:
         bare = _PARENTHESES.sub(":userIds", sql)  # the list brings its own
         statement = text(bare).bindparams(bindparam("userIds", expanding=True))
     options = {"stream_results": stream, "max_row_buffer": bounds.LONGEST_CHUNK}

@@ -142,7 +142,7 @@ async def _put(connection: AsyncConnection[Any], asked: Mapping[str, str], answe
         profile: {key: found.values.get(user_id, ()) for key, found in answer.found.items()}
         for profile, user_id in asked.items()
     }
-    return await property_store.put(connection, answer.found.keys(), wanted)
+    return await property_store.write_properties(connection, answer.found.keys(), wanted)
 
 
 async def _note(

@@ -9,7 +9,7 @@ from decimal import Decimal
 from enum import Enum
 from typing import Any
 
-from merganser.rulebook.values import LONGEST_VALUE
+from merganser.rulebook.values import MAX_VALUE_BYTES
 
 DECODER = json.JSONDecoder(parse_float=str, parse_int=str, parse_constant=str)
 """Leaves numbers as they are written."""
@@ -54,11 +54,11 @@ def text(value: Any) -> str | None:
     written = _written(value)
     if written is None:
         return None
-    if len(written) > LONGEST_VALUE:  # before anything else looks at all of it
+    if len(written) > MAX_VALUE_BYTES:  # before anything else looks at all of it
         raise TooLong
     if _UNSTORABLE.search(written):
         return None
-    if len(written.encode()) > LONGEST_VALUE:
+    if len(written.encode()) > MAX_VALUE_BYTES:
         raise TooLong
     return written
 
@@ -92,14 +92,14 @@ def _written(value: Any) -> str | None:
 def _digits(value: Decimal) -> str:
     """A number without exponent, unless that is gigabytes, as of 1E+999999999."""
     exponent = value.as_tuple().exponent
-    if isinstance(exponent, int) and max(value.adjusted(), -exponent) > LONGEST_VALUE:
+    if isinstance(exponent, int) and max(value.adjusted(), -exponent) > MAX_VALUE_BYTES:
         raise TooLong
     return f"{value:f}"
 
 
 def _decoded(value: bytes | bytearray | memoryview) -> str:
     held = memoryview(value)
-    if held.nbytes > LONGEST_VALUE:
+    if held.nbytes > MAX_VALUE_BYTES:
         raise TooLong
     return held.tobytes().decode(errors="surrogateescape")
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from decoration.texts import DECODER, Array, Json, TooLong, parsed, text
 from merganser.rulebook.language import Rule
-from merganser.rulebook.values import MOST_VALUES, fit
+from merganser.rulebook.values import MAX_ARRAY_VALUES, coerce
 from merganser.runtime import isolation
 
 LONGEST_ARRAY = 65_536
@@ -112,7 +112,7 @@ def _fitting(said: Any, rule: Rule, found: Found) -> str | None:
     except TooLong:
         found.too_long += 1
         return None
-    fitting = None if value is None else fit(rule.type, value)
+    fitting = None if value is None else coerce(rule.type, value)
     if fitting is None:
         found.unfit += 1
     return fitting
@@ -121,7 +121,7 @@ def _fitting(said: Any, rule: Rule, found: Found) -> str | None:
 def _has_room(user: str, value: str, found: Found, sizes: dict[str, int]) -> bool:
     """Whether an array is within its bounds with one more value: where it is not, it ends."""
     sizes[user] = sizes.get(user, 0) + len(value.encode())
-    if sizes[user] <= LONGEST_ARRAY and len(found.values.get(user, ())) < MOST_VALUES:
+    if sizes[user] <= LONGEST_ARRAY and len(found.values.get(user, ())) < MAX_ARRAY_VALUES:
         return True
     found.too_long += 1
     return False

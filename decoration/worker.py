@@ -63,7 +63,7 @@ class Decoration:
             connection: AsyncConnection[Any],
         ) -> tuple[dict[str, list[Question]], dict[str, Source | str], dict[str, SourceState]]:
             return (
-                questions(await rule_store.rules(connection)),
+                questions(await rule_store.read_rules(connection)),
                 await sources(connection),
                 await source_status.states(connection, now),
             )

@@ -173,11 +173,11 @@ async def _ruled(database_url: str) -> bool:
     """Apply the story's rules where there are none; whether they are those that apply."""
     file = rule_file.read(RULES)
     async with await connect(database_url, "story") as connection:
-        applied = await rule_store.read(connection)
+        applied = await rule_store.read_all_rules(connection)
         if not applied.keys:
-            await rule_store.apply(connection, file)
+            await rule_store.apply_file(connection, file)
             return True
-        return not await rule_store.difference(connection, file)
+        return not await rule_store.compare_with_file(connection, file)
 
 
 def _wait(value: Callable[[], Value | None], otherwise: str) -> Value:

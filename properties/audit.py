@@ -1,9 +1,9 @@
-"""The audit of properties: compute each one from the events again and compare it with the stored one.
+"""The audit of properties: compute each from the events again and compare it with the stored one.
 
 It is safe on a live system: it reads one snapshot and takes no lock. What the snapshot shows as
-pending is counted and not compared: profiles with event changes, a rebuild or an expired window, and
-rules whose backfill is running. Profiles that are set aside and broken rules are also only counted,
-as nothing computes them.
+pending is counted and not compared: profiles with event changes, a rebuild or an expired window,
+and rules whose backfill is running. Profiles that are set aside and broken rules are also only
+counted, as nothing computes them.
 """
 
 from collections.abc import Callable

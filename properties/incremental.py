@@ -6,10 +6,10 @@ or changed. A change here is one row of that table.
 Why this is exact
     A change is committed together with the event, and a step sees one snapshot of both. So in any
     snapshot, the events of a profile are those that its state has counted plus those of its pending
-    changes. A step deletes changes and counts their events in one transaction, which preserves this.
-    If an event has moved on since it was placed, the step skips it, as a later change records the
-    move. What cannot be counted by adding (an event that left or changed) starts a rebuild of the
-    profile (rebuild.py), and so does a profile for which counting fails.
+    changes. A step deletes changes and counts their events in one transaction, which preserves
+    this. If an event has moved on since it was placed, the step skips it, as a later change records
+    the move. What cannot be counted by adding (an event that left or changed) starts a rebuild of
+    the profile (rebuild.py), and so does a profile for which counting fails.
 
     A profile without a state has no counted events. If it was created after a rule was applied, all
     its events were recorded for that rule, so it starts with an empty state. Otherwise the rule's
@@ -87,7 +87,7 @@ async def apply_event_changes(step: Step) -> IncrementalResult:
     work = await _group_by_profile(step.connection, changes)
 
     async def handle(profiles: Sequence[str]) -> StepCounts:
-        return await _update_profiles(
+        return await update_profiles(
             step, {profile: work[profile] for profile in profiles}, changes.since
         )
 
@@ -105,7 +105,7 @@ async def read_oldest_age(connection: AsyncConnection[Any]) -> float:
     return float(age)
 
 
-async def _update_profiles(
+async def update_profiles(
     step: Step, work: Mapping[str, ProfileWork], since: datetime
 ) -> StepCounts:
     """Count the new events of profiles and write their states and properties.

@@ -1,4 +1,4 @@
-"""The loop of the properties process: one step per interval, and the next at once if there is more."""
+"""The loop of the properties process: a step per interval, and the next at once if work is left."""
 
 import time
 from datetime import UTC, datetime
@@ -143,9 +143,7 @@ class PropertyUpdater:
     async def _suspend(self, database: Database, defective: DefectiveRule, stop: Stop) -> None:
         log.error("rule suspended", rule=defective.key, reason=defective.reason)
         await database.transact(
-            lambda connection: rule_store.suspend_rule(
-                connection, defective.key, defective.reason
-            ),
+            lambda connection: rule_store.suspend_rule(connection, defective.key, defective.reason),
             stop,
         )
         self._failing_rules.remove(defective.key)

@@ -1,9 +1,9 @@
 """Rebuilds: count all events of a profile again, and backfill new rules.
 
 A transaction counts some thousand events, so a profile with a million events takes many
-transactions; the table "propertyRecounts" keeps how far each rebuild is. A rebuild runs only while no
-event changes are pending: it would count their events, and the changes would count them again. While
-a rebuild is running, incremental.py adds to it the new events that it has already passed.
+transactions; the table "propertyRecounts" keeps how far each rebuild is. A rebuild runs only while
+no event changes are pending: it would count their events, and the changes would count them again.
+While a rebuild is running, incremental.py adds to it the new events that it has already passed.
 """
 
 from collections.abc import Mapping, Sequence

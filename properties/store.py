@@ -177,7 +177,7 @@ def group_by_profile(rows: Iterable[tuple[Any, ...]]) -> dict[str, list[EventVie
     """Return events by profile.
 
     Args:
-        rows: (profile, microseconds, guid, type, userId, ipAddress, data); more columns are ignored.
+        rows: (profile, microseconds, guid, type, userId, ipAddress, data, ...).
     """
     events: dict[str, list[EventView]] = {}
     for profile, at, guid, type_, user_id, ip_address, data, *_ in rows:

@@ -13,15 +13,15 @@ from decoration.source_status import SourceState
 from merganser.admin.rules import BROKEN_RULES, RuleDryRun, RuleStatus
 from merganser.cli.terminal import err, out
 from merganser.rulebook.language import Rule
-from merganser.rulebook.rule_store import Difference, Stored
-from merganser.rulebook.values import write_time
+from merganser.rulebook.rule_store import RuleChanges, StoredRule
+from merganser.rulebook.values import format_time
 from properties import dry_run as properties
 
 SHOWN = 100
 """Events of a dry run that the table shows."""
 
 
-def show_difference(difference: Difference) -> None:
+def show_difference(difference: RuleChanges) -> None:
     """Print what applying a file changes."""
     for rule in difference.added:
         out.print(f"[green]+ {escape(_summary(rule))}", highlight=False)
@@ -30,9 +30,9 @@ def show_difference(difference: Difference) -> None:
         out.print(f"[green]+ {escape(_summary(after))}", highlight=False)
     for rule in difference.removed:
         out.print(f"[red]- {escape(_summary(rule))}", highlight=False)
-    for rule in difference.replaced:
+    for rule in difference.repaired:
         out.print(f"[yellow]~ {escape(_summary(rule))}[/] (broken now)", highlight=False)
-    for key in difference.dropped:
+    for key in difference.removed_broken:
         out.print(f"[red]- {escape(key)}[/] (broken now)", highlight=False)
     if difference.sources:
         out.print("[yellow]~ sources", highlight=False)
@@ -80,13 +80,13 @@ def show_dry_run(dry_run: RuleDryRun) -> None:
         f"[bold green]{escape(value)}",
         highlight=False,
     )
-    if isinstance(result, properties.Trial):
+    if isinstance(result, properties.EventRuleDryRun):
         _show_events(result)
     else:
         _show_rows(dry_run.rule, result)
 
 
-def _show_events(result: properties.Trial) -> None:
+def _show_events(result: properties.EventRuleDryRun) -> None:
     table = Table("occurred", "event", "type", "data", "")
     for tried in result.events[-SHOWN:]:
         event = tried.event
@@ -95,7 +95,7 @@ def _show_events(result: properties.Trial) -> None:
             f"{key}={'(too long)' if value is None else value}" for key, value in event.data.items()
         )
         table.add_row(
-            write_time(event.at),
+            format_time(event.at),
             event.guid,
             escape(event.type),
             escape(data),
@@ -158,7 +158,7 @@ def _describe_events(definition: dict[str, Any]) -> Iterator[str]:
                 yield str(value)
 
 
-def _state(stored: Stored, status: RuleStatus) -> str:
+def _state(stored: StoredRule, status: RuleStatus) -> str:
     if stored.rule.query:
         return _query_state(stored, status.sources.get(stored.rule.query.source))
     if stored.backfilled_to is None:
@@ -167,7 +167,7 @@ def _state(stored: Stored, status: RuleStatus) -> str:
     return f"[yellow]backfill: {stored.backfilled:,} of about {profiles:,}"
 
 
-def _query_state(stored: Stored, source: SourceState | None) -> str:
+def _query_state(stored: StoredRule, source: SourceState | None) -> str:
     if source is None or stored.revision not in source.revisions:
         return "[yellow]waiting: does `merganser decoration` run?"
     if source.error:
@@ -181,7 +181,7 @@ def _query_state(stored: Stored, source: SourceState | None) -> str:
     return "[green]up to date"
 
 
-def _rule_json(stored: Stored, status: RuleStatus) -> dict[str, Any]:
+def _rule_json(stored: StoredRule, status: RuleStatus) -> dict[str, Any]:
     data = {
         **stored.rule.model_dump(mode="json", by_alias=True, exclude_defaults=True),
         "revision": stored.revision,
@@ -193,7 +193,7 @@ def _rule_json(stored: Stored, status: RuleStatus) -> dict[str, Any]:
     return data
 
 
-def _source_json(stored: Stored, source: SourceState | None) -> dict[str, Any]:
+def _source_json(stored: StoredRule, source: SourceState | None) -> dict[str, Any]:
     if source is None:
         return {"seen": False}
     return {

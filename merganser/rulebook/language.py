@@ -148,7 +148,7 @@ class Events(Model):
             if self.type or self.between:
                 raise ValueError("`from` and `to` name the event types: remove type and between")
         elif not self.type:
-            raise ValueError("the event type is missing: write type: pageview, or type: [pageview, screen]")
+            raise ValueError("an event type is missing: write type: view, or type: [view, screen]")
         if self.column is None and self.aggregation not in ("count", "rate"):
             raise ValueError(f"`{self.aggregation}` needs a column, such as column: data.price")
         for name in ("between", "of"):
@@ -171,7 +171,7 @@ class Query(Model):
 
     source: Key = Field(description="A name under `sources`.")
     sql: Annotated[str, StringConstraints(strip_whitespace=True)] = Field(
-        description="A SELECT whose first column is the userId, with :userIds for a batch of users: "
+        description="A SELECT whose first column is the userId, with :userIds for the users: "
         "`WHERE id = ANY(:userIds)`, or `WHERE id IN (:userIds)` for databases without ANY.",
     )
     column: str = Field(description="The column of its answer that holds the value.")

@@ -163,9 +163,10 @@ EVENTS_MOVED = Counter(
 )
 
 # properties
-NOTES_AGE = Gauge(
+EVENT_CHANGES_AGE = Gauge(
     "merganser_properties_staleness_seconds",
-    "Age of the oldest change of events that properties do not show yet; 0 when they show all.",
+    "Seconds since the oldest pending event change (a row of eventChanges that properties do not "
+    "include yet); 0 when none is pending.",
     registry=PROPERTIES,
 )
 EVENTS_COUNTED = Counter(

@@ -1,10 +1,10 @@
 """The aggregations of rules: each is a commutative monoid over plain JSON values.
 
 An aggregation turns one event into a state, combines two states into one, and returns the property
-values of a state. Combining is associative and commutative, so neither the order of events nor their
-batches change a result, and a late event costs as much as any other. The size of a state is capped,
-however many events there are and however long their values. No function removes an event from a
-state: when an event is deleted or moves, the profile's states are rebuilt (properties/rebuild.py).
+values of a state. Combining is associative and commutative, so neither the order of events nor
+their batches change a result, and a late event costs as much as any other. The size of a state is
+capped, however many events there are and however long their values. No function removes an event
+from a state: when an event is deleted or moves, the profile is rebuilt (properties/rebuild.py).
 """
 
 import base64
@@ -49,8 +49,8 @@ State: TypeAlias = Any
 Trim: TypeAlias = Callable[[State, int], tuple[State, int] | None]
 """Take a state and a day (days since 1970, UTC), and remove what is before the day.
 
-Returns the state and its earliest remaining day, or None if nothing remains. It may change the state
-in place.
+Returns the state and its earliest remaining day, or None if nothing remains. It may change the
+state in place.
 """
 
 
@@ -101,9 +101,9 @@ def _build_count(_: Rule, events: Events) -> Aggregation:
 def _build_distinct_count(_: Rule, events: Events) -> Aggregation:
     """State: {value: 1}, or `MAX_DISTINCT` itself once there are as many values.
 
-    With a window: {value: the last day with the value}, for the values that occurred last; values of
-    the same day are ordered by text. The result is the smaller one of `MAX_DISTINCT` and the true
-    count, also after days have left the window: a value that a full state lacks did not occur
+    With a window: {value: the last day with the value}, for the values that occurred last; values
+    of the same day are ordered by text. The result is the smaller one of `MAX_DISTINCT` and the
+    true count, also after days have left the window: a value that a full state lacks did not occur
     later than any value in the state.
     """
     read = text_reader(events)
@@ -128,7 +128,7 @@ def _build_distinct_count(_: Rule, events: Events) -> Aggregation:
 
 
 def _combine_last_days(left: dict[str, int], right: Mapping[str, int], skips: Skips) -> State:
-    """A state may reach twice its final size before it is cut, so that not each event costs a cut."""
+    """Cut a state only when it has twice its final size, so that not each event costs a cut."""
     for value, day in right.items():
         if len(left) >= MAX_DISTINCT and value not in left:
             skips.append(SkipReason.CAPPED)
@@ -149,7 +149,7 @@ def _trim_last_days(state: dict[str, int], day: int) -> tuple[State, int] | None
 
 
 def _shorten(value: str) -> str:
-    """Return a short value as it is, else `#` and a digest, which is longer than any short value."""
+    """Return a short value as it is, else `#` and a digest, longer than any short value."""
     if utf8_size(value) <= _MAX_LITERAL_BYTES:
         return value
     digest = hashlib.blake2b(value.encode(), digest_size=_DIGEST_BYTES).digest()
@@ -160,7 +160,7 @@ def _build_sum(rule: Rule, events: Events) -> Aggregation:
     """State: the sum."""
     return Aggregation(
         value_reader(rule, events),
-        lambda left, right, _: _add(left, right),
+        lambda left, right, _: add_numbers(left, right),
         lambda state: [state],
     )
 
@@ -170,12 +170,13 @@ def _build_average(rule: Rule, events: Events) -> Aggregation:
     read = value_reader(rule, events)
     return Aggregation(
         lambda event, skips: None if (value := read(event, skips)) is None else [1, value],
-        lambda left, right, _: [left[0] + right[0], _add(left[1], right[1])],
+        lambda left, right, _: [left[0] + right[0], add_numbers(left[1], right[1])],
         lambda state: [divide(Decimal(state[1]), Decimal(state[0]))],
     )
 
 
-def _add(left: str, right: str) -> str:
+def add_numbers(left: str, right: str) -> str:
+    """Return the exact sum of two numbers."""
     return format_number(EXACT.add(Decimal(left), Decimal(right)))
 
 
@@ -259,9 +260,9 @@ def _build_all_values(rule: Rule, events: Events) -> Aggregation:
     The state has the most recent values. A value belongs to it if and only if fewer than
     `MAX_ARRAY_VALUES` values are more recent, and these have fewer than `MAX_ALL_VALUES_BYTES` -
     `MAX_VALUE_BYTES` bytes. More events only add more recent values, so a value that is left out
-    never returns: this makes combining associative and commutative. (Filling the remaining bytes with
-    shorter, older values would not be: it would depend on longer values that are already forgotten.)
-    What is left out is older than the rest, so it would leave a window first.
+    never returns: this makes combining associative and commutative. (Filling the remaining bytes
+    with shorter, older values would depend on longer values that are already forgotten.) What is
+    left out is older than the rest, so it would leave a window first.
     """
     read = values_reader(rule, events)
 

@@ -1,7 +1,7 @@
 """An event as rules see it, and functions that read its columns.
 
-A column is `type`, `userId`, `ipAddress`, `occurredAt` or `data.KEY`. The functions here take what a
-rule says once and return a fast function of an event.
+A column is `type`, `userId`, `ipAddress`, `occurredAt` or `data.KEY`. The functions here take what
+a rule says once and return a fast function of an event.
 """
 
 from collections.abc import Callable, Mapping

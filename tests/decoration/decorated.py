@@ -73,7 +73,7 @@ class Decorated:
     async def apply_to(self, sources: Mapping[str, Any], *rules: Mapping[str, Any]) -> None:
         """Make these the sources and rules, beside the identifying one."""
         file = RuleFile.model_validate({"sources": sources, "rules": [USER_ID, *rules]})
-        await rule_store.apply(self.database.connection, file)
+        await rule_store.apply_file(self.database.connection, file)
 
     async def known(self, *user_ids: str) -> None:
         """Make users known, as the resolver does. The profile of user 1 is pro_1."""

@@ -10,7 +10,7 @@ import pytest
 from decoration.texts import Cell, Json, text
 from decoration.values import LONGEST_ARRAY, Found, Table, lacks, user_ids, values
 from merganser.rulebook.language import Rule
-from merganser.rulebook.values import LONGEST_VALUE, MOST_VALUES
+from merganser.rulebook.values import MAX_ARRAY_VALUES, MAX_VALUE_BYTES
 from tests.decoration.decorated import query
 from tests.decoration.says import Addressed, Unspeakable, knot, nested
 
@@ -148,13 +148,13 @@ def test_an_id_that_cannot_be_read_is_nobodys() -> None:
 
 
 TOO_LONG: dict[str, Any] = {
-    "text": "x" * (LONGEST_VALUE + 1),
-    "text of letters of two bytes": "é" * (LONGEST_VALUE // 2 + 1),
-    "bytes": b"x" * (LONGEST_VALUE + 1),
-    "memory": memoryview(b"x" * (LONGEST_VALUE + 1)),
+    "text": "x" * (MAX_VALUE_BYTES + 1),
+    "text of letters of two bytes": "é" * (MAX_VALUE_BYTES // 2 + 1),
+    "bytes": b"x" * (MAX_VALUE_BYTES + 1),
+    "memory": memoryview(b"x" * (MAX_VALUE_BYTES + 1)),
     "a number of gigabytes": Decimal("1E+999999999"),
     "a number of gigabytes after the point": Decimal("1E-999999999"),
-    "an object": {"a": ["x" * LONGEST_VALUE]},
+    "an object": {"a": ["x" * MAX_VALUE_BYTES]},
     "what the source was asked not to send": Cell.OMITTED,
 }
 
@@ -166,14 +166,14 @@ def test_what_is_too_long_is_no_value_and_counted(said: Any) -> None:
 
 
 def test_a_value_may_be_as_long_as_that() -> None:
-    longest = "x" * LONGEST_VALUE
+    longest = "x" * MAX_VALUE_BYTES
     assert given([("1", longest)]) == ({"1": [longest]}, 0)
 
 
 def test_an_array_ends_where_it_has_as_many_values_as_it_may() -> None:
-    rows = [("1", str(number)) for number in range(MOST_VALUES + 5)] + [("2", "a")]
+    rows = [("1", str(number)) for number in range(MAX_ARRAY_VALUES + 5)] + [("2", "a")]
     has = found(rows, array=True)
-    assert has.values["1"] == [str(number) for number in range(MOST_VALUES)]
+    assert has.values["1"] == [str(number) for number in range(MAX_ARRAY_VALUES)]
     assert (has.values["2"], has.too_long) == (["a"], 5)
 
 

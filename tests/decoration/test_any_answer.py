@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from decoration import statements
 from decoration.texts import Cell, Json
-from merganser.rulebook.values import LONGEST_VALUE, Type, fit
+from merganser.rulebook.values import MAX_VALUE_BYTES, PropertyType, coerce
 from merganser.runtime import metrics
 from tests.decoration.crowd import items
 from tests.decoration.decorated import Decorated, query
@@ -30,7 +30,7 @@ from tests.support import database as databases
 NIGHTLY = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
 INNOCENT = [f"innocent-{number}" for number in range(5)]
 REFUSED = "what our Postgres refuses"
-FITTING: dict[Type, Any] = {
+FITTING: dict[PropertyType, Any] = {
     "string": "pro",
     "integer": 7,
     "float": 0.5,
@@ -74,7 +74,7 @@ SCALARS = st.one_of(
     st.binary(max_size=20).map(bytearray),
     st.binary(max_size=20).map(lambda data: memoryview(data)),  # noqa: PLW0108 - mypy wants it
     ANY_TEXT,
-    st.integers(1, 3 * LONGEST_VALUE).flatmap(
+    st.integers(1, 3 * MAX_VALUE_BYTES).flatmap(
         lambda size: st.sampled_from("xé😀").map(lambda letter: letter * size)
     ),
     st.sampled_from(
@@ -134,7 +134,9 @@ class Stage:
         self.run = run
         self.says = Says({})
 
-    async def play(self, plans: dict[str, Any], kind: Type, *, array: bool, batch: int) -> None:
+    async def play(
+        self, plans: dict[str, Any], kind: PropertyType, *, array: bool, batch: int
+    ) -> None:
         """Have a source say these plans of users, beside the innocent, and check the outcome."""
         async with databases.opened(self.url) as database:
             await database.execute(
@@ -160,16 +162,21 @@ class Stage:
             await decorated.worker.close()
 
     def check(
-        self, plans: dict[str, Any], kind: Type, stored: dict[str, list[str]], *, array: bool
+        self,
+        plans: dict[str, Any],
+        kind: PropertyType,
+        stored: dict[str, list[str]],
+        *,
+        array: bool,
     ) -> None:
         """The innocent have what is theirs, and what the others have is exact and within bounds."""
-        right = fit(kind, str(FITTING[kind]))
+        right = coerce(kind, str(FITTING[kind]))
         assert {user: stored.get(user) for user in INNOCENT} == dict.fromkeys(
             INNOCENT, [right] if kind != "boolean" else ["true"]
         )
         for user, said in plans.items():
             for value in stored.get(user, ()):
-                assert len(value.encode()) <= LONGEST_VALUE
+                assert len(value.encode()) <= MAX_VALUE_BYTES
             if kind == "string" and not array and user in stored:
                 _check_exact(said, stored[user][0])
             assert sum(len(value.encode()) for value in stored.get(user, ())) <= 65_536
@@ -274,7 +281,7 @@ def stage(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     batch=500,
 )
 def test_whatever_is_said_of_some(
-    stage: Stage, hostile: list[Any], kind: Type, batch: int, *, array: bool
+    stage: Stage, hostile: list[Any], kind: PropertyType, batch: int, *, array: bool
 ) -> None:
     plans = {f"hostile-{number}": said for number, said in enumerate(hostile)}
     stage.run(stage.play(plans, kind, array=array, batch=batch))
