@@ -1,11 +1,11 @@
-"""The decoration process: a look every interval, and the next at once when a call has ended."""
+"""Starts the decoration process."""
 
 import asyncio
 import os
 
 import structlog
 
-from decoration.worker import Decoration
+from decoration.worker import DecorationWorker
 from merganser.http.ops_server import ops_server
 from merganser.runtime import lifecycle, logs, metrics
 from merganser.runtime.lifecycle import Stop
@@ -19,7 +19,7 @@ log = structlog.get_logger(__name__)
 async def _main(settings: DecorationSettings, stop: Stop) -> None:
     log.info("starting", interval=settings.decoration_interval)
     database = Database(settings.database_url.get_secret_value(), "decoration")
-    decoration = Decoration(database, stop, os.environ)
+    worker = DecorationWorker(database, stop, os.environ)
     ops = ops_server(
         settings.ops_host,
         settings.decoration_metrics_port,
@@ -29,10 +29,7 @@ async def _main(settings: DecorationSettings, stop: Stop) -> None:
     serving = asyncio.create_task(ops.serve())
     try:
         await database.transact(migrations.check, stop)
-        while not stop.is_set():
-            if not await decoration.look():
-                await decoration.wait(settings.decoration_interval)
-        await decoration.close()
+        await worker.run(settings.decoration_interval)
     finally:
         await database.close()
         ops.should_exit = True
@@ -41,7 +38,7 @@ async def _main(settings: DecorationSettings, stop: Stop) -> None:
 
 
 def main() -> None:
-    """Run until a signal."""
+    """Run the decoration process until a signal."""
     settings = DecorationSettings.read()
     logs.configure(settings, "decoration")
     lifecycle.run(lambda stop: _main(settings, stop))

@@ -11,8 +11,8 @@ from psycopg import AsyncConnection
 from psycopg.errors import LockNotAvailable
 
 from decoration import dry_run as decoration
-from decoration.errors import Outage, Refused
-from decoration.source_status import SourceState, states
+from decoration.errors import QueryRefused, SourceUnavailable
+from decoration.source_status import SourceStatus, read_statuses
 from merganser.admin.database import open_connection
 from merganser.admin.errors import AdminError
 from merganser.rulebook import rule_store
@@ -62,7 +62,7 @@ class RuleStatus:
     broken_sources: list[Broken]
     profiles: int
     """About how many profiles there are."""
-    sources: Mapping[str, SourceState]
+    sources: Mapping[str, SourceStatus]
     """Sources that a decoration process has seen, by name."""
 
 
@@ -82,7 +82,7 @@ class RuleDryRun:
     """What a rule gives for a profile."""
 
     rule: Rule
-    result: properties.EventRuleDryRun | decoration.Trial
+    result: properties.EventRuleDryRun | decoration.QueryRuleDryRun
     """Of a rule over events, or of one that queries a source."""
 
 
@@ -121,7 +121,7 @@ async def list_rules(settings: Settings, now: datetime) -> RuleStatus:
         _, profiles, _ = await rule_store.read_backfill_progress(connection)
         _, broken_sources = await rule_store.read_all_sources(connection)
         applied = await rule_store.read_all_rules(connection)
-        sources = await states(connection, now)
+        sources = await read_statuses(connection, now)
     return RuleStatus(applied.rules, applied.broken, broken_sources, profiles, sources)
 
 
@@ -224,11 +224,11 @@ async def _query(
     source: Source,
     profile: str,
     environment: Mapping[str, str],
-) -> decoration.Trial:
+) -> decoration.QueryRuleDryRun:
     name = rule.query.source if rule.query else ""
     try:
-        result = await decoration.trial(connection, rule, source, profile, environment)
-    except (Outage, Refused) as error:
+        result = await decoration.dry_run_query_rule(connection, rule, source, profile, environment)
+    except (SourceUnavailable, QueryRefused) as error:
         raise SourceFailed(f"{name}: {error}") from None
     if result is None:
         raise _profile_not_found(profile)

@@ -8,8 +8,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from decoration import dry_run as decoration
-from decoration.schedule import COUNTED
-from decoration.source_status import SourceState
+from decoration.schedule import MAX_DUE_COUNT
+from decoration.source_status import SourceStatus
 from merganser.admin.rules import BROKEN_RULES, RuleDryRun, RuleStatus
 from merganser.cli.terminal import err, out
 from merganser.rulebook.language import Rule
@@ -107,7 +107,7 @@ def _show_events(result: properties.EventRuleDryRun) -> None:
         out.print(f"and {len(result.events) - SHOWN:,} earlier ones", highlight=False)
 
 
-def _show_rows(rule: Rule, result: decoration.Trial) -> None:
+def _show_rows(rule: Rule, result: decoration.QueryRuleDryRun) -> None:
     if result.unfit:
         out.print(f"[yellow]{result.unfit} do not fit the type {rule.type}", highlight=False)
     if result.too_long:
@@ -167,7 +167,7 @@ def _state(stored: StoredRule, status: RuleStatus) -> str:
     return f"[yellow]backfill: {stored.backfilled:,} of about {profiles:,}"
 
 
-def _query_state(stored: StoredRule, source: SourceState | None) -> str:
+def _query_state(stored: StoredRule, source: SourceStatus | None) -> str:
     if source is None or stored.revision not in source.revisions:
         return "[yellow]waiting: does `merganser decoration` run?"
     if source.error:
@@ -176,7 +176,7 @@ def _query_state(stored: StoredRule, source: SourceState | None) -> str:
     if error := source.rule_errors.get(stored.rule.key):
         return f"[red]{escape(error)}"
     if source.due or not source.scheduled:
-        more = " or more" if source.due >= COUNTED or not source.scheduled else ""
+        more = " or more" if source.due >= MAX_DUE_COUNT or not source.scheduled else ""
         return f"[yellow]{source.due:,}{more} due"
     return "[green]up to date"
 
@@ -193,7 +193,7 @@ def _rule_json(stored: StoredRule, status: RuleStatus) -> dict[str, Any]:
     return data
 
 
-def _source_json(stored: StoredRule, source: SourceState | None) -> dict[str, Any]:
+def _source_json(stored: StoredRule, source: SourceStatus | None) -> dict[str, Any]:
     if source is None:
         return {"seen": False}
     return {

@@ -18,8 +18,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
-from decoration import statements
-from decoration.texts import Cell, Json
+from decoration import dialects
+from decoration.values import Marker, RawJson
 from merganser.rulebook.values import MAX_VALUE_BYTES, PropertyType, coerce
 from merganser.runtime import metrics
 from tests.decoration.crowd import items
@@ -91,9 +91,9 @@ SCALARS = st.one_of(
         ]
     ),
     JSON,
-    JSON.map(Json),
+    JSON.map(RawJson),
     st.sampled_from(["[" * 5000 + "]" * 5000, "7" * 5000, "1e-400", '"\\u0000"', '"\\ud800"']).map(
-        Json
+        RawJson
     ),
 )
 VALUES = st.one_of(
@@ -114,7 +114,7 @@ VALUES = st.one_of(
     st.integers(1, 5000).map(nested),
     st.sets(st.integers(), max_size=3),
     st.complex_numbers(),
-    st.just(Cell.OMITTED),
+    st.just(Marker.OMITTED),
     st.just(Ellipsis),
     st.just("x" * 40 * 2**20),
     st.sampled_from([ValueError, RecursionError, MemoryError, OverflowError]).map(
@@ -206,7 +206,7 @@ class Stage:
 def _check_exact(said: Any, stored: str) -> None:
     """As far as there is one way to write a value."""
     match said:
-        case Json():
+        case RawJson():
             with contextlib.suppress(ValueError, RecursionError):
                 parsed = json.loads(said)
                 assert stored == parsed if isinstance(parsed, str) else stored == stored.strip()
@@ -233,7 +233,7 @@ def _is_empty(said: Any) -> bool:
 
 
 def _is_null(said: Any) -> bool:
-    return said is None or (isinstance(said, Json) and said.strip() == "null")
+    return said is None or (isinstance(said, RawJson) and said.strip() == "null")
 
 
 def _skipped() -> float:
@@ -248,7 +248,7 @@ def stage(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     file.touch()
     with asyncio.Runner() as runner:
         stage = Stage(database_url, file, runner.run)
-        monkeypatch.setattr(statements, "ask", stage.says.ask)
+        monkeypatch.setattr(dialects, "execute_query", stage.says.ask)
 
         async def refuse() -> None:
             async with databases.opened(database_url) as database:

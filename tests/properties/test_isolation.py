@@ -345,7 +345,7 @@ async def test_what_postgres_refuses_costs_one_profile_of_many(
     assert len(calls) <= 2 + 2 * 8
     assert list(await kept.set_aside()) == ["pro_x077"]
     (reason,) = (await kept.set_aside()).values()
-    assert reason.startswith("CheckViolation 23514 at properties/store.py:")
+    assert reason.startswith("CheckViolation 23514 at rulebook/property_store.py:")
     for guid in guids:
         expected = [] if guid == "pro_x077" else ["/"]
         assert await kept.value(guid, "paths") == expected

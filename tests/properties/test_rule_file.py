@@ -174,7 +174,7 @@ MISTAKES: dict[str, tuple[str, int, str]] = {
     "from without to": (
         rule("type: float, events: {aggregation: diff, column: occurredAt, from: {type: sign-up}}"),
         3,
-        "`from` and `to` belong together, and to aggregation: diff",
+        "`from` and `to` need each other and aggregation: diff",
     ),
     "from with type": (
         rule(
