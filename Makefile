@@ -81,6 +81,7 @@ lint: $(READY) ## Check style, types and the direction of imports
 	$(BIN)/mypy
 	cd clients/python && ../../$(BIN)/mypy
 	$(BIN)/lint-imports
+	-$(BIN)/python -m dev.words
 
 audit: $(READY) ## Look up known vulnerabilities of all dependencies (needs a network)
 	$(BIN)/python .ci/audit.py requirements.lock requirements-dev.lock deploy/requirements.lock tests/clients/requirements.lock

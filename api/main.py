@@ -24,6 +24,7 @@ async def _main(settings: ApiSettings, stop: Stop) -> None:
     known_keys = Keys(database, settings.api_keys_interval, stop, "?apiKey=KEY")
     metrics.API_KEYS_AGE.set_function(known_keys.age)
     pool = Pool(url, settings.api_connections, settings.api_statement_timeout)
+    await pool.open()
     http = server(
         app.create(pool, known_keys, settings.api_scan),
         settings.api_host,

@@ -80,12 +80,13 @@ class Routes:
 
 def _measured(handler: Handler, path: str) -> Handler:
     """The same, counting answers that are cut."""
+    cut = metrics.API_ANSWERS_CUT.labels(path)  # from the start, so that its rate is known
 
     @wraps(handler)
     async def measured(*arguments: Any, **named: Any) -> Response:
         answer = await handler(*arguments, **named)
         if isinstance(answer, responses.Answered) and answer.cut:
-            metrics.API_ANSWERS_CUT.labels(path).inc()
+            cut.inc()
         return answer
 
     return cast("Handler", measured)

@@ -18,8 +18,8 @@ PAGES = [
     for place in (".", "docs", "deploy", "clients/javascript", "clients/python")
     for page in (ROOT / place).glob("*.md")
 ]
-OTHERS = {"MERGANSER_HOME", "MERGANSER_DEDUP_WINDOW"}
-"""The local stack's, and one that the documentation says there is not."""
+OTHERS = {"MERGANSER_HOME", "MERGANSER_DEDUP_WINDOW", "MERGANSER_TEST_LOCALE"}
+"""The local stack's, one that the documentation says does not exist, and the tests'."""
 
 
 @pytest.mark.parametrize("settings", Settings.__subclasses__())

@@ -109,6 +109,7 @@ async def _measure(url: str) -> None:
     settings = ApiSettings(_env_file=None)
     keys = Database(url, "keys")
     pool = HearingPool(url, settings)
+    await pool.open()
     api = app.create(pool, Keys(keys, 1, Stop(), ""), settings.api_scan)
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(api),

@@ -166,6 +166,24 @@ class Connection(psycopg.AsyncConnection[tuple[Any, ...]]):
             await self.close()
 
 
+def connection_options(name: str) -> dict[str, Any]:
+    """Return psycopg's arguments for a connection in autocommit mode that notices a dead peer.
+
+    Args:
+        name: Postgres shows it as the application's name, after "merganser".
+    """
+    return {
+        "autocommit": True,
+        "application_name": f"merganser {name}",
+        "connect_timeout": 5,
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 20_000,
+        "prepare_threshold": None,  # see `prepare`
+    }
+
+
 async def connect(
     url: str, name: str, settings: Mapping[str, str] = MappingProxyType({})
 ) -> Connection:
@@ -176,17 +194,7 @@ async def connect(
         name: that Postgres shows as the application's, after "merganser".
         settings: of each transaction, beside `SAFE`.
     """
-    connection = await Connection.connect(
-        url,
-        autocommit=True,
-        application_name=f"merganser {name}",
-        connect_timeout=5,
-        keepalives_idle=10,
-        keepalives_interval=5,
-        keepalives_count=3,
-        tcp_user_timeout=20_000,
-        prepare_threshold=None,  # see `prepare`
-    )
+    connection = await Connection.connect(url, **connection_options(name))
     connection.local = {**SAFE, **settings}
     return connection
 

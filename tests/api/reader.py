@@ -103,19 +103,27 @@ class Reader:
 
 @asynccontextmanager
 async def reading(
-    database: Database, scan: int = SCAN, statement: float = 5, url: str | None = None
+    database: Database,
+    scan: int = SCAN,
+    statement_timeout: float = 5,
+    wait: float = 2,
+    url: str | None = None,
+    pool_class: type[Pool] = Pool,
 ) -> AsyncIterator[Reader]:
     """The API for the length of an `async with` block.
 
     Args:
         database: what it reads.
         scan: events that a page looks at.
-        statement: seconds that one may take.
+        statement_timeout: in seconds.
+        wait: the longest wait for one of its two connections, in seconds.
         url: by which it reaches the database, if not by the database's own.
+        pool_class: of its pool of connections.
     """
     keys_database = postgres.Database(database.url, "keys")
     keys = Keys(keys_database, 60, Stop(), "?apiKey=KEY")
-    pool = Pool(url or database.url, 2, statement)
+    pool = pool_class(url or database.url, 2, statement_timeout, wait)
+    await pool.open()
     try:
         key = await new_key(database, *Permission)
         yield Reader(app.create(pool, keys, scan), pool, database, key)

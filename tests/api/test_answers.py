@@ -2,12 +2,13 @@
 
 import asyncio
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import psycopg
 import pytest
 
-from api import events
 from merganser.http.errors import Problem
 from merganser.runtime import metrics
 from tests.api.reader import Reader, reading
@@ -86,44 +87,56 @@ async def test_pages_of_other_origins_may_read(api: Reader) -> None:
     assert "authorization" in asked.headers["access-control-allow-headers"]
 
 
-async def test_a_statement_that_takes_too_long(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(events._SQL, "events", b"SELECT pg_sleep(9), %(guids)s::text[]")  # noqa: SLF001 - no real statement is slow for sure
-    async with reading(database, statement=0.1) as api:
-        status, error = await api.refused("/event/evt_1")
-        assert (status, error["code"]) == (503, "timeout")
+async def test_a_statement_that_takes_too_long(database: Database) -> None:
+    async with reading(database, statement_timeout=0.1) as api:
+        async with locked_events(database):
+            status, error = await api.refused("/event/evt_1")
+            assert (status, error["code"]) == (503, "timeout")
         assert (await api.get("/events")).status_code == 200
 
 
-async def test_a_defect_tells_the_client_nothing(
-    api: Reader, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(events._SQL, "events", b"SELECT 'secret'::integer, %(guids)s::text[]")  # noqa: SLF001 - there is no known defect
-    status, error = await api.refused("/event/evt_1")
+async def test_a_defect_tells_the_client_nothing(api: Reader) -> None:
+    await api.write(event("ann"))
+    await api.database.execute("ALTER TABLE events RENAME TO stored")
+    await api.database.execute(
+        "CREATE VIEW events AS SELECT * FROM stored WHERE ('secret' || guid)::integer = 0"
+    )
+    status, error = await api.refused("/events")
     assert (status, error["code"]) == (500, "internal")
     assert "secret" not in str(error)
 
 
-async def test_more_requests_than_connections(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """They wait their turn, and those whose turn does not come in time are told to come again."""
-    async with reading(database) as api:
-        answers = await asyncio.gather(*(api.get("/events") for _ in range(20)))
-        assert {answer.status_code for answer in answers} == {200}
-        monkeypatch.setattr("api.database.WAIT_SECONDS", 0.1)
-        slow = b"SELECT pg_sleep(0.6), %(guids)s::text[]"
-        monkeypatch.setitem(events._SQL, "events", slow)  # noqa: SLF001 - no real statement is slow for sure
-        busy = [asyncio.create_task(api.get("/event/evt_1")) for _ in range(2)]
-        await asyncio.sleep(0.2)
-        before = waited()
-        answer = await api.get("/events")
-        assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
-        assert int(answer.headers["retry-after"]) > 0
-        assert waited() >= before + 0.1
-        await asyncio.gather(*busy)
+async def test_requests_wait_for_a_connection(api: Reader) -> None:
+    responses = await asyncio.gather(*(api.get("/events") for _ in range(20)))
+    assert {response.status_code for response in responses} == {200}
+
+
+async def test_a_request_is_refused_when_no_connection_becomes_free(database: Database) -> None:
+    async with reading(database, wait=0.2) as api:
         assert (await api.get("/events")).status_code == 200
+        async with locked_events(database):
+            busy = [asyncio.create_task(api.get("/event/evt_1")) for _ in range(2)]
+            await eventually(lambda: blocked_statements(database), equals(2))
+            before = waited()
+            response = await api.get("/events")
+            assert (response.status_code, response.json()["code"]) == (503, "unavailable")
+            assert int(response.headers["retry-after"]) > 0
+            assert waited() >= before + 0.2
+        assert {response.status_code for response in await asyncio.gather(*busy)} == {404}
+        assert (await api.get("/events")).status_code == 200
+
+
+@asynccontextmanager
+async def locked_events(database: Database) -> AsyncIterator[None]:
+    """Lock the table of events for the length of an `async with` block."""
+    async with database.connection.transaction():
+        await database.execute("LOCK TABLE events IN ACCESS EXCLUSIVE MODE")
+        yield
+
+
+async def blocked_statements(database: Database) -> int:
+    """Return how many statements wait for a lock."""
+    return int(await database.value("SELECT count(*) FROM pg_locks WHERE NOT granted"))
 
 
 async def test_postgres_goes_and_comes_back(database: Database) -> None:

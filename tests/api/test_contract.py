@@ -1,6 +1,7 @@
 """The OpenAPI document is true: schemathesis asks what it allows and what it does not."""
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from random import Random
 from typing import Any
 
@@ -17,7 +18,7 @@ from api import app
 from api.database import Pool
 from merganser.http.authentication import Keys
 from merganser.runtime.lifecycle import Stop
-from merganser.runtime.postgres import Database
+from merganser.runtime.postgres import Connection, Database
 from tests.api.reader import Reader, reading
 from tests.support import database
 from tests.support.database import Cluster
@@ -32,11 +33,42 @@ SCHEMA = schemathesis.openapi.from_asgi("/openapi.json", app.create(Pool("", 1, 
 OPERATIONS = [found.ok() for found in SCHEMA.get_all_operations() if isinstance(found, Ok)]
 
 
+class PoolPerRequest(Pool):
+    """Opens a pool for each request: schemathesis runs each in an event loop of its own."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._arguments = arguments
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[Connection]:
+        pool = Pool(*self._arguments)
+        await pool.open()
+        try:
+            async with pool.reading() as connection:
+                yield connection
+        finally:
+            await pool.close()
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[Connection]:
+        pool = Pool(*self._arguments)
+        await pool.open()
+        try:
+            async with pool.writing() as connection:
+                yield connection
+        finally:
+            await pool.close()
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def filled(cluster: Cluster, template: str) -> AsyncIterator[Reader]:
     """The API on a few events and profiles."""
     with cluster.database(template) as name:
-        async with database.opened(cluster.url_of(name)) as opened, reading(opened) as reader:
+        async with (
+            database.opened(cluster.url_of(name)) as opened,
+            reading(opened, pool_class=PoolPerRequest) as reader,
+        ):
             await reader.write(*(event(anonymous=f"phone {n}", path="/") for n in range(20)))
             await reader.write(*(event("ann", f"phone {n}", "sign-in") for n in range(0, 20, 2)))
             await reader.found("/events")  # the keys are known before loops come and go

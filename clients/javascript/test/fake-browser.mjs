@@ -1,4 +1,4 @@
-// As much of a browser as the client uses: tabs with pages that share storage, cookies and locks.
+// The parts of a browser that the client uses: pages that share storage, cookies and locks.
 import { readFileSync } from "node:fs";
 import { createContext, runInContext } from "node:vm";
 
@@ -33,40 +33,40 @@ export class FakeStorage {
   }
 }
 
-/** navigator.locks of all tabs. A closed page's lock is free. */
-class Locks {
+/** navigator.locks of all tabs. A closed page releases its lock. */
+class FakeLocks {
   #last = new Map();
 
   request(name, work, page) {
-    const before = this.#last.get(name) ?? Promise.resolve();
-    const turn = before.then(() => (page.open ? work() : new Promise(() => {})));
+    const previous = this.#last.get(name) ?? Promise.resolve();
+    const turn = previous.then(() => (page.open ? work() : new Promise(() => {})));
     this.#last.set(name, Promise.race([turn.catch(() => {}), page.closed]));
     return turn;
   }
 }
 
-/** A visitor's browser. */
-export class Browser {
+/** The browser of one visitor. */
+export class FakeBrowser {
   storage = new FakeStorage();
   cookies = new Map();
-  locks = new Locks();
+  locks = new FakeLocks();
   /** Whether pages have localStorage, cookies, locks, and fetch with keepalive. */
-  has = { storage: true, cookies: true, locks: true, keepalive: true };
+  supports = { storage: true, cookies: true, locks: true, keepalive: true };
   pages = [];
 
-  /** Open a page; with `tag`, attributes of a script tag, or none, and `before`, code before it. */
-  open(gateway, { url = "https://shop.example/", tag = {}, before = "", referrer = "" } = {}) {
+  /** Open a page that runs the code `before`, and then a script tag with the attributes `tag`. */
+  open(ingest, { url = "https://shop.example/", tag = {}, before = "", referrer = "" } = {}) {
     const page = new Page(this, new URL(url), referrer);
     this.pages.push(page);
     page.run(before);
-    page.load(gateway.url + "/merganser.js", tag);
+    page.load(ingest.url + "/merganser.js", tag);
     return page;
   }
 
-  /** Open a page whose client is made by `init` with these options. */
-  init(gateway, options = {}, where = {}) {
-    const page = this.open(gateway, where);
-    page.merganser.init({ apiKey: "key", endpoint: gateway.url, ...quick, ...options });
+  /** Open a page that calls `init` with these options. */
+  init(ingest, options = {}, pageOptions = {}) {
+    const page = this.open(ingest, pageOptions);
+    page.merganser.init({ apiKey: "key", endpoint: ingest.url, ...shortIntervals, ...options });
     return page;
   }
 
@@ -75,12 +75,13 @@ export class Browser {
   }
 }
 
-/** Intervals for tests. */
-export const quick = { flushInterval: 5, retryMin: 5, retryMax: 20 };
+/** Options that keep tests fast. */
+export const shortIntervals = { flushInterval: 5, retryMin: 5, retryMax: 20 };
 
 class Page {
   open = true;
   beacons = [];
+  debugLines = [];
   warnings = [];
   errors = [];
   #timers = new Set();
@@ -103,8 +104,9 @@ class Page {
       crypto,
       location: url,
       console: {
-        warn: (...said) => this.warnings.push(said),
-        error: (...said) => this.errors.push(said),
+        debug: (...values) => this.debugLines.push(values),
+        warn: (...values) => this.warnings.push(values),
+        error: (...values) => this.errors.push(values),
       },
       addEventListener: listen,
       setTimeout: (work, ms) => {
@@ -120,11 +122,11 @@ class Page {
           fetch(address, { method: "POST", body }).catch(() => {});
           return true;
         },
-        ...(browser.has.locks && {
+        ...(browser.supports.locks && {
           locks: { request: (name, work) => browser.locks.request(name, work, page) },
         }),
       },
-      Request: browser.has.keepalive ? Request : class {},
+      Request: browser.supports.keepalive ? Request : class {},
       document: {
         title: "Shop",
         referrer,
@@ -135,7 +137,7 @@ class Page {
           return [...browser.cookies].map((pair) => pair.join("=")).join("; ");
         },
         set cookie(line) {
-          if (!browser.has.cookies) return;
+          if (!browser.supports.cookies) return;
           const [pair, ...attributes] = line.split("; ");
           const [name, value] = pair.split("=");
           if (attributes.includes("Max-Age=0")) browser.cookies.delete(name);
@@ -146,7 +148,7 @@ class Page {
     window.window = window;
     Object.defineProperty(window, "localStorage", {
       get() {
-        if (!browser.has.storage) throw new DOMException("blocked", "SecurityError");
+        if (!browser.supports.storage) throw new DOMException("blocked", "SecurityError");
         return browser.storage;
       },
     });
@@ -168,7 +170,7 @@ class Page {
     return this.window.merganser;
   }
 
-  /** A browser's event. */
+  /** Dispatch an event of the window or the document. */
   fire(type) {
     for (const listener of this.#listeners.get(type) ?? []) listener();
   }
@@ -178,13 +180,13 @@ class Page {
     this.fire("visibilitychange");
   }
 
-  /** The visitor goes on to another page or closes the tab. */
+  /** The visitor opens another page or closes the tab. */
   leave() {
     this.show("hidden");
     this.end();
   }
 
-  /** The page is gone, without notice: nothing of it runs any more. */
+  /** The page ends without an event: its timers and requests stop. */
   end() {
     this.open = false;
     for (const timer of this.#timers) clearTimeout(timer);
@@ -192,14 +194,14 @@ class Page {
     this.setClosed();
   }
 
-  /** Like a browser's: a request without keepalive ends with its page, and nobody hears of it. */
+  /** As in a browser: a request without keepalive ends with its page, and has no result. */
   async #fetch(address, init) {
-    const ending = new AbortController();
-    if (!init.keepalive) this.#requests.add(ending);
+    const pageEnd = new AbortController();
+    if (!init.keepalive) this.#requests.add(pageEnd);
     if (init.keepalive && Buffer.byteLength(init.body) > 64 << 10) throw new TypeError("too much");
-    const signal = AbortSignal.any([init.signal, ending.signal]);
-    const answer = fetch(address, { ...init, signal }).catch((error) => error);
-    const outcome = await Promise.race([answer, this.closed]);
+    const signal = AbortSignal.any([init.signal, pageEnd.signal]);
+    const response = fetch(address, { ...init, signal }).catch((error) => error);
+    const outcome = await Promise.race([response, this.closed]);
     if (!this.open) await new Promise(() => {});
     if (outcome instanceof Error) throw outcome;
     return outcome;

@@ -1,29 +1,29 @@
-// In a server: one client speaks for many people.
+// In Node: one client sends events of many users.
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { afterEach, beforeEach, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { init } from "../dist/merganser.mjs";
-import { FakeStorage, quick } from "./browser.mjs";
-import { Gateway, refuse } from "./gateway.mjs";
+import { FakeStorage, shortIntervals } from "./fake-browser.mjs";
+import { FakeIngest, refuse } from "./fake-ingest.mjs";
 
-let gateway;
-beforeEach(async () => (gateway = await Gateway.started()));
-afterEach(() => gateway.stop());
+let ingest;
+beforeEach(async () => (ingest = await FakeIngest.started()));
+afterEach(() => ingest.stop());
 
 const client = (options = {}) =>
-  init({ apiKey: "key", endpoint: gateway.url, ...quick, ...options });
+  init({ apiKey: "key", endpoint: ingest.url, ...shortIntervals, ...options });
 
-test("what a request says", async () => {
-  const merganser = client({ endpoint: gateway.url + "//" });
+test("the content of a request", async () => {
+  const merganser = client({ endpoint: ingest.url + "//" });
   const before = Date.now();
   const data = { total: 5, "ü\ud800": "💶" };
   const id = merganser.track({ type: "purchase", userId: 123, data });
   await merganser.close();
-  const [{ path, headers, body }] = gateway.requests;
+  const [{ path, headers, body }] = ingest.requests;
   assert.equal(path, "/api/v1/batch");
-  assert.match(headers["content-type"], /^text\/plain/); // asks no preflight
+  assert.match(headers["content-type"], /^text\/plain/); // so that browsers need no CORS preflight
   assert.equal(headers.authorization, undefined);
   assert.deepEqual(Object.keys(body), ["apiKey", "sentAt", "events"]);
   assert.equal(body.apiKey, "key");
@@ -39,9 +39,9 @@ test("what a request says", async () => {
   assert.ok(Math.abs(Date.parse(occurredAt) - before) < 1_000);
 });
 
-test("what an event says itself comes first", async () => {
+test("fields of the event override the defaults", async () => {
   const merganser = client();
-  const said = {
+  const fields = {
     type: "t",
     userId: "u",
     anonymousId: "a",
@@ -49,16 +49,16 @@ test("what an event says itself comes first", async () => {
     sessionId: "s",
     data: {},
   };
-  merganser.track({ ...said, occurredAt: new Date(1e12) });
-  merganser.track({ ...said, messageId: "n", occurredAt: 1e12 });
+  merganser.track({ ...fields, occurredAt: new Date(1e12) });
+  merganser.track({ ...fields, messageId: "n", occurredAt: 1e12 });
   await merganser.close();
-  assert.deepEqual(gateway.events, [
-    { ...said, occurredAt: "2001-09-09T01:46:40.000Z" },
-    { ...said, messageId: "n", occurredAt: 1e12 },
+  assert.deepEqual(ingest.events, [
+    { ...fields, occurredAt: "2001-09-09T01:46:40.000Z" },
+    { ...fields, messageId: "n", occurredAt: 1e12 },
   ]);
 });
 
-test("it remembers nobody: one user's events never get another's ids", async () => {
+test("the client stores no ids: an event never gets the ids of another user", async () => {
   const merganser = client();
   merganser.identify(1, { name: "Ann" });
   merganser.identify(2, {}, { anonymousId: "a" });
@@ -67,7 +67,7 @@ test("it remembers nobody: one user's events never get another's ids", async () 
   assert.equal(merganser.anonymousId(), undefined);
   await merganser.close();
   assert.deepEqual(
-    gateway.events.map(({ type, userId, anonymousId, data }) => [type, userId, anonymousId, data]),
+    ingest.events.map(({ type, userId, anonymousId, data }) => [type, userId, anonymousId, data]),
     [
       ["identify", 1, undefined, { name: "Ann" }],
       ["identify", 2, "a", {}],
@@ -77,20 +77,20 @@ test("it remembers nobody: one user's events never get another's ids", async () 
   );
 });
 
-test("with a storage it is one visitor's, and remembers over restarts", async () => {
+test("with a storage the client belongs to one visitor, also after a restart", async () => {
   const storage = new FakeStorage();
-  await gateway.stop();
+  await ingest.stop();
   const first = client({ storage });
   const id = first.anonymousId();
   first.track({ type: "before" });
   first.identify(7);
   await first.close(0);
-  await gateway.start();
+  await ingest.start();
   const second = client({ storage });
   second.track({ type: "after" });
   await second.close();
   assert.deepEqual(
-    gateway.events.map(({ type, userId, anonymousId }) => [type, userId, anonymousId]),
+    ingest.events.map(({ type, userId, anonymousId }) => [type, userId, anonymousId]),
     [
       ["before", undefined, id],
       ["identify", 7, id],
@@ -99,7 +99,7 @@ test("with a storage it is one visitor's, and remembers over restarts", async ()
   );
 });
 
-test("messageIds are UUIDv7, each another", async () => {
+test("messageIds are unique UUIDv7", async () => {
   const merganser = client();
   const ids = Array.from({ length: 1000 }, () => merganser.track({ type: "t", userId: "1" }));
   assert.equal(new Set(ids).size, 1000);
@@ -111,7 +111,7 @@ test("messageIds are UUIDv7, each another", async () => {
   await merganser.close();
 });
 
-test("what JSON cannot say is dropped with a word, and breaks nothing", async () => {
+test("data without a JSON form is dropped and reported", async () => {
   const dropped = [];
   const merganser = client({ onDrop: (event, reason) => dropped.push([event.type, reason]) });
   const circular = {};
@@ -120,12 +120,12 @@ test("what JSON cannot say is dropped with a word, and breaks nothing", async ()
   assert.equal(merganser.track({ type: "bigint", userId: "1", data: { n: 1n } }), undefined);
   merganser.track({ type: "good", userId: "1" });
   await merganser.close();
-  assert.deepEqual(gateway.types, ["good"]);
+  assert.deepEqual(ingest.types, ["good"]);
   assert.match(dropped[0][1], /circular/);
   assert.match(dropped[1][1], /BigInt/);
 });
 
-test("a closed client takes nothing", async () => {
+test("a closed client drops events", async () => {
   const dropped = [];
   const merganser = client({ onDrop: (event, reason) => dropped.push([event.type, reason]) });
   await merganser.close();
@@ -133,30 +133,30 @@ test("a closed client takes nothing", async () => {
   assert.deepEqual(dropped, [["late", "the client is closed"]]);
 });
 
-test("nothing goes without a key and an endpoint", () => {
+test("init needs a key and an endpoint", () => {
   assert.throws(() => init({ apiKey: "key" }), /endpoint/);
   assert.throws(() => init({ endpoint: "http://localhost" }), /apiKey/);
 });
 
-test("two clients of one storage under two names do not see each other", async () => {
+test("two clients with different names can share a storage", async () => {
   const storage = new FakeStorage();
-  const other = await Gateway.started();
-  const one = client({ storage, name: "one" });
-  const two = client({ storage, name: "two", endpoint: other.url });
-  one.track({ type: "to one" });
-  two.track({ type: "to two" });
-  await Promise.all([one.close(), two.close()]);
-  assert.deepEqual([gateway.types, other.types], [["to one"], ["to two"]]);
-  assert.notEqual(one.anonymousId(), two.anonymousId());
-  await other.stop();
+  const otherIngest = await FakeIngest.started();
+  const first = client({ storage, name: "one" });
+  const second = client({ storage, name: "two", endpoint: otherIngest.url });
+  first.track({ type: "to first" });
+  second.track({ type: "to second" });
+  await Promise.all([first.close(), second.close()]);
+  assert.deepEqual([ingest.types, otherIngest.types], [["to first"], ["to second"]]);
+  assert.notEqual(first.anonymousId(), second.anonymousId());
+  await otherIngest.stop();
 });
 
-/** Run a program in a Node of its own; `merganser` is a client. */
-const program = async (code) => {
+/** Run code in another Node process, where `merganser` is a client; return the milliseconds. */
+const runProgram = async (code) => {
   const module = new URL("../dist/merganser.mjs", import.meta.url).href;
   const source = `
     import { init } from ${JSON.stringify(module)};
-    const merganser = init({ apiKey: "key", endpoint: ${JSON.stringify(gateway.url)} });
+    const merganser = init({ apiKey: "key", endpoint: ${JSON.stringify(ingest.url)} });
     ${code}`;
   const start = Date.now();
   await promisify(execFile)(process.execPath, ["--input-type=module", "-e", source], {
@@ -166,21 +166,21 @@ const program = async (code) => {
   return Date.now() - start;
 };
 
-test("a program that comes to its end ends once its events are delivered", async () => {
-  gateway.next = [refuse(503)];
-  await program(`merganser.track({ type: "t", userId: "1" });`);
-  assert.deepEqual(gateway.types, ["t"]);
+test("a program ends after its events are delivered", async () => {
+  ingest.next = [refuse(503)];
+  await runProgram(`merganser.track({ type: "t", userId: "1" });`);
+  assert.deepEqual(ingest.types, ["t"]);
 });
 
-test("an idle client keeps no program from ending, nor does a closed one", async () => {
-  await program(``);
-  const ms = await program(`merganser.track({ type: "t", userId: "1" }); await merganser.close();`);
-  assert.deepEqual(gateway.types, ["t"]);
+test("a program with an idle or a closed client ends", async () => {
+  await runProgram(``);
+  const ms = await runProgram(`merganser.track({ type: "t", userId: "1" }); await merganser.close();`);
+  assert.deepEqual(ingest.types, ["t"]);
   assert.ok(ms < 5_000, `${ms} ms`);
 });
 
-test("a client that gave up keeps no program from ending", async () => {
-  await gateway.stop();
-  await program(`merganser.track({ type: "t", userId: "1" }); await merganser.close(100);`);
-  await gateway.start();
+test("a program ends after close() gave up", async () => {
+  await ingest.stop();
+  await runProgram(`merganser.track({ type: "t", userId: "1" }); await merganser.close(100);`);
+  await ingest.start();
 });

@@ -1,17 +1,17 @@
 import type { Store } from "./types";
 
-/** Small values that outlive a page: in the storage, else in a cookie, else in memory. */
-export interface Shelf {
+/** The visitor's ids and consent: in the storage, else in a cookie, else in memory. */
+export interface VisitorStore {
   get(name: string): string | undefined;
-  /** Keep a value; only in memory, as long as the page lives, unless `lasting`. */
-  set(name: string, value: string, lasting: boolean): void;
+  /** Store a value. It outlives the page only if `persistent`. */
+  set(name: string, value: string, persistent: boolean): void;
   remove(name: string): void;
 }
 
 const YEAR_SECONDS = 31_536_000;
 
-/** A shelf. What is kept has a name that begins with `prefix`. */
-export function makeShelf(prefix: string, storage: Store | undefined): Shelf {
+/** Create a store. The names of its items and cookies begin with `prefix`. */
+export function createVisitorStore(prefix: string, storage: Store | undefined): VisitorStore {
   const memory = new Map<string, string>();
   const remove = (name: string) => {
     memory.delete(name);
@@ -19,25 +19,25 @@ export function makeShelf(prefix: string, storage: Store | undefined): Shelf {
     if (readCookie(prefix + name) !== undefined) writeCookie(prefix + name, "", 0);
   };
   return {
-    // Memory comes last and has only what could not be kept: other tabs may have changed the rest.
+    // Memory is last: another tab may have changed the storage or the cookie since.
     get: (name) =>
       storage?.getItem(prefix + name) ?? readCookie(prefix + name) ?? memory.get(name),
-    set(name, value, lasting) {
+    set(name, value, persistent) {
       remove(name);
-      if (!lasting || !keep(prefix + name, value, storage)) memory.set(name, value);
+      if (!persistent || !persist(prefix + name, value, storage)) memory.set(name, value);
     },
     remove,
   };
 }
 
-function keep(name: string, value: string, storage: Store | undefined): boolean {
+function persist(name: string, value: string, storage: Store | undefined): boolean {
   try {
     if (storage) {
       storage.setItem(name, value);
       return true;
     }
   } catch {
-    // Full: a cookie may still have room.
+    // The storage is full: use a cookie.
   }
   writeCookie(name, value, YEAR_SECONDS);
   return readCookie(name) === value;

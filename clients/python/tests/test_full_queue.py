@@ -1,4 +1,4 @@
-"""A queue without room: the newest are dropped and told, or their senders wait."""
+"""A full queue: the client drops the newest events and reports them, or `track` waits."""
 
 import os
 import signal
@@ -9,66 +9,70 @@ from collections.abc import Callable
 
 import pytest
 
+from fake_ingest import FakeIngest
 from merganser_client import Client, Closed, Failure
-from standin import Standin
 
 Connect = Callable[..., Client]
 
 LARGE = {"text": "x" * 50_000}
-"""An event of which some twenty fit into the smallest queue."""
+"""Data of an event; about twenty such events fit into the smallest queue."""
 
-SMALLEST = 1 << 20
+MIN_QUEUE_BYTES = 1 << 20
 
 
 def fill(client: Client) -> int:
-    """Track until the queue is full; how many it holds."""
+    """Track until the queue is full; return how many events it has."""
     dropped = client.counts().dropped
     while client.counts().dropped == dropped:
         client.track("t", user_id="1", data=LARGE)
     return client.counts().waiting
 
 
-def test_the_newest_events_are_dropped_counted_and_told(
-    standin: Standin, connect: Connect, failures: list[Failure]
+def test_the_newest_events_are_dropped_counted_and_reported(
+    fake_ingest: FakeIngest, connect: Connect, failures: list[Failure]
 ) -> None:
-    standin.stop()
-    client = connect(queue_bytes=SMALLEST)
+    fake_ingest.stop()
+    client = connect(queue_bytes=MIN_QUEUE_BYTES)
     for number in range(30):
         client.track("t", user_id="1", data=LARGE, message_id=str(number))
     counts = client.counts()
     assert counts.waiting + counts.dropped == 30
     assert 15 < counts.waiting < 25
-    lost = [event.message_id for one in failures if one.kind == "full" for event in one.lost]
+    lost = [
+        event.message_id for failure in failures if failure.kind == "full" for event in failure.lost
+    ]
     assert lost == [str(number) for number in range(counts.waiting, 30)]
-    standin.start()
+    fake_ingest.start()
     assert client.flush(20)
-    assert list(standin.taken) == [str(number) for number in range(counts.waiting)]
+    assert list(fake_ingest.stored) == [str(number) for number in range(counts.waiting)]
 
 
-def test_there_is_room_again_once_events_are_delivered(standin: Standin, connect: Connect) -> None:
-    standin.stop()
-    client = connect(queue_bytes=SMALLEST)
-    held = fill(client)
-    standin.start()
+def test_there_is_room_again_once_events_are_delivered(
+    fake_ingest: FakeIngest, connect: Connect
+) -> None:
+    fake_ingest.stop()
+    client = connect(queue_bytes=MIN_QUEUE_BYTES)
+    capacity = fill(client)
+    fake_ingest.start()
     assert client.flush(20)
     assert fill(client) > 0
     assert client.flush(20)
-    assert len(standin.taken) >= 2 * held
+    assert len(fake_ingest.stored) >= 2 * capacity
 
 
-def test_a_flood_of_dropped_events_does_not_flood_the_log(
-    standin: Standin, connect: Connect, caplog: pytest.LogCaptureFixture
+def test_many_dropped_events_do_not_flood_the_log(
+    fake_ingest: FakeIngest, connect: Connect, caplog: pytest.LogCaptureFixture
 ) -> None:
-    standin.stop()
-    client = connect(queue_bytes=SMALLEST)
+    fake_ingest.stop()
+    client = connect(queue_bytes=MIN_QUEUE_BYTES)
     for _ in range(500):
         client.track("t", user_id="1", data=LARGE)
     assert sum("full" in record.message for record in caplog.records if record.levelno > 30) < 12
 
 
-def test_blocked_senders_wait_and_lose_nothing(standin: Standin, connect: Connect) -> None:
-    standin.stop()
-    client = connect(queue_bytes=SMALLEST, when_full="block", interval=3600)
+def test_blocked_threads_wait_and_lose_no_event(fake_ingest: FakeIngest, connect: Connect) -> None:
+    fake_ingest.stop()
+    client = connect(queue_bytes=MIN_QUEUE_BYTES, when_full="block", interval=3600)
     tracked: list[str] = []
 
     def send(name: int) -> None:
@@ -86,57 +90,61 @@ def test_blocked_senders_wait_and_lose_nothing(standin: Standin, connect: Connec
         time.sleep(0.01)
     assert all(thread.is_alive() for thread in threads)
     assert len(tracked) < 30
-    standin.start()
+    fake_ingest.start()
     for thread in threads:
         thread.join(20)
     assert client.flush(20)
-    assert set(standin.taken) == {f"{name}-{number}" for name in range(4) for number in range(30)}
-    assert standin.repeats == 0
+    assert set(fake_ingest.stored) == {
+        f"{name}-{number}" for name in range(4) for number in range(30)
+    }
+    assert fake_ingest.repeats == 0
     assert client.counts().dropped == 0
     for name in range(4):
-        of_one = [one for one in standin.taken if one.startswith(f"{name}-")]
-        assert of_one == [f"{name}-{number}" for number in range(30)]
+        ids = [id_ for id_ in fake_ingest.stored if id_.startswith(f"{name}-")]
+        assert ids == [f"{name}-{number}" for number in range(30)]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a signal")
-def test_who_is_interrupted_while_waiting_sends_nothing(standin: Standin, connect: Connect) -> None:
-    standin.stop()
-    client = connect(queue_bytes=SMALLEST, when_full="block")
+def test_an_interrupted_track_sends_nothing(fake_ingest: FakeIngest, connect: Connect) -> None:
+    fake_ingest.stop()
+    client = connect(queue_bytes=MIN_QUEUE_BYTES, when_full="block")
     sent: list[str] = []
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGUSR1, interrupt)
+    previous = signal.signal(signal.SIGUSR1, interrupt)
     threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGUSR1)).start()
     try:
         with pytest.raises(KeyboardInterrupt):
-            track_for_ever(client, sent)
+            track_until_interrupted(client, sent)
     finally:
-        signal.signal(signal.SIGUSR1, before)
-    standin.start()
+        signal.signal(signal.SIGUSR1, previous)
+    fake_ingest.start()
     assert client.close(20)
-    assert list(standin.taken) == sent
+    assert list(fake_ingest.stored) == sent
 
 
-def track_for_ever(client: Client, sent: list[str]) -> None:
+def track_until_interrupted(client: Client, sent: list[str]) -> None:
     while True:
         message_id = str(len(sent))
         client.track("t", user_id="1", data=LARGE, message_id=message_id)
         sent.append(message_id)
 
 
-def test_who_waits_for_room_is_told_of_the_end(standin: Standin, connect: Connect) -> None:
-    standin.stop()
-    client = connect(queue_bytes=SMALLEST, when_full="block")
-    told: list[BaseException] = []
+def test_track_raises_closed_if_the_client_is_closed_while_it_waits(
+    fake_ingest: FakeIngest, connect: Connect
+) -> None:
+    fake_ingest.stop()
+    client = connect(queue_bytes=MIN_QUEUE_BYTES, when_full="block")
+    errors: list[BaseException] = []
 
     def send() -> None:
         try:
             while True:
                 client.track("t", user_id="1", data=LARGE)
         except Closed as closed:
-            told.append(closed)
+            errors.append(closed)
 
     thread = threading.Thread(target=send)
     thread.start()
@@ -146,4 +154,4 @@ def test_who_waits_for_room_is_told_of_the_end(standin: Standin, connect: Connec
         time.sleep(0.01)
     assert not client.close(0.1)
     thread.join(10)
-    assert len(told) == 1
+    assert len(errors) == 1

@@ -1,4 +1,4 @@
-"""A gateway for tests that takes events as ours does, or misbehaves as told."""
+"""An ingest server for tests: it accepts events as the real one does, or fails as a test says."""
 
 import gzip
 import json
@@ -16,7 +16,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Request:
-    """A request as it came."""
+    """A request that the server received."""
 
     at: float
     path: str
@@ -32,62 +32,65 @@ class Request:
 
 @dataclass(frozen=True)
 class Reply:
-    """What to do with a request."""
+    """What the server does with a request."""
 
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
-    take: bool = True
-    """Whether the events are stored."""
-    cut: bool = False
-    """Close the connection in place of an answer."""
-    wait: float = 0.0
-    """Seconds before the answer."""
+    store: bool = True
+    """Whether it stores the events."""
+    disconnect: bool = False
+    """Whether it closes the connection instead of responding."""
+    delay: float = 0.0
+    """Seconds before the response."""
     text: str | None = None
-    """In place of the answer's body."""
+    """Replaces the body of the response."""
 
 
-Behaviour = Callable[[Request], Reply]
+Behavior = Callable[[Request], Reply]
 
 
-def takes(_: Request) -> Reply:
+def accept(_: Request) -> Reply:
     return Reply()
 
 
-def says(status: int, text: str | None = None, **headers: str) -> Behaviour:
-    """Refuses each request with this status."""
+def respond(status: int, text: str | None = None, **headers: str) -> Behavior:
+    """Refuse each request with this status."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return lambda _: Reply(status, named, take=False, text=text)
+    return lambda _: Reply(status, named, store=False, text=text)
 
 
-def takes_if(condition: Callable[[Request], bool], status: int) -> Behaviour:
-    """Refuses with this status what does not fulfil the condition."""
-    return lambda request: takes(request) if condition(request) else says(status)(request)
+def accept_if(condition: Callable[[Request], bool], status: int) -> Behavior:
+    """Refuse with this status each request that does not meet the condition."""
+    return lambda request: accept(request) if condition(request) else respond(status)(request)
 
 
-def cuts(*, take: bool) -> Behaviour:
-    """Reads the request, and closes the connection without an answer."""
-    return lambda _: Reply(take=take, cut=True)
+def disconnect(*, store: bool) -> Behavior:
+    """Read the request, and close the connection without a response."""
+    return lambda _: Reply(store=store, disconnect=True)
 
 
-def answers_after(seconds: float) -> Behaviour:
-    return lambda _: Reply(wait=seconds)
+def respond_after(seconds: float) -> Behavior:
+    return lambda _: Reply(delay=seconds)
 
 
-class Standin:
-    """Runs on a thread; `then` says how it behaves to the next requests, `behaviour` to others."""
+class FakeIngest:
+    """A server on a thread. `then` sets the behavior for the next requests, `behavior` for others.
+
+    After `stop`, `start` listens on the same port again.
+    """
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self._tls = tls
-        self.behaviour: Behaviour = takes
-        self.refuses: Callable[[dict[str, Any]], str | None] = lambda _: None
-        """Why an event is refused, in a batch that is taken."""
+        self.behavior: Behavior = accept
+        self.refusal: Callable[[dict[str, Any]], str | None] = lambda _: None
+        """Returns the reason to refuse an event of an accepted batch."""
         self.requests: list[Request] = []
-        self.taken: dict[str, dict[str, Any]] = {}
-        """By messageId, as the gateway stores each once, in order of arrival."""
+        self.stored: dict[str, dict[str, Any]] = {}
+        """Events by messageId, each once, in order of arrival."""
         self.repeats = 0
-        """How many events came that were stored already."""
-        self.connections_made = 0
-        self._next: deque[Behaviour] = deque()
+        """Number of events that were received again after they were stored."""
+        self.connections_opened = 0
+        self._next: deque[Behavior] = deque()
         self._changed = threading.Condition()
         self._connections: set[socket.socket] = set()
         self._server: ThreadingHTTPServer | None = None
@@ -99,19 +102,18 @@ class Standin:
         return f"http{'s' if self._tls else ''}://127.0.0.1:{self.port}"
 
     @property
-    def connections_open(self) -> int:
+    def open_connections(self) -> int:
         return len(self._connections)
 
     def start(self) -> None:
-        """Listen, on the same port as before."""
-        self._server = _Server(("127.0.0.1", self.port), _handler(self))
+        self._server = _Server(("127.0.0.1", self.port), _create_handler(self))
         self.port = self._server.server_address[1]
         if self._tls:
             self._server.socket = self._tls.wrap_socket(self._server.socket, server_side=True)
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
 
     def stop(self) -> None:
-        """Be gone: close all connections, and refuse new ones."""
+        """Close all connections, and refuse new ones."""
         if self._server:
             self._server.shutdown()
             self._server.server_close()
@@ -121,47 +123,49 @@ class Standin:
                 with suppress(OSError):
                     connection.shutdown(socket.SHUT_RDWR)
 
-    def then(self, *behaviours: Behaviour) -> None:
+    def then(self, *behaviors: Behavior) -> None:
         with self._changed:
-            self._next.extend(behaviours)
+            self._next.extend(behaviors)
 
-    def until(self, condition: Callable[[], bool], within: float = 20) -> None:
-        """Wait for something about `requests` or `taken`."""
+    def wait_for(self, condition: Callable[[], bool], within: float = 20) -> None:
+        """Wait for a condition on `requests`, `stored` or `open_connections`."""
         with self._changed:
             assert self._changed.wait_for(condition, within), f"not within {within} s"
 
-    # Called for each connection and each request.
+    # The handler calls these for each connection and each request.
 
-    def opened(self, connection: socket.socket) -> None:
+    def add_connection(self, connection: socket.socket) -> None:
         with self._changed:
             self._connections.add(connection)
-            self.connections_made += 1
+            self.connections_opened += 1
 
-    def closed(self, connection: socket.socket) -> None:
+    def remove_connection(self, connection: socket.socket) -> None:
         with self._changed:
             self._connections.discard(connection)
             self._changed.notify_all()
 
-    def reply(self, request: Request) -> tuple[Reply, bytes]:
+    def handle(self, request: Request) -> tuple[Reply, bytes]:
         with self._changed:
             self.requests.append(request)
-            behaviour = self._next.popleft() if self._next else self.behaviour
-            reply = behaviour(request)
-            answer = self._take(request) if reply.take else {"code": "told", "message": "as told"}
+            behavior = self._next.popleft() if self._next else self.behavior
+            reply = behavior(request)
+            content = (
+                self._store(request) if reply.store else {"code": "refused", "message": "as set"}
+            )
             self._changed.notify_all()
-        text = json.dumps(answer) if reply.text is None else reply.text
+        text = json.dumps(content) if reply.text is None else reply.text
         return reply, text.encode()
 
-    def _take(self, request: Request) -> dict[str, Any]:
+    def _store(self, request: Request) -> dict[str, Any]:
         results = []
         for event in request.body["events"]:
-            why = self.refuses(event)
-            if why is None:
-                self.repeats += event["messageId"] in self.taken
-                self.taken[event["messageId"]] = event
+            reason = self.refusal(event)
+            if reason is None:
+                self.repeats += event["messageId"] in self.stored
+                self.stored[event["messageId"]] = event
                 results.append({"success": True, "event": {"guid": "evt_1"}})
             else:
-                results.append({"success": False, "code": "invalid", "message": why})
+                results.append({"success": False, "code": "invalid", "message": reason})
         return {"success": True, "events": results}
 
 
@@ -170,19 +174,19 @@ class _Server(ThreadingHTTPServer):
     block_on_close = False
 
 
-def _handler(standin: Standin) -> type[BaseHTTPRequestHandler]:
+def _create_handler(fake_ingest: FakeIngest) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         disable_nagle_algorithm = True
 
         def setup(self) -> None:
             super().setup()
-            standin.opened(self.connection)
+            fake_ingest.add_connection(self.connection)
 
         def finish(self) -> None:
             with suppress(OSError):
                 super().finish()
-            standin.closed(self.connection)
+            fake_ingest.remove_connection(self.connection)
 
         def handle(self) -> None:
             with suppress(OSError):
@@ -194,9 +198,9 @@ def _handler(standin: Standin) -> type[BaseHTTPRequestHandler]:
             request = Request(
                 time.monotonic(), self.path, dict(self.headers), json.loads(body), len(body)
             )
-            reply, content = standin.reply(request)
-            time.sleep(reply.wait)
-            if reply.cut:
+            reply, content = fake_ingest.handle(request)
+            time.sleep(reply.delay)
+            if reply.disconnect:
                 self.close_connection = True
                 return
             self.send_response(reply.status)
