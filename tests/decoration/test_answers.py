@@ -137,12 +137,12 @@ def test_a_lone_surrogate_is_no_text() -> None:
 
 
 UNREADABLE: dict[str, tuple[Any, str]] = {
-    "a number of more digits than Python writes": (10**5000, "ValueError at decoration/texts.py"),
+    "a number of more digits than Python writes": (10**5000, "ValueError at decoration/values.py"),
     "an object whose text fails": (Unspeakable(), "MemoryError at decoration/says.py"),
-    "an object without a text": (Addressed(), "TypeError at decoration/texts.py"),
-    "a list in itself": (knot(), "ValueError at decoration/texts.py"),
-    "lists in lists": (nested(100_000), "RecursionError at decoration/texts.py"),
-    "keys that JSON has none for": ({(1, 2): 3}, "TypeError at decoration/texts.py"),
+    "an object without a text": (Addressed(), "TypeError at decoration/values.py"),
+    "a list in itself": (knot(), "ValueError at decoration/values.py"),
+    "lists in lists": (nested(100_000), "RecursionError at decoration/values.py"),
+    "keys that JSON has none for": ({(1, 2): 3}, "TypeError at decoration/values.py"),
 }
 
 

@@ -111,7 +111,7 @@ async def test_a_value_that_cannot_be_read_is_set_aside(
     (item,) = (await items(decorated.database)).items()
     place, (state, attempts, reason) = item
     assert (place, state, attempts) == (("pro_odd", "plan"), "open", 1)
-    assert reason.startswith("ValueError at decoration/texts.py:")
+    assert reason.startswith("ValueError at decoration/values.py:")
 
     decorated.later(4000)
     await decorated.settle()
