@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from merganser.http.errors import Problem, Refused
+from merganser.http.errors import ErrorKind, HttpError
 from merganser.runtime import metrics
 from merganser.runtime.postgres import (
     BY_KEY,
@@ -79,7 +79,7 @@ class Pool:
         """Run the `async with` block in a read-only transaction on one snapshot.
 
         Raises:
-            Refused: UNAVAILABLE, no connection became free in time or Postgres stopped answering.
+            HttpError: UNAVAILABLE, no connection became free in time or Postgres stopped answering.
             psycopg.Error: any error of a statement.
         """
         async with self._transaction("ISOLATION LEVEL REPEATABLE READ READ ONLY") as connection:
@@ -100,8 +100,8 @@ class Pool:
             try:
                 connection = await self._pool.getconn(self._wait)
             except PoolTimeout:
-                raise Refused(
-                    Problem.UNAVAILABLE, "no connection to the database is free: try again"
+                raise HttpError(
+                    ErrorKind.UNAVAILABLE, "no connection to the database is free: try again"
                 ) from None
         try:
             async with (
@@ -111,6 +111,8 @@ class Pool:
                 yield connection
         except TimeoutError:
             await connection.close()
-            raise Refused(Problem.UNAVAILABLE, "the database does not answer: try again") from None
+            raise HttpError(
+                ErrorKind.UNAVAILABLE, "the database does not answer: try again"
+            ) from None
         finally:
             await self._pool.putconn(connection)

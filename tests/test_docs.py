@@ -5,7 +5,7 @@ import re
 import pytest
 
 from ingest import openapi
-from merganser.http.errors import Problem
+from merganser.http.errors import ErrorKind
 from merganser.runtime.settings import Settings
 from tests.support import variables
 from tests.support.service import ROOT
@@ -41,7 +41,7 @@ def test_no_other_setting_is_documented(page: str) -> None:
 def test_every_limit_and_refusal_of_ingest_is_documented() -> None:
     for name in openapi.LIMITS:
         assert f"`MERGANSER_{name.upper()}`" in INGEST
-    for problem in Problem:
+    for problem in ErrorKind:
         if problem.status in openapi.statuses():
             assert f"`{problem.code}`" in INGEST
             assert str(problem.status) in INGEST

@@ -7,14 +7,14 @@ INGEST = [
     Panel(
         "Requests",
         "reqps",
-        "By the status of the answer. 5xx is ours to mend, 4xx the client's.",
+        "By the status of the answer. 5xx is an error of the server, 4xx one of the client.",
         [Query(rate("merganser_ingest_request_seconds_count", "status"), "{{status}}")],
         stacked=True,
     ),
     Panel(
         "Time of a request",
         "s",
-        "From its headers to its answer. A slow client's body counts.",
+        "From its headers to its answer, with the time that a slow client takes to send its body.",
         quantiles("merganser_ingest_request_seconds"),
     ),
     Panel(
@@ -36,13 +36,13 @@ INGEST = [
     Panel(
         "Bytes that wait for Kafka",
         "bytes",
-        "Past MERGANSER_INGEST_MAX_WAITING requests are answered with 503.",
+        "Above MERGANSER_INGEST_MAX_WAITING requests get 503.",
         [Query(f"merganser_ingest_waiting_bytes{{{INSTANCE}}}", "{{instance}}")],
     ),
     Panel(
         "Age of the API keys",
         "s",
-        "Since they were read from Postgres: it grows while Postgres is away.",
+        "Time since they were read from Postgres; it grows while Postgres is away.",
         [Query(f"merganser_ingest_keys_age_seconds{{{INSTANCE}}}", "{{instance}}")],
     ),
     connections_cut("merganser-ingest"),
@@ -77,7 +77,7 @@ RESOLVER = [
     Panel(
         "Time of a transaction",
         "s",
-        "One batch, tries included.",
+        "One batch, with its retries.",
         quantiles(
             "merganser_batch_seconds",
             f'job="merganser-resolver", {INSTANCE}',
@@ -86,13 +86,13 @@ RESOLVER = [
     Panel(
         "Events of a batch",
         "short",
-        "Batches near MERGANSER_RESOLVER_BATCH: it is catching up.",
+        "Batches near MERGANSER_RESOLVER_BATCH mean that the resolver is behind.",
         quantiles("merganser_batch_events", f'job="merganser-resolver", {INSTANCE}'),
     ),
     Panel(
-        "Profiles made",
+        "Profiles created",
         "cps",
-        "New profiles: of known users, and of visitors.",
+        "Known and anonymous profiles.",
         [
             Query(
                 rate(
@@ -107,8 +107,9 @@ RESOLVER = [
     Panel(
         "Set aside",
         "recps",
-        "Dead letters; repeats, which are harmless; events that were deleted and came again; "
-        "batches fenced off by another resolver; records that retention deleted, which are lost.",
+        "Dead letters; repeats, which are harmless; events that were deleted and sent again; "
+        "batches dropped because another resolver has the partition; records that retention "
+        "deleted, which are lost.",
         [
             Query(f"{rate('merganser_resolver_dead_letters_total')} or vector(0)", "dead letters"),
             Query(rate("merganser_resolver_events_repeated_total"), "repeated"),
@@ -120,7 +121,7 @@ RESOLVER = [
     Panel(
         "Partitions",
         "short",
-        "How many each instance holds.",
+        "How many each instance has.",
         [
             Query(
                 f"count by (instance) (merganser_resolver_lag_records{{{INSTANCE}}})",
@@ -132,7 +133,7 @@ RESOLVER = [
     Panel(
         "Links refused",
         "eps",
-        "Events that would have brought two known users together.",
+        "Events that would have merged two known users.",
         [
             Query(
                 rate("merganser_links_refused_total", "", f'job="merganser-resolver", {INSTANCE}'),
@@ -143,7 +144,7 @@ RESOLVER = [
     Panel(
         "Without progress",
         "s",
-        "The partition that has gone longest without, though records wait and nothing explains it.",
+        "Longest time that a partition's records have waited without progress.",
         [Query(f"merganser_resolver_silent_seconds{{{INSTANCE}}}", "{{instance}}")],
     ),
     forgotten("merganser-resolver"),

@@ -44,7 +44,7 @@ NOW = [
     Panel(
         "Alerts",
         "short",
-        "That fire now.",
+        "Alerts that fire now.",
         [Query('count (ALERTS{alertstate="firing", alertname=~"Merganser.*"}) or vector(0)', "")],
         stat=True,
     ),

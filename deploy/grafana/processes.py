@@ -27,27 +27,27 @@ SCANNER = [
         [Query(f"max (merganser_scanner_unresolved_oldest_seconds{{{INSTANCE}}})", "oldest")],
     ),
     Panel(
-        "Rows of nobody",
+        "Rows without an id",
         "short",
-        "Left alone: no id, or one that means nobody.",
+        "Not resolved: no id, or only placeholder ids.",
         [Query(f"max (merganser_scanner_unresolvable_rows{{{INSTANCE}}})", "unresolvable")],
     ),
     Panel(
         "Merges whose events follow",
         "short",
-        "Too big for one transaction.",
+        "Merges too large for one transaction, whose events still move.",
         [Query(f"max (merganser_scanner_moves_pending{{{INSTANCE}}})", "pending")],
     ),
     Panel(
-        "Events that follow merges",
+        "Events moved after merges",
         "eps",
-        "In chunks.",
+        "Events of large merges, moved in chunks.",
         [Query(rate("merganser_scanner_events_moved_total"), "moved")],
     ),
     Panel(
         "Events erased",
         "eps",
-        "Of people who were forgotten, after the command had ended.",
+        "Events of erased people, deleted by the scanner.",
         [Query(rate("merganser_scanner_events_erased_total"), "erased")],
     ),
     Panel(
@@ -65,37 +65,37 @@ PROPERTIES = [
     Panel(
         "Staleness",
         "s",
-        "Age of the oldest change of events that properties do not show yet.",
+        "Age of the oldest change of events that properties do not include yet.",
         [Query(f"max (merganser_properties_staleness_seconds{{{INSTANCE}}})", "oldest change")],
     ),
     Panel(
         "Events counted",
         "eps",
-        "Without rereading older ones.",
+        "Events added to properties, without reading older ones again.",
         [Query(rate("merganser_properties_events_counted_total"), "counted")],
     ),
     Panel(
         "Values written",
         "wps",
-        "Values of properties that were written or dropped.",
+        "Property values written or removed.",
         [Query(rate("merganser_properties_values_written_total"), "written")],
     ),
     Panel(
-        "Profiles to count anew",
+        "Profiles to recount",
         "short",
-        "After a deletion, a move or a new rule.",
+        "Profiles that wait after a deletion, a move or a new rule.",
         [Query(f"max (merganser_properties_recounts_pending{{{INSTANCE}}})", "pending")],
     ),
     Panel(
-        "Profiles counted anew",
+        "Profiles recounted",
         "cps",
-        "All of their events were read again.",
+        "Profiles whose events were all read again.",
         [Query(rate("merganser_properties_profiles_recounted_total"), "recounted")],
     ),
     Panel(
         "Time of a transaction",
         "s",
-        "Tries included.",
+        "One transaction, with its retries.",
         quantiles("merganser_properties_step_seconds"),
     ),
     Panel(
@@ -114,7 +114,7 @@ PROPERTIES = [
     Panel(
         "Profiles set aside",
         "cps",
-        "Nothing is computed for them until `merganser dead retry`.",
+        "They keep their properties until `merganser dead retry`.",
         [Query(rate("merganser_properties_profiles_set_aside_total"), "set aside")],
     ),
     Panel(
@@ -126,7 +126,7 @@ PROPERTIES = [
     Panel(
         "Backfill of new rules",
         "short",
-        "Profiles that it has done; -1 when none is under way.",
+        "Profiles done; -1 without a backfill.",
         [Query(f"max (merganser_properties_backfill_profiles{{{INSTANCE}}})", "profiles")],
     ),
     *process("merganser-properties"),
@@ -134,9 +134,9 @@ PROPERTIES = [
 
 DECORATION = [
     Panel(
-        "Calls",
+        "Queries",
         "ops",
-        "Queries to a source, by what came of them.",
+        "Queries to a source, by outcome.",
         [
             Query(
                 rate("merganser_decoration_calls_total", "source, outcome"),
@@ -146,9 +146,9 @@ DECORATION = [
         stacked=True,
     ),
     Panel(
-        "Time of a call",
+        "Time of a query",
         "s",
-        "With connecting, answered or not: the 95th percentile.",
+        "95th percentile, with the time to connect, answered or not.",
         [
             Query(
                 "histogram_quantile(0.95, "
@@ -160,7 +160,7 @@ DECORATION = [
     Panel(
         "Profiles that wait",
         "short",
-        "That a source is to be asked for now, counted up to 10,000.",
+        "Profiles that are due at a source, counted up to 10,000.",
         [
             Query(
                 f"max by (source) (merganser_decoration_profiles_pending{{{INSTANCE}}})",
@@ -171,13 +171,13 @@ DECORATION = [
     Panel(
         "Breaker open",
         "s",
-        "Until a failing source is tried again; 0 while all is well.",
+        "Time until a failing source is tried again; 0 while the source answers.",
         [Query(f"max by (source) (merganser_decoration_open_seconds{{{INSTANCE}}})", "{{source}}")],
     ),
     Panel(
         "Since the last answer",
         "s",
-        "It grows too while there is nothing to ask.",
+        "Time since a source last answered; it also grows while no profile is due.",
         [
             Query(
                 f"min by (source) (merganser_decoration_since_success_seconds{{{INSTANCE}}})",
@@ -188,14 +188,14 @@ DECORATION = [
     Panel(
         "Values written",
         "wps",
-        "Values of properties that were written or dropped because a source said so.",
+        "Property values written or removed after an answer of a source.",
         [Query(rate("merganser_decoration_values_written_total", "source"), "{{source}}")],
     ),
     Panel(
         "Values not written",
         "wps",
-        "Skipped as they do not fit the type of their rule or are too long, or set aside as they "
-        "cannot be read or stored.",
+        "Skipped because they do not fit the type of their rule or are too long, or set aside "
+        "because they cannot be read or stored.",
         [
             Query(rate("merganser_decoration_values_unfit_total", "rule"), "{{rule}} unfit"),
             Query(rate("merganser_decoration_values_too_long_total", "rule"), "{{rule}} too long"),
@@ -229,19 +229,19 @@ API = [
     Panel(
         "Wait for a connection",
         "s",
-        "MERGANSER_API_CONNECTIONS to Postgres serve all requests; past 2 s one is refused.",
+        "A request waits for one of MERGANSER_API_CONNECTIONS; after 2 s it gets 503.",
         quantiles("merganser_api_pool_wait_seconds"),
     ),
     Panel(
         "Answers that are cut",
         "ops",
-        "They leave something out, or end early, as they would have too many bytes.",
+        "They leave something out, or end early, because of their size.",
         [Query(rate("merganser_api_answers_cut_total", "route"), "{{route}}")],
     ),
     Panel(
         "Age of the API keys",
         "s",
-        "Since they were read from Postgres: it grows while Postgres is away.",
+        "Time since they were read from Postgres; it grows while Postgres is away.",
         [Query(f"merganser_api_keys_age_seconds{{{INSTANCE}}}", "{{instance}}")],
     ),
     connections_cut("merganser-api"),

@@ -39,9 +39,9 @@ def forgotten(job: str) -> Panel:
     """For the processes that store events."""
     mine = f'job="{job}", {INSTANCE}'
     return Panel(
-        "Events of forgotten people",
+        "Events of erased people",
         "eps",
-        "Suppressed: not stored. Unlinked: another user's, stored without the anonymousId.",
+        "Suppressed: not stored. Unlinked: another user's event, stored without the anonymousId.",
         [
             Query(rate("merganser_events_suppressed_total", "", mine), "suppressed"),
             Query(rate("merganser_events_unlinked_total", "", mine), "unlinked"),

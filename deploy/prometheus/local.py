@@ -24,7 +24,7 @@ class Prometheus:
         """What a query gives now: a list of series with their last values.
 
         Raises:
-            httpx.HTTPStatusError: it is no PromQL, or fails.
+            httpx.HTTPStatusError: the query is not PromQL, or fails.
         """
         answer = self._http.post("/query", data={"query": expr}).raise_for_status()
         found: list[Any] = answer.json()["data"]["result"]

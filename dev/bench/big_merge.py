@@ -78,7 +78,7 @@ async def _move(connection: AsyncConnection[Any], chunks: list[float]) -> None:
     while moved is not None:
         start = time.perf_counter()
         async with connection.transaction():
-            move = await store.next_move(connection)
+            move = await store.lock_next_move(connection)
             moved = move and await store.move_chunk(connection, move, CHUNK)
         chunks.append(time.perf_counter() - start)
 

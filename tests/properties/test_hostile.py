@@ -6,7 +6,6 @@ is mended and it is retried, it has them.
 """
 
 import asyncio
-import os
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -29,8 +28,8 @@ from tests.properties.hostile import CORRECTIONS, DEFECT, REFUSED, STATES, Corre
 from tests.properties.made import NOW, rules, seen
 from tests.properties.reference import Seen
 from tests.properties.test_machine import EMPTY, STORED
+from tests.support import examples
 
-NIGHTLY = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
 MOST_STEPS = 200
 """Of the process, after all that a round brings."""
 MOST_SECONDS = 30
@@ -277,9 +276,9 @@ def world_(
         runner.run(world.database.close())
 
 
-@pytest.mark.timeout(14_400 if NIGHTLY else 600)
+@pytest.mark.timeout(14_400 if examples.NIGHTLY else 600)
 @settings(
-    max_examples=10_000 if NIGHTLY else 50,
+    max_examples=examples.count(fast=10, full=50, nightly=10_000),
     deadline=None,
     # Shrinking on a real database takes minutes.
     phases=[Phase.explicit, Phase.reuse, Phase.generate],

@@ -100,6 +100,15 @@ class Database:
         """How many events have no profile yet."""
         return int(await self.value('SELECT count(*) FROM events WHERE "profileGuid" IS NULL'))
 
+    async def lock_waits(self) -> int:
+        """How many connections to this database wait for a lock."""
+        return int(
+            await self.value(
+                "SELECT count(*) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            )
+        )
+
     async def grouping(self) -> set[frozenset[str]]:
         """The events' types as grouped by profile: what identity is about, without the guids."""
         groups = await self.column(

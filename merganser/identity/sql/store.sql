@@ -1,7 +1,7 @@
--- lock_visitors --
--- The anonymousIds of a batch, locked in one order so that two workers never wait in a circle. Then
--- those that are suppressed, without a profile. The lock on the table of these is held to the end
--- (merganser/identity/forget.py); while it is empty nothing is hashed.
+-- lock_anonymous_ids --
+-- Lock the anonymousIds of a batch, in one order, so that workers cannot deadlock. Then list the
+-- suppressed ones, without a profile. The lock on "suppressedIds" lasts until the end of the
+-- transaction (merganser/identity/forget.py). Hashes nothing while that table is empty.
 SELECT *
 FROM (
     SELECT "anonymousId", "profileGuid", "linkedAt", "linkEventGuid", "userId"
@@ -13,31 +13,31 @@ FROM (
 UNION ALL
 SELECT id, NULL, NULL, NULL, NULL
 FROM (
-    SELECT named.id
-    FROM unnest(%(anonymous_ids)s::text[]) AS named(id)
-    JOIN "suppressedIds" ON hash = "suppressionHash"('anonymousId', named.id)
+    SELECT batch.id
+    FROM unnest(%(anonymous_ids)s::text[]) AS batch(id)
+    JOIN "suppressedIds" ON hash = "suppressionHash"('anonymousId', batch.id)
     WHERE EXISTS (SELECT FROM "suppressedIds")
     FOR KEY SHARE OF "suppressedIds"
 ) AS suppressed;
 
--- known_users --
--- The profiles of a batch's userIds, and the userIds that are suppressed. Profiles are not locked: a
--- user's profile never changes, and goes only when nobody plans.
+-- read_users --
+-- The profiles of a batch's userIds, then the suppressed userIds, without a profile. Needs no lock on
+-- profiles: a user's profile never changes, and is deleted only while no worker plans.
 SELECT "userId", guid FROM profiles WHERE "userId" = ANY(%(user_ids)s::text[])
 UNION ALL
 SELECT id, NULL
 FROM (
-    SELECT named.id
-    FROM unnest(%(user_ids)s::text[]) AS named(id)
-    JOIN "suppressedIds" ON hash = "suppressionHash"('userId', named.id)
+    SELECT batch.id
+    FROM unnest(%(user_ids)s::text[]) AS batch(id)
+    JOIN "suppressedIds" ON hash = "suppressionHash"('userId', batch.id)
     WHERE EXISTS (SELECT FROM "suppressedIds")
     FOR KEY SHARE OF "suppressedIds"
 ) AS suppressed;
 
 -- insert_profiles --
--- Those that were made. One is missing if its guid is taken (`taken_profiles`), or if another worker
--- has just made the same user's. Parameters have the database's locale, which is not to sort them:
--- glibc takes half a second to compare two long ids of emoji.
+-- Returns the guids that were inserted. One is missing if it is taken (`replace_taken_guids`), or if
+-- another worker has just created the same user's profile. COLLATE "C", because parameters have the
+-- database's locale, and glibc takes half a second to compare two long ids of emoji.
 INSERT INTO profiles (guid, "userId")
 SELECT n.guid, n."userId"
 FROM unnest(%(guids)s::text[], %(user_ids)s::text[]) AS n(guid, "userId")
@@ -47,9 +47,9 @@ ORDER BY n."userId" COLLATE "C"
 ON CONFLICT DO NOTHING
 RETURNING guid;
 
--- taken_profiles --
--- Which of these guids a profile has, or had before it merged, or before it was forgotten while its
--- events still go; each with a new guid.
+-- replace_taken_guids --
+-- A new guid for each of these guids that belongs to a profile, to one that was merged, or to a
+-- forgotten one whose events are not all deleted.
 SELECT n.guid, "newGuid"('pro_')
 FROM unnest(%(guids)s::text[]) AS n(guid)
 WHERE EXISTS (SELECT FROM profiles WHERE profiles.guid = n.guid)
@@ -57,18 +57,19 @@ WHERE EXISTS (SELECT FROM profiles WHERE profiles.guid = n.guid)
     OR EXISTS (SELECT FROM erasures WHERE "profileGuid" = n.guid);
 
 -- claim_profiles --
--- Anonymous profiles that become a user's. A unique violation: another worker made that user.
+-- Anonymous profiles become users' profiles. A unique violation means that another worker has created
+-- the same user's profile.
 UPDATE profiles
 SET "userId" = claimed."userId", "updatedAt" = now()
 FROM unnest(%(guids)s::text[], %(user_ids)s::text[]) AS claimed(guid, "userId")
 WHERE profiles.guid = claimed.guid;
 
 -- delete_profiles --
--- Anonymous profiles that went into a user's.
+-- Anonymous profiles that were merged.
 DELETE FROM profiles WHERE guid = ANY(%(guids)s::text[]);
 
--- insert_visitors --
--- Fewer rows than asked for: another worker has just seen one of them.
+-- insert_anonymous_ids --
+-- Fewer inserted rows than given: another worker has just inserted one of them.
 INSERT INTO "anonymousIds" ("anonymousId", "profileGuid", "linkedAt", "linkEventGuid", "userId")
 SELECT *
 FROM unnest(
@@ -78,8 +79,8 @@ FROM unnest(
 ORDER BY "anonymousId" COLLATE "C"
 ON CONFLICT DO NOTHING;
 
--- update_visitors --
--- New owners, or earlier links of the same owner.
+-- update_anonymous_ids --
+-- Set earlier links, with the same owner or another one.
 UPDATE "anonymousIds"
 SET "profileGuid" = n."profileGuid",
     "linkedAt" = n."linkedAt",
@@ -92,7 +93,7 @@ FROM unnest(
 WHERE "anonymousIds"."anonymousId" = n."anonymousId";
 
 -- insert_merges --
--- The trail of a batch.
+-- The claims, merges and moves of a plan.
 INSERT INTO "profileMerges"
     ("anonymousId", "eventGuid", "userId", reason, "loserGuid", "survivorGuid")
 SELECT *
@@ -102,8 +103,8 @@ FROM unnest(
 );
 
 -- move_events --
--- Bring the events of merged and moved anonymousIds to their new profiles, as many as allowed. What
--- lies on a user's profile by its own userId stays; a userId that means nobody is no reason to stay.
+-- Move events of merged and moved anonymousIds to their new profiles, up to a limit. Events with the
+-- userId of the profile that they are on stay; any other userId there means nobody.
 WITH leaving AS (
     SELECT events.guid, moves.survivor
     FROM unnest(%(anonymous_ids)s::text[], %(losers)s::text[], %(survivors)s::text[])
@@ -121,14 +122,14 @@ FROM leaving
 WHERE events.guid = leaving.guid;
 
 -- queue_moves --
--- What the transaction at hand does not move the scanner will, in chunks.
+-- The scanner moves the remaining events in chunks.
 INSERT INTO "eventMoves" ("anonymousId", "fromGuid")
 SELECT * FROM unnest(%(anonymous_ids)s::text[], %(losers)s::text[])
 ON CONFLICT DO NOTHING;
 
--- next_move --
--- The oldest move that no other worker has locked and that is not set aside. The lock on the
--- anonymousId keeps its profile as it is.
+-- lock_next_move --
+-- The oldest pending move that no other worker has locked and that is not set aside. The lock is on the
+-- anonymousId, so that no plan moves it meanwhile.
 SELECT moves."anonymousId", moves."fromGuid", ids."profileGuid"
 FROM "eventMoves" AS moves
 JOIN "anonymousIds" AS ids USING ("anonymousId")
@@ -141,8 +142,8 @@ ORDER BY moves."createdAt"
 LIMIT 1
 FOR NO KEY UPDATE OF ids SKIP LOCKED;
 
--- next_move_of --
--- A move of these anonymousIds, or from a profile.
+-- lock_move_of --
+-- A pending move of these anonymousIds, or from this profile.
 SELECT moves."anonymousId", moves."fromGuid", ids."profileGuid"
 FROM "eventMoves" AS moves
 JOIN "anonymousIds" AS ids USING ("anonymousId")

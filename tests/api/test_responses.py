@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from merganser.http.errors import Problem
+from merganser.http.errors import ErrorKind
 from merganser.runtime import metrics
 from tests.api.reader import Reader, reading
 from tests.support import proxy
@@ -19,17 +19,17 @@ from tests.support.service import ROOT
 from tests.support.waiting import equals, eventually
 
 OTHERS = {
-    Problem.TIMEOUT,
-    Problem.TOO_LARGE,
-    Problem.RATE_LIMITED,
-    Problem.TOO_SOON,
-    Problem.INTERNAL,
+    ErrorKind.TIMEOUT,
+    ErrorKind.TOO_LARGE,
+    ErrorKind.RATE_LIMITED,
+    ErrorKind.RATE_LIMITED_RETRY,
+    ErrorKind.INTERNAL,
 }
 """Of requests with a body, and of those that bring events; and one that nobody can act on."""
 
 
 async def test_what_has_not_changed_is_not_sent_again(api: Reader) -> None:
-    await api.write(event("ann"))
+    await api.store(event("ann"))
     first = await api.get("/events")
     tag = first.headers["etag"]
     assert "no-cache" in first.headers["cache-control"]
@@ -37,14 +37,14 @@ async def test_what_has_not_changed_is_not_sent_again(api: Reader) -> None:
         again = await api.get("/events", headers={"if-none-match": known})
         assert (again.status_code, again.content) == (304, b""), known
         assert again.headers["etag"] == tag
-    await api.write(event("ann"))
+    await api.store(event("ann"))
     changed = await api.get("/events", headers={"if-none-match": tag})
     assert changed.status_code == 200
     assert changed.headers["etag"] != tag
 
 
 async def test_the_head_of_an_answer_is_that_of_get(api: Reader) -> None:
-    await api.write(event("ann"))
+    await api.store(event("ann"))
     same = {"x-request-id": "mine"}
     for path, status in (("/api/v1/events", 200), ("/docs", 200), ("/api/v1/event/none", 404)):
         got, head = await api.request("GET", path, same), await api.request("HEAD", path, same)
@@ -62,9 +62,9 @@ async def test_counts_that_have_not_changed_are_not_sent_again(api: Reader) -> N
 
 async def test_errors_have_no_etag(api: Reader) -> None:
     for path in ("/event/evt_none", "/events?limit=0"):
-        answer = await api.get(path, headers={"if-none-match": "*"})
-        assert answer.status_code in {404, 422}
-        assert "etag" not in answer.headers
+        response = await api.get(path, headers={"if-none-match": "*"})
+        assert response.status_code in {404, 422}
+        assert "etag" not in response.headers
 
 
 async def test_paths_with_doubled_and_trailing_slashes(api: Reader) -> None:
@@ -74,11 +74,11 @@ async def test_paths_with_doubled_and_trailing_slashes(api: Reader) -> None:
 async def test_pages_of_other_origins_may_read(api: Reader) -> None:
     origin = {"origin": "https://dash.example.test"}
     for path in ("/api/v1/events", "/api/v1/event/evt_none", "/nothing"):
-        answer = await api.request("GET", path, origin)
-        assert answer.headers["access-control-allow-origin"] == origin["origin"]
+        response = await api.request("GET", path, origin)
+        assert response.headers["access-control-allow-origin"] == origin["origin"]
         # A browser's remembered login is no consent to be read by any page.
-        assert "access-control-allow-credentials" not in answer.headers
-        assert "ETag" in answer.headers["access-control-expose-headers"]
+        assert "access-control-allow-credentials" not in response.headers
+        assert "ETag" in response.headers["access-control-expose-headers"]
     asked = await api.request(
         "OPTIONS", "/api/v1/event/evt_1", {**origin, "access-control-request-method": "DELETE"}
     )
@@ -90,18 +90,18 @@ async def test_pages_of_other_origins_may_read(api: Reader) -> None:
 async def test_a_statement_that_takes_too_long(database: Database) -> None:
     async with reading(database, statement_timeout=0.1) as api:
         async with locked_events(database):
-            status, error = await api.refused("/event/evt_1")
+            status, error = await api.get_error("/event/evt_1")
             assert (status, error["code"]) == (503, "timeout")
         assert (await api.get("/events")).status_code == 200
 
 
 async def test_a_defect_tells_the_client_nothing(api: Reader) -> None:
-    await api.write(event("ann"))
+    await api.store(event("ann"))
     await api.database.execute("ALTER TABLE events RENAME TO stored")
     await api.database.execute(
         "CREATE VIEW events AS SELECT * FROM stored WHERE ('secret' || guid)::integer = 0"
     )
-    status, error = await api.refused("/events")
+    status, error = await api.get_error("/events")
     assert (status, error["code"]) == (500, "internal")
     assert "secret" not in str(error)
 
@@ -147,9 +147,9 @@ async def test_postgres_goes_and_comes_back(database: Database) -> None:
         assert (await api.get("/events")).status_code == 200
         await network.stop()
         for _ in range(3):
-            answer = await api.get("/events")
-            assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
-            assert int(answer.headers["retry-after"]) > 0
+            response = await api.get("/events")
+            assert (response.status_code, response.json()["code"]) == (503, "unavailable")
+            assert int(response.headers["retry-after"]) > 0
         await network.start()
         await eventually(lambda: _status(api), equals(200), within=5)
 
@@ -162,7 +162,7 @@ async def test_every_page_is_one_moment(api: Reader) -> None:
     """Its statements see one snapshot, and it can write nothing."""
     async with api.pool.reading() as connection:
         before = await (await connection.execute("SELECT count(*) FROM events")).fetchone()
-        await api.write(event("ann"))
+        await api.store(event("ann"))
         after = await (await connection.execute("SELECT count(*) FROM events")).fetchone()
         assert before == after
 
@@ -175,9 +175,9 @@ async def test_every_page_is_one_moment(api: Reader) -> None:
 
 
 async def document(api: Reader) -> Any:
-    answer = await api.request("GET", "/openapi.json", {"authorization": ""})
-    assert answer.status_code == 200
-    return answer.json()
+    response = await api.request("GET", "/openapi.json", {"authorization": ""})
+    assert response.status_code == 200
+    return response.json()
 
 
 async def test_the_document_says_all(api: Reader) -> None:
@@ -193,14 +193,14 @@ async def test_the_document_says_all(api: Reader) -> None:
 
 
 async def test_the_docs_need_nothing_of_other_hosts(api: Reader) -> None:
-    answer = await api.request("GET", "/docs", {"authorization": ""})
-    assert answer.status_code == 200
-    assert answer.headers["content-type"].startswith("text/html")
-    assert answer.headers["content-security-policy"].startswith("default-src 'none'")
-    assert not re.search(r"<script|https?://|src=", answer.text)
+    response = await api.request("GET", "/docs", {"authorization": ""})
+    assert response.status_code == 200
+    assert response.headers["content-type"].startswith("text/html")
+    assert response.headers["content-security-policy"].startswith("default-src 'none'")
+    assert not re.search(r"<script|https?://|src=", response.text)
     for path, operations in (await document(api))["paths"].items():
         for method in operations:
-            assert f"{method.upper()} {path}" in answer.text
+            assert f"{method.upper()} {path}" in response.text
 
 
 async def test_the_manual_has_every_route_and_code(api: Reader) -> None:
@@ -208,7 +208,7 @@ async def test_the_manual_has_every_route_and_code(api: Reader) -> None:
     for path, operations in (await document(api))["paths"].items():
         for method in operations:
             assert f"| `{method.upper()} {path.removeprefix('/api/v1')}` |" in manual
-    for problem in set(Problem) - OTHERS:
+    for problem in set(ErrorKind) - OTHERS:
         assert f"| {problem.status} | `{problem.code}` |" in manual
 
 

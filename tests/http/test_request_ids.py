@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from merganser.http import request_ids
-from merganser.http.error_log import RefusalLog
+from merganser.http.errors import ErrorLog
 from tests.support.service import Service
 from tests.support.system import System
 from tests.support.waiting import eventually
@@ -16,22 +16,22 @@ from tests.support.waiting import eventually
 
 @pytest.mark.parametrize("theirs", [b"", b"two words", b"a@b", b"x" * 129, b"\xff"])
 def test_an_id_that_does_not_fit_is_replaced(theirs: bytes) -> None:
-    ours = request_ids.of({b"x-request-id": theirs})
+    ours = request_ids.request_id({b"x-request-id": theirs})
     assert ours != theirs
     assert len(ours) == 32
-    assert ours != request_ids.of({})
+    assert ours != request_ids.request_id({})
 
 
 def test_a_client_s_id_is_taken() -> None:
-    assert request_ids.of({b"x-request-id": b"01J-a.b:c"}) == b"01J-a.b:c"
+    assert request_ids.request_id({b"x-request-id": b"01J-a.b:c"}) == b"01J-a.b:c"
 
 
 def test_a_flood_of_refusals_is_some_lines_and_a_number() -> None:
-    refusals = RefusalLog(most=2)
+    error_log = ErrorLog(lines_per_second=2)
     with capture_logs() as logs:
         for n in range(5):
-            refusals.refused(b"id%d" % n, 401, {"unauthorized": 1}, now=7.5)
-        refusals.refused(b"next", 401, {"unauthorized": 1}, now=8.0)
+            error_log.write(b"id%d" % n, 401, {"unauthorized": 1}, now=7.5)
+        error_log.write(b"next", 401, {"unauthorized": 1}, now=8.0)
     assert [line["request_id"] for line in logs] == ["id0", "id1", "next"]
     assert [line.get("lines_left_out") for line in logs] == [None, None, 3]
 

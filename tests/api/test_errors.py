@@ -28,7 +28,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 async def test_parameters_that_do_not_fit(
     idle: Reader, parameters: dict[str, Any], field: str
 ) -> None:
-    status, error = await idle.refused("/events", **parameters)
+    status, error = await idle.get_error("/events", **parameters)
     assert (status, error["code"], list(error["fields"])) == (422, "invalid", [field])
     assert error["fields"][field] in error["message"]
 
@@ -46,7 +46,7 @@ async def test_parameters_that_do_not_fit(
     ],
 )
 async def test_what_is_no_cursor_is_malformed(idle: Reader, cursor: str) -> None:
-    status, error = await idle.refused("/events", cursor=cursor)
+    status, error = await idle.get_error("/events", cursor=cursor)
     assert (status, error["code"], list(error["fields"])) == (400, "malformed", ["cursor"])
 
 
@@ -62,13 +62,13 @@ async def test_what_is_no_cursor_is_malformed(idle: Reader, cursor: str) -> None
 async def test_questions_that_contradict_themselves(
     idle: Reader, parameters: dict[str, str]
 ) -> None:
-    status, error = await idle.refused("/profiles", **parameters)
+    status, error = await idle.get_error("/profiles", **parameters)
     assert (status, error["code"]) == (422, "invalid")
 
 
 @pytest.mark.parametrize("below", ["", "/events", "/merges", "/explain"])
 async def test_no_such_profile(idle: Reader, below: str) -> None:
-    status, error = await idle.refused(f"/profile/pro_none{below}")
+    status, error = await idle.get_error(f"/profile/pro_none{below}")
     assert (status, error["code"]) == (404, "not_found")
 
 
@@ -80,21 +80,21 @@ async def test_no_such_profile(idle: Reader, below: str) -> None:
     ],
 )
 async def test_more_buckets_than_an_answer_has(idle: Reader, parameters: dict[str, Any]) -> None:
-    status, error = await idle.refused("/events/counts", **parameters)
+    status, error = await idle.get_error("/events/counts", **parameters)
     assert (status, list(error["fields"])) == (422, ["bucket"])
 
 
 @pytest.mark.parametrize("bucket", ["minute", "hour", "day", "week", "month"])
 @pytest.mark.parametrize("end", [{"until": "0001-01-01"}, {"until": "0001-01-05T07:08:09"}])
 async def test_at_the_beginning_of_time(idle: Reader, bucket: str, end: dict[str, str]) -> None:
-    assert (await idle.found("/events/counts", bucket=bucket, **end))["types"] == []
+    assert (await idle.get_json("/events/counts", bucket=bucket, **end))["types"] == []
 
 
 @pytest.mark.parametrize("authorization", ["", "Bearer unknown", "Basic !!!", "Digest x"])
 async def test_other_keys_are_unauthorized(idle: Reader, authorization: str) -> None:
-    answer = await idle.request("GET", "/api/v1/events", {"authorization": authorization})
-    assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized")
-    assert answer.headers["www-authenticate"].startswith("Bearer")
+    response = await idle.request("GET", "/api/v1/events", {"authorization": authorization})
+    assert (response.status_code, response.json()["code"]) == (401, "unauthorized")
+    assert response.headers["www-authenticate"].startswith("Bearer")
 
 
 @pytest.mark.parametrize(
@@ -110,8 +110,8 @@ async def test_other_keys_are_unauthorized(idle: Reader, authorization: str) -> 
 async def test_what_is_not_there(
     idle: Reader, method: str, path: str, status: int, code: str
 ) -> None:
-    answer = await idle.request(method, path)
-    assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+    response = await idle.request(method, path)
+    assert (response.status_code, response.json()["error"]["code"]) == (status, code)
     if status == 405:
         allowed = "DELETE, GET, HEAD" if "evt_1" in path else "GET, HEAD"
-        assert answer.headers["allow"] == allowed
+        assert response.headers["allow"] == allowed

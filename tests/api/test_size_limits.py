@@ -11,16 +11,16 @@ from tests.api.reader import Reader
 from tests.support.events import event
 
 MOST = 16 << 20
-"""Bytes of any answer."""
+"""Bytes of any response."""
 LARGE = 200_000_000
 
 
 async def bounded(api: Reader, path: str, **parameters: Any) -> Any:
     """An answer, which must not be too large."""
-    answer = await api.get(path, **parameters)
-    assert answer.status_code == 200, answer.text[:500]
-    assert len(answer.content) < MOST
-    return answer.json()
+    response = await api.get(path, **parameters)
+    assert response.status_code == 200, response.text[:500]
+    assert len(response.content) < MOST
+    return response.json()
 
 
 def cut(path: str) -> float:
@@ -43,7 +43,7 @@ async def data(api: Reader, guid: str, key: str, value: str, count: int = 1) -> 
 async def test_values_of_200_mb(api: Reader) -> None:
     """An event with them, and one beside it."""
     large, small = event("ann", at=1), event("ann", at=2, path="/")
-    await api.write(large, small)
+    await api.store(large, small)
     await data(api, large["guid"], "'large'", f"repeat('x', {LARGE})")
     await data(api, large["guid"], "'small'", "'here'")
     await api.database.execute(
@@ -69,7 +69,7 @@ async def test_values_of_200_mb(api: Reader) -> None:
 
 async def test_a_key_of_200_mb(api: Reader) -> None:
     large = event("ann", path="/")
-    await api.write(large)
+    await api.store(large)
     await data(api, large["guid"], f"repeat('k', {LARGE})", "'x'")
     found = (await bounded(api, f"/event/{large['guid']}"))["event"]
     assert (found["data"], found["moreData"]) == ({"path": "/"}, True)
@@ -79,7 +79,7 @@ async def test_a_key_of_200_mb(api: Reader) -> None:
 async def test_fields_of_200_mb(api: Reader, column: str) -> None:
     """On a page with another event, whose fields are as they are."""
     large, small = event("ann", at=1), event("ann", at=2)
-    await api.write(large, small)
+    await api.store(large, small)
     await api.database.execute(
         f"UPDATE events SET \"{column}\" = repeat('x', {LARGE}) WHERE guid = %s",
         large["guid"],
@@ -95,12 +95,12 @@ async def test_fields_of_200_mb(api: Reader, column: str) -> None:
 
 async def test_an_event_has_a_thousand_rows_and_a_mebibyte_at_most(api: Reader) -> None:
     many, long, exact = event("ann", at=1), event("ann", at=2), event("ann", at=3)
-    await api.write(many, long, exact)
+    await api.store(many, long, exact)
     await data(api, many["guid"], "'key' || n", "n::text", 100_000)
     await data(api, long["guid"], "'key' || n", "repeat('x', 100000)", 30)
-    await data(api, exact["guid"], "'k'", f"repeat('x', {responses.MOST_OF_ONE - 1})")
+    await data(api, exact["guid"], "'k'", f"repeat('x', {responses.MAX_ENTRY_BYTES - 1})")
     found = (await bounded(api, "/events"))["events"]
-    assert [len(one["data"]) for one in found] == [1, 10, events.MOST_DATA]
+    assert [len(one["data"]) for one in found] == [1, 10, events.MAX_DATA_ROWS]
     assert [one["moreData"] for one in found] == [False, True, True]
     (timeline,) = {one["profileGuid"] for one in found}
     before = cut("/profile/{guid}/events")
@@ -110,7 +110,7 @@ async def test_an_event_has_a_thousand_rows_and_a_mebibyte_at_most(api: Reader) 
 
 async def test_a_key_whose_last_row_is_too_long_does_not_show_an_earlier_one(api: Reader) -> None:
     one = event("ann", path="/old")
-    await api.write(one)
+    await api.store(one)
     await api.database.execute("""UPDATE "eventData" SET guid = 'edt_0'""")
     await data(api, one["guid"], "'path'", "repeat('x', 2000000)")
     found = (await bounded(api, "/events"))["events"][0]
@@ -119,7 +119,7 @@ async def test_a_key_whose_last_row_is_too_long_does_not_show_an_earlier_one(api
 
 async def test_profiles_whose_properties_are_all_values_of_an_older_version(api: Reader) -> None:
     """Once they were 47 MiB of one profile."""
-    await api.write(*(event(f"user {n}") for n in range(9)))
+    await api.store(*(event(f"user {n}") for n in range(9)))
     await api.database.execute(
         """
         INSERT INTO "profileProperties"
@@ -131,7 +131,7 @@ async def test_profiles_whose_properties_are_all_values_of_an_older_version(api:
     assert cut("/profiles") == before + len(pages)
     found = [one for page in pages for one in page]
     assert len({one["guid"] for one in found}) == 9
-    assert len(json.dumps(pages)) < 9 * 1.1 * responses.MOST_OF_ONE
+    assert len(json.dumps(pages)) < 9 * 1.1 * responses.MAX_ENTRY_BYTES
     assert all(one["moreProperties"] for one in found)
     one = (await bounded(api, f"/profile/{found[0]['guid']}"))["profile"]
     assert one == found[0]
@@ -139,7 +139,7 @@ async def test_profiles_whose_properties_are_all_values_of_an_older_version(api:
 
 async def test_a_page_is_measured_as_it_is_sent(api: Reader) -> None:
     """JSON writes a control character in six."""
-    await api.write(*(event(f"user {n}", path="\x01" * 1_000_000) for n in range(9)))
+    await api.store(*(event(f"user {n}", path="\x01" * 1_000_000) for n in range(9)))
     await api.database.execute(
         """
         INSERT INTO "profileProperties"
@@ -161,8 +161,8 @@ async def test_a_page_is_measured_as_it_is_sent(api: Reader) -> None:
 async def test_a_profile_says_whether_it_has_more_properties_than_are_shown(
     api: Reader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(profiles, "MOST_PROPERTIES", 3)
-    await api.write(event("ann"), event("bob"))
+    monkeypatch.setattr(profiles, "MAX_PROPERTY_VALUES", 3)
+    await api.store(event("ann"), event("bob"))
     await api.database.execute(
         """
         INSERT INTO "profileProperties" SELECT guid, 'key' || n, 0, 'x'
@@ -176,11 +176,11 @@ async def test_a_profile_says_whether_it_has_more_properties_than_are_shown(
 
 
 async def test_merges_of_long_ids(api: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(responses, "MOST_BYTES", 1_000)
+    monkeypatch.setattr(responses, "MAX_PAGE_BYTES", 1_000)
     devices = [f"{n}" + "d" * 500 for n in range(5)]
-    await api.write(*(event(anonymous=device) for device in devices))
+    await api.store(*(event(anonymous=device) for device in devices))
     links = [event("ann", device) for device in devices]
-    await api.write(*links)
+    await api.store(*links)
     path = f"/profile/{await api.profile_of(links[0])}/merges"
     pages = await api.pages(path, "merges")
     assert [len(page) for page in pages] == [2, 2, 1]
@@ -189,9 +189,9 @@ async def test_merges_of_long_ids(api: Reader, monkeypatch: pytest.MonkeyPatch) 
 
 async def test_a_profile_explained_is_bounded(api: Reader) -> None:
     devices = ["\x01" * 508 + f"{n:04}" for n in range(200)]
-    await api.write(*(event(anonymous=device) for device in devices))
+    await api.store(*(event(anonymous=device) for device in devices))
     links = [event("ann", device) for device in devices]
-    await api.write(*links)
+    await api.store(*links)
     found = await bounded(api, f"/profile/{await api.profile_of(links[0])}/explain")
     assert len(found["explanations"][0]["visitors"]) == 50
 
@@ -202,12 +202,12 @@ async def test_a_profile_explained_is_bounded(api: Reader) -> None:
 async def test_a_rule_that_somebody_broke_leaves_the_properties_readable(
     api: Reader, definition: str
 ) -> None:
-    await api.write(event("ann"))
+    await api.store(event("ann"))
     await api.database.execute(
         'INSERT INTO "profilePropertyRules" (key, definition) VALUES (%s, %s)', "key", definition
     )
     await api.database.execute(
         """INSERT INTO "profileProperties" SELECT guid, 'key', 0, '1' FROM profiles"""
     )
-    (profile,) = await api.everything("/profiles", "profiles")
+    (profile,) = await api.get_all("/profiles", "profiles")
     assert profile["properties"] == {"key": "1"}

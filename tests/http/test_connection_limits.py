@@ -8,8 +8,8 @@ import httpx
 import pytest
 
 from dev.stack.ports import free_port
-from merganser.http.ops_server import Receive, Scope, Send, server
-from merganser.http.server import Bounds
+from merganser.http.asgi import Receive, Scope, Send
+from merganser.http.server import ConnectionLimits, create_server
 from tests.support.waiting import eventually
 
 HEAD = b"POST / HTTP/1.1\r\nhost: x\r\n"
@@ -33,9 +33,9 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 @asynccontextmanager
-async def listening(bounds: Bounds) -> AsyncIterator[int]:
+async def listening(bounds: ConnectionLimits) -> AsyncIterator[int]:
     port = free_port(set())
-    http = server(app, "127.0.0.1", port, bounds, timeout_graceful_shutdown=1)
+    http = create_server(app, "127.0.0.1", port, bounds, timeout_graceful_shutdown=1)
     serving = asyncio.create_task(http.serve())
     await eventually(lambda: http.started)
     try:
@@ -113,7 +113,7 @@ class Client:
     ],
 )
 async def test_a_slow_sender_is_cut(first: bytes, drop: bytes) -> None:
-    async with listening(Bounds(head_seconds=0.5, request_seconds=0.5)) as port:
+    async with listening(ConnectionLimits(head_seconds=0.5, request_seconds=0.5)) as port:
         client = await Client.connect(port)
         client.drip(first, drop)
         assert OK not in await client.heard_until_cut()
@@ -121,7 +121,7 @@ async def test_a_slow_sender_is_cut(first: bytes, drop: bytes) -> None:
 
 @pytest.mark.parametrize("drop", [b"\r\n", b"x", b"GET /x"], ids=["lines", "noise", "a request"])
 async def test_so_is_one_who_was_answered_before(drop: bytes) -> None:
-    bounds = Bounds(head_seconds=0.5, request_seconds=0.5)
+    bounds = ConnectionLimits(head_seconds=0.5, request_seconds=0.5)
     async with listening(bounds) as port:
         client = await Client.connect(port)
         assert await client.answer(HEAD + b"content-length: 1\r\n\r\nx") == OK
@@ -130,14 +130,14 @@ async def test_so_is_one_who_was_answered_before(drop: bytes) -> None:
 
 
 async def test_so_is_one_who_goes_on_with_a_body_after_the_answer() -> None:
-    async with listening(Bounds(head_seconds=0.5)) as port:
+    async with listening(ConnectionLimits(head_seconds=0.5)) as port:
         client = await Client.connect(port)
         client.drip(b"POST /early HTTP/1.1\r\ncontent-length: 999999\r\n\r\n", b"x")
         assert (await client.heard_until_cut()).startswith(OK)
 
 
 async def test_so_is_one_who_does_not_read_the_answer() -> None:
-    async with listening(Bounds(request_seconds=0.5)) as port:
+    async with listening(ConnectionLimits(request_seconds=0.5)) as port:
         client = await Client.connect(port)
         assert await client.answer(b"GET /long HTTP/1.1\r\nhost: x\r\n\r\n") == OK
         await asyncio.sleep(1)  # the time in which it reads nothing
@@ -145,7 +145,7 @@ async def test_so_is_one_who_does_not_read_the_answer() -> None:
 
 
 async def test_a_slow_one_within_its_time_is_served_and_may_rest_in_between() -> None:
-    async with listening(Bounds(head_seconds=1.5, request_seconds=1.5)) as port:
+    async with listening(ConnectionLimits(head_seconds=1.5, request_seconds=1.5)) as port:
         client = await Client.connect(port)
         request = HEAD + b"content-length: 4\r\n\r\nbody"
         for _ in range(3):
@@ -158,14 +158,14 @@ async def test_a_slow_one_within_its_time_is_served_and_may_rest_in_between() ->
 
 
 async def test_a_head_of_any_size_is_not_taken() -> None:
-    async with listening(Bounds(head_bytes=10_000)) as port:
+    async with listening(ConnectionLimits(head_bytes=10_000)) as port:
         client = await Client.connect(port)
         client.drip(HEAD, b"x: y\r\n" * 1000)
         assert (await client.heard_until_cut()).startswith(b"HTTP/1.1 431 ")
 
 
 async def test_nor_are_trailers_of_any_size() -> None:
-    async with listening(Bounds(request_bytes=10_000)) as port:
+    async with listening(ConnectionLimits(request_bytes=10_000)) as port:
         client = await Client.connect(port)
         client.drip(HEAD + b"transfer-encoding: chunked\r\n\r\n0\r\n", b"x: y\r\n" * 1000)
         assert await client.heard_until_cut() == b""
@@ -175,7 +175,9 @@ async def test_nor_are_trailers_of_any_size() -> None:
     "head", [HEAD, HEAD + b"content-length: 9999\r\n\r\n"], ids=["head", "body"]
 )
 async def test_many_slow_senders_do_not_keep_others_out(head: bytes) -> None:
-    async with listening(Bounds(connections=50, head_seconds=30, request_seconds=30)) as port:
+    async with listening(
+        ConnectionLimits(connections=50, head_seconds=30, request_seconds=30)
+    ) as port:
         slow = [await Client.connect(port) for _ in range(200)]
         for client in slow:
             client.drip(head, b"x: y\r\n")
@@ -188,7 +190,7 @@ async def test_many_slow_senders_do_not_keep_others_out(head: bytes) -> None:
 
 
 async def test_a_request_in_hand_is_never_what_makes_room() -> None:
-    async with listening(Bounds(connections=5)) as port:
+    async with listening(ConnectionLimits(connections=5)) as port:
         served = await Client.connect(port)
         served.drip_once(b"GET /late HTTP/1.1\r\nhost: x\r\n\r\n")
         others = [await Client.connect(port) for _ in range(20)]
