@@ -45,7 +45,7 @@ async def test_values_that_postgres_refuses_are_set_aside(
     assert found.keys() == {("pro_odd", "plan"), ("pro_odd", "email"), ("pro_x", "plan")}
     for now, attempts, reason in found.values():
         assert (now, attempts) == ("open", 1)
-        assert reason.startswith("CheckViolation 23514 at decoration/store.py:")
+        assert reason.startswith("CheckViolation 23514 at rulebook/property_store.py:")
     state = await decorated.state()
     assert (state.error, state.due) == (None, 0), "they are put off as all others"
 
