@@ -42,7 +42,7 @@ REQUEST_TIMEOUT = 10.0
 async def _run(settings: IngestSettings, process: Process) -> None:
     log.info("starting", port=settings.ingest_port, topic=settings.topic)
     stop = process.stop
-    traces = tracing.opened(settings, "ingest")
+    traces = tracing.start_tracing(settings, "ingest")
     if traces:
         process.close_at_exit(partial(asyncio.to_thread, traces.close))
     database = process.open_database("ingest")

@@ -21,7 +21,7 @@ log = structlog.get_logger(__name__)
 
 async def _run(settings: ResolverSettings, process: Process) -> None:
     log.info("starting", topic=settings.topic, group=settings.consumer_group)
-    traces = tracing.opened(settings, "resolver")
+    traces = tracing.start_tracing(settings, "resolver")
     if traces:
         process.close_at_exit(partial(asyncio.to_thread, traces.close))
     database = process.open_database("resolver")
@@ -39,7 +39,7 @@ async def _run(settings: ResolverSettings, process: Process) -> None:
     process.checks["kafka"] = lambda: "not connected yet"
     if not await kafka.start(producer, process.stop):
         return
-    cluster = await kafka.awaited_cluster_id(settings, process.stop)
+    cluster = await kafka.wait_for_cluster_id(settings, process.stop)
     offsets = Offsets(settings.consumer_group, cluster)
     partitions = AssignedPartitions(
         consumer, offsets, offsets_database, process.stop, settings.resolver_silence

@@ -1,4 +1,4 @@
-"""The seed's workflow end to end: HTTP in, real Kafka, profiles in real Postgres."""
+"""The workflow of the demo story end to end: HTTP in, real Kafka, profiles in real Postgres."""
 
 import asyncio
 from typing import TYPE_CHECKING

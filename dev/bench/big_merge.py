@@ -1,4 +1,4 @@
-"""A visitor with 1,000,000 events signs in: what does it cost them, and everybody else?"""
+"""A visitor with 1,000,000 events signs in: what does it cost this visitor and all others?"""
 
 import asyncio
 import time

@@ -49,7 +49,7 @@ def ingest(servers: Servers, settings: Settings, url: str) -> Iterator[Gateway]:
         settings,
         url,
         ingest_port=str(port),
-        ingest_publish_timeout="30",  # a busy machine shall end no run with a 503
+        ingest_publish_timeout="30",  # a busy machine must not fail the run with a 503
     ) as started:
         yield Gateway(port, started)
 

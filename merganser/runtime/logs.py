@@ -54,15 +54,15 @@ def configure(settings: Settings, process: str) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=settings.log_level.upper(), force=True)
-    # At lower levels libraries log each retry, and what they send, passwords included.
+    # At lower levels these libraries log each retry and what they send, passwords included.
     for library, level in LIBRARY_LEVELS.items():
         logging.getLogger(library).setLevel(level)
     structlog.contextvars.bind_contextvars(process=process)
-    sys.excepthook = _ended
+    sys.excepthook = _log_fatal
 
 
-def _ended(
+def _log_fatal(
     kind: type[BaseException], error: BaseException, trace: types.TracebackType | None
 ) -> None:
-    """Say in the log, too, what ended the process: Python would print the exception's message."""
+    """Log the error that ends the process; Python itself would print values in its message."""
     log.critical("ended by an error", exc_info=(kind, error, trace))

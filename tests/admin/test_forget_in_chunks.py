@@ -58,7 +58,7 @@ async def test_each_step_touches_no_more_events_than_it_is_allowed(database: Dat
 async def test_very_many_anonymous_ids_go_by_and_by_beside_a_resolver(
     system: System, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A userId of everybody's. Some of its devices are in use, or come to Bob meanwhile."""
+    """A userId that all devices send. Some of its devices are in use, or come to Bob meanwhile."""
     resolver = await system.resolver()
     database, devices = system.database, 50_000
     await database.execute("INSERT INTO profiles (guid, \"userId\") VALUES ('pro_g', 'kiosk')")

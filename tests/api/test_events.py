@@ -133,7 +133,7 @@ async def test_what_comes_between_pages_neither_repeats_nor_hides_anything(api: 
     await api.store(newer, tie, older)
     rest = await api.get_all("/events", "events", limit=3, cursor=first["nextCursor"])
     assert guids(first["events"]) == newest_first(old)[:3]
-    # `tie` is before the page's end by guid, so it is on the first page for whoever asks again.
+    # `tie` is before the page's end by guid, so it is on the first page of a new listing.
     assert guids(rest) == [*newest_first(old)[3:], older["guid"]]
 
 

@@ -76,7 +76,7 @@ async def test_pages_of_other_origins_may_read(api: Reader) -> None:
     for path in ("/api/v1/events", "/api/v1/event/evt_none", "/nothing"):
         response = await api.request("GET", path, origin)
         assert response.headers["access-control-allow-origin"] == origin["origin"]
-        # A browser's remembered login is no consent to be read by any page.
+        # A browser's remembered login is not a consent to be read by any page.
         assert "access-control-allow-credentials" not in response.headers
         assert "ETag" in response.headers["access-control-expose-headers"]
     asked = await api.request(

@@ -87,7 +87,7 @@ async def test_a_search_for_types_is_bounded(api: Reader, monkeypatch: pytest.Mo
         "types": [],
         "more": True,
     }
-    # The last one looked at is no reason to think that there are no others.
+    # The last one looked at does not mean that there are no others.
     assert await api.get_json("/events/autocompleteType", match="kind 29") == {
         "types": ["kind 29"],
         "more": True,

@@ -222,13 +222,13 @@ async def test_without_suppression_what_the_topic_has_of_before_stays_gone(syste
     resolver = await system.resolver()
     await history(system)
     await forget(system, "--no-suppress")
-    await system.events.publish_events([event(user=ANN, kind="anew")])
+    await system.events.publish_events([event(user=ANN, kind="again")])
     await eventually(lambda: system.database.count("events"), equals(3))
     assert (await command(system.env, "replay", "--from", "start", "--yes")).status == 0
     await eventually(lambda: resolver.metric(DELETED), equals(4))
     await eventually(lambda: resolver.metric(REPEATED), equals(3))
     assert sorted(await system.database.column("SELECT type FROM events")) == [
-        "anew",
+        "again",
         "pageview",
         "purchase",
     ]
@@ -253,7 +253,7 @@ async def test_what_a_killed_command_left_goes_all_the_same(system: System, fini
             pass
         await steps.forget_profile(connection, profile, suppressed=True)
     assert await system.database.count("events") == 6
-    await audited(system)  # what still goes is no disagreement
+    await audited(system)  # what still goes is not a disagreement
     if finisher == "the scanner":
         await system.scanner()
     else:

@@ -168,7 +168,7 @@ async def test_what_rules_count_stays_and_properties_with_it(database: Database)
     ended = await prune(database)
     assert "1 stay: rules count them (visits;" in ended.err
     assert await guids(database) == ["evt_1", "evt_3"]
-    assert await database.count("eventChanges") == 0  # nobody has to count anew
+    assert await database.count("eventChanges") == 0  # nobody has to count again
     assert await kept.value(ann, "visits") == ["2"]
     assert await kept.disagreements() == []
 

@@ -13,7 +13,7 @@ import yaml
 from opentelemetry.sdk import environment_variables
 from prometheus_client import CollectorRegistry
 
-from deploy.grafana.processes import every
+from deploy.grafana.processes import all_dashboards
 from merganser.runtime import metrics
 from tests.support import variables
 from tests.support.service import ROOT
@@ -44,21 +44,23 @@ ALERT_TESTS = [
 ]
 
 
-@pytest.mark.parametrize("name", every())
+@pytest.mark.parametrize("name", all_dashboards())
 def test_a_dashboard_is_written_as_it_is_made(name: str) -> None:
     """If not: `python -m deploy.grafana`."""
     written = (DEPLOY / "grafana/dashboards" / f"{name}.json").read_text()
-    assert written == json.dumps(every()[name], indent=2) + "\n"
+    assert written == json.dumps(all_dashboards()[name], indent=2) + "\n"
 
 
 def test_no_other_dashboards_lie_about() -> None:
-    assert {file.stem for file in (DEPLOY / "grafana/dashboards").iterdir()} == set(every())
-    assert set(every()) == {"pipeline", *PROCESSES}
+    assert {file.stem for file in (DEPLOY / "grafana/dashboards").iterdir()} == set(
+        all_dashboards()
+    )
+    assert set(all_dashboards()) == {"pipeline", *PROCESSES}
 
 
-@pytest.mark.parametrize("name", every())
+@pytest.mark.parametrize("name", all_dashboards())
 def test_a_dashboard_can_be_read(name: str) -> None:
-    model = every()[name]
+    model = all_dashboards()[name]
     assert model["title"]
     assert model["uid"] == f"merganser-{name}"
     taken: set[tuple[int, int]] = set()
@@ -95,7 +97,7 @@ def test_a_metric_is_on_a_dashboard_or_in_an_alert(name: str) -> None:
         [
             *(
                 target["expr"]
-                for model in every().values()
+                for model in all_dashboards().values()
                 for panel in model["panels"]
                 for target in panel["targets"]
             ),

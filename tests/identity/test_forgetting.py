@@ -25,7 +25,7 @@ from tests.identity.test_machine import CRASHES, Crash, Machine, Record, value_o
 from tests.support import examples
 from tests.support.chunks import erase_some
 
-ANCHOR = "whoever never goes"
+ANCHOR = "a person who stays"
 
 
 SHARED = st.lists(

@@ -1,4 +1,4 @@
-"""The plan on a real Postgres: resolver batches, scanner claims, foreign rows, crashes (§4, §5)."""
+"""The plan on a real Postgres: resolver batches, scanner claims, foreign rows, crashes."""
 
 import asyncio
 import itertools

@@ -1,4 +1,4 @@
-"""The plan against the definition: any order, any batches, anything repeated (design §4)."""
+"""The plan against the definition: any order, any batches, anything repeated."""
 
 from collections import Counter
 from collections.abc import Hashable, Mapping

@@ -1,4 +1,4 @@
-"""Our own dialect, which is the seed's: from a body to events, from results to an answer."""
+"""Our own dialect, which is Grouparoo's: from a body to events, from results to an answer."""
 
 import json
 from typing import Any

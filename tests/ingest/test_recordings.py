@@ -1,4 +1,4 @@
-"""All that the seed's own web client sends, byte for byte, and what must come of it."""
+"""All that Grouparoo's own web client sends, byte for byte, and what must come of it."""
 
 import json
 from collections.abc import Iterator

@@ -2,7 +2,7 @@
 
 Whatever comes, within a bounded number of steps the innocent profiles have the properties of the
 definition, and each hostile one has them too or is set aside, with the reason; and once the cause
-is mended and it is retried, it has them.
+is fixed and it is retried, it has them.
 """
 
 import asyncio
@@ -153,7 +153,7 @@ class World:
                     else:
                         await connection.execute(one.statement.encode(), [one.profile])
                 await self._serve()
-                await self._check(mended=False)
+                await self._check(fixed=False)
             if broken is not None:
                 await self._break(broken)
             await self._mend(made)
@@ -169,12 +169,12 @@ class World:
             await self._insert(Sent(guid, NOW, "view", None, None, [("name", "late")]))
         await self._serve()
         assert await self._stored("broad") == before
-        await self._check(mended=False, without={"broad"})
+        await self._check(fixed=False, without={"broad"})
 
     async def _mend(self, made: tuple[Rule, ...]) -> None:
-        """Mend the defects, apply the rules again and retry what is set aside."""
-        with pytest.MonkeyPatch.context() as mended:
-            mended.setattr(event_view, "coerce", coerce)
+        """Fix the defects, apply the rules again and retry what is set aside."""
+        with pytest.MonkeyPatch.context() as fixed:
+            fixed.setattr(event_view, "coerce", coerce)
             await self.connection.execute(NO_REFUSAL.encode())
             await rule_store.apply_file(
                 self.connection, RuleFile(rules=(IDENTIFYING, BROAD, *made))
@@ -187,7 +187,7 @@ class World:
                     self.connection, [guid for (guid,) in await cursor.fetchall()]
                 )
             await self._serve()
-            await self._check(mended=True)
+            await self._check(fixed=True)
 
     async def _insert(self, one: Sent) -> None:
         self.number += 1
@@ -213,12 +213,12 @@ class World:
                 return
         raise AssertionError("it does not come to an end")
 
-    async def _check(self, *, mended: bool, without: set[str] | None = None) -> None:
+    async def _check(self, *, fixed: bool, without: set[str] | None = None) -> None:
         cursor = await self.connection.execute(
             """SELECT subject, reason FROM "setAside" WHERE state = 'open'"""
         )
         aside = dict(await cursor.fetchall())
-        assert aside.keys() <= (set() if mended else set(HOSTILE)), aside
+        assert aside.keys() <= (set() if fixed else set(HOSTILE)), aside
         for reason in aside.values():
             assert reason.startswith(("ZeroDivisionError at", "CheckViolation 23514 at")), reason
         applied = await rule_store.read_rules(self.connection)

@@ -149,7 +149,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(made=RULES, count=st.integers(0, 2), seldom=SELDOM)
     def apply(self, made: tuple[Rule, ...], count: int, seldom: bool) -> None:  # noqa: FBT001 - drawn
-        """Other rules, or none. Seldom: what is counted anew for them hides earlier mistakes."""
+        """Other rules, or none. Seldom: what is counted again for them hides earlier mistakes."""
         if seldom:
             file = RuleFile(rules=(IDENTIFYING, *ALWAYS, *made[:count]) if count else ())
             self.run(rule_store.apply_file(self.connection, file))

@@ -128,12 +128,12 @@ async def test_a_flood_of_dead_letters_halts_the_resolver_and_readyz_says_so(
     assert position <= 3
     assert await resolver.stop() == 0
 
-    mended = await system.resolver()
+    fixed = await system.resolver()
     await eventually(lambda: system.database.count("events"), equals(1))
     letters = await system.dead.records()
     assert {record.headers["offset"] for record in letters} == {b"%d" % n for n in range(10)}
-    assert await mended.why_not_ready() == {}
-    assert await mended.metric("merganser_resolver_halted") == 0
+    assert await fixed.why_not_ready() == {}
+    assert await fixed.metric("merganser_resolver_halted") == 0
 
 
 @pytest.mark.parametrize("kind", ["events", "dead"])

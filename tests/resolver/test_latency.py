@@ -114,7 +114,7 @@ async def test_a_replay_does_not_count(system: System) -> None:
     await system.cli("replay", "--from", "start", "--yes")
     await eventually(lambda: system.database.count("events"), equals(2))
     count, seconds = await observed(resolver)
-    assert count <= 2  # the newer of the two is no backlog
+    assert count <= 2  # the newer of the two is not a backlog
     assert seconds < 600
 
 

@@ -1,4 +1,4 @@
-"""Rows with ids of forgotten people: what is left of them, and that a crash changes nothing."""
+"""Rows with ids of forgotten people: what remains of them, and that a crash changes nothing."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -113,7 +113,7 @@ async def test_the_same_rows_after_a_crash_have_the_same_result(
 async def test_each_row_is_written_once_and_noted_once(
     database: Database, worker: psycopg.AsyncConnection[Any]
 ) -> None:
-    """A second write would have the properties of the whole profile counted anew."""
+    """A second write would have the properties of the whole profile counted again."""
     await database.execute('SELECT "takeNotes"(true)')
     await database.execute(ROWS)
     await scanned(worker)

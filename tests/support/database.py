@@ -22,7 +22,7 @@ class Cluster:
 
     @contextmanager
     def database(self, template: str = "template0", locale: str | None = None) -> Iterator[str]:
-        """Make a database, yield its name and drop it, whoever is connected.
+        """Make a database, yield its name and drop it, even with clients connected.
 
         Args:
             template: the database to copy.

@@ -1,4 +1,4 @@
-"""Whoever is woken finds the page."""
+"""Each alert leads to its section of the runbook."""
 
 import re
 
