@@ -22,7 +22,7 @@ $(READY): requirements-dev.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-run: $(READY) ## Start everything, tell the seed's story, then watch (ARGS=--exit ends after the story)
+run: $(READY) ## Start a local stack, play the demo story, then watch (ARGS=--exit stops after the story)
 	@$(BIN)/merganser run $(ARGS)
 
 up: $(READY) ## Start everything in the background
