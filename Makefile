@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 SDKS := tests/clients/node_modules/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up status down test test-faults test-clients test-nightly torture chaos bench plots lint lint-deploy test-deploy dashboards metrics-page dashboard-picture audit format lock clean
+.PHONY: help setup run up status down test test-all test-faults test-clients test-nightly torture chaos bench plots lint lint-deploy test-deploy dashboards metrics-page dashboard-picture audit format lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' \
@@ -22,7 +22,7 @@ $(READY): requirements-dev.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-run: $(READY) ## Start a local stack, play the demo story, then watch (ARGS=--exit stops after the story)
+run: $(READY) ## Start everything, tell the demo story, then watch (ARGS=--exit stops after the story)
 	@$(BIN)/merganser run $(ARGS)
 
 up: $(READY) ## Start everything in the background
@@ -34,12 +34,18 @@ status: $(READY) ## Show what runs in the background
 down: $(READY) ## Stop what runs in the background
 	@$(BIN)/merganser down
 
-# MERGANSER_TEST_LOCALE=en_US.UTF-8 gives the Postgres that is started for them glibc's locale.
-test: $(READY) ## Run all tests, on a real Kafka and Postgres (ARGS=... goes to pytest)
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile $(ARGS)
+# MERGANSER_TEST_LOCALE=en_US.UTF-8 gives the Postgres that the tests start glibc's locale.
+PYTEST := $(BIN)/python -m pytest --numprocesses 3 --dist worksteal
 
-test-faults: $(READY) ## Break servers, processes and networks under load, and compare; what else takes long (ARGS=...)
-	$(BIN)/python -m pytest -m faults --timeout 300 --numprocesses 2 --dist worksteal $(ARGS)
+test: $(READY) ## Run the tests on a real Kafka and Postgres, in 5 minutes on 2 cores (ARGS=... goes to pytest)
+	$(PYTEST) $(ARGS)
+
+test-all: $(READY) ## Run `test` with all examples, what is marked `slow`, and the fault tests, in 20 minutes (ARGS=...)
+	HYPOTHESIS_PROFILE=full $(PYTEST) --timeout 600 -m "not clients and not faults and not bench and not deploy" $(ARGS)
+	@$(MAKE) --no-print-directory test-faults
+
+test-faults: $(READY) ## Break servers, processes and networks under load, then compare every row (ARGS=...)
+	$(PYTEST) --timeout 300 -m faults $(ARGS)
 
 test-clients: $(READY) $(SDKS) ## Drive the real clients of others, and our own, against the stack
 	$(BIN)/python -m pytest clients/python
@@ -81,6 +87,7 @@ lint: $(READY) ## Check style, types and the direction of imports
 	$(BIN)/mypy
 	cd clients/python && ../../$(BIN)/mypy
 	$(BIN)/lint-imports
+	-$(BIN)/python -m dev.words
 
 audit: $(READY) ## Look up known vulnerabilities of all dependencies (needs a network)
 	$(BIN)/python .ci/audit.py requirements.lock requirements-dev.lock deploy/requirements.lock tests/clients/requirements.lock
@@ -92,7 +99,7 @@ deploy/tools/.ready: deploy/tools/install.sh deploy/tools/schemas.py deploy/tool
 	PYTHON=$(PYTHON) bash deploy/tools/install.sh
 	@touch $@
 
-dashboards: $(READY) ## Write Grafana's dashboards anew
+dashboards: $(READY) ## Write the dashboards of Grafana from the code
 	$(BIN)/python -m deploy.grafana
 
 metrics-page: $(READY) ## Write docs/metrics.md from the code, the dashboards and the alerts
@@ -105,7 +112,7 @@ format: $(READY) ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-lock: ## Pin all dependencies anew, by hash, for every platform (needs uv)
+lock: ## Pin all dependencies again, by hash, for every platform (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 		--no-emit-index-url --no-annotate pyproject.toml --extra tracing -o requirements.lock
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \

@@ -2,7 +2,7 @@
 
 Exit status 0: all were looked up, none is known to be vulnerable. 1: some are. 3: some could not be
 looked up, as where no service answers; pip-audit itself would call that success.
-"""  # noqa: INP001 - a script, in a folder that is no package
+"""  # noqa: INP001 - a script, outside of a package
 
 import json
 import subprocess
@@ -28,7 +28,7 @@ def audit(lock: str) -> int:
         return said(lock, "NOT AUDITED: pip-audit says why above", UNKNOWN)
     skipped = [package["name"] for package in packages if "skip_reason" in package]
     found = [
-        f"{package['name']} {package['version']}: {fault['id']}, mended in {fault['fix_versions']}"
+        f"{package['name']} {package['version']}: {fault['id']}, fixed in {fault['fix_versions']}"
         for package in packages
         for fault in package.get("vulns", [])
     ]

@@ -1,1 +1,1 @@
-"""The read API: events and profiles over HTTP, for those with a key."""
+"""The read API: a process that serves events and profiles over HTTP to clients with an API key."""

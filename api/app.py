@@ -1,4 +1,4 @@
-"""The read API as one application: the routes, and the pages that describe them."""
+"""The read API as an ASGI application: its routes and its documentation pages."""
 
 from http import HTTPStatus
 
@@ -12,31 +12,32 @@ from starlette.routing import Match, Route
 from api import event_routes, profile_routes
 from api.access import SCHEMES
 from api.database import Pool
-from api.errors import answered
-from api.middleware import Envelope
-from api.responses import json
+from api.errors import error_response
+from api.middleware import ResponseMiddleware
+from api.responses import json_response
 from api.routing import Routes
 from merganser.http import docs_page
-from merganser.http.authentication import Keys
-from merganser.http.ops_server import App
+from merganser.http.asgi import App
+from merganser.http.authentication import ApiKeys
 
 _TEXT = """Events and profiles, for programs. Every route needs an API key: `Authorization: Bearer \
 KEY`, or the key as user of Basic authentication, or `?apiKey=KEY`.
 
-Answers that come in pages have a `nextCursor`: send it as `cursor`, with the same filters, until \
-it is null. Answers to GET have an ETag: send it as If-None-Match, and what has not changed is \
-answered 304 without a body. Times are ISO 8601 in UTC."""
+A page has a `nextCursor`: send it as `cursor`, with the same filters, until it is null. Responses \
+to GET have an ETag: send it as If-None-Match to get 304 without a body if nothing has changed.
+
+Times are ISO 8601 in UTC."""
 
 _CSP = {"content-security-policy": docs_page.SECURITY_POLICY}
 
 
-def create(pool: Pool, keys: Keys, scan: int) -> App:
-    """The API.
+def create_app(pool: Pool, keys: ApiKeys, scan: int) -> App:
+    """Return the read API.
 
     Args:
-        pool: connections to lend.
+        pool: of connections to Postgres.
         keys: the API keys in force.
-        scan: events that a page looks at, at most.
+        scan: the most events that a page reads to find those that match its filters.
     """
     app = FastAPI(openapi_url=None)
     routes = Routes(app, keys)
@@ -48,31 +49,31 @@ def create(pool: Pool, keys: Keys, scan: int) -> App:
         document["components"]["schemas"].pop(unused, None)
     page = docs_page.page(document)
 
-    async def refused(request: Request, error: Exception) -> Response:
+    async def handle_error(request: Request, error: Exception) -> Response:
         if isinstance(error, HTTPException) and error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-            error.headers = {"Allow": ", ".join(_methods(app, request))}
-        return answered(error)
+            error.headers = {"Allow": ", ".join(_allowed_methods(app, request))}
+        return error_response(error)
 
-    app.add_exception_handler(HTTPException, refused)
-    app.add_exception_handler(RequestValidationError, refused)
+    app.add_exception_handler(HTTPException, handle_error)
+    app.add_exception_handler(RequestValidationError, handle_error)
 
     @app.get("/openapi.json")
     async def openapi() -> Response:
-        return json(document)
+        return json_response(document)
 
     @app.get("/docs")
     async def docs() -> Response:
         return HTMLResponse(page, headers=_CSP)
 
-    return Envelope(app)
+    return ResponseMiddleware(app)
 
 
-def _methods(app: FastAPI, request: Request) -> list[str]:
-    """What a path takes. It has a route of its own for each method, but HEAD is taken as GET."""
-    found = {
+def _allowed_methods(app: FastAPI, request: Request) -> list[str]:
+    """Return the methods of the request's path, which has one route for each; GET allows HEAD."""
+    methods = {
         method
         for route in app.routes
         if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE
         for method in route.methods or ()
     }
-    return sorted(found | ({"HEAD"} if "GET" in found else set()))
+    return sorted(methods | ({"HEAD"} if "GET" in methods else set()))

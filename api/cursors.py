@@ -1,54 +1,54 @@
-"""Cursors: where the next page starts, as text that clients hand back and need not understand."""
+"""Cursors: opaque texts that say where the next page starts."""
 
 import base64
 import binascii
 import json
 from datetime import UTC, datetime
 
-from merganser.http.errors import Problem, Refused
+from merganser.http.errors import ErrorKind, HttpError
 
-LAST = datetime.max.replace(tzinfo=UTC)
+LATEST = datetime.max.replace(tzinfo=UTC)
 """No event is later."""
-FIRST = datetime.min.replace(tzinfo=UTC)
+EARLIEST = datetime.min.replace(tzinfo=UTC)
 """No event is earlier."""
-ABOVE = "evt`"
-"""Above every guid of an event."""
+AFTER_EVERY_GUID = "evt`"
+"""Sorts after the guid of any event."""
 
 
 def encode(kind: str, *parts: str) -> str:
-    """A cursor of one kind of page: the sort key of the last thing that was passed."""
-    # Escapes would make it longer than the parameter may be.
+    """Return a cursor for a kind of page: the sort key of the last entry of the page before."""
+    # Escaped characters could make it longer than the parameter allows.
     text = json.dumps([kind, *parts], separators=(",", ":"), ensure_ascii=False)
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
 def decode(cursor: str, kind: str, count: int) -> list[str]:
-    """The parts of a cursor.
+    """Return the parts of a cursor.
 
     Args:
-        cursor: as a client sent it.
-        kind: of this page; a cursor of another kind is refused.
-        count: how many parts this kind has.
+        cursor: the text from the client.
+        kind: of this page.
+        count: the number of parts that this kind has.
 
     Raises:
-        Refused: MALFORMED.
+        HttpError: MALFORMED, it is not a cursor of this kind.
     """
     try:
         padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
         parts = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
         match parts:
-            case [str(found), *rest] if found == kind and len(rest) == count:
-                return [_storable(part) for part in rest]
+            case [str(cursor_kind), *rest] if cursor_kind == kind and len(rest) == count:
+                return [_check_text(part) for part in rest]
     except (ValueError, binascii.Error, RecursionError):
         pass
     raise _malformed()
 
 
-def at(text: str) -> datetime:
-    """The time in a cursor.
+def parse_time(text: str) -> datetime:
+    """Return the time in a cursor.
 
     Raises:
-        Refused: MALFORMED.
+        HttpError: MALFORMED.
     """
     try:
         return datetime.fromisoformat(text).astimezone(UTC)
@@ -56,14 +56,14 @@ def at(text: str) -> datetime:
         raise _malformed() from None
 
 
-def _storable(part: object) -> str:
-    """A text that Postgres takes: others were not ours."""
+def _check_text(part: object) -> str:
+    """Return a text that Postgres can take as a parameter; raise ValueError for anything else."""
     if not isinstance(part, str) or "\0" in part:
         raise ValueError
     part.encode()
     return part
 
 
-def _malformed() -> Refused:
-    text = "this is no cursor of this page: leave it out to start from the first page"
-    return Refused(Problem.MALFORMED, text, {"cursor": text})
+def _malformed() -> HttpError:
+    text = "not a cursor of this page: leave it out to start from the first page"
+    return HttpError(ErrorKind.MALFORMED, text, {"cursor": text})

@@ -1,86 +1,118 @@
-"""A few connections to Postgres, opened when needed and again when lost, for many requests."""
+"""The pool of connections to Postgres that the read API's requests share."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from merganser.http.errors import Problem, Refused
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from merganser.http.errors import ErrorKind, HttpError
 from merganser.runtime import metrics
-from merganser.runtime.postgres import BY_KEY, DATA_WITH_EVENTS, Connection, connect
+from merganser.runtime.postgres import (
+    BY_KEY,
+    DATA_WITH_EVENTS,
+    SAFE,
+    Connection,
+    connection_options,
+)
 
 WAIT_SECONDS = 2.0
-"""For a free connection; and for a row that the scanner has locked."""
+"""The longest wait for a free connection, and for a row that another writer has locked."""
 
 GRACE_SECONDS = 2.0
-"""Past the statement timeout: Postgres has not even said that it took too long."""
+"""How long after the statement timeout a connection counts as lost: Postgres itself should have
+canceled the statement by then."""
+
+CLOSE_SECONDS = 1.0
+"""How long closing the pool waits for connection attempts that are under way."""
 
 
 class Pool:
-    """Lends connections.
+    """A bounded pool of connections.
+
+    Connections are opened when requests need them. A lost connection is replaced.
 
     Args:
-        url: of the database.
-        size: how many connections at most.
-        timeout: seconds of a statement.
+        url: the database's URL.
+        size: the most connections.
+        statement_timeout: in seconds.
+        wait: the longest wait for a connection, in seconds.
     """
 
-    def __init__(self, url: str, size: int, timeout: float) -> None:
-        self._url = url
-        self._timeout = timeout
-        # Statements by key do not take what compiling them would save.
+    def __init__(
+        self, url: str, size: int, statement_timeout: float, wait: float = WAIT_SECONDS
+    ) -> None:
+        self._statement_timeout = statement_timeout
+        self._wait = wait
         self._settings = {
+            **SAFE,
             **BY_KEY,
             **DATA_WITH_EVENTS,
+            # Compiling costs more than these short statements gain.
             "jit": "off",
-            "statement_timeout": f"{int(timeout * 1000)}ms",
+            "statement_timeout": f"{int(statement_timeout * 1000)}ms",
             "lock_timeout": f"{WAIT_SECONDS:g}s",
         }
-        self._free: asyncio.LifoQueue[Connection | None] = asyncio.LifoQueue()
-        for _ in range(size):
-            self._free.put_nowait(None)
+        self._pool = AsyncConnectionPool(
+            url,
+            connection_class=Connection,
+            kwargs=connection_options("api"),
+            configure=self._configure,
+            min_size=0,
+            max_size=size,
+            # Give up soon: the next request then tries again, however long Postgres was away.
+            reconnect_timeout=WAIT_SECONDS,
+            name="api",
+            open=False,
+        )
+
+    async def open(self) -> None:
+        """Start the pool's tasks; needs a running event loop, but no Postgres."""
+        await self._pool.open()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._pool.close(CLOSE_SECONDS)
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[Connection]:
-        """A read-only transaction on one snapshot.
+        """Run the `async with` block in a read-only transaction on one snapshot.
 
         Raises:
-            Refused: UNAVAILABLE, all connections are in use; TOO_SLOW.
-            psycopg.Error: as it comes.
+            HttpError: UNAVAILABLE, no connection became free in time or Postgres stopped answering.
+            psycopg.Error: any error of a statement.
         """
         async with self._transaction("ISOLATION LEVEL REPEATABLE READ READ ONLY") as connection:
             yield connection
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[Connection]:
-        """A transaction that commits at the end of the `async with` block; raises as `reading`."""
+        """Run the `async with` block in a transaction and commit it; raises what `reading` does."""
         async with self._transaction("READ WRITE") as connection:
             yield connection
 
-    async def close(self) -> None:
-        """Close the connections that are not in use."""
-        while not self._free.empty():
-            if connection := self._free.get_nowait():
-                await connection.close()
+    async def _configure(self, connection: Connection) -> None:
+        connection.local = self._settings
 
     @asynccontextmanager
     async def _transaction(self, mode: str) -> AsyncIterator[Connection]:
         with metrics.POOL_WAIT_SECONDS.time():
             try:
-                async with asyncio.timeout(WAIT_SECONDS):
-                    connection = await self._free.get()
-            except TimeoutError:
-                raise Refused(
-                    Problem.UNAVAILABLE, "too many requests at this moment: try again"
+                connection = await self._pool.getconn(self._wait)
+            except PoolTimeout:
+                raise HttpError(
+                    ErrorKind.UNAVAILABLE, "no connection to the database is free: try again"
                 ) from None
         try:
-            async with asyncio.timeout(self._timeout + GRACE_SECONDS):
-                if connection is None or connection.closed:
-                    connection = await connect(self._url, "api", self._settings)
-                async with connection.transaction(mode=mode):
-                    yield connection
+            async with (
+                asyncio.timeout(self._statement_timeout + GRACE_SECONDS),
+                connection.transaction(mode=mode),
+            ):
+                yield connection
         except TimeoutError:
-            if connection:
-                await connection.close()
-            raise Refused(Problem.UNAVAILABLE, "the database does not answer: try again") from None
+            await connection.close()
+            raise HttpError(
+                ErrorKind.UNAVAILABLE, "the database does not answer: try again"
+            ) from None
         finally:
-            self._free.put_nowait(connection)
+            await self._pool.putconn(connection)

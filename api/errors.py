@@ -1,4 +1,4 @@
-"""What goes wrong, as one of the refusals: the one place for it."""
+"""Every exception as an HTTP response: the one place that maps errors to responses."""
 
 import traceback
 
@@ -9,76 +9,77 @@ from psycopg.errors import LockNotAvailable, QueryCanceled
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from api.responses import json
-from merganser.http.errors import Problem, Refused, defect
+from api.responses import json_response
+from merganser.http.errors import ErrorKind, HttpError, internal_error
 from merganser.runtime.postgres import describe, is_retryable
 
 log = structlog.get_logger(__name__)
 
 
-def refusal(error: Exception) -> Refused:
-    """The refusal that answers an exception; what is a defect of ours goes to the log."""
+def error_response(error: Exception) -> Response:
+    """Return the response to an exception; log it if it is a bug."""
+    refused = _as_refused(error)
+    response = json_response(refused.body(), refused.kind.status)
+    response.raw_headers.extend(refused.headers)
+    return response
+
+
+def _as_refused(error: Exception) -> HttpError:
     match error:
-        case Refused():
+        case HttpError():
             return error
         case RequestValidationError():
-            return _unfit(error)
+            return _invalid_parameters(error)
         case HTTPException():
-            return _unrouted(error)
+            return _no_route(error)
         case psycopg.Error():
-            return _database(error)
+            return _database_error(error)
         case _:
-            return _defect(error)
+            return _bug(error)
 
 
-def answered(error: Exception) -> Response:
-    """The answer to an exception."""
-    refused = refusal(error)
-    answer = json(refused.body(), refused.problem.status)
-    answer.raw_headers.extend(refused.headers)
-    return answer
+def _invalid_parameters(error: RequestValidationError) -> HttpError:
+    fields = {_parameter(problem["loc"]): _message(problem) for problem in error.errors()}
+    listed = "; ".join(f"{name}: {message}" for name, message in fields.items())
+    return HttpError(ErrorKind.INVALID, listed, fields)
 
 
-def _unfit(error: RequestValidationError) -> Refused:
-    fields = {_name(problem["loc"]): _said(problem) for problem in error.errors()}
-    listed = "; ".join(f"{name}: {said}" for name, said in fields.items())
-    return Refused(Problem.INVALID, listed, fields)
-
-
-def _unrouted(error: HTTPException) -> Refused:
+def _no_route(error: HTTPException) -> HttpError:
     allow = (error.headers or {}).get("Allow")
     if allow is None:
-        return Refused(Problem.NOT_FOUND, "no such path: /docs lists those there are")
+        return HttpError(ErrorKind.NOT_FOUND, "no such path: /docs lists all paths")
     text = f"this path takes {allow}: send one of these"
-    return Refused(Problem.METHOD_NOT_ALLOWED, text, headers=[(b"allow", allow.encode())])
+    return HttpError(ErrorKind.METHOD_NOT_ALLOWED, text, headers=[(b"allow", allow.encode())])
 
 
-def _database(error: psycopg.Error) -> Refused:
+def _database_error(error: psycopg.Error) -> HttpError:
     match error:
         case QueryCanceled():
-            return Refused(Problem.TOO_SLOW, "this took too long: narrow the range or the filters")
+            return HttpError(
+                ErrorKind.TOO_SLOW, "this took too long: narrow the range or the filters"
+            )
         case LockNotAvailable():
-            return Refused(Problem.UNAVAILABLE, "another writer has it in hand: try again")
+            return HttpError(ErrorKind.UNAVAILABLE, "another writer has locked this row: try again")
         case _ if is_retryable(error):
             log.warning("Postgres does not answer", error=describe(error))
-            return Refused(Problem.UNAVAILABLE, "the database does not answer: try again")
+            return HttpError(ErrorKind.UNAVAILABLE, "the database does not answer: try again")
         case _:
-            return _defect(error)
+            return _bug(error)
 
 
-def _defect(error: Exception) -> Refused:
-    # The text of a database's error may quote rows.
+def _bug(error: Exception) -> HttpError:
+    # The message of a database error may quote rows.
     where = traceback.format_tb(error.__traceback__)[-3:]
-    log.error("a defect of ours, in a request", error=describe(error), where=where)
-    return defect()
+    log.error("a request failed because of a bug", error=describe(error), where=where)
+    return internal_error()
 
 
-def _name(where: tuple[int | str, ...]) -> str:
-    """`limit` of ("query", "limit")."""
-    return str(where[1] if len(where) > 1 else where[-1])
+def _parameter(location: tuple[int | str, ...]) -> str:
+    """Return `limit` for ("query", "limit")."""
+    return str(location[1] if len(location) > 1 else location[-1])
 
 
-def _said(problem: dict[str, str]) -> str:
+def _message(problem: dict[str, str]) -> str:
     if problem["type"] == "extra_forbidden":
-        return "no such parameter here: /docs lists those there are"
+        return "unknown parameter: /docs lists those of this path"
     return problem["msg"].removeprefix("Value error, ")

@@ -1,17 +1,17 @@
-"""Events: pages, one, and the deletion of one.
+"""Read and delete events.
 
-A page looks at a bounded number of events, in the order of one index, whatever the filters: it may
-end before it is full, and its cursor stands where it stopped. `api/sql/events.sql` has the parts.
-What an event has beyond a bound is left out, and the event says so.
+A page reads a limited number of events in the order of one index, whatever the filters. It may
+therefore end before it is full; its cursor points to where it stopped. `api/sql/events.sql` has the
+parts of the statement. Parts of an event that exceed a limit are left out; `moreData` says so.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from api import cursors, profiles
-from api.parameters import Events
-from api.responses import MOST_BYTES, MOST_OF_ONE, first
-from merganser.http.errors import Problem, Refused
+from api.parameters import EventQuery
+from api.responses import MAX_ENTRY_BYTES, MAX_PAGE_BYTES, take_fitting
+from merganser.http.errors import ErrorKind, HttpError
 from merganser.runtime import sql
 from merganser.runtime.postgres import Connection
 
@@ -19,14 +19,14 @@ _SQL = sql.load(__package__, "events.sql")
 
 CURSOR = "events"
 
-MOST_DATA = 1000
-"""Rows of data of one event: ingest takes fewer, external systems could write any number."""
+MAX_DATA_ROWS = 1000
+"""Rows of data of one event: ingest accepts fewer, external systems may write any number."""
 
-LONGEST_KEY = 16 << 10
-"""Bytes of a key of data: a longer one is left out."""
+MAX_KEY_BYTES = 16 << 10
+"""Of a key in an event's data: a longer one is left out."""
 
-LONGEST_NAME = 512
-"""Bytes of what only external systems can make longer: addresses, and guids of others."""
+MAX_NAME_BYTES = 512
+"""Of an ipAddress, producerGuid or profileGuid: only external systems can write a longer one."""
 
 _FIELDS = (
     *("guid", "type", "producerGuid", "profileGuid", "ipAddress", "userId", "anonymousId"),
@@ -36,51 +36,55 @@ _FIELDS = (
 Row = tuple[Any, ...]
 
 
-async def page(connection: Connection, asked: Events, scan: int) -> tuple[dict[str, Any], bool]:
-    """A page of events as JSON has it, and whether it is cut.
+async def read_page(
+    connection: Connection, query: EventQuery, scan: int
+) -> tuple[dict[str, Any], bool]:
+    """Return a page of events as JSON has it, and whether it is truncated.
 
     Args:
         connection: in a transaction on one snapshot.
-        asked: filters, limit and cursor.
-        scan: rows to look at, at most.
+        query: filters, limit and cursor.
+        scan: the most rows to read.
 
     Raises:
-        Refused: MALFORMED, the cursor is none.
+        HttpError: MALFORMED, the cursor is not one of this page.
     """
-    values = _values(asked, scan)
-    way = await _way(connection, asked, values)
-    rows, onward = await _read(connection, way, values) if way else ([], None)
-    found = await with_data(connection, rows)
-    shown = first(found)
-    if len(shown.entries) < len(rows):
-        onward = _cursor(rows[len(shown.entries) - 1])
-    cut = len(shown.entries) < len(rows) or any(one["moreData"] for one in found)
-    return {"events": shown.entries, "nextCursor": onward}, cut
+    values = _sql_values(query, scan)
+    scan_name = await _choose_scan(connection, query, values)
+    rows, next_cursor = await _scan(connection, scan_name, values) if scan_name else ([], None)
+    events = await _add_data(connection, rows)
+    fitting = take_fitting(events)
+    if len(fitting.entries) < len(rows):
+        next_cursor = _encode_cursor(rows[len(fitting.entries) - 1])
+    truncated = len(fitting.entries) < len(rows) or any(event["moreData"] for event in events)
+    return {"events": fitting.entries, "nextCursor": next_cursor}, truncated
 
 
-async def one(connection: Connection, guid: str) -> dict[str, Any]:
-    """An event as JSON has it.
+async def read_event(connection: Connection, guid: str) -> dict[str, Any]:
+    """Return an event as JSON has it.
 
     Raises:
-        Refused: NOT_FOUND.
+        HttpError: NOT_FOUND.
     """
-    for event in await some(connection, [guid]):
+    for event in await read_events(connection, [guid]):
         return event
-    raise Refused(Problem.NOT_FOUND, "no such event: /api/v1/events lists those there are")
+    raise HttpError(ErrorKind.NOT_FOUND, "no such event: /api/v1/events lists all events")
 
 
-async def some(connection: Connection, guids: Sequence[str]) -> list[dict[str, Any]]:
-    """Events by their guids, as `with_data` has them."""
-    rows = await _rows(connection, _SQL["events"], {"guids": guids, "longestName": LONGEST_NAME})
-    return await with_data(connection, rows)
+async def read_events(connection: Connection, guids: Sequence[str]) -> list[dict[str, Any]]:
+    """Return events as JSON has them, in the order of the guids: the first that fit together."""
+    rows = await _rows(
+        connection, _SQL["events_by_guid"], {"guids": guids, "maxNameBytes": MAX_NAME_BYTES}
+    )
+    return await _add_data(connection, rows)
 
 
-async def with_data(connection: Connection, rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Events as JSON has them, each with its data: the first ones, as many as an answer holds.
+async def _add_data(connection: Connection, rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Return events with their data: the first ones, as many as fit into a response.
 
     Args:
-        connection: in the transaction of the rows.
-        rows: the fields of events, and whether a field was left out.
+        connection: in the transaction that read the rows.
+        rows: the fields of events, then whether a field was left out.
     """
     events = [
         dict(zip(_FIELDS, row, strict=False)) | {"data": {}, "moreData": row[len(_FIELDS)]}
@@ -88,116 +92,118 @@ async def with_data(connection: Connection, rows: Sequence[Row]) -> list[dict[st
     ]
     values = {
         "guids": [row[0] for row in rows],
-        "most": MOST_DATA,
-        "bytes": MOST_BYTES,
-        "one": MOST_OF_ONE,
-        "longestKey": LONGEST_KEY,
+        "maxRows": MAX_DATA_ROWS,
+        "maxTotalBytes": MAX_PAGE_BYTES,
+        "maxEventBytes": MAX_ENTRY_BYTES,
+        "maxKeyBytes": MAX_KEY_BYTES,
     }
-    data = await _rows(connection, _SQL["data"], values) if rows else []
-    for place, key, value, beyond, more in data:
-        if beyond:
-            return events[:place]
-        events[place]["moreData"] |= more
+    data = await _rows(connection, _SQL["event_data"], values) if rows else []
+    for index, key, value, exceeds_total, more in data:
+        if exceeds_total:
+            return events[:index]
+        events[index]["moreData"] |= more
         if key is not None and value is not None:
-            events[place]["data"][key] = value
+            events[index]["data"][key] = value
     return events
 
 
-async def delete(connection: Connection, guid: str, *, may_read: bool) -> None:
+async def delete_event(connection: Connection, guid: str, *, may_read: bool) -> None:
     """Delete an event and its data.
 
-    Identity is a function of the events stored. The event that gave an anonymousId to its user
-    must stay: without it, nothing would tell why the visitor is that user.
+    Identity is a function of the stored events. The event that links an anonymousId to its owner
+    must stay: without it, nothing would explain why the anonymousId belongs to that user.
 
     Args:
         connection: in a transaction.
         guid: of the event.
-        may_read: a refusal may name the event's ids.
+        may_read: whether an error message may name the event's ids.
 
     Raises:
-        Refused: NOT_FOUND, or CONFLICT for such an event.
+        HttpError: NOT_FOUND; CONFLICT, the event is such a link.
     """
     values = {"guid": guid}
     if not await _rows(connection, _SQL["lock_event"], values):
-        raise Refused(Problem.NOT_FOUND, "no such event: it may have been deleted before")
-    # A statement of its own, to see what the lock was waited for.
-    if owned := await _rows(connection, _SQL["link_of"], values):
-        ((anonymous_id, user_id),) = owned
+        raise HttpError(ErrorKind.NOT_FOUND, "no such event: it may have been deleted already")
+    # A separate statement, to see what another writer committed before it released the lock.
+    if links := await _rows(connection, _SQL["find_link"], values):
+        ((anonymous_id, user_id),) = links
         link = f"anonymousId {anonymous_id} belongs to user {user_id}"
-        raise Refused(
-            Problem.CONFLICT,
+        raise HttpError(
+            ErrorKind.CONFLICT,
             f"this event is why {link if may_read else 'its anonymousId belongs to its user'}: it "
-            "stays, or identity could not be explained; delete other events of theirs",
+            "must stay, delete their other events instead",
         )
-    # In the order in which all writers come to the tables.
+    # All writers use the tables in this order, which avoids deadlocks.
     await connection.execute(_SQL["delete_event"], values)
     await connection.execute(_SQL["delete_data"], values)
 
 
-def _values(asked: Events, scan: int) -> dict[str, Any]:
-    before, guid = cursors.LAST, cursors.ABOVE
-    if asked.cursor is not None:
-        at, guid = cursors.decode(asked.cursor, CURSOR, 2)
-        before = cursors.at(at)
-    elif asked.until is not None and asked.associated is not False:
-        # Those without a profile are passed by another time.
-        before, guid = asked.until, ""
+def _sql_values(query: EventQuery, scan: int) -> dict[str, Any]:
+    before, guid = cursors.LATEST, cursors.AFTER_EVERY_GUID
+    if query.cursor is not None:
+        at, guid = cursors.decode(query.cursor, CURSOR, 2)
+        before = cursors.parse_time(at)
+    elif query.until is not None and query.associated is not False:
+        # A scan of events without a profile uses createdAt instead.
+        before, guid = query.until, ""
     return {
         "scan": scan,
-        "wanted": asked.limit + 1,
+        "limit": query.limit + 1,
         "before": before,
         "beforeGuid": guid,
-        "since": asked.since or cursors.FIRST,
-        "until": asked.until,
-        "timeline": asked.profile_guid,
-        "profileGuid": asked.profile_guid,
-        "userId": asked.user_id,
-        "anonymousId": asked.anonymous_id,
-        "type": asked.type,
-        "associated": asked.associated,
-        "dataKey": asked.data_key,
-        "dataValue": asked.data_value,
-        "longestName": LONGEST_NAME,
+        "since": query.since or cursors.EARLIEST,
+        "until": query.until,
+        "timeline": query.profile_guid,
+        "profileGuid": query.profile_guid,
+        "userId": query.user_id,
+        "anonymousId": query.anonymous_id,
+        "type": query.type,
+        "associated": query.associated,
+        "dataKey": query.data_key,
+        "dataValue": query.data_value,
+        "maxNameBytes": MAX_NAME_BYTES,
     }
 
 
-async def _way(connection: Connection, asked: Events, values: dict[str, Any]) -> str | None:
-    """The scan with the fewest rows to pass; None if there cannot be any."""
-    if asked.associated is False:
+async def _choose_scan(
+    connection: Connection, query: EventQuery, values: dict[str, Any]
+) -> str | None:
+    """Return the name of the scan that reads the fewest rows; None if no event can match."""
+    if query.associated is False:
         return "scan_unresolved"
-    if asked.profile_guid is not None:
-        today = await profiles.today(connection, asked.profile_guid)
-        values["timeline"] = values["profileGuid"] = today
-        return "scan_profile" if today else None
-    if asked.user_id is not None:
-        found = await _rows(connection, _SQL["user_profile"], values)
-        values["timeline"] = found[0][0] if found else None
-        return "scan_profile" if found else None
-    if asked.anonymous_id is not None:
-        ((size,),) = await _rows(connection, _SQL["visitor_size"], values)
+    if query.profile_guid is not None:
+        guid = await profiles.follow_merges(connection, query.profile_guid)
+        values["timeline"] = values["profileGuid"] = guid
+        return "scan_profile" if guid else None
+    if query.user_id is not None:
+        guids = await _rows(connection, _SQL["user_profile"], values)
+        values["timeline"] = guids[0][0] if guids else None
+        return "scan_profile" if guids else None
+    if query.anonymous_id is not None:
+        ((size,),) = await _rows(connection, _SQL["count_anonymous_id"], values)
         if size < values["scan"]:
-            return "scan_visitor"
-    return "scan_all" if asked.type is None else "scan_type"
+            return "scan_anonymous_id"
+    return "scan_all" if query.type is None else "scan_type"
 
 
-async def _read(
-    connection: Connection, scan: str, values: Mapping[str, Any]
+async def _scan(
+    connection: Connection, scan_name: str, values: Mapping[str, Any]
 ) -> tuple[list[Row], str | None]:
-    """What matches, and the cursor of the next page if there may be one."""
-    scanned = b"WITH scanned AS (\n" + _SQL[scan] + b"\n)\n"
-    order = _SQL["order_all" if scan == "scan_all" else "order"]
-    rows = await _rows(connection, scanned + _SQL["select"] + b"\n" + order, values)
-    if len(rows) == values["wanted"]:
+    """Return the rows that match, and the next page's cursor if there may be a next page."""
+    scanned = b"WITH scanned AS (\n" + _SQL[scan_name] + b"\n)\n"
+    order = _SQL["order_all" if scan_name == "scan_all" else "order"]
+    rows = await _rows(connection, scanned + _SQL["select_matching"] + b"\n" + order, values)
+    if len(rows) == values["limit"]:
         rows.pop()
-        return rows, _cursor(rows[-1])
-    for guid, count, at in await _rows(connection, scanned + _SQL["last"], values):
+        return rows, _encode_cursor(rows[-1])
+    for guid, count, at in await _rows(connection, scanned + _SQL["scan_end"], values):
         if count == values["scan"]:
-            return rows, _cursor((guid, at))
+            return rows, _encode_cursor((guid, at))
     return rows, None
 
 
-def _cursor(row: Row) -> str:
-    """After a row that starts with its guid and ends with the time that its scan follows."""
+def _encode_cursor(row: Row) -> str:
+    """Return the cursor after a row, which begins with its guid and ends with its scan's time."""
     return cursors.encode(CURSOR, row[-1].isoformat(), row[0])
 
 

@@ -1,4 +1,4 @@
-"""The read API's process."""
+"""Starts the read API's process."""
 
 import asyncio
 
@@ -6,63 +6,54 @@ import structlog
 
 from api import app
 from api.database import Pool
-from merganser.http.authentication import Keys
-from merganser.http.ops_server import ops_server, server
-from merganser.runtime import lifecycle, logs, metrics
-from merganser.runtime.lifecycle import Stop
-from merganser.runtime.postgres import Database
+from merganser.http.authentication import ApiKeys
+from merganser.http.server import create_server
+from merganser.process import Process, run_process
+from merganser.runtime import metrics
 from merganser.runtime.settings import ApiSettings
-from schemas import migrations
 
 log = structlog.get_logger(__name__)
 
 
-async def _main(settings: ApiSettings, stop: Stop) -> None:
+async def _run(settings: ApiSettings, process: Process) -> None:
     log.info("starting", port=settings.api_port)
-    url = settings.database_url.get_secret_value()
-    database = Database(url, "api keys")
-    known_keys = Keys(database, settings.api_keys_interval, stop, "?apiKey=KEY")
-    metrics.API_KEYS_AGE.set_function(known_keys.age)
-    pool = Pool(url, settings.api_connections, settings.api_statement_timeout)
-    http = server(
-        app.create(pool, known_keys, settings.api_scan),
+    database = process.open_database("api keys")
+    keys = ApiKeys(database, settings.api_keys_interval, process.stop, "?apiKey=KEY")
+    metrics.API_KEYS_AGE.set_function(keys.age)
+    pool = Pool(
+        settings.database_url.get_secret_value(),
+        settings.api_connections,
+        settings.api_statement_timeout,
+    )
+    process.close_at_exit(pool.close)
+    await pool.open()
+    http = create_server(
+        app.create_app(pool, keys, settings.api_scan),
         settings.api_host,
         settings.api_port,
         proxy_headers=False,
         timeout_graceful_shutdown=7,
     )
-    ops = ops_server(
-        settings.ops_host,
-        settings.api_metrics_port,
-        metrics.API,
-        {
-            "http": lambda: None if http.started else "not listening yet",
-            # The keys are read every few seconds.
-            "postgres": lambda: database.failure,
-        },
-    )
+    process.checks |= {
+        "http": lambda: None if http.started else "not listening yet",
+        # The API reads the keys every few seconds.
+        "postgres": lambda: database.failure,
+    }
+    await process.check_schema()
+    await keys.load()
     async with asyncio.TaskGroup() as tasks:
-        serving_ops = tasks.create_task(ops.serve())
-        try:
-            await database.transact(migrations.check, stop)
-            await known_keys.load()
-            renewing = tasks.create_task(known_keys.run())
-            serving = tasks.create_task(http.serve())
-            await stop.wait()
-            # Requests being served are answered first.
-            await http.leave()
-            await serving
-            renewing.cancel()
-        finally:
-            ops.should_exit = True
-            await serving_ops
-            await pool.close()
-            await database.close()
-    log.info("stopped")
+        reading_keys = tasks.create_task(keys.run())
+        await process.serve_until_stopped(http)
+        reading_keys.cancel()
 
 
 def main() -> None:
     """Run the read API until a signal."""
     settings = ApiSettings.read()
-    logs.configure(settings, "api")
-    lifecycle.run(lambda stop: _main(settings, stop))
+    run_process(
+        "api",
+        settings,
+        settings.api_metrics_port,
+        metrics.API,
+        lambda process: _run(settings, process),
+    )

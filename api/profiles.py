@@ -1,4 +1,4 @@
-"""Profiles: pages, one, its merges, and why it is what it is."""
+"""Read profiles, their merges, and the explanations of their identity."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby, takewhile
@@ -6,9 +6,15 @@ from operator import itemgetter
 from typing import Any
 
 from api import cursors
-from api.parameters import Page, Profiles
-from api.responses import MOST_BYTES, MOST_OF_ONE, first, plain, typed
-from merganser.http.errors import Problem, Refused
+from api.parameters import PageQuery, ProfileQuery
+from api.responses import (
+    MAX_ENTRY_BYTES,
+    MAX_PAGE_BYTES,
+    parse_property,
+    take_fitting,
+    to_json_value,
+)
+from merganser.http.errors import ErrorKind, HttpError
 from merganser.identity import explain
 from merganser.runtime import sql
 from merganser.runtime.postgres import Connection
@@ -18,130 +24,137 @@ _SQL = sql.load(__package__, "profiles.sql")
 CURSOR = "profiles"
 MERGES_CURSOR = "merges"
 
-MOST_VISITORS = 100
-"""AnonymousIds that are listed of one profile."""
+MAX_ANONYMOUS_IDS = 100
+"""AnonymousIds that a profile lists."""
 
-MOST_PROPERTIES = 5000
-"""Values of properties of one profile, those of arrays counted each."""
+MAX_PROPERTY_VALUES = 5000
+"""Property values of one profile; each value of an array counts."""
 
 
-async def page(connection: Connection, asked: Profiles) -> tuple[dict[str, Any], bool]:
-    """A page of profiles as JSON has it, and whether it is cut.
+async def read_page(connection: Connection, query: ProfileQuery) -> tuple[dict[str, Any], bool]:
+    """Return a page of profiles as JSON has it, and whether it is truncated.
 
     Raises:
-        Refused: MALFORMED, the cursor is none.
+        HttpError: MALFORMED, the cursor is not one of this page.
     """
-    (after,) = cursors.decode(asked.cursor, CURSOR, 1) if asked.cursor is not None else ("",)
+    (after,) = cursors.decode(query.cursor, CURSOR, 1) if query.cursor is not None else ("",)
     values = {
         "after": after,
-        "wanted": asked.limit + 1,
-        "userId": asked.user_id,
-        "anonymousId": asked.anonymous_id,
-        "property": asked.property,
-        "value": asked.value,
+        "limit": query.limit + 1,
+        "userId": query.user_id,
+        "anonymousId": query.anonymous_id,
+        "property": query.property,
+        "value": query.value,
     }
-    rows = await (await connection.execute(_SQL[_way(asked)], values)).fetchall()
+    rows = await (await connection.execute(_SQL[_statement(query)], values)).fetchall()
     guids = [guid for (guid,) in rows]
-    found, fit = await some(connection, guids[: asked.limit])
-    shown = first(found)
-    fit &= shown.all
-    onward = None
-    if not fit:
-        onward = cursors.encode(CURSOR, found[len(shown.entries) - 1]["guid"])
-    elif len(guids) > asked.limit:
-        onward = cursors.encode(CURSOR, guids[asked.limit - 1])
-    cut = not fit or any(one["moreProperties"] for one in found)
-    return {"profiles": shown.entries, "nextCursor": onward}, cut
+    profiles, complete = await read_profiles(connection, guids[: query.limit])
+    fitting = take_fitting(profiles)
+    complete &= fitting.all
+    next_cursor = None
+    if not complete:
+        next_cursor = cursors.encode(CURSOR, profiles[len(fitting.entries) - 1]["guid"])
+    elif len(guids) > query.limit:
+        next_cursor = cursors.encode(CURSOR, guids[query.limit - 1])
+    truncated = not complete or any(profile["moreProperties"] for profile in profiles)
+    return {"profiles": fitting.entries, "nextCursor": next_cursor}, truncated
 
 
-async def one(connection: Connection, guid: str) -> dict[str, Any]:
-    """A profile as JSON has it, or the one that it merged into.
-
-    Raises:
-        Refused: NOT_FOUND.
-    """
-    here = await found(connection, guid)
-    (profile,), _ = await some(connection, [here])
-    return {"profile": profile, "mergedFrom": None if here == guid else guid}
-
-
-async def merges(connection: Connection, guid: str, asked: Page) -> tuple[dict[str, Any], bool]:
-    """A page of a profile's merges as JSON has it, and whether it is cut.
+async def read_profile(connection: Connection, guid: str) -> dict[str, Any]:
+    """Return a profile, or the one that it merged into, as JSON has it.
 
     Raises:
-        Refused: NOT_FOUND; MALFORMED, the cursor is none.
+        HttpError: NOT_FOUND.
     """
-    before, before_id, before_guid = cursors.LAST, "", ""
-    if asked.cursor is not None:
-        at, before_id, before_guid = cursors.decode(asked.cursor, MERGES_CURSOR, 3)
-        before = cursors.at(at)
+    current = await current_guid(connection, guid)
+    (profile,), _ = await read_profiles(connection, [current])
+    return {"profile": profile, "mergedFrom": None if current == guid else guid}
+
+
+async def read_merges(
+    connection: Connection, guid: str, query: PageQuery
+) -> tuple[dict[str, Any], bool]:
+    """Return a page of a profile's merges as JSON has it, and whether it is truncated.
+
+    Raises:
+        HttpError: NOT_FOUND; MALFORMED, the cursor is not one of this page.
+    """
+    before, before_id, before_guid = cursors.LATEST, "", ""
+    if query.cursor is not None:
+        at, before_id, before_guid = cursors.decode(query.cursor, MERGES_CURSOR, 3)
+        before = cursors.parse_time(at)
     values = {
-        "guid": await found(connection, guid),
-        "wanted": asked.limit + 1,
+        "guid": await current_guid(connection, guid),
+        "limit": query.limit + 1,
         "before": before,
         "beforeId": before_id,
         "beforeGuid": before_guid,
     }
     rows = await (await connection.execute(_SQL["merges"], values)).fetchall()
     names = ("createdAt", "anonymousId", "eventGuid", "reason", "userId", "loserGuid")
-    listed = [dict(zip((*names, "survivorGuid"), row, strict=True)) for row in rows[: asked.limit]]
-    shown = first(listed)
-    onward = None
-    if len(rows) > len(shown.entries):
-        at, anonymous_id, event = rows[len(shown.entries) - 1][:3]
-        onward = cursors.encode(MERGES_CURSOR, at.isoformat(), anonymous_id, event)
-    return {"merges": shown.entries, "nextCursor": onward}, not shown.all
+    merges = [dict(zip((*names, "survivorGuid"), row, strict=True)) for row in rows[: query.limit]]
+    fitting = take_fitting(merges)
+    next_cursor = None
+    if len(rows) > len(fitting.entries):
+        at, anonymous_id, event = rows[len(fitting.entries) - 1][:3]
+        next_cursor = cursors.encode(MERGES_CURSOR, at.isoformat(), anonymous_id, event)
+    return {"merges": fitting.entries, "nextCursor": next_cursor}, not fitting.all
 
 
-async def why(connection: Connection, guid: str) -> tuple[dict[str, Any], bool]:
-    """What `merganser explain` says of a profile, and whether that is cut.
-
-    Raises:
-        Refused: NOT_FOUND.
-    """
-    await found(connection, guid)
-    shown = first(plain(one) for one in await explain.explain(connection, guid))
-    return {"explanations": shown.entries}, not shown.all
-
-
-async def found(connection: Connection, guid: str) -> str:
-    """The guid of a profile today.
+async def read_explanations(connection: Connection, guid: str) -> tuple[dict[str, Any], bool]:
+    """Return what `merganser explain` shows of a profile, and whether it is truncated.
 
     Raises:
-        Refused: NOT_FOUND.
+        HttpError: NOT_FOUND.
     """
-    here = await today(connection, guid)
-    if here is None:
-        raise Refused(
-            Problem.NOT_FOUND,
-            "no such profile, and none that merged: /api/v1/profiles lists those there are",
+    await current_guid(connection, guid)
+    explanations = await explain.explain(connection, guid)
+    fitting = take_fitting(to_json_value(explanation) for explanation in explanations)
+    return {"explanations": fitting.entries}, not fitting.all
+
+
+async def current_guid(connection: Connection, guid: str) -> str:
+    """Return the guid of a profile, or of the one that it merged into.
+
+    Raises:
+        HttpError: NOT_FOUND.
+    """
+    current = await follow_merges(connection, guid)
+    if current is None:
+        raise HttpError(
+            ErrorKind.NOT_FOUND,
+            "no such profile, and none that was merged: /api/v1/profiles lists all profiles",
         )
-    return here
+    return current
 
 
-async def today(connection: Connection, guid: str) -> str | None:
-    """The guid of a profile today: its own, or that of the one it merged into; None if neither."""
-    row = await (await connection.execute(_SQL["today"], {"guid": guid})).fetchone()
+async def follow_merges(connection: Connection, guid: str) -> str | None:
+    """Return the guid of a profile, or of the one that it merged into; None if neither exists."""
+    row = await (await connection.execute(_SQL["follow_merges"], {"guid": guid})).fetchone()
     return row[0] if row else None
 
 
-async def some(connection: Connection, guids: Sequence[str]) -> tuple[list[dict[str, Any]], bool]:
-    """Profiles as JSON has them, in the order of their guids, and whether an answer holds them all.
+async def read_profiles(
+    connection: Connection, guids: Sequence[str]
+) -> tuple[list[dict[str, Any]], bool]:
+    """Return profiles sorted by guid as JSON has them, and whether all fit into a response.
 
-    It has at least the first one. Those that are gone, or going at this moment, are left out.
+    At least the first one fits. Profiles that do not exist any more are left out.
     """
     values = {"guids": list(guids)}
     rows = await (await connection.execute(_SQL["profiles"], values)).fetchall()
     guids = [row[0] for row in rows]
-    visitors = await _by_profile(connection, "visitors", guids, MOST_VISITORS + 1)
-    properties = await _by_profile(connection, "properties", guids, MOST_PROPERTIES)
-    fitting = list(takewhile(lambda row: _fit(visitors, row[0]) and _fit(properties, row[0]), rows))
-    found = [
+    anonymous_ids = await _by_profile(connection, "anonymous_ids", guids, MAX_ANONYMOUS_IDS + 1)
+    properties = await _by_profile(connection, "properties", guids, MAX_PROPERTY_VALUES)
+    fitting = list(
+        takewhile(lambda row: _fits(anonymous_ids, row[0]) and _fits(properties, row[0]), rows)
+    )
+    profiles = [
         {
             "guid": guid,
             "userId": user_id,
-            "anonymousIds": [row[1] for row in visitors.get(guid, [])][:MOST_VISITORS],
-            "moreAnonymousIds": len(visitors.get(guid, [])) > MOST_VISITORS,
+            "anonymousIds": [row[1] for row in anonymous_ids.get(guid, [])][:MAX_ANONYMOUS_IDS],
+            "moreAnonymousIds": len(anonymous_ids.get(guid, [])) > MAX_ANONYMOUS_IDS,
             "createdAt": created_at,
             "updatedAt": updated_at,
             "properties": _properties(properties.get(guid, [])),
@@ -149,39 +162,44 @@ async def some(connection: Connection, guids: Sequence[str]) -> tuple[list[dict[
         }
         for guid, user_id, created_at, updated_at in fitting
     ]
-    return found, len(fitting) == len(rows)
+    return profiles, len(fitting) == len(rows)
 
 
 async def _by_profile(
-    connection: Connection, statement: str, guids: Sequence[str], most: int
+    connection: Connection, statement: str, guids: Sequence[str], max_rows: int
 ) -> dict[str, list[Any]]:
-    values = {"guids": list(guids), "most": most, "bytes": MOST_BYTES, "one": MOST_OF_ONE}
+    values = {
+        "guids": list(guids),
+        "maxRows": max_rows,
+        "maxTotalBytes": MAX_PAGE_BYTES,
+        "maxProfileBytes": MAX_ENTRY_BYTES,
+    }
     rows = await (await connection.execute(_SQL[statement], values)).fetchall()
-    return {guid: list(own) for guid, own in groupby(rows, itemgetter(0))}
+    return {guid: list(group) for guid, group in groupby(rows, itemgetter(0))}
 
 
-def _fit(rows: Mapping[str, Sequence[Any]], guid: str) -> bool:
-    """Whether the statement gave the rows of a profile their values."""
+def _fits(rows: Mapping[str, Sequence[Any]], guid: str) -> bool:
+    """Return whether the statement returned the values of a profile's rows."""
     return not any(row[2] for row in rows.get(guid, [])[:1])
 
 
 def _properties(rows: Iterable[Any]) -> dict[str, Any]:
-    """Rows of (profile, key, whether beyond, value, type, whether an array, …) as an object."""
-    found: dict[str, Any] = {}
+    """Return an object of rows (profile, key, exceeds_total, value, type, is array, more)."""
+    properties: dict[str, Any] = {}
     for _, key, _, text, kind, array, _ in rows:
         if text is None:
             continue
-        value = typed(text, kind)
+        value = parse_property(text, kind)
         if array:
-            found.setdefault(key, []).append(value)
+            properties.setdefault(key, []).append(value)
         else:
-            found[key] = value
-    return found
+            properties[key] = value
+    return properties
 
 
-def _way(asked: Profiles) -> str:
-    if asked.user_id is not None:
+def _statement(query: ProfileQuery) -> str:
+    if query.user_id is not None:
         return "by_user"
-    if asked.anonymous_id is not None:
-        return "by_visitor"
-    return "by_guid" if asked.property is None else "by_property"
+    if query.anonymous_id is not None:
+        return "by_anonymous_id"
+    return "by_guid" if query.property is None else "by_property"

@@ -1,11 +1,11 @@
-"""The shapes of all answers, for the OpenAPI document, and how they are written as JSON.
+"""The models of all responses, for the OpenAPI document, and how responses become JSON.
 
-Numbers among the properties stay as they are stored: 0.10 is not 0.1, and 9007199254740993 is no
-float. So answers are written by `schemas.exact_json`, from plain values.
+Numbers keep the form in which they are stored: 0.10 does not become 0.1, and 9007199254740993 does
+not become a float. Therefore `schemas.exact_json` writes the responses.
 
-No answer has more than 16 MiB: a page ends with the entry with which it comes to `MOST_BYTES`, and
-an entry has no more than `MOST_OF_ONE` of what may be of any length or number, to which JSON's
-escapes can add five times as much.
+No response exceeds 16 MiB. A page ends with the entry that reaches `MAX_PAGE_BYTES`. An entry has
+at most `MAX_ENTRY_BYTES` of data that has no other limit; escaping it for JSON may add five times
+that.
 """
 
 import dataclasses
@@ -20,41 +20,41 @@ from starlette.responses import Response
 
 from schemas import exact_json
 
-MOST_BYTES = 8 << 20
-"""Of a page, after which it ends with the entry that exceeds them."""
+MAX_PAGE_BYTES = 8 << 20
+"""Of a page; it ends with the entry that reaches this size."""
 
-MOST_OF_ONE = 1 << 20
-"""Of an event's data, or of a profile's properties; also of a single value."""
+MAX_ENTRY_BYTES = 1 << 20
+"""Of an event's data or a profile's properties together, and so of a single value."""
 
-_DEEPEST = 32
+_MAX_DEPTH = 32
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 
 Scalar = str | int | float | bool
 
 
-class Answer(BaseModel):
-    """Part of an answer."""
+class Body(BaseModel):
+    """A response's body, or an object in it."""
 
     model_config = ConfigDict(alias_generator=to_camel, extra="forbid")
 
 
-class Fault(Answer):
-    """What went wrong, and with which parameters."""
+class Fault(Body):
+    """What failed, and because of which parameters."""
 
     code: str
     message: str
     fields: dict[str, str]
 
 
-class Error(Answer):
-    """Code and message twice: some clients read the top, some the inner object."""
+class Error(Body):
+    """An error. Some clients read the outer code and message, others the inner ones."""
 
     code: str
     message: str
     error: Fault
 
 
-class Event(Answer):
+class Event(Body):
     """An event with its data."""
 
     guid: str
@@ -74,33 +74,33 @@ class Event(Answer):
     )
 
 
-class EventPage(Answer):
+class EventPage(Body):
     """Events, newest first. A page may be short or empty and still have a nextCursor."""
 
     events: list[Event]
     next_cursor: str | None
 
 
-class OneEvent(Answer):
+class OneEvent(Body):
     """An event."""
 
     event: Event
 
 
-class EventGuid(Answer):
-    """Which event."""
+class EventGuid(Body):
+    """A reference to an event."""
 
     guid: str
 
 
-class Deleted(Answer):
-    """An event is gone."""
+class Deleted(Body):
+    """An event was deleted."""
 
     success: Literal[True]
     event: EventGuid
 
 
-class TypeSummary(Answer):
+class TypeSummary(Body):
     """A type of events."""
 
     type: str
@@ -111,37 +111,37 @@ class TypeSummary(Answer):
     example: Event
 
 
-class TypePage(Answer):
+class TypePage(Body):
     """Types in the order of their names. A page may be short and still have a nextCursor."""
 
     types: list[TypeSummary]
     next_cursor: str | None
 
 
-class TypeNames(Answer):
-    """Types that contain a text; `more` says whether there may be others."""
+class TypeNames(Body):
+    """Types that contain a text; `more` says whether there may be more of them."""
 
     types: list[str]
     more: bool
 
 
-class BucketCount(Answer):
-    """Events of one type in one bucket, named by its start."""
+class BucketCount(Body):
+    """The number of events of one type in one bucket; `at` is the bucket's start."""
 
     at: AwareDatetime
     count: int
 
 
-class TypeCounts(Answer):
-    """A type's buckets; those without events are left out."""
+class TypeCounts(Body):
+    """A type's buckets, without empty ones."""
 
     type: str
     count: int
     buckets: list[BucketCount]
 
 
-class EventCounts(Answer):
-    """Events by type and time; `moreTypes` says whether there are types beside these."""
+class EventCounts(Body):
+    """Events by type and time; `moreTypes` says whether there are more types than these."""
 
     model_config = ConfigDict(
         alias_generator=lambda name: {"since": "from", "until": "to"}.get(name, to_camel(name))
@@ -154,8 +154,8 @@ class EventCounts(Answer):
     more_types: bool
 
 
-class Profile(Answer):
-    """A profile with its properties, each typed as its rule says."""
+class Profile(Body):
+    """A profile with its properties; each value has the type that its rule sets."""
 
     guid: str
     user_id: str | None
@@ -169,22 +169,22 @@ class Profile(Answer):
     )
 
 
-class ProfilePage(Answer):
+class ProfilePage(Body):
     """Profiles in the order of their guids. A page may be short and still have a nextCursor."""
 
     profiles: list[Profile]
     next_cursor: str | None
 
 
-class OneProfile(Answer):
-    """A profile; mergedFrom is the guid that was asked for, where it merged into this one."""
+class OneProfile(Body):
+    """A profile; mergedFrom is the requested guid if that profile merged into this one."""
 
     profile: Profile
     merged_from: str | None
 
 
-class Merge(Answer):
-    """An anonymousId that came to a user."""
+class Merge(Body):
+    """A merge: an anonymousId now belongs to a user."""
 
     created_at: AwareDatetime
     anonymous_id: str
@@ -195,84 +195,88 @@ class Merge(Answer):
     survivor_guid: str
 
 
-class MergePage(Answer):
+class MergePage(Body):
     """Merges of a profile, newest first."""
 
     merges: list[Merge]
     next_cursor: str | None
 
 
-class Explanations(Answer):
-    """Why a profile is what it is, as `merganser explain` says it."""
+class Explanations(Body):
+    """Why a profile has its ids, as `merganser explain` shows it."""
 
     explanations: list[dict[str, Any]]
 
 
-class Written(exact_json.Number):
-    """A part of an answer that is JSON already: like a number, it is taken as it is."""
+class RawJson(exact_json.Number):
+    """Text that is JSON already: `exact_json` writes it unchanged, as it does with numbers."""
 
 
-class First(NamedTuple):
-    """As many of some entries as an answer holds, in their order; at least one, if there is one."""
+class Fitting(NamedTuple):
+    """The first entries that fit into a response; at least one, if there are any."""
 
-    entries: list[Written]
+    entries: list[RawJson]
     all: bool
 
 
-class Answered(Response):
-    """An answer, and whether something was left out of it because there is too much."""
+class JsonResponse(Response):
+    """A JSON response; `truncated` says that it omits something because of a size limit."""
 
     media_type = "application/json"
-    cut = False
+    truncated = False
 
 
-def first(entries: Iterable[Mapping[str, Any]]) -> First:
-    """The entries up to the one with which they come to `MOST_BYTES` as JSON."""
-    written: list[Written] = []
+def take_fitting(entries: Iterable[Mapping[str, Any]]) -> Fitting:
+    """Return the entries up to the one that reaches `MAX_PAGE_BYTES` as JSON."""
+    fitting: list[RawJson] = []
     total = 0
     for entry in entries:
-        if total >= MOST_BYTES:
-            return First(written, all=False)
-        text = exact_json.as_text(plain(entry), _DEEPEST)
+        if total >= MAX_PAGE_BYTES:
+            return Fitting(fitting, all=False)
+        text = exact_json.as_text(to_json_value(entry), _MAX_DEPTH)
         total += len(text.encode())
-        written.append(Written(text))
-    return First(written, all=True)
+        fitting.append(RawJson(text))
+    return Fitting(fitting, all=True)
 
 
-def json(content: Mapping[str, Any], status: int = 200, *, cut: bool = False) -> Response:
-    """An answer.
+def json_response(
+    content: Mapping[str, Any], status: int = 200, *, truncated: bool = False
+) -> Response:
+    """Return a JSON response.
 
     Args:
-        content: as JSON has it.
-        status: of HTTP.
-        cut: whether something was left out because there is too much.
+        content: the body, before `to_json_value`.
+        status: HTTP status.
+        truncated: whether the body omits something because of a size limit.
     """
-    text = exact_json.as_text(plain(content), _DEEPEST)
-    answered = Answered(text.encode(), status)
-    answered.cut = cut
-    return answered
+    text = exact_json.as_text(to_json_value(content), _MAX_DEPTH)
+    response = JsonResponse(text.encode(), status)
+    response.truncated = truncated
+    return response
 
 
-def plain(value: Any) -> Any:
-    """Values as JSON has them: times in UTC as text, dataclasses as objects with camelCase."""
+def to_json_value(value: Any) -> Any:
+    """Convert to types of JSON: times to text in UTC, dataclasses to objects in camelCase."""
     match value:
         case datetime():
             return value.isoformat(timespec="microseconds").replace("+00:00", "Z")
         case str():
             return value
         case Mapping():
-            return {name: plain(part) for name, part in value.items()}
+            return {name: to_json_value(part) for name, part in value.items()}
         case Sequence():
-            return [plain(part) for part in value]
+            return [to_json_value(part) for part in value]
         case _ if dataclasses.is_dataclass(value):
             fields = dataclasses.fields(value)
-            return {to_camel(field.name): plain(getattr(value, field.name)) for field in fields}
+            return {
+                to_camel(field.name): to_json_value(getattr(value, field.name)) for field in fields
+            }
         case _:
             return value
 
 
-def typed(text: str, kind: str | None) -> str | bool | exact_json.Number:
-    """A property's value as its rule's type has it; what does not fit stays text."""
+def parse_property(text: str, kind: str | None) -> str | bool | exact_json.Number:
+    """Convert a property's value to its rule's type; a value that does not fit stays text."""
     match kind:
         case "integer" | "float" if _NUMBER.fullmatch(text):
             return exact_json.Number(text)

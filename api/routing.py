@@ -1,4 +1,4 @@
-"""What all routes have in common: a permission, bounded errors, and their place in the document."""
+"""What all routes share: a permission, documented errors, and a count of truncated responses."""
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
@@ -9,19 +9,19 @@ from fastapi import Depends, FastAPI, Request
 from starlette.responses import Response
 
 from api import responses
-from api.access import SECURITY, permitted
-from merganser.http.authentication import Keys, Permission
-from merganser.http.errors import Problem, Refused
+from api.access import SECURITY, require_permission
+from merganser.http.authentication import ApiKeys, Permission
+from merganser.http.errors import ErrorKind, HttpError
 from merganser.runtime import metrics
 
 _ERRORS = {
-    400: "The cursor is none of this page.",
-    401: "No key, or one that is unknown or revoked.",
-    404: "There is no such thing.",
-    409: "The event is why an anonymousId belongs to its user.",
-    422: "A parameter does not fit; `fields` says which and why.",
-    503: "Postgres is away, or too busy: try again after Retry-After seconds. Or, with the code "
-    "`timeout`, the question takes too long: narrow it.",
+    400: "The cursor is not one of this page.",
+    401: "The key is missing, unknown or revoked.",
+    404: "It does not exist.",
+    409: "The event is the reason why an anonymousId belongs to its user.",
+    422: "A parameter is invalid; `fields` says which and why.",
+    503: "Postgres does not answer, or is too busy: try again after Retry-After seconds. With the "
+    "code `timeout`: the query takes too long, narrow it.",
 }
 _ALWAYS = (401, 422, 503)
 
@@ -29,75 +29,79 @@ Handler = TypeVar("Handler", bound=Callable[..., Awaitable[Response]])
 
 
 class Routes:
-    """Routes of an application for holders of keys."""
+    """Adds routes that need an API key to an application."""
 
-    def __init__(self, app: FastAPI, keys: Keys) -> None:
+    def __init__(self, app: FastAPI, keys: ApiKeys) -> None:
         self._app = app
-        self._may = {permission: Depends(permitted(keys, permission)) for permission in Permission}
+        self._authorizers = {
+            permission: Depends(require_permission(keys, permission)) for permission in Permission
+        }
 
     def get(
         self,
         path: str,
         permission: Permission,
-        answer: type[responses.Answer],
+        body: type[responses.Body],
         errors: Sequence[int] = (),
     ) -> Callable[[Handler], Handler]:
-        """Make a function the route of GET.
+        """Return a decorator that makes a function the route of GET.
 
         Args:
             path: below /api/v1.
-            permission: what the key must have.
-            answer: the shape of what the function answers.
-            errors: statuses beside those that every route has.
+            permission: that the key needs.
+            body: the model of the response's body.
+            errors: statuses besides those of every route.
         """
-        return self.route("GET", path, permission, answer, errors)
+        return self.route("GET", path, permission, body, errors)
 
     def route(
         self,
         method: str,
         path: str,
         permission: Permission,
-        answer: type[responses.Answer],
+        body: type[responses.Body],
         errors: Sequence[int] = (),
     ) -> Callable[[Handler], Handler]:
-        """Make a function the route of any method; else as `get`."""
-        said = {status: _ERRORS[status] for status in (*errors, *_ALWAYS)}
-        said[403] = f"The key has no permission {permission}."
-        documented: dict[int | str, dict[str, Any]] = {200: {"model": answer, "description": "OK."}}
-        for status, description in sorted(said.items()):
+        """Return a decorator as `get` does, for any method."""
+        descriptions = {status: _ERRORS[status] for status in (*errors, *_ALWAYS)}
+        descriptions[403] = f"The key has no permission {permission}."
+        documented: dict[int | str, dict[str, Any]] = {200: {"model": body, "description": "OK."}}
+        for status, description in sorted(descriptions.items()):
             documented[status] = {"model": responses.Error, "description": description}
-        full = f"/api/v1{path}"
+        full_path = f"/api/v1{path}"
         add = self._app.api_route(
-            full,
+            full_path,
             methods=[method],
-            dependencies=[self._may[permission], Depends(_each_once)],
+            dependencies=[self._authorizers[permission], Depends(_reject_repeated_parameters)],
             response_class=Response,
             responses=documented,
             openapi_extra=SECURITY,
         )
-        return lambda handler: add(_measured(handler, full))
+        return lambda handler: add(_count_truncated(handler, full_path))
 
 
-def _measured(handler: Handler, path: str) -> Handler:
-    """The same, counting answers that are cut."""
+def _count_truncated(handler: Handler, path: str) -> Handler:
+    """Wrap a handler to count its truncated responses."""
 
     @wraps(handler)
-    async def measured(*arguments: Any, **named: Any) -> Response:
-        answer = await handler(*arguments, **named)
-        if isinstance(answer, responses.Answered) and answer.cut:
+    async def counted(*arguments: Any, **named: Any) -> Response:
+        response = await handler(*arguments, **named)
+        if isinstance(response, responses.JsonResponse) and response.truncated:
             metrics.API_ANSWERS_CUT.labels(path).inc()
-        return answer
+        return response
 
-    return cast("Handler", measured)
+    return cast("Handler", counted)
 
 
-async def _each_once(request: Request) -> None:
-    """Only one value of a parameter counts: to take any of several would answer another question.
+async def _reject_repeated_parameters(request: Request) -> None:
+    """Refuse a parameter with several values: choosing one of them could mislead the client.
 
     Raises:
-        Refused: INVALID.
+        HttpError: INVALID.
     """
     names = [name for name, _ in request.query_params.multi_items()]
     text = "given more than once: send one"
-    if twice := {name: text for name, count in Counter(names).items() if count > 1}:
-        raise Refused(Problem.INVALID, "; ".join(f"{name}: {text}" for name in twice), twice)
+    if repeated := {name: text for name, count in Counter(names).items() if count > 1}:
+        raise HttpError(
+            ErrorKind.INVALID, "; ".join(f"{name}: {text}" for name in repeated), repeated
+        )

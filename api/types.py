@@ -1,13 +1,13 @@
-"""Event types: which there are, and how many events of each."""
+"""Event types: list them, search them, and count their events."""
 
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import Any
 
 from api import cursors, events
-from api.parameters import Bucket, Counts, Match, Page
-from api.responses import first
-from merganser.http.errors import Problem, Refused
+from api.parameters import Bucket, CountQuery, PageQuery, TypeSearch
+from api.responses import take_fitting
+from merganser.http.errors import ErrorKind, HttpError
 from merganser.runtime import sql
 from merganser.runtime.postgres import Connection
 
@@ -15,83 +15,85 @@ _SQL = sql.load(__package__, "types.sql")
 
 CURSOR = "types"
 
-MOST_COUNTED = 1000
-"""Events of a type that a list of types counts."""
+MAX_COUNTED_EVENTS = 1000
+"""Events of one type; a list of types counts no further."""
 
-MOST_LOOKED_AT = 10_000
-"""Types that a search looks at."""
+MAX_SEARCHED_TYPES = 10_000
+"""Types that a search reads."""
 
-MOST_FOUND = 25
-"""Types that a search gives."""
+MAX_SEARCH_RESULTS = 25
+"""Types that a search returns."""
 
-MOST_BUCKETS = 1000
-MOST_TYPES = 50
-"""Of an answer with counts."""
+MAX_BUCKETS = 1000
+MAX_COUNTED_TYPES = 50
+"""Types of a response with counts."""
 
-_LENGTH = {
+_MIN_LENGTH = {
     "minute": timedelta(minutes=1),
     "hour": timedelta(hours=1),
     "day": timedelta(days=1),
     "week": timedelta(weeks=1),
     "month": timedelta(days=28),
 }
-"""Of the shortest one."""
+"""The length of the shortest bucket of each kind."""
 
-_USUAL_BUCKETS = 30
-"""Of an answer to a question that says no time."""
+_DEFAULT_BUCKETS = 30
+"""The buckets of a response if the query has no `from`."""
 
 
-async def page(connection: Connection, asked: Page) -> tuple[dict[str, Any], bool]:
-    """A page of types as JSON has it, and whether it is cut.
+async def read_page(connection: Connection, query: PageQuery) -> tuple[dict[str, Any], bool]:
+    """Return a page of types as JSON has it, and whether it is truncated.
 
     Raises:
-        Refused: MALFORMED, the cursor is none.
+        HttpError: MALFORMED, the cursor is not one of this page.
     """
-    (after,) = cursors.decode(asked.cursor, CURSOR, 1) if asked.cursor is not None else (None,)
-    values = {"after": after, "wanted": asked.limit + 1, "most": MOST_COUNTED}
+    (after,) = cursors.decode(query.cursor, CURSOR, 1) if query.cursor is not None else (None,)
+    values = {"after": after, "limit": query.limit + 1, "maxCount": MAX_COUNTED_EVENTS}
     rows = await (await connection.execute(_SQL["types"], values)).fetchall()
-    examples = await events.some(connection, [row[3] for row in rows[: asked.limit]])
+    examples = await events.read_events(connection, [row[3] for row in rows[: query.limit]])
     types = [
         {
             "type": name,
             "firstOccurredAt": since,
             "lastOccurredAt": last,
-            "count": min(count, MOST_COUNTED),
-            "moreThanCount": count > MOST_COUNTED,
+            "count": min(count, MAX_COUNTED_EVENTS),
+            "moreThanCount": count > MAX_COUNTED_EVENTS,
             "example": example,
         }
         for (name, since, last, _, count), example in zip(rows, examples, strict=False)
     ]
-    shown = first(types).entries
-    onward = None
-    if len(rows) > len(shown):
-        onward = cursors.encode(CURSOR, types[len(shown) - 1]["type"])
-    cut = len(shown) < min(len(rows), asked.limit) or any(one["moreData"] for one in examples)
-    return {"types": shown, "nextCursor": onward}, cut
+    fitting = take_fitting(types).entries
+    next_cursor = None
+    if len(rows) > len(fitting):
+        next_cursor = cursors.encode(CURSOR, types[len(fitting) - 1]["type"])
+    truncated = len(fitting) < min(len(rows), query.limit) or any(
+        event["moreData"] for event in examples
+    )
+    return {"types": fitting, "nextCursor": next_cursor}, truncated
 
 
-async def search(connection: Connection, asked: Match) -> dict[str, Any]:
-    """The types that contain a text, as JSON has them."""
-    values = {"match": asked.match, "wanted": MOST_FOUND + 1, "most": MOST_LOOKED_AT}
+async def search_types(connection: Connection, query: TypeSearch) -> dict[str, Any]:
+    """Return the types that contain a text, as JSON has them."""
+    values = {"match": query.match, "limit": MAX_SEARCH_RESULTS + 1, "maxTypes": MAX_SEARCHED_TYPES}
     rows = await (await connection.execute(_SQL["matching_types"], values)).fetchall()
-    found = [name for name, matches, _ in rows if matches]
-    more = len(found) > MOST_FOUND or any(last for *_, last in rows)
-    return {"types": found[:MOST_FOUND], "more": more}
+    names = [name for name, matches, _ in rows if matches]
+    more = len(names) > MAX_SEARCH_RESULTS or any(last for *_, last in rows)
+    return {"types": names[:MAX_SEARCH_RESULTS], "more": more}
 
 
-async def counts(connection: Connection, asked: Counts, now: datetime) -> dict[str, Any]:
-    """Events by type and bucket, as JSON has them.
+async def count_events(connection: Connection, query: CountQuery, now: datetime) -> dict[str, Any]:
+    """Return the number of events by type and bucket, as JSON has it.
 
     Raises:
-        Refused: INVALID, more buckets than an answer has.
+        HttpError: INVALID, the range has more than `MAX_BUCKETS` buckets.
     """
-    since, until = span(asked, now)
+    since, until = time_range(query, now)
     values = {
         "since": since,
         "until": until,
-        "bucket": asked.bucket,
-        "type": asked.type,
-        "mostTypes": MOST_TYPES,
+        "bucket": query.bucket,
+        "type": query.type,
+        "maxTypes": MAX_COUNTED_TYPES,
     }
     rows = await (await connection.execute(_SQL["counts"], values)).fetchall()
     types = []
@@ -100,42 +102,44 @@ async def counts(connection: Connection, asked: Counts, now: datetime) -> dict[s
         total = sum(bucket["count"] for bucket in buckets)
         types.append({"type": name, "count": total, "buckets": buckets})
     more = False
-    if asked.type is None:
+    if query.type is None:
         ((more,),) = await (await connection.execute(_SQL["has_more_types"], values)).fetchall()
     return {
         "from": since,
         "to": until,
-        "bucket": asked.bucket,
+        "bucket": query.bucket,
         "types": types,
         "moreTypes": more,
     }
 
 
-def span(asked: Counts, now: datetime) -> tuple[datetime, datetime]:
-    """From when to when to count: the last 30 buckets and the current one, unless asked otherwise.
+def time_range(query: CountQuery, now: datetime) -> tuple[datetime, datetime]:
+    """Return the start and end of the range to count: by default 30 buckets and the current one.
 
-    All of the current one, so that the same question has the same answer for a while.
+    The range includes all of the current bucket, so that repeated queries get the same response.
 
     Raises:
-        Refused: INVALID, more buckets than an answer has.
+        HttpError: INVALID, the range has more than `MAX_BUCKETS` buckets.
     """
-    length = _LENGTH[asked.bucket]
-    until = asked.until or max(_end_of(asked.bucket, now), asked.since or now)
-    since = asked.since
+    length = _MIN_LENGTH[query.bucket]
+    until = query.until or max(_end_of(query.bucket, now), query.since or now)
+    since = query.since
     if since is None:
-        end, usual = asked.until or now, _USUAL_BUCKETS * length
+        end, default = query.until or now, _DEFAULT_BUCKETS * length
         since = (
-            _start_of(asked.bucket, end - usual) if end - cursors.FIRST > usual else cursors.FIRST
+            _start_of(query.bucket, end - default)
+            if end - cursors.EARLIEST > default
+            else cursors.EARLIEST
         )
-    if (until - since) / length > MOST_BUCKETS:
-        text = f"more than {MOST_BUCKETS} buckets: narrow the range, or count by longer ones"
-        raise Refused(Problem.INVALID, text, {"bucket": text})
+    if (until - since) / length > MAX_BUCKETS:
+        text = f"more than {MAX_BUCKETS} buckets: narrow the range, or count by longer ones"
+        raise HttpError(ErrorKind.INVALID, text, {"bucket": text})
     return since, until
 
 
 def _end_of(bucket: Bucket, at: datetime) -> datetime:
-    # From the start of a month, 31 days lead into the next one, and as much more into any other.
-    return _start_of(bucket, _start_of(bucket, at) + _LENGTH[bucket] * 31 / 28)
+    # 31 days after its start is the next month; the same factor works for other buckets.
+    return _start_of(bucket, _start_of(bucket, at) + _MIN_LENGTH[bucket] * 31 / 28)
 
 
 def _start_of(bucket: Bucket, at: datetime) -> datetime:
@@ -148,6 +152,6 @@ def _start_of(bucket: Bucket, at: datetime) -> datetime:
         case "day":
             return day
         case "week":
-            return day - timedelta(days=min(day.weekday(), (day - cursors.FIRST).days))
+            return day - timedelta(days=min(day.weekday(), (day - cursors.EARLIEST).days))
         case "month":
             return day.replace(day=1)

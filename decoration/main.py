@@ -1,47 +1,32 @@
-"""The decoration process: a look every interval, and the next at once when a call has ended."""
+"""Starts the decoration process."""
 
-import asyncio
 import os
 
 import structlog
 
 from decoration.worker import Decoration
-from merganser.http.ops_server import ops_server
-from merganser.runtime import lifecycle, logs, metrics
-from merganser.runtime.lifecycle import Stop
-from merganser.runtime.postgres import Database
+from merganser.process import Process, run_process
+from merganser.runtime import metrics
 from merganser.runtime.settings import DecorationSettings
-from schemas import migrations
 
 log = structlog.get_logger(__name__)
 
 
-async def _main(settings: DecorationSettings, stop: Stop) -> None:
+async def _run(settings: DecorationSettings, process: Process) -> None:
     log.info("starting", interval=settings.decoration_interval)
-    database = Database(settings.database_url.get_secret_value(), "decoration")
-    decoration = Decoration(database, stop, os.environ)
-    ops = ops_server(
-        settings.ops_host,
-        settings.decoration_metrics_port,
-        metrics.DECORATION,
-        {"postgres": lambda: database.failure},
-    )
-    serving = asyncio.create_task(ops.serve())
-    try:
-        await database.transact(migrations.check, stop)
-        while not stop.is_set():
-            if not await decoration.look():
-                await decoration.wait(settings.decoration_interval)
-        await decoration.close()
-    finally:
-        await database.close()
-        ops.should_exit = True
-        await serving
-        log.info("stopped")
+    database = process.open_database("decoration")
+    process.checks["postgres"] = lambda: database.failure
+    await process.check_schema()
+    await Decoration(database, process.stop, os.environ).run(settings.decoration_interval)
 
 
 def main() -> None:
-    """Run until a signal."""
+    """Run the decoration process until a signal."""
     settings = DecorationSettings.read()
-    logs.configure(settings, "decoration")
-    lifecycle.run(lambda stop: _main(settings, stop))
+    run_process(
+        "decoration",
+        settings,
+        settings.decoration_metrics_port,
+        metrics.DECORATION,
+        lambda process: _run(settings, process),
+    )

@@ -53,6 +53,13 @@ class Decoration:
         self._calls: dict[asyncio.Task[None], Claim] = {}
         self._ended = asyncio.Event()
 
+    async def run(self, interval: float) -> None:
+        """Look every `interval` seconds, and at once after a call has ended, until the stop."""
+        while not self._stop.is_set():
+            if not await self.look():
+                await self.wait(interval)
+        await self.close()
+
     async def look(self) -> bool:
         """Claim what is due and begin to ask for it; whether to look again at once."""
         now = self._clock()

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from prometheus_client import CollectorRegistry
 
-from deploy.grafana.processes import every
+from deploy.grafana.processes import all_dashboards
 from merganser.runtime import metrics
 
 ROOT = Path(__file__).parents[1]
@@ -114,7 +114,7 @@ def read_dashboards() -> dict[str, str]:
             for panel in model["panels"]
             for target in panel["targets"]
         )
-        for name, model in every().items()
+        for name, model in all_dashboards().items()
     }
 
 

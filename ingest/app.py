@@ -1,7 +1,7 @@
 """The gateway as an ASGI application: bare, for this is the hot path.
 
 Data flows one way: request -> body -> dialect -> accept -> publish -> answer. Whatever refuses on
-the way raises `Refused`, which is turned into an answer in one place.
+the way raises `HttpError`, which is turned into an answer in one place.
 """
 
 import time
@@ -24,9 +24,8 @@ from ingest.request import Asked
 from ingest.routes import Routes
 from ingest.validate import Accepted, Limits, Stamp, accept
 from merganser.http import authentication, cors, request_ids
-from merganser.http.error_log import RefusalLog
-from merganser.http.errors import Problem, Refused, defect
-from merganser.http.ops_server import Receive, Scope, Send
+from merganser.http.asgi import Headers, Receive, Scope, Send, send_response
+from merganser.http.errors import ErrorKind, ErrorLog, HttpError, internal_error
 from merganser.runtime import metrics
 from merganser.runtime.settings import IngestSettings
 from merganser.runtime.tracing import Header, Tracing
@@ -68,7 +67,7 @@ class Gateway:
         self,
         settings: IngestSettings,
         dialects: Sequence[Dialect],
-        known_keys: authentication.Keys,
+        known_keys: authentication.ApiKeys,
         publisher: Publisher,
         tracing: Tracing | None = None,
     ) -> None:
@@ -88,18 +87,20 @@ class Gateway:
             time.monotonic,
         )
         self._tracing = tracing
-        self._refusals = RefusalLog()
+        self._error_log = ErrorLog()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
         start = time.monotonic()
         headers = dict(scope["headers"])
-        request_id = request_ids.of(headers)
-        answer_headers = cors.answer(headers, b"Retry-After, X-Request-Id", credentials=True)
+        request_id = request_ids.request_id(headers)
+        answer_headers = cors.response_headers(
+            headers, b"Retry-After, X-Request-Id", credentials=True
+        )
         answer_headers.append((request_ids.HEADER, request_id))
         if scope["method"] == "OPTIONS":
-            asked = cors.preflight(headers, b"GET, POST, OPTIONS", _ALLOWED_HEADERS)
-            await _answer(send, 204, answer_headers + asked, b"")
+            asked = cors.preflight_headers(headers, b"GET, POST, OPTIONS", _ALLOWED_HEADERS)
+            await send_response(send, 204, answer_headers + asked, b"")
             return
         span = self._tracing.request(scope["method"], headers) if self._tracing else None
         taken = _Taken(request_id, span.headers if span else ())
@@ -107,14 +108,14 @@ class Gateway:
             status, answer = 200, await self._take(scope, headers, receive, taken)
         except body.Gone:
             return
-        except Refused as refused:
+        except HttpError as refused:
             status, answer = _refusal(refused, answer_headers)
-            taken.refused[refused.problem.code] += 1
+            taken.refused[refused.kind.code] += 1
         except Exception:
             log.exception("a defect of ours, in a request", request_id=request_id.decode())
-            status, answer = _refusal(defect(), answer_headers)
+            status, answer = _refusal(internal_error(), answer_headers)
         if taken.refused:
-            self._refusals.refused(request_id, status, taken.refused)
+            self._error_log.write(request_id, status, taken.refused)
         if span:
             span.end(status, taken.events)
         _request_seconds(status).observe(time.monotonic() - start)
@@ -122,7 +123,7 @@ class Gateway:
             answer if isinstance(answer, Answer) else Answer(to_json(answer), _JSON)
         )
         answer_headers = [*answer_headers, (b"content-type", media_type), *own]
-        await _answer(send, status, answer_headers, content)
+        await send_response(send, status, answer_headers, content)
 
     async def _take(
         self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive, taken: _Taken
@@ -134,12 +135,12 @@ class Gateway:
         if isinstance(said, Told):
             return said.answer
         key = await self._keys.authorize(
-            authentication.of_header(headers.get(b"authorization", b"")) or said.api_key,
+            authentication.key_from_header(headers.get(b"authorization", b"")) or said.api_key,
             authentication.Permission.WRITE_EVENTS,
         )
         if len(said.events) > self._settings.ingest_max_batch:
-            raise Refused(
-                Problem.TOO_LARGE,
+            raise HttpError(
+                ErrorKind.TOO_LARGE,
                 f"{len(said.events)} events, {self._settings.ingest_max_batch} are allowed",
             )
         self._limiter.admit(key.guid, len(said.events), said.too_soon)
@@ -155,30 +156,30 @@ class Gateway:
             [result.guid if isinstance(result, Accepted) else result for result in results]
         )
         for result in results:  # after `answer`, which may raise the refusal to be counted above
-            if isinstance(result, Refused):
-                metrics.REJECTED.labels(result.problem.code).inc()
-                taken.refused[result.problem.code] += 1
+            if isinstance(result, HttpError):
+                metrics.REJECTED.labels(result.kind.code).inc()
+                taken.refused[result.kind.code] += 1
         return answer
 
-    def _accept(self, events: Sequence[Any], producer: _Producer) -> list[Accepted | Refused]:
+    def _accept(self, events: Sequence[Any], producer: _Producer) -> list[Accepted | HttpError]:
         now = datetime.now(UTC)
         guids = guid.series(self._settings.guid_version, guid.EVENT, int(now.timestamp() * 1000))
-        results: list[Accepted | Refused] = []
+        results: list[Accepted | HttpError] = []
         for raw, event_guid in zip(events, guids, strict=False):
             try:
                 stamp = Stamp(
                     event_guid, self._settings.guid_version, producer.key, producer.address, now
                 )
                 results.append(
-                    raw if isinstance(raw, Refused) else accept(raw, self._limits, stamp)
+                    raw if isinstance(raw, HttpError) else accept(raw, self._limits, stamp)
                 )
-            except Refused as refused:
+            except HttpError as refused:
                 results.append(refused)
             except Exception:
                 log.exception(
                     "a defect of ours, in one event", request_id=producer.request_id.decode()
                 )
-                results.append(defect())
+                results.append(internal_error())
         return results
 
 
@@ -188,10 +189,10 @@ def _request_seconds(status: int) -> Histogram:
     return metrics.REQUEST_SECONDS.labels(str(status))
 
 
-def _refusal(refused: Refused, answer_headers: cors.Headers) -> tuple[int, dict[str, Any]]:
-    metrics.REJECTED.labels(refused.problem.code).inc()
+def _refusal(refused: HttpError, answer_headers: Headers) -> tuple[int, dict[str, Any]]:
+    metrics.REJECTED.labels(refused.kind.code).inc()
     answer_headers += refused.headers
-    return refused.problem.status, refused.body()
+    return refused.kind.status, refused.body()
 
 
 def _client(scope: Scope, settings: IngestSettings) -> str | None:
@@ -202,9 +203,3 @@ def _client(scope: Scope, settings: IngestSettings) -> str | None:
     return client_address.address(
         scope["client"][0], b",".join(hops).decode("latin-1"), settings.trusted_proxies
     )
-
-
-async def _answer(send: Send, status: int, headers: cors.Headers, content: bytes) -> None:
-    length = (b"content-length", str(len(content)).encode())
-    await send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
-    await send({"type": "http.response.body", "body": content})

@@ -5,8 +5,8 @@ import zlib
 from collections.abc import Awaitable, Generator
 from typing import Any
 
-from merganser.http.errors import Problem, Refused
-from merganser.http.ops_server import Message, Receive
+from merganser.http.asgi import Message, Receive
+from merganser.http.errors import ErrorKind, HttpError
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _GZIP_WINDOW = 16 + zlib.MAX_WBITS
@@ -27,7 +27,7 @@ async def read(receive: Receive, most: int, seconds: float) -> bytes:
         seconds: time allowed.
 
     Raises:
-        Refused: TOO_LARGE or TIMEOUT.
+        HttpError: TOO_LARGE or TIMEOUT.
         Gone: the client hung up.
     """
     first = _AtOnce(receive())
@@ -46,7 +46,7 @@ async def read(receive: Receive, most: int, seconds: float) -> bytes:
                 _bound(len(longer), most)
             return bytes(longer)
     except TimeoutError:
-        raise Refused(Problem.TIMEOUT, f"the body did not come within {seconds:g} s") from None
+        raise HttpError(ErrorKind.TIMEOUT, f"the body did not come within {seconds:g} s") from None
 
 
 class _AtOnce:
@@ -79,12 +79,12 @@ def unpack(raw: bytes, most: int) -> bytes:
     """The body, unpacked where gzip's magic bytes are, whatever the headers say.
 
     Raises:
-        Refused: MALFORMED; TOO_LARGE when more than `most` bytes unpacked.
+        HttpError: MALFORMED; TOO_LARGE when more than `most` bytes unpacked.
     """
     try:
         return _unpacked(raw, most) if raw.startswith(_GZIP_MAGIC) else raw
     except zlib.error:
-        raise Refused(Problem.MALFORMED, "the body is not complete gzip") from None
+        raise HttpError(ErrorKind.MALFORMED, "the body is not complete gzip") from None
 
 
 def _chunk(message: Any) -> bytes:
@@ -96,7 +96,7 @@ def _chunk(message: Any) -> bytes:
 
 def _bound(length: int, most: int) -> None:
     if length > most:
-        raise Refused(Problem.TOO_LARGE, f"the body has more than {most} bytes")
+        raise HttpError(ErrorKind.TOO_LARGE, f"the body has more than {most} bytes")
 
 
 def _unpacked(raw: bytes, most: int) -> bytes:

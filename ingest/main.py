@@ -1,6 +1,7 @@
-"""The ingest process."""
+"""Starts the ingest process."""
 
 import asyncio
+from functools import partial
 
 import structlog
 
@@ -8,14 +9,11 @@ from ingest import openapi, script
 from ingest.app import Gateway
 from ingest.dialects import jitsu, native, posthog, rudderstack, segment, snowplow
 from ingest.publisher import Publisher
-from merganser.http.authentication import Keys
-from merganser.http.ops_server import Check, ops_server, server
-from merganser.http.server import Bounds
-from merganser.runtime import kafka, lifecycle, logs, metrics, tracing
-from merganser.runtime.lifecycle import Stop
-from merganser.runtime.postgres import Database
+from merganser.http.authentication import ApiKeys
+from merganser.http.server import ConnectionLimits, create_server
+from merganser.process import Process, run_process
+from merganser.runtime import kafka, metrics, tracing
 from merganser.runtime.settings import IngestSettings
-from schemas import migrations
 
 log = structlog.get_logger(__name__)
 
@@ -23,97 +21,82 @@ DIALECTS = [
     dialect.ROUTES for dialect in (native, segment, rudderstack, posthog, jitsu, snowplow, script)
 ]
 
-ANSWER_SECONDS = 45.0
-"""For keys, Kafka and a client that reads slowly, after the body."""
+RESPONSE_SECONDS = 45.0
+"""Time after the body for the API keys, Kafka, and a client that reads the response slowly."""
 
-CHUNKING = 16
-"""Bytes on the wire for one of the body: a chunk of one byte takes six."""
+WIRE_BYTES_PER_BODY_BYTE = 16
+"""Upper bound: a chunk with one byte of the body takes six bytes on the wire."""
 
-BEFORE_ANSWER = 1 << 20
-"""Bytes that may have come before the application can refuse a body as too large."""
+BYTES_BEFORE_RESPONSE = 1 << 20
+"""What a client may send before the application can answer that the body is too large."""
 
 CONNECT_SECONDS = 5.0
-"""For Kafka to answer before ingest listens anyway. It then answers events with 503 itself, so that
-clients hear when to come again, and from whom."""
+"""Time for Kafka to answer before ingest listens anyway. Ingest then answers 503 itself, so that
+clients learn when to retry."""
 
 REQUEST_TIMEOUT = 10.0
-"""Seconds for one request to a broker; callers are answered sooner, by ingest_publish_timeout."""
+"""Seconds for one request to a broker; clients get their response earlier, after
+`ingest_publish_timeout`."""
 
 
-async def _main(settings: IngestSettings, stop: Stop) -> None:
+async def _run(settings: IngestSettings, process: Process) -> None:
     log.info("starting", port=settings.ingest_port, topic=settings.topic)
-    database = Database(settings.database_url.get_secret_value(), "ingest")
-    known_keys = Keys(database, settings.ingest_keys_interval, stop, "apiKey in the body")
-    metrics.KEYS_AGE.set_function(known_keys.age)
+    stop = process.stop
+    traces = tracing.start_tracing(settings, "ingest")
+    if traces:
+        process.close_at_exit(partial(asyncio.to_thread, traces.close))
+    database = process.open_database("ingest")
+    keys = ApiKeys(database, settings.ingest_keys_interval, stop, "apiKey in the body")
+    metrics.KEYS_AGE.set_function(keys.age)
     publisher = Publisher(
         lambda: kafka.producer(settings, "ingest", timeout=REQUEST_TIMEOUT),
         settings.topic,
         settings.ingest_max_waiting,
         settings.ingest_publish_timeout,
     )
+    process.close_at_exit(publisher.close)
     metrics.WAITING_BYTES.set_function(publisher.waiting)
-    traces = tracing.opened(settings, "ingest")
-    gateway = server(
-        Gateway(
-            settings,
-            [*DIALECTS, openapi.pages(DIALECTS, settings)],
-            known_keys,
-            publisher,
-            traces,
-        ),
+    gateway = create_server(
+        Gateway(settings, [*DIALECTS, openapi.pages(DIALECTS, settings)], keys, publisher, traces),
         settings.ingest_host,
         settings.ingest_port,
-        Bounds(
+        ConnectionLimits(
             connections=settings.ingest_max_connections,
             head_seconds=settings.ingest_head_timeout,
-            request_seconds=settings.ingest_body_timeout + ANSWER_SECONDS,
-            request_bytes=BEFORE_ANSWER + settings.ingest_max_body * CHUNKING,
+            request_seconds=settings.ingest_body_timeout + RESPONSE_SECONDS,
+            request_bytes=BYTES_BEFORE_RESPONSE
+            + settings.ingest_max_body * WIRE_BYTES_PER_BODY_BYTE,
         ),
         proxy_headers=False,
         timeout_graceful_shutdown=7,
     )
-    # Not ready would mean that clients reach nobody: a process that answers 503 is ready.
-    warnings: dict[str, Check] = {}
-    ops = ops_server(
-        settings.ops_host,
-        settings.ingest_metrics_port,
-        metrics.INGEST,
-        {
-            "http": lambda: None if gateway.started else "not listening yet",
-            "keys": known_keys.why_not_ready,
-        },
-        warnings,
-    )
+    process.checks |= {
+        "http": lambda: None if gateway.started else "not listening yet",
+        "keys": keys.why_not_ready,
+    }
+    await process.check_schema()
+    await keys.load()
+    # Only a warning: a process that is not ready gets no requests, and this one can answer 503.
+    process.warnings["kafka"] = lambda: publisher.failure or publisher.unreachable
     async with asyncio.TaskGroup() as tasks:
-        serving_ops = tasks.create_task(ops.serve())
-        try:
-            await database.transact(migrations.check, stop)
-            await known_keys.load()
-            warnings["kafka"] = lambda: publisher.failure or publisher.unreachable
-            background = [
-                tasks.create_task(work)
-                for work in (publisher.run(stop), publisher.probe(stop), known_keys.run())
-            ]
-            await stop.unless(publisher.connected(CONNECT_SECONDS))
-            serving = tasks.create_task(gateway.serve())
-            await stop.wait()
-            # Requests being served are answered first; only then does the publisher end.
-            await gateway.leave()
-            await serving
-            for task in background:
-                task.cancel()
-        finally:
-            ops.should_exit = True
-            await serving_ops
-            await publisher.close()
-            await database.close()
-            if traces:
-                await asyncio.to_thread(traces.close)
-    log.info("stopped")
+        background = [
+            tasks.create_task(work)
+            for work in (publisher.run(stop), publisher.probe(stop), keys.run())
+        ]
+        await stop.unless(publisher.connected(CONNECT_SECONDS))
+        # The publisher runs until the last request has its response.
+        await process.serve_until_stopped(gateway)
+        for task in background:
+            task.cancel()
 
 
 def main() -> None:
     """Run ingest until a signal."""
     settings = IngestSettings.read()
-    logs.configure(settings, "ingest")
-    lifecycle.run(lambda stop: _main(settings, stop))
+    run_process(
+        "ingest",
+        settings,
+        settings.ingest_metrics_port,
+        metrics.INGEST,
+        lambda process: _run(settings, process),
+    )

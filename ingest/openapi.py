@@ -12,7 +12,7 @@ from pydantic_core import to_json
 from ingest.dialects import Answer, Dialect, Reader, Told, native
 from ingest.request import Asked
 from merganser.http import docs_page
-from merganser.http.errors import Problem
+from merganser.http.errors import ErrorKind
 from merganser.runtime.settings import IngestSettings
 from schemas.track import Track
 
@@ -34,16 +34,16 @@ Doubled and trailing slashes mean nothing. A path that is not here is answered 4
 LIMITS = tuple(f"ingest_max_{what}" for what in ("body", "batch", "event", "id", "keys", "depth"))
 """Settings that bound what a client may send."""
 
-_NEVER = {Problem.CONFLICT.status}
+_NEVER = {ErrorKind.CONFLICT.status}
 """What only the read API answers."""
 
-_OF_NO_PATH = {Problem.NOT_FOUND.status, Problem.METHOD_NOT_ALLOWED.status}
+_OF_NO_PATH = {ErrorKind.NOT_FOUND.status, ErrorKind.METHOD_NOT_ALLOWED.status}
 
 _OF_EVENTS = {
-    Problem.UNAUTHORIZED.status,
-    Problem.FORBIDDEN.status,
-    Problem.INVALID.status,
-    Problem.RATE_LIMITED.status,
+    ErrorKind.UNAUTHORIZED.status,
+    ErrorKind.FORBIDDEN.status,
+    ErrorKind.INVALID.status,
+    ErrorKind.RATE_LIMITED.status,
 }
 """What is not answered where no events are sent."""
 
@@ -66,7 +66,7 @@ _ERROR: _Json = {
     "type": "object",
     "required": ["code", "message", "error"],
     "properties": {
-        "code": {"enum": sorted({problem.code for problem in Problem})},
+        "code": {"enum": sorted({problem.code for problem in ErrorKind})},
         "message": {"type": "string"},
         "error": {
             "type": "object",
@@ -191,7 +191,7 @@ def document(dialects: Iterable[Dialect], settings: IngestSettings) -> _Json:
 
 def statuses() -> list[int]:
     """Those of all refusals that ingest answers."""
-    return sorted({problem.status for problem in Problem} - _NEVER)
+    return sorted({problem.status for problem in ErrorKind} - _NEVER)
 
 
 def _operation(method: str, path: str, reader: Reader) -> _Json:

@@ -19,7 +19,7 @@ from aiokafka.errors import KafkaError, KafkaTimeoutError
 from aiokafka.producer.message_accumulator import BatchBuilder
 
 from ingest.validate import Accepted
-from merganser.http.errors import Problem, Refused
+from merganser.http.errors import ErrorKind, HttpError
 from merganser.runtime import kafka, metrics
 from merganser.runtime.lifecycle import Stop, StoppedWhileWaiting
 from merganser.runtime.tracing import Header
@@ -90,21 +90,23 @@ class Publisher:
             traced: headers that tell of its trace.
 
         Raises:
-            Refused: UNAVAILABLE. A record may be in the topic all the same, if only the answer
+            HttpError: UNAVAILABLE. A record may be in the topic all the same, if only the answer
                 was late: a client's retry is then a repeat.
         """
         if self.failure:
-            raise Refused(Problem.UNAVAILABLE, f"Kafka is away ({self.failure}): try again")
+            raise HttpError(ErrorKind.UNAVAILABLE, f"Kafka is away ({self.failure}): try again")
         size = sum(len(record.value) for record in records)
         if self._waiting + size > self._most_waiting:
-            raise Refused(Problem.UNAVAILABLE, "too many events are waiting for Kafka: try again")
+            raise HttpError(
+                ErrorKind.UNAVAILABLE, "too many events are waiting for Kafka: try again"
+            )
         answers = self._append(records, size, [VERSION_HEADER, *traced])
         try:
             for answer in answers:
                 await answer
         except KafkaError as error:
-            raise Refused(
-                Problem.UNAVAILABLE,
+            raise HttpError(
+                ErrorKind.UNAVAILABLE,
                 f"Kafka did not take the event ({type(error).__name__}): try again",
             ) from None
 
@@ -189,7 +191,9 @@ class Publisher:
     def _partitions(self) -> int:
         partitions = self._producer.client.cluster.partitions_for_topic(self._topic)
         if not partitions:
-            raise Refused(Problem.UNAVAILABLE, f"the topic {self._topic} is not there: try again")
+            raise HttpError(
+                ErrorKind.UNAVAILABLE, f"the topic {self._topic} is not there: try again"
+            )
         return len(partitions)
 
     async def _send(self, group: _Group) -> bool:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from merganser.http.errors import Problem, Refused
+from merganser.http.errors import ErrorKind, HttpError
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Limiter:
         self._clock = clock
         self._full_at: dict[str, float] = {}
 
-    def admit(self, key: str, events: int, otherwise: Problem) -> None:
+    def admit(self, key: str, events: int, otherwise: ErrorKind) -> None:
         """Let events of a key pass.
 
         Args:
@@ -63,7 +63,7 @@ class Limiter:
             otherwise: what the client's dialect calls a request that comes too soon.
 
         Raises:
-            Refused: `otherwise`, with the seconds to wait in Retry-After.
+            HttpError: `otherwise`, with the seconds to wait in Retry-After.
         """
         if self._rate is None:
             return
@@ -71,7 +71,7 @@ class Limiter:
         self._full_at[key], wait = take(self._rate, self._full_at.get(key, now), now, events)
         if wait:
             seconds = math.ceil(wait)
-            raise Refused(
+            raise HttpError(
                 otherwise,
                 f"this API key may send {self._rate.per_second:g} events/s: "
                 f"try again in {seconds} s",

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl
 
-from merganser.http.errors import Problem, Refused
+from merganser.http.errors import ErrorKind, HttpError
 from schemas import exact_json
 
 
@@ -28,7 +28,7 @@ class Asked:
         """The JSON of the body, whatever content type it came under.
 
         Raises:
-            Refused: MALFORMED says what and where.
+            HttpError: MALFORMED says what and where.
         """
         return parse(self.body)
 
@@ -36,11 +36,11 @@ class Asked:
         """The JSON object that the body is.
 
         Raises:
-            Refused: MALFORMED.
+            HttpError: MALFORMED.
         """
         body = self.json()
         if not isinstance(body, dict):
-            raise Refused(Problem.MALFORMED, "the body must be a JSON object")
+            raise HttpError(ErrorKind.MALFORMED, "the body must be a JSON object")
         return body
 
 
@@ -51,9 +51,9 @@ def parse(text: bytes) -> Any:
     refused for them, and its neighbours are not.
 
     Raises:
-        Refused: MALFORMED says what and where.
+        HttpError: MALFORMED says what and where.
     """
     try:
         return exact_json.loads(text.removeprefix(BOM_UTF8).decode(errors="surrogateescape"))
     except ValueError as error:
-        raise Refused(Problem.MALFORMED, f"the body is not JSON in UTF-8: {error}") from None
+        raise HttpError(ErrorKind.MALFORMED, f"the body is not JSON in UTF-8: {error}") from None

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 
 from ingest.dialects import Dialect, Reader
-from merganser.http.errors import Problem, Refused
+from merganser.http.errors import ErrorKind, HttpError
 
 _SLASHES = re.compile("/{2,}")
 
@@ -33,7 +33,7 @@ class Routes:
         Clients join host and path carelessly: doubled and trailing slashes mean nothing.
 
         Raises:
-            Refused: NOT_FOUND, or METHOD_NOT_ALLOWED.
+            HttpError: NOT_FOUND, or METHOD_NOT_ALLOWED.
         """
         path = _SLASHES.sub("/", path).rstrip("/")
         found = self._exact.get(path)
@@ -41,8 +41,8 @@ class Routes:
         if reader := readers.get(method):
             return reader, parts
         allowed = ", ".join([*readers, "OPTIONS"])
-        raise Refused(
-            Problem.METHOD_NOT_ALLOWED,
+        raise HttpError(
+            ErrorKind.METHOD_NOT_ALLOWED,
             f"send one of {allowed}",
             headers=[(b"allow", allowed.encode())],
         )
@@ -51,4 +51,4 @@ class Routes:
         for pattern, readers in self._patterns:
             if found := pattern.fullmatch(path):
                 return readers, found.groups()
-        raise Refused(Problem.NOT_FOUND, "no such path: try POST /api/v1/track")
+        raise HttpError(ErrorKind.NOT_FOUND, "no such path: try POST /api/v1/track")

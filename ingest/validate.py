@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from merganser.http.errors import Problem, Refused
+from merganser.http.errors import ErrorKind, HttpError
 from schemas import event as wire
 from schemas import guid
 from schemas.event import Event
@@ -64,7 +64,7 @@ def accept(raw: Any, limits: Limits, stamp: Stamp) -> Accepted:
         stamp: the server's part.
 
     Raises:
-        Refused: INVALID names each field and why; TOO_LARGE when the record would be.
+        HttpError: INVALID names each field and why; TOO_LARGE when the record would be.
     """
     try:
         track = Track.model_validate(raw)
@@ -88,8 +88,8 @@ def accept(raw: Any, limits: Limits, stamp: Stamp) -> Accepted:
     except wire.Unreadable as error:
         raise _invalid({error.field: error.reason}) from None
     if len(value) > limits.event_bytes:
-        raise Refused(
-            Problem.TOO_LARGE,
+        raise HttpError(
+            ErrorKind.TOO_LARGE,
             f"the event takes {len(value)} bytes, {limits.event_bytes} are allowed",
         )
     return Accepted(event["guid"], wire.partition_key(event), value, ignored)
@@ -151,15 +151,15 @@ def _data(track: Track, limits: Limits) -> dict[str, str]:
 def _check(event: Event, limits: Limits) -> None:
     if event["userId"] is None and event["anonymousId"] is None:
         why = "one of userId and anonymousId is required, and must name somebody"
-        raise Refused(Problem.INVALID, why, {"userId": why, "anonymousId": why})
+        raise HttpError(ErrorKind.INVALID, why, {"userId": why, "anonymousId": why})
     for field in ("type", "userId", "anonymousId"):
         length = len(event[field] or "")
         if length > limits.id_characters:
             raise _invalid({field: f"has {length} characters, {limits.id_characters} are allowed"})
 
 
-def _invalid(faults: dict[str, str]) -> Refused:
+def _invalid(faults: dict[str, str]) -> HttpError:
     # A field may bear a key of the client's, with a lone surrogate that no answer can say.
     fields = {field.encode(errors="replace").decode(): why for field, why in faults.items()}
     message = "; ".join(f"{field}: {why}" for field, why in fields.items())
-    return Refused(Problem.INVALID, message, fields)
+    return HttpError(ErrorKind.INVALID, message, fields)

@@ -1,66 +1,88 @@
-"""Rows in Postgres' COPY text format, put together and escaped a batch at a time.
+"""Encodes rows in the text format of Postgres' `COPY`, a block at a time.
 
-Most blocks hold none of the characters that the format keeps for itself: no more tabs and newlines
-than stand between their fields and rows, which counting tells at the speed of C. Any other is put
-together once more, with NUL between fields and a lone surrogate between rows: neither can be in an
-event (`schemas.event`), so the whole block can be escaped at once before they give way to tab and
-newline.
+Escaping each field is slow in Python, and few blocks need it. So a block is first joined with tabs
+and newlines. If it then has exactly the tabs and newlines that separate fields and rows, and no
+backslash or carriage return, no field needs escaping. Otherwise the block is joined again with a
+NUL between fields and a lone surrogate between rows, which no event can contain (`schemas.event`),
+escaped as a whole, and only then the separators become tabs and newlines.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 
 from schemas.event import Event
 
-_FIELD, _ROW = "\x00", "\ud800"
+_FIELD_SEPARATOR, _ROW_SEPARATOR = "\x00", "\ud800"
 
 
-def events(batch: Sequence[tuple[Event, str]]) -> bytes:
-    """Rows of `events`, in the columns of `copy_events`; a missing value is the empty string."""
+def encode_events(events: Sequence[tuple[Event, str]]) -> bytes:
+    """Return rows of the table `events`.
 
-    def rows(tab: str) -> list[str]:
+    Args:
+        events: each with the guid of its profile.
+
+    Returns:
+        One line per event with the columns of the statement `copy_events`. A missing value is the
+        empty string.
+    """
+
+    def make_rows(tab: str) -> list[str]:
         return [
             f"{event['guid']}{tab}{event['producerGuid'] or ''}{tab}{event['ipAddress'] or ''}{tab}"
             f"{profile}{tab}{event['createdAt'].isoformat()}{tab}"
             f"{event['occurredAt'].isoformat()}{tab}{event['type']}{tab}"
             f"{event['userId'] or ''}{tab}{event['anonymousId'] or ''}"
-            for event, profile in batch
+            for event, profile in events
         ]
 
-    return _block(rows, fields=9)
+    return _encode_block(make_rows, fields=9)
 
 
-def data(batch: Sequence[Event], guids: Iterator[str]) -> bytes:
-    """Rows of `eventData`, in the columns of `copy_data`."""
+def encode_event_data(events: Sequence[Event], guids: Iterator[str]) -> bytes:
+    """Return rows of the table `eventData`.
 
-    def rows(tab: str) -> list[str]:
+    Args:
+        events: with or without data.
+        guids: new guids, one is taken for each row.
+
+    Returns:
+        One line per key with the columns of the statement `copy_event_data`.
+    """
+
+    def make_rows(tab: str) -> list[str]:
         return [
-            f"{next(guids)}{owner}{key}{tab}{value}"
-            for event in batch
-            for owner in (f"{tab}{event['guid']}{tab}",)
+            f"{next(guids)}{event_column}{key}{tab}{value}"
+            for event in events
+            for event_column in (f"{tab}{event['guid']}{tab}",)
             for key, value in event["data"].items()
         ]
 
-    return _block(rows, fields=4)
+    return _encode_block(make_rows, fields=4)
 
 
-def _block(rows: Callable[[str], list[str]], fields: int) -> bytes:
-    """The bytes of what `rows` makes, given what is to stand between two fields."""
-    lines = rows("\t")
-    if not lines:
+def _encode_block(make_rows: Callable[[str], list[str]], fields: int) -> bytes:
+    """Return the encoded rows.
+
+    Args:
+        make_rows: joins the fields of each row with the given separator.
+        fields: number of fields in a row.
+    """
+    rows = make_rows("\t")
+    if not rows:
         return b""
-    text = "\n".join(lines) + "\n"
+    text = "\n".join(rows) + "\n"
     if (
-        text.count("\n") == len(lines)
-        and text.count("\t") == len(lines) * (fields - 1)
+        text.count("\n") == len(rows)
+        and text.count("\t") == len(rows) * (fields - 1)
         and "\\" not in text
         and "\r" not in text
     ):
         return text.encode()
-    return _escaped(_ROW.join(rows(_FIELD)))
+    return _escape(_ROW_SEPARATOR.join(make_rows(_FIELD_SEPARATOR)))
 
 
-def _escaped(text: str) -> bytes:
+def _escape(text: str) -> bytes:
     escaped = (
         text.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
     )
-    return (escaped.replace(_FIELD, "\t").replace(_ROW, "\n") + "\n").encode()
+    separated = escaped.replace(_FIELD_SEPARATOR, "\t").replace(_ROW_SEPARATOR, "\n")
+    return (separated + "\n").encode()

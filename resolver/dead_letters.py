@@ -1,4 +1,4 @@
-"""Records that can never succeed go to a topic of their own, with all it takes to act on them."""
+"""Publishes dead letters: records that cannot be processed, with the reason, to their own topic."""
 
 import asyncio
 import time
@@ -17,37 +17,39 @@ from schemas.dead_letter import Letter
 log = structlog.get_logger(__name__)
 
 
-class Flood(Exception):
-    """More dead letters than a healthy topic has: a bad deploy must not drain the topic."""
+class TooManyDeadLetters(Exception):
+    """The limit is exceeded. The resolver stops, so that a bug cannot divert the whole topic."""
 
 
-class DeadLetters:
-    """Publishes dead letters, up to a limit a minute."""
+class DeadLetterPublisher:
+    """Publishes dead letters, up to a limit per minute."""
 
-    def __init__(self, producer: AIOKafkaProducer, topic: str, limit: int) -> None:
+    def __init__(self, producer: AIOKafkaProducer, topic: str, limit_per_minute: int) -> None:
         self._producer = producer
         self._topic = topic
-        self._limit = limit
-        self._recent: deque[float] = deque()
+        self._limit = limit_per_minute
+        self._published_at: deque[float] = deque()
+        """Times of those that count toward the limit, oldest first."""
 
     async def publish(self, letters: Sequence[Letter], stop: Stop) -> None:
-        """Publish and wait for the broker, so that the position may move past the records.
+        """Publish dead letters and wait for the broker, so that the offset may pass their records.
 
-        The limit is about records that fail for the first time. One that an operator sent again
-        goes back where it came from: however many there are, that drains no topic.
+        Only records that fail for the first time count toward the limit. Records that an operator
+        retries come from the dead-letter topic and return to it: that diverts nothing.
 
         Raises:
-            Flood: over the limit; what the limit allows was published, to be looked at.
-            StoppedWhileWaiting: the process is to stop and the broker does not answer.
+            TooManyDeadLetters: over the limit. Those up to the limit were published, so that an
+                operator can look at them.
+            StoppedWhileWaiting: the process has to stop and the broker does not answer.
         """
         if not letters:
             return
         now = time.monotonic()
-        fresh = [letter for letter in letters if letter.attempt == 1]
-        allowed = fresh[: self._room(now)]
+        first_failures = [letter for letter in letters if letter.attempt == 1]
+        allowed = first_failures[: self._count_allowed(now)]
         published = allowed + [letter for letter in letters if letter.attempt > 1]
-        await self._send(published, stop)
-        self._recent.extend(now for _ in allowed)
+        await self._publish_until_acknowledged(published, stop)
+        self._published_at.extend(now for _ in allowed)
         for letter in published:
             metrics.DEAD_LETTERS.labels(letter.reason).inc()
         log.warning(
@@ -57,29 +59,29 @@ class DeadLetters:
             first_partition=letters[0].failed.partition,
             first_offset=letters[0].failed.offset,
         )
-        if len(allowed) < len(fresh):
-            raise Flood(
+        if len(allowed) < len(first_failures):
+            raise TooManyDeadLetters(
                 f"more than {self._limit} dead letters within a minute "
                 "(MERGANSER_RESOLVER_DEAD_LIMIT)"
             )
 
-    def _room(self, now: float) -> int:
-        while self._recent and self._recent[0] < now - 60:
-            self._recent.popleft()
-        return self._limit - len(self._recent)
+    def _count_allowed(self, now: float) -> int:
+        while self._published_at and self._published_at[0] < now - 60:
+            self._published_at.popleft()
+        return self._limit - len(self._published_at)
 
-    async def _send(self, letters: Sequence[Letter], stop: Stop) -> None:
-        """All at once, so that many take no longer than the broker needs; again what it refused."""
+    async def _publish_until_acknowledged(self, letters: Sequence[Letter], stop: Stop) -> None:
+        """Publish all at once, which is as fast as the broker allows; retry those that failed."""
         for delay in backoff():
-            tried = await asyncio.gather(*map(self._tried, letters))
-            letters = [letter for letter in tried if letter]
+            results = await asyncio.gather(*map(self._try_publish, letters))
+            letters = [letter for letter in results if letter]
             if not letters:
                 return
             if await stop.wait(delay):
                 raise StoppedWhileWaiting
 
-    async def _tried(self, letter: Letter) -> Letter | None:
-        """Publish a letter; what is to be published instead, if it was not."""
+    async def _try_publish(self, letter: Letter) -> Letter | None:
+        """Publish one dead letter; return the one to publish instead if that failed."""
         try:
             await kafka.send(
                 self._producer, self._topic, letter.key, letter.value, letter.encoded()

@@ -1,4 +1,4 @@
-"""From records to what a transaction needs: events, dead letters, and the positions after them."""
+"""Decodes Kafka records into a batch: events, dead letters, and the offsets after them. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,13 +14,13 @@ from schemas.ids import somebody
 
 
 class Record(Protocol):
-    """The parts of aiokafka's ConsumerRecord that are read here."""
+    """The fields of aiokafka's `ConsumerRecord` that the resolver reads."""
 
     topic: str
     partition: int
     offset: int
     timestamp: int
-    """When the broker wrote it, in milliseconds since 1970."""
+    """When the broker wrote the record, in milliseconds since 1970."""
     key: bytes | None
     value: bytes | None
     headers: Sequence[Header]
@@ -28,78 +28,92 @@ class Record(Protocol):
 
 @dataclass(slots=True)
 class Batch:
-    """Records of one transaction."""
+    """The records of one transaction."""
 
     records: list[tuple[Record, Event]] = field(default_factory=list)
-    """The ones that are events, by partition and offset."""
-    dead: list[Letter] = field(default_factory=list)
-    starts: dict[TopicPartition, int] = field(default_factory=dict)
-    """The offset of the first record of each partition."""
-    positions: dict[TopicPartition, int] = field(default_factory=dict)
-    """The offset after the last record, good or bad, of each partition."""
+    """Records with a valid event, by partition and offset."""
+    dead_letters: list[Letter] = field(default_factory=list)
+    """The other records."""
+    first_offsets: dict[TopicPartition, int] = field(default_factory=dict)
+    """The offset of each partition's first record, valid or not."""
+    next_offsets: dict[TopicPartition, int] = field(default_factory=dict)
+    """The offset after each partition's last record, valid or not."""
 
     @property
     def size(self) -> int:
-        """Records, good and bad."""
-        return len(self.records) + len(self.dead)
+        """Number of records, valid or not."""
+        return len(self.records) + len(self.dead_letters)
 
 
-def read(fetched: Mapping[TopicPartition, Sequence[Record]], nobody: frozenset[str]) -> Batch:
-    """Decode what a fetch returned; a bad record never delays the others.
+def decode_records(
+    fetched: Mapping[TopicPartition, Sequence[Record]], nobody_ids: frozenset[str]
+) -> Batch:
+    """Return the batch of fetched records. An invalid record never delays the others.
 
     Args:
-        fetched: records by partition, each in the order of offsets.
-        nobody: ids that mean nobody, folded.
+        fetched: records by partition, each partition in the order of offsets.
+        nobody_ids: ids that mean nobody, as `schemas.ids.folded` returns them.
     """
     batch = Batch()
     for partition, records in fetched.items():
         for record in records:
             try:
-                batch.records.append((record, _event(record, nobody)))
-            except _Bad as bad:
-                batch.dead.append(letter(record, bad.reason, str(bad)))
-            except Exception as error:  # noqa: BLE001 - its neighbors must not pay for our mistake
-                batch.dead.append(letter(record, Reason.FAILED, isolation.reason(error)))
-        batch.starts[partition] = records[0].offset
-        batch.positions[partition] = records[-1].offset + 1
+                batch.records.append((record, _decode_event(record, nobody_ids)))
+            except _InvalidRecord as invalid:
+                batch.dead_letters.append(make_dead_letter(record, invalid.reason, str(invalid)))
+            except Exception as error:  # noqa: BLE001 - a bug of ours must not cost other records
+                batch.dead_letters.append(
+                    make_dead_letter(record, Reason.FAILED, isolation.reason(error))
+                )
+        batch.first_offsets[partition] = records[0].offset
+        batch.next_offsets[partition] = records[-1].offset + 1
     return batch
 
 
-def letter(record: Record, reason: Reason, error: str) -> Letter:
-    """The dead letter of a record."""
+def make_dead_letter(record: Record, reason: Reason, error: str) -> Letter:
+    """Return the dead letter of a record.
+
+    Args:
+        record: cannot be processed.
+        reason: the kind of failure.
+        error: details, without content of the record.
+    """
     place = Place(record.topic, record.partition, record.offset)
     return Letter.of(reason, error, place, record.key, record.value, record.headers)
 
 
-class _Bad(Exception):
+def split_batch(batch: Batch) -> tuple[Batch, Batch]:
+    """Return two batches, each with half of the valid records, to find one that Postgres rejects.
+
+    Writing one after the other has the same result as writing the whole batch.
+    """
+    middle = len(batch.records) // 2
+    first = Batch(batch.records[:middle], batch.dead_letters)
+    for record, _ in first.records:
+        first.next_offsets[TopicPartition(record.topic, record.partition)] = record.offset + 1
+    return first, Batch(batch.records[middle:], next_offsets=batch.next_offsets)
+
+
+class _InvalidRecord(Exception):
     def __init__(self, reason: Reason, message: str) -> None:
         super().__init__(message)
         self.reason = reason
 
 
-def _event(record: Record, nobody: frozenset[str]) -> Event:
+def _decode_event(record: Record, nobody_ids: frozenset[str]) -> Event:
     if record.value is None:
-        raise _Bad(Reason.TOMBSTONE, "a record without a value")
+        raise _InvalidRecord(Reason.TOMBSTONE, "the record has no value")
     if wire.VERSION_HEADER not in record.headers:
-        raise _Bad(Reason.VERSION, f"no header {wire.VERSION_HEADER[0]} of this version")
+        name, version = wire.VERSION_HEADER
+        raise _InvalidRecord(
+            Reason.VERSION, f"the record has no header {name} with the value {version.decode()}"
+        )
     try:
         event = wire.decode(record.value)
     except wire.Unreadable as error:
-        raise _Bad(Reason.UNREADABLE, str(error)) from None
-    event["userId"] = somebody(event["userId"], nobody)
-    event["anonymousId"] = somebody(event["anonymousId"], nobody)
+        raise _InvalidRecord(Reason.UNREADABLE, str(error)) from None
+    event["userId"] = somebody(event["userId"], nobody_ids)
+    event["anonymousId"] = somebody(event["anonymousId"], nobody_ids)
     if event["userId"] is None and event["anonymousId"] is None:
-        raise _Bad(Reason.NOBODY, "neither userId nor anonymousId names somebody")
+        raise _InvalidRecord(Reason.NOBODY, "neither userId nor anonymousId names somebody")
     return event
-
-
-def halves(batch: Batch) -> tuple[Batch, Batch]:
-    """The same records as two batches that, written one after the other, end where the whole would.
-
-    Used to find the record that Postgres refuses.
-    """
-    middle = len(batch.records) // 2
-    first = Batch(batch.records[:middle], batch.dead)
-    for record, _ in first.records:
-        first.positions[TopicPartition(record.topic, record.partition)] = record.offset + 1
-    return first, Batch(batch.records[middle:], positions=batch.positions)

@@ -1,79 +1,73 @@
-"""How long records waited to be resolved: only where the wait tells of this pipeline. Pure.
+"""Decides which records count in the latency metric. Pure.
 
-The wait of a record is from the broker writing it to the commit of its batch, so the times in an
-event do not matter: a backfill may bring very old ones. Two waits tell of no delay:
+The latency of a record is the time from the broker writing it to the commit of its batch. The times
+inside an event do not matter: a backfill may bring very old events. Two kinds of records are left
+out, as their latency says nothing about this pipeline:
 
-- records that the log held before the group had anything to do with them. Those are the records
-  of a topic that is read for the first time, or again (`merganser replay`). Nothing of the
-  partition counts until it has caught up: the first record that waited less than `CAUGHT_UP`.
-- records that were there already when the position moved last, before this member took over the
-  partition. After a restart amid such a stretch nobody knows any more why they waited.
+- Records of a topic that the group reads for the first time, or again (`merganser replay`). No
+  record of the partition counts until the group has caught up: until it reads the first record
+  that is younger than `CAUGHT_UP_SECONDS`.
+- Records that were in the partition when the group last advanced its offset, before this resolver
+  got the partition. After a restart it is not known why these records waited.
 
-All other waits count: behind slow batches, behind a backlog, and while no resolver ran.
+All others count: behind slow batches, behind a backlog, and while no resolver runs.
 """
 
 from collections.abc import Iterable
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from aiokafka import TopicPartition
 
-CAUGHT_UP = 10.0
-"""Seconds: what is read within this time of being written is no backlog. The objective."""
+CAUGHT_UP_SECONDS = 10.0
+"""A record that is younger when its batch commits is not part of a backlog."""
 
 
-class Progress(NamedTuple):
-    """Where the group stands in a partition."""
-
-    position: int
-    moved_at: float
-    """When the position moved last, in seconds since 1970."""
-    first: bool
-    """Whether the group has never read the partition before."""
-
-
-class Written(Protocol):
-    """A record, as far as it matters here."""
+class TimedRecord(Protocol):
+    """The fields of a record that matter here."""
 
     topic: str
     partition: int
     timestamp: int
-    """When the broker wrote it, in milliseconds since 1970."""
+    """When the broker wrote the record, in milliseconds since 1970."""
 
 
-class Latency:
-    """Which waits count, by partition. All times are seconds since 1970."""
+class LatencyTracker:
+    """What is known of each partition. All times are in seconds since 1970."""
 
     def __init__(self) -> None:
-        self._since: dict[TopicPartition, float] = {}
+        self._counts_since: dict[TopicPartition, float] = {}
         self._catching_up: set[TopicPartition] = set()
 
-    def sought(self, partition: TopicPartition, progress: Progress, *, back: bool) -> None:
-        """Reading goes on from a stored position.
+    def start_reading(
+        self, partition: TopicPartition, offset_updated_at: float, *, catches_up: bool
+    ) -> None:
+        """Note that this resolver reads from the stored offset.
 
         Args:
-            partition: which.
-            progress: as it is stored.
-            back: whether the position was moved back.
+            partition: which one.
+            offset_updated_at: when the group last advanced its offset.
+            catches_up: the group reads the partition for the first time, or again.
         """
-        self._since[partition] = progress.moved_at
-        if progress.first or back:
+        self._counts_since[partition] = offset_updated_at
+        if catches_up:
             self._catching_up.add(partition)
 
-    def waited(self, records: Iterable[Written], now: float) -> float | None:
-        """The longest wait that counts of records that were just resolved; None if none does.
+    def measure(self, records: Iterable[TimedRecord], now: float) -> float | None:
+        """Return the longest latency of those records that count, or None if none counts.
 
         Args:
             records: of a batch, by partition and offset.
-            now: when the batch was committed. The broker's clock may be ahead: no wait is negative.
+            now: when the batch was committed. A broker's clock may be ahead: the result is never
+                negative.
         """
         longest: float | None = None
         for record in records:
             partition = TopicPartition(record.topic, record.partition)
-            written = record.timestamp / 1000
+            written_at = record.timestamp / 1000
             if partition in self._catching_up:
-                if now - written > CAUGHT_UP:
+                if now - written_at > CAUGHT_UP_SECONDS:
                     continue
                 self._catching_up.remove(partition)
-            if written >= self._since.get(partition, now):
-                longest = max(longest or 0.0, now - written)
+            if written_at >= self._counts_since.get(partition, now):
+                longest = max(longest or 0.0, now - written_at)
         return longest

@@ -1,24 +1,34 @@
 """The offsets of a consumer group, kept in Postgres (`"consumerOffsets"`).
 
-A batch moves them in the transaction that writes its rows, so each record takes effect exactly
+A batch advances them in the transaction that writes its rows, so each record takes effect exactly
 once. Kafka's own committed offsets are only for monitoring.
 """
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from aiokafka import TopicPartition
 from psycopg import AsyncConnection
 
 from merganser.runtime import sql
-from resolver.latency import Progress
 
 _SQL = sql.load(__package__, "offsets.sql")
 
 
 class Fenced(Exception):
-    """Another resolver has moved a partition's offset: this batch is not ours to write."""
+    """Another resolver has moved a partition's offset: this resolver must not write its batch."""
+
+
+class StoredOffset(NamedTuple):
+    """A partition's row in `"consumerOffsets"`."""
+
+    next_offset: int
+    """Offset of the first record that the group has not resolved."""
+    updated_at: float
+    """When the group advanced the offset last, in seconds since 1970."""
+    is_new: bool
+    """Whether the row was created just now: the group reads the partition for the first time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,61 +38,61 @@ class Offsets:
     group: str
     cluster: str
 
-    async def progress(
-        self, connection: AsyncConnection[Any], starts: Mapping[TopicPartition, int]
-    ) -> dict[TopicPartition, Progress]:
-        """Return the group's progress; a partition that it has never read begins at its start.
+    async def read_or_create(
+        self, connection: AsyncConnection[Any], log_starts: Mapping[TopicPartition, int]
+    ) -> dict[TopicPartition, StoredOffset]:
+        """Return the stored offsets; a partition without one gets the start of its log.
 
         Args:
             connection: in a transaction.
-            starts: the first offset of each partition's log.
+            log_starts: the first offset of each partition's log.
 
         Raises:
-            psycopg.errors.LockNotAvailable: another member is moving an offset, or was suspended
-                while it did. Try again: after some tries its session is ended.
+            psycopg.errors.LockNotAvailable: another resolver has locked an offset, and may have
+                been suspended while it did. Retry: later tries end its session.
         """
-        scope = self._scope(starts)
+        scope = self._scope(log_starts)
         await connection.execute(_SQL["set_lock_timeout"])
-        await connection.execute(_SQL["release"], scope)
+        await connection.execute(_SQL["end_suspended_sessions"], scope)
         cursor = await connection.execute(
-            _SQL["ensure"], {**scope, "starts": list(starts.values())}
+            _SQL["create_missing"], {**scope, "starts": list(log_starts.values())}
         )
-        first = set(await cursor.fetchall())
+        created = set(await cursor.fetchall())
         return {
-            partition: progress._replace(first=tuple(partition) in first)
-            for partition, progress in (await self._read(connection, starts)).items()
+            partition: stored._replace(is_new=tuple(partition) in created)
+            for partition, stored in (await self._read(connection, log_starts)).items()
         }
 
-    async def stored(
+    async def read(
         self, connection: AsyncConnection[Any], partitions: Collection[TopicPartition]
     ) -> dict[TopicPartition, int]:
         """Return the stored offsets; a partition that the group has never read is missing."""
-        read = await self._read(connection, partitions)
-        return {partition: progress.position for partition, progress in read.items()}
+        stored = await self._read(connection, partitions)
+        return {partition: offset.next_offset for partition, offset in stored.items()}
 
     async def advance(
         self,
         connection: AsyncConnection[Any],
-        olds: Mapping[TopicPartition, int],
-        news: Mapping[TopicPartition, int],
+        old_offsets: Mapping[TopicPartition, int],
+        next_offsets: Mapping[TopicPartition, int],
     ) -> None:
-        """Move offsets from `olds` to `news`.
+        """Replace the stored offsets, if they are the expected ones.
 
         Args:
             connection: in a transaction.
-            olds: of the partitions of `news` at least.
-            news: the next offset of each partition.
+            old_offsets: the expected offset of each partition of `next_offsets`, and maybe others.
+            next_offsets: the new offset of each partition.
 
         Raises:
-            Fenced: the stored offsets are not `olds`.
+            Fenced: a stored offset is not the expected one.
         """
         values = {
-            **self._scope(news),
-            "olds": [olds[partition] for partition in news],
-            "news": list(news.values()),
+            **self._scope(next_offsets),
+            "old_offsets": [old_offsets[partition] for partition in next_offsets],
+            "next_offsets": list(next_offsets.values()),
         }
         cursor = await connection.execute(_SQL["advance"], values)
-        if cursor.rowcount != len(news):
+        if cursor.rowcount != len(next_offsets):
             raise Fenced
 
     async def rewind(
@@ -110,11 +120,11 @@ class Offsets:
 
     async def _read(
         self, connection: AsyncConnection[Any], partitions: Collection[TopicPartition]
-    ) -> dict[TopicPartition, Progress]:
+    ) -> dict[TopicPartition, StoredOffset]:
         cursor = await connection.execute(_SQL["read"], self._scope(partitions))
         return {
-            TopicPartition(topic, partition): Progress(offset, moved_at, first=False)
-            for topic, partition, offset, moved_at in await cursor.fetchall()
+            TopicPartition(topic, partition): StoredOffset(next_offset, updated_at, is_new=False)
+            for topic, partition, next_offset, updated_at in await cursor.fetchall()
         }
 
     def _scope(self, partitions: Collection[TopicPartition]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""The partitions that this member of the consumer group holds, and where each one stands.
+"""The partitions that the consumer group has assigned to this resolver, and their offsets.
 
-Truth about positions is in Postgres (design §5). Kafka gets a copy of them for the tools that show
-consumer lag; what it says of them is not used.
+The offsets in Postgres are the truth (`resolver/offsets.py`). Kafka gets a copy, for tools that
+show consumer lag; the resolver never reads it.
 """
 
 import asyncio
@@ -19,32 +19,33 @@ from merganser.runtime.lifecycle import Stop, StoppedWhileWaiting
 from merganser.runtime.postgres import Database
 from merganser.runtime.retry import backoff
 from resolver.decode import Batch
-from resolver.latency import Latency
+from resolver.latency import LatencyTracker
 from resolver.offsets import Fenced, Offsets
-from resolver.stall_detector import Silence
+from resolver.stall_detector import StallDetector
 
 log = structlog.get_logger(__name__)
 
 REVOKE_SECONDS = 10
-"""How long a rebalance waits for the batch in hand. Past it, the position's compare-and-set keeps
-this member from writing what another one wrote."""
+"""How long a rebalance waits for the current batch. After that, the compare-and-set of the offsets
+keeps this resolver from writing what another one has written."""
 
-REPORT_SECONDS = 3
-"""For Kafka to take the positions; the next report carries newer ones anyway."""
+COMMIT_SECONDS = 3
+"""How long to wait for Kafka to take the copy of the offsets; the next copy follows anyway."""
 
-AWAY_SECONDS = 10
-"""Kafka has not answered for so long: not ready."""
-
-
-class WrongTopic(RuntimeError):
-    """Postgres remembers positions that this topic never had."""
+NO_ANSWER_SECONDS = 10
+"""If Kafka has not answered for so long, the resolver is not ready."""
 
 
-class Group(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has no types
-    """One member's assignment.
+class TopicRecreated(RuntimeError):
+    """Postgres has offsets that this topic never had."""
 
-    A generation is a run of fetched records without a gap, from a seek to the next revocation. None
-    stands for the time between: what is fetched then belongs to no position and is dropped.
+
+class AssignedPartitions(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has no types
+    """The partitions assigned to this resolver.
+
+    A *generation* numbers the records fetched between a seek and the next seek or revocation: they
+    have no gap. Between a revocation and the next seek, `generation` is None, and the loop drops
+    what it fetches.
     """
 
     def __init__(
@@ -53,126 +54,121 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has no 
         offsets: Offsets,
         database: Database,
         stop: Stop,
-        longest_silence: float,
+        stall_limit: float,
     ) -> None:
         self._consumer = consumer
         self._offsets = offsets
         self._database = database
         self._stop = stop
-        self._longest_silence = longest_silence
-        self.writing = asyncio.Lock()
-        """Held while a batch is written."""
+        self._stall_limit = stall_limit
+        self.write_lock = asyncio.Lock()
+        """Locked while the loop writes a batch."""
         self.generation: int | None = None
-        self._generations = itertools.count(1)
-        self.positions: dict[TopicPartition, int] = {}
+        self.next_offsets: dict[TopicPartition, int] = {}
+        """The offset of the first record of each partition that is not resolved."""
         self.failure: Exception | None = None
-        self.latency = Latency()
+        """The error that stops the process, raised where aiokafka would only log it."""
+        self.latency = LatencyTracker()
+        self._generations = itertools.count(1)
         self._joined = False
-        self._sought = False
-        self._silence = Silence()
-        self._seeking = asyncio.Lock()
+        self._offsets_read = False
+        self._stalls = StallDetector()
+        self._seek_lock = asyncio.Lock()
         self._gaps: set[tuple[TopicPartition, int]] = set()
+        """Partitions and offsets where records were missing at the first read."""
         self._committing: asyncio.Future[None] | None = None
-        self._reported_at = time.monotonic()
-        self._unreported = ""
-        metrics.SILENT.set_function(lambda: self._silence.seconds(time.monotonic()))
+        self._answered_at = time.monotonic()
+        self._last_failure = ""
+        metrics.SILENT.set_function(lambda: self._stalls.seconds_without_progress(time.monotonic()))
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        """Finish the batch in hand, drop what was read ahead, tell Kafka where we stand."""
+        """Finish the current batch, void what was fetched, and copy the offsets to Kafka."""
         self.generation = None
         try:
-            async with asyncio.timeout(REVOKE_SECONDS), self.writing:
+            async with asyncio.timeout(REVOKE_SECONDS), self.write_lock:
                 await self.report()
         except TimeoutError:
-            log.warning("rebalance did not wait for the batch in hand")
-        self.positions.clear()
-        self._silence.revoked(time.monotonic())
+            log.warning("the rebalance did not wait any longer for the current batch")
+        self.next_offsets.clear()
+        self._stalls.start_rebalance(time.monotonic())
         for partition in revoked:
             metrics.LAG.remove(partition.topic, str(partition.partition))
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        """Go to the positions in Postgres."""
+        """Seek the offsets that are stored in Postgres."""
         partitions = list(assigned)
         self._joined = True
-        self._silence.assigned(partitions, time.monotonic())
+        self._stalls.assign(partitions, time.monotonic())
         try:
-            await self.seek(partitions)
+            async with self._seek_lock:
+                await self._seek(partitions)
         except StoppedWhileWaiting:
             return
-        except Exception as error:  # noqa: BLE001 - aiokafka would log it and go on without seeking
+        except Exception as error:  # noqa: BLE001 - aiokafka would log it and read without a seek
             self.failure = error
             self._stop.set()
             return
-        self._sought = True
+        self._offsets_read = True
         log.info("partitions assigned", partitions=sorted(p.partition for p in partitions))
 
-    async def seek(self, partitions: list[TopicPartition]) -> None:
-        """Void what was fetched and continue from the stored positions.
-
-        Raises:
-            WrongTopic: a stored position lies beyond the end of its partition.
-            StoppedWhileWaiting: Kafka or Postgres is away and the process is to stop.
-        """
-        async with self._seeking:
-            await self._seek(partitions)
-
     async def seek_again(self, generation: int) -> None:
-        """The same for the partitions of a generation; a rebalance that began meanwhile sees to it.
+        """Void what was fetched and seek the stored offsets again.
+
+        Does nothing if the generation is over: then a rebalance or another seek does it.
 
         Raises:
-            WrongTopic: a stored position lies beyond the end of its partition.
-            StoppedWhileWaiting: Kafka or Postgres is away and the process is to stop.
+            TopicRecreated: a stored offset is beyond the end of its partition.
+            StoppedWhileWaiting: Kafka or Postgres is away and the process has to stop.
         """
-        async with self._seeking:
+        async with self._seek_lock:
             if generation == self.generation:
-                await self._seek(list(self.positions))
+                await self._seek(list(self.next_offsets))
 
-    async def follow(self) -> None:
-        """Go back if somebody has moved the stored positions back: `merganser replay`.
+    async def follow_rewind(self) -> None:
+        """Seek again if `merganser replay` has moved stored offsets back.
 
-        A batch would notice by its compare-and-set, but there may be none for long.
+        The next batch would notice as well, but it may be long until there is one.
 
         Raises:
-            WrongTopic: a stored position lies beyond the end of its partition.
-            StoppedWhileWaiting: Kafka or Postgres is away and the process is to stop.
+            TopicRecreated: a stored offset is beyond the end of its partition.
+            StoppedWhileWaiting: Kafka or Postgres is away and the process has to stop.
         """
-        async with self._seeking:
-            generation, ours = self.generation, dict(self.positions)
+        async with self._seek_lock:
+            generation, ours = self.generation, dict(self.next_offsets)
             stored = await self._database.transact(
-                lambda connection: self._offsets.stored(connection, ours), self._stop
+                lambda connection: self._offsets.read(connection, ours), self._stop
             )
-        # Batches move both forwards, the stored one first.
-        back = [p.partition for p, position in stored.items() if position < ours[p]]
-        if back and generation is not None:
-            log.info("positions were moved back, reading again", partitions=sorted(back))
+        # A batch moves both forward, the stored offset first: so smaller means moved back.
+        rewound = [p.partition for p, offset in stored.items() if offset < ours[p]]
+        if rewound and generation is not None:
+            log.info("offsets were moved back, reading again", partitions=sorted(rewound))
             await self.seek_again(generation)
 
     async def _seek(self, partitions: list[TopicPartition]) -> None:
         self.generation = None
-        starts, ends = await self._bounds(partitions)
+        starts, ends = await self._read_log_bounds(partitions)
         stored = await self._database.transact(
-            lambda connection: self._offsets.progress(connection, starts), self._stop
+            lambda connection: self._offsets.read_or_create(connection, starts), self._stop
         )
-        for partition, progress in stored.items():
-            position = progress.position
-            if position > ends[partition]:
-                raise WrongTopic(
-                    f"position {position} lies beyond the end ({ends[partition]}) of "
-                    f"{partition.topic}-{partition.partition}: the topic was made anew. To "
-                    'read it from its start, delete its rows from "consumerOffsets".'
+        for partition, (next_offset, updated_at, is_new) in stored.items():
+            if next_offset > ends[partition]:
+                raise TopicRecreated(
+                    f"the stored offset {next_offset} is beyond the end ({ends[partition]}) of "
+                    f"{partition.topic}-{partition.partition}: the topic was deleted and created "
+                    'again. To read it from its start, delete its rows from "consumerOffsets".'
                 )
-            back = position < self.positions.get(partition, 0)
-            self.latency.sought(partition, progress, back=back)
-            if partition in self._consumer.assignment():  # else: a rebalance is on its way
-                self._consumer.seek(partition, position)
-        # Nothing is awaited after the seeks: what is fetched from now on starts there.
-        self.positions = {p: progress.position for p, progress in stored.items()}
+            rewound = next_offset < self.next_offsets.get(partition, 0)
+            self.latency.start_reading(partition, updated_at, catches_up=is_new or rewound)
+            if partition in self._consumer.assignment():  # else the next rebalance has started
+                self._consumer.seek(partition, next_offset)
+        # Without an await after the seeks: whatever is fetched from now on starts there.
+        self.next_offsets = {p: offset.next_offset for p, offset in stored.items()}
         self.generation = next(self._generations)
 
-    async def _bounds(
+    async def _read_log_bounds(
         self, partitions: list[TopicPartition]
     ) -> tuple[dict[TopicPartition, int], dict[TopicPartition, int]]:
-        """The first and the next offset of each partition; waits for Kafka."""
+        """Return the first and the next offset of each partition's log; waits for Kafka."""
         for delay in backoff():
             try:
                 return (
@@ -180,37 +176,40 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has no 
                     await self._consumer.end_offsets(partitions),
                 )
             except KafkaError as error:
-                log.warning("offsets not known yet, trying again", error=type(error).__name__)
+                log.warning("offsets unknown, trying again", error=type(error).__name__)
             if await self._stop.wait(delay):
                 raise StoppedWhileWaiting
         raise AssertionError("backoff never ends")
 
-    def standing(self, generation: int, batch: Batch) -> dict[TopicPartition, int]:
-        """The positions that a batch starts from.
+    def check_start(self, generation: int, batch: Batch) -> dict[TopicPartition, int]:
+        """Return the current offset of each of the batch's partitions.
 
         Raises:
-            Fenced: its partitions have left this member, or records before it were not read.
+            Fenced: the partitions were revoked, or records before the batch were not read.
         """
         if generation != self.generation:
             raise Fenced
-        olds = {partition: self.positions[partition] for partition in batch.positions}
-        for partition, start in batch.starts.items():
-            gap = (partition, olds[partition])
-            if start > olds[partition] and gap not in self._gaps:
-                # Read it once more: what is still missing then is not there.
+        old_offsets = {partition: self.next_offsets[partition] for partition in batch.next_offsets}
+        for partition, first_offset in batch.first_offsets.items():
+            gap = (partition, old_offsets[partition])
+            if first_offset > old_offsets[partition] and gap not in self._gaps:
+                # Read once more. Records that are missing again do not exist.
                 self._gaps.add(gap)
                 log.warning("records are missing, reading again", partition=partition.partition)
                 raise Fenced
-        return olds
+        return old_offsets
 
-    async def account(self, batch: Batch, olds: dict[TopicPartition, int]) -> None:
-        """Say what retention deleted before it was resolved; other gaps hold no records."""
-        gaps = {p: start for p, start in batch.starts.items() if start > olds[p]}
+    async def report_lost(self, batch: Batch, old_offsets: dict[TopicPartition, int]) -> None:
+        """Count records that Kafka's retention deleted before they were resolved.
+
+        Other gaps are normal: compaction and aborted transactions leave them.
+        """
+        gaps = {p: first for p, first in batch.first_offsets.items() if first > old_offsets[p]}
         if not gaps:
             return
-        starts, _ = await self._bounds(list(gaps))
-        for partition, start in gaps.items():
-            lost = min(start, starts[partition]) - olds[partition]
+        log_starts, _ = await self._read_log_bounds(list(gaps))
+        for partition, first_offset in gaps.items():
+            lost = min(first_offset, log_starts[partition]) - old_offsets[partition]
             if lost > 0:
                 metrics.LOST.inc(lost)
                 log.error(
@@ -219,80 +218,81 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has no 
                     count=lost,
                 )
 
-    def advance(self, generation: int, positions: dict[TopicPartition, int]) -> None:
-        """A batch was written; its partitions may have left meanwhile."""
+    def advance(self, generation: int, next_offsets: dict[TopicPartition, int]) -> None:
+        """Note that a batch was committed; its partitions may have been revoked meanwhile."""
         if generation == self.generation:
-            self.positions.update(positions)
-            self._silence.wrote(positions, time.monotonic())
+            self.next_offsets.update(next_offsets)
+            self._stalls.note_progress(next_offsets, time.monotonic())
 
     async def report(self) -> None:
-        """Give Kafka the positions and read the lag: once a second, and before partitions leave."""
-        positions = dict(self.positions)
-        ends: dict[TopicPartition, int] = {}
-        if asked := list(positions) or self._any_partition():
-            step = "the ends of partitions"
+        """Copy the offsets to Kafka and read the lag: once a second, and before a rebalance."""
+        next_offsets = dict(self.next_offsets)
+        log_ends: dict[TopicPartition, int] = {}
+        if partitions := list(next_offsets) or self._any_partition():
+            step = "reading the ends of partitions"
             try:
-                async with asyncio.timeout(REPORT_SECONDS):
-                    ends = await self._consumer.end_offsets(asked)
-                    step = "the commit of positions"
-                    if positions:
+                async with asyncio.timeout(COMMIT_SECONDS):
+                    log_ends = await self._consumer.end_offsets(partitions)
+                    step = "committing offsets"
+                    if next_offsets:
+                        # An error means that the group rebalances. Kafka did answer, and a later
+                        # report succeeds.
                         with contextlib.suppress(CommitFailedError, IllegalStateError):
-                            # Else the group has moved on: Kafka answers, and a later report counts.
-                            await self._commit(positions)
+                            await self._commit(next_offsets)
             except (KafkaError, TimeoutError) as error:
-                self._unreported = f"{step}: {type(error).__name__}"
-                log.debug("positions not reported to Kafka", why=self._unreported)
+                self._last_failure = f"{step}: {type(error).__name__}"
+                log.debug("offsets not committed to Kafka", why=self._last_failure)
                 return
-        self._reported_at = time.monotonic()
-        # What was revoked while Kafka answered is another member's to report.
+        self._answered_at = time.monotonic()
+        # A partition that was revoked meanwhile is another resolver's to report.
         lags = {
-            p: end - positions[p]
-            for p, end in ends.items()
-            if p in positions and p in self.positions
+            p: end - next_offsets[p]
+            for p, end in log_ends.items()
+            if p in next_offsets and p in self.next_offsets
         }
         for partition, lag in lags.items():
             metrics.LAG.labels(partition.topic, str(partition.partition)).set(lag)
-        self._silence.lagging(lags, self._reported_at)
+        self._stalls.note_lag(lags, self._answered_at)
 
-    async def _commit(self, positions: dict[TopicPartition, int]) -> None:
-        """Give Kafka the positions, or wait for the last ones that it was given.
+    async def _commit(self, next_offsets: dict[TopicPartition, int]) -> None:
+        """Commit the offsets to Kafka, or wait for the commit that is under way.
 
-        A commit is never cancelled: aiokafka's request would go on alone, and asyncio would report
-        its failure as one that nobody handled.
+        A commit is never cancelled: aiokafka would go on with the request, and asyncio would log
+        its failure as an exception that was never retrieved.
         """
         if self._committing is None or self._committing.done():
-            self._committing = asyncio.ensure_future(self._consumer.commit(positions))
+            self._committing = asyncio.ensure_future(self._consumer.commit(next_offsets))
             self._committing.add_done_callback(lambda done: done.cancelled() or done.exception())
         await asyncio.wait({self._committing})
         self._committing.result()
 
     def _any_partition(self) -> list[TopicPartition]:
-        """One to ask Kafka about, for a member that holds none at the moment."""
+        """Return a partition to ask Kafka about while this resolver has none."""
         return [
             TopicPartition(topic, min(numbers))
             for topic in self._consumer.subscription()
             if (numbers := self._consumer.partitions_for_topic(topic))
         ]
 
-    def kafka(self) -> str | None:
-        """What is wrong with Kafka, as far as this member sees it."""
+    def describe_kafka_failure(self) -> str | None:
+        """Return what is wrong with Kafka, or None."""
         if not self._joined:
             return "has not joined the consumer group yet"
-        away = time.monotonic() - self._reported_at
-        if away > AWAY_SECONDS:
-            return f"Kafka has not answered for {away:.0f} s ({self._unreported})"
+        seconds = time.monotonic() - self._answered_at
+        if seconds > NO_ANSWER_SECONDS:
+            return f"Kafka has not answered for {seconds:.0f} s ({self._last_failure})"
         return None
 
-    def blamed(self) -> str | None:
-        """What keeps this member from reading, if that is known: Postgres or Kafka."""
-        return self._database.failure or self.kafka()
+    def describe_failure(self) -> str | None:
+        """Return what is wrong with Postgres or Kafka, or None."""
+        return self._database.failure or self.describe_kafka_failure()
 
-    def stalled(self) -> str | None:
-        """Which partition makes no progress, or was not even begun with."""
-        if self._joined and not self._sought:
-            return "the positions of its first partitions are not read yet"
-        return self._silence.complaint(time.monotonic(), self._longest_silence)
+    def describe_stall(self) -> str | None:
+        """Return which partition makes no progress, or None."""
+        if self._joined and not self._offsets_read:
+            return "the stored offsets of the first partitions are not read yet"
+        return self._stalls.describe_stall(time.monotonic(), self._stall_limit)
 
-    def excuse(self) -> None:
-        """Something that has a check of its own explains why no record is resolved."""
-        self._silence.excused(time.monotonic())
+    def restart_stall_clocks(self) -> None:
+        """Ignore the time without progress so far: another check explains it."""
+        self._stalls.restart_clocks(time.monotonic())

@@ -1,10 +1,13 @@
-"""Does this member get anywhere? A consumer that polls nothing while records wait looks alive.
+"""Detects partitions whose records wait while this resolver makes no progress. Pure.
 
-Pure: the caller passes in what happened and when. A partition's clock starts when it is assigned,
-and starts anew with each batch written and each time Kafka says that nothing waits. So it runs
-while the fetcher is stuck, while the position was never sought, while a batch is not written, and
-while it is not known whether records wait; each partition by itself, for the others may go on. What
-has a check of its own, as Postgres has, is no silence: the caller then excuses it.
+A consumer can hang and look healthy: it polls nothing, and sends heartbeats. So each partition has
+a clock. The clock starts when the partition is assigned, and restarts with each batch written and
+each time Kafka reports no lag. It keeps running while the fetcher hangs, while no offset was read,
+while a batch is not written, and while the lag is unknown. Partitions have separate clocks, as one
+can stall while the others proceed.
+
+A cause that has its own check, such as Postgres being away, is not a stall: the caller restarts
+the clocks meanwhile.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,57 +15,67 @@ from collections.abc import Iterable, Mapping
 from aiokafka import TopicPartition
 
 
-class Silence:
-    """How long each partition has gone without progress. All times are seconds of one clock."""
+class StallDetector:
+    """The time since the last progress of each partition.
+
+    `now` is always in seconds, of one monotonic clock.
+    """
 
     def __init__(self) -> None:
-        self._since: dict[TopicPartition, float] = {}
+        self._progress_at: dict[TopicPartition, float] = {}
         self._lag: dict[TopicPartition, int] = {}
         self._rebalancing_since: float | None = None
 
-    def revoked(self, now: float) -> None:
-        """A rebalance begins: every partition leaves."""
-        self._since.clear()
+    def start_rebalance(self, now: float) -> None:
+        """Note that the group revokes all partitions."""
+        self._progress_at.clear()
         self._lag.clear()
         self._rebalancing_since = now
 
-    def assigned(self, partitions: Iterable[TopicPartition], now: float) -> None:
-        """The rebalance has ended, and these are ours; none of them has been sought yet."""
+    def assign(self, partitions: Iterable[TopicPartition], now: float) -> None:
+        """Note the partitions that this resolver has after the rebalance."""
         self._rebalancing_since = None
-        self._since = dict.fromkeys(partitions, now)
+        self._progress_at = dict.fromkeys(partitions, now)
 
-    def wrote(self, partitions: Iterable[TopicPartition], now: float) -> None:
-        """A batch with records of these was committed."""
-        self._since.update((p, now) for p in partitions if p in self._since)
+    def note_progress(self, partitions: Iterable[TopicPartition], now: float) -> None:
+        """Note that a batch with records of these partitions was committed."""
+        self._progress_at.update((p, now) for p in partitions if p in self._progress_at)
 
-    def lagging(self, lags: Mapping[TopicPartition, int], now: float) -> None:
-        """Kafka has said how many records wait."""
+    def note_lag(self, lags: Mapping[TopicPartition, int], now: float) -> None:
+        """Note how many records wait in each partition, according to Kafka."""
         for partition, lag in lags.items():
-            if partition in self._since:
+            if partition in self._progress_at:
                 self._lag[partition] = lag
                 if lag == 0:
-                    self._since[partition] = now
+                    self._progress_at[partition] = now
 
-    def excused(self, now: float) -> None:
-        """Something else explains that there is no progress: every clock starts anew."""
-        self._since = dict.fromkeys(self._since, now)
+    def restart_clocks(self, now: float) -> None:
+        """Ignore the time so far: another check explains it."""
+        self._progress_at = dict.fromkeys(self._progress_at, now)
         if self._rebalancing_since is not None:
             self._rebalancing_since = now
 
-    def seconds(self, now: float) -> float:
-        """Since the last progress of the partition that has gone without it for the longest."""
+    def seconds_without_progress(self, now: float) -> float:
+        """Return the time since the last progress, of the partition where it is longest."""
         if self._rebalancing_since is not None:
             return now - self._rebalancing_since
-        return now - min(self._since.values(), default=now)
+        return now - min(self._progress_at.values(), default=now)
 
-    def complaint(self, now: float, longest: float) -> str | None:
-        """Why this member is not ready, if a partition has been silent for longer than this."""
-        silent = self.seconds(now)
-        if silent <= longest:
+    def describe_stall(self, now: float, limit: float) -> str | None:
+        """Return why this resolver is not ready, or None.
+
+        Args:
+            now: the current time.
+            limit: seconds without progress that are still acceptable.
+        """
+        seconds = self.seconds_without_progress(now)
+        if seconds <= limit:
             return None
         if self._rebalancing_since is not None:
-            return f"no partitions since a rebalance began {silent:.0f} s ago"
-        partition = min(self._since, key=self._since.__getitem__)
-        waiting = self._lag.get(partition)
-        what = "it is not known how many records wait" if not waiting else f"{waiting} records wait"
-        return f"partition {partition.partition}: {what}, and none was resolved for {silent:.0f} s"
+            return f"no partitions since a rebalance started {seconds:.0f} s ago"
+        partition = min(self._progress_at, key=self._progress_at.__getitem__)
+        lag = self._lag.get(partition)
+        waiting = f"{lag} records wait" if lag else "the lag is unknown"
+        return (
+            f"partition {partition.partition}: {waiting}, and none was resolved for {seconds:.0f} s"
+        )

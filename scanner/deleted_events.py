@@ -1,4 +1,4 @@
-"""Deleted events are remembered for as long as the topic may bring them back, and no longer."""
+"""Expires entries of `"deletedEvents"`, which are needed while the topic may redeliver events."""
 
 from datetime import timedelta
 from typing import Any
@@ -10,13 +10,16 @@ from merganser.runtime import sql
 _SQL = sql.load(__package__, "deleted_events.sql")
 
 
-async def expire(connection: AsyncConnection[Any], held: timedelta, at_most: int) -> bool:
-    """Forget some deleted events that the topic no longer holds; whether there may be more.
+async def expire(connection: AsyncConnection[Any], retention: timedelta, at_most: int) -> bool:
+    """Delete some expired entries.
 
     Args:
         connection: in a transaction.
-        held: for how long the topic may hold a record.
-        at_most: events to forget.
+        retention: for how long the topic may keep a record.
+        at_most: number of entries to delete.
+
+    Returns:
+        Whether there may be more.
     """
-    cursor = await connection.execute(_SQL["expire"], {"held": held, "at_most": at_most})
+    cursor = await connection.execute(_SQL["expire"], {"retention": retention, "at_most": at_most})
     return cursor.rowcount == at_most

@@ -1,46 +1,35 @@
-"""The scanner process."""
+"""Starts the scanner process."""
 
 import asyncio
 
 import structlog
 
-from merganser.http.ops_server import ops_server
-from merganser.runtime import lifecycle, logs, metrics
-from merganser.runtime.lifecycle import Stop
-from merganser.runtime.postgres import Database
+from merganser.process import Process, run_process
+from merganser.runtime import metrics
 from merganser.runtime.settings import ScannerSettings
-from scanner.loops import Chunks, Rows
-from schemas import migrations
+from scanner.loops import ChunkLoop, RowLoop
 
 log = structlog.get_logger(__name__)
 
 
-async def _main(settings: ScannerSettings, stop: Stop) -> None:
+async def _run(settings: ScannerSettings, process: Process) -> None:
     log.info("starting", interval=settings.scanner_interval)
-    url = settings.database_url.get_secret_value()
-    scanning, moving = Database(url, "scanner"), Database(url, "scanner moves")
-    ops = ops_server(
-        settings.ops_host,
-        settings.scanner_metrics_port,
-        metrics.SCANNER,
-        {"postgres": lambda: scanning.failure or moving.failure},
-    )
-    serving = asyncio.create_task(ops.serve())
-    try:
-        await scanning.transact(migrations.check, stop)
-        async with asyncio.TaskGroup() as loops:
-            loops.create_task(Rows(scanning, settings, stop).run())
-            loops.create_task(Chunks(moving, settings, stop).run())
-    finally:
-        await scanning.close()
-        await moving.close()
-        ops.should_exit = True
-        await serving
-        log.info("stopped")
+    rows_database = process.open_database("scanner")
+    chunks_database = process.open_database("scanner moves")
+    process.checks["postgres"] = lambda: rows_database.failure or chunks_database.failure
+    await process.check_schema()
+    async with asyncio.TaskGroup() as loops:
+        loops.create_task(RowLoop(rows_database, settings, process.stop).run())
+        loops.create_task(ChunkLoop(chunks_database, settings, process.stop).run())
 
 
 def main() -> None:
     """Run the scanner until a signal."""
     settings = ScannerSettings.read()
-    logs.configure(settings, "scanner")
-    lifecycle.run(lambda stop: _main(settings, stop))
+    run_process(
+        "scanner",
+        settings,
+        settings.scanner_metrics_port,
+        metrics.SCANNER,
+        lambda process: _run(settings, process),
+    )

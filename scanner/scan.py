@@ -1,4 +1,4 @@
-"""One transaction of the scanner: claim unresolved rows, plan, write their profiles."""
+"""One transaction of the scanner: lock unresolved rows, plan, and write their profiles."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from psycopg import AsyncConnection
 
 from merganser.identity import store
-from merganser.identity.plan import Plan, Sighting
+from merganser.identity.plan import EventIds, Plan
 from merganser.runtime import set_aside, sql
 from merganser.runtime.set_aside import Kind
 from schemas import ids
@@ -20,152 +20,160 @@ Row = tuple[Any, ...]
 """(guid, createdAt, occurredAt, userId, anonymousId)."""
 
 
-class Place(NamedTuple):
-    """Where a pass over the unresolved rows stands, in their order."""
+class ScanCursor(NamedTuple):
+    """The last row that a pass over the unresolved rows has read, in their order."""
 
     created_at: datetime
     guid: str
 
 
-START = Place(datetime(1, 1, 1, tzinfo=UTC), "")
+SCAN_START = ScanCursor(datetime(1, 1, 1, tzinfo=UTC), "")
 
 
 @dataclass(frozen=True, slots=True)
-class Scanned:
+class ScannedRows:
     """What a transaction did."""
 
-    claimed: int
+    locked: int
+    """Number of rows that the transaction locked."""
     resolved: int
+    """Rows that got a profile."""
     suppressed: int
-    """Rows that were deleted, as they are of somebody who was forgotten."""
-    place: Place
+    """Rows that were deleted, as their only ids are suppressed."""
+    cursor: ScanCursor
+    """The last locked row."""
     plan: Plan
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
-    """Rows that are not resolved."""
+class Backlog:
+    """What is left to do."""
 
     resolvable: int
+    """Rows that the scanner will resolve."""
     unresolvable: int
+    """Rows without an id that names somebody."""
     oldest_seconds: float
+    """Age of the oldest resolvable row."""
     moves: int
+    """Pending moves."""
     set_aside: Mapping[Kind, int]
-    """Items of all processes that no operator has dealt with, by kind."""
+    """Items of all processes that no operator has handled, by kind."""
 
 
 @dataclass(frozen=True, slots=True)
-class Scan:
-    """Resolves rows that other systems wrote, by the same rules as the resolver."""
+class RowScanner:
+    """Resolves rows that other systems inserted, by the same rules as the resolver."""
 
-    nobody: frozenset[str]
-    limit: int
-    """Rows of a transaction."""
-    move: int
-    """Older events that one transaction may bring to another profile."""
+    nobody_ids: frozenset[str]
+    """Ids that mean nobody, as `schemas.ids.folded` returns them."""
+    batch_size: int
+    """Rows of one transaction."""
+    move_limit: int
+    """Older events that one transaction may move to another profile."""
 
-    async def resolve(self, connection: AsyncConnection[Any], after: Place) -> Scanned:
-        """Claim the next rows after a place and resolve them, in the caller's transaction.
+    async def resolve_next(
+        self, connection: AsyncConnection[Any], after: ScanCursor
+    ) -> ScannedRows:
+        """Lock the next rows and resolve them.
+
+        Args:
+            connection: in a transaction.
+            after: the row before them.
 
         Raises:
-            store.Contended: try again.
+            store.Contended: roll back and retry.
         """
-        return await self._resolve(connection, await self._claim(connection, after), after)
+        return await self._resolve(connection, await self._lock_next(connection, after), after)
 
-    async def next_rows(
-        self, connection: AsyncConnection[Any], after: Place
-    ) -> tuple[list[str], Place]:
-        """The guids of the rows that `resolve` would claim, and the place of the last one."""
-        rows = await self._claim(connection, after)
-        return [row[0] for row in rows], _place(rows, after)
+    async def list_next(
+        self, connection: AsyncConnection[Any], after: ScanCursor
+    ) -> tuple[list[str], ScanCursor]:
+        """Return the guids of the rows that `resolve_next` would resolve, and the last of them."""
+        rows = await self._lock_next(connection, after)
+        return [row[0] for row in rows], _last_of(rows, after)
 
-    async def resolve_these(
+    async def resolve_rows(
         self, connection: AsyncConnection[Any], guids: Sequence[str]
-    ) -> Scanned:
-        """Claim rows by their guids and resolve them; raises as `resolve`."""
-        cursor = await connection.execute(_SQL["claim_these"], {"guids": sql.texts(guids)})
-        return await self._resolve(connection, await cursor.fetchall(), START)
+    ) -> ScannedRows:
+        """Lock the rows with these guids and resolve them, like `resolve_next`."""
+        cursor = await connection.execute(_SQL["lock_rows"], {"guids": sql.texts(guids)})
+        return await self._resolve(connection, await cursor.fetchall(), SCAN_START)
 
-    async def _claim(self, connection: AsyncConnection[Any], after: Place) -> list[Row]:
+    async def measure_backlog(self, connection: AsyncConnection[Any]) -> Backlog:
+        """Count what is left to do."""
+        cursor = await connection.execute(_SQL["count_unresolved"], self._nobody_parameters())
+        resolvable, unresolvable, oldest = await cursor.fetchone() or (0, 0, 0)
+        cursor = await connection.execute(_SQL["count_moves"])
+        (moves,) = await cursor.fetchone() or (0,)
+        items = await set_aside.open_items(connection)
+        return Backlog(resolvable, unresolvable, float(oldest), moves, items)
+
+    async def _lock_next(self, connection: AsyncConnection[Any], after: ScanCursor) -> list[Row]:
         cursor = await connection.execute(
-            _SQL["claim"],
+            _SQL["lock_next_rows"],
             {
-                **self._nobody(),
+                **self._nobody_parameters(),
                 "after_time": after.created_at,
                 "after_guid": after.guid,
-                "limit": self.limit,
+                "batch_size": self.batch_size,
             },
         )
         return await cursor.fetchall()
 
     async def _resolve(
-        self, connection: AsyncConnection[Any], rows: Sequence[Row], after: Place
-    ) -> Scanned:
-        sightings = self._sightings(rows)
-        plan = await store.resolve(connection, sightings, self.move)
-        placed = list(zip(sightings, plan.assignments, strict=True))
-        resolved = [(event, profile) for event, profile in placed if profile is not None]
-        await self._assign(connection, resolved, plan.unlinked)
-        # Who is somebody and has no profile now is not to have one.
-        suppressed = [
-            event.guid for event, profile in placed if profile is None and event.names_somebody
-        ]
+        self, connection: AsyncConnection[Any], rows: Sequence[Row], after: ScanCursor
+    ) -> ScannedRows:
+        batch = [self._ids_of(row) for row in rows]
+        plan = await store.resolve(connection, batch, self.move_limit)
+        planned = list(zip(batch, plan.event_profiles, strict=True))
+        resolved = [(event, profile) for event, profile in planned if profile is not None]
+        await self._write_profiles(connection, resolved, plan.unlinked_events)
+        # These rows have an id, but the plan has no profile for them: the id is suppressed.
+        suppressed = [event.guid for event, profile in planned if profile is None and event.has_id]
         if suppressed:
-            await connection.execute(_SQL["drop"], {"guids": suppressed})
+            await connection.execute(_SQL["delete_rows"], {"guids": suppressed})
         await set_aside.clear(connection, Kind.ROW, [row[0] for row in rows])
-        return Scanned(len(rows), len(resolved), len(suppressed), _place(rows, after), plan)
+        return ScannedRows(len(rows), len(resolved), len(suppressed), _last_of(rows, after), plan)
 
-    async def waiting(self, connection: AsyncConnection[Any]) -> Waiting:
-        """Count what is not resolved."""
-        cursor = await connection.execute(_SQL["unresolved"], self._nobody())
-        resolvable, unresolvable, oldest = await cursor.fetchone() or (0, 0, 0)
-        cursor = await connection.execute(_SQL["moves"])
-        (moves,) = await cursor.fetchone() or (0,)
-        aside = await set_aside.open_items(connection)
-        return Waiting(resolvable, unresolvable, float(oldest), moves, aside)
-
-    async def _assign(
+    async def _write_profiles(
         self,
         connection: AsyncConnection[Any],
-        resolved: Sequence[tuple[Sighting, str]],
-        unlinked: Collection[str],
+        resolved: Sequence[tuple[EventIds, str]],
+        unlinked_events: Collection[str],
     ) -> None:
-        """Write each row once: a second time would be a change of its profile's events."""
-        if unlinked:
-            stripped = [(event, profile) for event, profile in resolved if event.guid in unlinked]
-            resolved = [
-                (event, profile) for event, profile in resolved if event.guid not in unlinked
-            ]
+        """Update each row once: a second update would count as a change of its profile."""
+        if unlinked_events:
+            unlinked = [(e, profile) for e, profile in resolved if e.guid in unlinked_events]
+            resolved = [(e, profile) for e, profile in resolved if e.guid not in unlinked_events]
             await connection.execute(
-                _SQL["assign_unlinked"],
+                _SQL["set_profiles_and_unlink"],
                 {
-                    **_columns(stripped),
-                    "anonymous_ids": sql.texts(event.anonymous_id for event, _ in stripped),
+                    **_columns(unlinked),
+                    "anonymous_ids": sql.texts(event.anonymous_id for event, _ in unlinked),
                 },
             )
         if resolved:
-            await connection.execute(_SQL["assign"], _columns(resolved))
+            await connection.execute(_SQL["set_profiles"], _columns(resolved))
 
-    def _nobody(self) -> dict[str, Any]:
-        return {"nobody": list(self.nobody), "space": ids.WHITE_SPACE}
+    def _nobody_parameters(self) -> dict[str, Any]:
+        return {"nobody_ids": list(self.nobody_ids), "white_space": ids.WHITE_SPACE}
 
-    def _sightings(self, rows: Sequence[Row]) -> list[Sighting]:
-        return [
-            Sighting(
-                guid,
-                occurred_at,
-                somebody(user_id, self.nobody),
-                somebody(anonymous_id, self.nobody),
-            )
-            for guid, _, occurred_at, user_id, anonymous_id in rows
-        ]
+    def _ids_of(self, row: Row) -> EventIds:
+        event_guid, _, occurred_at, user_id, anonymous_id = row
+        return EventIds(
+            event_guid,
+            occurred_at,
+            somebody(user_id, self.nobody_ids),
+            somebody(anonymous_id, self.nobody_ids),
+        )
 
 
-def _place(rows: Sequence[Row], after: Place) -> Place:
-    return Place(rows[-1][1], rows[-1][0]) if rows else after
+def _last_of(rows: Sequence[Row], after: ScanCursor) -> ScanCursor:
+    return ScanCursor(rows[-1][1], rows[-1][0]) if rows else after
 
 
-def _columns(resolved: Sequence[tuple[Sighting, str]]) -> dict[str, str]:
+def _columns(resolved: Sequence[tuple[EventIds, str]]) -> dict[str, str]:
     return {
         "guids": sql.texts(event.guid for event, _ in resolved),
         "profiles": sql.texts(profile for _, profile in resolved),

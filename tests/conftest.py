@@ -13,28 +13,41 @@ Whatever it started is ended with it.
 import signal
 from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
-from hypothesis import settings
 
-from tests.support import database, servers, strict, topics
+from tests.support import database, examples, servers, strict, topics
 from tests.support.database import Cluster, Database
 from tests.support.gateway import Gateway
-from tests.support.servers import Choice, Servers
+from tests.support.servers import Choice, Servers, SharedServers
 from tests.support.system import System, opened_system, settings_env
 from tests.support.topics import Topics
 
-settings.register_profile("default here", deadline=None)  # others may have the processor
-settings.load_profile("default here")
+examples.load_profile()
 
 CHOICE = pytest.StashKey[Choice]()
+SHARED = pytest.StashKey[SharedServers]()
 
 
-def pytest_configure() -> None:
-    """Hear Ctrl-C and SIGHUP: background jobs ignore them, and so would all that tests start."""
+def pytest_configure(config: pytest.Config) -> None:
+    """Undo ignored signals, which tests would pass on; start the servers that workers share."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    if config.getoption("numprocesses", None) and not config.option.collectonly:
+        config.stash[SHARED] = SharedServers(_choice(config))
+
+
+def pytest_configure_node(node: Any) -> None:
+    """Tell a pytest-xdist worker where the shared servers are."""
+    node.workerinput["shared_servers"] = str(node.config.stash[SHARED].addresses)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Stop the shared servers."""
+    if SHARED in config.stash:
+        config.stash[SHARED].stop()
 
 
 def pytest_report_header(config: pytest.Config) -> str:
@@ -52,9 +65,12 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 def servers_running(
     pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Servers]:
-    """The real Kafka and Postgres, shared by all tests."""
-    with servers.running(_choice(pytestconfig), tmp_path_factory.mktemp("servers")) as running:
-        yield running
+    """The real Kafka and Postgres, shared by all tests and by all workers of pytest-xdist."""
+    if worker := getattr(pytestconfig, "workerinput", None):
+        yield servers.wait_for_shared(Path(worker["shared_servers"]))
+    else:
+        with servers.running(_choice(pytestconfig), tmp_path_factory.mktemp("servers")) as running:
+            yield running
 
 
 @pytest.fixture(scope="session")

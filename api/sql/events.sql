@@ -1,10 +1,10 @@
--- Pages of events, newest first, in parts: a scan follows one index and reads no more rows than a
--- bound; `select` takes what matches, in the scan's own order, so that Postgres stops the scan as soon
--- as there is enough; `last` tells how far the scan came. `at` is the time that a scan follows.
+-- Pages of events, newest first, in parts. A scan follows one index and reads a limited number of
+-- rows. `select_matching` filters them in the scan's order, so that Postgres stops the scan when the
+-- page is full. `scan_end` returns the last row of the scan. `at` is the time that a scan sorts by.
 
 -- scan_all --
--- All events that have a time. Only this order has nulls last, and only the index of times has it too:
--- a planner with old statistics can take that index for no other scan, nor another one for this.
+-- All events that have a time. Only this order has nulls last, as has only the index of times: a
+-- planner with old statistics cannot choose that index for another scan, or another index for this.
 SELECT *, "occurredAt" AS at
 FROM events
 WHERE ("occurredAt", guid) < (%(before)s, %(beforeGuid)s) AND "occurredAt" >= %(since)s
@@ -29,9 +29,9 @@ WHERE "profileGuid" = %(timeline)s
 ORDER BY "occurredAt" DESC, guid DESC
 LIMIT %(scan)s
 
--- scan_visitor --
--- The events of one anonymousId, sorted here, for its index has no times: only for those who have
--- fewer events than the bound.
+-- scan_anonymous_id --
+-- The events of one anonymousId. Postgres sorts them, as their index has no times: only for an
+-- anonymousId with fewer events than the limit.
 SELECT *, "occurredAt" AS at
 FROM events
 WHERE "anonymousId" = %(anonymousId)s
@@ -40,23 +40,23 @@ ORDER BY "occurredAt" DESC, guid DESC
 LIMIT %(scan)s
 
 -- scan_unresolved --
--- The events without a profile, by the time they came: not all say when they occurred.
+-- The events without a profile, by createdAt: occurredAt may be missing.
 SELECT *, "createdAt" AS at
 FROM events
 WHERE "profileGuid" IS NULL AND ("createdAt", guid) < (%(before)s, %(beforeGuid)s)
 ORDER BY "createdAt" DESC, guid DESC
 LIMIT %(scan)s
 
--- select --
--- What matches of a scan, without what is longer than any that Merganser writes.
+-- select_matching --
+-- The events of a scan that match the filters, without values longer than any that Merganser writes.
 SELECT guid, type,
-    CASE WHEN octet_length("producerGuid") <= %(longestName)s THEN "producerGuid" END,
-    CASE WHEN octet_length("profileGuid") <= %(longestName)s THEN "profileGuid" END,
-    CASE WHEN octet_length("ipAddress") <= %(longestName)s THEN "ipAddress" END,
+    CASE WHEN octet_length("producerGuid") <= %(maxNameBytes)s THEN "producerGuid" END,
+    CASE WHEN octet_length("profileGuid") <= %(maxNameBytes)s THEN "profileGuid" END,
+    CASE WHEN octet_length("ipAddress") <= %(maxNameBytes)s THEN "ipAddress" END,
     "userId", "anonymousId", "createdAt", "occurredAt", "updatedAt",
     coalesce(greatest(
         octet_length("producerGuid"), octet_length("profileGuid"), octet_length("ipAddress")
-    ) > %(longestName)s, false),
+    ) > %(maxNameBytes)s, false),
     at
 FROM scanned
 WHERE coalesce("occurredAt", "createdAt") >= %(since)s
@@ -77,94 +77,96 @@ WHERE coalesce("occurredAt", "createdAt") >= %(since)s
     )
 
 -- order_all --
--- Of scan_all; one more than a page has tells that there are more.
-ORDER BY at DESC NULLS LAST, guid DESC LIMIT %(wanted)s
+-- The order of scan_all. One row more than the page shows whether there are more.
+ORDER BY at DESC NULLS LAST, guid DESC LIMIT %(limit)s
 
 -- order --
--- Of the other scans.
-ORDER BY at DESC, guid DESC LIMIT %(wanted)s
+-- The order of the other scans.
+ORDER BY at DESC, guid DESC LIMIT %(limit)s
 
--- last --
--- The last row of a scan, and how many it read.
+-- scan_end --
+-- The last row of a scan, and how many rows it read.
 SELECT guid, count(*) OVER (), at FROM scanned ORDER BY at, guid LIMIT 1;
 
--- visitor_size --
--- How many events an anonymousId has, counted as far as a scan reads.
+-- count_anonymous_id --
+-- How many events an anonymousId has, counted up to the limit of a scan.
 SELECT count(*)
-FROM (SELECT FROM events WHERE "anonymousId" = %(anonymousId)s LIMIT %(scan)s) AS found;
+FROM (SELECT FROM events WHERE "anonymousId" = %(anonymousId)s LIMIT %(scan)s) AS counted;
 
 -- user_profile --
--- The profile of a userId: every resolved event with that userId is there.
+-- The profile of a userId: it has all resolved events with that userId.
 SELECT guid FROM profiles WHERE "userId" = %(userId)s;
 
--- events --
--- Events by their guids, in the order of these, as in `select`.
+-- events_by_guid --
+-- Events in the order of the guids, with the columns of `select_matching`.
 SELECT guid, type,
-    CASE WHEN octet_length("producerGuid") <= %(longestName)s THEN "producerGuid" END,
-    CASE WHEN octet_length("profileGuid") <= %(longestName)s THEN "profileGuid" END,
-    CASE WHEN octet_length("ipAddress") <= %(longestName)s THEN "ipAddress" END,
+    CASE WHEN octet_length("producerGuid") <= %(maxNameBytes)s THEN "producerGuid" END,
+    CASE WHEN octet_length("profileGuid") <= %(maxNameBytes)s THEN "profileGuid" END,
+    CASE WHEN octet_length("ipAddress") <= %(maxNameBytes)s THEN "ipAddress" END,
     "userId", "anonymousId", "createdAt", "occurredAt", "updatedAt",
     coalesce(greatest(
         octet_length("producerGuid"), octet_length("profileGuid"), octet_length("ipAddress")
-    ) > %(longestName)s, false)
-FROM unnest(%(guids)s::text[]) WITH ORDINALITY AS wanted (guid, place)
+    ) > %(maxNameBytes)s, false)
+FROM unnest(%(guids)s::text[]) WITH ORDINALITY AS requested (guid, position)
 JOIN events USING (guid)
-ORDER BY place;
+ORDER BY position;
 
--- data --
--- The data of events, each by its place among their guids. Of a key that is there twice, the last row
--- by guid counts. Some rows are without their value: those after the first ones of an event that have
--- so many bytes together, those that have more alone, and all rows of an event that is `beyond`, as
--- the events before it have so many bytes already. `more` says that the event has more data than this.
-SELECT place - 1, key, CASE WHEN shown AND NOT beyond THEN value END, beyond, more OR NOT shown
+-- event_data --
+-- The data of events, each row with the index of its event among the guids. Of several rows with the
+-- same key, the last by guid counts. A row has no value
+-- - if it exceeds maxEventBytes, alone or together with the event's rows before it, or
+-- - if its event exceeds_total: the events before it have maxTotalBytes already.
+-- `more` says that the event has more data than these rows.
+SELECT position - 1, key, CASE WHEN fits AND NOT exceeds_total THEN value END, exceeds_total,
+    more OR NOT fits
 FROM (
     SELECT *,
         coalesce(
-            sum(size) FILTER (WHERE shown) OVER (
-                ORDER BY place GROUPS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+            sum(size) FILTER (WHERE fits) OVER (
+                ORDER BY position GROUPS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
             ), 0
-        ) >= %(bytes)s AS beyond
+        ) >= %(maxTotalBytes)s AS exceeds_total
     FROM (
-        SELECT wanted.place, data.*,
-            size <= %(one)s
-                AND sum(size) FILTER (WHERE size <= %(one)s) OVER (
-                    PARTITION BY wanted.place ORDER BY data.guid
-                ) <= %(one)s AS shown
-        FROM unnest(%(guids)s::text[]) WITH ORDINALITY AS wanted (guid, place)
+        SELECT requested.position, data.*,
+            size <= %(maxEventBytes)s
+                AND sum(size) FILTER (WHERE size <= %(maxEventBytes)s) OVER (
+                    PARTITION BY requested.position ORDER BY data.guid
+                ) <= %(maxEventBytes)s AS fits
+        FROM unnest(%(guids)s::text[]) WITH ORDINALITY AS requested (guid, position)
         CROSS JOIN LATERAL (
             SELECT DISTINCT ON (key COLLATE "C") guid, key, value, size, more
             FROM (
                 SELECT guid, value, octet_length(key) + octet_length(value) AS size,
-                    CASE WHEN octet_length(key) <= %(longestKey)s THEN key END AS key,
-                    count(*) OVER () > %(most)s
-                        OR bool_or(octet_length(key) > %(longestKey)s) OVER () AS more,
+                    CASE WHEN octet_length(key) <= %(maxKeyBytes)s THEN key END AS key,
+                    count(*) OVER () > %(maxRows)s
+                        OR bool_or(octet_length(key) > %(maxKeyBytes)s) OVER () AS more,
                     row_number() OVER () AS number
                 FROM (
-                    SELECT * FROM "eventData" WHERE "eventGuid" = wanted.guid LIMIT %(most)s + 1
+                    SELECT * FROM "eventData" WHERE "eventGuid" = requested.guid LIMIT %(maxRows)s + 1
                 ) AS first
             ) AS numbered
-            WHERE number <= %(most)s
+            WHERE number <= %(maxRows)s
             ORDER BY key COLLATE "C", guid DESC
         ) AS data
     ) AS measured
 ) AS bounded
-ORDER BY place, guid;
+ORDER BY position, guid;
 
 -- lock_event --
--- The event that is to go. The scanner may be about to resolve it: that is waited for.
+-- Lock the event to delete. This waits for a scanner that resolves it right now.
 SELECT FROM events WHERE guid = %(guid)s FOR UPDATE;
 
--- link_of --
--- The anonymousId that belongs to its user because of this event.
-SELECT "anonymousId", visitors."userId"
+-- find_link --
+-- The anonymousId that belongs to its user because of this event, if any.
+SELECT "anonymousId", ids."userId"
 FROM events
-JOIN "anonymousIds" AS visitors USING ("anonymousId")
-WHERE events.guid = %(guid)s AND visitors."linkEventGuid" = events.guid;
+JOIN "anonymousIds" AS ids USING ("anonymousId")
+WHERE events.guid = %(guid)s AND ids."linkEventGuid" = events.guid;
 
 -- delete_event --
--- An event.
+-- Delete an event.
 DELETE FROM events WHERE guid = %(guid)s;
 
 -- delete_data --
--- The data of an event.
+-- Delete the data of an event.
 DELETE FROM "eventData" WHERE "eventGuid" = %(guid)s;

@@ -1,109 +1,110 @@
--- Profiles, by indexes of keys. Each page is of guids, in their order, after the one before.
+-- Profiles. Pages are sorted by guid; each statement uses an index.
 
 -- by_guid --
--- The profiles after one.
-SELECT guid FROM profiles WHERE guid > %(after)s ORDER BY guid LIMIT %(wanted)s;
+-- The guids after one.
+SELECT guid FROM profiles WHERE guid > %(after)s ORDER BY guid LIMIT %(limit)s;
 
 -- by_user --
 -- The profile of a userId.
 SELECT guid FROM profiles WHERE "userId" = %(userId)s AND guid > %(after)s;
 
--- by_visitor --
+-- by_anonymous_id --
 -- The profile of an anonymousId.
 SELECT "profileGuid" FROM "anonymousIds"
 WHERE "anonymousId" = %(anonymousId)s AND "profileGuid" > %(after)s;
 
 -- by_property --
--- The profiles whose property has a value, or as an array contains it.
+-- The profiles whose property has a value, or has an array that contains it.
 SELECT DISTINCT "profileGuid"
 FROM "profileProperties"
 WHERE key = %(property)s
     AND left(value, 255) COLLATE "C" = left(%(value)s, 255) AND value = %(value)s
     AND "profileGuid" > %(after)s
 ORDER BY "profileGuid"
-LIMIT %(wanted)s;
+LIMIT %(limit)s;
 
 -- profiles --
 -- Profiles by their guids.
 SELECT guid, "userId", "createdAt", "updatedAt" FROM profiles WHERE guid = ANY(%(guids)s)
 ORDER BY guid;
 
--- visitors --
--- The anonymousIds of profiles, up to a number of each; null for all of a profile that is `beyond`, as
--- the profiles before have so many bytes already.
-SELECT "profileGuid", CASE WHEN NOT beyond THEN "anonymousId" END, beyond
+-- anonymous_ids --
+-- The anonymousIds of profiles, up to maxRows of each. They are null for a profile that exceeds_total:
+-- the profiles before it have maxTotalBytes already.
+SELECT "profileGuid", CASE WHEN NOT exceeds_total THEN "anonymousId" END, exceeds_total
 FROM (
-    SELECT visitors."profileGuid", visitors."anonymousId",
+    SELECT ids."profileGuid", ids."anonymousId",
         coalesce(
-            sum(octet_length(visitors."anonymousId")) OVER (
-                ORDER BY visitors."profileGuid"
+            sum(octet_length(ids."anonymousId")) OVER (
+                ORDER BY ids."profileGuid"
                 GROUPS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
             ), 0
-        ) >= %(bytes)s AS beyond
-    FROM unnest(%(guids)s::text[]) AS wanted (guid)
+        ) >= %(maxTotalBytes)s AS exceeds_total
+    FROM unnest(%(guids)s::text[]) AS requested (guid)
     CROSS JOIN LATERAL (
-        SELECT * FROM "anonymousIds" WHERE "profileGuid" = wanted.guid LIMIT %(most)s
-    ) AS visitors
+        SELECT * FROM "anonymousIds" WHERE "profileGuid" = requested.guid LIMIT %(maxRows)s
+    ) AS ids
 ) AS bounded
 ORDER BY "profileGuid", "anonymousId";
 
 -- properties --
--- The properties of profiles with the type that their rule gives them. Some are without their value:
--- those after the first ones of a profile that have so many bytes together, those that have more
--- alone, and all of a profile that is `beyond`, as the profiles before it have so many bytes
--- already. The last column says that the profile has more properties than this. A rule that somebody
--- broke gives no type.
-SELECT bounded."profileGuid", bounded.key, beyond, CASE WHEN shown AND NOT beyond THEN value END,
+-- The properties of profiles with the type that their rule sets, if the rule is valid. A row has no
+-- value
+-- - if it exceeds maxProfileBytes, alone or together with the profile's rows before it, or
+-- - if its profile exceeds_total: the profiles before it have maxTotalBytes already.
+-- The last column says that the profile has more properties than these.
+SELECT bounded."profileGuid", bounded.key, exceeds_total,
+    CASE WHEN fits AND NOT exceeds_total THEN value END,
     rules.definition ->> 'type', coalesce(rules.definition -> 'array' = 'true'::jsonb, false),
-    more OR NOT shown
+    more OR NOT fits
 FROM (
     SELECT *,
         coalesce(
-            sum(size) FILTER (WHERE shown) OVER (
+            sum(size) FILTER (WHERE fits) OVER (
                 ORDER BY "profileGuid" GROUPS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
             ), 0
-        ) >= %(bytes)s AS beyond
+        ) >= %(maxTotalBytes)s AS exceeds_total
     FROM (
         SELECT properties.*,
-            size <= %(one)s
-                AND sum(size) FILTER (WHERE size <= %(one)s) OVER (
+            size <= %(maxProfileBytes)s
+                AND sum(size) FILTER (WHERE size <= %(maxProfileBytes)s) OVER (
                     PARTITION BY "profileGuid" ORDER BY key, position
-                ) <= %(one)s AS shown
-        FROM unnest(%(guids)s::text[]) AS wanted (guid)
+                ) <= %(maxProfileBytes)s AS fits
+        FROM unnest(%(guids)s::text[]) AS requested (guid)
         CROSS JOIN LATERAL (
             SELECT *
             FROM (
                 SELECT first.*, octet_length(key) + octet_length(value) AS size,
-                    count(*) OVER () > %(most)s AS more,
+                    count(*) OVER () > %(maxRows)s AS more,
                     row_number() OVER (ORDER BY key, position) AS number
                 FROM (
-                    SELECT * FROM "profileProperties" WHERE "profileGuid" = wanted.guid
+                    SELECT * FROM "profileProperties" WHERE "profileGuid" = requested.guid
                     ORDER BY key, position
-                    LIMIT %(most)s + 1
+                    LIMIT %(maxRows)s + 1
                 ) AS first
             ) AS numbered
-            WHERE number <= %(most)s
+            WHERE number <= %(maxRows)s
         ) AS properties
     ) AS measured
 ) AS bounded
 LEFT JOIN "profilePropertyRules" AS rules USING (key)
 ORDER BY bounded."profileGuid", bounded.key, bounded.position;
 
--- today --
--- Where a profile is today: itself, or after merges the profile of its anonymousId.
+-- follow_merges --
+-- The guid of a profile: its own, or after merges that of the profile of its anonymousId.
 WITH RECURSIVE trail (guid, step) AS (
     SELECT %(guid)s::text COLLATE "C", 0
     UNION ALL
-    SELECT coalesce(visitors."profileGuid", merges."survivorGuid"), step + 1
+    SELECT coalesce(ids."profileGuid", merges."survivorGuid"), step + 1
     FROM trail
     JOIN "profileMerges" AS merges ON merges."loserGuid" = trail.guid AND merges.reason = 'merged'
-    LEFT JOIN "anonymousIds" AS visitors ON visitors."anonymousId" = merges."anonymousId"
+    LEFT JOIN "anonymousIds" AS ids ON ids."anonymousId" = merges."anonymousId"
     WHERE step < 100 AND NOT EXISTS (SELECT FROM profiles WHERE profiles.guid = trail.guid)
 )
 SELECT guid FROM trail JOIN profiles USING (guid) ORDER BY step LIMIT 1;
 
 -- merges --
--- What came to a profile and what left it, newest first.
+-- The anonymousIds that a profile got or lost, newest first.
 SELECT "createdAt", "anonymousId", "eventGuid", reason, "userId", "loserGuid", "survivorGuid"
 FROM (
     (
@@ -112,7 +113,7 @@ FROM (
             AND ("createdAt", "anonymousId", "eventGuid")
                 < (%(before)s, %(beforeId)s, %(beforeGuid)s)
         ORDER BY "createdAt" DESC, "anonymousId" DESC, "eventGuid" DESC
-        LIMIT %(wanted)s
+        LIMIT %(limit)s
     )
     UNION ALL
     (
@@ -121,8 +122,8 @@ FROM (
             AND ("createdAt", "anonymousId", "eventGuid")
                 < (%(before)s, %(beforeId)s, %(beforeGuid)s)
         ORDER BY "createdAt" DESC, "anonymousId" DESC, "eventGuid" DESC
-        LIMIT %(wanted)s
+        LIMIT %(limit)s
     )
 ) AS merges
 ORDER BY "createdAt" DESC, "anonymousId" DESC, "eventGuid" DESC
-LIMIT %(wanted)s;
+LIMIT %(limit)s;

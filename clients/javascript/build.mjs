@@ -1,15 +1,15 @@
-// Builds dist/merganser.mjs for `import` and dist/merganser.js for a script tag, which is also what
-// ingest serves: `npm run build -- --commit` copies it there.
+// Builds dist/merganser.mjs, which programs import, and dist/merganser.js for a script tag.
+// `npm run build -- --commit` also copies the script to ingest/static, from where ingest serves it.
 import { copyFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 
-const here = (path) => fileURLToPath(new URL(path, import.meta.url));
+const resolve = (path) => fileURLToPath(new URL(path, import.meta.url));
 
 const common = {
   bundle: true,
   minify: true,
-  // What browsers have understood since 2020.
+  // Browsers released since 2020.
   target: "es2020",
   logLevel: "warning",
   legalComments: "none",
@@ -17,16 +17,16 @@ const common = {
 
 await build({
   ...common,
-  entryPoints: [here("src/index.ts")],
+  entryPoints: [resolve("src/index.ts")],
   format: "esm",
-  outfile: here("dist/merganser.mjs"),
+  outfile: resolve("dist/merganser.mjs"),
 });
 await build({
   ...common,
-  entryPoints: [here("src/script.ts")],
+  entryPoints: [resolve("src/script.ts")],
   format: "iife",
-  outfile: here("dist/merganser.js"),
+  outfile: resolve("dist/merganser.js"),
 });
 if (process.argv.includes("--commit")) {
-  await copyFile(here("dist/merganser.js"), here("../../ingest/static/merganser.js"));
+  await copyFile(resolve("dist/merganser.js"), resolve("../../ingest/static/merganser.js"));
 }

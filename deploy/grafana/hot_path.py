@@ -1,4 +1,4 @@
-"""The dashboards of ingest and resolver, which every event goes through."""
+"""The dashboards of ingest and resolver, which process every event."""
 
 from deploy.grafana.panels import Panel, Query
 from deploy.grafana.queries import INSTANCE, connections_cut, forgotten, process, quantiles, rate
@@ -7,42 +7,42 @@ INGEST = [
     Panel(
         "Requests",
         "reqps",
-        "By the status of the answer. 5xx is ours to mend, 4xx the client's.",
+        "By the status of the response. 5xx are errors of Merganser, 4xx of the client.",
         [Query(rate("merganser_ingest_request_seconds_count", "status"), "{{status}}")],
         stacked=True,
     ),
     Panel(
         "Time of a request",
         "s",
-        "From its headers to its answer. A slow client's body counts.",
+        "From a request's headers to its response, including the wait for a slow client's body.",
         quantiles("merganser_ingest_request_seconds"),
     ),
     Panel(
         "Events",
         "eps",
-        "Accepted: Kafka has acknowledged them. Refused: by the code that the client was given.",
+        "Accepted: Kafka has acknowledged them. Rejected: by the error code in the response.",
         [
             Query(rate("merganser_ingest_events_accepted_total"), "accepted"),
-            Query(rate("merganser_ingest_events_rejected_total", "reason"), "refused: {{reason}}"),
-            Query(rate("merganser_ingest_sent_at_ignored_total"), "clock too wrong to correct"),
+            Query(rate("merganser_ingest_events_rejected_total", "reason"), "rejected: {{reason}}"),
+            Query(rate("merganser_ingest_sent_at_ignored_total"), "sentAt ignored"),
         ],
     ),
     Panel(
         "Time to publish",
         "s",
-        "A group of records from sent to acknowledged by all in-sync replicas.",
+        "From sending a group of records to the acknowledgment of all in-sync replicas.",
         quantiles("merganser_ingest_publish_seconds"),
     ),
     Panel(
-        "Bytes that wait for Kafka",
+        "Bytes waiting for Kafka",
         "bytes",
-        "Past MERGANSER_INGEST_MAX_WAITING requests are answered with 503.",
+        "Beyond MERGANSER_INGEST_MAX_WAITING, ingest answers 503.",
         [Query(f"merganser_ingest_waiting_bytes{{{INSTANCE}}}", "{{instance}}")],
     ),
     Panel(
         "Age of the API keys",
         "s",
-        "Since they were read from Postgres: it grows while Postgres is away.",
+        "Time since they were read from Postgres; it grows during an outage of Postgres.",
         [Query(f"merganser_ingest_keys_age_seconds{{{INSTANCE}}}", "{{instance}}")],
     ),
     connections_cut("merganser-ingest"),
@@ -60,7 +60,7 @@ RESOLVER = [
     Panel(
         "Lag by partition",
         "short",
-        "Records published and not yet resolved. One high line: a hot key.",
+        "Records that are published but not resolved yet. A single high line means a hot key.",
         [
             Query(
                 f"max by (partition) (merganser_resolver_lag_records{{{INSTANCE}}})",
@@ -71,13 +71,13 @@ RESOLVER = [
     Panel(
         "Accepted to resolved",
         "s",
-        "The longest wait in each batch, from Kafka having a record to its commit.",
+        "The longest time in each batch from Kafka's receipt of a record to its commit.",
         quantiles("merganser_resolver_accepted_to_resolved_seconds"),
     ),
     Panel(
         "Time of a transaction",
         "s",
-        "One batch, tries included.",
+        "Time of one batch, including its tries.",
         quantiles(
             "merganser_batch_seconds",
             f'job="merganser-resolver", {INSTANCE}',
@@ -86,13 +86,13 @@ RESOLVER = [
     Panel(
         "Events of a batch",
         "short",
-        "Batches near MERGANSER_RESOLVER_BATCH: it is catching up.",
+        "Batches near MERGANSER_RESOLVER_BATCH mean that it is catching up.",
         quantiles("merganser_batch_events", f'job="merganser-resolver", {INSTANCE}'),
     ),
     Panel(
-        "Profiles made",
+        "Profiles created",
         "cps",
-        "New profiles: of known users, and of visitors.",
+        "New profiles of known users and of anonymous visitors.",
         [
             Query(
                 rate(
@@ -107,8 +107,8 @@ RESOLVER = [
     Panel(
         "Set aside",
         "recps",
-        "Dead letters; repeats, which are harmless; events that were deleted and came again; "
-        "batches fenced off by another resolver; records that retention deleted, which are lost.",
+        "Dead letters; repeated events, which are harmless; deleted events that were delivered "
+        "again; batches fenced by another resolver; records that retention deleted: lost.",
         [
             Query(f"{rate('merganser_resolver_dead_letters_total')} or vector(0)", "dead letters"),
             Query(rate("merganser_resolver_events_repeated_total"), "repeated"),
@@ -120,7 +120,7 @@ RESOLVER = [
     Panel(
         "Partitions",
         "short",
-        "How many each instance holds.",
+        "The number of partitions of each instance.",
         [
             Query(
                 f"count by (instance) (merganser_resolver_lag_records{{{INSTANCE}}})",
@@ -130,20 +130,20 @@ RESOLVER = [
         stacked=True,
     ),
     Panel(
-        "Links refused",
+        "Links ignored",
         "eps",
-        "Events that would have brought two known users together.",
+        "Links that would have merged two known users.",
         [
             Query(
                 rate("merganser_links_refused_total", "", f'job="merganser-resolver", {INSTANCE}'),
-                "refused",
+                "ignored",
             )
         ],
     ),
     Panel(
         "Without progress",
         "s",
-        "The partition that has gone longest without, though records wait and nothing explains it.",
+        "The longest time of any partition with waiting records, unless an outage explains it.",
         [Query(f"merganser_resolver_silent_seconds{{{INSTANCE}}}", "{{instance}}")],
     ),
     forgotten("merganser-resolver"),

@@ -1,6 +1,6 @@
-"""Panels and dashboards of Grafana as plain dicts, with what all of ours have in common.
+"""Grafana panels and dashboards as plain dicts.
 
-The shape: https://grafana.com/docs/grafana/latest/dashboards/build-dashboards/view-dashboard-json-model/
+The JSON model: https://grafana.com/docs/grafana/latest/dashboards/build-dashboards/view-dashboard-json-model/
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,11 +15,11 @@ SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One line, or one line for each label's value.
+    """A query of a panel: one line, or one line for each value of a label.
 
     Attributes:
-        expr: PromQL; `$__rate_interval` and `$instance` are Grafana's to fill in.
-        legend: of the line, with labels as `{{label}}`.
+        expr: PromQL; Grafana replaces `$__rate_interval` and `$instance`.
+        legend: the line's name, with labels as `{{label}}`.
     """
 
     expr: str
@@ -28,15 +28,15 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One chart, or one number.
+    """A panel: a chart or a number.
 
     Attributes:
         title: a few words.
-        unit: as Grafana names it: `s`, `eps` (events a second), `percentunit`.
-        about: what it tells, for who has not seen it before.
-        queries: its lines.
-        stat: a number in place of a chart.
-        stacked: whether the lines add up to something.
+        unit: Grafana's name: `s`, `eps` (events a second), `percentunit`.
+        about: an explanation for readers who see it for the first time.
+        queries: one for each line or group of lines.
+        stat: whether it is a number instead of a chart.
+        stacked: whether to stack the lines, as their sum is meaningful.
     """
 
     title: str
@@ -48,16 +48,16 @@ class Panel:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Columns and rows."""
+        """Width in columns and height in rows."""
         return (4, 4) if self.stat else (8, 8)
 
 
 def dashboard(uid: str, title: str, panels: Iterable[Panel], job: str | None = None) -> Any:
-    """A dashboard, as the JSON model that Grafana reads.
+    """Return a dashboard as Grafana's JSON model.
 
     Args:
         uid: its name in URLs.
-        title: as people see it.
+        title: its title.
         panels: from left to right and from top to bottom.
         job: whose instances can be chosen; None for a dashboard of all processes.
     """

@@ -1,8 +1,8 @@
-"""Draws the main dashboard from a real run: `python -m deploy.grafana.picture FILE.svg`.
+"""Draw the main dashboard from a real run: `python -m deploy.grafana.picture FILE.svg`.
 
-The stack of `merganser up` runs; Debian's Prometheus scrapes it while made-up people use it, and
-matplotlib draws the panels from what their queries give. It stands in for Grafana, which Debian
-has no package of, in the docs alone.
+Prometheus scrapes the stack of `merganser up` during synthetic traffic, and matplotlib draws the
+panels from the results of their queries. The picture in the docs replaces a screenshot of Grafana,
+which Debian does not package.
 """
 
 import asyncio
@@ -32,18 +32,18 @@ STEP = 5.0
 """Seconds between points."""
 
 SUFFIX = {"s": " s", "percentunit": "", "short": "", "bytes": " B"}
-"""After a number of a unit; the others are of something a second."""
+"""Text after a number, by unit; other units are rates per second."""
 
 
 def main(
     file: Path,
-    minutes: Annotated[float, typer.Option(help="How long people use the stack.")] = 8,
+    minutes: Annotated[float, typer.Option(help="How long to send traffic.")] = 8,
     rate: Annotated[float, typer.Option(help="Events a second, on average.")] = 100,
 ) -> None:
-    """Use the running stack for some minutes and draw what the dashboard shows of it."""
+    """Send traffic to the running stack for some minutes and draw the dashboard."""
     state = read(Home(default_home()))
     if state is None or state.info is None:
-        typer.echo("no stack runs: start one with `make up`", err=True)
+        typer.echo("the stack is not running: start it with `make up`", err=True)
         raise typer.Exit(1)
     targets = {
         f"merganser-{process}": re.sub(r"https?://|/metrics", "", url)
@@ -53,11 +53,11 @@ def main(
         tempfile.TemporaryDirectory() as place,
         local.running(targets, free_port(set()), Path(place), "5s") as prometheus,
     ):
-        asyncio.run(_use(state.info, minutes * 60, rate))
+        asyncio.run(_send_traffic(state.info, minutes * 60, rate))
         _draw(prometheus, minutes * 60, file)
 
 
-async def _use(info: StackInfo, seconds: float, rate: float) -> None:
+async def _send_traffic(info: StackInfo, seconds: float, rate: float) -> None:
     def wave(since: float) -> float:
         return rate * (1 + 0.6 * math.sin(since / 45))
 
@@ -66,7 +66,7 @@ async def _use(info: StackInfo, seconds: float, rate: float) -> None:
         async with asyncio.timeout(seconds):
             await send(info.ingest_url, api_url, info.api_key, info.database_url, wave)
     except TimeoutError:
-        pass  # that is all
+        pass  # the time is over
 
 
 def _draw(prometheus: Prometheus, seconds: float, file: Path) -> None:

@@ -1,4 +1,4 @@
-"""The dashboard to look at first: from accepted to resolved, on one page."""
+"""The dashboard of the whole pipeline, from accepted to resolved."""
 
 from deploy.grafana.panels import Panel, Query, dashboard
 from deploy.grafana.queries import quantiles, rate
@@ -9,7 +9,7 @@ NOW = [
     Panel(
         "Accepted",
         "eps",
-        "Events answered with 200: Kafka has acknowledged them.",
+        "Events accepted with 200: Kafka has acknowledged them.",
         [Query(rate("merganser_ingest_events_accepted_total", where=""), "accepted")],
         stat=True,
     ),
@@ -23,7 +23,7 @@ NOW = [
     Panel(
         "Lag",
         "short",
-        "Records published and not yet resolved.",
+        "Records that are published but not resolved yet.",
         [Query("sum (merganser_resolver_lag_records)", "records")],
         stat=True,
     ),
@@ -37,14 +37,14 @@ NOW = [
     Panel(
         "Errors of ingest",
         "percentunit",
-        "Answers of 5xx, of all answers within 5 minutes. The budget is 0.1 % over 30 days.",
+        "The share of 5xx responses within 5 minutes. The budget is 0.1 % over 30 days.",
         [Query("merganser:ingest_errors:ratio_rate5m", "errors")],
         stat=True,
     ),
     Panel(
         "Alerts",
         "short",
-        "That fire now.",
+        "Alerts that fire now.",
         [Query('count (ALERTS{alertstate="firing", alertname=~"Merganser.*"}) or vector(0)', "")],
         stat=True,
     ),
@@ -58,7 +58,7 @@ PIPELINE = dashboard(
         Panel(
             "The flow",
             "eps",
-            "Where lines part, something waits: before Kafka, in Kafka, or before Postgres.",
+            "A gap between lines shows where events wait: in front of Kafka, in it, or after it.",
             [
                 Query(rate("merganser_ingest_events_accepted_total", where=""), "accepted"),
                 Query(rate("merganser_ingest_records_published_total", where=""), "published"),
@@ -69,7 +69,7 @@ PIPELINE = dashboard(
         Panel(
             "Consumer lag",
             "short",
-            "Records published and not yet resolved: of all partitions, and of the worst.",
+            "Records that are not resolved yet: of all partitions, and of the worst one.",
             [
                 Query("sum (merganser_resolver_lag_records)", "all"),
                 Query("max (merganser_resolver_lag_records)", "worst partition"),
@@ -78,49 +78,49 @@ PIPELINE = dashboard(
         Panel(
             "Accepted to resolved",
             "s",
-            "The longest wait in each batch, from Kafka having a record to its commit.",
+            "The longest time in each batch from Kafka's receipt of a record to its commit.",
             quantiles(LATENCY, ""),
         ),
         Panel(
             "Merges",
             "cps",
-            "AnonymousIds that came to a known user, by what happened to their profile.",
+            "AnonymousIds that got a user, by what happened to their profile.",
             [Query(rate("merganser_profile_merges_total", "reason", ""), "{{reason}}")],
         ),
         Panel(
             "Unresolved rows",
             "short",
-            "Rows that other systems wrote, and merges whose events still follow.",
+            "Rows that external systems wrote, and merges with events that are still to be moved.",
             [
-                Query("max (merganser_scanner_unresolved_rows)", "rows that wait"),
-                Query("max (merganser_scanner_unresolvable_rows)", "rows of nobody"),
-                Query("max (merganser_scanner_moves_pending)", "merges that go on"),
+                Query("max (merganser_scanner_unresolved_rows)", "unresolved rows"),
+                Query("max (merganser_scanner_unresolvable_rows)", "unresolvable rows"),
+                Query("max (merganser_scanner_moves_pending)", "pending merges"),
             ],
         ),
         Panel(
-            "Behind",
+            "Delay",
             "s",
-            "The oldest row that waits for the scanner; the oldest change that properties miss.",
+            "The age of the oldest unresolved row, and of the oldest change missing in properties.",
             [
                 Query("max (merganser_scanner_unresolved_oldest_seconds)", "oldest row"),
                 Query("max (merganser_properties_staleness_seconds)", "properties"),
             ],
         ),
         Panel(
-            "Answers of ingest",
+            "Responses of ingest",
             "reqps",
             "By status.",
             [Query(rate("merganser_ingest_request_seconds_count", "status", ""), "{{status}}")],
             stacked=True,
         ),
         Panel(
-            "Refused and set aside",
+            "Rejected events and dead letters",
             "eps",
-            "Events refused at the gateway, and records that went to the dead-letter topic.",
+            "Events that ingest rejected, and records sent to the dead-letter topic.",
             [
                 Query(
                     f"{rate('merganser_ingest_events_rejected_total', where='')} or vector(0)",
-                    "refused",
+                    "rejected",
                 ),
                 Query(
                     f"{rate('merganser_resolver_dead_letters_total', where='')} or vector(0)",
@@ -138,7 +138,7 @@ PIPELINE = dashboard(
         Panel(
             "Processes",
             "short",
-            "That answer scrapes, by kind.",
+            "Processes that answer scrapes, by kind.",
             [Query('sum by (job) (up{job=~"merganser-.+"})', "{{job}}")],
         ),
     ],

@@ -1,4 +1,4 @@
-"""Every dashboard: the pipeline at a glance, and one for each process."""
+"""All dashboards: one of the whole pipeline, and one for each process."""
 
 from typing import Any
 
@@ -11,49 +11,49 @@ SCANNER = [
     Panel(
         "Rows resolved",
         "rowsps",
-        "Rows that other systems wrote.",
+        "Rows that external systems wrote.",
         [Query(rate("merganser_scanner_rows_resolved_total"), "resolved")],
     ),
     Panel(
-        "Rows that wait",
+        "Unresolved rows",
         "short",
-        "With an id, and still without a profile.",
+        "Rows that have an id but no profile yet.",
         [Query(f"max (merganser_scanner_unresolved_rows{{{INSTANCE}}})", "unresolved")],
     ),
     Panel(
-        "Oldest row that waits",
+        "Oldest unresolved row",
         "s",
-        "Its age at the last look.",
+        "Its age at the last scan.",
         [Query(f"max (merganser_scanner_unresolved_oldest_seconds{{{INSTANCE}}})", "oldest")],
     ),
     Panel(
-        "Rows of nobody",
+        "Unresolvable rows",
         "short",
-        "Left alone: no id, or one that means nobody.",
+        "Rows without an id, or only with ids that count as missing.",
         [Query(f"max (merganser_scanner_unresolvable_rows{{{INSTANCE}}})", "unresolvable")],
     ),
     Panel(
-        "Merges whose events follow",
+        "Pending merges",
         "short",
-        "Too big for one transaction.",
+        "Merges too large for one transaction, whose events are still to be moved.",
         [Query(f"max (merganser_scanner_moves_pending{{{INSTANCE}}})", "pending")],
     ),
     Panel(
-        "Events that follow merges",
+        "Events moved by large merges",
         "eps",
-        "In chunks.",
+        "They are moved in chunks.",
         [Query(rate("merganser_scanner_events_moved_total"), "moved")],
     ),
     Panel(
         "Events erased",
         "eps",
-        "Of people who were forgotten, after the command had ended.",
+        "Events of forgotten people, deleted after `merganser forget` had finished.",
         [Query(rate("merganser_scanner_events_erased_total"), "erased")],
     ),
     Panel(
         "Set aside and open",
         "short",
-        "Items that no operator has dealt with, by kind: `merganser dead list`.",
+        "Items that no operator has resolved, by kind: see `merganser dead list`.",
         [Query(f"max by (kind) (merganser_set_aside_open{{{INSTANCE}}})", "{{kind}}")],
         stacked=True,
     ),
@@ -65,46 +65,48 @@ PROPERTIES = [
     Panel(
         "Staleness",
         "s",
-        "Age of the oldest change of events that properties do not show yet.",
+        "Age of the oldest event change that properties do not reflect yet.",
         [Query(f"max (merganser_properties_staleness_seconds{{{INSTANCE}}})", "oldest change")],
     ),
     Panel(
         "Events counted",
         "eps",
-        "Without rereading older ones.",
+        "Events that updated properties incrementally.",
         [Query(rate("merganser_properties_events_counted_total"), "counted")],
     ),
     Panel(
         "Values written",
         "wps",
-        "Values of properties that were written or dropped.",
+        "Property values that were written or deleted.",
         [Query(rate("merganser_properties_values_written_total"), "written")],
     ),
     Panel(
-        "Profiles to count anew",
+        "Profiles to rebuild",
         "short",
         "After a deletion, a move or a new rule.",
         [Query(f"max (merganser_properties_recounts_pending{{{INSTANCE}}})", "pending")],
     ),
     Panel(
-        "Profiles counted anew",
+        "Profiles rebuilt",
         "cps",
-        "All of their events were read again.",
-        [Query(rate("merganser_properties_profiles_recounted_total"), "recounted")],
+        "Profiles whose properties were computed from all of their events.",
+        [Query(rate("merganser_properties_profiles_recounted_total"), "rebuilt")],
     ),
     Panel(
         "Time of a transaction",
         "s",
-        "Tries included.",
+        "Including its tries.",
         quantiles("merganser_properties_step_seconds"),
     ),
     Panel(
-        "Values that a rule skips",
+        "Values skipped",
         "cps",
-        "They do not fit its type, are too long, or a cap leaves them out.",
+        "Values that do not fit the rule's type, are too long, or exceed a size limit.",
         [
-            Query(rate(f"merganser_properties_values_{why}_total", "rule"), f"{{{{rule}}}} {said}")
-            for why, said in {
+            Query(
+                rate(f"merganser_properties_values_{reason}_total", "rule"), f"{{{{rule}}}} {label}"
+            )
+            for reason, label in {
                 "unfit": "does not fit",
                 "too_long": "too long",
                 "capped": "capped",
@@ -114,19 +116,19 @@ PROPERTIES = [
     Panel(
         "Profiles set aside",
         "cps",
-        "Nothing is computed for them until `merganser dead retry`.",
+        "Their properties are not computed until `merganser dead retry`.",
         [Query(rate("merganser_properties_profiles_set_aside_total"), "set aside")],
     ),
     Panel(
         "Broken rules",
         "short",
-        "They are not computed; `merganser rules list` says why.",
+        "Rules that are not computed; `merganser rules list` says why.",
         [Query(f"max (merganser_properties_broken_rules{{{INSTANCE}}})", "broken")],
     ),
     Panel(
         "Backfill of new rules",
         "short",
-        "Profiles that it has done; -1 when none is under way.",
+        "Profiles that it has finished; -1 if no backfill is running.",
         [Query(f"max (merganser_properties_backfill_profiles{{{INSTANCE}}})", "profiles")],
     ),
     *process("merganser-properties"),
@@ -134,9 +136,9 @@ PROPERTIES = [
 
 DECORATION = [
     Panel(
-        "Calls",
+        "Queries",
         "ops",
-        "Queries to a source, by what came of them.",
+        "Queries to a source, by their outcome.",
         [
             Query(
                 rate("merganser_decoration_calls_total", "source, outcome"),
@@ -146,9 +148,9 @@ DECORATION = [
         stacked=True,
     ),
     Panel(
-        "Time of a call",
+        "Time of a query",
         "s",
-        "With connecting, answered or not: the 95th percentile.",
+        "The 95th percentile, including connection and failures.",
         [
             Query(
                 "histogram_quantile(0.95, "
@@ -158,9 +160,9 @@ DECORATION = [
         ],
     ),
     Panel(
-        "Profiles that wait",
+        "Profiles due",
         "short",
-        "That a source is to be asked for now, counted up to 10,000.",
+        "Profiles that are due for a query to a source, counted up to 10,000.",
         [
             Query(
                 f"max by (source) (merganser_decoration_profiles_pending{{{INSTANCE}}})",
@@ -169,15 +171,15 @@ DECORATION = [
         ],
     ),
     Panel(
-        "Breaker open",
+        "Circuit breaker open",
         "s",
-        "Until a failing source is tried again; 0 while all is well.",
+        "Time until a failing source is tried again; 0 while it works.",
         [Query(f"max by (source) (merganser_decoration_open_seconds{{{INSTANCE}}})", "{{source}}")],
     ),
     Panel(
-        "Since the last answer",
+        "Since the last success",
         "s",
-        "It grows too while there is nothing to ask.",
+        "It also grows while no query is due.",
         [
             Query(
                 f"min by (source) (merganser_decoration_since_success_seconds{{{INSTANCE}}})",
@@ -188,14 +190,14 @@ DECORATION = [
     Panel(
         "Values written",
         "wps",
-        "Values of properties that were written or dropped because a source said so.",
+        "Property values that were written or deleted because of a source's result.",
         [Query(rate("merganser_decoration_values_written_total", "source"), "{{source}}")],
     ),
     Panel(
         "Values not written",
         "wps",
-        "Skipped as they do not fit the type of their rule or are too long, or set aside as they "
-        "cannot be read or stored.",
+        "Skipped because they do not fit the rule's type or are too long, or set aside because "
+        "they cannot be read or stored.",
         [
             Query(rate("merganser_decoration_values_unfit_total", "rule"), "{{rule}} unfit"),
             Query(rate("merganser_decoration_values_too_long_total", "rule"), "{{rule}} too long"),
@@ -223,25 +225,25 @@ API = [
     Panel(
         "Time of a request",
         "s",
-        "From its headers to its answer.",
+        "From a request's headers to its response.",
         quantiles("merganser_api_request_seconds"),
     ),
     Panel(
         "Wait for a connection",
         "s",
-        "MERGANSER_API_CONNECTIONS to Postgres serve all requests; past 2 s one is refused.",
+        "MERGANSER_API_CONNECTIONS limits connections to Postgres; after 2 s a request gets 503.",
         quantiles("merganser_api_pool_wait_seconds"),
     ),
     Panel(
-        "Answers that are cut",
+        "Truncated responses",
         "ops",
-        "They leave something out, or end early, as they would have too many bytes.",
+        "Responses that leave something out or end a page early because of a size limit.",
         [Query(rate("merganser_api_answers_cut_total", "route"), "{{route}}")],
     ),
     Panel(
         "Age of the API keys",
         "s",
-        "Since they were read from Postgres: it grows while Postgres is away.",
+        "Time since they were read from Postgres; it grows during an outage of Postgres.",
         [Query(f"merganser_api_keys_age_seconds{{{INSTANCE}}}", "{{instance}}")],
     ),
     connections_cut("merganser-api"),
@@ -249,8 +251,8 @@ API = [
 ]
 
 
-def every() -> dict[str, Any]:
-    """All dashboards, by the names of their files."""
+def all_dashboards() -> dict[str, Any]:
+    """Return all dashboards by the names of their files."""
     return {
         "pipeline": pipeline.PIPELINE,
         **{

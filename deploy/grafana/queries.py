@@ -1,4 +1,4 @@
-"""PromQL that many panels have in common."""
+"""PromQL and panels that several dashboards share."""
 
 from deploy.grafana.panels import Panel, Query
 
@@ -6,14 +6,14 @@ INSTANCE = 'instance=~"$instance"'
 
 
 def rate(metric: str, by: str = "", where: str = INSTANCE) -> str:
-    """A counter's increase a second, summed over all but these labels."""
+    """Return a counter's rate per second, summed over all labels except `by`."""
     grouped = f"sum by ({by})" if by else "sum"
     selector = f"{metric}{{{where}}}" if where else metric
     return f"{grouped} (rate({selector}[$__rate_interval]))"
 
 
 def quantiles(metric: str, where: str = INSTANCE) -> list[Query]:
-    """The median, 95th and 99th percentile of a histogram."""
+    """Return the median, 95th and 99th percentile of a histogram."""
     return [
         Query(f"histogram_quantile({q}, {rate(f'{metric}_bucket', 'le', where)})", f"p{q * 100:g}")
         for q in (0.5, 0.95, 0.99)
@@ -21,9 +21,9 @@ def quantiles(metric: str, where: str = INSTANCE) -> list[Query]:
 
 
 def connections_cut(job: str) -> Panel:
-    """For the processes that answer clients."""
+    """Return the panel of closed connections, for processes with clients."""
     return Panel(
-        "Connections cut",
+        "Connections closed",
         "cps",
         "Clients that were too slow, sent too much, or were too many.",
         [
@@ -36,22 +36,22 @@ def connections_cut(job: str) -> Panel:
 
 
 def forgotten(job: str) -> Panel:
-    """For the processes that store events."""
-    mine = f'job="{job}", {INSTANCE}'
+    """Return the panel of forgotten people, for processes that store events."""
+    selector = f'job="{job}", {INSTANCE}'
     return Panel(
-        "Events of forgotten people",
+        "Events of erased people",
         "eps",
-        "Suppressed: not stored. Unlinked: another user's, stored without the anonymousId.",
+        "Suppressed: not stored. Unlinked: another user's event, stored without the anonymousId.",
         [
-            Query(rate("merganser_events_suppressed_total", "", mine), "suppressed"),
-            Query(rate("merganser_events_unlinked_total", "", mine), "unlinked"),
+            Query(rate("merganser_events_suppressed_total", "", selector), "suppressed"),
+            Query(rate("merganser_events_unlinked_total", "", selector), "unlinked"),
         ],
     )
 
 
 def process(job: str) -> list[Panel]:
-    """What every process's dashboard ends with: what its checks say, and what it takes."""
-    mine = f'job="{job}", {INSTANCE}'
+    """Return the last panels of every process's dashboard: checks, version, CPU and memory."""
+    selector = f'job="{job}", {INSTANCE}'
     return [
         Panel(
             "Failing checks",
@@ -59,7 +59,7 @@ def process(job: str) -> list[Panel]:
             "1 while a check or warning of /readyz fails; /readyz of the instance says why.",
             [
                 Query(
-                    f"max by (instance, check) (merganser_check_failing{{{mine}}})",
+                    f"max by (instance, check) (merganser_check_failing{{{selector}}})",
                     "{{instance}} {{check}}",
                 )
             ],
@@ -67,8 +67,8 @@ def process(job: str) -> list[Panel]:
         Panel(
             "Versions",
             "short",
-            "Instances by what they run: more than one version during an upgrade only.",
-            [Query(f"count by (version) (merganser_build_info{{{mine}}})", "{{version}}")],
+            "Instances by version. More than one version is normal only during an upgrade.",
+            [Query(f"count by (version) (merganser_build_info{{{selector}}})", "{{version}}")],
             stacked=True,
         ),
         Panel(
@@ -77,7 +77,7 @@ def process(job: str) -> list[Panel]:
             "Cores in use. A process uses one core, and a little more inside libraries.",
             [
                 Query(
-                    rate("process_cpu_seconds_total", "instance", mine),
+                    rate("process_cpu_seconds_total", "instance", selector),
                     "{{instance}}",
                 )
             ],
@@ -86,6 +86,6 @@ def process(job: str) -> list[Panel]:
             "Memory",
             "bytes",
             "Resident memory.",
-            [Query(f"process_resident_memory_bytes{{{mine}}}", "{{instance}}")],
+            [Query(f"process_resident_memory_bytes{{{selector}}}", "{{instance}}")],
         ),
     ]

@@ -1,4 +1,4 @@
-"""People who come to a shop, click around, sign in and buy: something for dashboards to show."""
+"""Synthetic traffic of a shop, for dashboards: visitors view pages, sign in and buy."""
 
 import asyncio
 import random
@@ -18,17 +18,17 @@ ROW = """INSERT INTO events (type, "userId") SELECT 'refund', n FROM unnest(%s::
 async def send(
     ingest_url: str, api_url: str, key: str, database_url: str, rate: Callable[[float], float]
 ) -> None:
-    """Send events, write rows and read profiles until cancelled.
+    """Send events, write rows and read profiles until canceled.
 
     Args:
-        ingest_url: of the gateway.
+        ingest_url: of ingest.
         api_url: of the read API, with /api/v1.
-        key: may write events and read.
-        database_url: where rows are written as other systems do.
-        rate: events a second, by the seconds since the start.
+        key: an API key that may write events and read profiles.
+        database_url: of the database, for rows as other systems write them.
+        rate: returns events per second for the seconds since the start.
 
     Raises:
-        httpx.HTTPStatusError: the gateway or the read API refuses.
+        httpx.HTTPStatusError: ingest or the read API responds with an error.
     """
     chance, start = random.Random(1), time.monotonic()  # noqa: S311 - made-up people
     headers = {"authorization": f"Bearer {key}"}
@@ -38,10 +38,10 @@ async def send(
     ):
         while True:
             events = [_event(chance) for _ in range(round(rate(time.monotonic() - start) * TICK))]
-            # One of them says nothing that could be an event.
+            # The last one is not a valid event.
             body = {"events": [*events, {"type": ""}]}
-            answer = await http.post(f"{ingest_url}/api/v1/batch", json=body)
-            answer.raise_for_status()
+            response = await http.post(f"{ingest_url}/api/v1/batch", json=body)
+            response.raise_for_status()
             users = [str(chance.randrange(2000)) for _ in range(len(events) // 50 + 1)]
             await connection.execute(ROW, [users])
             (await http.get(f"{api_url}/profiles", params={"limit": 5})).raise_for_status()

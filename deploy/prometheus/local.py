@@ -21,22 +21,22 @@ class Prometheus:
         self._http = httpx.Client(base_url=f"{url}/api/v1", timeout=30)
 
     def query(self, expr: str) -> list[Any]:
-        """What a query gives now: a list of series with their last values.
+        """Return a query's current result: a list of series with their last values.
 
         Raises:
-            httpx.HTTPStatusError: it is no PromQL, or fails.
+            httpx.HTTPStatusError: it is not valid PromQL, or fails.
         """
-        answer = self._http.post("/query", data={"query": expr}).raise_for_status()
-        found: list[Any] = answer.json()["data"]["result"]
-        return found
+        response = self._http.post("/query", data={"query": expr}).raise_for_status()
+        series: list[Any] = response.json()["data"]["result"]
+        return series
 
     def range(self, expr: str, seconds: float, step: float) -> list[Any]:
-        """A query's series over the last seconds, a value a step; raises as `query`."""
+        """Return a query's series over the last `seconds`, with one value per step."""
         end = time.time()
-        asked = {"query": expr, "start": end - seconds, "end": end, "step": step}
-        answer = self._http.post("/query_range", data=asked).raise_for_status()
-        found: list[Any] = answer.json()["data"]["result"]
-        return found
+        query = {"query": expr, "start": end - seconds, "end": end, "step": step}
+        response = self._http.post("/query_range", data=query).raise_for_status()
+        series: list[Any] = response.json()["data"]["result"]
+        return series
 
     def rules(self) -> list[Any]:
         """Every rule, with its health."""

@@ -3,7 +3,7 @@
 Those of Kubernetes come from a package that ships them, those of KEDA and of the Prometheus
 operator are made of models that packages ship. All are strict: a field that a resource does not
 have is a mistake.
-"""  # noqa: INP001 - a script, in a folder that is no package
+"""  # noqa: INP001 - a script, outside of a package
 
 import json
 import sys

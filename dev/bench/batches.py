@@ -45,21 +45,21 @@ class Timed:
 
     def __init__(self, connection: psycopg.AsyncConnection[Any], name: str) -> None:
         self._connection = connection
-        self._writer = Writer(Offsets(name, "bench"), 7, move=5000)
+        self._writer = Writer(Offsets(name, "bench"), 7, move_limit=5000)
         self._guids = guid.series(7, guid.EVENT, time.time_ns() // 1_000_000)
         self._offset = 0
         self.seconds: list[float] = []
 
     async def write(self, said: Iterable[Said]) -> None:
-        """One batch, in a transaction, with position, identity and rows."""
-        progress = await self._writer.offsets.progress(self._connection, {PARTITION: 0})
-        olds = {PARTITION: progress[PARTITION].position}
+        """One batch, in a transaction, with offsets, identity and rows."""
+        stored = await self._writer.offsets.read_or_create(self._connection, {PARTITION: 0})
+        old_offsets = {PARTITION: stored[PARTITION].next_offset}
         records = [(Record(self._offset + n), self._event(one)) for n, one in enumerate(said)]
         self._offset += len(records)
-        batch = Batch(records, positions={PARTITION: self._offset})  # type: ignore[arg-type] # a bench's records are tuples of ours
+        batch = Batch(records, next_offsets={PARTITION: self._offset})  # type: ignore[arg-type] # a bench's records are tuples of ours
         start = time.perf_counter()
         async with self._connection.transaction():
-            await self._writer.write(self._connection, batch, olds)
+            await self._writer.write(self._connection, batch, old_offsets)
         self.seconds.append(time.perf_counter() - start)
 
     def _event(self, said: Said) -> Event:

@@ -1,4 +1,4 @@
-"""A visitor with 1,000,000 events signs in: what does it cost them, and everybody else?"""
+"""A visitor with 1,000,000 events signs in: what does it cost this visitor and all others?"""
 
 import asyncio
 import time
@@ -78,7 +78,7 @@ async def _move(connection: AsyncConnection[Any], chunks: list[float]) -> None:
     while moved is not None:
         start = time.perf_counter()
         async with connection.transaction():
-            move = await store.next_move(connection)
+            move = await store.lock_next_move(connection)
             moved = move and await store.move_chunk(connection, move, CHUNK)
         chunks.append(time.perf_counter() - start)
 

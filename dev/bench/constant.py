@@ -3,7 +3,8 @@
 import asyncio
 import sys
 
-from merganser.http.ops_server import Receive, Scope, Send, server
+from merganser.http.asgi import Receive, Scope, Send
+from merganser.http.server import create_server
 from merganser.runtime import lifecycle
 from merganser.runtime.lifecycle import Stop
 
@@ -25,7 +26,7 @@ async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
 
 
 async def _serve(stop: Stop) -> None:
-    serving = server(app, "127.0.0.1", int(sys.argv[1]), proxy_headers=False)
+    serving = create_server(app, "127.0.0.1", int(sys.argv[1]), proxy_headers=False)
     task = asyncio.create_task(serving.serve())
     await stop.wait()
     serving.should_exit = True

@@ -16,7 +16,7 @@ from dev.bench import load, people
 from dev.bench.processes import child, process, until_answered
 from dev.stack import Servers
 from dev.stack.ports import free_port
-from merganser.http.authentication import digest
+from merganser.http.authentication import hash_key
 from merganser.runtime.settings import Settings
 from schemas.event import Event
 
@@ -40,7 +40,7 @@ def ingest(servers: Servers, settings: Settings, url: str) -> Iterator[Gateway]:
         database.execute(
             """INSERT INTO "apiKeys" (name, "keyHash", permissions) VALUES ('bench', %s, %s)
             ON CONFLICT DO NOTHING""",
-            (digest(KEY), ["events:write"]),
+            (hash_key(KEY), ["events:write"]),
         )
     port = free_port(set())
     with process(
@@ -49,7 +49,7 @@ def ingest(servers: Servers, settings: Settings, url: str) -> Iterator[Gateway]:
         settings,
         url,
         ingest_port=str(port),
-        ingest_publish_timeout="30",  # a busy machine shall end no run with a 503
+        ingest_publish_timeout="30",  # a busy machine must not fail the run with a 503
     ) as started:
         yield Gateway(port, started)
 

@@ -19,7 +19,7 @@ from api import app
 from api.database import Pool
 from dev.bench import servers
 from dev.bench.table import show
-from merganser.http.authentication import Keys, Permission, digest
+from merganser.http.authentication import ApiKeys, Permission, hash_key
 from merganser.runtime import sql
 from merganser.runtime.lifecycle import Stop
 from merganser.runtime.postgres import Connection, Database, connect
@@ -109,7 +109,8 @@ async def _measure(url: str) -> None:
     settings = ApiSettings(_env_file=None)
     keys = Database(url, "keys")
     pool = HearingPool(url, settings)
-    api = app.create(pool, Keys(keys, 1, Stop(), ""), settings.api_scan)
+    await pool.open()
+    api = app.create_app(pool, ApiKeys(keys, 1, Stop(), ""), settings.api_scan)
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(api),
         base_url="http://api/api/v1",
@@ -149,7 +150,7 @@ async def _fill(connection: AsyncConnection[Any], secret: str) -> None:
         print(f"{name}: {time.perf_counter() - start:.0f} s", flush=True)
     await connection.execute(
         'INSERT INTO "apiKeys" (name, "keyHash", permissions) VALUES (\'bench\', %s, %s)',
-        (digest(secret), list(Permission)),
+        (hash_key(secret), list(Permission)),
     )
     await connection.execute("VACUUM ANALYZE")
 

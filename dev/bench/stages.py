@@ -9,7 +9,7 @@ from dev.bench import gateway
 from ingest.dialects import Said, native
 from ingest.request import Asked, parse
 from ingest.validate import Accepted, Limits, Stamp, accept
-from merganser.identity.plan import Known, Sighting, plan
+from merganser.identity.plan import EventIds, Known, make_plan
 from resolver import copy_format
 from schemas import event as wire
 from schemas import guid
@@ -35,15 +35,18 @@ def microseconds(count: int) -> dict[str, float]:
     said = [native.batch(Asked(body)) for body in bodies]
     records: list[Accepted] = timed("ingest-accept", lambda: list(_accepted(said)))
     events = timed("resolver-decode", lambda: [wire.decode(record.value) for record in records])
-    sightings = [
-        Sighting(event["guid"], event["occurredAt"], event["userId"], event["anonymousId"])
+    event_ids = [
+        EventIds(event["guid"], event["occurredAt"], event["userId"], event["anonymousId"])
         for event in events
     ]
-    batches = [sightings[start : start + BATCH] for start in range(0, count, BATCH)]
-    timed("resolver-plan", lambda: [plan(Known({}, {}), batch) for batch in batches])
+    batches = [event_ids[start : start + BATCH] for start in range(0, count, BATCH)]
+    timed("resolver-plan", lambda: [make_plan(Known({}, {}), batch) for batch in batches])
     guids = guid.series(7, guid.EVENT_DATA, 0)
     placed = [(event, "pro_01a20b62-1dcd-7de5-b6d7-710b0f3a9c44") for event in events]
-    timed("resolver-rows", lambda: (copy_format.events(placed), copy_format.data(events, guids)))
+    timed(
+        "resolver-rows",
+        lambda: (copy_format.encode_events(placed), copy_format.encode_event_data(events, guids)),
+    )
     return stages
 
 

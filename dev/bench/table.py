@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 WIDTH = 120
-"""Characters, where the output is no terminal that has a width of its own."""
+"""Characters of a line if the output is not a terminal."""
 
 
 def milliseconds(seconds: Sequence[float]) -> str:

@@ -23,7 +23,7 @@ def version() -> str:
     """Return the version of Kafka that `pom.xml` asks for."""
     found = re.search("<kafka.version>(.+)</kafka.version>", _POM.read_text())
     if found is None:
-        raise StackError(f"{_POM} names no kafka.version; install merganser anew.")
+        raise StackError(f"{_POM} names no kafka.version; install merganser again.")
     return found[1]
 
 

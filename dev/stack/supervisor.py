@@ -1,8 +1,8 @@
 """The supervisor: the one process that owns all others of a running stack.
 
 `python -m dev.stack.supervisor HOME OPTIONS`, started by `dev.stack.launch`. It reports its
-progress on stdout, one JSON object per line. Its stdin is a lifeline: at its end,
-unless a byte came first, whoever asked for the stack is gone and everything stops.
+progress on stdout, one JSON object per line. Its stdin is a lifeline: if it
+closes before a byte arrives, the process that started the stack is gone and everything stops.
 
 Until all is ready, stopping means to exit at once: the guards then end the processes, and Kafka
 and Postgres keep their data through that as through any crash. Afterwards they stop in order.
@@ -185,14 +185,14 @@ def _step(name: str) -> Iterator[None]:
 
 
 def _report(**event: object) -> None:
-    # Whoever asked for the stack may be gone; the lifeline tells, not this.
+    # The process that started the stack may be gone: the lifeline notices that, not this.
     with contextlib.suppress(OSError):
         os.write(1, json.dumps(event).encode() + b"\n")
 
 
 def _end_with_lifeline() -> None:
     if not os.read(0, 1):
-        _log.info("whoever started this stack is gone")
+        _log.info("the process that started this stack is gone")
         while True:  # a main thread that was about to wait for a lock acts on the next signal only
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(1)

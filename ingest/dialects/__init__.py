@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ingest.request import Asked
-from merganser.http.errors import Problem, Refused
+from merganser.http.errors import ErrorKind, HttpError
 
 
 class Answer(NamedTuple):
@@ -19,7 +19,7 @@ class Answer(NamedTuple):
     headers: Sequence[tuple[bytes, bytes]] = ()
 
 
-Results = Sequence[str | Refused]
+Results = Sequence[str | HttpError]
 """Of each event the guid, or why it was refused."""
 
 
@@ -30,14 +30,14 @@ class Said:
     api_key: str | None
     """The key, where the dialect has one outside of the Authorization header, which comes first."""
     events: Sequence[Any]
-    """Events in the form of `schemas.track`, not validated yet; `Refused` in place of one that
+    """Events in the form of `schemas.track`, not validated yet; `HttpError` in place of one that
     the dialect cannot read."""
     answer: Callable[[Results], dict[str, Any] | Answer]
     """What to answer; a dictionary is sent as JSON.
 
     It may raise one of the refusals instead, when the whole request stands or falls with it.
     """
-    too_soon: Problem = Problem.RATE_LIMITED
+    too_soon: ErrorKind = ErrorKind.RATE_LIMITED
     """The refusal that makes such a client send again what a rate limit has refused."""
 
 
@@ -53,4 +53,4 @@ Reader = Callable[[Asked], Said | Told]
 Dialect = Mapping[str, Reader]
 """`METHOD path` -> the function that reads such a request; `*` is any one part of the path.
 
-Each raises `Refused` when the request has not the shape of the dialect."""
+Each raises `HttpError` when the request has not the shape of the dialect."""

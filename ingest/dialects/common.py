@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ingest.dialects import Results
-from merganser.http.errors import Problem, Refused
+from merganser.http.errors import ErrorKind, HttpError
 
 MOST_KEYS = 256
 """Keys of an event's data: what the gateway allows unless configured otherwise."""
@@ -59,7 +59,7 @@ def members(event: dict[str, Any], field: str) -> dict[str, Any]:
     """The object in a field of an event; empty where there is none, or null.
 
     Raises:
-        Refused: INVALID, when it is something else.
+        HttpError: INVALID, when it is something else.
     """
     value = event.get(field)
     if value is None:
@@ -69,22 +69,22 @@ def members(event: dict[str, Any], field: str) -> dict[str, Any]:
     return value
 
 
-def invalid(field: str, why: str) -> Refused:
+def invalid(field: str, why: str) -> HttpError:
     """The refusal of an event for one of its fields."""
-    return Refused(Problem.INVALID, f"{field}: {why}", {field: why})
+    return HttpError(ErrorKind.INVALID, f"{field}: {why}", {field: why})
 
 
 def each(
     events: Sequence[Any], read: Callable[[dict[str, Any]], dict[str, Any]]
-) -> list[dict[str, Any] | Refused]:
+) -> list[dict[str, Any] | HttpError]:
     """What `read` makes of each event, or why it refuses it: its neighbours go on without it."""
-    said: list[dict[str, Any] | Refused] = []
+    said: list[dict[str, Any] | HttpError] = []
     for event in events:
         try:
             if not isinstance(event, dict):
                 raise invalid("event", "must be a JSON object")
             said.append(read(event))
-        except Refused as refused:
+        except HttpError as refused:
             said.append(refused)
     return said
 
@@ -93,15 +93,17 @@ def partly(results: Results, answer: dict[str, Any]) -> dict[str, Any]:
     """`answer` for a batch, and beside it which events were refused and why, in `rejected`.
 
     Raises:
-        Refused: the first, when all were: the client drops them and says why in its log. Also one
+        HttpError: the first, when all were: the client drops them and says why in its log. Also one
             that is our fault: the client sends all of them again, and those that were taken stay
             one event each by their message ids.
     """
     refused = [
-        (position, result) for position, result in enumerate(results) if isinstance(result, Refused)
+        (position, result)
+        for position, result in enumerate(results)
+        if isinstance(result, HttpError)
     ]
     for _, result in refused:
-        if result.problem.status >= 500 or len(refused) == len(results):  # noqa: PLR2004 - HTTP's
+        if result.kind.status >= 500 or len(refused) == len(results):  # noqa: PLR2004 - HTTP's
             raise result
     if not refused:
         return answer

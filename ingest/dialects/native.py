@@ -14,7 +14,7 @@ from typing import Any
 
 from ingest.dialects import Dialect, Results, Said
 from ingest.request import Asked
-from merganser.http.errors import Problem, Refused
+from merganser.http.errors import ErrorKind, HttpError
 
 
 def track(asked: Asked) -> Said:
@@ -30,8 +30,8 @@ def batch(asked: Asked) -> Said:
     fields = asked.object()
     events = fields.get("events")
     if not isinstance(events, list):
-        raise Refused(
-            Problem.INVALID, 'events: send {"events": [...]}', {"events": "must be an array"}
+        raise HttpError(
+            ErrorKind.INVALID, 'events: send {"events": [...]}', {"events": "must be an array"}
         )
     if sent_at := fields.get("sentAt"):
         for event in events:
@@ -50,20 +50,20 @@ def _api_key(fields: dict[str, Any]) -> str | None:
 
 def _answer_one(results: Results) -> dict[str, Any]:
     (result,) = results
-    if isinstance(result, Refused):
+    if isinstance(result, HttpError):
         raise result
     return {"success": True, "event": {"guid": result}}
 
 
 def _answer_all(results: Results) -> dict[str, Any]:
-    refused = sum(isinstance(result, Refused) for result in results)
+    refused = sum(isinstance(result, HttpError) for result in results)
     return {
         "success": refused == 0,
         "accepted": len(results) - refused,
         "rejected": refused,
         "events": [
             {"success": False, **result.body()}
-            if isinstance(result, Refused)
+            if isinstance(result, HttpError)
             else {"success": True, "event": {"guid": result}}
             for result in results
         ],

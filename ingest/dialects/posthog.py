@@ -39,7 +39,7 @@ from urllib.parse import unquote_to_bytes
 from ingest.dialects import Dialect, Results, Said, Told
 from ingest.dialects.common import beside, each, invalid, members, partly
 from ingest.request import Asked, parse
-from merganser.http.errors import Problem, Refused
+from merganser.http.errors import ErrorKind, HttpError
 
 _Event = dict[str, Any]
 
@@ -83,7 +83,7 @@ def capture(asked: Asked) -> Said:
         next((key for key in keys if key), None),
         each(events, lambda event: _read(event, sent_at)),
         _answer,
-        too_soon=Problem.TOO_SOON,  # posthog-js drops what is answered 429
+        too_soon=ErrorKind.RATE_LIMITED_RETRY,  # posthog-js drops what is answered 429
     )
 
 
@@ -120,7 +120,7 @@ def _body(asked: Asked) -> Any:
     """JSON, or base64 of it, alone or in a form, which needs no preflight when a page is left.
 
     Raises:
-        Refused: MALFORMED.
+        HttpError: MALFORMED.
     """
     text = asked.body
     if text.startswith(_FORM):
@@ -131,8 +131,8 @@ def _body(asked: Asked) -> Any:
         try:
             text = base64.b64decode(text, validate=True)
         except binascii.Error:
-            raise Refused(
-                Problem.MALFORMED, "the body is neither JSON nor base64 of JSON"
+            raise HttpError(
+                ErrorKind.MALFORMED, "the body is neither JSON nor base64 of JSON"
             ) from None
     return parse(text)
 

@@ -33,7 +33,7 @@ from typing import Any
 from ingest.dialects import Answer, Dialect, Results, Said
 from ingest.dialects.common import beside, each, invalid, partly
 from ingest.request import Asked, parse
-from merganser.http.errors import Problem, Refused
+from merganser.http.errors import ErrorKind, HttpError
 
 _Event = dict[str, Any]
 
@@ -78,10 +78,10 @@ def _key(event: Any) -> str | None:
 def _answer(results: Results) -> _Event:
     try:
         return partly(results, {"status": "ok"})
-    except Refused as refused:
-        if refused.problem is not Problem.TOO_LARGE:
+    except HttpError as refused:
+        if refused.kind is not ErrorKind.TOO_LARGE:
             raise
-        raise Refused(Problem.INVALID, refused.message) from None
+        raise HttpError(ErrorKind.INVALID, refused.message) from None
 
 
 def _answer_with_pixel(results: Results) -> Answer:
@@ -161,7 +161,7 @@ def _document(event: _Event, coded: str, plain: str) -> _Event | None:
         # Some trackers leave the padding out; too much of it does no harm.
         raw = base64.urlsafe_b64decode(text + "==") if field == coded else text.encode()
         document = parse(raw)
-    except (ValueError, Refused) as error:
+    except (ValueError, HttpError) as error:
         raise invalid(field, f"cannot be read: {error}") from None
     if not isinstance(document, dict):
         raise invalid(field, "must be a JSON object")

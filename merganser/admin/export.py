@@ -45,7 +45,7 @@ async def export_person(settings: Settings, name: str, write: Callable[[str], ob
         PersonNotFound: no profile has this userId or guid.
     """
     async with open_connection(settings, "export") as connection:
-        person = await identity.find(connection, name)
+        person = await identity.find_person(connection, name)
         if person is None:
             raise PersonNotFound
         written = 0

@@ -33,7 +33,7 @@ class IdNotSuppressed(AdminError):
 async def find_person(settings: Settings, name: str) -> Person | None:
     """Return the person with this userId or profile guid, or None if there is none."""
     async with open_connection(settings, "find") as connection:
-        return await identity.find(connection, name)
+        return await identity.find_person(connection, name)
 
 
 async def forget_person(
@@ -54,29 +54,29 @@ async def forget_person(
     """
 
     async def suppress_ids(connection: AsyncConnection[Any]) -> list[str]:
-        return await identity.suppress(connection, person.profile, CHUNK)
+        return await identity.suppress_ids(connection, person.profile, CHUNK)
 
-    async def clear_way(connection: AsyncConnection[Any]) -> bool:
-        return await identity.clear_way(connection, person.profile, anonymous_ids, CHUNK)
+    async def detach_anonymous_ids(connection: AsyncConnection[Any]) -> bool:
+        return await identity.detach_anonymous_ids(connection, person.profile, anonymous_ids, CHUNK)
 
-    async def forget_visitors(connection: AsyncConnection[Any]) -> None:
-        await identity.forget_visitors(
+    async def forget_anonymous_ids(connection: AsyncConnection[Any]) -> None:
+        await identity.forget_anonymous_ids(
             connection, person.profile, anonymous_ids, suppressed=suppress
         )
 
-    async def clear_trail(connection: AsyncConnection[Any]) -> bool:
-        return await identity.clear_trail(connection, person.profile, CHUNK)
+    async def forget_merges(connection: AsyncConnection[Any]) -> bool:
+        return await identity.forget_merges(connection, person.profile, CHUNK)
 
     async def forget_profile(connection: AsyncConnection[Any]) -> None:
-        await identity.forget(connection, person.profile, suppressed=suppress)
+        await identity.forget_profile(connection, person.profile, suppressed=suppress)
         await properties.forget(connection, [person.profile])
 
     async with open_transactions(settings, "forget") as transact:
         while anonymous_ids := await transact(suppress_ids):
-            while await transact(clear_way):
+            while await transact(detach_anonymous_ids):
                 pass
-            await transact(forget_visitors)
-        while await transact(clear_trail):
+            await transact(forget_anonymous_ids)
+        while await transact(forget_merges):
             pass
         await transact(forget_profile)
         return await _erase_events(transact, progress) or 0
@@ -115,7 +115,7 @@ async def _erase_events(transact: Transact, progress: Callable[[int], None]) -> 
     """Erase the events of all forgotten profiles; return None if no erasure was unfinished."""
 
     async def erase_chunk(connection: AsyncConnection[Any]) -> int | None:
-        profile = await identity.next_erasure(connection)
+        profile = await identity.lock_next_erasure(connection)
         if profile is None:
             return None
         return await identity.erase_chunk(connection, profile, CHUNK)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from merganser.admin.database import open_connection
 from merganser.admin.errors import AdminError
-from merganser.http.authentication import Permission, digest
+from merganser.http.authentication import Permission, hash_key
 from merganser.runtime import sql
 from merganser.runtime.settings import Settings
 from schemas.ids import WHITE_SPACE
@@ -131,7 +131,7 @@ async def _store(
 ) -> None:
     values = {
         "name": name,
-        "hash": digest(secret),
+        "hash": hash_key(secret),
         "permissions": [str(permission) for permission in permissions],
     }
     async with open_connection(settings, "keys") as connection:

@@ -72,7 +72,7 @@ async def plan_replay(
         ends = await consumer.end_offsets(chosen)
         targets = await _find_targets(consumer, start, starts, ends)
     async with _open_offsets(settings) as (connection, offsets):
-        stored = await offsets.stored(connection, chosen)
+        stored = await offsets.read(connection, chosen)
     return [
         PartitionReplay(p.partition, starts[p], ends[p], stored.get(p), targets[p]) for p in chosen
     ]

@@ -1,8 +1,8 @@
-"""API keys: a copy of the table in memory, renewed every few seconds (design §7).
+"""API keys: each process keeps a copy of the table in memory and refreshes it every few seconds.
 
-A known key costs no round trip, and a revoked one stops working when the copy is renewed. While
-Postgres is away the keys known last go on working: ingest must not lose events because another
-part rests. An unknown key is then answered 503, for it may be a new one.
+A known key costs no query, and a revoked key stops working at the next refresh. While Postgres is
+down, keys of the last copy still work, so that ingest loses no events. An unknown key is then
+answered 503 instead of 401: it may be new.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from typing import Any
 import structlog
 from psycopg import AsyncConnection
 
-from merganser.http.errors import Problem, Refused
+from merganser.http.errors import ErrorKind, HttpError
 from merganser.runtime.lifecycle import Stop, StoppedWhileWaiting
 from merganser.runtime.postgres import Database
 
@@ -28,45 +28,46 @@ class Permission(StrEnum):
     """What a key may do."""
 
     WRITE_EVENTS = "events:write"
-    """Add events; a key that stands in web pages has no other."""
+    """The only permission of a key that is public, in a web page."""
     READ_EVENTS = "events:read"
     DELETE_EVENTS = "events:delete"
     READ_PROFILES = "profiles:read"
 
 
-_ALL = 'SELECT "keyHash", guid, permissions FROM "apiKeys" WHERE "revokedAt" IS NULL'
+_READ_KEYS = 'SELECT "keyHash", guid, permissions FROM "apiKeys" WHERE "revokedAt" IS NULL'
 
-NEW_KEY_SECONDS = 0.2
-"""Between two reads: an unknown key has the copy renewed, so that a new key works at once; but
-guessing keys must not load Postgres."""
+MIN_REFRESH_SECONDS = 0.2
+"""Between two refreshes. An unknown key starts one at once, so that a new key works immediately;
+guessed keys must not load Postgres."""
 
-UNKNOWN_SECONDS = 1.0
-"""What an unknown key waits for Postgres at most."""
+UNKNOWN_KEY_SECONDS = 1.0
+"""How long a request with an unknown key waits for the refresh."""
 
-
-_FOUND_BY = 16
-"""Characters of a hash that find its key; all of them are then compared in constant time."""
+_LOOKUP_CHARACTERS = 16
+"""Of a hash. They find the key; a comparison in constant time then covers the whole hash."""
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
+class ApiKey:
     """A key that is not revoked."""
 
-    hashed: str
+    key_hash: str
     guid: str
     permissions: frozenset[str]
 
 
-def digest(secret: str) -> str:
-    """What the table keeps of a key: random and long, it needs one round of SHA-256 only."""
+def hash_key(secret: str) -> str:
+    """Return what the table stores of a key. Keys are long and random: one SHA-256 is enough."""
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def of_header(authorization: bytes) -> str | None:
-    """The key of an Authorization header: a Bearer, or the user of Basic; None if it has neither.
+def key_from_header(authorization: bytes) -> str | None:
+    """Return the key of an Authorization header, or None if it has none.
+
+    A Bearer token is the key; with Basic, the user name is.
 
     Raises:
-        Refused: UNAUTHORIZED, when it says Basic and is not.
+        HttpError: UNAUTHORIZED, if Basic credentials cannot be decoded.
     """
     scheme, _, credentials = authorization.decode("latin-1").partition(" ")
     match scheme.lower():
@@ -75,109 +76,113 @@ def of_header(authorization: bytes) -> str | None:
         case "basic":
             try:
                 return base64.b64decode(credentials, validate=True).decode().partition(":")[0]
-            except ValueError:  # no base64, no text, or not even ASCII
-                raise Refused(
-                    Problem.UNAUTHORIZED, "the Authorization header is not valid Basic"
+            except ValueError:  # not base64, or not text, or not even ASCII
+                raise HttpError(
+                    ErrorKind.UNAUTHORIZED, "the Authorization header is not valid Basic"
                 ) from None
         case _:
             return None
 
 
-class Keys:
+class ApiKeys:
     """The copy of the keys.
 
     Args:
-        database: read by nobody else at the same time.
-        interval: seconds between two reads.
-        stop: ends the reading.
-        elsewhere: where a request may have its key beside the Authorization header, for messages.
+        database: used by nothing else at the same time.
+        interval: seconds between two refreshes.
+        stop: stops the refreshes.
+        key_hint: where else than in the Authorization header a request may have its key, for error
+            messages.
     """
 
-    def __init__(self, database: Database, interval: float, stop: Stop, elsewhere: str) -> None:
+    def __init__(self, database: Database, interval: float, stop: Stop, key_hint: str) -> None:
         self._database = database
         self._interval = interval
         self._stop = stop
-        self._elsewhere = elsewhere
-        self._keys: dict[str, Key] = {}
-        self._renewed_at = float("-inf")
-        """When the read that made this copy started."""
-        self._renewing: asyncio.Task[None] | None = None
+        self._key_hint = key_hint
+        self._keys: dict[str, ApiKey] = {}
+        self._read_at = float("-inf")
+        """When the query for the current copy started, in monotonic seconds."""
+        self._refreshing: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
-        """Renew the copy every interval until the process stops."""
+        """Refresh the copy every interval until the process stops."""
         try:
             while not await self._stop.wait(self._interval):
-                await self._renewal()
+                await self._refresh_task()
         except StoppedWhileWaiting:
             log.info("stopped while Postgres was away")
 
     async def load(self) -> None:
-        """Read the keys for the first time; waits for Postgres."""
-        await self._renewal()
+        """Read the keys for the first time. Wait for Postgres as long as it takes."""
+        await self._refresh_task()
 
-    async def authorize(self, secret: str | None, permission: Permission) -> Key:
-        """The key of a secret.
+    async def authorize(self, secret: str | None, permission: Permission) -> ApiKey:
+        """Return the key of a secret.
 
         Raises:
-            Refused: UNAUTHORIZED, FORBIDDEN, or UNAVAILABLE when it cannot be told.
+            HttpError: UNAUTHORIZED; FORBIDDEN, without the permission; UNAVAILABLE, if the key is
+                unknown and Postgres does not answer.
         """
         if not secret:
-            raise Refused(
-                Problem.UNAUTHORIZED,
-                f"no API key: send {self._elsewhere}, or the header Authorization: Bearer KEY",
+            raise HttpError(
+                ErrorKind.UNAUTHORIZED,
+                f"no API key: send {self._key_hint}, or the header Authorization: Bearer KEY",
             )
-        hashed = digest(secret)
-        key = self._known(hashed)
+        key_hash = hash_key(secret)
+        key = self._find(key_hash)
         if key is None:
-            await self._renew_for_unknown()
-            key = self._known(hashed)
+            await self._refresh_for_unknown_key()
+            key = self._find(key_hash)
         if key is None:
-            raise Refused(Problem.UNAUTHORIZED, "this API key is unknown or was revoked")
+            raise HttpError(ErrorKind.UNAUTHORIZED, "this API key is unknown or was revoked")
         if permission not in key.permissions:
-            raise Refused(Problem.FORBIDDEN, f"this API key has no permission {permission}")
+            raise HttpError(ErrorKind.FORBIDDEN, f"this API key has no permission {permission}")
         return key
 
-    def _known(self, hashed: str) -> Key | None:
-        key = self._keys.get(hashed[:_FOUND_BY])
-        return key if key and hmac.compare_digest(key.hashed, hashed) else None
+    def _find(self, key_hash: str) -> ApiKey | None:
+        key = self._keys.get(key_hash[:_LOOKUP_CHARACTERS])
+        return key if key and hmac.compare_digest(key.key_hash, key_hash) else None
 
     def why_not_ready(self) -> str | None:
-        """Ready once the keys were read; later Postgres may be away for a while."""
-        return None if self._renewed_at > 0 else "the API keys have not been read yet"
+        """Return None once the keys have been read, even if Postgres is down later."""
+        return None if self._read_at > 0 else "the API keys have not been read yet"
 
     def age(self) -> float:
-        """Seconds since the copy was made."""
-        return time.monotonic() - self._renewed_at
+        """Return the seconds since the copy was read."""
+        return time.monotonic() - self._read_at
 
-    async def _renew_for_unknown(self) -> None:
-        """Have the copy renewed by a read that starts after this request came.
+    async def _refresh_for_unknown_key(self) -> None:
+        """Wait for a refresh that starts after this request arrived.
 
         Raises:
-            Refused: UNAVAILABLE when that takes too long. The read goes on for those who come next.
+            HttpError: UNAVAILABLE, if that takes too long. The refresh goes on for later requests.
         """
-        asked = time.monotonic()
-        deadline = asked + UNKNOWN_SECONDS
-        while self._renewed_at < asked and (left := deadline - time.monotonic()) > 0:
-            await asyncio.wait({self._renewal()}, timeout=left)
-        if self._renewed_at < asked:
-            raise Refused(Problem.UNAVAILABLE, "keys cannot be checked at the moment: try again")
+        arrived_at = time.monotonic()
+        deadline = arrived_at + UNKNOWN_KEY_SECONDS
+        while self._read_at < arrived_at and (left := deadline - time.monotonic()) > 0:
+            await asyncio.wait({self._refresh_task()}, timeout=left)
+        if self._read_at < arrived_at:
+            raise HttpError(
+                ErrorKind.UNAVAILABLE, "keys cannot be checked at the moment: try again"
+            )
 
-    def _renewal(self) -> "asyncio.Task[None]":
-        """The renewal under way, or a new one: never two at once."""
-        if self._renewing is None or self._renewing.done():
-            self._renewing = asyncio.create_task(self._renew())
-        return self._renewing
+    def _refresh_task(self) -> "asyncio.Task[None]":
+        """Return the current refresh, or start one: never two at the same time."""
+        if self._refreshing is None or self._refreshing.done():
+            self._refreshing = asyncio.create_task(self._refresh())
+        return self._refreshing
 
-    async def _renew(self) -> None:
-        await self._stop.wait(self._renewed_at + NEW_KEY_SECONDS - time.monotonic())
+    async def _refresh(self) -> None:
+        await self._stop.wait(self._read_at + MIN_REFRESH_SECONDS - time.monotonic())
         start = time.monotonic()
-        self._keys = await self._database.transact(_read, self._stop)
-        self._renewed_at = start
+        self._keys = await self._database.transact(_read_keys, self._stop)
+        self._read_at = start
 
 
-async def _read(connection: AsyncConnection[Any]) -> dict[str, Key]:
-    cursor = await connection.execute(_ALL)
+async def _read_keys(connection: AsyncConnection[Any]) -> dict[str, ApiKey]:
+    cursor = await connection.execute(_READ_KEYS)
     return {
-        hashed[:_FOUND_BY]: Key(hashed, guid, frozenset(permissions))
-        for hashed, guid, permissions in await cursor.fetchall()
+        key_hash[:_LOOKUP_CHARACTERS]: ApiKey(key_hash, guid, frozenset(permissions))
+        for key_hash, guid, permissions in await cursor.fetchall()
     }

@@ -1,20 +1,25 @@
-"""CORS: on every answer, errors too, for a browser client must be able to read what went wrong."""
+"""CORS headers. Every response has them, so that a browser client can read errors too."""
 
 from collections.abc import Mapping
 
-Headers = list[tuple[bytes, bytes]]
+from merganser.http.asgi import Headers
+
+_PREFLIGHT_SECONDS = b"86400"
+"""How long a browser may remember the response to OPTIONS."""
 
 
-def answer(headers: Mapping[bytes, bytes], exposed: bytes, *, credentials: bool) -> Headers:
-    """What an answer needs besides.
+def response_headers(
+    request_headers: Mapping[bytes, bytes], exposed: bytes, *, credentials: bool
+) -> Headers:
+    """Return the CORS headers of any response.
 
     Args:
-        headers: the request's.
-        exposed: names of headers of the answer that a page's script may read.
-        credentials: whether pages of any origin may have the browser send what it remembers of a
-            user, such as a Basic login, and read the answer.
+        request_headers: without an Origin, no CORS headers are needed.
+        exposed: names of response headers that a page's script may read.
+        credentials: whether a browser may send what it stores for this host, such as a Basic login,
+            from pages of any origin.
     """
-    origin = headers.get(b"origin")
+    origin = request_headers.get(b"origin")
     if origin is None:
         return []
     return [
@@ -25,13 +30,19 @@ def answer(headers: Mapping[bytes, bytes], exposed: bytes, *, credentials: bool)
     ]
 
 
-def preflight(headers: Mapping[bytes, bytes], methods: bytes, allowed: bytes) -> Headers:
-    """What the answer to OPTIONS needs besides: `allowed` headers where the request names none."""
+def preflight_headers(
+    request_headers: Mapping[bytes, bytes], methods: bytes, allowed: bytes
+) -> Headers:
+    """Return the headers that only the response to OPTIONS has.
+
+    Args:
+        request_headers: all headers that the browser asks for are allowed.
+        methods: allowed methods.
+        allowed: allowed headers, where the browser does not say which it will send.
+    """
+    requested = request_headers.get(b"access-control-request-headers", allowed)
     return [
         (b"access-control-allow-methods", methods),
-        (
-            b"access-control-allow-headers",
-            headers.get(b"access-control-request-headers", allowed),
-        ),
-        (b"access-control-max-age", b"86400"),
+        (b"access-control-allow-headers", requested),
+        (b"access-control-max-age", _PREFLIGHT_SECONDS),
     ]

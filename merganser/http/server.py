@@ -1,126 +1,203 @@
-"""HTTP connections that nobody can hold for ever: bounds of number, time and size.
+"""The HTTP server: uvicorn with limits on connections, and a shutdown that fails no request.
 
-uvicorn waits without end for a request's head, keeps as many connections as come, and a head may be
-of any size. Slow senders (https://en.wikipedia.org/wiki/Slowloris_(cyber_attack)) live on that. A
-request's body has bounds of its own, in the application.
+By itself, uvicorn waits for a request's head without a timeout, accepts any number of connections,
+and reads a head of any size. Slow clients (https://en.wikipedia.org/wiki/Slowloris_(cyber_attack))
+exploit that. The application limits the size and time of a request's body.
+
+Both classes override internals of uvicorn, so pyproject.toml caps its version.
 """
 
+import asyncio
+import contextlib
 import time
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from merganser.http.asgi import App
 from merganser.runtime import metrics
 
+CLOSE_NOTICE_SECONDS = 1.0
+"""Time for clients to hear that their connections will close. A request that arrives while its
+connection closes gets no response, and the client cannot know whether it was read (RFC 9112 §9.5).
+"""
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """What one server puts up with."""
-
-    connections: int = 1000
-    """At once. Past it, the one is closed whose client has kept us waiting longest."""
-    head_seconds: float = 10
-    """From a connection, or the first byte of a request on it, to the end of the request's head."""
-    request_seconds: float = 60
-    """From there to the end of the answer, which a client may be slow to read."""
-    head_bytes: int = 64 << 10
-    """Of a request's first line and headers, beside what one read brings."""
-    request_bytes: int = 64 << 20
-    """From there to the answer, with what is around a body's chunks and after the last one."""
-
-
-DEFAULT = Bounds()
-
-_TOO_LARGE = (
+_CLOSE = (b"connection", b"close")
+_HEAD_TOO_LARGE = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
     b"connection: close\r\ncontent-length: 0\r\n\r\n"
 )
 
 
+@dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    """Limits of one server's connections."""
+
+    connections: int = 1000
+    """Open at the same time. Above it, the connection closes that waited longest for its client."""
+    head_seconds: float = 10
+    """From the start of a connection, or the first byte of a later request, to the end of the
+    request's head."""
+    request_seconds: float = 60
+    """From there to the end of the response, which a client may be slow to read."""
+    head_bytes: int = 64 << 10
+    """Of a request's first line and headers. One read may exceed it."""
+    request_bytes: int = 64 << 20
+    """From there to the response, with the framing of chunks and what follows the last one."""
+
+
+DEFAULT_LIMITS = ConnectionLimits()
+
+
+class Server(uvicorn.Server):
+    """uvicorn with connection limits, in a process that handles signals itself."""
+
+    def __init__(self, config: uvicorn.Config, connections: "_Connections") -> None:
+        super().__init__(config)
+        self._connections = connections
+
+    async def on_tick(self, counter: int) -> bool:
+        """Close slow connections. uvicorn calls this ten times a second."""
+        self._connections.close_slow(time.monotonic())
+        return await super().on_tick(counter)
+
+    async def shut_down(self) -> None:
+        """Stop without failing a request.
+
+        New connections are refused at once, so a client knows that its request was not read. The
+        next response on each open connection says that the connection closes.
+        """
+        for listener in self.servers if self.started else ():
+            listener.close()
+        self.config.encoded_headers.append(_CLOSE)
+        self.server_state.default_headers = [*self.server_state.default_headers, _CLOSE]
+        if self.server_state.connections:
+            await asyncio.sleep(CLOSE_NOTICE_SECONDS)
+        self.should_exit = True
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Do nothing: `merganser.runtime.lifecycle` handles signals."""
+        yield
+
+
+def create_server(
+    app: App, host: str, port: int, limits: ConnectionLimits = DEFAULT_LIMITS, **options: Any
+) -> Server:
+    """Return a server. `serve()` runs it until `should_exit` is set or `shut_down()` is called.
+
+    Args:
+        app: answers the requests.
+        host: to listen on.
+        port: to listen on.
+        limits: of its connections.
+        options: further arguments of `uvicorn.Config`.
+    """
+    connections = _Connections(limits)
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        http=connections.protocol,  # type: ignore[arg-type] # uvicorn only calls it
+        loop="none",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        **options,
+    )
+    return Server(config, connections)
+
+
 @dataclass(slots=True)
-class Connections:
-    """The connections of one server."""
+class _Connections:
+    """The open connections of one server."""
 
-    bounds: Bounds
-    waiting: "OrderedDict[_Protocol, None]" = field(default_factory=OrderedDict)
-    """Those whose client has yet to send its next request, or the rest of it; longest first."""
-    serving: "set[_Protocol]" = field(default_factory=set)
-    """Those with a whole request in hand."""
+    limits: ConnectionLimits
+    waiting: "OrderedDict[_Connection, None]" = field(default_factory=OrderedDict)
+    """Wait for their client's next request, or for the rest of one. The oldest come first."""
+    serving: "set[_Connection]" = field(default_factory=set)
+    """Have received a whole request."""
 
-    def protocol(self, **arguments: Any) -> "_Protocol":
-        """A new connection, in the form of uvicorn's `http`."""
-        return _Protocol(self, **arguments)
+    def protocol(self, **arguments: Any) -> "_Connection":
+        """Return a new connection. This is uvicorn's `http` option."""
+        return _Connection(self, **arguments)
 
-    def make_room(self) -> None:
-        """Close what is above the bound."""
-        while len(self.waiting) + len(self.serving) > self.bounds.connections and self.waiting:
-            longest, _ = self.waiting.popitem(last=False)
-            longest.cut("crowded")
+    def close_excess(self) -> None:
+        """Close waiting connections while more are open than allowed."""
+        limit = self.limits.connections
+        while len(self.waiting) + len(self.serving) > limit and self.waiting:
+            oldest, _ = self.waiting.popitem(last=False)
+            oldest.abort("crowded")
 
-    def cut_the_slow(self, now: float) -> None:
-        """Close what has taken too long; to be called now and then."""
+    def close_slow(self, now: float) -> None:
+        """Close connections that exceed a time limit. `now` is in monotonic seconds."""
         for connection in [*self.waiting, *self.serving]:
             if connection.is_late(now):
-                connection.cut("slow")
+                connection.abort("slow")
 
 
-class _Protocol(HttpToolsProtocol):
-    """uvicorn's, watched."""
+class _Connection(HttpToolsProtocol):
+    """uvicorn's connection, with limits of size and time."""
 
-    def __init__(self, watch: Connections, **arguments: Any) -> None:
+    def __init__(self, connections: _Connections, **arguments: Any) -> None:
         super().__init__(**arguments)
-        self._watch = watch
-        self._since: float | None = None
-        """When the head, or else what follows it, began; None between requests, as uvicorn's own
-        timeout counts then."""
+        self._open = connections
+        self._started_at: float | None = None
+        """When the head, or else what follows it, began. None between requests, where uvicorn's own
+        keep-alive timeout applies."""
         self._in_head = True
         self._received = 0
         """Bytes of the head, or else of what follows it."""
 
     @property
-    def _answered(self) -> bool:
+    def _has_responded(self) -> bool:
         cycle: RequestResponseCycle | None = self.cycle  # None before the first request
         return cycle is None or cycle.response_complete
 
     def is_late(self, now: float) -> bool:
-        """Whether this has taken longer than is allowed."""
-        if self._since is None:
+        """Return whether the connection exceeds a time limit. `now` is in monotonic seconds."""
+        if self._started_at is None:
             return False
-        bounds = self._watch.bounds
-        in_head = self._in_head or self._answered
-        return now - self._since > (bounds.head_seconds if in_head else bounds.request_seconds)
+        limits = self._open.limits
+        waits_for_head = self._in_head or self._has_responded
+        allowed = limits.head_seconds if waits_for_head else limits.request_seconds
+        return now - self._started_at > allowed
 
-    def cut(self, reason: str) -> None:
-        """Close the connection at once."""
+    def abort(self, reason: str) -> None:
+        """Close the connection at once, and count it under the reason."""
         metrics.CONNECTIONS_CUT.labels(reason).inc()
         self.transport.abort()
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        self._since = time.monotonic()
-        self._watch.waiting[self] = None
-        self._watch.make_room()
+        self._started_at = time.monotonic()
+        self._open.waiting[self] = None
+        self._open.close_excess()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._watch.waiting.pop(self, None)
-        self._watch.serving.discard(self)
+        self._open.waiting.pop(self, None)
+        self._open.serving.discard(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self._since is None:
-            self._since = time.monotonic()
+        if self._started_at is None:
+            self._started_at = time.monotonic()
         self._received += len(data)
         super().data_received(data)
-        bounds = self._watch.bounds
+        limits = self._open.limits
         if self._in_head:
-            if self._received > bounds.head_bytes and not self.transport.is_closing():
+            if self._received > limits.head_bytes and not self.transport.is_closing():
                 metrics.CONNECTIONS_CUT.labels("large").inc()
-                self.transport.write(_TOO_LARGE)
+                self.transport.write(_HEAD_TOO_LARGE)
                 self.transport.close()
-        elif self._received > bounds.request_bytes and not self._answered:
-            self.cut("large")
+        elif self._received > limits.request_bytes and not self._has_responded:
+            self.abort("large")
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -131,18 +208,18 @@ class _Protocol(HttpToolsProtocol):
         super().on_headers_complete()
         self._in_head = False
         self._received = 0
-        self._since = time.monotonic()
+        self._started_at = time.monotonic()
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
-        if not self._answered:
-            self._watch.waiting.pop(self, None)
-            self._watch.serving.add(self)
+        if not self._has_responded:
+            self._open.waiting.pop(self, None)
+            self._open.serving.add(self)
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        if self._answered:  # else another request came before this answer
-            self._since = None
-            self._watch.serving.discard(self)
+        if self._has_responded:  # a pipelined request may already wait for its own response
+            self._started_at = None
+            self._open.serving.discard(self)
             if not self.transport.is_closing():
-                self._watch.waiting[self] = None
+                self._open.waiting[self] = None

@@ -1,27 +1,31 @@
-"""Forgetting a person beside live traffic: each step is one short transaction, and can be repeated.
+"""Forgets a person while events keep arriving, in short transactions that can be repeated.
 
-1. `suppress`: from its commit on no event of the person's userId is stored, and of some of the
-   anonymousIds neither: events of other users are stored without these. It waits for the plans
-   under way, and nobody plans meanwhile (see `"suppressedIds"` in the migration).
-2. `clear_way`: events of these anonymousIds that are on their way to the person come home, and the
-   anonymousIds go from events of other users, whose own these are, and from their data.
-3. `forget_visitors`: these anonymousIds go, with their merges. Then the next ones, from 1. on,
-   until there are none. Without suppression it is lifted in the same transaction: they begin anew.
-4. `clear_trail`: events on their way away from the person come home, and merges of others name the
-   person no more.
-5. `forget`: the profile goes. Without suppression the userId begins anew.
-6. `erase_chunk`: the events go, some thousands at a time. The scanner does what is left of that.
+`merganser/admin/forget.py` calls the steps in this order:
 
-After the first `suppress` nothing can join the person: an anonymousId joins by a link that names
-the userId. What is not suppressed yet goes on: events of the anonymousId come to the person, to be
-erased with all others, or an earlier link of another user takes it away, and it is the other
-user's, as if it had come a moment before the command. So there are only ever fewer left, and when
-`suppress` finds none nothing can leave either. A visitor who is nobody's has just one anonymousId.
+1. `suppress_ids` suppresses the person's userId and some of the person's anonymousIds: from its
+   commit on, no event of the userId is stored, and no event keeps one of these anonymousIds. It
+   waits for plans under way and blocks new ones until it commits.
+2. `detach_anonymous_ids` finishes pending moves of these anonymousIds and out of this profile.
+   Then it removes these anonymousIds from other users' events and their data; the events stay.
+3. `forget_anonymous_ids` deletes these anonymousIds and their merges. Without suppression it lifts
+   the suppression in the same transaction: the ids can be used again from scratch.
+   Repeat steps 1 to 3 until no anonymousId is left.
+4. `forget_merges` finishes pending moves out of this profile, and removes the profile from the
+   merges of other people's anonymousIds.
+5. `forget_profile` deletes the profile. Without suppression it lifts that of the userId.
+6. `erase_chunk` deletes the events, some thousands at a time. The scanner finishes erasures that
+   the command left.
 
-Identity is then that of the events that are left, in which the person's anonymousIds do not occur.
-For all others it holds at each step: an event of another user with an anonymousId of the person is
-never that anonymousId's earliest link, or the anonymousId would be the other user's. An audit
-leaves the person out from the first step on.
+Why it ends
+    After the first `suppress_ids`, no anonymousId can join the person, as that takes a link with
+    the userId. An anonymousId that is not suppressed yet can leave, by an earlier link of another
+    user. So there are fewer and fewer, and once `suppress_ids` finds none, none can leave either.
+    An anonymous profile has exactly one anonymousId.
+
+Why other people's profiles stay correct
+    Identity is then that of the remaining events, in which the person's anonymousIds do not occur.
+    Another user's event with one of these anonymousIds is never its earliest link, or the
+    anonymousId would belong to that user. An audit ignores the person from step 1 on.
 """
 
 from collections.abc import Collection
@@ -38,125 +42,161 @@ _SQL = sql.load(__package__, "forget.sql")
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Whom a name leads to."""
+    """A profile to forget."""
 
     profile: str
     user_id: str | None
     events: int
+    """Number of events."""
     anonymous_ids: int
+    """Number of anonymousIds."""
 
 
-async def find(connection: AsyncConnection[Any], name: str) -> Person | None:
-    """The person with this guid of a profile, also of one that merged, or with this userId."""
-    cursor = await connection.execute(_SQL["person"], {"name": name})
+async def find_person(connection: AsyncConnection[Any], name: str) -> Person | None:
+    """Return the person with this userId or profile guid, even if that profile was merged."""
+    cursor = await connection.execute(_SQL["find_person"], {"name": name})
     row = await cursor.fetchone()
     return None if row is None else Person(*row)
 
 
-async def suppress(connection: AsyncConnection[Any], profile: str, at_most: int) -> list[str]:
-    """Let a person's events and some more of the anonymousIds be stored no more: these, if any.
+async def suppress_ids(connection: AsyncConnection[Any], profile: str, at_most: int) -> list[str]:
+    """Suppress the userId and some of the anonymousIds of a profile.
 
-    In a transaction of its own.
+    Args:
+        connection: in a transaction for this call only.
+        profile: guid.
+        at_most: number of anonymousIds.
+
+    Returns:
+        The anonymousIds; empty if none is left.
 
     Raises:
-        psycopg.errors.LockNotAvailable: a transaction that plans goes on and on; try again.
+        psycopg.errors.LockNotAvailable: a transaction with a plan takes very long; retry.
     """
-    await connection.execute(_SQL["patience"])
-    await connection.execute(_SQL["hold_planners"])
-    await connection.execute(_SQL["begin"], {"profile": profile})
-    cursor = await connection.execute(_SQL["suppress"], {"profile": profile, "at_most": at_most})
+    await connection.execute(_SQL["set_lock_timeout"])
+    await connection.execute(_SQL["lock_suppressed_ids"])
+    await connection.execute(_SQL["insert_erasure"], {"profile": profile})
+    cursor = await connection.execute(
+        _SQL["suppress_ids"], {"profile": profile, "at_most": at_most}
+    )
     return [anonymous_id for (anonymous_id,) in await cursor.fetchall()]
 
 
-async def clear_way(
+async def detach_anonymous_ids(
     connection: AsyncConnection[Any], profile: str, anonymous_ids: Collection[str], at_most: int
 ) -> bool:
-    """Bring some events home and take ids off some events of others; whether there may be more."""
-    if move := await store.next_move_of(connection, profile, anonymous_ids):
+    """Finish pending moves, then remove these anonymousIds from other users' events.
+
+    Args:
+        connection: in a transaction.
+        profile: guid.
+        anonymous_ids: as returned by `suppress_ids`.
+        at_most: events to change.
+
+    Returns:
+        Whether there may be more to do.
+    """
+    if move := await store.lock_move_of(connection, profile, anonymous_ids):
         await store.move_chunk(connection, move, at_most)
         return True
     cursor = await connection.execute(
-        _SQL["take_ids_off"],
+        _SQL["remove_from_events_of_others"],
         {"profile": profile, "anonymous_ids": sql.texts(anonymous_ids), "at_most": at_most},
     )
     return cursor.rowcount == at_most
 
 
-async def forget_visitors(
+async def forget_anonymous_ids(
     connection: AsyncConnection[Any],
     profile: str,
     anonymous_ids: Collection[str],
     *,
     suppressed: bool,
 ) -> None:
-    """Forget anonymousIds of a person, once the way is clear.
+    """Delete anonymousIds and their merges, after `detach_anonymous_ids` returned False.
 
     Args:
         connection: in a transaction.
-        profile: the person's.
-        anonymous_ids: what `suppress` said.
-        suppressed: whether it is to stay so that they are not stored.
+        profile: guid.
+        anonymous_ids: as returned by `suppress_ids`; those that another user owns by now stay.
+        suppressed: whether they stay suppressed.
     """
     cursor = await connection.execute(
-        _SQL["hold_visitors"], {"profile": profile, "anonymous_ids": sql.texts(anonymous_ids)}
+        _SQL["lock_anonymous_ids"], {"profile": profile, "anonymous_ids": sql.texts(anonymous_ids)}
     )
-    held = [anonymous_id for (anonymous_id,) in await cursor.fetchall()]
-    scope = {"anonymous_ids": sql.texts(held)}
-    for statement in ("forget_merges", "forget_visitors"):
+    scope = {"anonymous_ids": sql.texts([id_ for (id_,) in await cursor.fetchall()])}
+    for statement in ("delete_merges", "delete_anonymous_ids"):
         await connection.execute(_SQL[statement], scope)
     if not suppressed:
-        await connection.execute(_SQL["lift_visitors"], scope)
+        await connection.execute(_SQL["lift_anonymous_ids"], scope)
 
 
-async def clear_trail(connection: AsyncConnection[Any], profile: str, at_most: int) -> bool:
-    """Bring some events home and change some merges of others; whether there may be more."""
-    if move := await store.next_move_of(connection, profile):
+async def forget_merges(connection: AsyncConnection[Any], profile: str, at_most: int) -> bool:
+    """Finish pending moves out of a profile, then remove it from the merges of other people.
+
+    Args:
+        connection: in a transaction.
+        profile: guid.
+        at_most: events or merges to change.
+
+    Returns:
+        Whether there may be more to do.
+    """
+    if move := await store.lock_move_of(connection, profile):
         await store.move_chunk(connection, move, at_most)
         return True
     scope = {"profile": profile, "at_most": at_most}
-    for statement in ("forget_way", "unname_loser"):
+    for statement in ("delete_survivor", "clear_loser"):
         if (await connection.execute(_SQL[statement], scope)).rowcount == at_most:
             return True
     return False
 
 
-async def forget(connection: AsyncConnection[Any], profile: str, *, suppressed: bool) -> None:
-    """Forget a person without anonymousIds and trail; the events are left to `erase_chunk`.
+async def forget_profile(
+    connection: AsyncConnection[Any], profile: str, *, suppressed: bool
+) -> None:
+    """Delete a profile that has no anonymousIds and no merges; `erase_chunk` deletes its events.
 
     Args:
-        connection: in a transaction. What other rooms know of the profile is to go in it, too.
-        profile: after `suppress` until there was no anonymousId, then `clear_trail`.
-        suppressed: whether it is to stay so that events of the userId are not stored.
+        connection: in a transaction, in which the caller deletes the profile's properties, too.
+        profile: guid.
+        suppressed: whether the userId stays suppressed.
     """
     scope = {"profile": profile}
     if not suppressed:
-        await connection.execute(_SQL["lift_user"], scope)
-    await connection.execute(_SQL["forget_profile"], scope)
+        await connection.execute(_SQL["lift_user_id"], scope)
+    await connection.execute(_SQL["delete_profile"], scope)
 
 
-async def next_erasure(connection: AsyncConnection[Any]) -> str | None:
-    """The profile that was forgotten first of those whose events are not all erased.
+async def lock_next_erasure(connection: AsyncConnection[Any]) -> str | None:
+    """Return the profile guid of the oldest erasure that is not finished and not set aside.
 
-    One that is set aside is left out. The transaction holds its lock until its end.
+    Args:
+        connection: in a transaction, which keeps the lock until its end.
     """
-    row = await (await connection.execute(_SQL["next_erasure"])).fetchone()
+    row = await (await connection.execute(_SQL["lock_next_erasure"])).fetchone()
     return None if row is None else str(row[0])
 
 
 async def erase_chunk(connection: AsyncConnection[Any], profile: str, at_most: int) -> int:
-    """Delete some of the events of a forgotten profile that the transaction has locked.
+    """Delete some events of a forgotten profile.
+
+    Args:
+        connection: in the transaction that has locked the erasure.
+        profile: guid.
+        at_most: number of events.
 
     Returns:
-        How many were deleted; fewer than `at_most` if the erasure is finished.
+        How many events were deleted. If fewer than `at_most`, the erasure is finished.
     """
     scope = {"profile": profile}
-    cursor = await connection.execute(_SQL["erase"], {**scope, "at_most": at_most})
+    cursor = await connection.execute(_SQL["delete_events"], {**scope, "at_most": at_most})
     (erased,) = await cursor.fetchone() or (0,)
     if erased < at_most:
-        await connection.execute(_SQL["finish"], scope)
+        await connection.execute(_SQL["finish_erasure"], scope)
     return int(erased)
 
 
 async def readmit(connection: AsyncConnection[Any], name: str) -> bool:
-    """Let a userId or anonymousId be stored again; whether it was not."""
+    """Lift the suppression of a userId or anonymousId; return whether it was suppressed."""
     return (await connection.execute(_SQL["readmit"], {"name": name})).rowcount > 0

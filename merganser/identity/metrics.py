@@ -1,4 +1,4 @@
-"""What a plan did, in metrics: the same for the resolver and the scanner."""
+"""Counts plans in metrics, in the same way for the resolver and the scanner."""
 
 from collections import Counter
 
@@ -6,15 +6,21 @@ from merganser.identity.plan import Plan
 from merganser.runtime import metrics
 
 
-def count(plan: Plan, events: int, seconds: float) -> None:
-    """Count a committed plan, the events it resolved and the time its transaction took."""
-    metrics.RESOLVED.inc(events)
-    metrics.BATCH_SIZE.observe(events)
+def count_plan(plan: Plan, resolved: int, seconds: float) -> None:
+    """Count a committed plan.
+
+    Args:
+        plan: what was written.
+        resolved: number of events that got their profile.
+        seconds: duration of the transaction, retries included.
+    """
+    metrics.RESOLVED.inc(resolved)
+    metrics.BATCH_SIZE.observe(resolved)
     metrics.BATCH_SECONDS.observe(seconds)
-    known = sum(1 for profile in plan.profiles if profile.user_id is not None)
-    metrics.PROFILES_CREATED.labels("known").inc(known)
-    metrics.PROFILES_CREATED.labels("anonymous").inc(len(plan.profiles) - known)
+    with_user = sum(1 for profile in plan.new_profiles if profile.user_id is not None)
+    metrics.PROFILES_CREATED.labels("known").inc(with_user)
+    metrics.PROFILES_CREATED.labels("anonymous").inc(len(plan.new_profiles) - with_user)
     for reason, merges in Counter(merge.reason for merge in plan.merges).items():
         metrics.MERGES.labels(reason).inc(merges)
-    metrics.LINKS_REFUSED.inc(plan.refused)
-    metrics.UNLINKED.inc(len(plan.unlinked))
+    metrics.LINKS_REFUSED.inc(plan.refused_links)
+    metrics.UNLINKED.inc(len(plan.unlinked_events))

@@ -1,36 +1,46 @@
-"""Every rule of identity, as a pure function: (what is known, a batch) -> a plan (design §4).
+"""The rules of identity, as a pure function: `make_plan(known, events) -> Plan`.
 
-Rules
-    1. A *link* is an event with both ids. The *owner* of an anonymousId is the userId of its
-       earliest link, ordered by (occurredAt, guid).
-    2. An event with a userId belongs to the profile of that userId.
-    3. An event with only an anonymousId belongs to the profile of the owner, or, while there is
-       none, to the anonymous profile of that id.
-    4. When an anonymousId gets its first owner, its anonymous profile *becomes* the owner's if the
-       owner has none (`claimed`: same guid), else it goes into the owner's (`merged`).
-    5. Two known users never merge. When an earlier link names another owner, only the anonymousId's
-       own events, those without a userId, go over (`moved`).
-    6. Of a suppressed userId no event is stored, and a suppressed anonymousId counts as not sent:
-       another user's event is stored without it, and one with no other id is not stored
-       (`merganser/identity/forget.py`).
+Definition
+    A *link* is an event with a userId and an anonymousId. The *owner* of an anonymousId is the
+    userId of its earliest link, ordered by (occurredAt, guid).
 
-Why order does not matter
-    Call S the set of events applied so far. Two facts hold after every plan: (a) for each
-    anonymousId in S, `known` holds the minimum of its links in S; (b) each event of S lies where
-    rules 2 and 3 put it given those minima. A plan keeps (a), because min over S and a batch is the
-    min of the two mins, and min knows neither order nor repetition. It keeps (b) because an event
-    with a userId depends on nothing else, and the others change place only when the minimum of
-    their anonymousId changes owner, which is exactly when this module asks for their move. So the
-    grouping after any batches in any order is that of rules 1 to 3 over the whole set, and an
-    event seen twice changes nothing.
+    1. An event with a userId belongs to the profile of that userId.
+    2. An event with only an anonymousId belongs to the profile of its owner. While there is no
+       owner, it belongs to the anonymous profile of that anonymousId.
 
-    The store must make (known, batch) -> plan atomic for the anonymousIds in the batch. The profile
-    of a userId never changes once it exists, so reading it needs no lock.
+What a link changes
+    claim   The anonymousId gets its first owner, who has no profile yet: its anonymous profile
+            becomes the owner's profile and keeps its guid.
+    merge   The anonymousId gets its first owner, who has a profile: the events go there, and the
+            anonymous profile is deleted.
+    move    An earlier link arrives late and names another owner: the anonymousId's own events,
+            those without a userId, go to the new owner's profile.
 
-A profile is named after the event that first needed it (`evt_X` makes `pro_X`), so the plan needs
-no source of guids. An event needs at most one new profile: with a userId, that of its user; else
-that of its anonymousId. An event that was deleted or corrected may come again with another id, when
-its name is another profile's already: then the store gives a new name for it (`Known.renamed`).
+    Profiles of two users never merge: rule 1 has no exception. A link that names another user than
+    the owner is a *refused* link.
+
+Suppressed ids (`merganser/identity/forget.py`)
+    No event of a suppressed userId is stored. A suppressed anonymousId is ignored: a user's event
+    is stored without it, and an event that has no other id is not stored.
+
+Why the order of events does not matter
+    After each plan, two facts hold for the set S of all events so far: (a) `known` has the earliest
+    link in S of each anonymousId; (b) each event of S is where rules 1 and 2 put it, given (a).
+
+    A plan keeps (a), because the minimum of S and a batch is the smaller one of their two minimums.
+    It keeps (b), because rule 1 depends on nothing else, and the events of rule 2 change their
+    profile only when their anonymousId gets another owner, which is when the plan claims, merges or
+    moves. So any batches in any order give the result of rules 1 and 2 over all events at once, and
+    an event that arrives twice changes nothing.
+
+    The caller must lock the anonymousIds of the batch from reading `known` until it has applied the
+    plan. UserIds need no lock: the profile of a userId never changes once it exists.
+
+New profiles
+    A new profile is named after the event that first needed it: `evt_X` creates `pro_X`. An event
+    needs at most one: that of its userId, or else that of its anonymousId. An event that was
+    deleted may arrive again with another id, and then that guid may be taken: the store gives
+    another one in `Known.replaced_guids`.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -43,8 +53,8 @@ from schemas import guid
 Reason = Literal["claimed", "merged", "moved"]
 
 
-class Sighting(NamedTuple):
-    """What identity needs of an event; ids that mean nobody are already None."""
+class EventIds(NamedTuple):
+    """What identity needs of an event. An id that means nobody must be None."""
 
     guid: str
     occurred_at: datetime
@@ -52,201 +62,211 @@ class Sighting(NamedTuple):
     anonymous_id: str | None
 
     @property
-    def names_somebody(self) -> bool:
-        """Whether it has an id."""
+    def has_id(self) -> bool:
+        """Whether the event has a userId or an anonymousId."""
         return self.user_id is not None or self.anonymous_id is not None
 
 
 class Link(NamedTuple):
-    """An event with both ids, seen from its anonymousId; the smaller one is the earlier one."""
+    """A link, of an anonymousId known from the context. The smaller of two links is earlier."""
 
     occurred_at: datetime
     guid: str
     user_id: str
 
 
-class Visitor(NamedTuple):
-    """An anonymousId: the profile of its events, and its earliest link, which names its owner."""
+class AnonymousId(NamedTuple):
+    """What is known of an anonymousId."""
 
     profile: str
+    """Guid of the profile that its own events belong to."""
     link: Link | None
+    """Its earliest link, which names the owner."""
 
 
 class NewProfile(NamedTuple):
-    """A profile to make; without a userId it is an anonymous one."""
+    """A profile to create."""
 
     guid: str
     user_id: str | None
+    """None for an anonymous profile."""
 
 
 class Merge(NamedTuple):
-    """An anonymousId came to a user: by which link, and which profile its events leave, if any."""
+    """A claim, merge or move: a row of `profileMerges`."""
 
     reason: Reason
     anonymous_id: str
     link: Link
     loser: str | None
+    """Guid of the profile that the anonymousId's events leave; None for a claim."""
     survivor: str
+    """Guid of the profile that they belong to now."""
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What the store holds of the ids in a batch."""
+    """What the store knows of the ids in a batch."""
 
-    users: Mapping[str, str]
-    """userId -> profile guid."""
-    visitors: Mapping[str, Visitor]
-    """anonymousId -> visitor."""
-    suppressed_users: Collection[str] = frozenset()
-    """userIds of which no event is stored."""
-    suppressed_visitors: Collection[str] = frozenset()
-    """anonymousIds that are not stored."""
-    renamed: Mapping[str, str] = field(default_factory=dict)
-    """Guids that new profiles must not have -> those that they have instead."""
+    user_profiles: Mapping[str, str]
+    """Profile guids by userId."""
+    anonymous_ids: Mapping[str, AnonymousId]
+    suppressed_user_ids: Collection[str] = frozenset()
+    suppressed_anonymous_ids: Collection[str] = frozenset()
+    replaced_guids: Mapping[str, str] = field(default_factory=dict)
+    """Other guids for new profiles whose guid is taken, by the taken one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to write so that the batch is resolved. Empty parts need no statement."""
+    """What to write. An empty part needs no statement."""
 
-    profiles: tuple[NewProfile, ...]
-    arrivals: Mapping[str, Visitor]
-    """anonymousIds seen for the first time."""
-    changes: Mapping[str, Visitor]
-    """Known anonymousIds with a new link, and perhaps a new profile."""
+    new_profiles: tuple[NewProfile, ...]
+    new_anonymous_ids: Mapping[str, AnonymousId]
+    """AnonymousIds that were not known."""
+    changed_anonymous_ids: Mapping[str, AnonymousId]
+    """Known anonymousIds that got an earlier link, and maybe another profile."""
     merges: tuple[Merge, ...]
-    refused: int
-    """Links in the batch that name another user than the owner: two known users stay two."""
-    assignments: tuple[str | None, ...]
-    """A profile guid for each event of the batch, in its order; None where it has no id left."""
-    unlinked: frozenset[str]
-    """Events that are a user's and must be stored without their anonymousId: it is suppressed."""
+    refused_links: int
+    """Number of events in the batch whose userId is not the owner of their anonymousId."""
+    event_profiles: tuple[str | None, ...]
+    """Profile guid of each event of the batch, in order; None if it must not be stored."""
+    unlinked_events: frozenset[str]
+    """Guids of events to store without their anonymousId, as that is suppressed."""
 
 
-def plan(known: Known, batch: Sequence[Sighting]) -> Plan:
-    """Decide for a batch; it may repeat itself and what is known already."""
-    batch, unlinked = _admitted(known, batch)
-    links, new_users, new_visitors = _read(known, batch)
-    joining: dict[str, Link] = {}
-    users = dict(known.users)
-    profiles: list[NewProfile] = []
+def make_plan(known: Known, batch: Sequence[EventIds]) -> Plan:
+    """Return what to write so that the events of a batch belong where the rules put them.
+
+    Args:
+        known: of the ids in the batch.
+        batch: events in any order; some may be repeated, or known already.
+    """
+    events = _without_suppressed_ids(known, batch)
+    links = _find_earlier_links(known, events)
+    user_profiles = dict(known.user_profiles)
+    new_profiles: list[NewProfile] = []
     merges: list[Merge] = []
 
-    # Earliest link first: it decides whose anonymous profile becomes the user's.
-    for anonymous_id, link in sorted(links.items(), key=_by_link):
-        visitor = known.visitors.get(anonymous_id)
-        if visitor and not visitor.link and link.user_id not in users:
-            users[link.user_id] = visitor.profile
-            merges.append(Merge("claimed", anonymous_id, link, None, visitor.profile))
+    # Claim. The earliest link first: it decides which anonymous profile becomes the user's.
+    unclaimed: dict[str, Link] = {}
+    for anonymous_id, link in sorted(links.items(), key=lambda item: (item[1], item[0])):
+        before = known.anonymous_ids.get(anonymous_id)
+        if before and not before.link and link.user_id not in user_profiles:
+            user_profiles[link.user_id] = before.profile
+            merges.append(Merge("claimed", anonymous_id, link, None, before.profile))
         else:
-            joining[anonymous_id] = link
+            unclaimed[anonymous_id] = link
 
-    for user_id, event_guid in new_users.items():
-        if user_id not in users:
-            users[user_id] = _profile_of(event_guid, known)
-            profiles.append(NewProfile(users[user_id], user_id))
+    # Create profiles of the other new users.
+    for event in events:
+        if event.user_id is not None and event.user_id not in user_profiles:
+            profile = _name_profile(event.guid, known)
+            user_profiles[event.user_id] = profile
+            new_profiles.append(NewProfile(profile, event.user_id))
 
-    for anonymous_id, link in joining.items():
-        visitor = known.visitors.get(anonymous_id)
-        survivor = users[link.user_id]
-        if visitor and visitor.profile != survivor:
-            reason: Reason = "moved" if visitor.link else "merged"
-            merges.append(Merge(reason, anonymous_id, link, visitor.profile, survivor))
+    # Merge and move.
+    for anonymous_id, link in unclaimed.items():
+        before = known.anonymous_ids.get(anonymous_id)
+        survivor = user_profiles[link.user_id]
+        if before and before.profile != survivor:
+            reason: Reason = "moved" if before.link else "merged"
+            merges.append(Merge(reason, anonymous_id, link, before.profile, survivor))
 
-    placed = {
-        anonymous_id: Visitor(users[link.user_id], link) for anonymous_id, link in links.items()
-    }
-    for anonymous_id, event_guid in new_visitors.items():
-        if anonymous_id not in placed:
-            placed[anonymous_id] = Visitor(_profile_of(event_guid, known), None)
-            profiles.append(NewProfile(_profile_of(event_guid, known), None))
+    # Create anonymous profiles of new anonymousIds without a link.
+    written = {a: AnonymousId(user_profiles[link.user_id], link) for a, link in links.items()}
+    for event in events:
+        if (
+            event.user_id is None
+            and event.anonymous_id is not None
+            and event.anonymous_id not in known.anonymous_ids
+            and event.anonymous_id not in written
+        ):
+            profile = _name_profile(event.guid, known)
+            written[event.anonymous_id] = AnonymousId(profile, None)
+            new_profiles.append(NewProfile(profile, None))
 
-    visitors = {**known.visitors, **placed}
+    anonymous_ids = {**known.anonymous_ids, **written}
     return Plan(
-        profiles=tuple(profiles),
-        arrivals={a: visitor for a, visitor in placed.items() if a not in known.visitors},
-        changes={a: visitor for a, visitor in placed.items() if a in known.visitors},
+        new_profiles=tuple(new_profiles),
+        new_anonymous_ids={a: v for a, v in written.items() if a not in known.anonymous_ids},
+        changed_anonymous_ids={a: v for a, v in written.items() if a in known.anonymous_ids},
         merges=tuple(merges),
-        refused=_refused(visitors, batch),
-        assignments=tuple(_place(users, visitors, sighting) for sighting in batch),
-        unlinked=unlinked,
+        refused_links=_count_refused_links(anonymous_ids, events),
+        event_profiles=tuple(_profile_of(event, user_profiles, anonymous_ids) for event in events),
+        unlinked_events=_find_unlinked(batch, events),
     )
 
 
-def _admitted(known: Known, batch: Sequence[Sighting]) -> tuple[Sequence[Sighting], frozenset[str]]:
-    """The batch without what is suppressed, and which events are a user's and lost an id."""
-    if not known.suppressed_users and not known.suppressed_visitors:
-        return batch, frozenset()
-    admitted = [_admit(known, sighting) for sighting in batch]
-    unlinked = (
-        left.guid
-        for sent, left in zip(batch, admitted, strict=True)
-        if left.user_id is not None and left.anonymous_id != sent.anonymous_id
+def _without_suppressed_ids(known: Known, batch: Sequence[EventIds]) -> Sequence[EventIds]:
+    """Return the events with None in place of suppressed ids; none is left of a suppressed user."""
+    if not known.suppressed_user_ids and not known.suppressed_anonymous_ids:
+        return batch
+    events = []
+    for event in batch:
+        if event.user_id in known.suppressed_user_ids:
+            events.append(event._replace(user_id=None, anonymous_id=None))
+        elif event.anonymous_id in known.suppressed_anonymous_ids:
+            events.append(event._replace(anonymous_id=None))
+        else:
+            events.append(event)
+    return events
+
+
+def _find_unlinked(batch: Sequence[EventIds], events: Sequence[EventIds]) -> frozenset[str]:
+    """Return the guids of users' events that lost their anonymousId to suppression."""
+    if events is batch:
+        return frozenset()
+    return frozenset(
+        event.guid
+        for original, event in zip(batch, events, strict=True)
+        if event.user_id is not None and event.anonymous_id != original.anonymous_id
     )
-    return admitted, frozenset(unlinked)
 
 
-def _admit(known: Known, sighting: Sighting) -> Sighting:
-    if sighting.user_id in known.suppressed_users:
-        return sighting._replace(user_id=None, anonymous_id=None)
-    if sighting.anonymous_id in known.suppressed_visitors:
-        return sighting._replace(anonymous_id=None)
-    return sighting
-
-
-def _read(
-    known: Known, batch: Sequence[Sighting]
-) -> tuple[dict[str, Link], dict[str, str], dict[str, str]]:
-    """New earliest links by anonymousId; new userIds and anonymousIds with their first event."""
+def _find_earlier_links(known: Known, events: Sequence[EventIds]) -> dict[str, Link]:
+    """Return the earliest link of each anonymousId, where that is not the known one."""
     links: dict[str, Link] = {}
-    new_users: dict[str, str] = {}
-    new_visitors: dict[str, str] = {}
-    for event_guid, occurred_at, user_id, anonymous_id in batch:
-        if user_id is not None:
-            if user_id not in known.users:
-                new_users.setdefault(user_id, event_guid)
-            if anonymous_id is not None:
-                link = Link(occurred_at, event_guid, user_id)
-                visitor = known.visitors.get(anonymous_id)
-                best = links.get(anonymous_id) or (visitor.link if visitor else None)
-                if best is None or link < best or _replaces(link, best):
-                    links[anonymous_id] = link
-        elif anonymous_id is not None and anonymous_id not in known.visitors:
-            new_visitors.setdefault(anonymous_id, event_guid)
-    return links, new_users, new_visitors
+    for event_guid, occurred_at, user_id, anonymous_id in events:
+        if user_id is None or anonymous_id is None:
+            continue
+        link = Link(occurred_at, event_guid, user_id)
+        before = known.anonymous_ids.get(anonymous_id)
+        earliest = links.get(anonymous_id) or (before.link if before else None)
+        if earliest is None or link < earliest or _corrects(link, earliest):
+            links[anonymous_id] = link
+    return links
 
 
-def _replaces(link: Link, earlier: Link) -> bool:
-    """Whether a link is the same event with another userId: another system corrected its row."""
+def _corrects(link: Link, earlier: Link) -> bool:
+    """Return whether it is the same event with another userId: another system corrected its row."""
     return link[:2] == earlier[:2] and link.user_id != earlier.user_id
 
 
-def _by_link(item: tuple[str, Link]) -> tuple[Link, str]:
-    """One event links one anonymousId, so links differ; the id is there for a total order."""
-    return item[1], item[0]
+def _name_profile(event_guid: str, known: Known) -> str:
+    profile = guid.PROFILE + event_guid.removeprefix(guid.EVENT)
+    return known.replaced_guids.get(profile, profile)
 
 
-def _profile_of(event_guid: str, known: Known) -> str:
-    name = guid.PROFILE + event_guid.removeprefix(guid.EVENT)
-    return known.renamed.get(name, name)
-
-
-def _place(
-    users: Mapping[str, str], visitors: Mapping[str, Visitor], sighting: Sighting
+def _profile_of(
+    event: EventIds, user_profiles: Mapping[str, str], anonymous_ids: Mapping[str, AnonymousId]
 ) -> str | None:
-    if sighting.user_id is not None:
-        return users[sighting.user_id]
-    if sighting.anonymous_id is not None:
-        return visitors[sighting.anonymous_id].profile
+    """Apply rules 1 and 2 to an event."""
+    if event.user_id is not None:
+        return user_profiles[event.user_id]
+    if event.anonymous_id is not None:
+        return anonymous_ids[event.anonymous_id].profile
     return None
 
 
-def _refused(visitors: Mapping[str, Visitor], batch: Sequence[Sighting]) -> int:
+def _count_refused_links(
+    anonymous_ids: Mapping[str, AnonymousId], events: Sequence[EventIds]
+) -> int:
     return sum(
         1
-        for _, _, user_id, anonymous_id in batch
+        for _, _, user_id, anonymous_id in events
         if user_id is not None
         and anonymous_id is not None
-        and (link := visitors[anonymous_id].link) is not None
+        and (link := anonymous_ids[anonymous_id].link) is not None
         and link.user_id != user_id
     )

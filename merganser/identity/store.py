@@ -1,7 +1,7 @@
-"""Applies a plan to Postgres: reads and locks what is known, writes what the plan says.
+"""Applies plans to Postgres: reads and locks what is known, plans, and writes the plan.
 
-A handful of set-wise statements for a batch, whatever its size. All of it happens in the caller's
-transaction, beside the rows and the position, so that they stand or fall together.
+A few statements for a batch of any size, in the caller's transaction, so that identity, rows and
+offsets are committed together.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -11,92 +11,105 @@ from typing import Any, NamedTuple
 from psycopg import AsyncConnection, AsyncCursor
 from psycopg.errors import UniqueViolation
 
-from merganser.identity.plan import Known, Link, Merge, NewProfile, Plan, Sighting, Visitor, plan
+from merganser.identity.plan import (
+    AnonymousId,
+    EventIds,
+    Known,
+    Link,
+    Merge,
+    NewProfile,
+    Plan,
+    make_plan,
+)
 from merganser.runtime import sql
 
-_SQL = sql.load(__package__, "identity.sql")
+_SQL = sql.load(__package__, "store.sql")
 
 
 class Contended(UniqueViolation):
-    """Another worker made the same profile or anonymousId at the same moment: try again."""
+    """Another worker created the same profile or anonymousId at the same time: retry."""
 
 
-async def resolve(connection: AsyncConnection[Any], batch: Sequence[Sighting], move: int) -> Plan:
-    """Decide and write the identity of a batch; the events' own rows are the caller's.
+async def resolve(
+    connection: AsyncConnection[Any], batch: Sequence[EventIds], move_limit: int
+) -> Plan:
+    """Plan the identity of a batch and write it, but not the events' own rows.
 
     Args:
-        connection: in a transaction, READ COMMITTED. It holds the locks until its end.
-        batch: the events, in any order, repeated or not.
-        move: how many older events may change profile in this transaction; the rest is queued
-            for `move_chunk`.
+        connection: in a READ COMMITTED transaction, which keeps the locks until its end.
+        batch: events in any order; some may be repeated, or known already.
+        move_limit: older events that this transaction may move to another profile. If there are
+            more, the move is queued for `move_chunk`.
 
     Returns:
-        The plan. Where ids are suppressed (`merganser/identity/forget.py`), an event that has
-        no profile in it must not be stored, and one in `unlinked` not with its anonymousId.
+        The plan. The caller stores each event with its profile in `event_profiles`, none that has
+        no profile there, and those in `unlinked_events` without their anonymousId.
 
     Raises:
-        Contended: roll back and try again with what is known then.
+        Contended: roll back and retry.
     """
     async with connection.cursor() as cursor:
-        known = await _known(cursor, batch)
-        decided = plan(known, batch)
-        made = await _make_profiles(cursor, decided.profiles)
-        if missing := {profile.guid for profile in decided.profiles} - made:
-            renamed = await _renamed(cursor, missing)
-            decided = plan(replace(known, renamed=renamed), batch)
-            again = [profile for profile in decided.profiles if profile.guid not in made]
-            if len(await _make_profiles(cursor, again)) != len(missing):
+        known = await _read_known(cursor, batch)
+        plan = make_plan(known, batch)
+        created = await _insert_profiles(cursor, plan.new_profiles)
+        if missing := {profile.guid for profile in plan.new_profiles} - created:
+            replaced_guids = await _replace_taken_guids(cursor, missing)
+            plan = make_plan(replace(known, replaced_guids=replaced_guids), batch)
+            replacements = [p for p in plan.new_profiles if p.guid not in created]
+            if len(await _insert_profiles(cursor, replacements)) != len(missing):
                 raise Contended("profiles")
-        await _apply(cursor, decided, move)
-    return decided
+        await _write_plan(cursor, plan, move_limit)
+    return plan
 
 
-class Move(NamedTuple):
-    """A move whose events are not all where they belong."""
+class PendingMove(NamedTuple):
+    """A merge or move some of whose events are still on their old profile."""
 
     anonymous_id: str
     loser: str
+    """Guid of the profile that the events leave."""
     survivor: str
+    """Guid of the profile that they go to."""
 
 
-async def next_move(connection: AsyncConnection[Any]) -> Move | None:
-    """The oldest unfinished move that no other worker has locked and that is not set aside.
+async def lock_next_move(connection: AsyncConnection[Any]) -> PendingMove | None:
+    """Return the oldest pending move that no other worker has locked and that is not set aside.
 
     Args:
-        connection: in a transaction, READ COMMITTED, which holds the lock until its end.
+        connection: in a READ COMMITTED transaction, which keeps the lock until its end.
     """
-    row = await (await connection.execute(_SQL["next_move"])).fetchone()
-    return None if row is None else Move(*row)
+    row = await (await connection.execute(_SQL["lock_next_move"])).fetchone()
+    return None if row is None else PendingMove(*row)
 
 
-async def next_move_of(
+async def lock_move_of(
     connection: AsyncConnection[Any], profile: str, anonymous_ids: Collection[str] = ()
-) -> Move | None:
-    """An unfinished move from a profile or of these anonymousIds, also one that is set aside.
+) -> PendingMove | None:
+    """Return a pending move from a profile or of anonymousIds, even if it is set aside.
 
     Args:
-        connection: in a transaction; it waits for another worker's lock.
+        connection: in a transaction. It waits until another worker releases its lock.
         profile: guid of the profile that the events leave.
-        anonymous_ids: their moves from any profile.
+        anonymous_ids: whose moves count as well, from any profile.
     """
     scope = {"profile": profile, "anonymous_ids": sql.texts(anonymous_ids)}
-    row = await (await connection.execute(_SQL["next_move_of"], scope)).fetchone()
-    return None if row is None else Move(*row)
+    row = await (await connection.execute(_SQL["lock_move_of"], scope)).fetchone()
+    return None if row is None else PendingMove(*row)
 
 
-async def move_chunk(connection: AsyncConnection[Any], move: Move, at_most: int) -> int:
-    """Move the next events of a move that the transaction has locked.
+async def move_chunk(connection: AsyncConnection[Any], move: PendingMove, at_most: int) -> int:
+    """Move some events of a pending move.
 
     Args:
-        connection: in a transaction, READ COMMITTED.
-        move: as `next_move` or `next_move_of` gave it.
-        at_most: events.
+        connection: in the READ COMMITTED transaction that has locked the move.
+        move: which one.
+        at_most: number of events.
 
     Returns:
-        How many were moved; fewer than `at_most` if the move is finished.
+        How many events were moved. If fewer than `at_most`, the move is finished.
     """
     moved = 0
-    if move.loser != move.survivor:  # else: a later plan led the anonymousId back
+    if move.loser != move.survivor:  # else a later plan has moved the anonymousId back
         cursor = await connection.execute(
             _SQL["move_events"],
             {
@@ -113,34 +126,37 @@ async def move_chunk(connection: AsyncConnection[Any], move: Move, at_most: int)
     return moved
 
 
-async def _known(cursor: AsyncCursor[Any], batch: Sequence[Sighting]) -> Known:
-    anonymous_ids = {sighting.anonymous_id for sighting in batch} - {None}
-    user_ids = {sighting.user_id for sighting in batch} - {None}
-    visitors: dict[str, Visitor] = {}
-    users: dict[str, str] = {}
-    suppressed_users: set[str] = set()
-    suppressed_visitors: set[str] = set()
-    if anonymous_ids:
-        await cursor.execute(_SQL["lock_visitors"], {"anonymous_ids": sql.texts(anonymous_ids)})
+async def _read_known(cursor: AsyncCursor[Any], batch: Sequence[EventIds]) -> Known:
+    """Lock the anonymousIds of a batch and return what is known of its ids."""
+    batch_anonymous_ids = {event.anonymous_id for event in batch} - {None}
+    batch_user_ids = {event.user_id for event in batch} - {None}
+    anonymous_ids: dict[str, AnonymousId] = {}
+    user_profiles: dict[str, str] = {}
+    suppressed_anonymous_ids: set[str] = set()
+    suppressed_user_ids: set[str] = set()
+    if batch_anonymous_ids:
+        await cursor.execute(
+            _SQL["lock_anonymous_ids"], {"anonymous_ids": sql.texts(batch_anonymous_ids)}
+        )
         for anonymous_id, profile, linked_at, link_event, user_id in await cursor.fetchall():
             if profile is None:
-                suppressed_visitors.add(anonymous_id)
+                suppressed_anonymous_ids.add(anonymous_id)
                 continue
             link = Link(linked_at, link_event, user_id) if user_id is not None else None
-            visitors[anonymous_id] = Visitor(profile, link)
-    # After the locks: a user made by whoever held them is seen.
-    if user_ids:
-        await cursor.execute(_SQL["known_users"], {"user_ids": sql.texts(user_ids)})
+            anonymous_ids[anonymous_id] = AnonymousId(profile, link)
+    # After the locks, to see the users that the previous holder of a lock has created.
+    if batch_user_ids:
+        await cursor.execute(_SQL["read_users"], {"user_ids": sql.texts(batch_user_ids)})
         for user_id, profile in await cursor.fetchall():
             if profile is None:
-                suppressed_users.add(user_id)
+                suppressed_user_ids.add(user_id)
             else:
-                users[user_id] = profile
-    return Known(users, visitors, suppressed_users, suppressed_visitors)
+                user_profiles[user_id] = profile
+    return Known(user_profiles, anonymous_ids, suppressed_user_ids, suppressed_anonymous_ids)
 
 
-async def _make_profiles(cursor: AsyncCursor[Any], profiles: Sequence[NewProfile]) -> set[str]:
-    """Insert new profiles and return the guids of those that could be."""
+async def _insert_profiles(cursor: AsyncCursor[Any], profiles: Sequence[NewProfile]) -> set[str]:
+    """Insert new profiles and return the guids of those that were inserted."""
     if not profiles:
         return set()
     guids, user_ids = zip(*profiles, strict=True)
@@ -150,15 +166,15 @@ async def _make_profiles(cursor: AsyncCursor[Any], profiles: Sequence[NewProfile
     return {guid for (guid,) in await cursor.fetchall()}
 
 
-async def _renamed(cursor: AsyncCursor[Any], guids: Collection[str]) -> dict[str, str]:
-    """New guids for those that are taken. The others are missing because of another worker."""
-    await cursor.execute(_SQL["taken_profiles"], {"guids": sql.texts(guids)})
+async def _replace_taken_guids(cursor: AsyncCursor[Any], guids: Collection[str]) -> dict[str, str]:
+    """Return new guids for those that are taken; the others failed because of another worker."""
+    await cursor.execute(_SQL["replace_taken_guids"], {"guids": sql.texts(guids)})
     return dict(await cursor.fetchall())
 
 
-async def _apply(cursor: AsyncCursor[Any], decided: Plan, move: int) -> None:
-    """Write what a plan says beside its new profiles."""
-    if claims := [merge for merge in decided.merges if merge.reason == "claimed"]:
+async def _write_plan(cursor: AsyncCursor[Any], plan: Plan, move_limit: int) -> None:
+    """Write a plan whose new profiles are inserted."""
+    if claims := [merge for merge in plan.merges if merge.reason == "claimed"]:
         await cursor.execute(
             _SQL["claim_profiles"],
             {
@@ -166,34 +182,36 @@ async def _apply(cursor: AsyncCursor[Any], decided: Plan, move: int) -> None:
                 "user_ids": sql.texts(merge.link.user_id for merge in claims),
             },
         )
-    if decided.arrivals:
-        await cursor.execute(_SQL["insert_visitors"], _visitor_columns(decided.arrivals))
-        if cursor.rowcount != len(decided.arrivals):
+    if plan.new_anonymous_ids:
+        columns = _anonymous_id_columns(plan.new_anonymous_ids)
+        await cursor.execute(_SQL["insert_anonymous_ids"], columns)
+        if cursor.rowcount != len(plan.new_anonymous_ids):
             raise Contended("anonymousIds")
-    if decided.changes:
-        await cursor.execute(_SQL["update_visitors"], _visitor_columns(decided.changes))
-    if decided.merges:
-        await cursor.execute(_SQL["insert_merges"], _merge_columns(decided.merges))
-        await _leave(cursor, [merge for merge in decided.merges if merge.loser], move)
+    if plan.changed_anonymous_ids:
+        columns = _anonymous_id_columns(plan.changed_anonymous_ids)
+        await cursor.execute(_SQL["update_anonymous_ids"], columns)
+    if plan.merges:
+        await cursor.execute(_SQL["insert_merges"], _merge_columns(plan.merges))
+        await _move_events(cursor, [merge for merge in plan.merges if merge.loser], move_limit)
 
 
-async def _leave(cursor: AsyncCursor[Any], merges: Sequence[Merge], move: int) -> None:
-    """Move the events of merged and moved anonymousIds now if they are few, else later."""
+async def _move_events(cursor: AsyncCursor[Any], merges: Sequence[Merge], move_limit: int) -> None:
+    """Move the events of merged and moved anonymousIds; queue the moves if there are too many."""
     if not merges:
         return
     if losers := [merge.loser for merge in merges if merge.reason == "merged"]:
         await cursor.execute(_SQL["delete_profiles"], {"guids": sql.texts(losers)})
-    rows = _merge_columns(merges)
-    await cursor.execute(_SQL["move_events"], {**rows, "at_most": move})
-    if cursor.rowcount == move:
-        await cursor.execute(_SQL["queue_moves"], rows)
+    columns = _merge_columns(merges)
+    await cursor.execute(_SQL["move_events"], {**columns, "at_most": move_limit})
+    if cursor.rowcount == move_limit:
+        await cursor.execute(_SQL["queue_moves"], columns)
 
 
-def _visitor_columns(visitors: Mapping[str, Visitor]) -> dict[str, Any]:
-    links = [visitor.link or (None, None, None) for visitor in visitors.values()]
+def _anonymous_id_columns(anonymous_ids: Mapping[str, AnonymousId]) -> dict[str, Any]:
+    links = [known.link or (None, None, None) for known in anonymous_ids.values()]
     return {
-        "anonymous_ids": sql.texts(visitors),
-        "profiles": sql.texts(visitor.profile for visitor in visitors.values()),
+        "anonymous_ids": sql.texts(anonymous_ids),
+        "profiles": sql.texts(known.profile for known in anonymous_ids.values()),
         "linked_at": [linked_at for linked_at, _, _ in links],
         "link_events": sql.texts(event for _, event, _ in links),
         "user_ids": sql.texts(user_id for _, _, user_id in links),

@@ -1,8 +1,8 @@
-"""One item that fails must cost itself alone: how the process finds it among many.
+"""Find the items of a transaction that fail, so that they do not stop the others.
 
-A transaction over many items either commits or names no culprit. So after an error that may be
-an item's fault the items are halved until the failing one is alone: with n items of which k fail,
-about k * log2(n) transactions fail, and each of the others commits with its half.
+An error of a transaction over many items does not say which item caused it. `narrow` therefore
+halves the items until each failing one is alone. With k failing items of n, about k * log2(n)
+transactions fail; all other items commit.
 """
 
 import traceback
@@ -17,37 +17,39 @@ from merganser.runtime.postgres import STRAIN, is_contention, is_retryable
 Item = TypeVar("Item")
 
 TRIES = 5
-"""Tries of a transaction whose workers are in each other's way, before its items are halved."""
+"""Tries of a transaction that conflicts with other workers, before its items are halved."""
 
 NARROWING_TRIES = 2
-"""The same for the halves: more would add up, as each level has some."""
+"""The same for the halves; fewer, because each level of halving has its own tries."""
 
-_ABOUT_THE_WORK = ("22", "23", "54", "XX")
-"""Classes of SQLSTATEs that blame what was written: data exception, integrity constraint violation,
-program limit exceeded, internal error (such as an allocation beyond 1 GiB)."""
+_ITEM_ERRORS = ("22", "23", "54", "XX")
+"""SQLSTATE classes of errors that written values cause: data exception, integrity constraint
+violation, program limit exceeded, internal error (such as an allocation beyond 1 GiB)."""
 
 
 def blames_items(error: Exception) -> bool:
-    """Whether an error may be the fault of an item, so that the others may succeed without it.
+    """Return whether one item may have caused an error, so that the others can succeed without it.
 
-    Errors of servers that are away, of missing rights and of a wrong schema are not: they concern
-    each item. An error of our own code may well be: another item takes another way through it.
+    An outage, a missing permission or a wrong schema affects every item. A bug in our code may
+    affect only one item.
     """
     if isinstance(error, StoppedWhileWaiting):
         return False
     if not isinstance(error, psycopg.Error):
         return True
-    if error.sqlstate is None:  # psycopg's own: a value that it cannot send, or a lost connection
+    if (
+        error.sqlstate is None
+    ):  # raised by psycopg: a value that it cannot send, or a lost connection
         return not isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
     if is_contention(error) or error.sqlstate in STRAIN:
-        return True  # where it comes here, it has gone on for too long
-    return not is_retryable(error) and error.sqlstate.startswith(_ABOUT_THE_WORK)
+        return True  # it reaches this function only after several tries
+    return not is_retryable(error) and error.sqlstate.startswith(_ITEM_ERRORS)
 
 
 def reason(error: BaseException) -> str:
-    """What may be said of an error: its class, its SQLSTATE, where our code raised it.
+    """Return an error's class, SQLSTATE and the line of our code that raised it.
 
-    Its message is left out, as it may quote content.
+    Its message is left out, as it may quote content of events.
     """
     state = getattr(error, "sqlstate", None)
     frames = traceback.extract_tb(error.__traceback__)
@@ -64,30 +66,30 @@ async def narrow(
     set_aside: Callable[[Item, Exception], Awaitable[None]],
     blames: Callable[[Exception], bool] = blames_items,
 ) -> None:
-    """Do work on items whose transaction has failed, in their order, without those that fail.
+    """Do work on items whose transaction has failed, in their order; set failing items aside.
 
     Args:
         items: at least one.
-        work: handles some of them in a transaction of its own.
-        set_aside: told of each item that fails alone, and why.
-        blames: whether an error may be an item's fault.
+        work: handles some items in one transaction.
+        set_aside: called with each item that fails alone, and its error.
+        blames: returns whether one item may have caused an error.
 
     Raises:
-        Exception: from `work`, what no item is to blame for.
+        Exception: an error of `work` that no item caused.
     """
     waiting = [items]
     while waiting:
-        some = waiting.pop()
+        part = waiting.pop()
         try:
-            await work(some)
+            await work(part)
         except Exception as error:
             if not blames(error):
                 raise
-            if len(some) == 1:
-                await set_aside(some[0], error)
+            if len(part) == 1:
+                await set_aside(part[0], error)
             else:
-                middle = len(some) // 2
-                waiting += [some[middle:], some[:middle]]
+                middle = len(part) // 2
+                waiting += [part[middle:], part[:middle]]
 
 
 def _is_ours(frame: traceback.FrameSummary) -> bool:
@@ -95,5 +97,5 @@ def _is_ours(frame: traceback.FrameSummary) -> bool:
 
 
 def _short(place: str) -> str:
-    """Folder and file: where the project is installed is of no interest."""
+    """Return folder and file only: the installation's path does not matter."""
     return "/".join(place.split("/")[-2:])

@@ -1,4 +1,4 @@
-"""Kafka connections as every process makes them, and the two topics."""
+"""Kafka clients as every process configures them, and the two topics."""
 
 import asyncio
 import random
@@ -22,17 +22,17 @@ log = structlog.get_logger(__name__)
 kafka_connection.install()
 
 METADATA_SECONDS = 10
-"""Age at which a client asks for the topic anew: events in a partition that was added wait for it.
-The clients' own default is five minutes."""
+"""How often a client asks for the topic's partitions: nothing reads a new partition before.
+aiokafka's default is five minutes."""
 
 BATCH = 1 << 20
-"""Bytes of a partition's batch that a producer sends, if the topic takes as much."""
+"""Most bytes of a producer's batch for one partition, if the topic takes as much."""
 
 _DAY_MS = 24 * 3600 * 1000
 
 
 def connection(settings: Settings, process: str) -> dict[str, Any]:
-    """The arguments that each of aiokafka's clients takes to find the brokers, and to be let in."""
+    """Return the arguments of every aiokafka client: where the brokers are, and how to log in."""
     return {
         "bootstrap_servers": settings.kafka_bootstrap,
         "client_id": f"merganser-{process}",
@@ -44,13 +44,13 @@ def connection(settings: Settings, process: str) -> dict[str, Any]:
 def producer(
     settings: Settings, process: str, *, timeout: float, largest: int | None = None
 ) -> aiokafka.AIOKafkaProducer:
-    """An idempotent producer with acks=all (design §5).
+    """Return an idempotent producer with acks=all.
 
     Args:
-        settings: where the brokers are.
-        process: a name that brokers log.
-        timeout: seconds for a request.
-        largest: bytes of a record; as many as the topic of events takes if it is not given.
+        settings: how to reach the brokers.
+        process: the name that brokers log.
+        timeout: of a request, in seconds.
+        largest: most bytes of a record; by default what the topic of events takes.
     """
     largest = largest or settings.topic_max_record
     return aiokafka.AIOKafkaProducer(
@@ -70,14 +70,14 @@ async def send(
     value: bytes | None,
     headers: Sequence[Header],
 ) -> None:
-    """Publish one record, whatever is in it, and wait for the acknowledgement.
+    """Publish one record and wait for the acknowledgment.
 
     Raises:
-        MessageSizeTooLargeError: the topic does not take so large a record, or the producer.
+        MessageSizeTooLargeError: the record exceeds the limit of the topic or the producer.
         KafkaError: the broker cannot be reached or refuses.
     """
     if key is None and value is None:
-        # `send` refuses a record of neither, which Kafka does not.
+        # aiokafka's `send` refuses a record without key and value; Kafka accepts it.
         batch = producer.create_batch()
         batch.append(timestamp=None, key=None, value=None, headers=list(headers))
         partition = random.choice(list(await producer.partitions_for(topic)))  # noqa: S311 - no secret
@@ -91,10 +91,10 @@ async def send(
 async def reader(
     settings: Settings, process: str, topic: str
 ) -> AsyncIterator[aiokafka.AIOKafkaConsumer]:
-    """A consumer of all partitions of a topic that belongs to no group and commits nothing.
+    """Run a consumer of all partitions of a topic, without a group and without commits.
 
     Raises:
-        KafkaError: the broker cannot be reached, or has no such topic.
+        KafkaError: the broker cannot be reached, or the topic does not exist.
     """
     consumer = aiokafka.AIOKafkaConsumer(
         topic,
@@ -112,7 +112,7 @@ async def reader(
 
 
 async def start(client: Any, stop: Stop) -> bool:
-    """Start a client, waiting for the broker; False when the process is to stop before."""
+    """Start a client, waiting for the broker; return False if the process stops first."""
     for delay in backoff():
         try:
             await client.start()
@@ -120,8 +120,8 @@ async def start(client: Any, stop: Stop) -> bool:
             log.warning(
                 "Kafka does not answer, trying again",
                 error=type(error).__name__,
-                hint="a broker that just hangs up may want another MERGANSER_KAFKA_SECURITY, "
-                "or a MERGANSER_KAFKA_CERTIFICATE",
+                hint="if the broker closes the connection, check MERGANSER_KAFKA_SECURITY and "
+                "MERGANSER_KAFKA_CERTIFICATE",
             )
         else:
             return True
@@ -131,9 +131,9 @@ async def start(client: Any, stop: Stop) -> bool:
 
 
 async def create_topics(settings: Settings) -> list[str]:
-    """Make the topics that are missing and return their names.
+    """Create the missing topics and return their names.
 
-    Who finds all of them there needs no right to make any.
+    This needs the permission to create topics only if a topic is missing.
 
     Raises:
         KafkaError: the broker cannot be reached or refuses.
@@ -141,27 +141,27 @@ async def create_topics(settings: Settings) -> list[str]:
     admin = AIOKafkaAdminClient(**connection(settings, "topics"))
     await admin.start()
     try:
-        there = set(await admin.list_topics())
-        missing = [topic for topic in _topics(settings) if topic.name not in there]
+        existing = set(await admin.list_topics())
+        missing = [topic for topic in _topics(settings) if topic.name not in existing]
         response = await admin.create_topics(missing) if missing else None
     finally:
         await admin.close()
-    made = []
+    created = []
     for topic, code, *message in response.topic_errors if response else ():
         error = for_code(code)
         if code == 0:
-            made.append(topic)
+            created.append(topic)
         elif error is not TopicAlreadyExistsError:
             raise error(": ".join([topic, *filter(None, message)]))
-    return made
+    return created
 
 
 def _topics(settings: Settings) -> list[NewTopic]:
     common = {
-        # The broker's clock, not the gateway's: records of one that is an hour ahead would be
-        # refused, and those of one that is days behind deleted before they are read.
+        # The broker's clock, not ingest's: with ingest's clock an hour ahead the broker would
+        # refuse its records; days behind, retention would delete them before they are read.
         "message.timestamp.type": "LogAppendTime",
-        # With three replicas, acks=all is to mean two at least: one may fail, none is lost.
+        # With three replicas, acks=all waits for at least two: one may fail without a loss.
         "min.insync.replicas": "2" if settings.topic_replicas > 2 else "1",  # noqa: PLR2004
     }
     events = {
@@ -177,7 +177,7 @@ def _topics(settings: Settings) -> list[NewTopic]:
 
 
 async def cluster_id(settings: Settings) -> str:
-    """The id that the cluster was formatted with: positions of another cluster mean nothing.
+    """Return the cluster's id: an offset is meaningful only together with it.
 
     Raises:
         KafkaError: no broker answers.
@@ -191,11 +191,11 @@ async def cluster_id(settings: Settings) -> str:
     return str(description["cluster_id"])
 
 
-async def awaited_cluster_id(settings: Settings, stop: Stop) -> str:
-    """The same, waiting for a broker.
+async def wait_for_cluster_id(settings: Settings, stop: Stop) -> str:
+    """Return the cluster's id; wait for a broker.
 
     Raises:
-        StoppedWhileWaiting: the process is to stop before.
+        StoppedWhileWaiting: the process stops first.
     """
     for delay in backoff():
         try:

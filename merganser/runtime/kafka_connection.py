@@ -1,4 +1,4 @@
-"""aiokafka's connection to a broker, made to fail as aiokafka expects when the broker is gone."""
+"""A fix for aiokafka's broker connections on uvloop."""
 
 from collections.abc import Awaitable
 from typing import Any, ClassVar
@@ -8,23 +8,23 @@ from aiokafka.errors import KafkaConnectionError, KafkaError
 
 
 class Connection(conn.AIOKafkaConnection):  # type: ignore[misc] # aiokafka has no types
-    """A connection that may be lost at any time, on uvloop too.
+    """A connection whose loss aiokafka handles on uvloop too.
 
-    A request may be written after the transport has closed and before aiokafka has noticed.
-    asyncio's transport drops it in silence; uvloop's raises RuntimeError, for which aiokafka has no
-    answer (its issue 1038): the task that refreshes metadata would end, and with it, unseen, all
-    search for a new leader or coordinator until the process is restarted.
+    aiokafka may write a request after the transport has closed. asyncio's transport ignores that;
+    uvloop's raises RuntimeError, which aiokafka does not handle (aiokafka issue 1038): its task
+    that refreshes metadata fails, and the client finds no new leader or coordinator until a
+    restart.
     """
 
     failure: ClassVar[Exception | None] = None
-    """Why the last connection was not made: aiokafka's clients only log it."""
+    """Why the last connection attempt failed; aiokafka only logs it."""
 
     async def connect(self) -> Any:
-        """Connect, and show the broker who we are.
+        """Connect and authenticate.
 
         Raises:
-            OSError: no broker is there, or TLS fails.
-            KafkaError: it hangs up, or does not let us in.
+            OSError: the broker does not accept connections, or TLS fails.
+            KafkaError: the broker closes the connection, or refuses the login.
         """
         try:
             return await super().connect()
@@ -33,10 +33,10 @@ class Connection(conn.AIOKafkaConnection):  # type: ignore[misc] # aiokafka has 
             raise
 
     def send(self, request: Any, expect_response: bool = True) -> Awaitable[Any]:  # noqa: FBT001, FBT002 - as aiokafka has it
-        """Write a request; awaiting what this returns gives the response.
+        """Write a request and return an awaitable of its response.
 
         Raises:
-            KafkaConnectionError: the connection is gone.
+            KafkaConnectionError: the connection is closed.
         """
         try:
             sent: Awaitable[Any] = super().send(request, expect_response)
@@ -49,5 +49,5 @@ class Connection(conn.AIOKafkaConnection):  # type: ignore[misc] # aiokafka has 
 
 
 def install() -> None:
-    """Have all clients of aiokafka connect so: they take no connection of one's own."""
+    """Make all aiokafka clients use this class; aiokafka has no option for it."""
     conn.AIOKafkaConnection = Connection

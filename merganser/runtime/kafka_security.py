@@ -1,4 +1,4 @@
-"""How the processes show Kafka who they are, and make sure that it is Kafka: TLS and SASL."""
+"""Settings of Kafka's TLS and SASL."""
 
 import ssl
 from typing import Any, Literal, Self
@@ -8,28 +8,28 @@ from pydantic_settings import BaseSettings
 
 
 class KafkaSecurity(BaseSettings):
-    """Settings of each connection to Kafka; what does not fit together is refused at the start.
+    """Security settings of Kafka connections; a contradictory combination fails validation.
 
     Names are those of Kafka's own clients: https://kafka.apache.org/documentation/#security
     """
 
     kafka_security: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT",
-        description="PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL, as the brokers",
+        description="PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL, like the brokers' listener",
     )
     kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
         "SCRAM-SHA-512", description="PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512"
     )
-    kafka_sasl_username: str | None = Field(None, description="User of SASL")
-    kafka_sasl_password: SecretStr | None = Field(None, description="Password of SASL")
+    kafka_sasl_username: str | None = Field(None, description="SASL user name")
+    kafka_sasl_password: SecretStr | None = Field(None, description="SASL password")
     kafka_ca: FilePath | None = Field(
         None,
-        description="PEM file of who signed the brokers' certificates, if nobody well-known",
+        description="PEM file of the CA of the brokers' certificates, if it is not public",
     )
     kafka_certificate: FilePath | None = Field(
-        None, description="PEM file of our own certificate, where brokers ask for one"
+        None, description="PEM file of the client certificate, if brokers require one"
     )
-    kafka_key: FilePath | None = Field(None, description="PEM file of that certificate's key")
+    kafka_key: FilePath | None = Field(None, description="PEM file of the client certificate's key")
 
     @property
     def _tls(self) -> bool:
@@ -40,30 +40,32 @@ class KafkaSecurity(BaseSettings):
         return self.kafka_security.startswith("SASL")
 
     @model_validator(mode="after")
-    def _fits_together(self) -> Self:
+    def _check_combination(self) -> Self:
         user, password = self.kafka_sasl_username, self.kafka_sasl_password
         for name, value in (("USERNAME", user), ("PASSWORD", password)):
             if self._sasl and not value:
                 raise ValueError(f"MERGANSER_KAFKA_SASL_{name}: {self.kafka_security} needs it")
-            # Who sets it means to be protected, and would not be.
+            # Ignoring it would leave the connection unprotected, against the user's intent.
             if value and not self._sasl:
                 raise ValueError(
-                    f"MERGANSER_KAFKA_SECURITY: is {self.kafka_security}, which makes no use of "
+                    f"MERGANSER_KAFKA_SECURITY: is {self.kafka_security}, which does not use "
                     f"MERGANSER_KAFKA_SASL_{name}"
                 )
         if (self.kafka_ca or self.kafka_certificate) and not self._tls:
             raise ValueError(
-                f"MERGANSER_KAFKA_SECURITY: is {self.kafka_security}, which makes no use of "
+                f"MERGANSER_KAFKA_SECURITY: is {self.kafka_security}, which does not use "
                 "certificates"
             )
         if bool(self.kafka_certificate) != bool(self.kafka_key):
-            raise ValueError("MERGANSER_KAFKA_KEY: goes with MERGANSER_KAFKA_CERTIFICATE")
+            raise ValueError(
+                "MERGANSER_KAFKA_KEY: set both MERGANSER_KAFKA_CERTIFICATE and this, or neither"
+            )
         if self._tls:
             self._context()
         return self
 
     def security(self) -> dict[str, Any]:
-        """The arguments that each of aiokafka's clients takes."""
+        """Return the security arguments of every aiokafka client."""
         arguments: dict[str, Any] = {"security_protocol": self.kafka_security}
         if self._tls:
             arguments["ssl_context"] = self._context()
@@ -76,7 +78,7 @@ class KafkaSecurity(BaseSettings):
         return arguments
 
     def _context(self) -> ssl.SSLContext:
-        """TLS as Python has it by default: certificate and host name are checked."""
+        """Return Python's default TLS context, which checks certificate and host name."""
         try:
             context = ssl.create_default_context(cafile=self.kafka_ca)
         except OSError as error:

@@ -1,4 +1,4 @@
-"""A process's life: run until the first SIGTERM or SIGINT, then finish; a second one quits."""
+"""Start and stop of a process: a first SIGTERM or SIGINT stops it gracefully, a second at once."""
 
 import asyncio
 import gc
@@ -14,35 +14,35 @@ import uvloop
 log = structlog.get_logger(__name__)
 
 FINISH_SECONDS = 9.0
-"""For what is in hand after the first signal (design §5: exit within 10 s). Past it, some server is
-frozen; what is not committed or acknowledged is not ours to wait for, and nothing of it is lost."""
+"""How long a process finishes its work after the first signal; it must exit within 10 s. A longer
+wait means that a server hangs. Unfinished work is not committed, so nothing is lost."""
 
 OPEN_FILES = 65_536
-"""Enough for any number of connections that one process can serve."""
+"""More than the connections that one process can serve."""
 
 Result = TypeVar("Result")
 
 
 class StoppedWhileWaiting(Exception):
-    """The process is to stop, and the server that it waits for has not come back."""
+    """The process was told to stop while it waited for a server."""
 
 
 class Stop:
-    """Set once, when the process is to finish what it has in hand and leave."""
+    """An event that is set once, when the process should finish its work and exit."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
 
     def set(self) -> None:
-        """Ask the process to finish."""
+        """Tell the process to stop."""
         self._event.set()
 
     def is_set(self) -> bool:
-        """Whether the process is to finish."""
+        """Return whether the process was told to stop."""
         return self._event.is_set()
 
     async def wait(self, seconds: float | None = None) -> bool:
-        """Wait at most this long, forever with None; True once the process is to finish."""
+        """Wait for the stop, at most this long; return whether the process should stop."""
         try:
             await asyncio.wait_for(self._event.wait(), seconds)
         except TimeoutError:
@@ -50,11 +50,11 @@ class Stop:
         return True
 
     async def unless(self, work: Coroutine[Any, Any, Result]) -> Result | None:
-        """The work's result, or None if the process is to finish first; the work is cancelled."""
+        """Return the work's result; if the process should stop first, cancel it and return None."""
         working, stopping = asyncio.ensure_future(work), asyncio.ensure_future(self._event.wait())
         try:
             await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            # Work that is always done at once must not keep the process from finishing.
+            # The stop wins over finished work, or a loop of quick work would never stop.
             return None if self._event.is_set() else working.result()
         finally:
             working.cancel()
@@ -63,8 +63,8 @@ class Stop:
 
 def run(main: Callable[[Stop], Awaitable[None]]) -> None:
     """Run a process's main coroutine until it returns; signals set its `Stop`."""
-    # Batches are many small objects without cycles. At its defaults, the collector would look
-    # through all of them many times a batch, and find nothing.
+    # Batches are many small objects without cycles. With default thresholds the garbage
+    # collector would search them many times a batch in vain.
     gc.set_threshold(100_000, 20, 50)
     _allow_many_connections()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -72,7 +72,7 @@ def run(main: Callable[[Stop], Awaitable[None]]) -> None:
 
 
 def _allow_many_connections() -> None:
-    """Many systems allow 1,024 open files at first, and more to who asks."""
+    """Raise the limit of open files: on many systems it is 1,024 unless a process raises it."""
     now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = OPEN_FILES if most == resource.RLIM_INFINITY else min(OPEN_FILES, most)
     if now != resource.RLIM_INFINITY and now < wanted:
@@ -94,7 +94,7 @@ async def _with_signals(main: Callable[[Stop], Awaitable[None]]) -> None:
         os._exit(0)
 
     loop = asyncio.get_running_loop()
-    loop.set_exception_handler(_loose_end)
+    loop.set_exception_handler(_log_unhandled)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal, number)
     try:
@@ -103,6 +103,6 @@ async def _with_signals(main: Callable[[Stop], Awaitable[None]]) -> None:
         log.info("stopped while Postgres or Kafka was away; nothing is lost")
 
 
-def _loose_end(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Log what nobody waited for; asyncio would show the tasks, with the values in them."""
+def _log_unhandled(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log an unhandled error; asyncio's own handler would print tasks and the values in them."""
     log.error(context["message"], exc_info=context.get("exception"))

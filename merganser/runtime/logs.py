@@ -1,4 +1,4 @@
-"""Structured logs: JSON for machines, pretty on a terminal. No keys, no event payloads (§8)."""
+"""Structured logs: JSON for machines, pretty on a terminal. They hold no keys and no events."""
 
 import logging
 import sys
@@ -10,6 +10,13 @@ from merganser.runtime.safe_tracebacks import without_values
 from merganser.runtime.settings import Settings
 
 log = structlog.get_logger(__name__)
+
+LIBRARY_LEVELS = {
+    "aiokafka": "WARNING",
+    "uvicorn": "WARNING",
+    "psycopg": "ERROR",
+    "psycopg.pool": "WARNING",  # why it cannot connect
+}
 
 
 def configure(settings: Settings, process: str) -> None:
@@ -47,16 +54,15 @@ def configure(settings: Settings, process: str) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=settings.log_level.upper(), force=True)
-    # Libraries report each retry, and at lower levels what they send, passwords too. What
-    # matters to an operator our own lines say.
-    for noisy, level in (("aiokafka", "WARNING"), ("uvicorn", "WARNING"), ("psycopg", "ERROR")):
-        logging.getLogger(noisy).setLevel(level)
+    # At lower levels these libraries log each retry and what they send, passwords included.
+    for library, level in LIBRARY_LEVELS.items():
+        logging.getLogger(library).setLevel(level)
     structlog.contextvars.bind_contextvars(process=process)
-    sys.excepthook = _ended
+    sys.excepthook = _log_fatal
 
 
-def _ended(
+def _log_fatal(
     kind: type[BaseException], error: BaseException, trace: types.TracebackType | None
 ) -> None:
-    """Say in the log, too, what ended the process: Python would print the exception's message."""
+    """Log the error that ends the process; Python itself would print values in its message."""
     log.critical("ended by an error", exc_info=(kind, error, trace))

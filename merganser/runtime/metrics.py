@@ -1,7 +1,6 @@
-"""Every metric of every process, with its meaning. Names follow Prometheus' conventions.
+"""Every metric of every process, with its meaning.
 
-A process exports the registry that bears its name, so no series of a process is there in another
-one, where it would always be zero.
+Each process exports the registry with its name, so that it has no series of other processes.
 """
 
 from importlib.metadata import version
@@ -21,46 +20,46 @@ SIZES = (1, 10, 50, 100, 250, 500, 1000, 2500, 5000, 10000)
 # ingest
 ACCEPTED = Counter(
     "merganser_ingest_events_accepted",
-    "Events answered with 200: Kafka has acknowledged them.",
+    "Events accepted with 200: Kafka has acknowledged them.",
     registry=INGEST,
 )
 REJECTED = Counter(
     "merganser_ingest_events_rejected",
-    "Events refused, by the error code that the client was given. A refused request counts one.",
+    "Events rejected, by the error code in the response. A rejected request counts as one event.",
     ["reason"],
     registry=INGEST,
 )
 SENT_AT_IGNORED = Counter(
     "merganser_ingest_sent_at_ignored",
-    "Events accepted whose sentAt did not correct their time: it is more than 30 days off.",
+    "Events accepted whose sentAt was ignored: it is more than 30 days off.",
     registry=INGEST,
 )
 PUBLISHED = Counter(
     "merganser_ingest_records_published",
-    "Records that Kafka acknowledged with acks=all.",
+    "Records that Kafka has acknowledged with acks=all.",
     registry=INGEST,
 )
 WAITING_BYTES = Gauge(
     "merganser_ingest_waiting_bytes",
-    "Bytes of accepted events that wait for Kafka's answer.",
+    "Bytes of events that wait for Kafka's acknowledgment.",
     registry=INGEST,
 )
 PUBLISH_SECONDS = Histogram(
     "merganser_ingest_publish_seconds",
-    "From a group of records sent to acknowledged.",
+    "Time from sending a group of records to Kafka's acknowledgment.",
     buckets=SECONDS,
     registry=INGEST,
 )
 REQUEST_SECONDS = Histogram(
     "merganser_ingest_request_seconds",
-    "From a request's headers to its answer, by status.",
+    "Time from a request's headers to its response, by status.",
     ["status"],
     buckets=SECONDS,
     registry=INGEST,
 )
 KEYS_AGE = Gauge(
     "merganser_ingest_keys_age_seconds",
-    "Since the API keys were last read from Postgres.",
+    "Time since the API keys were last read from Postgres.",
     registry=INGEST,
 )
 
@@ -70,15 +69,15 @@ CONSUMED = Counter(
 )
 LAG = Gauge(
     "merganser_resolver_lag_records",
-    "Records of a partition that are published and not yet resolved.",
+    "Records of a partition that are published but not resolved yet.",
     ["topic", "partition"],
     registry=RESOLVER,
 )
 SILENT = Gauge(
     "merganser_resolver_silent_seconds",
-    "Since the last progress of the partition that has gone longest without, while records wait in "
-    "it or it is not known whether they do. About a second when all is well, and while Postgres or "
-    "Kafka is away or the resolver is halted.",
+    "Longest time without progress of any partition in which records wait, or may wait. About "
+    "a second if all is well, during an outage of Postgres or Kafka, and while the resolver is "
+    "halted.",
     registry=RESOLVER,
 )
 DEAD_LETTERS = Counter(
@@ -89,17 +88,17 @@ DEAD_LETTERS = Counter(
 )
 HALTED = Gauge(
     "merganser_resolver_halted",
-    "1 once a flood of dead letters has stopped the resolver, until it is restarted.",
+    "1 after too many dead letters have stopped the resolver, until it is restarted.",
     registry=RESOLVER,
 )
 REPEATED = Counter(
     "merganser_resolver_events_repeated",
-    "Events that were in the table already: delivered twice.",
+    "Events that the table had already: they were delivered twice.",
     registry=RESOLVER,
 )
 ALREADY_DELETED = Counter(
     "merganser_resolver_events_already_deleted",
-    "Events that were not stored because they had been deleted: read again, or sent again.",
+    "Events that were not stored because they had been deleted before: they were delivered again.",
     registry=RESOLVER,
 )
 LOST = Counter(
@@ -109,13 +108,13 @@ LOST = Counter(
 )
 FENCED = Counter(
     "merganser_resolver_batches_fenced",
-    "Batches dropped because another resolver had moved the position of a partition.",
+    "Batches dropped because another resolver had moved the offset of a partition.",
     registry=RESOLVER,
 )
 TO_RESOLVED_SECONDS = Histogram(
     "merganser_resolver_accepted_to_resolved_seconds",
-    "From Kafka having a record to its commit, one observation a batch: its longest wait. What is "
-    "read for the first time or again, and was there before, does not count until it is caught up.",
+    "Time from Kafka's receipt of a record to its commit; one observation per batch: the longest. "
+    "Records that wait from before the resolver started do not count.",
     buckets=SECONDS,
     registry=RESOLVER,
 )
@@ -123,12 +122,12 @@ TO_RESOLVED_SECONDS = Histogram(
 # scanner
 SCANNED = Counter(
     "merganser_scanner_rows_resolved",
-    "Rows that external systems wrote, resolved.",
+    "Resolved rows that external systems wrote.",
     registry=SCANNER,
 )
 UNRESOLVED = Gauge(
     "merganser_scanner_unresolved_rows",
-    "Rows with no profileGuid that have an id, at last count.",
+    "Rows without a profileGuid that have an id, at the last count.",
     registry=SCANNER,
 )
 UNRESOLVED_AGE = Gauge(
@@ -138,92 +137,95 @@ UNRESOLVED_AGE = Gauge(
 )
 UNRESOLVABLE = Gauge(
     "merganser_scanner_unresolvable_rows",
-    "Rows left alone: no id, or one that means nobody.",
+    "Rows that cannot be resolved: they have no id, or only ids that count as missing.",
     registry=SCANNER,
 )
 MOVES_PENDING = Gauge(
-    "merganser_scanner_moves_pending", "Merges whose events still follow.", registry=SCANNER
+    "merganser_scanner_moves_pending",
+    "Merges with events that are still to be moved.",
+    registry=SCANNER,
 )
 
 SET_ASIDE_OPEN = Gauge(
     "merganser_set_aside_open",
-    "Items set aside that no operator has dealt with, by kind.",
+    "Items set aside that no operator has resolved, by kind.",
     ["kind"],
     registry=SCANNER,
 )
 EVENTS_ERASED = Counter(
     "merganser_scanner_events_erased",
-    "Events of people who were forgotten, deleted after the command that began it had ended.",
+    "Events of forgotten people that were deleted after `merganser forget` had finished.",
     registry=SCANNER,
 )
 EVENTS_MOVED = Counter(
     "merganser_scanner_events_moved",
-    "Events that followed a big merge in chunks.",
+    "Events of large merges that were moved in chunks.",
     registry=SCANNER,
 )
 
 # properties
 NOTES_AGE = Gauge(
     "merganser_properties_staleness_seconds",
-    "Age of the oldest change of events that properties do not show yet; 0 when they show all.",
+    "Age of the oldest event change that properties do not reflect yet; 0 if there is none.",
     registry=PROPERTIES,
 )
 EVENTS_COUNTED = Counter(
     "merganser_properties_events_counted",
-    "Events that properties were brought up to date with, without rereading older ones.",
+    "Events that updated properties incrementally, without a rebuild.",
     registry=PROPERTIES,
 )
 PROFILES_RECOUNTED = Counter(
     "merganser_properties_profiles_recounted",
-    "Profiles whose events were all counted again: after a deletion, a move or a new rule.",
+    "Profiles whose properties were rebuilt from all events: after a deletion, a move or a new "
+    "rule.",
     registry=PROPERTIES,
 )
 RECOUNTS_PENDING = Gauge(
     "merganser_properties_recounts_pending",
-    "Profiles that wait to be counted again, or whose count is under way.",
+    "Profiles whose rebuild is waiting or running.",
     registry=PROPERTIES,
 )
 PROPERTIES_WRITTEN = Counter(
     "merganser_properties_values_written",
-    "Values of properties that were written or dropped.",
+    "Property values that were written or deleted.",
     registry=PROPERTIES,
 )
 VALUES_UNFIT = Counter(
     "merganser_properties_values_unfit",
-    "Values skipped because they do not fit the type of the rule. A recount counts them again.",
+    "Values skipped because they do not fit the rule's type. A rebuild counts them again.",
     ["rule"],
     registry=PROPERTIES,
 )
 VALUES_TOO_LONG = Counter(
     "merganser_properties_values_too_long",
-    "Values skipped because they have more bytes than the rule takes. A recount counts them again.",
+    "Values skipped because they exceed the rule's limit. A rebuild counts them again.",
     ["rule"],
     registry=PROPERTIES,
 )
 VALUES_CAPPED = Counter(
     "merganser_properties_values_capped",
-    "Values left out because a property, or what its rule remembers, has no room for more.",
+    "Values left out because a property, or its rule's state, has reached its size limit.",
     ["rule"],
     registry=PROPERTIES,
 )
 PROFILES_SET_ASIDE = Counter(
     "merganser_properties_profiles_set_aside",
-    "Profiles set aside because counting their events again has failed.",
+    "Profiles set aside because their rebuild has failed.",
     registry=PROPERTIES,
 )
 BROKEN_RULES = Gauge(
     "merganser_properties_broken_rules",
-    "Rules that are not computed: the definition is broken, or computing it fails for everyone.",
+    "Rules that are not computed: the definition is invalid, or it fails for every profile.",
     registry=PROPERTIES,
 )
 BACKFILL = Gauge(
     "merganser_properties_backfill_profiles",
-    "Profiles that the backfill of new rules has done; -1 when none is under way.",
+    "Profiles that the backfill of new rules has finished; -1 if no backfill is running.",
     registry=PROPERTIES,
 )
 PROPERTIES_SECONDS = Histogram(
     "merganser_properties_step_seconds",
-    "Time of one transaction, tries included.",
+    "Time of one transaction, including its tries.",
     buckets=SECONDS,
     registry=PROPERTIES,
 )
@@ -231,57 +233,57 @@ PROPERTIES_SECONDS = Histogram(
 # decoration
 SOURCE_CALLS = Counter(
     "merganser_decoration_calls",
-    "Queries to a source: answered, refused for one of the ids in it, unreadable or too_large "
-    "for what is said of one of them, or failed.",
+    "Queries to a source: answered, refused because of one of the ids, unreadable or too_large "
+    "because of the values of one of the ids, or failed.",
     ["source", "outcome"],
     registry=DECORATION,
 )
 SOURCE_CALL_SECONDS = Histogram(
     "merganser_decoration_call_seconds",
-    "Time of one query to a source, with connecting, answered or not.",
+    "Time of one query to a source, including the connection, successful or not.",
     ["source"],
     buckets=SECONDS,
     registry=DECORATION,
 )
 SOURCE_VALUES_WRITTEN = Counter(
     "merganser_decoration_values_written",
-    "Values of properties that were written or dropped because a source said so.",
+    "Property values that were written or deleted because of a source's result.",
     ["source"],
     registry=DECORATION,
 )
 SOURCE_VALUES_UNFIT = Counter(
     "merganser_decoration_values_unfit",
-    "Values of sources skipped because they do not fit the type of the rule.",
+    "Source values skipped because they do not fit the rule's type.",
     ["rule"],
     registry=DECORATION,
 )
 SOURCE_VALUES_TOO_LONG = Counter(
     "merganser_decoration_values_too_long",
-    "Values of sources skipped because they are too long, or beyond the bounds of their array.",
+    "Source values skipped because they, or their array, exceed a limit.",
     ["rule"],
     registry=DECORATION,
 )
 SOURCE_VALUES_SET_ASIDE = Counter(
     "merganser_decoration_values_set_aside",
-    "Values of sources that could not be read or not be stored, each time that this happened.",
+    "Source values that could not be read or stored; each failed try counts.",
     ["source"],
     registry=DECORATION,
 )
 SOURCE_PENDING = Gauge(
     "merganser_decoration_profiles_pending",
-    "Profiles that a source is to be asked for now, counted up to 10,000.",
+    "Profiles that are due for a query to a source, counted up to 10,000.",
     ["source"],
     registry=DECORATION,
 )
 SOURCE_OPEN = Gauge(
     "merganser_decoration_open_seconds",
-    "Until a failing source is tried again; 0 while its breaker is closed.",
+    "Time until a failing source is tried again; 0 while its circuit breaker is closed.",
     ["source"],
     registry=DECORATION,
 )
 SOURCE_AGE = Gauge(
     "merganser_decoration_since_success_seconds",
-    "Since a source's last answer; it grows too while there is nothing to ask.",
+    "Time since a source's last successful query; it also grows while no query is due.",
     ["source"],
     registry=DECORATION,
 )
@@ -289,27 +291,27 @@ SOURCE_AGE = Gauge(
 # api
 API_REQUEST_SECONDS = Histogram(
     "merganser_api_request_seconds",
-    "From a request's headers to its answer, by the route's path and the status.",
+    "Time from a request's headers to its response, by the route's path and the status.",
     ["route", "status"],
     buckets=SECONDS,
     registry=API,
 )
 API_ANSWERS_CUT = Counter(
     "merganser_api_answers_cut",
-    "Answers that left something out, or ended a page early, as they would have too many bytes, by "
-    "the route's path.",
+    "Responses that left something out or ended a page early because of a size limit, by the "
+    "route's path.",
     ["route"],
     registry=API,
 )
 API_KEYS_AGE = Gauge(
     "merganser_api_keys_age_seconds",
-    "Since the API keys were last read from Postgres.",
+    "Time since the API keys were last read from Postgres.",
     registry=API,
 )
 
 POOL_WAIT_SECONDS = Histogram(
     "merganser_api_pool_wait_seconds",
-    "A request's wait for one of the connections to Postgres, until it had one or was refused.",
+    "Time that a request waited for a connection to Postgres, successfully or not.",
     buckets=SECONDS,
     registry=API,
 )
@@ -321,30 +323,32 @@ BATCH_SIZE = Histogram(
 )
 BATCH_SECONDS = Histogram(
     "merganser_batch_seconds",
-    "Time of one transaction, tries included.",
+    "Time of one transaction, including its tries.",
     buckets=SECONDS,
     registry=None,
 )
-PROFILES_CREATED = Counter("merganser_profiles_created", "Profiles made.", ["kind"], registry=None)
+PROFILES_CREATED = Counter(
+    "merganser_profiles_created", "Profiles created.", ["kind"], registry=None
+)
 MERGES = Counter(
     "merganser_profile_merges",
-    "AnonymousIds that came to a known user: claimed, merged or moved.",
+    "AnonymousIds that got a user: claimed, merged or moved.",
     ["reason"],
     registry=None,
 )
 LINKS_REFUSED = Counter(
     "merganser_links_refused",
-    "Events whose link was not followed, because two known users would have met.",
+    "Links that were ignored because they would have merged two known users.",
     registry=None,
 )
 SUPPRESSED = Counter(
     "merganser_events_suppressed",
-    "Events that were not stored, as they are of somebody who was forgotten.",
+    "Events that were not stored because their person was forgotten.",
     registry=None,
 )
 UNLINKED = Counter(
     "merganser_events_unlinked",
-    "Events stored without their anonymousId, as it is of somebody who was forgotten.",
+    "Events stored without their anonymousId because its person was forgotten.",
     registry=None,
 )
 for _registry in (RESOLVER, SCANNER):
@@ -363,7 +367,7 @@ for _registry in (RESOLVER, SCANNER):
 # ingest and api
 CONNECTIONS_CUT = Counter(
     "merganser_http_connections_cut",
-    "Connections closed because they went on too long, sent too much or were too many.",
+    "Connections closed because they took too long, sent too much or were too many.",
     ["reason"],
     registry=None,
 )
@@ -375,13 +379,13 @@ for _registry in (INGEST, API):
 # every process
 CHECK_FAILING = Gauge(
     "merganser_check_failing",
-    "1 while a check or a warning of /readyz says what is wrong, by its name.",
+    "1 while a check or a warning of /readyz fails, by its name.",
     ["check"],
     registry=None,
 )
 BUILD_INFO = Gauge(
     "merganser_build_info",
-    "1, with the version that runs.",
+    "1, with the running version as label.",
     ["version"],
     registry=None,
 )

@@ -1,11 +1,11 @@
-"""How long to wait before trying again: exponential, with jitter, so that a herd spreads out."""
+"""Delays between tries: exponential, with jitter so that many processes do not retry at once."""
 
 import random
 from collections.abc import Iterator
 
 
 def backoff(first: float = 0.1, longest: float = 5.0) -> Iterator[float]:
-    """Endless delays in seconds: each at most double the one before, cut to 50-100 % by chance."""
+    """Yield delays in seconds without end: 50 to 100 % of a bound that doubles each time."""
     delay = first
     while True:
         yield delay * random.uniform(0.5, 1.0)  # noqa: S311 - spreading load needs no secrecy

@@ -1,7 +1,7 @@
-"""What logs say of an exception: where it came from and its kind, not what was in hand (§8).
+"""Tracebacks for logs, without values.
 
-Python, psycopg and pydantic put the value at fault into an exception's message, and a traceback may
-show local variables: keys and events.
+Messages of exceptions from Python, psycopg and pydantic quote values, and tracebacks may show local
+variables. Either could be a key or an event.
 """
 
 import traceback
@@ -13,22 +13,22 @@ from merganser.runtime.postgres import describe
 
 
 def without_values(exc_info: structlog.typing.ExcInfo) -> str:
-    """A traceback of files, lines and code alone.
+    """Return a traceback with files, lines and code only.
 
     Args:
-        exc_info: as of `sys.exc_info()`.
+        exc_info: what `sys.exc_info()` returns.
     """
-    return "\n".join(_told(exc_info[1]))
+    return "\n".join(_format(exc_info[1]))
 
 
-def _told(error: BaseException) -> Iterator[str]:
+def _format(error: BaseException) -> Iterator[str]:
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     if cause:
-        yield from _told(cause)
+        yield from _format(cause)
         yield "which led to:"
     yield "Traceback (most recent call last):"
     yield from (frame.rstrip() for frame in traceback.format_tb(error.__traceback__))
     yield describe(error)
     if isinstance(error, BaseExceptionGroup):
         for number, part in enumerate(error.exceptions, start=1):
-            yield from (f"  {number} | {line}" for line in _told(part))
+            yield from (f"  {number} | {line}" for line in _format(part))

@@ -1,7 +1,7 @@
-"""Items that a process could not handle, kept in a table until an operator deals with them.
+"""Items that a process could not handle, stored in a table until an operator resolves them.
 
-Whatever handles many items at once sets a failing one aside and goes on with the others; see
-`isolation.py`. What operators do about the items is in `merganser/admin/dead_letters/`.
+A process that handles many items at once sets a failing item aside and continues with the others;
+see `isolation.py`. `merganser/admin/dead_letters/` has the operators' actions.
 """
 
 from collections.abc import Collection
@@ -17,7 +17,7 @@ _SQL = sql.load(__package__, "set_aside.sql")
 
 
 class Kind(StrEnum):
-    """What an item is; the migration of the table says what `subject` and `place` are of each."""
+    """What an item is; docs/tables.md says what `subject` and `place` are for each kind."""
 
     RECORD = "record"
     ROW = "row"
@@ -34,13 +34,13 @@ class Item(NamedTuple):
     subject: str
     place: str
     reason: str
-    """As `isolation.reason` gives it: no content."""
+    """From `isolation.reason`: without content of events."""
 
 
 async def put(connection: AsyncConnection[Any], items: Collection[Item]) -> None:
-    """Set items aside, in the caller's transaction; one that was retried is open again.
+    """Set items aside, in the caller's transaction.
 
-    One that was dropped stays dropped, however often it fails.
+    A retried item that fails again is open again. A dropped item stays dropped.
     """
     if not items:
         return
@@ -59,7 +59,7 @@ async def put(connection: AsyncConnection[Any], items: Collection[Item]) -> None
 async def put_records(
     connection: AsyncConnection[Any], cluster: str, letters: Collection[Letter]
 ) -> None:
-    """Note dead letters, in the transaction that moves the position past their records."""
+    """Record dead letters, in the transaction that moves the offset past their records."""
     if not letters:
         return
     await connection.execute(
@@ -74,12 +74,12 @@ async def put_records(
 
 
 async def clear(connection: AsyncConnection[Any], kind: Kind, subjects: Collection[str]) -> None:
-    """Forget items that were retried and have succeeded, in the caller's transaction."""
+    """Delete retried items that have succeeded, in the caller's transaction."""
     await connection.execute(_SQL["clear"], {"kind": kind, "subjects": sql.texts(subjects)})
 
 
 async def open_items(connection: AsyncConnection[Any]) -> dict[Kind, int]:
-    """How many items nobody has dealt with, by kind."""
+    """Return the number of open items by kind."""
     cursor = await connection.execute(_SQL["open"])
-    found = dict(await cursor.fetchall())
-    return {kind: found.get(kind, 0) for kind in Kind}
+    counts = dict(await cursor.fetchall())
+    return {kind: counts.get(kind, 0) for kind in Kind}

@@ -1,9 +1,9 @@
-"""Spans of requests and batches, to an OTLP collector where one is configured.
+"""Spans of requests and batches, sent to an OTLP collector if one is configured.
 
-Without one nothing of OpenTelemetry's SDK is loaded, and no record has a trace header. A request's
-context travels in its records by the W3C header names (https://www.w3.org/TR/trace-context/). One
-batch has one span, which links to the requests of its records. The standard variables `OTEL_*`
-configure the rest: OTEL_TRACES_SAMPLER above all.
+Without a collector, the process does not load OpenTelemetry's SDK, and records have no trace
+headers. With one, a record carries its request's context in the W3C headers
+(https://www.w3.org/TR/trace-context/). A batch has one span, with links to the requests of its
+records. The standard variables `OTEL_*`, such as OTEL_TRACES_SAMPLER, configure the rest.
 """
 
 import os
@@ -21,28 +21,28 @@ if TYPE_CHECKING:
 
 Header = tuple[str, bytes]
 Received = tuple[str, bytes | None]
-"""Others write to the topic as well, and Kafka has headers without a value."""
+"""A header of a record that any producer may have written: its value may be missing."""
 
 MOST_LINKS = 128
-"""Requests that a batch's span names, at most; what OTEL_SPAN_LINK_COUNT_LIMIT is by default."""
+"""Links of a batch's span; the default of OTEL_SPAN_LINK_COUNT_LIMIT."""
 
 EXPORT_SECONDS = 2
-"""For the collector to take some spans, tries included; they are dropped then. A process that ends
-waits no longer than that, once."""
+"""Timeout of an export including its tries; then the spans are dropped. A process that stops waits
+this long at most."""
 
 _OUR_ERROR = 500
 _W3C = TraceContextTextMapPropagator()
 
 
 class RequestSpan:
-    """A request that is being answered."""
+    """The span of a request."""
 
     def __init__(self, span: Span) -> None:
         self._span = span
 
     @property
     def headers(self) -> list[Header]:
-        """For the records of the request: none if it is not sampled."""
+        """Return the trace headers of the request's records; none if it is not sampled."""
         if not self._span.is_recording():
             return []
         carrier: dict[str, str] = {}
@@ -50,11 +50,11 @@ class RequestSpan:
         return [(name, value.encode()) for name, value in carrier.items()]
 
     def end(self, status: int, events: int) -> None:
-        """It was answered.
+        """End the span.
 
         Args:
-            status: HTTP's.
-            events: how many were accepted.
+            status: HTTP status of the response.
+            events: the number of accepted events.
         """
         self._span.set_attribute("http.response.status_code", status)
         self._span.set_attribute("merganser.events", events)
@@ -64,14 +64,14 @@ class RequestSpan:
 
 
 class Tracing:
-    """Makes spans."""
+    """Creates spans."""
 
     def __init__(self, provider: "TracerProvider") -> None:
         self._provider = provider
         self._tracer = provider.get_tracer("merganser")
 
     def request(self, method: str, headers: Mapping[bytes, bytes]) -> RequestSpan:
-        """Begin the span of a request, as a child of the client's if it names one."""
+        """Start the span of a request, as a child of the client's span if its headers name one."""
         context = _W3C.extract(
             {
                 name: value.decode("latin-1")
@@ -91,12 +91,12 @@ class Tracing:
     def batch(
         self, records: Iterable[Iterable[Received]], start_ns: int, attributes: Mapping[str, int]
     ) -> None:
-        """Tell of a batch that was just committed.
+        """Export the span of a batch that was just committed.
 
         Args:
             records: the headers of each of its records.
-            start_ns: when its transaction began, in nanoseconds since 1970.
-            attributes: what it did.
+            start_ns: the start of its transaction, in nanoseconds since 1970.
+            attributes: numbers that describe it.
         """
         links = [Link(context) for context in _contexts(records)]
         span = self._tracer.start_span(
@@ -110,21 +110,21 @@ class Tracing:
         span.end()
 
     def close(self) -> None:
-        """Send what waits."""
+        """Export the remaining spans."""
         self._provider.shutdown()
 
 
-def opened(settings: Settings, process: str) -> Tracing | None:
-    """Spans of this process, or None where no collector is configured.
+def start_tracing(settings: Settings, process: str) -> Tracing | None:
+    """Return the tracing of this process, or None if no collector is configured.
 
     Raises:
-        SystemExit: one is, but the packages for it are not installed.
+        SystemExit: the packages for tracing are not installed.
     """
-    ours = settings.otlp_endpoint
-    if not (ours or os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")):
+    collector = settings.otlp_endpoint
+    if not (collector or os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")):
         return None
     try:
-        # Only who traces needs them.
+        # Optional packages, which only tracing needs.
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415
             OTLPSpanExporter,
         )
@@ -137,22 +137,22 @@ def opened(settings: Settings, process: str) -> Tracing | None:
         ) from error
     resource = Resource.create({"service.name": f"merganser-{process}"})
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-    endpoint = f"{ours.rstrip('/')}/v1/traces" if ours else None
+    endpoint = f"{collector.rstrip('/')}/v1/traces" if collector else None
     exporter = OTLPSpanExporter(endpoint, timeout=EXPORT_SECONDS)
     provider.add_span_processor(BatchSpanProcessor(exporter))
     return Tracing(provider)
 
 
 def _contexts(records: Iterable[Iterable[Received]]) -> list[SpanContext]:
-    """Of the requests of these records, each once."""
-    found: dict[bytes, SpanContext] = {}
+    """Return the span contexts of the records' requests, each once."""
+    contexts: dict[bytes, SpanContext] = {}
     for headers in records:
         for name, value in headers:
-            if name == "traceparent" and value is not None and value not in found:
+            if name == "traceparent" and value is not None and value not in contexts:
                 carrier: dict[str, Any] = {name: value.decode("latin-1")}
                 context = trace.get_current_span(_W3C.extract(carrier)).get_span_context()
                 if context.is_valid:
-                    found[value] = context
-        if len(found) >= MOST_LINKS:
+                    contexts[value] = context
+        if len(contexts) >= MOST_LINKS:
             break
-    return list(found.values())
+    return list(contexts.values())

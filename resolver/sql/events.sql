@@ -1,18 +1,20 @@
--- known --
--- Which of a batch's events are not to be stored, and whether because they are in the table already,
--- delivered twice; else they were deleted. While nothing is remembered as deleted nothing is hashed.
+-- find_known --
+-- The events of a batch that must not be stored: true if the event is in the table (it was delivered
+-- twice), false if it was deleted. Hashes nothing while "deletedEvents" is empty.
 SELECT guid, true FROM events WHERE guid = ANY(%(guids)s::text[])
 UNION ALL
-SELECT named.guid, false
-FROM unnest(%(guids)s::text[]) AS named(guid)
-JOIN "deletedEvents" ON hash = "suppressionHash"('event', named.guid)
+SELECT batch.guid, false
+FROM unnest(%(guids)s::text[]) AS batch(guid)
+JOIN "deletedEvents" ON hash = "suppressionHash"('event', batch.guid)
 WHERE EXISTS (SELECT FROM "deletedEvents");
 
 -- copy_events --
+-- The columns of `copy_format.encode_events`.
 COPY events (
     guid, "producerGuid", "ipAddress", "profileGuid", "createdAt", "occurredAt",
     type, "userId", "anonymousId"
 ) FROM STDIN (NULL '');
 
--- copy_data --
+-- copy_event_data --
+-- The columns of `copy_format.encode_event_data`.
 COPY "eventData" (guid, "eventGuid", key, value) FROM STDIN;

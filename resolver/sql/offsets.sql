@@ -1,21 +1,21 @@
 -- set_lock_timeout --
--- A member that is alive locks an offset for a short time only.
+-- A running resolver locks an offset only briefly.
 SET LOCAL lock_timeout = '5s';
 
--- release --
--- End a session that has locked these offsets for long and sends nothing: its member was suspended.
--- No timeout of Postgres ends a session during a COPY. What the session has written is rolled back.
-SELECT pg_terminate_backend(holder.pid)
-FROM "consumerOffsets" AS held
-JOIN pg_stat_activity AS holder ON holder.backend_xid = held.xmax
-WHERE held."consumerGroup" = %(group)s AND held."clusterId" = %(cluster)s
-    AND (held.topic, held.partition) IN (
+-- end_suspended_sessions --
+-- End sessions that have locked these offsets for long and send nothing: their resolver was suspended.
+-- Postgres has no timeout that ends a session during a COPY. What the session wrote is rolled back.
+SELECT pg_terminate_backend(session.pid)
+FROM "consumerOffsets" AS stored
+JOIN pg_stat_activity AS session ON session.backend_xid = stored.xmax
+WHERE stored."consumerGroup" = %(group)s AND stored."clusterId" = %(cluster)s
+    AND (stored.topic, stored.partition) IN (
         SELECT * FROM unnest(%(topics)s::text[], %(partitions)s::int[])
     )
-    AND holder.wait_event = 'ClientRead' AND holder.xact_start < now() - interval '15 seconds';
+    AND session.wait_event = 'ClientRead' AND session.xact_start < now() - interval '15 seconds';
 
--- ensure --
--- A row for each partition seen for the first time.
+-- create_missing --
+-- Insert a row for each partition that the group reads for the first time.
 INSERT INTO "consumerOffsets" ("consumerGroup", "clusterId", topic, partition, "nextOffset")
 SELECT %(group)s, %(cluster)s, n.topic, n.partition, n.start
 FROM unnest(%(topics)s::text[], %(partitions)s::int[], %(starts)s::bigint[])
@@ -24,7 +24,7 @@ ON CONFLICT DO NOTHING
 RETURNING topic, partition;
 
 -- read --
--- Where the group stands, and since when.
+-- The stored offsets, and when they were updated.
 SELECT topic, partition, "nextOffset", extract(epoch FROM "updatedAt")::double precision
 FROM "consumerOffsets"
 WHERE "consumerGroup" = %(group)s AND "clusterId" = %(cluster)s
@@ -33,18 +33,19 @@ WHERE "consumerGroup" = %(group)s AND "clusterId" = %(cluster)s
     );
 
 -- advance --
--- Compare and set: fewer rows than asked for means that another resolver has moved on.
+-- Compare and set. Fewer updated rows than partitions: another resolver has moved an offset.
 UPDATE "consumerOffsets" AS stored
-SET "nextOffset" = n.new, "updatedAt" = now()
+SET "nextOffset" = n.next_offset, "updatedAt" = now()
 FROM unnest(
-    %(topics)s::text[], %(partitions)s::int[], %(olds)s::bigint[], %(news)s::bigint[]
-) AS n(topic, partition, old, new)
+    %(topics)s::text[], %(partitions)s::int[],
+    %(old_offsets)s::bigint[], %(next_offsets)s::bigint[]
+) AS n(topic, partition, old_offset, next_offset)
 WHERE stored."consumerGroup" = %(group)s AND stored."clusterId" = %(cluster)s
     AND stored.topic = n.topic AND stored.partition = n.partition
-    AND stored."nextOffset" = n.old;
+    AND stored."nextOffset" = n.old_offset;
 
 -- rewind --
--- Move one offset back, never forward: records that were not read yet are not skipped.
+-- Move one offset back, never forward: that would skip records that the group has not read.
 UPDATE "consumerOffsets" SET "nextOffset" = %(target)s, "updatedAt" = now()
 WHERE "consumerGroup" = %(group)s AND "clusterId" = %(cluster)s
     AND topic = %(topic)s AND partition = %(partition)s AND "nextOffset" > %(target)s;

@@ -1,10 +1,9 @@
 -- expire --
--- Some of what was remembered of deleted events that the topic no longer holds. What another scanner has
--- in hand is passed over.
+-- Delete some entries that are older than the retention. Skips those that another scanner has locked.
 DELETE FROM "deletedEvents"
 WHERE hash IN (
     SELECT hash FROM "deletedEvents"
-    WHERE "deletedAt" < now() - %(held)s::interval
+    WHERE "deletedAt" < now() - %(retention)s::interval
     ORDER BY "deletedAt"
     LIMIT %(at_most)s
     FOR UPDATE SKIP LOCKED

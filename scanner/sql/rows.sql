@@ -1,6 +1,6 @@
--- claim --
--- The oldest unresolved rows with an id that names somebody, after a place in their order. Left out,
--- without a lock: rows that another scanner has locked, rows without such an id, rows set aside.
+-- lock_next_rows --
+-- The oldest unresolved rows after a row. Skips rows without an id that names somebody, rows that are
+-- set aside, and rows that another scanner has locked.
 SELECT
     guid, "createdAt", coalesce("occurredAt", "createdAt") AS "occurredAt",
     "userId", "anonymousId"
@@ -8,19 +8,19 @@ FROM events
 WHERE "profileGuid" IS NULL
     AND ("createdAt", guid) > (%(after_time)s, %(after_guid)s)
     AND (
-        lower(btrim("userId", %(space)s)) <> ALL(%(nobody)s)
-        OR lower(btrim("anonymousId", %(space)s)) <> ALL(%(nobody)s)
+        lower(btrim("userId", %(white_space)s)) <> ALL(%(nobody_ids)s)
+        OR lower(btrim("anonymousId", %(white_space)s)) <> ALL(%(nobody_ids)s)
     )
     AND NOT EXISTS (
         SELECT FROM "setAside"
         WHERE kind = 'row' AND subject = events.guid AND state <> 'retried'
     )
 ORDER BY "createdAt", guid
-LIMIT %(limit)s
+LIMIT %(batch_size)s
 FOR NO KEY UPDATE OF events SKIP LOCKED;
 
--- claim_these --
--- As `claim`, of these rows.
+-- lock_rows --
+-- Those of these rows that are unresolved. Skips rows that another scanner has locked.
 SELECT
     guid, "createdAt", coalesce("occurredAt", "createdAt") AS "occurredAt",
     "userId", "anonymousId"
@@ -29,8 +29,8 @@ WHERE guid = ANY(%(guids)s::text[]) AND "profileGuid" IS NULL
 ORDER BY "createdAt", guid
 FOR NO KEY UPDATE SKIP LOCKED;
 
--- assign --
--- The profile of each claimed row; where no time was given, the event occurred when it came.
+-- set_profiles --
+-- Set the profile of each row. An event without a time occurred when it was created.
 UPDATE events
 SET "profileGuid" = n.profile,
     "occurredAt" = coalesce("occurredAt", "createdAt"),
@@ -38,10 +38,10 @@ SET "profileGuid" = n.profile,
 FROM unnest(%(guids)s::text[], %(profiles)s::text[]) AS n(guid, profile)
 WHERE events.guid = n.guid;
 
--- assign_unlinked --
--- Claimed rows of users with the anonymousId of somebody who was forgotten: as above, and the id goes
--- from the row and from its data.
-WITH assigned AS (
+-- set_profiles_and_unlink --
+-- Like `set_profiles`, for rows of users whose anonymousId is suppressed: remove it from the row, and
+-- delete data whose value is the anonymousId.
+WITH updated AS (
     UPDATE events
     SET "profileGuid" = n.profile,
         "anonymousId" = NULL,
@@ -54,31 +54,32 @@ DELETE FROM "eventData"
 USING unnest(%(guids)s::text[], %(anonymous_ids)s::text[]) AS n(guid, "anonymousId")
 WHERE "eventGuid" = n.guid AND value = n."anonymousId";
 
--- drop --
--- Claimed rows of people who were forgotten, with their data.
-WITH dropped AS (
+-- delete_rows --
+-- Delete rows whose only ids are suppressed, with their data.
+WITH deleted AS (
     DELETE FROM events WHERE guid = ANY(%(guids)s)
 )
 DELETE FROM "eventData" WHERE "eventGuid" = ANY(%(guids)s);
 
--- unresolved --
--- What waits, and what never will be resolved; rows that are set aside are neither.
+-- count_unresolved --
+-- Rows that will be resolved, rows that never will be, and the age of the oldest one that will be.
+-- Rows that are set aside do not count.
 SELECT
-    count(*) FILTER (WHERE somebody), count(*) FILTER (WHERE somebody IS NOT TRUE),
-    coalesce(extract(epoch FROM now() - min("createdAt") FILTER (WHERE somebody)), 0)
+    count(*) FILTER (WHERE resolvable), count(*) FILTER (WHERE resolvable IS NOT TRUE),
+    coalesce(extract(epoch FROM now() - min("createdAt") FILTER (WHERE resolvable)), 0)
 FROM (
     SELECT "createdAt", (
-        lower(btrim("userId", %(space)s)) <> ALL(%(nobody)s)
-        OR lower(btrim("anonymousId", %(space)s)) <> ALL(%(nobody)s)
-    ) AS somebody
+        lower(btrim("userId", %(white_space)s)) <> ALL(%(nobody_ids)s)
+        OR lower(btrim("anonymousId", %(white_space)s)) <> ALL(%(nobody_ids)s)
+    ) AS resolvable
     FROM events
     WHERE "profileGuid" IS NULL
         AND NOT EXISTS (
             SELECT FROM "setAside"
             WHERE kind = 'row' AND subject = events.guid AND state <> 'retried'
         )
-) AS waiting;
+) AS unresolved;
 
--- moves --
--- Merges whose events still follow.
+-- count_moves --
+-- Pending moves.
 SELECT count(*) FROM "eventMoves";

@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from merganser.admin import forget as admin
 from merganser.identity import forget
-from merganser.identity.plan import Sighting
+from merganser.identity.plan import EventIds
 from merganser.runtime.postgres import connect
 from merganser.runtime.settings import Settings
 from tests.cli.test_forget import ANN, PHONE, SUPPRESSED, audited, resolved, texts
@@ -24,7 +24,7 @@ async def test_each_step_touches_no_more_events_than_it_is_allowed(database: Dat
     """Ten events on their way to Ann, five of Bob's from her phone; then all that are hers."""
     async with await connect(database.url, "test") as connection:
         for number, ids in enumerate([(ANN, PHONE), ("bob", PHONE), (ANN, None)]):
-            await resolved(connection, Sighting(f"evt_{number}", NOON, *ids))
+            await resolved(connection, EventIds(f"evt_{number}", NOON, *ids))
         ann, bob = await database.profile_of(ANN), await database.profile_of("bob")
         for profile, user in [("pro_former", None), ("pro_former", None), (bob, "bob"), (ann, ANN)]:
             await database.execute(
@@ -34,17 +34,17 @@ async def test_each_step_touches_no_more_events_than_it_is_allowed(database: Dat
             )
         await database.execute('INSERT INTO "eventMoves" VALUES (%s, %s)', PHONE, "pro_former")
         async with connection.transaction():
-            assert await forget.suppress(connection, ann, 2) == [PHONE]
+            assert await forget.suppress_ids(connection, ann, 2) == [PHONE]
         touched, more = [], True
         while more:
             async with connection.transaction():
-                more = await forget.clear_way(connection, ann, [PHONE], 2)
+                more = await forget.detach_anonymous_ids(connection, ann, [PHONE], 2)
                 cursor = await connection.execute(
                     "SELECT count(*) FROM events WHERE xmin = pg_current_xact_id()::xid"
                 )
                 touched += [count for (count,) in await cursor.fetchall()]
         assert touched == [2, 2, 2, 2, 2, 0, 2, 2, 1]
-        await forget.forget(connection, ann, suppressed=True)
+        await forget.forget_profile(connection, ann, suppressed=True)
         left, steps = [await database.count("events")], []
         while (erased := await erase_some(connection, 2)) is not None:
             left.append(await database.count("events"))
@@ -58,7 +58,7 @@ async def test_each_step_touches_no_more_events_than_it_is_allowed(database: Dat
 async def test_very_many_anonymous_ids_go_by_and_by_beside_a_resolver(
     system: System, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A userId of everybody's. Some of its devices are in use, or come to Bob meanwhile."""
+    """A userId that all devices send. Some of its devices are in use, or come to Bob meanwhile."""
     resolver = await system.resolver()
     database, devices = system.database, 50_000
     await database.execute("INSERT INTO profiles (guid, \"userId\") VALUES ('pro_g', 'kiosk')")
@@ -78,7 +78,7 @@ async def test_very_many_anonymous_ids_go_by_and_by_beside_a_resolver(
         *(NOON, devices),
     )
     suppressed, forgotten = [], []
-    suppress, forget_visitors = forget.suppress, forget.forget_visitors
+    suppress, forget_visitors = forget.suppress_ids, forget.forget_anonymous_ids
 
     async def suppressing(connection: AsyncConnection[Any], *scope: Any) -> list[str]:
         suppressed.append(await suppress(connection, *scope))
@@ -101,7 +101,7 @@ async def test_very_many_anonymous_ids_go_by_and_by_beside_a_resolver(
 
     monkeypatch.setattr(forget, "suppress", suppressing)
     monkeypatch.setattr(forget, "forget_visitors", forgetting)
-    person = await forget.find(database.connection, "kiosk")
+    person = await forget.find_person(database.connection, "kiosk")
     assert person is not None
     settings = Settings(database_url=SecretStr(database.url), _env_file=None)
     await admin.forget_person(settings, person, lambda _: None, suppress=True)

@@ -1,4 +1,4 @@
-"""A client of the read API, and what it needs to find something: events written as for real."""
+"""A client of the read API, which also stores the events that it then reads."""
 
 import secrets
 from collections.abc import AsyncIterator, Sequence
@@ -9,10 +9,10 @@ import httpx
 
 from api import app
 from api.database import Pool
-from merganser.http.authentication import Keys, Permission, digest
-from merganser.http.ops_server import App
+from merganser.http.asgi import App
+from merganser.http.authentication import ApiKeys, Permission, hash_key
 from merganser.identity import store
-from merganser.identity.plan import Sighting
+from merganser.identity.plan import EventIds
 from merganser.runtime import postgres
 from merganser.runtime.lifecycle import Stop
 from schemas.event import Event
@@ -22,7 +22,7 @@ SCAN = 1000
 
 
 class Reader:
-    """Asks the API in this process, with a key that may do everything."""
+    """Calls the API in this process, with a key that has all permissions."""
 
     def __init__(self, app: App, pool: Pool, database: Database, key: str) -> None:
         self.app = app
@@ -34,62 +34,62 @@ class Reader:
     async def request(
         self, method: str, path: str, headers: dict[str, str] | None = None, **parameters: Any
     ) -> httpx.Response:
-        """Any request; `since` and `until` stand for `from`, a word of Python, and `to`."""
+        """Send a request; `since` and `until` stand for `from`, a keyword of Python, and `to`."""
         names = {"since": "from", "until": "to"}
-        asked = {names.get(name, name): value for name, value in parameters.items()}
+        query = {names.get(name, name): value for name, value in parameters.items()}
         authorization = {"authorization": f"Bearer {self.key}"}
         return await self._client.request(
-            method, path, params=asked or None, headers={**authorization, **(headers or {})}
+            method, path, params=query or None, headers={**authorization, **(headers or {})}
         )
 
     async def get(self, path: str, **parameters: Any) -> httpx.Response:
         """GET a path below /api/v1."""
         return await self.request("GET", f"/api/v1{path}", **parameters)
 
-    async def found(self, path: str, **parameters: Any) -> Any:
-        """What is found there, which must be an answer 200."""
-        answer = await self.get(path, **parameters)
-        assert answer.status_code == 200, answer.text
-        return answer.json()
+    async def get_json(self, path: str, **parameters: Any) -> Any:
+        """Return the body of a GET, which must succeed."""
+        response = await self.get(path, **parameters)
+        assert response.status_code == 200, response.text
+        return response.json()
 
-    async def refused(self, path: str, **parameters: Any) -> tuple[int, Any]:
-        """The status and the inner error, which must agree with the outer one."""
-        answer = await self.get(path, **parameters)
-        body = answer.json()
+    async def get_error(self, path: str, **parameters: Any) -> tuple[int, Any]:
+        """Return the status and the inner error of a GET; the outer error must be the same."""
+        response = await self.get(path, **parameters)
+        body = response.json()
         inner = body["error"]
         assert (body["code"], body["message"]) == (inner["code"], inner["message"])
-        return answer.status_code, inner
+        return response.status_code, inner
 
     async def pages(self, path: str, part: str, **parameters: Any) -> list[list[Any]]:
-        """That part of each page, to the last one."""
+        """Return that part of each page, up to the last page."""
         pages = []
         while True:
-            page = await self.found(path, **parameters)
+            page = await self.get_json(path, **parameters)
             pages.append(page[part])
-            assert len(pages) < 1000, "it never ends"
+            assert len(pages) < 1000, "endless pages"
             if page["nextCursor"] is None:
                 return pages
             parameters["cursor"] = page["nextCursor"]
 
-    async def everything(self, path: str, part: str, **parameters: Any) -> list[Any]:
-        """That part of all pages together."""
-        return [one for page in await self.pages(path, part, **parameters) for one in page]
+    async def get_all(self, path: str, part: str, **parameters: Any) -> list[Any]:
+        """Return that part of all pages together."""
+        return [entry for page in await self.pages(path, part, **parameters) for entry in page]
 
-    async def write(self, *events: Event) -> None:
+    async def store(self, *events: Event) -> None:
         """Store events on their profiles, as the resolver does."""
         async with (
             await postgres.connect(self.database.url, "test") as connection,
             connection.transaction(),
         ):
             plan = await store.resolve(connection, [_sighting(event) for event in events], 1000)
-            await _insert(self.database, events, plan.assignments)
+            await _insert(self.database, events, plan.event_profiles)
 
-    async def leave(self, *events: Event) -> None:
-        """Store events as other systems do, on no profile yet."""
+    async def insert_unresolved(self, *events: Event) -> None:
+        """Insert events without a profile, as other systems do."""
         await _insert(self.database, events, [None] * len(events))
 
     async def profile_of(self, event: Event) -> str:
-        """The guid of an event's profile."""
+        """Return the guid of an event's profile."""
         return str(
             await self.database.value(
                 'SELECT "profileGuid" FROM events WHERE guid = %s', event["guid"]
@@ -97,46 +97,54 @@ class Reader:
         )
 
     async def new_key(self, *permissions: str) -> str:
-        """A key with these permissions."""
+        """Create a key with these permissions and return its secret."""
         return await new_key(self.database, *permissions)
 
 
 @asynccontextmanager
 async def reading(
-    database: Database, scan: int = SCAN, statement: float = 5, url: str | None = None
+    database: Database,
+    scan: int = SCAN,
+    statement_timeout: float = 5,
+    wait: float = 2,
+    url: str | None = None,
+    pool_class: type[Pool] = Pool,
 ) -> AsyncIterator[Reader]:
-    """The API for the length of an `async with` block.
+    """Run the API for the length of an `async with` block.
 
     Args:
-        database: what it reads.
-        scan: events that a page looks at.
-        statement: seconds that one may take.
-        url: by which it reaches the database, if not by the database's own.
+        database: that the API reads.
+        scan: the most events that a page reads.
+        statement_timeout: in seconds.
+        wait: the longest wait for one of its two connections, in seconds.
+        url: of the database for the API's pool; by default the database's own.
+        pool_class: of its pool of connections.
     """
     keys_database = postgres.Database(database.url, "keys")
-    keys = Keys(keys_database, 60, Stop(), "?apiKey=KEY")
-    pool = Pool(url or database.url, 2, statement)
+    keys = ApiKeys(keys_database, 60, Stop(), "?apiKey=KEY")
+    pool = pool_class(url or database.url, 2, statement_timeout, wait)
+    await pool.open()
     try:
         key = await new_key(database, *Permission)
-        yield Reader(app.create(pool, keys, scan), pool, database, key)
+        yield Reader(app.create_app(pool, keys, scan), pool, database, key)
     finally:
         await pool.close()
         await keys_database.close()
 
 
 async def new_key(database: Database, *permissions: str) -> str:
-    """Store a key's hash; its secret."""
+    """Create a key with these permissions and return its secret."""
     secret = secrets.token_urlsafe()
     await database.execute(
         'INSERT INTO "apiKeys" (name, "keyHash", permissions) VALUES (\'test\', %s, %s)',
-        digest(secret),
+        hash_key(secret),
         list(permissions),
     )
     return secret
 
 
-def _sighting(event: Event) -> Sighting:
-    return Sighting(event["guid"], event["occurredAt"], event["userId"], event["anonymousId"])
+def _sighting(event: Event) -> EventIds:
+    return EventIds(event["guid"], event["occurredAt"], event["userId"], event["anonymousId"])
 
 
 async def _insert(

@@ -28,16 +28,16 @@ async def test_each_route_needs_its_permission_and_no_other(api: Reader) -> None
     keys = {permission: await api.new_key(permission) for permission in kinds}
     for (route, needed), permission in product(NEEDS.items(), keys):
         method, _, path = route.rpartition(" ")
-        answer = await api.request(
+        response = await api.request(
             method or "GET",
             f"/api/v1{path}",
             {"authorization": f"Bearer {keys[permission]}"},
         )
         if permission == needed:
-            assert answer.status_code in {200, 404}, (route, permission)
+            assert response.status_code in {200, 404}, (route, permission)
         else:
-            assert answer.status_code == 403, (route, permission)
-            assert needed in answer.json()["message"]
+            assert response.status_code == 403, (route, permission)
+            assert needed in response.json()["message"]
 
 
 async def test_the_document_names_the_permission_of_every_route(api: Reader) -> None:
@@ -58,15 +58,15 @@ def basic(credentials: str) -> str:
 
 async def test_where_a_key_may_be(api: Reader) -> None:
     for authorization in (f"bearer {api.key}", basic(f"{api.key}:"), basic(api.key)):
-        answer = await api.request("GET", "/api/v1/events", {"authorization": authorization})
-        assert answer.status_code == 200, authorization
-    answer = await api.request("GET", "/api/v1/events", {"authorization": ""}, apiKey=api.key)
-    assert answer.status_code == 200
+        response = await api.request("GET", "/api/v1/events", {"authorization": authorization})
+        assert response.status_code == 200, authorization
+    response = await api.request("GET", "/api/v1/events", {"authorization": ""}, apiKey=api.key)
+    assert response.status_code == 200
 
 
 async def test_nothing_is_told_without_a_key(api: Reader) -> None:
     """Not even which parameters fit, or whether a guid is known."""
-    await api.write(event("ann"))
+    await api.store(event("ann"))
     for path in ("/events?limit=no", "/events?nonsense=1", "/event/evt_none", "/profile/pro_none"):
-        answer = await api.request("GET", f"/api/v1{path}", {"authorization": ""})
-        assert answer.status_code == 401, path
+        response = await api.request("GET", f"/api/v1{path}", {"authorization": ""})
+        assert response.status_code == 401, path

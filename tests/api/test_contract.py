@@ -1,6 +1,7 @@
 """The OpenAPI document is true: schemathesis asks what it allows and what it does not."""
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from random import Random
 from typing import Any
 
@@ -15,38 +16,69 @@ from schemathesis.specs.openapi.checks import ignored_auth, positive_data_accept
 
 from api import app
 from api.database import Pool
-from merganser.http.authentication import Keys
+from merganser.http.authentication import ApiKeys
 from merganser.runtime.lifecycle import Stop
-from merganser.runtime.postgres import Database
+from merganser.runtime.postgres import Connection, Database
 from tests.api.reader import Reader, reading
-from tests.support import database
+from tests.support import database, examples
 from tests.support.database import Cluster
 from tests.support.events import event
 
-EXAMPLES = 40
+EXAMPLES = examples.count(fast=10, full=40)
 """Requests that each route is asked."""
 
-KEYS = Keys(Database("", ""), 1, Stop(), "")
-SCHEMA = schemathesis.openapi.from_asgi("/openapi.json", app.create(Pool("", 1, 1), KEYS, 1))
+KEYS = ApiKeys(Database("", ""), 1, Stop(), "")
+SCHEMA = schemathesis.openapi.from_asgi("/openapi.json", app.create_app(Pool("", 1, 1), KEYS, 1))
 # Its own way to parametrize gives all tests one name, and pytest-xdist would run only one of them.
 OPERATIONS = [found.ok() for found in SCHEMA.get_all_operations() if isinstance(found, Ok)]
+
+
+class PoolPerRequest(Pool):
+    """Opens a pool for each request: schemathesis runs each in an event loop of its own."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._arguments = arguments
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[Connection]:
+        pool = Pool(*self._arguments)
+        await pool.open()
+        try:
+            async with pool.reading() as connection:
+                yield connection
+        finally:
+            await pool.close()
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[Connection]:
+        pool = Pool(*self._arguments)
+        await pool.open()
+        try:
+            async with pool.writing() as connection:
+                yield connection
+        finally:
+            await pool.close()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def filled(cluster: Cluster, template: str) -> AsyncIterator[Reader]:
     """The API on a few events and profiles."""
     with cluster.database(template) as name:
-        async with database.opened(cluster.url_of(name)) as opened, reading(opened) as reader:
-            await reader.write(*(event(anonymous=f"phone {n}", path="/") for n in range(20)))
-            await reader.write(*(event("ann", f"phone {n}", "sign-in") for n in range(0, 20, 2)))
-            await reader.found("/events")  # the keys are known before loops come and go
+        async with (
+            database.opened(cluster.url_of(name)) as opened,
+            reading(opened, pool_class=PoolPerRequest) as reader,
+        ):
+            await reader.store(*(event(anonymous=f"phone {n}", path="/") for n in range(20)))
+            await reader.store(*(event("ann", f"phone {n}", "sign-in") for n in range(0, 20, 2)))
+            await reader.get_json("/events")  # the keys are known before loops come and go
             yield reader
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def guids(filled: Reader) -> list[str]:
     """Guids that lead somewhere, for no generator would find any."""
-    events = await filled.everything("/events", "events")
+    events = await filled.get_all("/events", "events")
     merges = await filled.database.column('SELECT "loserGuid" FROM "profileMerges"')
     return [*(one["guid"] for one in events), *(one["profileGuid"] for one in events), *merges]
 

@@ -22,8 +22,8 @@ def newest_first(events: list[Event]) -> list[str]:
 
 async def test_an_event_with_all_that_it_has(api: Reader) -> None:
     purchase = event("123", "person_1", "purchase", 0.25, price="0.10", items='["a",1]')
-    await api.write(purchase)
-    updated = (await api.found("/events"))["events"][0]["updatedAt"]
+    await api.store(purchase)
+    updated = (await api.get_json("/events"))["events"][0]["updatedAt"]
     expected = {
         **purchase,
         "createdAt": "2026-03-01T12:00:00.000000Z",
@@ -32,25 +32,25 @@ async def test_an_event_with_all_that_it_has(api: Reader) -> None:
         "profileGuid": await api.profile_of(purchase),
         "moreData": False,
     }
-    assert await api.found("/events") == {"events": [expected], "nextCursor": None}
-    assert await api.found(f"/event/{purchase['guid']}") == {"event": expected}
+    assert await api.get_json("/events") == {"events": [expected], "nextCursor": None}
+    assert await api.get_json(f"/event/{purchase['guid']}") == {"event": expected}
 
 
 async def test_no_such_event(api: Reader) -> None:
-    status, error = await api.refused("/event/evt_none")
+    status, error = await api.get_error("/event/evt_none")
     assert (status, error["code"]) == (404, "not_found")
 
 
 async def test_of_a_key_that_is_there_twice_the_last_row_counts(api: Reader) -> None:
     twice = event("123")
-    await api.write(twice)
+    await api.store(twice)
     for value in ("first", "last"):
         await api.database.execute(
             'INSERT INTO "eventData" ("eventGuid", key, value) VALUES (%s, \'key\', %s)',
             twice["guid"],
             value,
         )
-    assert (await api.found(f"/event/{twice['guid']}"))["event"]["data"] == {"key": "last"}
+    assert (await api.get_json(f"/event/{twice['guid']}"))["event"]["data"] == {"key": "last"}
 
 
 def some_events(random: Random, count: int = 100) -> list[Event]:
@@ -91,7 +91,7 @@ async def test_any_filters_on_any_pages_find_what_matches_and_nothing_else(
         async with reading(database, scan) as api:
             if scan == SCAN:
                 events = some_events(random)
-                await api.write(*events)
+                await api.store(*events)
                 profiles = dict(await database.rows('SELECT guid, "profileGuid" FROM events'))
             for _ in range(15):
                 possible = {
@@ -119,7 +119,7 @@ async def test_any_filters_on_any_pages_find_what_matches_and_nothing_else(
 
 async def test_ties_are_ordered_by_guid_and_cross_pages(api: Reader) -> None:
     ties = [event("ann", kind="tie") for _ in range(10)]
-    await api.write(*ties, event("ann", at=-1), event("ann", at=1))
+    await api.store(*ties, event("ann", at=-1), event("ann", at=1))
     pages = await api.pages("/events", "events", limit=3)
     assert [len(page) for page in pages] == [3, 3, 3, 3]
     assert guids(pages[1]) == guids(ties[::-1])[2:5]
@@ -127,29 +127,29 @@ async def test_ties_are_ordered_by_guid_and_cross_pages(api: Reader) -> None:
 
 async def test_what_comes_between_pages_neither_repeats_nor_hides_anything(api: Reader) -> None:
     old = [event("ann", at=at) for at in (0, 0, 1, 1, 2, 2)]
-    await api.write(*old)
-    first = await api.found("/events", limit=3)
+    await api.store(*old)
+    first = await api.get_json("/events", limit=3)
     newer, tie, older = event("ann", at=3), event("ann", at=1), event("ann", at=-1)
-    await api.write(newer, tie, older)
-    rest = await api.everything("/events", "events", limit=3, cursor=first["nextCursor"])
+    await api.store(newer, tie, older)
+    rest = await api.get_all("/events", "events", limit=3, cursor=first["nextCursor"])
     assert guids(first["events"]) == newest_first(old)[:3]
-    # `tie` is before the page's end by guid, so it is on the first page for whoever asks again.
+    # `tie` is before the page's end by guid, so it is on the first page of a new listing.
     assert guids(rest) == [*newest_first(old)[3:], older["guid"]]
 
 
 async def test_a_deleted_event_does_not_end_the_pages(api: Reader) -> None:
     events = [event("ann", at=at) for at in range(6)]
-    await api.write(*events)
-    first = await api.found("/events", limit=2)
+    await api.store(*events)
+    first = await api.get_json("/events", limit=2)
     await api.request("DELETE", f"/api/v1/event/{first['events'][-1]['guid']}")
-    rest = await api.everything("/events", "events", limit=2, cursor=first["nextCursor"])
+    rest = await api.get_all("/events", "events", limit=2, cursor=first["nextCursor"])
     assert guids(rest) == newest_first(events)[2:]
 
 
 async def test_events_on_no_profile_come_by_the_time_they_were_made(api: Reader) -> None:
     placed, waiting = event("ann"), event("ann", kind="waiting", at=5)
-    await api.write(placed)
-    await api.leave(waiting)
+    await api.store(placed)
+    await api.insert_unresolved(waiting)
     await api.database.execute(
         "INSERT INTO events (guid, type, \"userId\") VALUES ('evt_row', 'waiting', 'ann')"
     )
@@ -160,69 +160,69 @@ async def test_events_on_no_profile_come_by_the_time_they_were_made(api: Reader)
             "old",
             NOON.replace(year=2020),
         )
-    assert guids(await api.everything("/events", "events", associated="false", limit=2)) == [
+    assert guids(await api.get_all("/events", "events", associated="false", limit=2)) == [
         *("evt_row", waiting["guid"]),
         *("evt_old2", "evt_old1", "evt_old0"),
     ]
     assert guids(
-        await api.everything("/events", "events", associated="false", type="waiting", limit=1)
+        await api.get_all("/events", "events", associated="false", type="waiting", limit=1)
     ) == ["evt_row", waiting["guid"]]
     assert guids(
-        await api.everything(
+        await api.get_all(
             "/events", "events", associated="false", since="2026-03-01T12:00:05Z", limit=1
         )
     ) == ["evt_row", waiting["guid"]]
     assert guids(
-        await api.everything("/events", "events", associated="false", until="2021-01-01", limit=2)
+        await api.get_all("/events", "events", associated="false", until="2021-01-01", limit=2)
     ) == ["evt_old2", "evt_old1", "evt_old0"]
-    assert guids(await api.everything("/events", "events", associated="true")) == [placed["guid"]]
+    assert guids(await api.get_all("/events", "events", associated="true")) == [placed["guid"]]
     # It says when it occurred, so it has a place among the others.
-    assert guids(await api.everything("/events", "events")) == [waiting["guid"], placed["guid"]]
+    assert guids(await api.get_all("/events", "events")) == [waiting["guid"], placed["guid"]]
 
 
 async def test_a_page_that_passes_many_may_be_empty_and_leads_on(database: Database) -> None:
     async with reading(database, scan=10) as api:
         wanted = event("ann", at=-1, coupon="x")
-        await api.write(wanted, *(event("ann", at=at) for at in range(30)))
+        await api.store(wanted, *(event("ann", at=at) for at in range(30)))
         pages = await api.pages("/events", "events", dataKey="coupon")
         assert [len(page) for page in pages] == [0, 0, 0, 1]
 
 
 async def test_the_events_of_a_merged_profile_are_the_survivor_s(api: Reader) -> None:
     visit = event(anonymous="phone")
-    await api.write(event("ann", at=-10), visit)
+    await api.store(event("ann", at=-10), visit)
     old = await api.profile_of(visit)
     link = event("ann", "phone", at=10)
-    await api.write(link)
+    await api.store(link)
     await api.database.execute(
         'UPDATE events SET "profileGuid" = %s WHERE guid = %s',
         await api.profile_of(link),
         visit["guid"],
     )
-    assert len(await api.everything("/events", "events", profileGuid=old)) == 3
-    assert await api.everything("/events", "events", profileGuid="pro_none") == []
+    assert len(await api.get_all("/events", "events", profileGuid=old)) == 3
+    assert await api.get_all("/events", "events", profileGuid="pro_none") == []
 
 
 async def test_an_empty_parameter_is_one(api: Reader) -> None:
-    await api.write(event("ann"))
-    assert await api.everything("/events", "events", type="") == []
+    await api.store(event("ann"))
+    assert await api.get_all("/events", "events", type="") == []
 
 
 async def test_a_page_ends_where_its_data_would_be_too_large(
     api: Reader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(events, "MOST_BYTES", 10)
+    monkeypatch.setattr(events, "MAX_PAGE_BYTES", 10)
     sizes = [4, 4, 0, 4, 0, 4, 400, 0, 4, 4, 4]
     written = [
         event("ann", kind=f"{n:02}", at=-n, **({"key": "x" * (size - 3)} if size else {}))
         for n, size in enumerate(sizes)
     ]
-    await api.write(*written)
+    await api.store(*written)
     pages = await api.pages("/events", "events")
     assert [len(page) for page in pages] == [5, 3, 3]
     assert guids([one for page in pages for one in page]) == guids(written)
     assert pages[1][1]["data"] == {"key": "x" * 397}
-    large = await api.found(f"/event/{written[6]['guid']}")
+    large = await api.get_json(f"/event/{written[6]['guid']}")
     assert large["event"]["data"] == {"key": "x" * 397}
 
     pages = await api.pages("/events/types", "types")
@@ -238,12 +238,12 @@ async def test_an_event_at_the_end_of_all_time(api: Reader) -> None:
             guid,
             profile,
         )
-    assert guids(await api.everything("/events", "events")) == ["evt_waiting", "evt_placed"]
-    assert guids(await api.everything("/events", "events", associated="false")) == ["evt_waiting"]
+    assert guids(await api.get_all("/events", "events")) == ["evt_waiting", "evt_placed"]
+    assert guids(await api.get_all("/events", "events", associated="false")) == ["evt_waiting"]
 
 
 async def test_times_may_have_a_zone_or_none_or_be_days(api: Reader) -> None:
-    await api.write(event("ann"), event("ann", at=3600))
+    await api.store(event("ann"), event("ann", at=3600))
     for since, count in {
         "2026-03-01": 2,
         "2026-03-01T12:00:01": 1,
@@ -252,4 +252,4 @@ async def test_times_may_have_a_zone_or_none_or_be_days(api: Reader) -> None:
         "0001-01-01T00:00:00+23:00": 2,
         "9999-12-31T23:59:59-23:00": 0,
     }.items():
-        assert len(await api.everything("/events", "events", since=since)) == count, since
+        assert len(await api.get_all("/events", "events", since=since)) == count, since

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from merganser.identity import store
-from merganser.identity.plan import Sighting
+from merganser.identity.plan import EventIds
 from schemas import migrations
 from tests.api.reader import Reader, reading
 from tests.support import database
@@ -54,29 +54,29 @@ async def test_the_types_of_events(database: Database) -> None:
     )
     async with reading(database) as api:
         assert await _types(api) == sorted(SLOW)
-        found = await api.found("/events/autocompleteType", match="🦢")
+        found = await api.get_json("/events/autocompleteType", match="🦢")
         assert found["types"] == [SLOW[1]]
-        counted = await api.found("/events/counts", since="2026-03-01", until="2026-03-02")
+        counted = await api.get_json("/events/counts", since="2026-03-01", until="2026-03-02")
         assert [one["count"] for one in counted["types"]] == [15, 15]
 
 
 async def _types(api: Reader) -> list[str]:
-    return [one["type"] for one in await api.everything("/events/types", "types", limit=1)]
+    return [one["type"] for one in await api.get_all("/events/types", "types", limit=1)]
 
 
 async def test_the_ids_of_a_batch(database: Database) -> None:
     ids = [text[:500] + str(number) for number in range(30) for text in SLOW]
     sightings = [
-        Sighting(f"evt_{number}", NOON, f"user {name}" if number % 3 else None, name)
+        EventIds(f"evt_{number}", NOON, f"user {name}" if number % 3 else None, name)
         for number, name in enumerate(ids)
     ]
     async with database.connection.transaction():
         plan = await store.resolve(database.connection, sightings, 100)
-    assert len(set(plan.assignments)) == len(ids)
+    assert len(set(plan.event_profiles)) == len(ids)
     assert await database.count("anonymousIds") == len(ids)
 
 
 async def test_a_search_ignores_the_case_of_any_script(database: Database) -> None:
     await database.execute("INSERT INTO events (type) VALUES ('Übung')")
     async with reading(database) as api:
-        assert (await api.found("/events/autocompleteType", match="üBUNG"))["types"] == ["Übung"]
+        assert (await api.get_json("/events/autocompleteType", match="üBUNG"))["types"] == ["Übung"]

@@ -137,7 +137,7 @@ async def statistics(large: Reader, request: pytest.FixtureRequest) -> None:
 @pytest.mark.parametrize("question", QUESTIONS)
 async def test_a_page_reads_little_by_index(large: Reader, heard: Heard, question: str) -> None:
     path, parameters = QUESTIONS[question]
-    await large.found(path, **parameters)
+    await large.get_json(path, **parameters)
     for node in await scans(large, heard):
         assert node["Node Type"] != "Seq Scan"
         assert rows_read(node) <= BOUND, node
@@ -146,7 +146,7 @@ async def test_a_page_reads_little_by_index(large: Reader, heard: Heard, questio
 @pytest.mark.parametrize("question", COUNTS)
 async def test_counting_reads_an_index(large: Reader, heard: Heard, question: str) -> None:
     path, parameters = COUNTS[question]
-    await large.found(path, **parameters)
+    await large.get_json(path, **parameters)
     for node in await scans(large, heard):
         assert node["Node Type"] in {"Index Scan", "Index Only Scan"}
         assert node.get("Rows Removed by Filter", 0) == 0, node
@@ -154,8 +154,8 @@ async def test_counting_reads_an_index(large: Reader, heard: Heard, question: st
 
 async def test_a_deletion_finds_its_rows_by_index(large: Reader, heard: Heard) -> None:
     last = await large.database.value("SELECT max(guid) FROM events")
-    answer = await large.request("DELETE", f"/api/v1/event/{last}")
-    assert answer.status_code == 200
+    response = await large.request("DELETE", f"/api/v1/event/{last}")
+    assert response.status_code == 200
     for node in await scans(large, heard):
         assert node["Node Type"] in {"ModifyTable", "LockRows", "Index Scan", "Index Only Scan"}
         assert rows_read(node) <= 1, node

@@ -42,7 +42,7 @@ async def test_it_serves_measures_and_ends(system: System, client: httpx.AsyncCl
     assert measured.value(name, route="/api/v1/event/{guid}", status="404") == 1
     assert measured.value(name, route="unknown", status="404") == 1
     assert await service.stop() == 0
-    assert "a defect of ours" not in service.log
+    assert "because of a bug" not in service.log
     assert key not in service.log
 
 
@@ -54,7 +54,7 @@ async def test_a_request_in_hand_is_answered_before_it_ends(
     async with system.database.connection.transaction():
         await system.database.execute("LOCK TABLE events IN ACCESS EXCLUSIVE MODE")
         asked = asyncio.create_task(client.get(f"{url}/events"))
-        await eventually(lambda: waiting(system), equals(1))
+        await eventually(system.database.lock_waits, equals(1))
         service.send(signal.SIGTERM)
         await eventually(lambda: "stopping" in service.log)
         await asyncio.sleep(0.5)  # long enough to end, if it did not wait for the answer
@@ -62,18 +62,13 @@ async def test_a_request_in_hand_is_answered_before_it_ends(
     assert await service.ended() == 0
 
 
-async def waiting(system: System) -> int:
-    """How many statements wait for a lock."""
-    return int(await system.database.value("SELECT count(*) FROM pg_locks WHERE NOT granted"))
-
-
 async def test_postgres_goes_and_comes_back(system: System, client: httpx.AsyncClient) -> None:
     async with proxy.before(system.database.url) as (network, url_of_postgres):
         service, url = await system.api(database_url=url_of_postgres, api_keys_interval=0.2)
         assert (await client.get(f"{url}/events")).status_code == 200
         await network.stop()
-        answer = await client.get(f"{url}/events")
-        assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+        response = await client.get(f"{url}/events")
+        assert (response.status_code, response.json()["code"]) == (503, "unavailable")
         reasons = await eventually(service.why_not_ready)
         assert list(reasons) == ["postgres"]
         assert (await service.ops("/healthz")).status_code == 200

@@ -24,12 +24,12 @@ TYPED = [
     ("date", ["2026-03-01T12:00:00Z"], '"2026-03-01T12:00:00Z"'),
     ("float", ["2.50", "1"], "[2.50,1]"),
 ]
-"""Type of the rule, values as they are stored, and the property in the answer."""
+"""Type of the rule, values as they are stored, and the property in the response."""
 
 
 async def test_a_property_is_typed_as_its_rule_says(api: Reader) -> None:
     visit = event("ann")
-    await api.write(visit)
+    await api.store(visit)
     profile = await api.profile_of(visit)
     rules: list[dict[str, Any]] = [USER_ID]
     for n, (kind, values, _) in enumerate(TYPED):
@@ -52,7 +52,7 @@ async def test_a_property_is_typed_as_its_rule_says(api: Reader) -> None:
 
 async def test_an_array_of_one_value_is_an_array(api: Reader) -> None:
     visit = event("ann")
-    await api.write(visit)
+    await api.store(visit)
     profile = await api.profile_of(visit)
     await rule_store.apply(
         api.database.connection, RuleFile.model_validate({"rules": [USER_ID, PATHS]})
@@ -60,26 +60,26 @@ async def test_an_array_of_one_value_is_an_array(api: Reader) -> None:
     await api.database.execute(
         "INSERT INTO \"profileProperties\" VALUES (%s, 'paths', 0, '/')", profile
     )
-    found = await api.found(f"/profile/{profile}")
+    found = await api.get_json(f"/profile/{profile}")
     assert found["profile"]["properties"] == {"paths": ["/"]}
 
 
 async def test_a_property_whose_rule_is_gone_is_text(api: Reader) -> None:
     visit = event("ann")
-    await api.write(visit)
+    await api.store(visit)
     profile = await api.profile_of(visit)
     await api.database.execute(
         "INSERT INTO \"profileProperties\" VALUES (%s, 'old', 0, '1')", profile
     )
-    found = await api.found(f"/profile/{profile}")
+    found = await api.get_json(f"/profile/{profile}")
     assert found["profile"]["properties"] == {"old": "1"}
 
 
 async def test_a_profile_by_each_of_its_ids(api: Reader) -> None:
     link, other = event("ann", "phone"), event(anonymous="laptop")
-    await api.write(link, event("ann", "tablet"), other)
+    await api.store(link, event("ann", "tablet"), other)
     ann, laptop = await api.profile_of(link), await api.profile_of(other)
-    found = await api.found(f"/profile/{ann}")
+    found = await api.get_json(f"/profile/{ann}")
     profile = found["profile"]
     assert found["mergedFrom"] is None
     assert profile == {
@@ -93,15 +93,15 @@ async def test_a_profile_by_each_of_its_ids(api: Reader) -> None:
         "moreProperties": False,
     }
     for asked in ({"userId": "ann"}, {"anonymousId": "phone"}, {"anonymousId": "tablet"}):
-        assert await api.everything("/profiles", "profiles", **asked) == [profile]
-    (anonymous,) = await api.everything("/profiles", "profiles", anonymousId="laptop")
+        assert await api.get_all("/profiles", "profiles", **asked) == [profile]
+    (anonymous,) = await api.get_all("/profiles", "profiles", anonymousId="laptop")
     assert (anonymous["guid"], anonymous["userId"]) == (laptop, None)
-    assert await api.everything("/profiles", "profiles", userId="phone") == []
+    assert await api.get_all("/profiles", "profiles", userId="phone") == []
 
 
 async def test_all_profiles_page_by_page(api: Reader) -> None:
     visits = [event(anonymous=f"visitor {n}") for n in range(7)]
-    await api.write(*visits)
+    await api.store(*visits)
     expected = sorted([await api.profile_of(visit) for visit in visits])
     pages = await api.pages("/profiles", "profiles", limit=3)
     assert [len(page) for page in pages] == [3, 3, 1]
@@ -110,7 +110,7 @@ async def test_all_profiles_page_by_page(api: Reader) -> None:
 
 async def test_profiles_by_a_property(api: Reader) -> None:
     visits = [event(anonymous=f"visitor {n}") for n in range(5)]
-    await api.write(*visits)
+    await api.store(*visits)
     guids = sorted([await api.profile_of(visit) for visit in visits])
     long = "x" * 300
     for guid, key, position, value in [
@@ -123,7 +123,7 @@ async def test_profiles_by_a_property(api: Reader) -> None:
         )
 
     async def by(key: str, value: str) -> list[str]:
-        found = await api.everything("/profiles", "profiles", property=key, value=value, limit=2)
+        found = await api.get_all("/profiles", "profiles", property=key, value=value, limit=2)
         return [one["guid"] for one in found]
 
     assert await by("plan", "free") == guids[:3]
@@ -136,18 +136,18 @@ async def test_profiles_by_a_property(api: Reader) -> None:
 async def test_anonymous_ids_are_listed_up_to_a_bound(
     api: Reader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(profiles, "MOST_VISITORS", 2)
-    await api.write(*(event("ann", f"device {n}") for n in range(3)))
-    (profile,) = await api.everything("/profiles", "profiles")
+    monkeypatch.setattr(profiles, "MAX_ANONYMOUS_IDS", 2)
+    await api.store(*(event("ann", f"device {n}") for n in range(3)))
+    (profile,) = await api.get_all("/profiles", "profiles")
     assert (len(profile["anonymousIds"]), profile["moreAnonymousIds"]) == (2, True)
 
 
 async def test_a_page_ends_where_its_properties_would_be_too_large(
     api: Reader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(profiles, "MOST_BYTES", 10)
+    monkeypatch.setattr(profiles, "MAX_PAGE_BYTES", 10)
     visits = [event(anonymous=f"{n}") for n in range(7)]
-    await api.write(*visits)
+    await api.store(*visits)
     guids = sorted([await api.profile_of(visit) for visit in visits])
     for guid, value in {0: "x", 1: "x" * 7, 2: "x", 4: "x" * 99, 6: "x"}.items():
         await api.database.execute(
@@ -165,8 +165,8 @@ async def test_a_page_ends_where_its_properties_would_be_too_large(
 async def test_a_page_ends_where_its_anonymous_ids_would_be_too_large(
     api: Reader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(profiles, "MOST_BYTES", 10)
-    await api.write(*(event(f"user {n}", f"visitor {n}") for n in range(7)))
+    monkeypatch.setattr(profiles, "MAX_PAGE_BYTES", 10)
+    await api.store(*(event(f"user {n}", f"visitor {n}") for n in range(7)))
     pages = await api.pages("/profiles", "profiles")
     assert [len(page) for page in pages] == [2, 2, 2, 1]
     for page in pages:
@@ -176,10 +176,10 @@ async def test_a_page_ends_where_its_anonymous_ids_would_be_too_large(
 async def merged(api: Reader) -> tuple[str, str]:
     """A profile that went, and its survivor."""
     visit = event(anonymous="phone", at=1)
-    await api.write(event("ann", at=0), visit)
+    await api.store(event("ann", at=0), visit)
     old = await api.profile_of(visit)
     link = event("ann", "phone", at=2)
-    await api.write(link)
+    await api.store(link)
     survivor = await api.profile_of(link)
     assert old != survivor
     return old, survivor
@@ -187,10 +187,10 @@ async def merged(api: Reader) -> tuple[str, str]:
 
 async def test_a_merged_guid_answers_with_its_survivor_and_says_so(api: Reader) -> None:
     old, survivor = await merged(api)
-    found = await api.found(f"/profile/{old}")
+    found = await api.get_json(f"/profile/{old}")
     assert (found["profile"]["guid"], found["mergedFrom"]) == (survivor, old)
-    assert found["profile"] == (await api.found(f"/profile/{survivor}"))["profile"]
-    assert [one["guid"] for one in await api.everything("/profiles", "profiles")] == [survivor]
+    assert found["profile"] == (await api.get_json(f"/profile/{survivor}"))["profile"]
+    assert [one["guid"] for one in await api.get_all("/profiles", "profiles")] == [survivor]
 
 
 async def test_a_merged_guid_leads_on_when_the_visitor_turns_out_to_be_another(
@@ -198,30 +198,30 @@ async def test_a_merged_guid_leads_on_when_the_visitor_turns_out_to_be_another(
 ) -> None:
     old, _ = await merged(api)
     earlier = event("bob", "phone", at=-5)
-    await api.write(earlier)
-    found = await api.found(f"/profile/{old}")
+    await api.store(earlier)
+    found = await api.get_json(f"/profile/{old}")
     assert found["profile"]["guid"] == await api.profile_of(earlier)
     assert found["mergedFrom"] == old
 
 
 async def test_the_timeline_of_a_profile(api: Reader) -> None:
     old, survivor = await merged(api)
-    await api.write(event("bob", at=5), event("ann", kind="buy", at=6, sku="mug"))
+    await api.store(event("bob", at=5), event("ann", kind="buy", at=6, sku="mug"))
     for guid in (old, survivor):
         path = f"/profile/{guid}/events"
-        timeline = await api.everything(path, "events", limit=2)
+        timeline = await api.get_all(path, "events", limit=2)
         assert [one["userId"] for one in timeline] == ["ann", "ann", None, "ann"]
         assert {one["profileGuid"] for one in timeline} == {survivor}
-        (bought,) = await api.everything(path, "events", type="buy", dataKey="sku")
+        (bought,) = await api.get_all(path, "events", type="buy", dataKey="sku")
         assert bought["data"] == {"sku": "mug"}
-        assert len(await api.everything(path, "events", since="2026-03-01T12:00:02Z")) == 2
+        assert len(await api.get_all(path, "events", since="2026-03-01T12:00:02Z")) == 2
 
 
 async def test_merges_newest_first(api: Reader) -> None:
     old, survivor = await merged(api)
     for n in range(4):
-        await api.write(event(anonymous=f"device {n}"))
-        await api.write(event("ann", f"device {n}"))
+        await api.store(event(anonymous=f"device {n}"))
+        await api.store(event("ann", f"device {n}"))
     path = f"/profile/{old}/merges"
     pages = await api.pages(path, "merges", limit=2)
     assert [len(page) for page in pages] == [2, 2, 1]
@@ -234,14 +234,14 @@ async def test_merges_newest_first(api: Reader) -> None:
         *("merged", old, survivor),
         "ann",
     )
-    assert await api.everything(f"/profile/{survivor}/merges", "merges") == merges
+    assert await api.get_all(f"/profile/{survivor}/merges", "merges") == merges
 
 
 async def test_merges_of_one_moment_cross_pages(api: Reader) -> None:
     devices = [f"device {n}" for n in range(7)]
-    await api.write(*(event(anonymous=device) for device in devices))
+    await api.store(*(event(anonymous=device) for device in devices))
     links = [event("ann", device) for device in devices]
-    await api.write(*links)
+    await api.store(*links)
     survivor = await api.profile_of(links[0])
     pages = await api.pages(f"/profile/{survivor}/merges", "merges", limit=3)
     assert [merge["anonymousId"] for page in pages for merge in page] == devices[::-1]
@@ -250,20 +250,20 @@ async def test_merges_of_one_moment_cross_pages(api: Reader) -> None:
 async def test_what_left_a_profile_is_among_its_merges(api: Reader) -> None:
     """As is what came to it."""
     link, earlier = event("ann", "phone", at=0), event("bob", "phone", at=-1)
-    await api.write(link)
-    await api.write(earlier)
+    await api.store(link)
+    await api.store(earlier)
     ann, bob = await api.profile_of(link), await api.profile_of(earlier)
     for guid in (ann, bob):
-        (merge,) = await api.everything(f"/profile/{guid}/merges", "merges")
+        (merge,) = await api.get_all(f"/profile/{guid}/merges", "merges")
         assert (merge["reason"], merge["loserGuid"], merge["survivorGuid"]) == ("moved", ann, bob)
 
 
 async def test_why_a_profile_is_what_it_is(api: Reader) -> None:
     old, survivor = await merged(api)
-    (explanation,) = (await api.found(f"/profile/{old}/explain"))["explanations"]
+    (explanation,) = (await api.get_json(f"/profile/{old}/explain"))["explanations"]
     assert (explanation["kind"], explanation["profile"]) == ("merged profile", survivor)
     assert "anonymous profile of phone" in explanation["because"]
-    (explanation,) = (await api.found(f"/profile/{survivor}/explain"))["explanations"]
+    (explanation,) = (await api.get_json(f"/profile/{survivor}/explain"))["explanations"]
     assert (explanation["kind"], explanation["userId"], explanation["events"]) == (
         *("profile", "ann"),
         3,
@@ -272,10 +272,10 @@ async def test_why_a_profile_is_what_it_is(api: Reader) -> None:
 
 
 async def test_a_cursor_of_another_page(api: Reader) -> None:
-    await api.write(*(event(anonymous=f"visitor {n}") for n in range(3)))
-    cursor = (await api.found("/profiles", limit=1))["nextCursor"]
-    status, error = await api.refused("/events", cursor=cursor)
+    await api.store(*(event(anonymous=f"visitor {n}") for n in range(3)))
+    cursor = (await api.get_json("/profiles", limit=1))["nextCursor"]
+    status, error = await api.get_error("/events", cursor=cursor)
     assert (status, error["code"]) == (400, "malformed")
-    visit = (await api.found("/events", limit=1))["events"][0]
+    visit = (await api.get_json("/events", limit=1))["events"][0]
     path = f"/profile/{visit['profileGuid']}/merges"
-    assert (await api.refused(path, cursor=cursor))[0] == 400
+    assert (await api.get_error(path, cursor=cursor))[0] == 400

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from api import types
-from api.parameters import Bucket, Counts
+from api.parameters import Bucket, CountQuery
 from tests.api.reader import Reader
 from tests.support.events import event
 
@@ -15,23 +15,23 @@ HOUR = 3600
 async def test_types_by_name_with_their_first_and_last_event(api: Reader) -> None:
     views = [event("ann", kind="view", at=at, n=str(at)) for at in (5, 1, 9)]
     buy = event("bob", kind="buy")
-    await api.write(*views, buy)
-    first, second = await api.everything("/events/types", "types", limit=1)
+    await api.store(*views, buy)
+    first, second = await api.get_all("/events/types", "types", limit=1)
     assert (first["type"], first["count"], first["moreThanCount"]) == ("buy", 1, False)
-    assert first["example"] == (await api.found(f"/event/{buy['guid']}"))["event"]
+    assert first["example"] == (await api.get_json(f"/event/{buy['guid']}"))["event"]
     assert second == {
         "type": "view",
         "count": 3,
         "moreThanCount": False,
         "firstOccurredAt": "2026-03-01T12:00:01.000000Z",
         "lastOccurredAt": "2026-03-01T12:00:09.000000Z",
-        "example": (await api.found(f"/event/{views[2]['guid']}"))["event"],
+        "example": (await api.get_json(f"/event/{views[2]['guid']}"))["event"],
     }
 
 
 async def test_types_whose_events_all_wait_for_a_profile(api: Reader) -> None:
     await api.database.execute("INSERT INTO events (guid, type) VALUES ('evt_row', 'waiting')")
-    (found,) = await api.everything("/events/types", "types")
+    (found,) = await api.get_all("/events/types", "types")
     assert (found["firstOccurredAt"], found["lastOccurredAt"]) == (None, None)
     assert found["example"]["guid"] == "evt_row"
 
@@ -39,56 +39,56 @@ async def test_types_whose_events_all_wait_for_a_profile(api: Reader) -> None:
 async def test_a_type_is_counted_up_to_a_bound(
     api: Reader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(types, "MOST_COUNTED", 2)
-    await api.write(*(event("ann", kind="view") for _ in range(3)))
-    (found,) = await api.everything("/events/types", "types")
+    monkeypatch.setattr(types, "MAX_COUNTED_EVENTS", 2)
+    await api.store(*(event("ann", kind="view") for _ in range(3)))
+    (found,) = await api.get_all("/events/types", "types")
     assert (found["count"], found["moreThanCount"]) == (2, True)
 
 
 async def test_types_that_contain_a_text(api: Reader) -> None:
-    await api.write(*(event("ann", kind=kind) for kind in ("Page View", "page_50%", "buy")))
+    await api.store(*(event("ann", kind=kind) for kind in ("Page View", "page_50%", "buy")))
     for match, expected in {
         "PAGE": ["Page View", "page_50%"],
         "%": ["page_50%"],
         "_": ["page_50%"],
         "none": [],
     }.items():
-        found = await api.found("/events/autocompleteType", match=match)
+        found = await api.get_json("/events/autocompleteType", match=match)
         assert (sorted(found["types"]), found["more"]) == (expected, False), match
-    assert len((await api.found("/events/autocompleteType"))["types"]) == 3
+    assert len((await api.get_json("/events/autocompleteType"))["types"]) == 3
 
 
 async def test_a_search_ignores_the_case_of_any_script(api: Reader) -> None:
-    await api.write(event("ann", kind="Übung ÉLAN"), event("ann", kind="Яблоко"))
+    await api.store(event("ann", kind="Übung ÉLAN"), event("ann", kind="Яблоко"))
     for match, expected in {
         "übung": "Übung ÉLAN",
         "élan": "Übung ÉLAN",
         "ЯБЛОКО": "Яблоко",
     }.items():
-        found = await api.found("/events/autocompleteType", match=match)
+        found = await api.get_json("/events/autocompleteType", match=match)
         assert found["types"] == [expected], match
 
 
 async def test_types_are_in_the_order_of_their_bytes(api: Reader) -> None:
     kinds = ["Zoo", "_a", "a b", "ab", "zoo", "Ähre"]
-    await api.write(*(event("ann", kind=kind) for kind in reversed(kinds)))
-    found = await api.everything("/events/types", "types", limit=2)
+    await api.store(*(event("ann", kind=kind) for kind in reversed(kinds)))
+    found = await api.get_all("/events/types", "types", limit=2)
     assert [one["type"] for one in found] == kinds
-    counts = await api.found("/events/counts", since="2026-03-01", until="2026-03-02")
+    counts = await api.get_json("/events/counts", since="2026-03-01", until="2026-03-02")
     assert [one["type"] for one in counts["types"]] == kinds
 
 
 async def test_a_search_for_types_is_bounded(api: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
-    await api.write(*(event("ann", kind=f"kind {n:02}") for n in range(40)))
-    found = await api.found("/events/autocompleteType", match="kind")
-    assert (len(found["types"]), found["more"]) == (types.MOST_FOUND, True)
-    monkeypatch.setattr(types, "MOST_LOOKED_AT", 30)
-    assert await api.found("/events/autocompleteType", match="kind 35") == {
+    await api.store(*(event("ann", kind=f"kind {n:02}") for n in range(40)))
+    found = await api.get_json("/events/autocompleteType", match="kind")
+    assert (len(found["types"]), found["more"]) == (types.MAX_SEARCH_RESULTS, True)
+    monkeypatch.setattr(types, "MAX_SEARCHED_TYPES", 30)
+    assert await api.get_json("/events/autocompleteType", match="kind 35") == {
         "types": [],
         "more": True,
     }
-    # The last one looked at is no reason to think that there are no others.
-    assert await api.found("/events/autocompleteType", match="kind 29") == {
+    # The last one looked at does not mean that there are no others.
+    assert await api.get_json("/events/autocompleteType", match="kind 29") == {
         "types": ["kind 29"],
         "more": True,
     }
@@ -96,8 +96,8 @@ async def test_a_search_for_types_is_bounded(api: Reader, monkeypatch: pytest.Mo
 
 async def test_a_cursor_of_the_longest_type_is_one(api: Reader) -> None:
     kinds = sorted(character * 512 for character in ("\x01", '"', "\U0001f986", "\U0001f9a2"))
-    await api.write(*(event("ann", kind=kind) for kind in kinds))
-    found = await api.everything("/events/types", "types", limit=1)
+    await api.store(*(event("ann", kind=kind) for kind in kinds))
+    found = await api.get_all("/events/types", "types", limit=1)
     assert sorted(one["type"] for one in found) == kinds
 
 
@@ -113,10 +113,10 @@ async def test_a_cursor_of_the_longest_type_is_one(api: Reader) -> None:
     ],
 )
 async def test_counts_by_bucket(api: Reader, bucket: str, buckets: dict[str, int]) -> None:
-    await api.write(
+    await api.store(
         *(event("ann", kind="view", at=at) for at in (0, 59.9, 60, 12 * HOUR)), event("ann")
     )
-    found = await api.found(
+    found = await api.get_json(
         "/events/counts",
         bucket=bucket,
         since="2026-03-01T12:00",
@@ -141,19 +141,19 @@ async def test_counts_by_bucket(api: Reader, bucket: str, buckets: dict[str, int
 
 
 async def test_counts_are_from_a_time_up_to_but_without_another(api: Reader) -> None:
-    await api.write(*(event("ann", at=at) for at in (-1, 0, 9, 10)))
-    found = await api.found(
+    await api.store(*(event("ann", at=at) for at in (-1, 0, 9, 10)))
+    found = await api.get_json(
         "/events/counts", since="2026-03-01T12:00:00Z", until="2026-03-01T12:00:10Z"
     )
     assert [one["count"] for one in found["types"]] == [2]
 
 
 async def test_counts_of_the_last_days_unless_asked_otherwise(api: Reader) -> None:
-    await api.write(event("ann"))
+    await api.store(event("ann"))
     await api.database.execute(
         "UPDATE events SET \"occurredAt\" = date_trunc('day', now()) - interval '30 days'"
     )
-    found = await api.found("/events/counts")
+    found = await api.get_json("/events/counts")
     assert [one["count"] for one in found["types"]] == [1]
     assert found["from"].endswith("T00:00:00.000000Z")
 
@@ -174,17 +174,17 @@ async def test_what_is_counted_by_default_changes_only_with_the_bucket(
     """Or no ETag of it would ever be known."""
     now = datetime(2028, 2, 29, 23, 59, 30, 5, tzinfo=UTC)
     expected = tuple(datetime.fromisoformat(text + "Z") for text in (since, until))
-    assert types.span(Counts(bucket=bucket), now) == expected
+    assert types.time_range(CountQuery(bucket=bucket), now) == expected
     later = expected[1] - timedelta(microseconds=1)
-    assert types.span(Counts(bucket=bucket), later)[1] == expected[1]
-    assert types.span(Counts(bucket=bucket), expected[1])[1] > expected[1]
+    assert types.time_range(CountQuery(bucket=bucket), later)[1] == expected[1]
+    assert types.time_range(CountQuery(bucket=bucket), expected[1])[1] > expected[1]
 
 
 async def test_counts_of_so_many_types(api: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(types, "MOST_TYPES", 2)
-    await api.write(*(event("ann", kind=kind) for kind in "abc"))
+    monkeypatch.setattr(types, "MAX_COUNTED_TYPES", 2)
+    await api.store(*(event("ann", kind=kind) for kind in "abc"))
     asked = {"since": "2026-03-01", "until": "2026-03-02"}
-    found = await api.found("/events/counts", **asked)
+    found = await api.get_json("/events/counts", **asked)
     assert ([one["type"] for one in found["types"]], found["moreTypes"]) == (["a", "b"], True)
-    found = await api.found("/events/counts", type="c", **asked)
+    found = await api.get_json("/events/counts", type="c", **asked)
     assert ([one["type"] for one in found["types"]], found["moreTypes"]) == (["c"], False)

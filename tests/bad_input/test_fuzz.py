@@ -15,8 +15,8 @@ from ingest.main import DIALECTS
 from ingest.openapi import statuses
 from ingest.publisher import Publisher
 from ingest.validate import Accepted
-from merganser.http.authentication import Key, Keys, Permission
-from merganser.http.ops_server import Message
+from merganser.http.asgi import Message
+from merganser.http.authentication import ApiKey, ApiKeys, Permission
 from merganser.runtime import sql
 from merganser.runtime.lifecycle import Stop
 from merganser.runtime.postgres import Database as Connection
@@ -24,24 +24,24 @@ from merganser.runtime.settings import IngestSettings
 from resolver import copy_format
 from schemas.event import Event, decode
 from tests.bad_input.fuzz import bodies, queries, routes
-from tests.support import database
+from tests.support import database, examples
 from tests.support.gateway import Gateway as Running
 from tests.support.refusals import shape_of
 
-EXAMPLES = 300
-EXAMPLES_OVER_HTTP = 100
+EXAMPLES = examples.count(fast=100, full=300)
+EXAMPLES_OVER_HTTP = examples.count(fast=40, full=100)
 DOCUMENTED = {200, *statuses()} - {500, 503}
 COPY = sql.load("resolver", "events.sql")
 
 
-class Known(Keys):
+class Known(ApiKeys):
     """Takes any key."""
 
     def __init__(self) -> None:
         super().__init__(Connection("", ""), 1, Stop(), "")
 
-    async def authorize(self, _: str | None, permission: Permission) -> Key:
-        return Key("", "key_1", frozenset({permission}))
+    async def authorize(self, _: str | None, permission: Permission) -> ApiKey:
+        return ApiKey("", "key_1", frozenset({permission}))
 
 
 class Kept(Publisher):
@@ -111,9 +111,11 @@ async def _stored(url: str, events: list[Event]) -> None:
     numbers = count()
     async with database.opened(url) as opened, opened.connection.cursor() as cursor:
         async with cursor.copy(COPY["copy_events"]) as copy:
-            await copy.write(copy_format.events([(event, "pro_1") for event in events]))
-        async with cursor.copy(COPY["copy_data"]) as copy:
-            await copy.write(copy_format.data(events, (f"edt_{number}" for number in numbers)))
+            await copy.write(copy_format.encode_events([(event, "pro_1") for event in events]))
+        async with cursor.copy(COPY["copy_event_data"]) as copy:
+            await copy.write(
+                copy_format.encode_event_data(events, (f"edt_{number}" for number in numbers))
+            )
         stored = await opened.rows('SELECT "eventGuid", key, value FROM "eventData"')
         said: list[tuple[Any, ...]] = [
             (event["guid"], *item) for event in events for item in event["data"].items()

@@ -36,7 +36,7 @@ class Conductor:
     """In seconds, and after what."""
 
     async def run(self, seconds: float, faults: Sequence[Entry]) -> None:
-        """Break things for so long with these faults; the last is mended when this returns."""
+        """Break things for so long with these faults; the last is fixed when this returns."""
         bag = _draw(self.random, faults)
         end = time.monotonic() + seconds
         await asyncio.sleep(min(2.0, seconds))

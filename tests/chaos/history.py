@@ -37,7 +37,7 @@ class Happening(NamedTuple):
         return {name: value for name, value in said.items() if value is not None}
 
     def stored(self) -> dict[str, str]:
-        """The rows of eventData, by key (design §3)."""
+        """The rows of eventData, by key."""
         return {
             key: value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
             for key, value in self.data.items()

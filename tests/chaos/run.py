@@ -78,7 +78,7 @@ async def run(plan: Plan, place: Path, console: Console) -> Verdict:
 async def _under_load(
     plan: Plan, stage: Stage, ledger: Ledger, conductor: Conductor, view: View, chance: Random
 ) -> None:
-    """Returns when all is mended and each client has its last answer."""
+    """Returns when all is fixed and each client has its last answer."""
     stop = asyncio.Event()
     async with asyncio.TaskGroup() as load:
         sending = [
@@ -90,7 +90,7 @@ async def _under_load(
         view.say(f"under load, breaking things for {plan.seconds:g} s")
         await conductor.run(plan.seconds, plan.faults)
         stop.set()
-        view.say("all is mended; clients get their last answers")
+        view.say("all is fixed; clients get their last answers")
         _, unanswered = await asyncio.wait(sending, timeout=REST_SECONDS)
         for task in unanswered:
             task.cancel()

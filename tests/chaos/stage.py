@@ -81,7 +81,7 @@ class Stage:
     handled: set[str] = field(default_factory=set)
     """Names of services that a fault stops and starts: nobody else is to start them."""
     garbage: dict[bytes, bytes | None] = field(default_factory=dict)
-    """Records that are no events, by their keys, which must all end as dead letters."""
+    """Records that are not events, by their keys, which must all end as dead letters."""
     hostile: set[bytes] = field(default_factory=set)
     """Keys of records that are meant to do harm; some of them end as dead letters."""
     send_innocent: Callable[[], Awaitable[list[str]]] = _nothing

@@ -42,7 +42,7 @@ class View:
         self._line(f"✗ {what}")
 
     def over(self, fault: str) -> None:
-        """A fault is mended."""
+        """A fault is fixed."""
         self.harms.pop(fault, None)
         self.done[fault] += 1
 

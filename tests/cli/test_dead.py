@@ -87,7 +87,7 @@ async def test_each_kind_is_listed_shown_retried_and_dropped(system: System) -> 
         raw = await dead(system, "show", letters[number]["letter"], "--raw")
         assert raw.stdout_bytes == BAD[kind].value
 
-    # What still fails comes back as the same letter's next attempt, what was mended does not.
+    # What still fails comes back as the same letter's next attempt, what was fixed does not.
     (resolver,) = system.services
     await resolver.stop()
     await system.database.execute("ALTER TABLE events DROP CONSTRAINT mine")

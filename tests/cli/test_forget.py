@@ -9,7 +9,7 @@ from psycopg import AsyncConnection, sql
 
 from merganser.identity import forget as steps
 from merganser.identity import store
-from merganser.identity.plan import Sighting
+from merganser.identity.plan import EventIds
 from merganser.runtime.postgres import connect
 from tests.support.command import Ended, command
 from tests.support.database import Database
@@ -222,13 +222,13 @@ async def test_without_suppression_what_the_topic_has_of_before_stays_gone(syste
     resolver = await system.resolver()
     await history(system)
     await forget(system, "--no-suppress")
-    await system.events.publish_events([event(user=ANN, kind="anew")])
+    await system.events.publish_events([event(user=ANN, kind="again")])
     await eventually(lambda: system.database.count("events"), equals(3))
     assert (await command(system.env, "replay", "--from", "start", "--yes")).status == 0
     await eventually(lambda: resolver.metric(DELETED), equals(4))
     await eventually(lambda: resolver.metric(REPEATED), equals(3))
     assert sorted(await system.database.column("SELECT type FROM events")) == [
-        "anew",
+        "again",
         "pageview",
         "purchase",
     ]
@@ -242,18 +242,18 @@ async def test_what_a_killed_command_left_goes_all_the_same(system: System, fini
     profile = await system.database.profile_of(ANN)
     async with await connect(system.database.url, "test") as connection:
         async with connection.transaction():
-            visitors = await steps.suppress(connection, profile, 100)
-        while await steps.clear_way(connection, profile, visitors, 100):
+            visitors = await steps.suppress_ids(connection, profile, 100)
+        while await steps.detach_anonymous_ids(connection, profile, visitors, 100):
             pass
         await audited(system)
         async with connection.transaction():
-            await steps.forget_visitors(connection, profile, visitors, suppressed=True)
+            await steps.forget_anonymous_ids(connection, profile, visitors, suppressed=True)
         await audited(system)
-        while await steps.clear_trail(connection, profile, 100):
+        while await steps.forget_merges(connection, profile, 100):
             pass
-        await steps.forget(connection, profile, suppressed=True)
+        await steps.forget_profile(connection, profile, suppressed=True)
     assert await system.database.count("events") == 6
-    await audited(system)  # what still goes is no disagreement
+    await audited(system)  # what still goes is not a disagreement
     if finisher == "the scanner":
         await system.scanner()
     else:
@@ -268,16 +268,13 @@ async def test_a_batch_in_hand_is_waited_for(system: System) -> None:
     await system.resolver()
     await history(system)
     profile = await system.database.profile_of(ANN)
-    late = Sighting("evt_late", NOON, ANN, None)
+    late = EventIds("evt_late", NOON, ANN, None)
     async with await connect(system.database.url, "planner") as planner:
         async with planner.transaction():
             plan = await store.resolve(planner, [late], 10)
-            assert plan.assignments == (profile,)
+            assert plan.event_profiles == (profile,)
             forgetting = asyncio.create_task(forget(system))
-            await eventually(
-                lambda: system.database.value("SELECT count(*) FROM pg_locks WHERE NOT granted"),
-                equals(1),
-            )
+            await eventually(system.database.lock_waits, equals(1))
             await planner.execute(
                 'INSERT INTO events (guid, type, "userId", "profileGuid", "occurredAt") '
                 "VALUES ('evt_late', 'late', %s, %s, now())",
@@ -296,25 +293,22 @@ async def test_a_batch_that_comes_meanwhile_waits_and_is_told(database: Database
     ):
         for number in range(8):  # psycopg prepares at the fifth time
             async with planner.transaction():
-                known = Sighting(f"evt_{number}", NOON, ANN, PHONE)
-                (profile,) = (await store.resolve(planner, [known], 10)).assignments
+                known = EventIds(f"evt_{number}", NOON, ANN, PHONE)
+                (profile,) = (await store.resolve(planner, [known], 10)).event_profiles
         assert profile is not None
         for late in ((ANN, None), (ANN, "tablet"), (None, PHONE)):
             await database.execute('DELETE FROM "suppressedIds"')
             async with forgetter.transaction():
-                await steps.suppress(forgetter, profile, 100)
-                planning = asyncio.create_task(resolved(planner, Sighting("evt_late", NOON, *late)))
-                await eventually(
-                    lambda: database.value("SELECT count(*) FROM pg_locks WHERE NOT granted"),
-                    equals(1),
-                )
+                await steps.suppress_ids(forgetter, profile, 100)
+                planning = asyncio.create_task(resolved(planner, EventIds("evt_late", NOON, *late)))
+                await eventually(database.lock_waits, equals(1))
             assert await planning == (None,)
         assert await database.column('SELECT "anonymousId" FROM "anonymousIds"') == [PHONE]
 
 
-async def resolved(connection: AsyncConnection[Any], *events: Sighting) -> tuple[str | None, ...]:
+async def resolved(connection: AsyncConnection[Any], *events: EventIds) -> tuple[str | None, ...]:
     async with connection.transaction():
-        return (await store.resolve(connection, events, 10)).assignments
+        return (await store.resolve(connection, events, 10)).event_profiles
 
 
 async def test_nobody_is_asked_no_one_is_erased(system: System) -> None:

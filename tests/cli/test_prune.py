@@ -8,7 +8,7 @@ from pydantic import SecretStr
 from merganser.admin import prune as pruning
 from merganser.identity import store
 from merganser.identity.audit import audit
-from merganser.identity.plan import Sighting
+from merganser.identity.plan import EventIds
 from merganser.runtime import sql
 from merganser.runtime.postgres import BY_KEY, connect
 from merganser.runtime.settings import Settings
@@ -24,11 +24,11 @@ def ago(days: float) -> datetime:
     return NOW - timedelta(days=days)
 
 
-async def stored(database: Database, *events: Sighting, kind: str = "view") -> None:
+async def stored(database: Database, *events: EventIds, kind: str = "view") -> None:
     """Resolve events and store them with a row of data each."""
     async with await connect(database.url, "test") as connection, connection.transaction():
         plan = await store.resolve(connection, events, 100)
-        for event, profile in zip(events, plan.assignments, strict=True):
+        for event, profile in zip(events, plan.event_profiles, strict=True):
             await connection.execute(
                 'INSERT INTO events (guid, type, "occurredAt", "userId", "anonymousId", '
                 '"profileGuid") VALUES (%s, %s, %s, %s, %s, %s)',
@@ -57,9 +57,9 @@ async def disagreements(database: Database) -> list[str]:
     return [one.what for one in report.disagreements]
 
 
-OLD_LINK = Sighting("evt_1", ago(50), "ann", "phone")
-LATER_LINK = Sighting("evt_2", ago(5), "bob", "phone")
-PAGE = Sighting("evt_3", ago(4), None, "phone")
+OLD_LINK = EventIds("evt_1", ago(50), "ann", "phone")
+LATER_LINK = EventIds("evt_2", ago(5), "bob", "phone")
+PAGE = EventIds("evt_3", ago(4), None, "phone")
 
 
 async def test_the_owner_stays_when_the_link_is_gone(database: Database) -> None:
@@ -74,7 +74,7 @@ async def test_the_owner_stays_when_the_link_is_gone(database: Database) -> None
     ]
     assert await disagreements(database) == []
 
-    await stored(database, Sighting("evt_4", ago(1), None, "phone"))
+    await stored(database, EventIds("evt_4", ago(1), None, "phone"))
     assert await database.value("SELECT \"profileGuid\" FROM events WHERE guid = 'evt_4'") == ann
     assert await disagreements(database) == []
     assert (await command({"MERGANSER_DATABASE_URL": database.url}, "audit")).status == 0
@@ -86,7 +86,7 @@ async def test_an_audit_of_pruned_events_still_finds_wrong_owners(
 ) -> None:
     """A link that is believed must be earlier than all that are stored, and of that time."""
     await stored(database, LATER_LINK, PAGE)
-    await stored(database, Sighting("evt_0", ago(40), "cy", "other"))
+    await stored(database, EventIds("evt_0", ago(40), "cy", "other"))
     await prune(database)
     await database.execute('UPDATE "anonymousIds" SET "linkedAt" = %s', ago(moved))
     found = await disagreements(database)
@@ -101,7 +101,7 @@ async def test_only_what_the_topic_may_bring_back_is_remembered(
 ) -> None:
     """Old events that came only lately are in the topic still."""
     created = {"evt_new": 10, "evt_old": 40, "evt_older": 99}  # with a week that segments take
-    await stored(database, *(Sighting(guid, ago(40), "ann", None) for guid in created))
+    await stored(database, *(EventIds(guid, ago(40), "ann", None) for guid in created))
     for guid, days in created.items():
         await database.execute(
             'UPDATE events SET "createdAt" = %s WHERE guid = %s', ago(days), guid
@@ -135,7 +135,7 @@ async def test_what_waits_for_the_scanner_stays(database: Database) -> None:
 
 async def test_many_chunks(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pruning, "CHUNK", 3)
-    events = [Sighting(f"evt_{n:02}", ago(40), None, f"d{n % 4}") for n in range(10)]
+    events = [EventIds(f"evt_{n:02}", ago(40), None, f"d{n % 4}") for n in range(10)]
     await stored(database, *events, PAGE)
     looked_at: list[int] = []
     result = await pruning.prune_events(
@@ -162,13 +162,13 @@ async def test_what_rules_count_stays_and_properties_with_it(database: Database)
     }
     await kept.apply(COUNT, windowed, clicks)
     await stored(database, OLD_LINK, PAGE)
-    await stored(database, Sighting("evt_5", ago(60), "ann", None), kind="click")
+    await stored(database, EventIds("evt_5", ago(60), "ann", None), kind="click")
     await kept.settle()
     ann = await database.profile_of("ann")
     ended = await prune(database)
     assert "1 stay: rules count them (visits;" in ended.err
     assert await guids(database) == ["evt_1", "evt_3"]
-    assert await database.count("eventChanges") == 0  # nobody has to count anew
+    assert await database.count("eventChanges") == 0  # nobody has to count again
     assert await kept.value(ann, "visits") == ["2"]
     assert await kept.disagreements() == []
 

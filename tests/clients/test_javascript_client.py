@@ -110,7 +110,7 @@ async def data_of(system: System, kind: str) -> dict[str, str]:
 
 
 async def test_a_visitor_signs_in(system: System, gateway: Gateway) -> None:
-    """The seed's story, over several pages: one profile, with all that the visitor did."""
+    """The demo story, over several pages: one profile, with all that the visitor did."""
     start = datetime.now(UTC)
     async with client(gateway.url, gateway.key, "browser") as call:
         await call("open", "https://shop.example/?utm_source=google&utm_medium=cpc")
@@ -133,7 +133,7 @@ async def test_a_visitor_signs_in(system: System, gateway: Gateway) -> None:
         'SELECT type, "userId", "anonymousId", "occurredAt" FROM events WHERE "profileGuid" = %s',
         await system.database.profile_of("123"),
     )
-    # Their order is not told by occurredAt, which is corrected anew for each request (and so has
+    # Their order is not told by occurredAt, which is corrected again for each request (and so has
     # the time that the request took).
     assert {row[:3] for row in rows} == {
         ("pageview", None, visitor),
@@ -189,7 +189,7 @@ async def test_bad_weather(system: System, gateway: Gateway, sky: Weather) -> No
 
 
 async def test_a_gateway_that_dies_and_comes_back(system: System, gateway: Gateway) -> None:
-    """Killed twice amid a stream of events, with pages left meanwhile: each event once."""
+    """Killed twice during a stream of events, with pages left meanwhile: each event once."""
     steps = 0
 
     async def walk(pages: int) -> None:

@@ -36,7 +36,7 @@ class Says:
 
 
 class Unspeakable:
-    """Whoever asks for its text is sorry."""
+    """Reading its text fails."""
 
     def __str__(self) -> str:
         raise MemoryError

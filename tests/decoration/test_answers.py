@@ -69,7 +69,7 @@ UNFIT: dict[str, tuple[Any, str]] = {
     "no finite number": (Decimal("NaN"), "float"),
     "a broken email": ("n/a", "email"),
     "NUL, which Postgres cannot store": ("a\0b", "string"),
-    "bytes that are no text": (b"\xff", "string"),
+    "bytes that are not text": (b"\xff", "string"),
 }
 
 

@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import datetime as dt
 import json
-import os
 from collections.abc import Callable, Coroutine, Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -26,8 +25,8 @@ from tests.decoration.crowd import items
 from tests.decoration.decorated import Decorated, query
 from tests.decoration.says import Addressed, Says, Unspeakable, knot, nested
 from tests.support import database as databases
+from tests.support import examples
 
-NIGHTLY = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
 INNOCENT = [f"innocent-{number}" for number in range(5)]
 REFUSED = "what our Postgres refuses"
 FITTING: dict[Type, Any] = {
@@ -253,9 +252,9 @@ def stage(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         yield stage
 
 
-@pytest.mark.timeout(7200 if NIGHTLY else 300)
+@pytest.mark.timeout(7200 if examples.NIGHTLY else 300)
 @settings(
-    max_examples=10_000 if NIGHTLY else 50,
+    max_examples=examples.count(fast=10, full=50, nightly=10_000),
     deadline=None,
     # Shrinking on a real database takes minutes; an example is small as it is.
     phases=[Phase.explicit, Phase.reuse, Phase.generate],

@@ -5,7 +5,7 @@ import uuid
 import pytest
 
 from decoration import schedule
-from merganser.identity.plan import Sighting
+from merganser.identity.plan import EventIds
 from merganser.identity.store import resolve
 from merganser.runtime import metrics
 from tests.decoration.decorated import NOW, SQL, Decorated, query
@@ -31,7 +31,7 @@ async def test_who_becomes_known_by_a_link(decorated: Decorated) -> None:
     """One visitor becomes user 1, another one merges into that profile."""
     await decorated.apply(query())
     for name, user_id in (("a", None), ("b", None), ("a", "1"), ("b", "1")):
-        sighting = Sighting(f"evt_{name}{user_id}", NOW, user_id, f"anonymous-{name}")
+        sighting = EventIds(f"evt_{name}{user_id}", NOW, user_id, f"anonymous-{name}")
         async with decorated.database.connection.transaction():
             await resolve(decorated.database.connection, [sighting], 100)
     await decorated.settle()

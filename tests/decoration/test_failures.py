@@ -197,11 +197,11 @@ async def test_a_broken_query_keeps_no_other_from_being_asked(
         "lost": "the answer has no column price: it has id, email, plan",
     }
     await decorated.apply(query(), broken)
-    await company.execute("CREATE TABLE nowhere AS SELECT id, 'mended' AS plan FROM users")
+    await company.execute("CREATE TABLE nowhere AS SELECT id, 'fixed' AS plan FROM users")
     decorated.later(4000)
     await decorated.settle()
     assert (await decorated.state()).rule_errors == {}
-    assert await decorated.values("broken") == {"1": ["mended"], "2": ["mended"]}
+    assert await decorated.values("broken") == {"1": ["fixed"], "2": ["fixed"]}
 
 
 async def test_an_id_that_the_column_cannot_hold_costs_nobody_else(

@@ -38,7 +38,7 @@ SAYABLE: dict[str, tuple[str, str | None]] = {
     "no number": ("'NaN'::numeric", "NaN"),
     "NUL in JSON": (r"""'{"a":"\u0000"}'::json""", r'{"a":"\u0000"}'),
     "bytes with NUL": (r"'\x0041'::bytea", None),
-    "bytes that are no text": (r"'\xff'::bytea", None),
+    "bytes that are not text": (r"'\xff'::bytea", None),
     "a text of 20 MB": ("repeat('x', 20000000)", None),
     "a text as long as it may be": ("repeat('x', 16384)", "x" * 16384),
     "an array of arrays": ("'{{a,b},{c,d}}'::text[]", '[["a","b"],["c","d"]]'),

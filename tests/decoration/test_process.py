@@ -70,11 +70,7 @@ async def test_it_ends_in_time_although_a_source_hangs(
     service.start()
     await service.ready()
 
-    async def waiting() -> int:
-        locks = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
-        return int(await company.value(locks))
-
-    await eventually(waiting, equals(1))
+    await eventually(company.lock_waits, equals(1))
     started = time.monotonic()
     assert await service.stop() == 0
     assert time.monotonic() - started < 5

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from decoration.worker import LEASE_SECONDS
-from merganser.identity.plan import Sighting
+from merganser.identity.plan import EventIds
 from merganser.identity.store import resolve
 from merganser.runtime.postgres import connect
 from tests.decoration.decorated import GATED, NOW, Decorated, query
@@ -134,7 +134,7 @@ async def test_a_source_that_hangs_does_not_slow_the_resolver(
         async with resolver.transaction():
             await resolver.execute("SET LOCAL lock_timeout = '100ms'")
             await resolver.execute('UPDATE profiles SET "updatedAt" = now()')
-            new = [Sighting(f"evt_new{n}", NOW, f"new-{n}", f"anonymous-{n}") for n in range(50)]
+            new = [EventIds(f"evt_new{n}", NOW, f"new-{n}", f"anonymous-{n}") for n in range(50)]
             await resolve(resolver, new, 100)
         assert time.monotonic() - started < 1
     await gated.settle()

@@ -63,7 +63,9 @@ def test_published_ports_can_be_chosen() -> None:
 
 
 def test_compose_traces_the_processes_that_trace() -> None:
-    tracing = [name for name in SERVICES if f'tracing.opened(settings, "{name}")' in main(name)]
+    tracing = [
+        name for name in SERVICES if f'tracing.start_tracing(settings, "{name}")' in main(name)
+    ]
     assert tracing == ["ingest", "resolver"]
     untraced = SERVICES["scanner"]["environment"]
     for name in tracing:

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from deploy.grafana.processes import every
+from deploy.grafana.processes import all_dashboards
 from deploy.grafana.traffic import send
 from deploy.prometheus import local
 from deploy.prometheus.local import Prometheus
@@ -78,7 +78,7 @@ async def test_every_query_finds_data(system: System, tmp_path: Path) -> None:
 
 
 def dashboard_queries() -> Iterator[str]:
-    for model in every().values():
+    for model in all_dashboards().values():
         for panel in model["panels"]:
             for target in panel["targets"]:
                 expr = target["expr"].replace("$__rate_interval", "30s")

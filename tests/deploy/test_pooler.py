@@ -50,7 +50,7 @@ async def test_every_process_works(pooled: System, tmp_path: Path) -> None:
     pooled.env["CRM_URL"] = f"sqlite:///{crm}"
     rules = tmp_path / "rules.yaml"
     rules.write_text(RULES)
-    key = await pooled.key("all", "events:write", "profiles:read", "events:read")
+    key = await pooled.key("all", "events:write", "profiles:read", "events:read", "events:delete")
     decoration = pooled.new("decoration", decoration_interval=0.1)
     decoration.start()
     gateway, _, _, _, (_, api) = await asyncio.gather(

@@ -8,10 +8,10 @@ def test_the_page_is_up_to_date() -> None:
 
 
 def test_the_page_has_the_labels_of_every_labelled_metric() -> None:
-    labelled = {metric.name: metric.labels for metric in metrics_page.read_metrics()}
-    assert labelled["merganser_resolver_lag_records"] == ("topic", "partition")
-    assert labelled["merganser_decoration_calls_total"] == ("source", "outcome")
-    assert labelled["merganser_ingest_waiting_bytes"] == ()
+    labeled = {metric.name: metric.labels for metric in metrics_page.read_metrics()}
+    assert labeled["merganser_resolver_lag_records"] == ("topic", "partition")
+    assert labeled["merganser_decoration_calls_total"] == ("source", "outcome")
+    assert labeled["merganser_ingest_waiting_bytes"] == ()
 
 
 def test_an_alert_on_a_recorded_series_counts_for_the_metric_behind_it() -> None:

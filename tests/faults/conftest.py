@@ -97,7 +97,7 @@ def template(cluster: Cluster) -> Iterator[str]:
 
 @pytest.fixture(name="system")
 async def system_(system: System, broker: Kafka, postgres: Postgres) -> AsyncIterator[System]:
-    """A system on servers that may be harmed, and are mended at the end."""
+    """A system on servers that may be harmed, and are fixed at the end."""
     yield system
     for server in (broker, postgres):
         thaw(server)

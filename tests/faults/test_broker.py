@@ -30,7 +30,7 @@ on a busy machine has added 0.6 s to an answer."""
 
 @asynccontextmanager
 async def loaded(system: System) -> AsyncIterator[Load]:
-    """A load before, amid and after what the block does, and the verdict."""
+    """A load before, during and after what the block does, and the verdict."""
     gateway = await system.ingest(ingest_publish_timeout=PATIENCE)
     resolver = await system.resolver(resolver_session_timeout=6)
     async with Load([gateway.url], gateway.key) as load:

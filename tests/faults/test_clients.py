@@ -22,7 +22,7 @@ async def test_clients_that_hang_up_in_the_middle_of_a_request(system: System) -
 
 
 async def test_a_consumer_far_slower_than_the_events(system: System) -> None:
-    """The topic holds what waits; nobody else is slowed, and it comes home in the end."""
+    """The topic holds what waits; nobody else is slowed, and it is stored in the end."""
     gateway = await system.ingest()
     async with proxy.before(system.database.url) as (network, url):
         network.delay = 0.2

@@ -22,7 +22,9 @@ async def test_a_broker_that_is_silent(broker: Kafka, system: System) -> None:
     gateway = await system.ingest()
     accepted = {await gateway.tracked(type="before", userId="1")}
     freeze(broker)
-    answers = await asyncio.gather(*(gateway.track(type="amid", userId=f"u{n}") for n in range(20)))
+    answers = await asyncio.gather(
+        *(gateway.track(type="during", userId=f"u{n}") for n in range(20))
+    )
     for answer in answers:
         assert answer.status_code == 503
         assert int(answer.headers["retry-after"]) > 0
@@ -32,7 +34,7 @@ async def test_a_broker_that_is_silent(broker: Kafka, system: System) -> None:
     assert (reasons, list(warnings)) == ({}, ["kafka"])
     assert await gateway.metric("merganser_check_failing", check="kafka") == 1
     # Known to be away, it is not waited for: a thousand requests do not pile up.
-    again = await gateway.track(type="amid", userId="1")
+    again = await gateway.track(type="during", userId="1")
     assert again.status_code == 503
 
     thaw(broker)
@@ -49,7 +51,7 @@ async def test_a_broker_that_dies_and_comes_back(broker: Kafka, system: System) 
     accepted = [await gateway.tracked(type="before", userId=f"u{n}") for n in range(10)]
     assert broker.process
     broker.process.kill()
-    answer = await gateway.track(type="amid", userId="1")
+    answer = await gateway.track(type="during", userId="1")
     assert answer.status_code == 503
     await asyncio.to_thread(broker.start)
     await eventually(lambda: accepts(gateway, "after"), within=60)

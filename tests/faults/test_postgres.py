@@ -26,7 +26,7 @@ pytestmark = pytest.mark.faults
 
 @asynccontextmanager
 async def loaded(system: System, **settings: object) -> AsyncIterator[tuple[Load, list[Service]]]:
-    """A load before, amid and after what the block does, and the verdict.
+    """A load before, during and after what the block does, and the verdict.
 
     Ingest needs Postgres for new keys only, so no client ever notices.
     """

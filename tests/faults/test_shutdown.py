@@ -32,7 +32,7 @@ async def test_under_full_load(system: System, kind: str) -> None:
             await victim.ready()
         await load.grown(by=200)
     assert "does not answer" not in victim.log, "it ended by giving up"
-    # A client that comes anew meanwhile finds nobody; one that is connected is answered.
+    # A client that connects meanwhile finds nobody; one that is connected is answered.
     assert set(load.failed) <= ({"ConnectError"} if kind == "ingest" else set())
     await load.ledger.verified(system.database.url)
 

@@ -1,4 +1,4 @@
-"""The definition of identity, over the whole list at once: design §4 in a few lines.
+"""The definition of identity, over the whole list at once in a few lines.
 
 Written from the definition, not from the code: it shares nothing with `merganser.identity.plan`.
 """

@@ -5,7 +5,6 @@ whenever these came. The topic brings events again that were erased.
 """
 
 import asyncio
-import os
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -23,10 +22,10 @@ from tests.identity.histories import START as DAWN
 from tests.identity.histories import guid_of
 from tests.identity.reference import Told, admitted, grouping
 from tests.identity.test_machine import CRASHES, Crash, Machine, Record, value_of
+from tests.support import examples
 from tests.support.chunks import erase_some
 
-NIGHTLY = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
-ANCHOR = "whoever never goes"
+ANCHOR = "a person who stays"
 
 
 SHARED = st.lists(
@@ -119,21 +118,25 @@ class Forgetting(Machine):
         visitors: list[str] = []
 
         async def clear(connection: psycopg.AsyncConnection[Any]) -> bool:
-            return await forget.clear_way(connection, profile, visitors, 2)
+            return await forget.detach_anonymous_ids(connection, profile, visitors, 2)
 
         async def forget_visitors(connection: psycopg.AsyncConnection[Any]) -> None:
-            await forget.forget_visitors(connection, profile, visitors, suppressed=suppress)
+            await forget.forget_anonymous_ids(connection, profile, visitors, suppressed=suppress)
 
-        while visitors := await self._repeatedly(lambda c: forget.suppress(c, profile, 1), crash):
+        while visitors := await self._repeatedly(
+            lambda c: forget.suppress_ids(c, profile, 1), crash
+        ):
             while await self._repeatedly(clear, crash):
                 pass
             await self._repeatedly(forget_visitors, crash)
             async with await connect(self.url, "test") as connection:
                 report = await audit(connection, NOBODY, lambda _: None)
             assert report.disagreements == []
-        while await self._repeatedly(lambda c: forget.clear_trail(c, profile, 1), crash):
+        while await self._repeatedly(lambda c: forget.forget_merges(c, profile, 1), crash):
             pass
-        await self._repeatedly(lambda c: forget.forget(c, profile, suppressed=suppress), crash)
+        await self._repeatedly(
+            lambda c: forget.forget_profile(c, profile, suppressed=suppress), crash
+        )
 
     async def _repeatedly(self, work: Any, crash: Crash) -> Any:
         """A step whose connection dies, and the same step again."""
@@ -200,7 +203,7 @@ def test_whoever_is_forgotten_never_was(machine: type[Forgetting]) -> None:
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=200 if NIGHTLY else 8,
+            max_examples=examples.count(fast=3, full=8, nightly=200),
             stateful_step_count=20,
             deadline=None,
             # Shrinking on a real database takes minutes; the steps of a failure are few as it is.

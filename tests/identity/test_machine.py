@@ -1,4 +1,4 @@
-"""The plan on a real Postgres: resolver batches, scanner claims, foreign rows, crashes (§4, §5)."""
+"""The plan on a real Postgres: resolver batches, scanner claims, foreign rows, crashes."""
 
 import asyncio
 import itertools
@@ -20,7 +20,7 @@ from merganser.runtime.postgres import connect
 from resolver import decode
 from resolver.offsets import Fenced, Offsets
 from resolver.writer import Writer
-from scanner.scan import START, Scan
+from scanner.scan import SCAN_START, RowScanner
 from schemas import event as wire
 from schemas.dead_letter import Header
 from schemas.ids import NOBODY, somebody
@@ -28,6 +28,7 @@ from tests.identity.histories import DEVICES, USERS, guid_of
 from tests.identity.histories import START as DAWN
 from tests.identity.misplaced import misplaced
 from tests.identity.reference import Told, grouping
+from tests.support import examples
 from tests.support.chunks import move_some
 
 PARTITION = TopicPartition("events", 0)
@@ -73,7 +74,7 @@ class Machine(RuleBasedStateMachine):
         self.history: list[Told] = []
         self.numbers = itertools.count()
         self.log: list[decode.Record] = []
-        self.writer = Writer(Offsets("group", "cluster"), 7, move=3)
+        self.writer = Writer(Offsets("group", "cluster"), 7, move_limit=3)
         self.run(self._empty())
 
     def run(self, work: Coroutine[Any, Any, Result]) -> Result:
@@ -140,16 +141,17 @@ class Machine(RuleBasedStateMachine):
 
     async def _consume(self, most: int, crash: Crash) -> bool:
         async with await connect(self.url, "test") as connection:
-            progress = await self.writer.offsets.progress(connection, {PARTITION: 0})
-            olds = {PARTITION: progress[PARTITION].position}
-        records = self.log[olds[PARTITION] : olds[PARTITION] + most]
+            stored = await self.writer.offsets.read_or_create(connection, {PARTITION: 0})
+            old_offsets = {PARTITION: stored[PARTITION].next_offset}
+        start = old_offsets[PARTITION]
+        records = self.log[start : start + most]
         if not records:
             return False
-        read = decode.read({PARTITION: records}, NOBODY)
-        assert not read.dead
+        batch = decode.decode_records({PARTITION: records}, NOBODY)
+        assert not batch.dead_letters
 
         async def work(connection: psycopg.AsyncConnection[Any]) -> object:
-            return await self.writer.write(connection, read, olds)
+            return await self.writer.write(connection, batch, old_offsets)
 
         await self._attempt(work, crash)
         if crash is Crash.AFTER:
@@ -158,17 +160,18 @@ class Machine(RuleBasedStateMachine):
         return True
 
     async def _scan(self, limit: int, crash: Crash) -> int:
-        scan, place, claimed = Scan(NOBODY, limit, move=2), START, limit
-        while claimed == limit:
+        scanner = RowScanner(NOBODY, limit, move_limit=2)
+        cursor, locked = SCAN_START, limit
+        while locked == limit:
 
             async def work(connection: psycopg.AsyncConnection[Any]) -> Any:
-                return await scan.resolve(connection, place)  # noqa: B023 - awaited at once
+                return await scanner.resolve_next(connection, cursor)  # noqa: B023 - awaited at once
 
             scanned = await self._attempt(work, crash)
             if scanned is None:
                 return 0
-            place, claimed = scanned.place, scanned.claimed
-        return claimed
+            cursor, locked = scanned.cursor, scanned.locked
+        return locked
 
     async def _move(self, most: int, crash: Crash) -> int | None:
         async def work(connection: psycopg.AsyncConnection[Any]) -> int | None:
@@ -230,7 +233,7 @@ def test_any_interleaving_of_workers_and_crashes_ends_in_the_grouping_of_the_def
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=40,
+            max_examples=examples.count(fast=10, full=40),
             stateful_step_count=15,
             deadline=None,
             # Shrinking on a real database takes minutes; the steps of a failure are few as it is.

@@ -12,10 +12,9 @@ from typer.testing import CliRunner, Result
 from merganser.cli.main import app
 from merganser.identity import store
 from merganser.identity.audit import audit
-from merganser.identity.plan import Sighting
+from merganser.identity.plan import EventIds
 from merganser.runtime.postgres import connect
-from scanner.scan import START as SCAN_START
-from scanner.scan import Scan
+from scanner.scan import SCAN_START, RowScanner
 from schemas.ids import NOBODY
 from tests.identity.histories import START
 from tests.support.chunks import move_some
@@ -28,7 +27,7 @@ def at(second: int) -> datetime:
     return START + timedelta(seconds=second)
 
 
-async def resolve(database: Database, *events: Sighting, move: int = 1000) -> None:
+async def resolve(database: Database, *events: EventIds, move: int = 1000) -> None:
     """Resolve events as the resolver does, and store their rows."""
     async with await connect(database.url, "test") as connection, connection.transaction():
         plan = await store.resolve(connection, events, move)
@@ -38,7 +37,7 @@ async def resolve(database: Database, *events: Sighting, move: int = 1000) -> No
                 "\"profileGuid\") VALUES (%s, 'test', %s, %s, %s, %s)",
                 [
                     (*event, profile)
-                    for event, profile in zip(events, plan.assignments, strict=True)
+                    for event, profile in zip(events, plan.event_profiles, strict=True)
                 ],
             )
 
@@ -57,14 +56,14 @@ async def disagreements(database: Database) -> list[str]:
     return [disagreement.what for disagreement in report.disagreements]
 
 
-def pages(anonymous_id: str, count: int = PAGES) -> list[Sighting]:
+def pages(anonymous_id: str, count: int = PAGES) -> list[EventIds]:
     return [
-        Sighting(f"evt_{anonymous_id}_{n}", at(10 + n), None, anonymous_id) for n in range(count)
+        EventIds(f"evt_{anonymous_id}_{n}", at(10 + n), None, anonymous_id) for n in range(count)
     ]
 
 
-LATE = Sighting("evt_late", at(2), "ann", "shared")
-SOON = Sighting("evt_soon", at(5), "bob", "shared")
+LATE = EventIds("evt_late", at(2), "ann", "shared")
+SOON = EventIds("evt_soon", at(5), "bob", "shared")
 
 
 async def test_an_earlier_link_moves_the_visitors_events_and_no_others(database: Database) -> None:
@@ -90,7 +89,9 @@ async def test_an_earlier_link_that_comes_as_a_row_of_another_system_moves_them_
         *LATE,
     )
     async with await connect(database.url, "test") as connection, connection.transaction():
-        await Scan(NOBODY, limit=10, move=1000).resolve(connection, SCAN_START)
+        await RowScanner(NOBODY, batch_size=10, move_limit=1000).resolve_next(
+            connection, SCAN_START
+        )
     placed = await profiles(database)
     assert {placed[page.guid] for page in pages("shared")} == {placed["evt_late"]}
     assert placed["evt_soon"] != placed["evt_late"]
@@ -98,7 +99,7 @@ async def test_an_earlier_link_that_comes_as_a_row_of_another_system_moves_them_
 
 
 async def test_an_old_guid_leads_on_over_a_merge_and_a_later_move(database: Database) -> None:
-    await resolve(database, Sighting("evt_bob", at(1), "bob", None), *pages("shared"))
+    await resolve(database, EventIds("evt_bob", at(1), "bob", None), *pages("shared"))
     old = (await profiles(database))["evt_shared_0"]
     await resolve(database, SOON)
     await resolve(database, LATE)
@@ -108,13 +109,13 @@ async def test_an_old_guid_leads_on_over_a_merge_and_a_later_move(database: Data
 
 
 async def test_a_merge_too_big_for_its_transaction_follows_in_chunks(database: Database) -> None:
-    await resolve(database, Sighting("evt_ann", at(1), "ann", None), *pages("phone"))
+    await resolve(database, EventIds("evt_ann", at(1), "ann", None), *pages("phone"))
     anonymous = (await profiles(database))["evt_phone_0"]
-    await resolve(database, Sighting("evt_link", at(2), "ann", "phone"), move=2)
+    await resolve(database, EventIds("evt_link", at(2), "ann", "phone"), move=2)
     survivor = await database.profile_of("ann")
 
     # The identity has changed at once: a new event goes where the old ones will.
-    await resolve(database, Sighting("evt_new", at(50), None, "phone"))
+    await resolve(database, EventIds("evt_new", at(50), None, "phone"))
     placed = await profiles(database)
     assert placed["evt_new"] == survivor
     assert sum(profile == anonymous for profile in placed.values()) == PAGES - 2
@@ -129,11 +130,11 @@ async def test_a_merge_too_big_for_its_transaction_follows_in_chunks(database: D
 
 
 async def test_a_move_that_was_led_back_is_finished_without_moving(database: Database) -> None:
-    bob, ann = Sighting("evt_b", at(3), "bob", None), Sighting("evt_a", at(3), "ann", None)
+    bob, ann = EventIds("evt_b", at(3), "bob", None), EventIds("evt_a", at(3), "ann", None)
     await resolve(database, bob, ann, *pages("shared"))
-    await resolve(database, Sighting("evt_1", at(9), "bob", "shared"), move=0)
-    await resolve(database, Sighting("evt_2", at(8), "ann", "shared"), move=0)
-    await resolve(database, Sighting("evt_3", at(7), "bob", "shared"), move=0)
+    await resolve(database, EventIds("evt_1", at(9), "bob", "shared"), move=0)
+    await resolve(database, EventIds("evt_2", at(8), "ann", "shared"), move=0)
+    await resolve(database, EventIds("evt_3", at(7), "bob", "shared"), move=0)
     while await move(database, 3) is not None:
         pass
     placed = await profiles(database)
@@ -172,7 +173,7 @@ async def test_a_move_that_was_led_back_is_finished_without_moving(database: Dat
     ],
 )
 async def test_audit_finds(database: Database, damage: Any, found: str) -> None:
-    await resolve(database, *pages("phone"), Sighting("evt_link", at(2), "ann", "phone"))
+    await resolve(database, *pages("phone"), EventIds("evt_link", at(2), "ann", "phone"))
     assert await disagreements(database) == []
     assert (await run("audit", database)).exit_code == 0
     assert await database.execute(damage) > 0
@@ -212,7 +213,7 @@ async def test_an_id_that_is_a_userid_and_an_anonymousid_is_explained_as_both(
     database: Database,
 ) -> None:
     await resolve(
-        database, Sighting("evt_1", at(1), "a", None), Sighting("evt_2", at(2), None, "a")
+        database, EventIds("evt_1", at(1), "a", None), EventIds("evt_2", at(2), None, "a")
     )
     explanations = await explained(database, "a")
     assert {explanation["kind"] for explanation in explanations} == {"userId", "anonymousId"}
@@ -222,7 +223,7 @@ async def test_an_id_that_is_a_userid_and_an_anonymousid_is_explained_as_both(
 async def test_two_workers_that_make_the_same_user_at_once_make_one_profile(
     database: Database,
 ) -> None:
-    first, second = Sighting("evt_1", at(1), "ann", "x"), Sighting("evt_2", at(2), "ann", "y")
+    first, second = EventIds("evt_1", at(1), "ann", "x"), EventIds("evt_2", at(2), "ann", "y")
     async with await connect(database.url, "one") as one, await connect(database.url, "two") as two:
 
         async def lose() -> None:
@@ -236,7 +237,7 @@ async def test_two_workers_that_make_the_same_user_at_once_make_one_profile(
                 await lose()
         async with two.transaction():
             plan = await store.resolve(two, [second], 10)
-    assert plan.assignments == ("pro_1",)
+    assert plan.event_profiles == ("pro_1",)
     assert await database.count("profiles") == 1
 
 

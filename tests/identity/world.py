@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Sequence
 
-from merganser.identity.plan import Known, Merge, Plan, Sighting, Visitor, plan
+from merganser.identity.plan import AnonymousId, EventIds, Known, Merge, Plan, make_plan
 from schemas.ids import NOBODY, somebody
 from tests.identity.reference import Told
 
@@ -16,13 +16,13 @@ class World:
         self.suppressed = suppressed
         """userIds and anonymousIds."""
         self.profiles: dict[str, str | None] = {}
-        self.visitors: dict[str, Visitor] = {}
-        self.events: dict[str, tuple[Sighting, str | None]] = {}
+        self.anonymous_ids: dict[str, AnonymousId] = {}
+        self.events: dict[str, tuple[EventIds, str | None]] = {}
 
     def receive(self, batch: Iterable[Told]) -> Plan:
         """Plan a batch with just what is known of its ids, and apply the plan."""
         sightings = [sighting(event) for event in batch]
-        decided = plan(self._known(sightings), sightings)
+        decided = make_plan(self._known(sightings), sightings)
         self._apply(decided, sightings)
         return decided
 
@@ -30,28 +30,30 @@ class World:
         """The profile of each event."""
         return {guid: profile for guid, (_, profile) in self.events.items()}
 
-    def _known(self, batch: Sequence[Sighting]) -> Known:
+    def _known(self, batch: Sequence[EventIds]) -> Known:
         users = {user_id: guid for guid, user_id in self.profiles.items() if user_id is not None}
         return Known(
             {s.user_id: users[s.user_id] for s in batch if s.user_id in users},
             {
-                s.anonymous_id: self.visitors[s.anonymous_id]
+                s.anonymous_id: self.anonymous_ids[s.anonymous_id]
                 for s in batch
-                if s.anonymous_id in self.visitors
+                if s.anonymous_id in self.anonymous_ids
             },
             *self.suppressed,
         )
 
-    def _apply(self, decided: Plan, batch: Sequence[Sighting]) -> None:
-        for guid, user_id in decided.profiles:
+    def _apply(self, decided: Plan, batch: Sequence[EventIds]) -> None:
+        for guid, user_id in decided.new_profiles:
             assert guid not in self.profiles, "a profile is made once"
             self.profiles[guid] = user_id
-        assert not set(decided.arrivals) & set(self.visitors), "an arrival is new"
-        assert set(decided.changes) <= set(self.visitors), "a change is of something known"
-        self.visitors |= {**decided.arrivals, **decided.changes}
+        assert not set(decided.new_anonymous_ids) & set(self.anonymous_ids), "an arrival is new"
+        assert set(decided.changed_anonymous_ids) <= set(self.anonymous_ids), (
+            "a change is of something known"
+        )
+        self.anonymous_ids |= {**decided.new_anonymous_ids, **decided.changed_anonymous_ids}
         for merge in decided.merges:
             self._merge(merge)
-        for event, profile in zip(batch, decided.assignments, strict=True):
+        for event, profile in zip(batch, decided.event_profiles, strict=True):
             # The real store leaves repeated events out.
             self.events.setdefault(event.guid, (event, profile))
 
@@ -68,9 +70,9 @@ class World:
                 self.events[guid] = (event, merge.survivor)
 
 
-def sighting(event: Told) -> Sighting:
+def sighting(event: Told) -> EventIds:
     """An event as the plan sees it: ids that mean nobody are gone."""
-    return Sighting(
+    return EventIds(
         event.guid,
         event.occurred_at,
         somebody(event.user_id, NOBODY),

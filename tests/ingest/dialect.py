@@ -8,7 +8,7 @@ from typing import Any
 from ingest.dialects import Said
 from ingest.request import Asked
 from ingest.validate import Limits, Stamp, accept
-from merganser.http.errors import Refused
+from merganser.http.errors import HttpError
 from schemas.event import Event, decode
 from schemas.ids import NOBODY
 
@@ -28,7 +28,7 @@ def asked(
     return Asked(json.dumps(body).encode(), parts, headers or {}, query)
 
 
-def results(said: Said) -> list[Event | Refused]:
+def results(said: Said) -> list[Event | HttpError]:
     """Each event as it would be stored, or why it is refused."""
     return [_result(raw, f"evt_{n}") for n, raw in enumerate(said.events)]
 
@@ -37,7 +37,7 @@ def events(said: Said) -> list[Event]:
     """Each event as it would be stored: none may be refused."""
     stored = []
     for result in results(said):
-        assert not isinstance(result, Refused), result.message
+        assert not isinstance(result, HttpError), result.message
         stored.append(result)
     return stored
 
@@ -45,16 +45,16 @@ def events(said: Said) -> list[Event]:
 def answered(said: Said) -> dict[str, Any]:
     """What the client gets, if none of the refusals is raised."""
     answer = said.answer(
-        [result if isinstance(result, Refused) else result["guid"] for result in results(said)]
+        [result if isinstance(result, HttpError) else result["guid"] for result in results(said)]
     )
     assert isinstance(answer, dict)
     return answer
 
 
-def _result(raw: Any, guid: str) -> Event | Refused:
-    if isinstance(raw, Refused):
+def _result(raw: Any, guid: str) -> Event | HttpError:
+    if isinstance(raw, HttpError):
         return raw
     try:
         return decode(accept(raw, LIMITS, Stamp(guid, 7, "key_1", "192.0.2.1", NOW)).value)
-    except Refused as refused:
+    except HttpError as refused:
         return refused

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from ingest.validate import Accepted, Limits, Stamp, accept
-from merganser.http.errors import Problem, Refused
+from merganser.http.errors import ErrorKind, HttpError
 from schemas.event import Event, decode
 from schemas.exact_json import loads
 from schemas.ids import NOBODY
@@ -24,8 +24,8 @@ def stored(text: str) -> Event:
     return decode(accepted(text).value)
 
 
-def refused(text: str) -> Refused:
-    with pytest.raises(Refused) as caught:
+def refused(text: str) -> HttpError:
+    with pytest.raises(HttpError) as caught:
         accepted(text)
     return caught.value
 
@@ -78,7 +78,7 @@ def test_an_id_of_nobody_is_left_out(nobody: str) -> None:
 @pytest.mark.parametrize("ids", ["", ', "userId": null', ', "userId": "0", "anonymousId": "None"'])
 def test_an_event_of_nobody_is_refused(ids: str) -> None:
     refusal = refused('{"type": "t"' + ids + "}")
-    assert refusal.problem is Problem.INVALID
+    assert refusal.kind is ErrorKind.INVALID
     assert set(refusal.fields) == {"userId", "anonymousId"}
     assert "required" in refusal.message
 
@@ -112,7 +112,7 @@ def test_an_event_of_nobody_is_refused(ids: str) -> None:
 )
 def test_a_refusal_names_the_fields(text: str, fields: set[str]) -> None:
     refusal = refused(text)
-    assert refusal.problem is Problem.INVALID
+    assert refusal.kind is ErrorKind.INVALID
     assert set(refusal.fields) == fields
     assert all(refusal.fields.values())
     assert all(field in refusal.message for field in fields)
@@ -123,7 +123,7 @@ def test_a_refusal_names_the_fields(text: str, fields: set[str]) -> None:
 def test_a_bad_key_is_refused_whatever_its_value(key: str, value: str) -> None:
     """And the refusal can be written as JSON, which a lone surrogate cannot."""
     refusal = refused(with_data(f'{{"{key}": {value}}}'))
-    assert refusal.problem is Problem.INVALID
+    assert refusal.kind is ErrorKind.INVALID
     json.dumps(refusal.body(), ensure_ascii=False).encode()
 
 
@@ -136,7 +136,7 @@ def test_an_event_of_as_many_bytes_as_allowed() -> None:
     most = accepted(with_data('{"a": "%s"}' % ("x" * room)))
     assert len(most.value) == LIMITS.event_bytes
     refusal = refused(with_data('{"a": "%s"}' % ("x" * (room + 1))))
-    assert refusal.problem is Problem.TOO_LARGE
+    assert refusal.kind is ErrorKind.TOO_LARGE
     assert f"takes {LIMITS.event_bytes + 1} bytes, {LIMITS.event_bytes} are" in refusal.message
 
 

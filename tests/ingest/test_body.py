@@ -7,14 +7,14 @@ import pytest
 
 from ingest import body
 from ingest.request import parse
-from merganser.http.errors import Problem, Refused
+from merganser.http.errors import ErrorKind, HttpError
 from schemas.exact_json import as_text
 
 MOST = 10_000
 
 
-def refused(raw: bytes) -> Refused:
-    with pytest.raises(Refused) as caught:
+def refused(raw: bytes) -> HttpError:
+    with pytest.raises(HttpError) as caught:
         parse(body.unpack(raw, MOST))
     return caught.value
 
@@ -44,14 +44,14 @@ def test_gzip_in_several_members() -> None:
     ],
 )
 def test_broken_gzip_is_malformed(raw: bytes) -> None:
-    assert refused(raw).problem is Problem.MALFORMED
+    assert refused(raw).kind is ErrorKind.MALFORMED
 
 
 def test_a_bomb_is_too_large() -> None:
     bomb = gzip.compress(b" " * 100_000_000)
-    assert refused(bomb).problem is Problem.TOO_LARGE
+    assert refused(bomb).kind is ErrorKind.TOO_LARGE
     many = gzip.compress(b" " * (MOST // 2)) * 3
-    assert refused(many).problem is Problem.TOO_LARGE
+    assert refused(many).kind is ErrorKind.TOO_LARGE
 
 
 def test_unpacked_bytes_up_to_the_limit_are_read() -> None:
@@ -72,5 +72,5 @@ def test_unpacked_bytes_up_to_the_limit_are_read() -> None:
 )
 def test_what_is_no_json_is_malformed_and_says_why(raw: bytes, says: str) -> None:
     refusal = refused(raw)
-    assert refusal.problem is Problem.MALFORMED
+    assert refusal.kind is ErrorKind.MALFORMED
     assert says in refusal.message

@@ -17,7 +17,7 @@ from ingest.dialects.common import (
     members,
     partly,
 )
-from merganser.http.errors import Problem, Refused, defect
+from merganser.http.errors import ErrorKind, HttpError, internal_error
 
 KEYS = st.sampled_from(["a", "b", "c", "ab", "a.b", ""])
 VALUES = st.recursive(
@@ -146,7 +146,7 @@ def test_members() -> None:
     assert members({"traits": None}, "traits") == members({}, "traits") == {}
     others: list[Any] = [[], "text", True]
     for value in others:
-        with pytest.raises(Refused) as caught:
+        with pytest.raises(HttpError) as caught:
             members({"traits": value}, "traits")
         assert dict(caught.value.fields) == {"traits": "must be an object"}
 
@@ -159,10 +159,10 @@ def test_each_goes_on_after_a_bad_one() -> None:
 
     first, bad, none, last = each([{"type": "a"}, {"bad": 1}, None, {"type": "b"}], read)
     assert (first, last) == ({"type": "a"}, {"type": "b"})
-    assert isinstance(bad, Refused)
-    assert (bad.problem, bad.message) == (Problem.INVALID, "bad: is bad")
-    assert isinstance(none, Refused)
-    assert none.problem is Problem.INVALID
+    assert isinstance(bad, HttpError)
+    assert (bad.kind, bad.message) == (ErrorKind.INVALID, "bad: is bad")
+    assert isinstance(none, HttpError)
+    assert none.kind is ErrorKind.INVALID
 
 
 def test_partly() -> None:
@@ -178,13 +178,13 @@ def test_partly() -> None:
 
 def test_all_refused_is_a_refusal() -> None:
     bad, worse = invalid("type", "is bad"), invalid("event", "is missing")
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(HttpError) as caught:
         partly([bad, worse], {})
     assert caught.value is bad
 
 
 def test_what_is_our_fault_is_sent_again() -> None:
-    ours = defect()
-    with pytest.raises(Refused) as caught:
+    ours = internal_error()
+    with pytest.raises(HttpError) as caught:
         partly(["evt_1", invalid("type", "is bad"), ours], {})
     assert caught.value is ours

@@ -1,4 +1,4 @@
-"""Segment's and RudderStack's dialects over real HTTP: keys, answers, and who is who then."""
+"""Segment's and RudderStack's dialects over real HTTP: keys, answers, and the profiles."""
 
 import base64
 import gzip

@@ -20,9 +20,10 @@ from schemathesis.specs.openapi.checks import (
 from ingest import dialects, openapi
 from ingest.dialects import Told
 from ingest.main import DIALECTS
-from merganser.http.errors import Problem
+from merganser.http.errors import ErrorKind
 from merganser.runtime.settings import IngestSettings
 from schemas.track import Track
+from tests.support import examples
 from tests.support.gateway import Gateway
 
 SETTINGS = IngestSettings(_env_file=None)
@@ -32,6 +33,7 @@ SCHEMA = schemathesis.openapi.from_dict(DOCUMENT)
 # Its own way to parametrize gives all tests one name, and pytest-xdist would run only one of them.
 OPERATIONS = [found.ok() for found in SCHEMA.get_all_operations() if isinstance(found, Ok)]
 OWN = ("/api/v1/track", "/api/v1/batch")
+EXAMPLES = examples.count(fast=8, full=20)
 
 
 def test_its_routes_are_those_of_the_dialects() -> None:
@@ -59,7 +61,7 @@ def test_every_dialect_is_served() -> None:
 
 
 def test_it_has_every_status_that_ingest_answers() -> None:
-    answered = {problem.status for problem in Problem if problem is not Problem.CONFLICT}
+    answered = {problem.status for problem in ErrorKind if problem is not ErrorKind.CONFLICT}
     assert set(DOCUMENT["components"]["responses"]) == set(map(str, answered))
     (of_events,) = {
         frozenset(DOCUMENT["paths"][path]["post"]["responses"]) for path in OWN
@@ -117,7 +119,7 @@ def test_every_answer_is_one_that_the_document_has(gateway: Gateway, operation: 
         unfit.append(negative_data_rejection)  # a batch refuses each event by itself
 
     @settings(
-        max_examples=20 if operation.path in OWN else 4,
+        max_examples=EXAMPLES if operation.path in OWN else 4,
         deadline=None,
         derandomize=True,
         database=None,

@@ -9,7 +9,7 @@ import pytest
 from ingest.dialects import Said
 from ingest.dialects.jitsu import ROUTES
 from ingest.request import Asked
-from merganser.http.errors import Problem, Refused
+from merganser.http.errors import ErrorKind, HttpError
 from schemas.event import Event
 from tests.ingest.dialect import NOW, answered, asked, events, results
 from tests.ingest.test_dialects_http import published
@@ -136,7 +136,7 @@ class TestNew:
         assert call("/api/s/track", {**TRACK, "writeKey": "OTHER"}, header).api_key == key
 
     def test_what_is_refused_is_told(self) -> None:
-        with pytest.raises(Refused) as caught:
+        with pytest.raises(HttpError) as caught:
             answered(call("/api/s/track", {"userId": "1"}))
         assert set(caught.value.fields) == {"event"}
 
@@ -185,7 +185,7 @@ class TestOld:
         assert one(user={"anonymous_id": "d4tfv2"})["userId"] is None
         for nobody in ({"anonymous_id": ""}, {}, None):
             (refused,) = results(old([{**OLD, "user": nobody}]))
-            assert isinstance(refused, Refused)
+            assert isinstance(refused, HttpError)
             assert set(refused.fields) == {"userId", "anonymousId"}
 
     @pytest.mark.parametrize(
@@ -244,17 +244,17 @@ class TestOld:
     def test_one_bad_event_costs_its_neighbours_nothing(self, event: object, field: str) -> None:
         said = old([OLD, event])
         kept, refused = results(said)
-        assert not isinstance(kept, Refused)
-        assert isinstance(refused, Refused)
+        assert not isinstance(kept, HttpError)
+        assert isinstance(refused, HttpError)
         assert set(refused.fields) == {field}
         answer = answered(said)
         assert answer["ok"] is True
         assert [told["index"] for told in answer["rejected"]] == [1]
 
     def test_what_is_no_json(self) -> None:
-        with pytest.raises(Refused) as caught:
+        with pytest.raises(HttpError) as caught:
             ROUTES["POST /api/v1/event"](Asked(b"["))
-        assert caught.value.problem is Problem.MALFORMED
+        assert caught.value.kind is ErrorKind.MALFORMED
 
     def test_no_event_becomes_too_large_by_its_keys(self) -> None:
         many = {f"k{n}": {f"l{m}": m for m in range(30)} for n in range(200)}

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from merganser.http.authentication import digest
+from merganser.http.authentication import hash_key
 from tests.support import proxy
 from tests.support.gateway import Gateway
 from tests.support.system import System
@@ -145,6 +145,6 @@ async def test_a_key_is_256_random_bits_and_its_hash_is_no_key(system: System) -
     assert len(set(secrets)) == 3
     gateway = await system.ingest()
     hashes = await system.database.column('SELECT "keyHash" FROM "apiKeys"')
-    assert set(map(digest, secrets)) < set(hashes)
+    assert set(map(hash_key, secrets)) < set(hashes)
     for stolen in hashes:
         assert await status(gateway, stolen) == 401

@@ -1,4 +1,4 @@
-"""Our own dialect, which is the seed's: from a body to events, from results to an answer."""
+"""Our own dialect, which is Grouparoo's: from a body to events, from results to an answer."""
 
 import json
 from typing import Any
@@ -8,7 +8,7 @@ import pytest
 from ingest.dialects import Results, Said, native
 from ingest.dialects.native import ROUTES
 from ingest.request import Asked
-from merganser.http.errors import Problem, Refused
+from merganser.http.errors import ErrorKind, HttpError
 
 
 def answered(said: Said, results: Results) -> dict[str, Any]:
@@ -25,7 +25,7 @@ def batch(body: Any) -> Said:
     return native.batch(Asked(json.dumps(body).encode()))
 
 
-BAD = Refused(Problem.INVALID, "type: missing", {"type": "missing"})
+BAD = HttpError(ErrorKind.INVALID, "type: missing", {"type": "missing"})
 
 
 def test_its_paths() -> None:
@@ -40,7 +40,7 @@ def test_track_says_one_event() -> None:
 
 
 def test_track_stands_or_falls_with_its_event() -> None:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(HttpError) as caught:
         track({}).answer([BAD])
     assert caught.value is BAD
 
@@ -70,14 +70,14 @@ def test_a_batch_of_good_events_is_a_success() -> None:
 @pytest.mark.parametrize("body", [None, [], "text", 1, True])
 @pytest.mark.parametrize("reader", [track, batch])
 def test_a_body_is_an_object(reader: Any, body: object) -> None:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(HttpError) as caught:
         reader(body)
-    assert caught.value.problem is Problem.MALFORMED
+    assert caught.value.kind is ErrorKind.MALFORMED
 
 
 @pytest.mark.parametrize("events", [None, {}, "text"])
 def test_a_batch_has_a_list(events: object) -> None:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(HttpError) as caught:
         batch({"events": events})
     assert set(caught.value.fields) == {"events"}
 

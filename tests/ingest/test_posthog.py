@@ -13,7 +13,7 @@ from ingest.body import unpack
 from ingest.dialects import Said, Told
 from ingest.dialects.posthog import ROUTES
 from ingest.request import Asked
-from merganser.http.errors import Problem, Refused
+from merganser.http.errors import ErrorKind, HttpError
 from schemas.event import Event
 from tests.ingest.dialect import NOW, answered, asked, events, results
 from tests.ingest.test_dialects_http import published
@@ -242,7 +242,7 @@ class TestEncoding:
 
     def test_base64_with_something_else_in_it(self) -> None:
         """It is refused: what is left without that may say something else."""
-        with pytest.raises(Refused) as caught:
+        with pytest.raises(HttpError) as caught:
             capture(Asked(b"data=" + self.CODED[:8] + b"    " + self.CODED[8:]))
         assert caught.value.message == "the body is neither JSON nor base64 of JSON"
 
@@ -256,9 +256,9 @@ class TestEncoding:
     )
     @pytest.mark.parametrize("query", [b"", b"compression=base64"])
     def test_what_cannot_be_read(self, body: bytes, query: bytes) -> None:
-        with pytest.raises(Refused) as caught:
+        with pytest.raises(HttpError) as caught:
             capture(Asked(body, query_string=query))
-        assert caught.value.problem is Problem.MALFORMED
+        assert caught.value.kind is ErrorKind.MALFORMED
 
 
 class TestKey:
@@ -335,10 +335,10 @@ class TestDistinctId:
                 ]
             )
         )
-        assert isinstance(refused, Refused)
+        assert isinstance(refused, HttpError)
         assert set(refused.fields) == {"userId", "anonymousId"}
         for event in linking:
-            assert not isinstance(event, Refused)
+            assert not isinstance(event, HttpError)
             assert (event["userId"], event["anonymousId"]) == ("123", None)
 
 
@@ -397,7 +397,7 @@ class TestGroup:
     def test_of_nobody(self, made_up: dict[str, Any]) -> None:
         event = {"event": "$groupidentify", "properties": {**made_up, **ACME}}
         (refused,) = results(said([event]))
-        assert isinstance(refused, Refused)
+        assert isinstance(refused, HttpError)
         assert set(refused.fields) == {"userId", "anonymousId"}
 
     def test_other_ids_that_look_like_it(self) -> None:
@@ -439,7 +439,7 @@ class TestTime:
     def test_one_that_cannot_be_read(self) -> None:
         event = {"event": "e", "distinct_id": "1", "timestamp": "yesterday"}
         (refused,) = results(said([event]))
-        assert isinstance(refused, Refused)
+        assert isinstance(refused, HttpError)
         assert set(refused.fields) == {"occurredAt"}
 
 
@@ -476,27 +476,27 @@ def test_one_bad_event_costs_its_neighbours_nothing(event: object, field: str) -
     good = {"event": "e", "distinct_id": "1"}
     batch = said([good, event, good])
     kept, refused, also_kept = results(batch)
-    assert not isinstance(kept, Refused)
-    assert not isinstance(also_kept, Refused)
-    assert isinstance(refused, Refused)
+    assert not isinstance(kept, HttpError)
+    assert not isinstance(also_kept, HttpError)
+    assert isinstance(refused, HttpError)
     assert set(refused.fields) == {field}
     answer = answered(batch)
     assert answer["status"] == 1
     assert [told["index"] for told in answer["rejected"]] == [1]
-    with pytest.raises(Refused):
+    with pytest.raises(HttpError):
         answered(said([event]))
 
 
 @pytest.mark.parametrize("batch", [None, {}, "text"])
 def test_a_batch_is_a_list(batch: object) -> None:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(HttpError) as caught:
         said({"batch": batch})
     assert set(caught.value.fields) == {"batch"}
 
 
 @pytest.mark.parametrize("body", ["text", 7, None, True])
 def test_a_body_is_an_object_or_an_array(body: object) -> None:
-    with pytest.raises(Refused):
+    with pytest.raises(HttpError):
         answered(said(body))
 
 

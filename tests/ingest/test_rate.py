@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.rate_limit import Limiter, Rate, take
-from merganser.http.errors import Problem, Refused
+from merganser.http.errors import ErrorKind, HttpError
 from tests.support.gateway import Gateway
 from tests.support.system import System
 from tests.support.waiting import equals, eventually
@@ -68,19 +68,19 @@ def test_never_more_than_burst_and_rate_and_the_wait_told_is_true(
 def test_each_key_has_a_bucket_of_its_own() -> None:
     now = 5.0
     limiter = Limiter(RATE, lambda: now)
-    limiter.admit("one", 100, Problem.RATE_LIMITED)
-    limiter.admit("other", 100, Problem.RATE_LIMITED)
-    with pytest.raises(Refused) as refused:
-        limiter.admit("one", 15, Problem.RATE_LIMITED)
+    limiter.admit("one", 100, ErrorKind.RATE_LIMITED)
+    limiter.admit("other", 100, ErrorKind.RATE_LIMITED)
+    with pytest.raises(HttpError) as refused:
+        limiter.admit("one", 15, ErrorKind.RATE_LIMITED)
     assert (b"retry-after", b"2") in refused.value.headers
     now += 1.5
-    limiter.admit("one", 15, Problem.RATE_LIMITED)
+    limiter.admit("one", 15, ErrorKind.RATE_LIMITED)
 
 
 def test_off_it_lets_everything_through() -> None:
     limiter = Limiter(None, lambda: 0.0)
     for _ in range(10):
-        limiter.admit("one", 1_000_000, Problem.RATE_LIMITED)
+        limiter.admit("one", 1_000_000, ErrorKind.RATE_LIMITED)
 
 
 async def test_a_key_that_sends_too_much_hears_when_to_come_back_and_others_go_on(

@@ -1,4 +1,4 @@
-"""All that the seed's own web client sends, byte for byte, and what must come of it."""
+"""All that Grouparoo's own web client sends, byte for byte, and what must come of it."""
 
 import json
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from merganser.http.authentication import digest
+from merganser.http.authentication import hash_key
 from tests.support.system import System
 from tests.support.waiting import equals, eventually
 
@@ -54,7 +54,7 @@ def test_there_are_recordings_of_a_browser_and_of_jsdom() -> None:
 async def test_a_recording_becomes_profiles(system: System, recording: Path, slash: str) -> None:
     await system.database.execute(
         """INSERT INTO "apiKeys" (name, "keyHash", permissions) VALUES ('web', %s, %s)""",
-        digest(KEY),
+        hash_key(KEY),
         ["events:write"],
     )
     gateway = await system.ingest()

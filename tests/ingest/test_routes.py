@@ -5,7 +5,7 @@ import pytest
 from ingest.dialects import Said, Told
 from ingest.request import Asked
 from ingest.routes import Routes
-from merganser.http.errors import Problem, Refused
+from merganser.http.errors import ErrorKind, HttpError
 
 
 def events(_: Asked) -> Said:
@@ -46,15 +46,15 @@ def test_a_route(method: str, path: str, found: object) -> None:
     "path", ["/", "", "/v1", "/v1/batchx", "/v1/projects/a/b/settings", "/v1/projects//settings"]
 )
 def test_no_such_path(path: str) -> None:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(HttpError) as caught:
         ROUTES.find("GET", path)
-    assert caught.value.problem is Problem.NOT_FOUND
+    assert caught.value.kind is ErrorKind.NOT_FOUND
 
 
 def test_a_path_says_what_it_takes() -> None:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(HttpError) as caught:
         ROUTES.find("PUT", "/v1/batch")
-    assert caught.value.problem is Problem.METHOD_NOT_ALLOWED
+    assert caught.value.kind is ErrorKind.METHOD_NOT_ALLOWED
     assert caught.value.headers == [(b"allow", b"POST, GET, OPTIONS")]
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ingest.dialects import Said, Told
 from ingest.dialects.segment import ROUTES
 from ingest.request import Asked
-from merganser.http.errors import Problem, Refused
+from merganser.http.errors import ErrorKind, HttpError
 from schemas.event import Event
 from tests.ingest.dialect import NOW, answered, asked, events, results
 
@@ -148,10 +148,10 @@ def one(kind: str, **fields: Any) -> Event:
     return event
 
 
-def refused(of: Said) -> Refused:
+def refused(of: Said) -> HttpError:
     (result,) = results(of)
-    assert isinstance(result, Refused)
-    with pytest.raises(Refused) as caught:
+    assert isinstance(result, HttpError)
+    with pytest.raises(HttpError) as caught:
         answered(of)
     assert caught.value is not None
     assert caught.value.message == result.message
@@ -420,13 +420,13 @@ class TestRefusals:
     @pytest.mark.parametrize("body", [None, [], "text", 1, True])
     @pytest.mark.parametrize("route", ["POST /v1/batch", "POST /v1/track"])
     def test_a_body_is_an_object(self, route: str, body: object) -> None:
-        with pytest.raises(Refused) as caught:
+        with pytest.raises(HttpError) as caught:
             said(route, body)
-        assert caught.value.problem is Problem.MALFORMED
+        assert caught.value.kind is ErrorKind.MALFORMED
 
     @pytest.mark.parametrize("body", [{}, {"batch": None}, {"batch": {}}, {"batch": "text"}])
     def test_a_batch_is_a_list(self, body: object) -> None:
-        with pytest.raises(Refused) as caught:
+        with pytest.raises(HttpError) as caught:
             said("POST /v1/batch", body)
         assert set(caught.value.fields) == {"batch"}
 
@@ -459,7 +459,7 @@ class TestRefusals:
         good = {"type": "track", "event": "e", "userId": "1"}
         mixed = batch(good, {"type": "merge"}, "text", good | {"userId": None}, good)
         stored = results(mixed)
-        assert [isinstance(result, Refused) for result in stored] == [
+        assert [isinstance(result, HttpError) for result in stored] == [
             False,
             True,
             True,

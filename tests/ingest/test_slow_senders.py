@@ -1,4 +1,4 @@
-"""Slow senders on a real gateway; what a connection may do is in tests/runtime/test_connections."""
+"""Slow senders on a real gateway; tests/http/test_connection_limits has the server alone."""
 
 import asyncio
 from contextlib import suppress

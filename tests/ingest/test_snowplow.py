@@ -11,7 +11,7 @@ import pytest
 from ingest.dialects import Answer, Said
 from ingest.dialects.snowplow import ROUTES
 from ingest.request import Asked
-from merganser.http.errors import Problem, Refused
+from merganser.http.errors import ErrorKind, HttpError
 from schemas.event import Event
 from tests.ingest.dialect import NOW, answered, asked, events, results
 from tests.ingest.test_dialects_http import published
@@ -76,9 +76,9 @@ def one(**payload: Any) -> Event:
     return event
 
 
-def refused(**payload: Any) -> Refused:
+def refused(**payload: Any) -> HttpError:
     (result,) = results(post({"e": "pv", **NODE, **payload}))
-    assert isinstance(result, Refused)
+    assert isinstance(result, HttpError)
     return result
 
 
@@ -271,22 +271,22 @@ class TestAnswer:
         assert [told["index"] for told in answer["rejected"]] == [1]
 
     def test_none_taken(self) -> None:
-        with pytest.raises(Refused) as caught:
+        with pytest.raises(HttpError) as caught:
             answered(post({"e": "pv", "aid": "KEY"}))
         assert set(caught.value.fields) == {"userId", "anonymousId"}
 
     def test_what_is_too_large_is_invalid(self) -> None:
         """For the Python tracker sends again without end what is answered 413."""
-        large = Refused(Problem.TOO_LARGE, "the event takes 100000 bytes")
+        large = HttpError(ErrorKind.TOO_LARGE, "the event takes 100000 bytes")
         for said in (post({"e": "pv"}), get({"e": "pv"})):
-            with pytest.raises(Refused) as caught:
+            with pytest.raises(HttpError) as caught:
                 said.answer([large])
-            assert caught.value.problem is Problem.INVALID
+            assert caught.value.kind is ErrorKind.INVALID
             assert caught.value.message == large.message
 
     def test_what_is_our_fault_is_not(self) -> None:
-        ours = Refused(Problem.INTERNAL, "internal error")
-        with pytest.raises(Refused) as caught:
+        ours = HttpError(ErrorKind.INTERNAL, "internal error")
+        with pytest.raises(HttpError) as caught:
             post({"e": "pv"}).answer(["evt_1", ours])
         assert caught.value is ours
 
@@ -298,7 +298,7 @@ class TestAnswer:
 
     @pytest.mark.parametrize("body", [[], "text", {}, {"data": {}}, {"data": None}])
     def test_what_is_no_payload(self, body: object) -> None:
-        with pytest.raises(Refused):
+        with pytest.raises(HttpError):
             ROUTES[f"POST {TP2}"](asked(body))
 
 

@@ -1,7 +1,6 @@
 """Whatever comes as a record or as a row: it costs itself alone."""
 
 import asyncio
-import os
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -13,12 +12,11 @@ from hypothesis import strategies as st
 
 from tests.isolation.hostile import GUIDS, HostileRecord, HostileRow, records, rows
 from tests.isolation.world import World
-from tests.support import database, topics
+from tests.support import database, examples, topics
 from tests.support.servers import Servers
 from tests.support.system import opened_system, settings_env
 
-NIGHTLY = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
-EXAMPLES = 10_000 if NIGHTLY else 40
+EXAMPLES = examples.count(fast=10, full=40, nightly=10_000)
 
 
 @pytest.fixture
@@ -48,7 +46,7 @@ def world(
     runner.run(stack.aclose())
 
 
-@pytest.mark.timeout(7200 if NIGHTLY else 180)
+@pytest.mark.timeout(7200 if examples.NIGHTLY else 180)
 def test_hostile_events_cost_themselves_alone(world: World, runner: asyncio.Runner) -> None:
     @settings(
         max_examples=EXAMPLES,

@@ -13,7 +13,7 @@ from merganser.runtime.lifecycle import Stop
 from merganser.runtime.postgres import connect
 from properties import store
 from properties.audit import Disagreement, audit
-from properties.main import Properties, Step
+from properties.loop import Properties, Step
 from tests.support.database import Database
 
 NOW = datetime(2026, 6, 15, 12, tzinfo=UTC)

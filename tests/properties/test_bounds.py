@@ -19,6 +19,7 @@ from tests.properties import reference
 from tests.properties.made import NOW, TODAY, occurrence
 from tests.properties.one import Said, values, values_and_skips
 from tests.properties.reference import Seen
+from tests.support import examples
 
 VALUES = ["", "a", "b", "cc", "ddd", "eeee", "ü", "üü", '["a","bb","ccc"]', '["","",""]']
 EVENTS = st.lists(
@@ -33,7 +34,10 @@ EVENTS = st.lists(
     max_size=30,
     unique_by=lambda event: event.guid,
 )
-CAPPED = settings(max_examples=600, suppress_health_check=[HealthCheck.function_scoped_fixture])
+CAPPED = settings(
+    max_examples=examples.count(fast=100, full=600),
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 
 
 def rule(name: str, window: int | None, *, array: bool = False) -> Rule:

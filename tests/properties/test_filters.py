@@ -1,4 +1,4 @@
-"""Each operator of a filter. The seed's own system has the first six (docs/properties.md)."""
+"""Each operator of a filter. The Grouparoo event system has the first six (docs/properties.md)."""
 
 from typing import Any
 

@@ -19,7 +19,7 @@ from tests.support.database import Database
 async def kept(database: Database) -> Kept:
     kept = Kept(database)
     await kept.apply(COUNT, PATHS)
-    await kept.settle()  # or the backfill of the new rules would mend what goes wrong later
+    await kept.settle()  # or the backfill of the new rules would fix what goes wrong later
     await kept.profile("pro_1")
     return kept
 

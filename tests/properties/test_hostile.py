@@ -2,11 +2,10 @@
 
 Whatever comes, within a bounded number of steps the innocent profiles have the properties of the
 definition, and each hostile one has them too or is set aside, with the reason; and once the cause
-is mended and it is retried, it has them.
+is fixed and it is retried, it has them.
 """
 
 import asyncio
-import os
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -22,15 +21,15 @@ from merganser.rulebook.values import Type, fit
 from merganser.runtime.lifecycle import Stop
 from merganser.runtime.postgres import BY_KEY, Database, connect
 from properties import incremental, rebuild, store
-from properties.main import Properties
+from properties.loop import Properties
 from properties.rules import columns
 from tests.properties import reference
 from tests.properties.hostile import CORRECTIONS, DEFECT, REFUSED, STATES, Correction, Sent, sent
 from tests.properties.made import NOW, rules, seen
 from tests.properties.reference import Seen
 from tests.properties.test_machine import EMPTY, STORED
+from tests.support import examples
 
-NIGHTLY = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
 MOST_STEPS = 200
 """Of the process, after all that a round brings."""
 MOST_SECONDS = 30
@@ -149,7 +148,7 @@ class World:
                     else:
                         await connection.execute(one.statement.encode(), [one.profile])
                 await self._serve()
-                await self._check(mended=False)
+                await self._check(fixed=False)
             if broken is not None:
                 await self._break(broken)
             await self._mend(made)
@@ -165,12 +164,12 @@ class World:
             await self._insert(Sent(guid, NOW, "view", None, None, [("name", "late")]))
         await self._serve()
         assert await self._stored("broad") == before
-        await self._check(mended=False, without={"broad"})
+        await self._check(fixed=False, without={"broad"})
 
     async def _mend(self, made: tuple[Rule, ...]) -> None:
-        """Mend the defects, apply the rules again and retry what is set aside."""
-        with pytest.MonkeyPatch.context() as mended:
-            mended.setattr(columns, "fit", fit)
+        """Fix the defects, apply the rules again and retry what is set aside."""
+        with pytest.MonkeyPatch.context() as fixed:
+            fixed.setattr(columns, "fit", fit)
             await self.connection.execute(NO_REFUSAL.encode())
             await rule_store.apply(self.connection, RuleFile(rules=(IDENTIFYING, BROAD, *made)))
             async with self.connection.transaction():
@@ -181,7 +180,7 @@ class World:
                     self.connection, [guid for (guid,) in await cursor.fetchall()]
                 )
             await self._serve()
-            await self._check(mended=True)
+            await self._check(fixed=True)
 
     async def _insert(self, one: Sent) -> None:
         self.number += 1
@@ -207,12 +206,12 @@ class World:
                 return
         raise AssertionError("it does not come to an end")
 
-    async def _check(self, *, mended: bool, without: set[str] | None = None) -> None:
+    async def _check(self, *, fixed: bool, without: set[str] | None = None) -> None:
         cursor = await self.connection.execute(
             """SELECT subject, reason FROM "setAside" WHERE state = 'open'"""
         )
         aside = dict(await cursor.fetchall())
-        assert aside.keys() <= (set() if mended else set(HOSTILE)), aside
+        assert aside.keys() <= (set() if fixed else set(HOSTILE)), aside
         for reason in aside.values():
             assert reason.startswith(("ZeroDivisionError at", "CheckViolation 23514 at")), reason
         applied = await rule_store.rules(self.connection)
@@ -270,9 +269,9 @@ def world_(
         runner.run(world.database.close())
 
 
-@pytest.mark.timeout(14_400 if NIGHTLY else 600)
+@pytest.mark.timeout(14_400 if examples.NIGHTLY else 600)
 @settings(
-    max_examples=10_000 if NIGHTLY else 50,
+    max_examples=examples.count(fast=10, full=50, nightly=10_000),
     deadline=None,
     # Shrinking on a real database takes minutes.
     phases=[Phase.explicit, Phase.reuse, Phase.generate],

@@ -22,12 +22,12 @@ from merganser.rulebook import rule_store
 from merganser.rulebook.language import Rule, RuleFile
 from merganser.runtime.postgres import BY_KEY, connect
 from properties.audit import audit
-from properties.main import Properties, Step
+from properties.loop import Properties, Step
 from properties.task import Tally
 from resolver import decode
 from resolver.offsets import Offsets
 from resolver.writer import Writer
-from scanner.scan import START, Scan
+from scanner.scan import SCAN_START, RowScanner
 from schemas import event as wire
 from schemas.ids import NOBODY
 from tests.identity.histories import guid_of
@@ -35,6 +35,7 @@ from tests.identity.test_machine import CRASHES, Crash, Record
 from tests.properties import reference
 from tests.properties.made import DATA, MOMENT, NOW, TYPES, rules
 from tests.properties.reference import Seen
+from tests.support import examples
 from tests.support.chunks import move_some
 
 PARTITION = TopicPartition("events", 0)
@@ -81,7 +82,7 @@ class Machine(RuleBasedStateMachine):
         self.offsets = itertools.count(1)
         self.guids: list[str] = []
         self.now = NOW
-        self.writer = Writer(Offsets("group", "cluster"), 7, move=2)
+        self.writer = Writer(Offsets("group", "cluster"), 7, move_limit=2)
         self.properties = Properties(batch=3)
         self.connection = self.run(connect(self.url, "test", BY_KEY))
         self.run(self._execute(EMPTY))
@@ -148,7 +149,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(made=RULES, count=st.integers(0, 2), seldom=SELDOM)
     def apply(self, made: tuple[Rule, ...], count: int, seldom: bool) -> None:  # noqa: FBT001 - drawn
-        """Other rules, or none. Seldom: what is counted anew for them hides earlier mistakes."""
+        """Other rules, or none. Seldom: what is counted again for them hides earlier mistakes."""
         if seldom:
             file = RuleFile(rules=(IDENTIFYING, *ALWAYS, *made[:count]) if count else ())
             self.run(rule_store.apply(self.connection, file))
@@ -193,12 +194,12 @@ class Machine(RuleBasedStateMachine):
         return events
 
     async def _publish(self, events: list[wire.Event]) -> None:
-        progress = await self.writer.offsets.progress(self.connection, {PARTITION: 0})
-        olds = {PARTITION: progress[PARTITION].position}
-        last = olds[PARTITION] + len(events)
+        stored = await self.writer.offsets.read_or_create(self.connection, {PARTITION: 0})
+        old_offsets = {PARTITION: stored[PARTITION].next_offset}
+        last = old_offsets[PARTITION] + len(events)
         records = [(Record(next(self.offsets), None), event) for event in events]
-        written = decode.Batch(records, positions={PARTITION: last})  # type: ignore[arg-type] # a test's records
-        await self._transact(lambda connection: self.writer.write(connection, written, olds))
+        written = decode.Batch(records, next_offsets={PARTITION: last})  # type: ignore[arg-type] # a test's records
+        await self._transact(lambda connection: self.writer.write(connection, written, old_offsets))
 
     async def _insert(self, events: list[wire.Event], *, data_first: bool) -> None:
         data = [(event["guid"], *pair) for event in events for pair in event["data"].items()]
@@ -220,10 +221,13 @@ class Machine(RuleBasedStateMachine):
             )
 
     async def _scan(self, limit: int) -> None:
-        scan, place, claimed = Scan(NOBODY, limit, move=2), START, limit
-        while claimed == limit:
-            scanned = await self._transact(lambda connection: scan.resolve(connection, place))  # noqa: B023 - awaited at once
-            place, claimed = scanned.place, scanned.claimed
+        scanner = RowScanner(NOBODY, limit, move_limit=2)
+        cursor, locked = SCAN_START, limit
+        while locked == limit:
+            scanned = await self._transact(
+                lambda connection: scanner.resolve_next(connection, cursor)  # noqa: B023 - awaited at once
+            )
+            cursor, locked = scanned.cursor, scanned.locked
 
     def _on_one(self, statement: str, which: int, value: str = "") -> None:
         if self.guids:
@@ -321,7 +325,7 @@ def test_whatever_happens_to_events_properties_end_as_a_recount_of_what_is_there
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=60,
+            max_examples=examples.count(fast=12, full=60),
             stateful_step_count=30,
             deadline=None,
             # Shrinking on a real database takes minutes; the steps of a failure are few as it is.

@@ -12,6 +12,9 @@ from properties.rules.monoid import Skip
 from tests.properties import reference
 from tests.properties.made import NOW, TODAY, occurrence, rules, seen
 from tests.properties.reference import Seen
+from tests.support import examples
+
+MANY = settings(max_examples=examples.count(fast=200, full=1_500, nightly=20_000))
 
 
 def _ignore(_key: str, _skip: Skip) -> None: ...
@@ -21,7 +24,7 @@ EVENTS = st.lists(seen(), max_size=12, unique_by=lambda event: event.guid)
 
 
 @given(rule=rules(), events=EVENTS)
-@settings(max_examples=1500)
+@MANY
 def test_all_at_once_is_what_the_definition_says(rule: Rule, events: list[Seen]) -> None:
     book = Rulebook([(1, rule)])
     found = book.recount([occurrence(event) for event in events], TODAY, None, _ignore)
@@ -29,7 +32,7 @@ def test_all_at_once_is_what_the_definition_says(rule: Rule, events: list[Seen])
 
 
 @given(rule=rules(), data=st.data(), events=EVENTS)
-@settings(max_examples=1500)
+@MANY
 def test_order_and_batches_do_not_matter(
     rule: Rule, data: st.DataObject, events: list[Seen]
 ) -> None:
@@ -43,7 +46,7 @@ def test_order_and_batches_do_not_matter(
 
 
 @given(rule=rules(), days=st.integers(0, 6), events=EVENTS)
-@settings(max_examples=1000)
+@MANY
 def test_as_days_go_by_events_leave_their_windows(
     rule: Rule, days: int, events: list[Seen]
 ) -> None:

@@ -229,5 +229,5 @@ def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:
 def test_the_published_schema_is_that_of_the_rules() -> None:
     published = Path(__file__).parents[2] / "docs" / "rules.schema.json"
     assert json.loads(published.read_text()) == RuleFile.model_json_schema(), (
-        "write it anew: merganser rules schema > docs/rules.schema.json"
+        "write it again: merganser rules schema > docs/rules.schema.json"
     )

@@ -9,11 +9,10 @@ from merganser.rulebook import rule_store
 from merganser.rulebook.language import RuleFile
 from merganser.runtime.postgres import connect
 from tests.properties.kept import COUNT, PATHS, USER_ID, Kept
-from tests.support.database import Database
+from tests.support.database import Database, opened
 from tests.support.waiting import eventually
 
 RULES = RuleFile.model_validate({"rules": [USER_ID, COUNT]})
-WAITS = "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted"
 
 
 async def test_writers_and_rules_never_wait_for_each_other(database: Database) -> None:
@@ -22,7 +21,8 @@ async def test_writers_and_rules_never_wait_for_each_other(database: Database) -
         async with writer.transaction():
             await writer.execute("INSERT INTO profiles (guid) VALUES ('pro_1')")
             applied = asyncio.create_task(rule_store.apply(database.connection, RULES))
-            await _somebody_waits(database)
+            async with opened(database.url) as other:
+                await eventually(other.lock_waits)
             await writer.execute(
                 'INSERT INTO events (guid, type, "profileGuid", "occurredAt") '
                 "VALUES ('evt_1', 'view', 'pro_1', now())"
@@ -62,13 +62,3 @@ async def test_only_what_changed_is_counted_anew(database: Database) -> None:
     await kept.apply({**COUNT, "type": "float"}, PATHS)
     after = {one.rule.key: one.revision for one in await rule_store.rules(database.connection)}
     assert {key for key in after if after[key] != before[key]} == {"visits"}
-
-
-async def _somebody_waits(database: Database) -> None:
-    async with await connect(database.url, "test") as other:
-
-        async def waits() -> bool:
-            cursor = await other.execute(WAITS)
-            return await cursor.fetchone() == (True,)
-
-        await eventually(waits)

@@ -1,4 +1,4 @@
-"""The same answers as the seed's own system gives on the same events, save where it is wrong.
+"""The same answers as the Grouparoo event system gives on the same events, save where it is wrong.
 
 `theirs` is what its source does, on rows of one event type: of each event the aggregated key's
 value, where the filter's key has a value that meets the filter. Numbers are floats there, and

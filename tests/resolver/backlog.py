@@ -56,7 +56,7 @@ class Backlog:
 
 
 def expected_grouping(events: list[Event]) -> set[frozenset[str]]:
-    """The rules of identity (design §4) over the whole list at once."""
+    """The rules of identity over the whole list at once."""
     owners: dict[str, str] = {}
     for one in sorted(events, key=lambda one: (one["occurredAt"], one["guid"])):
         if one["userId"] and one["anonymousId"]:

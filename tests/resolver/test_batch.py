@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import pytest
 from aiokafka import TopicPartition
 
-from resolver.decode import Record, halves, read
+from resolver.decode import Record, decode_records, split_batch
 from schemas.dead_letter import Header, Place
 from schemas.event import VERSION_HEADER, encode
 from schemas.ids import NOBODY
@@ -45,9 +45,9 @@ def test_a_bad_record_is_a_dead_letter_and_its_neighbours_are_events(
     bad: Given, reason: str
 ) -> None:
     fetched: dict[TopicPartition, Sequence[Record]] = {P0: [Given(0, 6), bad, Given(0, 9)]}
-    batch = read(fetched, NOBODY)
+    batch = decode_records(fetched, NOBODY)
     assert [record.offset for record, _ in batch.records] == [6, 9]
-    (letter,) = batch.dead
+    (letter,) = batch.dead_letters
     assert (letter.reason, letter.failed, letter.origin) == (
         reason,
         Place("t", 0, 7),
@@ -55,17 +55,19 @@ def test_a_bad_record_is_a_dead_letter_and_its_neighbours_are_events(
     )
     assert (letter.key, letter.value, letter.headers) == (bad.key, bad.value, tuple(bad.headers))
     assert letter.error
-    assert (batch.starts, batch.positions, batch.size) == ({P0: 6}, {P0: 10}, 3)
+    assert (batch.first_offsets, batch.next_offsets, batch.size) == ({P0: 6}, {P0: 10}, 3)
 
 
 def test_the_position_moves_past_a_bad_record_at_the_end() -> None:
-    batch = read({P0: [Given(0, 6), Given(0, 8, value=None)], P1: [Given(1, 3, value=b"")]}, NOBODY)
-    assert batch.positions == {P0: 9, P1: 4}
-    assert batch.starts == {P0: 6, P1: 3}
+    batch = decode_records(
+        {P0: [Given(0, 6), Given(0, 8, value=None)], P1: [Given(1, 3, value=b"")]}, NOBODY
+    )
+    assert batch.next_offsets == {P0: 9, P1: 4}
+    assert batch.first_offsets == {P0: 6, P1: 3}
 
 
 def test_an_id_of_nobody_beside_one_of_somebody_is_left_out() -> None:
-    ((_, kept),) = read(
+    ((_, kept),) = decode_records(
         {P0: [Given(0, 1, value=encode(event(user="0", anonymous="a")))]}, NOBODY
     ).records
     assert (kept["userId"], kept["anonymousId"]) == (None, "a")
@@ -73,15 +75,15 @@ def test_an_id_of_nobody_beside_one_of_somebody_is_left_out() -> None:
 
 def test_other_headers_beside_the_version_do_not_matter() -> None:
     traced = Given(0, 1, headers=[("trace", b"x"), VERSION_HEADER])
-    assert len(read({P0: [traced]}, NOBODY).records) == 1
+    assert len(decode_records({P0: [traced]}, NOBODY).records) == 1
 
 
 def test_halves_end_where_the_whole_would() -> None:
-    whole = read(
+    whole = decode_records(
         {P0: [Given(0, 5), Given(0, 6, value=b""), Given(0, 7)], P1: [Given(1, 1), Given(1, 2)]},
         NOBODY,
     )
-    first, second = halves(whole)
+    first, second = split_batch(whole)
     assert [r.offset for r, _ in first.records + second.records] == [5, 7, 1, 2]
-    assert first.positions | second.positions == whole.positions
-    assert first.positions == {P0: 8}
+    assert first.next_offsets | second.next_offsets == whole.next_offsets
+    assert first.next_offsets == {P0: 8}

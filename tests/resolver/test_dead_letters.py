@@ -117,7 +117,7 @@ async def test_a_flood_of_dead_letters_halts_the_resolver_and_readyz_says_so(
     assert await resolver.metric("merganser_check_failing", check="halted") == 1
     assert await resolver.metric("merganser_resolver_halted") == 1
     (said,) = [line for line in resolver.log_lines if line["level"] == "error"]
-    assert said["event"] == "halted: look at the dead letters, mend the cause, restart"
+    assert said["event"] == "halted: look at the dead letters, fix the cause, restart"
     assert "MERGANSER_RESOLVER_DEAD_LIMIT" in said["why"]
     assert resolver.running
     assert (await resolver.ops("/healthz")).status_code == 200
@@ -128,12 +128,12 @@ async def test_a_flood_of_dead_letters_halts_the_resolver_and_readyz_says_so(
     assert position <= 3
     assert await resolver.stop() == 0
 
-    mended = await system.resolver()
+    fixed = await system.resolver()
     await eventually(lambda: system.database.count("events"), equals(1))
     letters = await system.dead.records()
     assert {record.headers["offset"] for record in letters} == {b"%d" % n for n in range(10)}
-    assert await mended.why_not_ready() == {}
-    assert await mended.metric("merganser_resolver_halted") == 0
+    assert await fixed.why_not_ready() == {}
+    assert await fixed.metric("merganser_resolver_halted") == 0
 
 
 @pytest.mark.parametrize("kind", ["events", "dead"])

@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from resolver.latency import CAUGHT_UP, Latency, Progress
+from resolver.latency import CAUGHT_UP_SECONDS, LatencyTracker
 from schemas.event import Event
 from tests.support.events import event
 from tests.support.service import Service
@@ -33,53 +33,53 @@ def at(*seconds: float) -> list[Given]:
     return [Given(int(second * 1000)) for second in seconds]
 
 
-def sought(moved_at: float = 0, *, first: bool = False, back: bool = False) -> Latency:
-    latency = Latency()
-    latency.sought(P0, Progress(7, moved_at, first), back=back)
+def sought(moved_at: float = 0, *, first: bool = False, back: bool = False) -> LatencyTracker:
+    latency = LatencyTracker()
+    latency.start_reading(P0, moved_at, catches_up=first or back)
     return latency
 
 
 def test_the_longest_wait_of_a_batch_counts() -> None:
-    assert sought().waited(at(90, 95, 99), now=100) == 10
-    assert sought().waited([], now=100) is None
+    assert sought().measure(at(90, 95, 99), now=100) == 10
+    assert sought().measure([], now=100) is None
 
 
 def test_a_broker_whose_clock_is_ahead_gives_no_negative_wait() -> None:
-    assert sought().waited(at(105), now=100) == 0
+    assert sought().measure(at(105), now=100) == 0
 
 
 def test_lag_counts() -> None:
     latency = sought()
     for now in range(1000, 2000, 100):
-        assert latency.waited(at(now - 900), now) == 900
+        assert latency.measure(at(now - 900), now) == 900
 
 
 def test_an_outage_of_the_resolvers_counts() -> None:
     """The position moved last before; what came since has waited for a resolver."""
-    assert sought(moved_at=1000).waited(at(1001, 4000), now=5000) == 3999
+    assert sought(moved_at=1000).measure(at(1001, 4000), now=5000) == 3999
 
 
 def test_what_was_there_when_the_position_moved_last_does_not_count() -> None:
     latency = sought(moved_at=1000)
-    assert latency.waited(at(10, 999), now=1010) is None
-    assert latency.waited(at(999, 1004), now=1010) == 6
+    assert latency.measure(at(10, 999), now=1010) is None
+    assert latency.measure(at(999, 1004), now=1010) == 6
 
 
 def test_a_topic_that_is_read_for_the_first_time_counts_once_it_is_caught_up() -> None:
     latency = sought(moved_at=1000, first=True)
-    assert latency.waited(at(10, 20, 900), now=1001) is None
+    assert latency.measure(at(10, 20, 900), now=1001) is None
     # These came meanwhile, and waited behind the old ones.
-    assert latency.waited(at(1001, 1030), now=1100) is None
-    assert latency.waited(at(1092, 1096), now=1100) == 8
-    assert latency.waited(at(1101), now=1200) == 99
+    assert latency.measure(at(1001, 1030), now=1100) is None
+    assert latency.measure(at(1092, 1096), now=1100) == 8
+    assert latency.measure(at(1101), now=1200) == 99
 
 
 def test_what_is_read_again_counts_once_it_is_caught_up() -> None:
     latency = sought(moved_at=1000)
-    assert latency.waited(at(1001), now=1002) == 1
-    latency.sought(P0, Progress(0, 2000, first=False), back=True)
-    assert latency.waited(at(10, 1001, 2100), now=2100 + CAUGHT_UP + 1) is None
-    assert latency.waited(at(2200), now=2201) == 1
+    assert latency.measure(at(1001), now=1002) == 1
+    latency.start_reading(P0, 2000, catches_up=True)
+    assert latency.measure(at(10, 1001, 2100), now=2100 + CAUGHT_UP_SECONDS + 1) is None
+    assert latency.measure(at(2200), now=2201) == 1
 
 
 async def test_the_times_in_an_event_do_not_matter(system: System) -> None:
@@ -114,7 +114,7 @@ async def test_a_replay_does_not_count(system: System) -> None:
     await system.cli("replay", "--from", "start", "--yes")
     await eventually(lambda: system.database.count("events"), equals(2))
     count, seconds = await observed(resolver)
-    assert count <= 2  # the newer of the two is no backlog
+    assert count <= 2  # the newer of the two is not a backlog
     assert seconds < 600
 
 

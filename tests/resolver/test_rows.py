@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from merganser.runtime import sql
 from resolver import copy_format
 from schemas.event import Event
+from tests.support import examples
 from tests.support.database import Database
 from tests.support.events import NOON, event
 
@@ -29,9 +30,11 @@ async def round_trip(database: Database, sent: list[Event]) -> list[dict[str, An
     """Copy events into the tables and read them back."""
     async with database.connection.transaction(force_rollback=True):
         guids = iter(f"edt_{n:06}" for n in range(100_000))
-        await copied(database, "copy_events", copy_format.events([(one, "pro_1") for one in sent]))
-        if block := copy_format.data(sent, guids):
-            await copied(database, "copy_data", block)
+        await copied(
+            database, "copy_events", copy_format.encode_events([(one, "pro_1") for one in sent])
+        )
+        if block := copy_format.encode_event_data(sent, guids):
+            await copied(database, "copy_event_data", block)
         data = await database.rows('SELECT "eventGuid", key, value FROM "eventData"')
         columns = (
             'guid, "producerGuid", "ipAddress", "createdAt", "occurredAt", type, "userId", '
@@ -57,7 +60,10 @@ async def test_odd_strings(database: Database, text: str) -> None:
     assert await round_trip(database, [sent]) == [sent]
 
 
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples.count(fast=40, full=100),
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(
     st.lists(
         st.dictionaries(
@@ -93,5 +99,5 @@ async def test_times_are_kept_to_the_microsecond_from_year_1_to_9999(database: D
 
 
 def test_nothing_is_nothing() -> None:
-    assert copy_format.events([]) == b""
-    assert copy_format.data([event(user="1")], iter([])) == b""
+    assert copy_format.encode_events([]) == b""
+    assert copy_format.encode_event_data([event(user="1")], iter([])) == b""

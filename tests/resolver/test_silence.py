@@ -2,7 +2,7 @@
 
 from aiokafka import TopicPartition
 
-from resolver.stall_detector import Silence
+from resolver.stall_detector import StallDetector
 from tests.support import starving
 from tests.support.events import event
 from tests.support.system import System
@@ -13,98 +13,98 @@ LONGEST = 60
 SILENT = "merganser_resolver_silent_seconds"
 
 
-def assigned(*partitions: TopicPartition) -> Silence:
-    silence = Silence()
-    silence.revoked(0)
-    silence.assigned(partitions, 0)
-    return silence
+def assigned(*partitions: TopicPartition) -> StallDetector:
+    stalls = StallDetector()
+    stalls.start_rebalance(0)
+    stalls.assign(partitions, 0)
+    return stalls
 
 
 def test_nothing_waits() -> None:
-    silence = assigned(P0, P1)
+    stalls = assigned(P0, P1)
     for now in range(1, 1000):
-        silence.lagging({P0: 0, P1: 0}, now)
-    assert silence.seconds(1000) == 1
-    assert silence.complaint(1000, LONGEST) is None
+        stalls.note_lag({P0: 0, P1: 0}, now)
+    assert stalls.seconds_without_progress(1000) == 1
+    assert stalls.describe_stall(1000, LONGEST) is None
 
 
 def test_records_wait_and_are_resolved() -> None:
-    silence = assigned(P0)
+    stalls = assigned(P0)
     for now in range(1, 1000, 50):
-        silence.lagging({P0: 10_000}, now)
-        silence.wrote([P0], now)
-    assert silence.complaint(1000, LONGEST) is None
+        stalls.note_lag({P0: 10_000}, now)
+        stalls.note_progress([P0], now)
+    assert stalls.describe_stall(1000, LONGEST) is None
 
 
 def test_records_wait_and_none_is_resolved() -> None:
     """The fetcher is stuck, or the write: Kafka answers all the same."""
-    silence = assigned(P0)
+    stalls = assigned(P0)
     for now in range(1, 100):
-        silence.lagging({P0: now}, now)
-    assert silence.complaint(60, LONGEST) is None
-    assert silence.complaint(100, LONGEST) == (
+        stalls.note_lag({P0: now}, now)
+    assert stalls.describe_stall(60, LONGEST) is None
+    assert stalls.describe_stall(100, LONGEST) == (
         "partition 0: 99 records wait, and none was resolved for 100 s"
     )
 
 
 def test_one_partition_is_silent_while_the_other_goes_on() -> None:
-    silence = assigned(P0, P1)
+    stalls = assigned(P0, P1)
     for now in range(1, 100):
-        silence.lagging({P0: 5, P1: 5}, now)
-        silence.wrote([P0], now)
-    assert "partition 1: 5 records wait" in str(silence.complaint(100, LONGEST))
-    assert silence.seconds(100) == 100
+        stalls.note_lag({P0: 5, P1: 5}, now)
+        stalls.note_progress([P0], now)
+    assert "partition 1: 5 records wait" in str(stalls.describe_stall(100, LONGEST))
+    assert stalls.seconds_without_progress(100) == 100
 
 
 def test_a_partition_that_was_never_sought() -> None:
     """Nothing is known of it: Kafka is asked about the others only."""
-    silence = assigned(P0, P1)
+    stalls = assigned(P0, P1)
     for now in range(1, 100):
-        silence.lagging({P0: 0}, now)
-    assert "partition 1: it is not known" in str(silence.complaint(100, LONGEST))
+        stalls.note_lag({P0: 0}, now)
+    assert "partition 1: the lag is unknown" in str(stalls.describe_stall(100, LONGEST))
 
 
 def test_kafka_says_no_more_how_many_wait() -> None:
-    silence = assigned(P0)
-    silence.lagging({P0: 0}, 10)
-    assert silence.complaint(70, LONGEST) is None
-    assert "it is not known" in str(silence.complaint(71, LONGEST))
+    stalls = assigned(P0)
+    stalls.note_lag({P0: 0}, 10)
+    assert stalls.describe_stall(70, LONGEST) is None
+    assert "the lag is unknown" in str(stalls.describe_stall(71, LONGEST))
 
 
-def test_no_partitions_are_no_silence() -> None:
+def test_a_resolver_without_partitions_has_no_stall() -> None:
     """More resolvers than partitions: one that waits to take over is ready."""
-    silence = assigned()
-    assert silence.seconds(1000) == 0
-    assert silence.complaint(1000, LONGEST) is None
+    stalls = assigned()
+    assert stalls.seconds_without_progress(1000) == 0
+    assert stalls.describe_stall(1000, LONGEST) is None
 
 
 def test_a_rebalance_that_does_not_end() -> None:
-    silence = assigned(P0)
-    silence.revoked(100)
-    assert silence.complaint(160, LONGEST) is None
-    assert "rebalance" in str(silence.complaint(161, LONGEST))
-    silence.assigned([P0], 170)
-    assert silence.complaint(170, LONGEST) is None
+    stalls = assigned(P0)
+    stalls.start_rebalance(100)
+    assert stalls.describe_stall(160, LONGEST) is None
+    assert "rebalance" in str(stalls.describe_stall(161, LONGEST))
+    stalls.assign([P0], 170)
+    assert stalls.describe_stall(170, LONGEST) is None
 
 
 def test_what_is_written_late_for_a_partition_that_left_changes_nothing() -> None:
-    silence = assigned(P0)
-    silence.wrote([P1], 50)
-    silence.lagging({P1: 7}, 50)
-    assert silence.seconds(100) == 100
+    stalls = assigned(P0)
+    stalls.note_progress([P1], 50)
+    stalls.note_lag({P1: 7}, 50)
+    assert stalls.seconds_without_progress(100) == 100
 
 
-def test_what_something_else_explains_is_no_silence() -> None:
-    silence = assigned(P0)
+def test_what_something_else_explains_is_no_stall() -> None:
+    stalls = assigned(P0)
     for now in range(1, 300):
-        silence.lagging({P0: 5}, now)
-        silence.excused(now)
-    assert silence.complaint(300, LONGEST) is None
-    assert silence.complaint(299 + LONGEST, LONGEST) is None
-    assert "partition 0" in str(silence.complaint(300 + LONGEST, LONGEST))
-    silence.revoked(400)
-    silence.excused(500)
-    assert silence.complaint(500 + LONGEST, LONGEST) is None
+        stalls.note_lag({P0: 5}, now)
+        stalls.restart_clocks(now)
+    assert stalls.describe_stall(300, LONGEST) is None
+    assert stalls.describe_stall(299 + LONGEST, LONGEST) is None
+    assert "partition 0" in str(stalls.describe_stall(300 + LONGEST, LONGEST))
+    stalls.start_rebalance(400)
+    stalls.restart_clocks(500)
+    assert stalls.describe_stall(500 + LONGEST, LONGEST) is None
 
 
 async def test_a_resolver_that_gets_no_records_while_its_group_is_well(system: System) -> None:

@@ -9,7 +9,7 @@ import pytest
 from merganser.runtime.postgres import connect
 from resolver import decode
 from resolver.offsets import Fenced, Offsets
-from resolver.writer import Writer, Written
+from resolver.writer import Writer, WrittenBatch
 from schemas import event as wire
 from schemas.event import Event
 from schemas.ids import NOBODY
@@ -25,22 +25,22 @@ class Worker:
 
     def __init__(self, connection: psycopg.AsyncConnection[Any]) -> None:
         self.connection = connection
-        self.writer = Writer(Offsets("group", "cluster"), 7, move=100)
+        self.writer = Writer(Offsets("group", "cluster"), 7, move_limit=100)
 
-    async def write(self, *events: Event, start: int = 0) -> Written:
+    async def write(self, *events: Event, start: int = 0) -> WrittenBatch:
         """Write a batch that starts at an offset."""
         return await self.settle(read(*events, start=start))
 
-    async def settle(self, read: decode.Batch, *, crash: bool = False) -> Written:
+    async def settle(self, read: decode.Batch, *, crash: bool = False) -> WrittenBatch:
         """Write what was read; with a crash, none of it is committed."""
-        await self.writer.offsets.progress(self.connection, {PARTITION: 0})
+        await self.writer.offsets.read_or_create(self.connection, {PARTITION: 0})
         async with self.connection.transaction(force_rollback=crash):
-            return await self.writer.write(self.connection, read, read.starts)
+            return await self.writer.write(self.connection, read, read.first_offsets)
 
 
 def read(*events: Event, start: int = 0) -> decode.Batch:
     records = [Record(start + n, wire.encode(one)) for n, one in enumerate(events)]
-    return decode.read({PARTITION: records}, NOBODY)
+    return decode.decode_records({PARTITION: records}, NOBODY)
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ async def test_of_a_mixed_batch_each_event_is_stored_as_its_ids_allow(
     written = await worker.write(*mixed())
     assert await stored(database) == LEFT
     assert (len(written.events), written.suppressed, written.repeated) == (5, 4, 0)
-    assert len(written.plan.unlinked) == 2
+    assert len(written.plan.unlinked_events) == 2
     assert [one["type"] for one in written.events] == list("efghi")
     assert await database.column('SELECT "anonymousId" FROM "anonymousIds"') == ["tablet"]
     assert await database.count("profileMerges") == 0
@@ -157,7 +157,7 @@ async def test_an_event_that_comes_again_is_one_row(database: Database, worker: 
     assert (len(written.events), written.repeated) == (1, 1)
     written = await worker.write(one, start=2)
     assert (len(written.events), written.repeated, written.suppressed) == (0, 1, 0)
-    assert not written.plan.unlinked
+    assert not written.plan.unlinked_events
     await database.execute('DELETE FROM "suppressedIds"')
     await worker.write(one, event(None, PHONE, kind="b", at=1), start=3)
     assert await stored(database) == [("a", "bob", None, "bob"), ("b", None, PHONE, None)]

@@ -1,4 +1,4 @@
-"""The log has a line for what happens to a batch, none for an event, and none with an id (§8)."""
+"""The log has a line for what happens to a batch, none for an event, and none with an id."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What /metrics of each process lists is defined in one place, with its meaning (design §8)."""
+"""What /metrics of each process lists is defined in one place, with its meaning."""
 
 import asyncio
 from importlib.metadata import version

@@ -130,7 +130,7 @@ UNFIT = [
     ),
     (
         {"SECURITY": "SSL", "SASL_PASSWORD": "s3cret"},
-        "MERGANSER_KAFKA_SECURITY: is SSL, which makes no use of MERGANSER_KAFKA_SASL_PASSWORD",
+        "MERGANSER_KAFKA_SECURITY: is SSL, which does not use MERGANSER_KAFKA_SASL_PASSWORD",
     ),
     ({"SASL_USERNAME": "me"}, "MERGANSER_KAFKA_SECURITY: is PLAINTEXT"),
     ({"CA": "here.pem"}, "MERGANSER_KAFKA_SECURITY: is PLAINTEXT"),
@@ -138,7 +138,7 @@ UNFIT = [
     ({"SECURITY": "SSL", "CA": "here.pem"}, "MERGANSER_KAFKA_CA: no certificates in PEM"),
     (
         {"SECURITY": "SSL", "CERTIFICATE": "here.pem"},
-        "MERGANSER_KAFKA_KEY: goes with MERGANSER_KAFKA_CERTIFICATE",
+        "MERGANSER_KAFKA_KEY: set both MERGANSER_KAFKA_CERTIFICATE and this, or neither",
     ),
     (
         {"SECURITY": "SSL", "CERTIFICATE": "here.pem", "KEY": "here.pem"},

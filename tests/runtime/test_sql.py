@@ -5,6 +5,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from merganser.runtime import sql
+from tests.support import examples
 from tests.support.database import Database
 
 TEXT = st.text(
@@ -29,7 +30,10 @@ async def test_odd_arrays(database: Database, items: list[str | None]) -> None:
     assert await arrived(database, items) == items
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples.count(fast=50, full=200),
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(st.lists(TEXT | st.none(), max_size=20))
 async def test_any_arrays(database: Database, items: list[str | None]) -> None:
     assert await arrived(database, items) == items

@@ -30,7 +30,7 @@ async def alive(service: Service) -> bool:
 
 @pytest.mark.parametrize("kind", ["ingest", "resolver", "scanner"])
 async def test_before_postgres(system: System, kind: str) -> None:
-    """Alive meanwhile, or whoever watches over it would restart it again and again."""
+    """Alive meanwhile, or its supervisor would restart it again and again."""
     async with proxy.before(system.database.url) as (network, url):
         await network.stop()
         service = await new(system, kind, database_url=url)
@@ -89,7 +89,7 @@ async def test_only_postgres_is_away(system: System) -> None:
         await network.stop()
         await system.events.publish_events([event(user="1")])
         assert list(await eventually(resolver.why_not_ready)) == ["postgres"]
-        # Another member comes: the partitions are given out anew while no position can be read.
+        # Another member comes: the partitions are given out again while no position can be read.
         other = await system.resolver()
         await asyncio.sleep(3)  # longer than what is silent too long
         for check in ("kafka", "stalled", "halted"):

@@ -70,7 +70,7 @@ async def test_without_a_collector_nothing_is_traced_or_loaded(system: System) -
     script = (
         "import sys; from merganser.runtime import tracing; "
         "from merganser.runtime.settings import Settings; "
-        "assert tracing.opened(Settings(), 'test') is None; "
+        "assert tracing.start_tracing(Settings(), 'test') is None; "
         "sys.exit(any(name.startswith('opentelemetry.sdk') for name in sys.modules))"
     )
     subprocess.run([sys.executable, "-c", script], env=environment({}), check=True)  # noqa: ASYNC221

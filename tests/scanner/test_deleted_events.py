@@ -45,11 +45,11 @@ async def test_what_is_older_than_the_topic_goes(
 
 async def test_some_at_a_time_and_two_scanners_share_them(database: Database) -> None:
     await remember(database)
-    held = timedelta(days=8)
+    retention = timedelta(days=8)
     async with await connect(database.url, "one") as one, await connect(database.url, "two") as two:
         async with one.transaction(), two.transaction():
-            assert await deleted_events.expire(one, held, 2)
-            assert await deleted_events.expire(two, held, 2)
+            assert await deleted_events.expire(one, retention, 2)
+            assert await deleted_events.expire(two, retention, 2)
         assert await ages(database) == [1, 7, 9]
-        assert not await deleted_events.expire(one, held, 2)
+        assert not await deleted_events.expire(one, retention, 2)
     assert await ages(database) == [1, 7]

@@ -24,7 +24,7 @@ async def test_events_of_a_big_merge_follow_in_chunks(system: System) -> None:
     await system.events.publish_events([event("123", "person_1", kind="sign-in", at=200)])
     await eventually(lambda: system.database.count("profileMerges"), equals(1))
 
-    # Who is who is settled with the link: the loser is gone, a new event goes to the survivor.
+    # Identity is settled with the link: the loser is gone, a new event goes to the survivor.
     assert await system.database.column("SELECT guid FROM profiles") == [survivor]
     left = 'SELECT count(*) FROM events WHERE "profileGuid" = %s'
     assert await system.database.value(left, loser) == 90

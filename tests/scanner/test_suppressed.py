@@ -1,4 +1,4 @@
-"""Rows with ids of forgotten people: what is left of them, and that a crash changes nothing."""
+"""Rows with ids of forgotten people: what remains of them, and that a crash changes nothing."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -7,7 +7,7 @@ import psycopg
 import pytest
 
 from merganser.runtime.postgres import connect
-from scanner.scan import START, Scan, Scanned
+from scanner.scan import SCAN_START, RowScanner, ScannedRows
 from schemas.ids import NOBODY
 from tests.support.database import Database
 
@@ -44,9 +44,11 @@ async def worker(database: Database) -> AsyncIterator[psycopg.AsyncConnection[An
         yield connection
 
 
-async def scanned(worker: psycopg.AsyncConnection[Any], *, crash: bool = False) -> Scanned:
+async def scanned(worker: psycopg.AsyncConnection[Any], *, crash: bool = False) -> ScannedRows:
     async with worker.transaction(force_rollback=crash):
-        return await Scan(NOBODY, limit=100, move=100).resolve(worker, START)
+        return await RowScanner(NOBODY, batch_size=100, move_limit=100).resolve_next(
+            worker, SCAN_START
+        )
 
 
 async def left(database: Database) -> list[tuple[Any, ...]]:
@@ -62,8 +64,8 @@ async def test_of_each_row_is_left_what_its_ids_allow(
 ) -> None:
     await database.execute(ROWS)
     result = await scanned(worker)
-    assert (result.claimed, result.resolved, result.suppressed) == (9, 5, 4)
-    assert result.plan.unlinked == {"evt_e", "evt_h"}
+    assert (result.locked, result.resolved, result.suppressed) == (9, 5, 4)
+    assert result.plan.unlinked_events == {"evt_e", "evt_h"}
     assert await left(database) == LEFT
     assert await database.column('SELECT "anonymousId" FROM "anonymousIds"') == ["tablet"]
     assert await database.count("profileMerges") == 0
@@ -94,7 +96,7 @@ async def test_a_batch_of_nothing_else(
     """)
     assert (await scanned(worker)).resolved == 1
     assert await left(database) == [("a", "bob", None, "bob", False)]
-    assert (await scanned(worker)).claimed == 0
+    assert (await scanned(worker)).locked == 0
 
 
 async def test_the_same_rows_after_a_crash_have_the_same_result(
@@ -111,7 +113,7 @@ async def test_the_same_rows_after_a_crash_have_the_same_result(
 async def test_each_row_is_written_once_and_noted_once(
     database: Database, worker: psycopg.AsyncConnection[Any]
 ) -> None:
-    """A second write would have the properties of the whole profile counted anew."""
+    """A second write would have the properties of the whole profile counted again."""
     await database.execute('SELECT "takeNotes"(true)')
     await database.execute(ROWS)
     await scanned(worker)

@@ -1,4 +1,4 @@
-"""The tables as an external writer meets them (design §3)."""
+"""The tables as an external writer meets them."""
 
 import uuid
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""No key and no event in logs, metrics or answers: not at level debug, not by any failure (§8)."""
+"""No key and no event in logs, metrics or answers: not at level debug, not by any failure."""
 
 import json
 import uuid
@@ -36,7 +36,7 @@ QUOTING = (
     'SELECT "userId", CAST("userId" AS integer) AS plan FROM profiles '
     'WHERE "userId" = ANY(:userIds)'
 )
-"""Postgres quotes the userId that is no number in its error."""
+"""Postgres quotes the userId that is not a number in its error."""
 
 DEFECTS = """
 import ingest.app, resolver.copy_format

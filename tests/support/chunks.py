@@ -9,11 +9,11 @@ from merganser.identity import forget, store
 
 async def move_some(connection: AsyncConnection[Any], most: int) -> int | None:
     """Move events of the next unfinished move; None where there is none."""
-    move = await store.next_move(connection)
+    move = await store.lock_next_move(connection)
     return None if move is None else await store.move_chunk(connection, move, most)
 
 
 async def erase_some(connection: AsyncConnection[Any], most: int) -> int | None:
     """Erase events of the next unfinished erasure; None where there is none."""
-    profile = await forget.next_erasure(connection)
+    profile = await forget.lock_next_erasure(connection)
     return None if profile is None else await forget.erase_chunk(connection, profile, most)

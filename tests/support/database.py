@@ -22,7 +22,7 @@ class Cluster:
 
     @contextmanager
     def database(self, template: str = "template0", locale: str | None = None) -> Iterator[str]:
-        """Make a database, yield its name and drop it, whoever is connected.
+        """Make a database, yield its name and drop it, even with clients connected.
 
         Args:
             template: the database to copy.
@@ -99,6 +99,15 @@ class Database:
     async def unresolved(self) -> int:
         """How many events have no profile yet."""
         return int(await self.value('SELECT count(*) FROM events WHERE "profileGuid" IS NULL'))
+
+    async def lock_waits(self) -> int:
+        """How many connections to this database wait for a lock."""
+        return int(
+            await self.value(
+                "SELECT count(*) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            )
+        )
 
     async def grouping(self) -> set[frozenset[str]]:
         """The events' types as grouped by profile: what identity is about, without the guids."""

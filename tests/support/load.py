@@ -2,7 +2,7 @@
 
     async with Load([gateway.url], gateway.key) as load:
         await load.grown(by=500)
-        ...break something, and mend it...
+        ...break something, and fix it...
         await load.grown(by=500)
     await load.ledger.verified(system.database.url)
 

@@ -1,4 +1,4 @@
-"""The one shape that every refusal has (design §7)."""
+"""The one shape that every refusal has."""
 
 from collections.abc import Mapping
 from typing import Any

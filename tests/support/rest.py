@@ -19,6 +19,6 @@ async def unfinished(database: Database, ends: Mapping[int, int], unresolvable: 
         "rows without a profile": await database.unresolved() - unresolvable,
         "moves": await database.count("eventMoves"),
         "notes for properties": await database.count("eventChanges"),
-        "profiles to count anew": await database.count("propertyRecounts"),
+        "profiles to count again": await database.count("propertyRecounts"),
     }
     return ", ".join(f"{count:,} {what}" for what, count in left.items() if count > 0)

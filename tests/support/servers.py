@@ -1,10 +1,14 @@
 """The real Kafka and the real Postgres of a test run: given ones, containers, or local ones."""
 
+import json
 import os
 import subprocess
+import tempfile
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +21,10 @@ Source = Literal["given", "docker", "local"]
 
 LOCALE = os.environ.get("MERGANSER_TEST_LOCALE") or None
 """Of a Postgres that is started here: one that the machine has, such as `en_US.UTF-8`."""
+
+
+SHARED_START_SECONDS = 170.0
+"""Less than the timeout of a test, which would not say why."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +91,58 @@ def running(choice: Choice, home: Path) -> Iterator[Servers]:
         assert kafka is not None
         assert postgres is not None
         yield Servers(kafka, postgres)
+
+
+class SharedServers:
+    """The servers of all workers of pytest-xdist: its controller starts and stops them.
+
+    They start in a thread, as the workers collect tests meanwhile. A worker finds the addresses
+    in the file `addresses`.
+    """
+
+    def __init__(self, choice: Choice) -> None:
+        self._choice = choice
+        self._home = tempfile.TemporaryDirectory(prefix="merganser-servers-")
+        self.addresses = Path(self._home.name) / "addresses.json"
+        self._stopping = threading.Event()
+        # The servers end with the thread that started them, so it has to live as long as they do.
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop the servers and delete their data."""
+        self._stopping.set()
+        self._thread.join()
+        self._home.cleanup()
+
+    def _run(self) -> None:
+        try:
+            with running(self._choice, Path(self._home.name) / "home") as servers:
+                self._write(asdict(servers))
+                self._stopping.wait()
+        except Exception as error:  # noqa: BLE001 - the workers report it
+            self._write({"error": f"{type(error).__name__}: {error}"})
+
+    def _write(self, content: dict[str, str]) -> None:
+        unfinished = self.addresses.with_suffix(".unfinished")
+        unfinished.write_text(json.dumps(content))
+        unfinished.rename(self.addresses)
+
+
+def wait_for_shared(addresses: Path) -> Servers:
+    """Return the servers that `SharedServers` has started, as soon as they run.
+
+    Raises RuntimeError if they do not start.
+    """
+    deadline = time.monotonic() + SHARED_START_SECONDS
+    while not addresses.exists():
+        if time.monotonic() > deadline:
+            raise RuntimeError("the shared servers did not start in time")
+        time.sleep(0.05)
+    content = json.loads(addresses.read_text())
+    if "error" in content:
+        raise RuntimeError(f"the shared servers did not start: {content['error']}")
+    return Servers(**content)
 
 
 def _given(name: str) -> str | None:

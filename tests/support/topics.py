@@ -127,7 +127,7 @@ class Topic:
         client = consumer._client  # noqa: SLF001 - a consumer without subscription asks for no topic
 
         async def known() -> set[int]:
-            # Each time anew: a broker that was away may not even name itself at first.
+            # Each time again: a broker that was away may not even name itself at first.
             await client.force_metadata_update()
             return consumer.partitions_for_topic(self.name) or set()
 

@@ -1,66 +1,77 @@
-import { makeDelivery } from "./delivery";
-import { makeQueue } from "./queue";
-import { makeShelf } from "./shelf";
+import { createDelivery } from "./delivery";
+import { inBrowser, pageData, pageStorage, withTabLock } from "./environment";
+import { createQueue } from "./queue";
 import type { AnyEvents, Client, Data, Fields, Options, TrackEvent } from "./types";
 import { uuid7 } from "./uuid";
-import { alone, inBrowser, localStorageOfPage, pageData } from "./where";
+import { createVisitorStore } from "./visitor-store";
 
-const ANONYMOUS = "anonymousId";
-const USER = "userId";
+const ANONYMOUS_ID = "anonymousId";
+const USER_ID = "userId";
 const CONSENT = "consent";
 
 /**
- * Make a client.
+ * Create a client.
  *
- * In a browser, or with a storage, it is one visitor's: it remembers who that is. Elsewhere it is a
- * server's, which speaks for many, and each event says its own ids.
+ * In a browser, or with a storage, the client belongs to one visitor and remembers the visitor's
+ * ids. Elsewhere it sends for many users, and each event needs its ids.
  *
- * @typeParam E the program's event types and the data of each, such as
- * `{ purchase: { total: number } }`; without it all are allowed.
+ * @typeParam E the program's event types and their data, such as
+ * `{ purchase: { total: number } }`. By default each type and all data are allowed.
  */
 export function init<E = AnyEvents>(options: Options): Client<E> {
   if (!options.apiKey || !options.endpoint) {
     throw new TypeError("merganser: init needs apiKey and endpoint");
   }
-  const { name = "merganser", storage = localStorageOfPage(), onDrop = warn } = options;
-  const visitor = inBrowser || !!storage;
-  const shelf = makeShelf(name + ".", storage);
-  const queue = makeQueue(
+  const { apiKey, debug, name = "merganser", storage = pageStorage() } = options;
+  const oneVisitor = inBrowser || !!storage;
+  const visitor = createVisitorStore(name + ".", storage);
+  const queue = createQueue(
     name + "-event.",
     storage,
     options.maxQueue ?? (storage ? 1_000 : 10_000),
-    (json) => onDrop(JSON.parse(json), "the queue is full"),
+    (json) => drop(JSON.parse(json), "the queue is full"),
   );
-  const delivery = makeDelivery(queue, {
-    apiKey: options.apiKey,
+  const delivery = createDelivery(queue, {
+    apiKey,
     url: options.endpoint.replace(/\/+$/, "") + "/api/v1/batch",
     batchSize: options.batchSize ?? 100,
     flushInterval: options.flushInterval ?? 1_000,
     retryMin: options.retryMin ?? 1_000,
     retryMax: options.retryMax ?? 30_000,
     timeout: options.timeout ?? 30_000,
-    allowed,
-    alone: (work) => (storage ? alone(name, work) : work()),
-    onDrop: (json, reason) => onDrop(JSON.parse(json), reason),
+    hasConsent,
+    withLock: (work) => (storage ? withTabLock(name, work) : work()),
+    onAccept: (json) => debug && console.debug("merganser: accepted", JSON.parse(json)),
+    onDrop: (json, reason) => drop(JSON.parse(json), reason),
+    onRetry: (reason, ms) =>
+      debug && console.warn(`merganser: retry in ${Math.round(ms)} ms: ${reason}`),
   });
   let closed = false;
 
-  function allowed(): boolean {
-    const chosen = shelf.get(CONSENT);
-    return chosen ? chosen === "yes" : options.consent !== false;
+  function drop(event: unknown, reason: string): void {
+    if (debug || !options.onDrop) console.warn("merganser: dropped: " + reason, event);
+    options.onDrop?.(event, reason);
+  }
+
+  function hasConsent(): boolean {
+    const choice = visitor.get(CONSENT);
+    return choice ? choice === "yes" : options.consent !== false;
   }
 
   function anonymousId(): string | undefined {
-    if (!visitor) return undefined;
-    if (!shelf.get(ANONYMOUS)) shelf.set(ANONYMOUS, uuid7(), allowed());
-    return shelf.get(ANONYMOUS);
+    if (!oneVisitor) return undefined;
+    if (!visitor.get(ANONYMOUS_ID)) visitor.set(ANONYMOUS_ID, uuid7(), hasConsent());
+    return visitor.get(ANONYMOUS_ID);
   }
 
   function send(type: string, data: Data | undefined, fields: Fields): string | undefined {
-    if (!allowed()) return undefined;
+    if (!hasConsent()) {
+      if (debug) console.debug("merganser: not sent without consent", type);
+      return undefined;
+    }
     const event = {
       type,
-      userId: fields.userId ?? (visitor ? shelf.get(USER) : undefined),
+      userId: fields.userId ?? (oneVisitor ? visitor.get(USER_ID) : undefined),
       anonymousId: fields.anonymousId ?? anonymousId(),
       occurredAt: fields.occurredAt ?? new Date(),
       messageId: fields.messageId ?? uuid7(),
@@ -71,30 +82,30 @@ export function init<E = AnyEvents>(options: Options): Client<E> {
     try {
       json = JSON.stringify(event);
     } catch (error) {
-      onDrop(event, String(error)); // what JSON cannot say must not break the page
+      drop(event, String(error)); // data without a JSON form must not break the page
       return undefined;
     }
     if (closed) {
-      onDrop(event, "the client is closed");
+      drop(event, "the client is closed");
       return undefined;
     }
     queue.add(event.messageId, json);
-    delivery.soon();
+    delivery.schedule();
     return event.messageId;
   }
 
-  function forget(): void {
-    shelf.remove(ANONYMOUS);
-    shelf.remove(USER);
+  function reset(): void {
+    visitor.remove(ANONYMOUS_ID);
+    visitor.remove(USER_ID);
   }
 
   if (inBrowser) {
-    addEventListener("online", delivery.online);
+    addEventListener("online", delivery.retryNow);
     document.addEventListener("visibilitychange", () => {
-      if (document.visibilityState === "hidden") delivery.leave();
+      if (document.visibilityState === "hidden") delivery.sendBeforeUnload();
     });
   }
-  if (queue.size()) delivery.soon(); // what an earlier page has left
+  if (queue.size()) delivery.schedule(); // events that an earlier page has left
 
   return {
     track: (event: TrackEvent<E>) => {
@@ -102,21 +113,21 @@ export function init<E = AnyEvents>(options: Options): Client<E> {
       return send(type, data, fields);
     },
     identify(userId, traits, fields) {
-      if (visitor) shelf.set(USER, String(userId), allowed());
+      if (oneVisitor) visitor.set(USER_ID, String(userId), hasConsent());
       return send("identify", traits, { ...fields, userId });
     },
     page: (data, fields = {}) => send("pageview", { ...pageData(), ...data }, fields),
-    reset: forget,
+    reset,
     consent(given) {
-      // What was kept in memory until now is kept for longer; a refusal is all that is kept of one.
-      const known = [ANONYMOUS, USER].map((id) => [id, shelf.get(id)] as const);
-      shelf.set(CONSENT, given ? "yes" : "no", true);
+      const ids = [ANONYMOUS_ID, USER_ID].map((id) => [id, visitor.get(id)] as const);
+      visitor.set(CONSENT, given ? "yes" : "no", true);
       if (!given) {
-        forget();
+        reset();
         queue.clear();
         return;
       }
-      for (const [id, value] of known) if (value) shelf.set(id, value, true);
+      // Until now the ids were only in memory.
+      for (const [id, value] of ids) if (value) visitor.set(id, value, true);
     },
     anonymousId,
     flush: delivery.flush,
@@ -125,8 +136,4 @@ export function init<E = AnyEvents>(options: Options): Client<E> {
       return delivery.close(ms);
     },
   };
-}
-
-function warn(event: unknown, reason: string): void {
-  console.warn("merganser: an event is dropped: " + reason, event);
 }

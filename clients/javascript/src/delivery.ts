@@ -1,21 +1,20 @@
-import type { Entry, Queue } from "./queue";
+import type { Queue, QueuedEvent } from "./queue";
 
-/** Sends what waits in a queue: one request at a time, and again until it is taken. */
+/** Sends the events of a queue: one request at a time, with retries until the server accepts them. */
 export interface Delivery {
-  /** Something waits: send it before long. */
-  soon(): void;
-  /** Send what waits, unless a retry has still to wait. Resolves to whether nothing waits. */
+  /** Send the queued events soon: when a batch is full, or after the flush interval. */
+  schedule(): void;
+  /** Send the queued events now, unless a retry has to wait. Resolves to whether the queue is empty. */
   flush(): Promise<boolean>;
-  /** The page may end any moment: send what it can, so that it arrives even then. */
-  leave(): void;
-  /** The network is back: wait no longer. */
-  online(): void;
-  /** Deliver for so many milliseconds at most, then end. */
+  /** Send what a browser still sends after it closes the page. */
+  sendBeforeUnload(): void;
+  /** Retry without a delay: the browser is online again. */
+  retryNow(): void;
+  /** Send for at most `ms` milliseconds, then stop. Resolves as `flush`. */
   close(ms: number): Promise<boolean>;
 }
 
-/** How to send. */
-export interface Manner {
+export interface DeliveryOptions {
   apiKey: string;
   url: string;
   batchSize: number;
@@ -23,12 +22,16 @@ export interface Manner {
   retryMin: number;
   retryMax: number;
   timeout: number;
-  /** Whether anything may be sent now. */
-  allowed: () => boolean;
-  /** Runs the work when no other tab sends from the same storage. */
-  alone: (work: () => Promise<void>) => Promise<void>;
-  /** Told the JSON of each event that will never be delivered, and why. */
+  /** Returns whether the visitor consents to sending. */
+  hasConsent: () => boolean;
+  /** Runs the work while no other tab sends from the same storage. */
+  withLock: (work: () => Promise<void>) => Promise<void>;
+  /** Called with the JSON of each event that the server accepted. */
+  onAccept: (json: string) => void;
+  /** Called with the JSON of each event that is given up, and the reason. */
   onDrop: (json: string, reason: string) => void;
+  /** Called with the reason of a failed request, and the milliseconds until the retry. */
+  onRetry: (reason: string, ms: number) => void;
 }
 
 interface Result {
@@ -36,168 +39,176 @@ interface Result {
   message?: string;
 }
 
-/** What our gateway says: of a batch `events`, of a request that it refuses `message`. */
-interface Answer {
+/** The JSON of a response: `events` for an accepted batch, `message` for a refused request. */
+interface ResponseBody {
   message?: string;
   events?: Result[];
 }
 
-/** Half of what the gateway reads, and of what browsers let a page send while it ends. */
-const MOST_BYTES = 500_000;
-const MOST_BYTES_LEAVING = 60_000;
+/** Half of the server's default limit for a body. */
+const MAX_BYTES = 500_000;
+/** Browsers send 64 KiB at most after they close a page. */
+const MAX_UNLOAD_BYTES = 60_000;
 
-const HOUR = 3_600_000;
+const HOUR_MS = 3_600_000;
 
-/** The request is at fault, or one event of it: alone it would be refused, too. */
-const AT_FAULT = [400, 413, 422];
+/** The server refuses the request because of its content, perhaps because of one event. */
+const INVALID = [400, 413, 422];
 
-/** Only a change of the program's or the server's configuration helps. */
+/** Retries fail until a person changes the configuration. */
 const MISCONFIGURED = [401, 403, 404, 405];
 
-/** A delivery of what waits in `queue`. */
-export function makeDelivery(queue: Queue, manner: Manner): Delivery {
+export function createDelivery(queue: Queue, options: DeliveryOptions): Delivery {
   let timer: ReturnType<typeof setTimeout> | undefined;
   let sending: Promise<void> | undefined;
   let failures = 0;
-  let notBefore = 0; // by a clock that nobody sets
-  let complained = false;
-  let endTimer: ReturnType<typeof setTimeout> | undefined;
+  let retryAt = 0; // by performance.now(), which does not follow changes of the system time
+  let reportedMisconfigured = false;
+  let closeTimer: ReturnType<typeof setTimeout> | undefined;
   let closing = false;
-  let ended = false;
+  let closed = false;
   const requests = new Set<AbortController>();
 
-  const toWait = () => Math.max(0, notBefore - performance.now());
-  const may = () => !ended && queue.size() > 0 && !toWait() && manner.allowed();
+  const retryDelay = () => Math.max(0, retryAt - performance.now());
+  const canSend = () => !closed && queue.size() > 0 && !retryDelay() && options.hasConsent();
 
-  const body = (batch: Entry[]) =>
-    `{"apiKey":${JSON.stringify(manner.apiKey)},"sentAt":"${new Date().toISOString()}",` +
+  const createBody = (batch: QueuedEvent[]) =>
+    `{"apiKey":${JSON.stringify(options.apiKey)},"sentAt":"${new Date().toISOString()}",` +
     `"events":[${batch.map(([, json]) => json)}]}`;
+
+  /** Return a server's message without the key, which a server may repeat. */
+  const redact = (message: string) => String(message).split(options.apiKey).join("[apiKey]");
 
   function run(work: Promise<void>): Promise<void> {
     return (sending = work.finally(() => {
       sending = undefined;
-      if (queue.size()) soon(); // what came meanwhile, or a retry
+      if (queue.size()) schedule(); // new events, or a retry
     }));
   }
 
   async function sendAll(): Promise<void> {
-    while (may()) {
-      const batch = queue.first(manner.batchSize, MOST_BYTES);
+    while (canSend()) {
+      const batch = queue.first(options.batchSize, MAX_BYTES);
       if (batch.length) await send(batch);
     }
   }
 
-  /** Send a batch and settle what becomes of its events. */
-  async function send(batch: Entry[], keepalive = false): Promise<void> {
+  /** Send a batch, and handle the response. */
+  async function send(batch: QueuedEvent[], keepalive = false): Promise<void> {
     let response: Response | undefined;
-    let answer: Answer | undefined;
+    let content: ResponseBody | undefined;
     const request = new AbortController();
-    const tooLate = setTimeout(() => request.abort(), manner.timeout);
+    const timeout = setTimeout(() => request.abort(), options.timeout);
     requests.add(request);
     try {
-      // A text needs no preflight, and the key in the body no header that would.
-      response = await fetch(manner.url, {
+      // Neither a body of type text/plain nor a key in the body causes a CORS preflight.
+      response = await fetch(options.url, {
         method: "POST",
-        body: body(batch),
+        body: createBody(batch),
         credentials: "omit",
         keepalive,
         signal: request.signal,
       });
-      answer = (await response.json()) as Answer;
+      content = (await response.json()) as ResponseBody;
     } catch {
-      // Nobody there, cut off, too slow, or not JSON, as what a hotel's network says to all.
+      // No response, a timeout, or not JSON: a captive portal responds with HTML, for example.
     }
-    clearTimeout(tooLate);
+    clearTimeout(timeout);
     requests.delete(request);
     const status = response?.status ?? 0;
-    if (status === 200 && answer?.events?.length === batch.length) {
+    if (status === 200 && content?.events?.length === batch.length) {
       failures = 0;
-      complained = false;
-      settle(batch, answer.events);
-    } else if (AT_FAULT.includes(status)) {
-      await sendApart(batch, answer?.message ?? `refused with ${status}`);
+      reportedMisconfigured = false;
+      settle(batch, content.events);
+    } else if (INVALID.includes(status)) {
+      await sendHalves(batch, content?.message ?? `status ${status}`);
     } else {
-      failLater(status, response?.headers.get("retry-after"), answer?.message);
+      retryLater(status, response?.headers.get("retry-after"), content?.message);
     }
   }
 
-  function settle(batch: Entry[], results: Result[]): void {
+  function settle(batch: QueuedEvent[], results: Result[]): void {
     queue.remove(batch);
-    results.forEach((result, index) => {
-      if (!result.success) manner.onDrop(batch[index]![1], result.message ?? "refused");
+    results.forEach(({ success, message }, index) => {
+      const json = batch[index]![1];
+      if (success) options.onAccept(json);
+      else options.onDrop(json, redact(message ?? "refused"));
     });
   }
 
-  /** Halve a batch until the event that is at fault is alone, and drop that. */
-  async function sendApart(batch: Entry[], message: string): Promise<void> {
+  /** Halve a refused batch until the invalid event is alone, and drop that event. */
+  async function sendHalves(batch: QueuedEvent[], message: string): Promise<void> {
     const half = batch.length >> 1;
     if (!half) return settle(batch, [{ success: false, message }]);
     await send(batch.slice(0, half));
-    if (may()) await send(batch.slice(half));
+    if (canSend()) await send(batch.slice(half));
   }
 
-  function failLater(status: number, retryAfter: string | null | undefined, why = ""): void {
-    const backoff = Math.min(manner.retryMax, manner.retryMin * 2 ** failures++);
-    notBefore = performance.now() + asked(retryAfter) + backoff * (0.5 + Math.random() / 2);
-    if (MISCONFIGURED.includes(status) && !complained) {
-      complained = true;
-      console.error(`merganser: ${manner.url} answers ${status} ${why}; events wait`);
+  function retryLater(status: number, retryAfter: string | null | undefined, message = ""): void {
+    const backoff = Math.min(options.retryMax, options.retryMin * 2 ** failures++);
+    const ms = parseRetryAfter(retryAfter) + backoff * (0.5 + Math.random() / 2);
+    retryAt = performance.now() + ms;
+    const reason = status ? redact(`status ${status} ${message}`) : "no response";
+    options.onRetry(reason, ms);
+    if (MISCONFIGURED.includes(status) && !reportedMisconfigured) {
+      reportedMisconfigured = true;
+      console.error(`merganser: ${options.url}: ${reason}; check apiKey and endpoint. Events wait`);
     }
   }
 
-  function soon(): void {
-    if (sending || closing || !manner.allowed()) return;
-    const now = queue.size() >= manner.batchSize;
-    if (timer && !now) return;
+  function schedule(): void {
+    if (sending || closing || !options.hasConsent()) return;
+    const full = queue.size() >= options.batchSize;
+    if (timer && !full) return;
     clearTimeout(timer);
     timer = setTimeout(
       () => {
         timer = undefined;
-        if (may()) void flush();
-        else if (queue.size()) soon(); // timers may be a millisecond early
+        if (canSend()) void flush();
+        else if (queue.size()) schedule(); // a timer may fire a millisecond early
       },
-      Math.max(now || failures ? 0 : manner.flushInterval, toWait()),
+      Math.max(full || failures ? 0 : options.flushInterval, retryDelay()),
     );
   }
 
   async function flush(): Promise<boolean> {
-    while (may()) await (sending ?? run(manner.alone(sendAll)));
+    while (canSend()) await (sending ?? run(options.withLock(sendAll)));
     return !queue.size();
   }
 
-  async function closeWhenEmpty(): Promise<void> {
-    while (!(await flush()) && !ended && manner.allowed()) {
-      await new Promise((wake) => (timer = setTimeout(wake, toWait())));
+  async function flushUntilEmpty(): Promise<void> {
+    while (!(await flush()) && !closed && options.hasConsent()) {
+      await new Promise((wake) => (timer = setTimeout(wake, retryDelay())));
     }
   }
 
   return {
-    soon,
+    schedule,
     flush,
-    leave() {
-      const batch = may() ? queue.first(Infinity, MOST_BYTES_LEAVING) : [];
+    sendBeforeUnload() {
+      const batch = canSend() ? queue.first(Infinity, MAX_UNLOAD_BYTES) : [];
       if (!batch.length) return;
       if ("keepalive" in Request.prototype) {
-        const going = send(batch, true);
-        sending ??= run(going);
+        const request = send(batch, true);
+        sending ??= run(request);
       } else {
-        // No answer is to be had. What it took stays, and is sent again by the next page.
-        navigator.sendBeacon(manner.url, body(batch));
+        // A beacon has no response: the events stay queued, and the next page sends them again.
+        navigator.sendBeacon(options.url, createBody(batch));
       }
     },
-    online() {
-      failures = notBefore = 0;
+    retryNow() {
+      failures = retryAt = 0;
       clearTimeout(timer);
       timer = undefined;
-      if (queue.size()) soon();
+      if (queue.size()) schedule();
     },
     async close(ms) {
       closing = true;
       clearTimeout(timer);
-      const end = new Promise<void>((done) => (endTimer = setTimeout(done, ms)));
-      await Promise.race([closeWhenEmpty(), end]);
-      ended = true;
-      clearTimeout(endTimer);
+      const timeout = new Promise<void>((done) => (closeTimer = setTimeout(done, ms)));
+      await Promise.race([flushUntilEmpty(), timeout]);
+      closed = true;
+      clearTimeout(closeTimer);
       clearTimeout(timer);
       for (const request of requests) request.abort();
       return !queue.size();
@@ -205,10 +216,10 @@ export function makeDelivery(queue: Queue, manner: Manner): Delivery {
   };
 }
 
-/** Milliseconds that a Retry-After asks for: it has seconds or a date. An hour at most. */
-function asked(retryAfter: string | null | undefined): number {
-  if (!retryAfter) return 0;
-  const seconds = Number(retryAfter);
-  const ms = Number.isNaN(seconds) ? Date.parse(retryAfter) - Date.now() : seconds * 1000;
-  return Math.min(HOUR, Math.max(0, ms || 0));
+/** Return the milliseconds of a Retry-After header, which has seconds or a date; at most an hour. */
+function parseRetryAfter(header: string | null | undefined): number {
+  if (!header) return 0;
+  const seconds = Number(header);
+  const ms = Number.isNaN(seconds) ? Date.parse(header) - Date.now() : seconds * 1000;
+  return Math.min(HOUR_MS, Math.max(0, ms || 0));
 }

@@ -1,111 +1,112 @@
 import type { Store } from "./types";
 
-/** An event that waits: its key in the queue and its JSON. */
-export type Entry = readonly [key: string, json: string];
+/** A queued event: its key in the queue and its JSON. */
+export type QueuedEvent = readonly [key: string, json: string];
 
-/** Events that wait to be sent, oldest first. */
+/** Events that are not delivered yet, oldest first. */
 export interface Queue {
   add(messageId: string, json: string): void;
-  /** The oldest, at most so many and with so many bytes; at least one if there is any. */
-  first(most: number, bytes: number): Entry[];
-  remove(entries: Entry[]): void;
+  /** Return the oldest events: at most `maxEvents` and `maxBytes`, at least one if there is any. */
+  first(maxEvents: number, maxBytes: number): QueuedEvent[];
+  remove(events: QueuedEvent[]): void;
   clear(): void;
-  /** How many wait; those that other tabs have added or sent may be missing from the count. */
+  /** Return the number of events. It may not include what other tabs have added or sent since. */
   size(): number;
 }
 
-/** So that all numbers have as many digits, and texts sort as they do. */
-const FIRST_NUMBER = 1e9;
+/** The first sequence number: all numbers have the same length, so their texts sort as they do. */
+const FIRST_SEQUENCE = 1e9;
 
 const encoder = new TextEncoder();
 
 /**
- * A queue in the storage, or in memory what the storage does not take.
+ * Create a queue in the storage. Events for which the storage has no room are queued in memory.
  *
- * Every event has a key of its own there, so that tabs which share the storage never overwrite each
- * other's, and each can send what a closed one has left.
+ * Each event has its own key in the storage. So tabs of one site do not overwrite each other's
+ * events, and each tab can send what a closed tab has left.
  *
- * @param most how many may wait: beyond it the oldest goes, and `onFull` is told its JSON.
+ * @param maxSize the most events; beyond it, the oldest event is removed.
+ * @param onFull called with the JSON of an event that is removed because the queue is full.
  */
-export function makeQueue(
+export function createQueue(
   prefix: string,
   storage: Store | undefined,
-  most: number,
+  maxSize: number,
   onFull: (json: string) => void,
 ): Queue {
   const memory = new Map<string, string>();
-  let added = 0;
-  let stored = 0;
-  storedKeys();
+  let sequence = FIRST_SEQUENCE;
+  let storedCount = 0;
+  readStoredKeys();
 
-  /** The keys in the storage, oldest first; counts them anew. */
-  function storedKeys(): string[] {
+  /** Return the keys in the storage, oldest first, and update their count. */
+  function readStoredKeys(): string[] {
     const keys: string[] = [];
     for (let index = storage?.length ?? 0; index--; ) {
       const key = storage!.key(index)!;
       if (key.startsWith(prefix)) keys.push(key);
     }
-    stored = keys.length;
+    storedCount = keys.length;
     return keys.sort();
   }
 
-  function* entries(): Generator<Entry> {
-    for (const key of storedKeys()) {
+  function* all(): Generator<QueuedEvent> {
+    for (const key of readStoredKeys()) {
       const json = storage!.getItem(key);
       if (json !== null) yield [key, json];
     }
     yield* memory;
   }
 
-  function first(most: number, bytes: number): Entry[] {
-    const found: Entry[] = [];
-    for (const entry of entries()) {
-      bytes -= encoder.encode(entry[1]).length + 1;
-      if (found.length && (found.length >= most || bytes < 0)) break;
-      found.push(entry);
+  function first(maxEvents: number, maxBytes: number): QueuedEvent[] {
+    const events: QueuedEvent[] = [];
+    for (const event of all()) {
+      maxBytes -= encoder.encode(event[1]).length + 1;
+      if (events.length && (events.length >= maxEvents || maxBytes < 0)) break;
+      events.push(event);
     }
-    return found;
+    return events;
   }
 
-  function remove(gone: Entry[]): void {
-    for (const [key] of gone) {
-      // It may be gone already: a page that leaves sends again what is on its way.
+  function remove(events: QueuedEvent[]): void {
+    for (const [key] of events) {
+      // It may be removed already: a hidden page sends again what it is sending.
       if (!memory.delete(key) && storage && storage.getItem(key) !== null) {
         storage.removeItem(key);
-        stored--;
+        storedCount--;
       }
     }
   }
 
-  const size = () => stored + memory.size;
+  const size = () => storedCount + memory.size;
 
-  function keep(key: string, json: string): boolean {
+  function store(key: string, json: string): boolean {
     try {
       storage?.setItem(key, json);
       return !!storage;
     } catch {
-      return false; // full
+      return false; // the storage is full
     }
   }
 
   return {
     add(messageId, json) {
-      if (size() >= most) {
+      if (size() >= maxSize) {
         const oldest = first(1, 0);
-        // Asking for the oldest has also counted anew.
-        if (size() >= most) {
+        // `first` has updated the count, which other tabs may have changed.
+        if (size() >= maxSize) {
           remove(oldest);
           for (const [, json] of oldest) onFull(json);
         }
       }
-      // Keys sort by the time, and those of one millisecond by their number.
-      const key = `${prefix}${Date.now()}.${FIRST_NUMBER + added++}.${messageId}`;
-      if (keep(key, json)) stored++;
+      // Keys sort by time, and within a millisecond by sequence number.
+      const key = `${prefix}${Date.now()}.${sequence++}.${messageId}`;
+      if (store(key, json)) storedCount++;
       else memory.set(key, json);
     },
     first,
     remove,
-    clear: () => remove([...entries()]),
+    clear: () => remove([...all()]),
     size,
   };
 }

@@ -1,12 +1,13 @@
 /**
- * The script tag: makes `window.merganser`.
+ * The script of the tag, which creates `window.merganser`.
  *
  *     <script async src="https://events.example.com/merganser.js" data-api-key="..."></script>
  *
- * With `data-api-key` it starts by itself, sends to where it came from, or to `data-endpoint`, and
- * says `page()`, unless `data-page` is `false`. `data-consent="false"` waits for consent.
+ * With `data-api-key` the script calls `init()`, with the server it was loaded from as the endpoint,
+ * and `page()`. The attributes `data-endpoint`, `data-page="false"`, `data-consent="false"` and
+ * `data-debug="true"` change that.
  *
- * Calls made before it has come wait in an array of the same name:
+ * A page can queue calls before the script is loaded:
  *
  *     (window.merganser ||= []).push(["track", { type: "sign-in" }]);
  */
@@ -20,8 +21,8 @@ interface Merganser extends Partial<Client> {
   push(...calls: Call[]): void;
 }
 
-const here = window as unknown as { merganser?: Merganser | Call[] };
-const waiting = here.merganser;
+const page = window as unknown as { merganser?: Merganser | Call[] };
+const queuedCalls = page.merganser;
 
 const merganser: Merganser = {
   init: (options) => Object.assign(merganser, init(options)),
@@ -32,7 +33,7 @@ const merganser: Merganser = {
   },
 };
 
-here.merganser = merganser;
+page.merganser = merganser;
 
 const { src, dataset } = document.currentScript as HTMLScriptElement;
 if (dataset.apiKey) {
@@ -40,7 +41,8 @@ if (dataset.apiKey) {
     apiKey: dataset.apiKey,
     endpoint: dataset.endpoint ?? new URL(".", src).href,
     consent: dataset.consent !== "false",
+    debug: dataset.debug === "true",
   });
   if (dataset.page !== "false") merganser.page!();
 }
-if (Array.isArray(waiting)) merganser.push(...waiting);
+if (Array.isArray(queuedCalls)) merganser.push(...queuedCalls);

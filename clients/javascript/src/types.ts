@@ -1,22 +1,22 @@
-/** What a page or a program says of itself and of its events. */
+/** The public types. */
 
 /** Properties of an event. The server stores each value as a string, nested ones as JSON. */
 export type Data = Record<string, unknown>;
 
-/** Event types and their data, where a program does not name its own. */
+/** Event types and their data, for a program that does not declare its own. */
 export type AnyEvents = Record<string, Data>;
 
-/** Those two ids by which the server knows people, and what else an event may say. */
+/** Fields of an event besides its type and data. */
 export interface Fields {
-  /** Your own id of the user; the remembered one by default. */
+  /** Your id of the user. Default: the id of the last `identify()`. */
   userId?: string | number;
-  /** The visitor's id; the remembered one by default. */
+  /** The id of an anonymous visitor. Default: the id that the client created for the visitor. */
   anonymousId?: string;
-  /** When it happened; now by default. A string is ISO 8601, a number milliseconds since 1970. */
+  /** When it happened: a Date, an ISO 8601 string, or milliseconds since 1970. Default: now. */
   occurredAt?: Date | string | number;
-  /** The event's id: sent again, it is the same event. Made here by default. */
+  /** The event's id. Events with the same id are stored once. Default: a new UUIDv7. */
   messageId?: string;
-  /** Kept as data of the event. */
+  /** Stored as data of the event. */
   sessionId?: string;
 }
 
@@ -27,7 +27,7 @@ export type TrackEvent<E = AnyEvents> = {
   [T in keyof E & string]: Fields & { type: T } & Payload<E[T]>;
 }[keyof E & string];
 
-/** What keeps texts under names: Web Storage, or as much of it as is needed here. */
+/** A key-value store: the part of Web Storage that the client uses. */
 export interface Store {
   readonly length: number;
   key(index: number): string | null;
@@ -36,50 +36,52 @@ export interface Store {
   removeItem(key: string): void;
 }
 
-/** How a client is to work. */
+/** Options of `init`. */
 export interface Options {
-  /** A key with the permission to write events. */
+  /** A key that has only the permission `events:write`. */
   apiKey: string;
-  /** Where the gateway is, such as `https://events.example.com`. */
+  /** The URL of the ingest server, such as `https://events.example.com`. */
   endpoint: string;
-  /** What holds until the visitor has chosen by `consent()`; true by default. */
+  /** Whether the visitor consents, until `consent()` is called. Default: true. */
   consent?: boolean;
-  /** Begins the names of all that is kept: two clients of one site need two. `merganser`. */
+  /** Prefix of all names in the storage; each client of a site needs its own. `merganser`. */
   name?: string;
-  /** Where to keep ids and events; in browsers localStorage by default, elsewhere nowhere. */
+  /** Where ids and events are stored. Default: localStorage in browsers, none elsewhere. */
   storage?: Store;
-  /** Events that may wait; beyond it the oldest goes. 1,000 in a storage, 10,000 in memory. */
+  /** The most events in the queue. Default: 1,000 in a storage, 10,000 in memory. */
   maxQueue?: number;
-  /** Events of one request at most, and how many waiting ones are sent at once. 100 by default. */
+  /** The most events in a request; so many queued events are sent at once. Default: 100. */
   batchSize?: number;
-  /** Milliseconds that an event waits for others. 1,000 by default. */
+  /** Milliseconds that an event waits for others. Default: 1,000. */
   flushInterval?: number;
-  /** Milliseconds before the first retry; each further wait is twice as long. 1,000 by default. */
+  /** Milliseconds before the first retry; each further retry doubles them. Default: 1,000. */
   retryMin?: number;
-  /** Milliseconds that waits between retries grow to. 30,000 by default. */
+  /** The most milliseconds between two retries. Default: 30,000. */
   retryMax?: number;
-  /** Milliseconds that an answer may take. 30,000 by default. */
+  /** Milliseconds for the server to respond. Default: 30,000. */
   timeout?: number;
-  /** Told of each event that will never be delivered; a warning on the console by default. */
+  /** Called for each event that the client gives up. Default: a warning on the console. */
   onDrop?: (event: unknown, reason: string) => void;
+  /** Whether to print on the console what the server accepted and refused. Default: false. */
+  debug?: boolean;
 }
 
-/** What `init` returns. Its functions need no `this`. */
+/** What `init` returns. Its functions do not use `this`. */
 export interface Client<E = AnyEvents> {
-  /** Say that something happened; returns the event's messageId. */
+  /** Queue an event; return its messageId. */
   track(event: TrackEvent<E>): string | undefined;
-  /** Say who the visitor is, and remember it: sends `identify` with both ids, which links them. */
+  /** Remember the user's id, and queue an `identify` event that links the visitor to the user. */
   identify(userId: string | number, traits?: Data, fields?: Fields): string | undefined;
-  /** Say that a page is looked at: sends `pageview` with where and whence, and `data` besides. */
+  /** Queue a `pageview` event with the page's address, referrer and title, and `data`. */
   page(data?: Data, fields?: Fields): string | undefined;
-  /** Forget who the visitor is, at a logout: the next events are somebody new's. */
+  /** Forget the visitor's ids, for a logout: the next event gets a new anonymousId. */
   reset(): void;
-  /** The visitor's choice, remembered: without consent nothing is sent or kept, not even ids. */
+  /** Store the visitor's choice. Without consent the client sends and stores nothing, not even ids. */
   consent(given: boolean): void;
-  /** The visitor's id, to hand to a server; none where there is no visitor. */
+  /** Return the visitor's anonymousId; undefined in Node without a storage. */
   anonymousId(): string | undefined;
-  /** Send what waits, now. Resolves to whether nothing waits any more. */
+  /** Send the queued events now. Resolves to whether the queue is empty. */
   flush(): Promise<boolean>;
-  /** Deliver what waits, for `ms` milliseconds at most (10,000), and end. Resolves as `flush`. */
+  /** Deliver the queued events for at most `ms` milliseconds (10,000), and close. See `flush`. */
   close(ms?: number): Promise<boolean>;
 }

@@ -1,7 +1,7 @@
 /**
- * A UUIDv7 (RFC 9562 §5.7): the time in milliseconds, then 74 random bits.
+ * Return a UUIDv7 (RFC 9562 §5.7): the time in milliseconds, and 74 random bits.
  *
- * `crypto.randomUUID` is missing where a page has no TLS; `getRandomValues` is there too.
+ * `crypto.randomUUID` exists only on pages with TLS, `crypto.getRandomValues` on all pages.
  */
 export function uuid7(): string {
   const random = crypto.getRandomValues(new Uint8Array(10));

@@ -1,30 +1,30 @@
-// On pages: what is remembered, what outlives a page, and what several tabs do.
+// In a browser: the visitor's ids, queued events that outlive a page, tabs, consent, script tag.
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { Browser } from "./browser.mjs";
+import { FakeBrowser } from "./fake-browser.mjs";
 import { eventually } from "./eventually.mjs";
-import { Gateway, refuse, slowly, take } from "./gateway.mjs";
+import { FakeIngest, accept, acceptAfter, refuse } from "./fake-ingest.mjs";
 
-let gateway;
+let ingest;
 let browser;
 beforeEach(async () => {
-  gateway = await Gateway.started();
-  browser = new Browser();
+  ingest = await FakeIngest.started();
+  browser = new FakeBrowser();
 });
 afterEach(async () => {
   browser.close();
-  await gateway.stop();
+  await ingest.stop();
 });
 
-/** Later than any timer of the client. */
-const aWhile = () => sleep(100);
+/** Wait longer than any timer of the client. */
+const waitForTimers = () => sleep(100);
 
-const ids = () => gateway.events.map((event) => [event.type, event.userId, event.anonymousId]);
+const ids = () => ingest.events.map((event) => [event.type, event.userId, event.anonymousId]);
 
-test("the story: a visitor looks at pages, signs in, and signs out", async () => {
+test("a visitor views pages, signs in, and signs out", async () => {
   const home = browser.init(
-    gateway,
+    ingest,
     {},
     {
       url: "https://shop.example/shoes?utm_source=google&utm_campaign=my+ad&size=42#top",
@@ -33,8 +33,8 @@ test("the story: a visitor looks at pages, signs in, and signs out", async () =>
   );
   home.merganser.page();
   home.merganser.page({ path: "/virtual", layout: "b" });
-  await eventually(() => gateway.types, ["pageview", "pageview"]);
-  const [first, second] = gateway.events.map((event) => event.data);
+  await eventually(() => ingest.types, ["pageview", "pageview"]);
+  const [first, second] = ingest.events.map((event) => event.data);
   assert.deepEqual(first, {
     path: "/shoes",
     url: "https://shop.example/shoes?utm_source=google&utm_campaign=my+ad&size=42#top",
@@ -47,356 +47,356 @@ test("the story: a visitor looks at pages, signs in, and signs out", async () =>
   assert.equal(second.layout, "b");
   home.leave();
 
-  const account = browser.init(gateway);
+  const account = browser.init(ingest);
   account.merganser.track({ type: "sign-in-clicked" });
   account.merganser.identify(123, { email: "a@b.example" });
   account.merganser.track({ type: "purchase" });
   account.leave();
-  const later = browser.init(gateway);
+  const later = browser.init(ingest);
   later.merganser.track({ type: "returned" });
   later.merganser.reset();
-  later.merganser.track({ type: "somebody-else" });
-  await eventually(() => new Set(gateway.distinct).size, 6);
+  later.merganser.track({ type: "next-visitor" });
+  await eventually(() => new Set(ingest.distinctTypes).size, 6);
 
-  const { anonymousId: person } = gateway.events[0];
-  const seen = new Map(ids().map(([type, ...both]) => [type, both]));
-  assert.match(person, /^[0-9a-f-]{36}$/);
-  assert.deepEqual(seen.get("sign-in-clicked"), [undefined, person]);
-  assert.deepEqual(seen.get("identify"), [123, person]);
-  assert.deepEqual(seen.get("purchase"), ["123", person]);
-  assert.deepEqual(seen.get("returned"), ["123", person]);
-  const [user, anybody] = seen.get("somebody-else");
+  const { anonymousId: visitor } = ingest.events[0];
+  const byType = new Map(ids().map(([type, ...both]) => [type, both]));
+  assert.match(visitor, /^[0-9a-f-]{36}$/);
+  assert.deepEqual(byType.get("sign-in-clicked"), [undefined, visitor]);
+  assert.deepEqual(byType.get("identify"), [123, visitor]);
+  assert.deepEqual(byType.get("purchase"), ["123", visitor]);
+  assert.deepEqual(byType.get("returned"), ["123", visitor]);
+  const [user, nextVisitor] = byType.get("next-visitor");
   assert.equal(user, undefined);
-  assert.match(anybody, /^[0-9a-f-]{36}$/);
-  assert.notEqual(anybody, person);
+  assert.match(nextVisitor, /^[0-9a-f-]{36}$/);
+  assert.notEqual(nextVisitor, visitor);
 });
 
-for (const [kept, lacks] of [
+for (const [place, missing] of [
   ["localStorage", ["cookies"]],
   ["a cookie", ["storage"]],
 ]) {
-  test(`the ids are kept in ${kept}`, async () => {
-    for (const part of lacks) browser.has[part] = false;
-    const first = browser.init(gateway);
+  test(`ids are stored in ${place}`, async () => {
+    for (const feature of missing) browser.supports[feature] = false;
+    const first = browser.init(ingest);
     first.merganser.identify("Zoë; Max-Age=0, 1=1");
     const id = first.merganser.anonymousId();
-    await eventually(() => gateway.types, ["identify"]);
+    await eventually(() => ingest.types, ["identify"]);
     first.end();
-    const second = browser.init(gateway);
+    const second = browser.init(ingest);
     second.merganser.track({ type: "t" });
     await eventually(() => ids().at(-1), ["t", "Zoë; Max-Age=0, 1=1", id]);
-    assert.equal(browser.cookies.size > 0, kept === "a cookie");
+    assert.equal(browser.cookies.size > 0, place === "a cookie");
     second.merganser.reset();
     assert.notEqual(second.merganser.anonymousId(), id);
     assert.equal(browser.cookies.has("merganser.userId"), false);
   });
 }
 
-test("where nothing can be kept, a page is one visitor all the same", async () => {
-  browser.has.storage = browser.has.cookies = false;
-  const page = browser.init(gateway);
+test("without storage and cookies, ids last as long as the page", async () => {
+  browser.supports.storage = browser.supports.cookies = false;
+  const page = browser.init(ingest);
   page.merganser.identify(1);
   page.merganser.track({ type: "t" });
-  await eventually(() => gateway.types, ["identify", "t"]);
-  assert.equal(gateway.events[0].anonymousId, gateway.events[1].anonymousId);
-  assert.equal(gateway.events[1].userId, "1");
+  await eventually(() => ingest.types, ["identify", "t"]);
+  assert.equal(ingest.events[0].anonymousId, ingest.events[1].anonymousId);
+  assert.equal(ingest.events[1].userId, "1");
 });
 
-test("a storage that is full loses nothing while the page lives", async () => {
+test("with a full storage, events are queued in memory", async () => {
   browser.storage.quota = 1_000;
-  gateway.next = [refuse(503)];
-  const page = browser.init(gateway);
+  ingest.next = [refuse(503)];
+  const page = browser.init(ingest);
   const data = { text: "x".repeat(99) };
   for (let n = 0; n < 20; n++) page.merganser.track({ type: `e${n}`, data });
-  await eventually(() => new Set(gateway.types).size, 20);
+  await eventually(() => new Set(ingest.types).size, 20);
   await eventually(() => browser.storage.keys, ["merganser.anonymousId"]);
 });
 
-test("what a page leaves unsent, the next page sends", async () => {
-  await gateway.stop();
-  const page = browser.init(gateway);
+test("the next page sends the events that a page has left", async () => {
+  await ingest.stop();
+  const page = browser.init(ingest);
   page.merganser.track({ type: "a" });
   page.merganser.track({ type: "b" });
-  await aWhile();
+  await waitForTimers();
   page.end();
-  await gateway.start();
-  browser.init(gateway);
-  await eventually(() => gateway.types, ["a", "b"]);
+  await ingest.start();
+  browser.init(ingest);
+  await eventually(() => ingest.types, ["a", "b"]);
   await eventually(() => browser.storage.keys, ["merganser.anonymousId"]);
-  browser.init(gateway);
-  await aWhile();
-  assert.deepEqual(gateway.types, ["a", "b"], "delivered is delivered");
+  browser.init(ingest);
+  await waitForTimers();
+  assert.deepEqual(ingest.types, ["a", "b"], "delivered events are not sent again");
 });
 
-test("a page that ends while its request is answered: the event is one event", async () => {
-  gateway.next = [slowly(10_000)];
-  const page = browser.init(gateway);
+test("an event of a page that ends during its request is sent again with the same messageId", async () => {
+  ingest.next = [acceptAfter(10_000)];
+  const page = browser.init(ingest);
   page.merganser.track({ type: "a" });
-  await eventually(() => gateway.types, ["a"]);
+  await eventually(() => ingest.types, ["a"]);
   page.end();
-  browser.init(gateway);
-  await eventually(() => gateway.types, ["a", "a"]);
-  assert.deepEqual(gateway.distinct, ["a"]);
+  browser.init(ingest);
+  await eventually(() => ingest.types, ["a", "a"]);
+  assert.deepEqual(ingest.distinctTypes, ["a"]);
 });
 
-test("offline, then online: sent at once, whatever the retry would have waited", async () => {
-  await gateway.stop();
-  const page = browser.init(gateway, { retryMin: 600_000, retryMax: 600_000 });
+test("when the browser is online again, the client retries at once", async () => {
+  await ingest.stop();
+  const page = browser.init(ingest, { retryMin: 600_000, retryMax: 600_000 });
   page.merganser.track({ type: "a" });
-  await aWhile();
-  await gateway.start();
-  await aWhile();
-  assert.deepEqual(gateway.types, []);
+  await waitForTimers();
+  await ingest.start();
+  await waitForTimers();
+  assert.deepEqual(ingest.types, []);
   page.fire("online");
-  await eventually(() => gateway.types, ["a"]);
+  await eventually(() => ingest.types, ["a"]);
 });
 
-test("leaving a page sends what waits, at once", async () => {
-  const page = browser.init(gateway, { flushInterval: 600_000 });
+test("leaving a page sends the queued events at once", async () => {
+  const page = browser.init(ingest, { flushInterval: 600_000 });
   page.merganser.track({ type: "a" });
   page.leave();
-  await eventually(() => gateway.types, ["a"]);
+  await eventually(() => ingest.types, ["a"]);
 });
 
-test("leaving a page also sends again what was on its way", async () => {
-  gateway.next = [async () => {}];
-  const page = browser.init(gateway);
+test("leaving a page sends the events of a pending request again", async () => {
+  ingest.next = [async () => {}];
+  const page = browser.init(ingest);
   page.merganser.track({ type: "a" });
-  await eventually(() => gateway.requests.length, 1);
+  await eventually(() => ingest.requests.length, 1);
   page.leave();
-  await eventually(() => gateway.types, ["a"]);
+  await eventually(() => ingest.types, ["a"]);
 });
 
-test("a page that was only hidden sends nothing twice", async () => {
-  const page = browser.init(gateway, { flushInterval: 20 });
+test("a page that was hidden and shown again sends each event once", async () => {
+  const page = browser.init(ingest, { flushInterval: 20 });
   page.merganser.track({ type: "a" });
   page.show("hidden");
   await eventually(() => browser.storage.keys, ["merganser.anonymousId"]);
   page.show("visible");
   page.merganser.track({ type: "b" });
-  await eventually(() => gateway.types, ["a", "b"]);
-  await aWhile();
-  assert.deepEqual(gateway.types, ["a", "b"]);
+  await eventually(() => ingest.types, ["a", "b"]);
+  await waitForTimers();
+  assert.deepEqual(ingest.types, ["a", "b"]);
 });
 
-test("two answers for one event, and a third event beside: all are sent", async () => {
-  gateway.next = [slowly(200)];
-  const page = browser.init(gateway);
+test("two responses for one event do not hide another event", async () => {
+  ingest.next = [acceptAfter(200)];
+  const page = browser.init(ingest);
   page.merganser.track({ type: "a" });
-  await eventually(() => gateway.types, ["a"]);
+  await eventually(() => ingest.types, ["a"]);
   page.show("hidden");
   await eventually(() => browser.storage.keys, ["merganser.anonymousId"]);
   page.merganser.track({ type: "b" });
-  await eventually(() => gateway.types, ["a", "a", "b"]);
+  await eventually(() => ingest.types, ["a", "a", "b"]);
 });
 
-test("a browser whose fetch ends with the page uses a beacon", async () => {
-  browser.has.keepalive = false;
-  const page = browser.init(gateway, { flushInterval: 600_000 });
+test("a browser without fetch keepalive uses a beacon", async () => {
+  browser.supports.keepalive = false;
+  const page = browser.init(ingest, { flushInterval: 600_000 });
   page.merganser.track({ type: "a" });
   page.leave();
-  await eventually(() => gateway.types, ["a"]);
+  await eventually(() => ingest.types, ["a"]);
   assert.equal(page.beacons.length, 1);
-  browser.init(gateway);
-  await eventually(() => gateway.types, ["a", "a"]);
-  assert.deepEqual(gateway.distinct, ["a"], "its answer is not to be had: sent again, one event");
+  browser.init(ingest);
+  await eventually(() => ingest.types, ["a", "a"]);
+  assert.deepEqual(ingest.distinctTypes, ["a"], "a beacon has no response, so the event is sent again");
 });
 
-test("leaving takes no more than browsers send then; the next page sends the rest", async () => {
-  const page = browser.init(gateway, { flushInterval: 600_000, batchSize: 1000 });
+test("leaving a page sends at most 64 KiB; the next page sends the rest", async () => {
+  const page = browser.init(ingest, { flushInterval: 600_000, batchSize: 1000 });
   const data = { a: "ä".repeat(5_000) };
   for (let n = 0; n < 20; n++) page.merganser.track({ type: `e${n}`, data });
   page.leave();
-  await eventually(() => gateway.requests.length, 1);
-  assert.ok(gateway.requests[0].bytes <= 64 << 10);
-  assert.ok(gateway.events.length >= 5);
-  browser.init(gateway);
-  await eventually(() => new Set(gateway.types).size, 20);
+  await eventually(() => ingest.requests.length, 1);
+  assert.ok(ingest.requests[0].bytes <= 64 << 10);
+  assert.ok(ingest.events.length >= 5);
+  browser.init(ingest);
+  await eventually(() => new Set(ingest.types).size, 20);
 });
 
-test("leaving while the server asked to wait sends nothing, and keeps all", async () => {
-  gateway.next = [refuse(503, { "retry-after": "600" })];
-  const page = browser.init(gateway);
+test("leaving a page respects Retry-After, and keeps the events", async () => {
+  ingest.next = [refuse(503, { "retry-after": "600" })];
+  const page = browser.init(ingest);
   page.merganser.track({ type: "a" });
-  await eventually(() => gateway.requests.length, 1);
-  await aWhile();
+  await eventually(() => ingest.requests.length, 1);
+  await waitForTimers();
   page.leave();
-  await aWhile();
-  assert.equal(gateway.requests.length, 1);
-  browser.init(gateway);
-  await eventually(() => gateway.types, ["a"]);
+  await waitForTimers();
+  assert.equal(ingest.requests.length, 1);
+  browser.init(ingest);
+  await eventually(() => ingest.types, ["a"]);
 });
 
-test("several tabs: nothing is lost, and nothing is sent twice", async () => {
-  gateway.usually = async (...request) => {
+test("several tabs send each event once", async () => {
+  ingest.behavior = async (...request) => {
     await sleep(5);
-    take(...request);
+    accept(...request);
   };
-  const tabs = [1, 2, 3].map(() => browser.init(gateway, { batchSize: 7 }));
+  const tabs = [1, 2, 3].map(() => browser.init(ingest, { batchSize: 7 }));
   const expected = new Set();
   for (let n = 0; n < 60; n++) {
     expected.add(tabs[n % 3].merganser.track({ type: `e${n}` }));
     if (n % 10 === 0) await sleep(3);
   }
   await eventually(() => browser.storage.keys, ["merganser.anonymousId"]);
-  const arrived = gateway.events.map((event) => event.messageId);
+  const arrived = ingest.events.map((event) => event.messageId);
   assert.equal(arrived.length, 60);
   assert.deepEqual(new Set(arrived), expected);
-  assert.equal(new Set(gateway.events.map((event) => event.anonymousId)).size, 1);
+  assert.equal(new Set(ingest.events.map((event) => event.anonymousId)).size, 1);
 });
 
 test("a tab that is closed while it sends leaves its events to the others", async () => {
-  gateway.next = [async () => {}];
-  const [one, other] = [browser.init(gateway), browser.init(gateway)];
-  one.merganser.track({ type: "a" });
-  await eventually(() => gateway.requests.length, 1);
-  one.end();
-  other.merganser.track({ type: "b" });
-  await eventually(() => gateway.types, ["a", "b"]);
+  ingest.next = [async () => {}];
+  const [first, second] = [browser.init(ingest), browser.init(ingest)];
+  first.merganser.track({ type: "a" });
+  await eventually(() => ingest.requests.length, 1);
+  first.end();
+  second.merganser.track({ type: "b" });
+  await eventually(() => ingest.types, ["a", "b"]);
 });
 
-test("without locks, as without TLS, tabs may repeat, but never for long", async () => {
-  browser.has.locks = false;
-  const tabs = [1, 2].map(() => browser.init(gateway));
+test("without locks, as without TLS, tabs may repeat events, but not without end", async () => {
+  browser.supports.locks = false;
+  const tabs = [1, 2].map(() => browser.init(ingest));
   for (let n = 0; n < 40; n++) tabs[n % 2].merganser.track({ type: `e${n}` });
   await eventually(() => browser.storage.keys, ["merganser.anonymousId"]);
-  assert.equal(new Set(gateway.distinct).size, 40);
-  const before = gateway.requests.length;
-  await aWhile();
-  assert.equal(gateway.requests.length, before);
+  assert.equal(new Set(ingest.distinctTypes).size, 40);
+  const before = ingest.requests.length;
+  await waitForTimers();
+  assert.equal(ingest.requests.length, before);
 });
 
-test("a login in one tab is known in the other, and so is a logout", async () => {
-  const [one, other] = [browser.init(gateway), browser.init(gateway)];
-  one.merganser.identify(5);
-  other.merganser.track({ type: "known" });
-  other.merganser.reset();
-  one.merganser.track({ type: "unknown" });
-  other.merganser.track({ type: "unknown" });
-  await eventually(() => gateway.events.length, 4);
-  const unknown = gateway.events.filter((event) => event.type === "unknown");
-  const known = gateway.events.filter((event) => event.type !== "unknown");
+test("a login or logout in one tab holds for the others", async () => {
+  const [first, second] = [browser.init(ingest), browser.init(ingest)];
+  first.merganser.identify(5);
+  second.merganser.track({ type: "known" });
+  second.merganser.reset();
+  first.merganser.track({ type: "unknown" });
+  second.merganser.track({ type: "unknown" });
+  await eventually(() => ingest.events.length, 4);
+  const unknown = ingest.events.filter((event) => event.type === "unknown");
+  const known = ingest.events.filter((event) => event.type !== "unknown");
   assert.deepEqual(known.map((event) => String(event.userId)), ["5", "5"]);
   assert.deepEqual(unknown.map((event) => event.userId), [undefined, undefined]);
   assert.equal(unknown[0].anonymousId, unknown[1].anonymousId);
   assert.notEqual(unknown[0].anonymousId, known[0].anonymousId);
 });
 
-test("without consent nothing is sent and nothing kept", async () => {
-  const page = browser.init(gateway, { consent: false });
+test("without consent the client sends and stores nothing", async () => {
+  const page = browser.init(ingest, { consent: false });
   assert.equal(page.merganser.track({ type: "a" }), undefined);
   page.merganser.page();
   page.merganser.identify(1);
   page.merganser.anonymousId();
   page.leave();
-  await aWhile();
-  assert.equal(gateway.requests.length, 0);
+  await waitForTimers();
+  assert.equal(ingest.requests.length, 0);
   assert.deepEqual([browser.storage.keys, browser.cookies.size], [[], 0]);
 });
 
-test("consent starts it, with who is known already, and is remembered", async () => {
-  const page = browser.init(gateway, { consent: false });
+test("consent starts the client with the known ids, and is remembered", async () => {
+  const page = browser.init(ingest, { consent: false });
   page.merganser.identify(1);
   page.merganser.track({ type: "never" });
   page.merganser.consent(true);
   page.merganser.track({ type: "a" });
-  await eventually(() => gateway.types, ["a"]);
-  assert.equal(gateway.events[0].userId, "1");
-  await page.merganser.flush(); // or the next page would send again what had no answer yet
+  await eventually(() => ingest.types, ["a"]);
+  assert.equal(ingest.events[0].userId, "1");
+  await page.merganser.flush(); // or the next page sends it again
   page.end();
-  const next = browser.init(gateway, { consent: false });
+  const next = browser.init(ingest, { consent: false });
   next.merganser.track({ type: "b" });
-  await eventually(() => gateway.types, ["a", "b"]);
-  assert.equal(gateway.events[1].userId, "1");
-  assert.equal(gateway.events[1].anonymousId, gateway.events[0].anonymousId);
+  await eventually(() => ingest.types, ["a", "b"]);
+  assert.equal(ingest.events[1].userId, "1");
+  assert.equal(ingest.events[1].anonymousId, ingest.events[0].anonymousId);
 });
 
-test("a refusal forgets all but itself, in all tabs, and is remembered", async () => {
-  await gateway.stop();
-  const [one, other] = [browser.init(gateway), browser.init(gateway)];
-  one.merganser.identify(1);
-  other.merganser.track({ type: "a" });
-  one.merganser.consent(false);
+test("a refusal deletes ids and queue in all tabs, and is remembered", async () => {
+  await ingest.stop();
+  const [first, second] = [browser.init(ingest), browser.init(ingest)];
+  first.merganser.identify(1);
+  second.merganser.track({ type: "a" });
+  first.merganser.consent(false);
   assert.deepEqual(browser.storage.keys, ["merganser.consent"]);
-  other.merganser.track({ type: "b" });
-  await gateway.start();
-  const next = browser.init(gateway);
+  second.merganser.track({ type: "b" });
+  await ingest.start();
+  const next = browser.init(ingest);
   next.merganser.track({ type: "c" });
-  await aWhile();
+  await waitForTimers();
   assert.deepEqual(browser.storage.keys, ["merganser.consent"]);
-  assert.equal(gateway.requests.length, 0);
+  assert.equal(ingest.requests.length, 0);
   next.merganser.consent(true);
   next.merganser.track({ type: "d" });
-  await eventually(() => gateway.types, ["d"]);
-  assert.equal(gateway.events[0].userId, undefined);
+  await eventually(() => ingest.types, ["d"]);
+  assert.equal(ingest.events[0].userId, undefined);
 });
 
-test("a cookie remembers a refusal where there is no storage", async () => {
-  browser.has.storage = false;
-  browser.init(gateway).merganser.consent(false);
-  browser.init(gateway).merganser.track({ type: "a" });
-  await aWhile();
-  assert.equal(gateway.requests.length, 0);
+test("without a storage, a cookie stores a refusal", async () => {
+  browser.supports.storage = false;
+  browser.init(ingest).merganser.consent(false);
+  browser.init(ingest).merganser.track({ type: "a" });
+  await waitForTimers();
+  assert.equal(ingest.requests.length, 0);
   assert.deepEqual([...browser.cookies.keys()], ["merganser.consent"]);
 });
 
-test("one tag: it starts by itself, sends to where it came from, and says the page", async () => {
-  const page = browser.open(gateway, { tag: { apiKey: "of the tag" } });
+test("the script tag starts the client, sends to its own server, and sends a pageview", async () => {
+  const page = browser.open(ingest, { tag: { apiKey: "tag-key" } });
   page.merganser.track({ type: "a" });
   page.leave();
-  await eventually(() => gateway.types, ["pageview", "a"]);
-  assert.equal(gateway.requests[0].body.apiKey, "of the tag");
-  assert.equal(gateway.requests[0].path, "/api/v1/batch");
+  await eventually(() => ingest.types, ["pageview", "a"]);
+  assert.equal(ingest.requests[0].body.apiKey, "tag-key");
+  assert.equal(ingest.requests[0].path, "/api/v1/batch");
 });
 
-test("calls that were made before the script came are not lost", async () => {
-  const page = browser.open(gateway, {
+test("calls before the script is loaded are not lost", async () => {
+  const page = browser.open(ingest, {
     tag: { apiKey: "key", page: "false" },
     before: `window.merganser ||= [];
       merganser.push(["identify", 5, { name: "Ann" }], ["track", { type: "a" }]);`,
   });
   page.merganser.push(["track", { type: "b" }]);
   page.leave();
-  await eventually(() => gateway.types, ["identify", "a", "b"]);
+  await eventually(() => ingest.types, ["identify", "a", "b"]);
 });
 
-test("the tag's attributes", async () => {
-  const other = await Gateway.started();
-  const page = browser.open(gateway, {
-    tag: { apiKey: "key", endpoint: other.url, consent: "false" },
+test("attributes of the script tag", async () => {
+  const otherIngest = await FakeIngest.started();
+  const page = browser.open(ingest, {
+    tag: { apiKey: "key", endpoint: otherIngest.url, consent: "false" },
   });
   page.merganser.consent(true);
   page.merganser.track({ type: "a" });
   page.leave();
-  await eventually(() => other.types, ["a"]);
-  assert.equal(gateway.requests.length, 0);
-  await other.stop();
+  await eventually(() => otherIngest.types, ["a"]);
+  assert.equal(ingest.requests.length, 0);
+  await otherIngest.stop();
 });
 
-test("without a key the tag waits for init", async () => {
-  const page = browser.open(gateway);
-  page.run(`merganser.init({ apiKey: "key", endpoint: "${gateway.url}" }).track({ type: "a" })`);
+test("without a key the script waits for init", async () => {
+  const page = browser.open(ingest);
+  page.run(`merganser.init({ apiKey: "key", endpoint: "${ingest.url}" }).track({ type: "a" })`);
   page.leave();
-  await eventually(() => gateway.types, ["a"]);
+  await eventually(() => ingest.types, ["a"]);
 });
 
-test("what waits in the storage is bounded", async () => {
-  await gateway.stop();
-  const page = browser.init(gateway, { maxQueue: 10 });
+test("the queue in the storage is bounded", async () => {
+  await ingest.stop();
+  const page = browser.init(ingest, { maxQueue: 10 });
   for (let n = 0; n < 15; n++) page.merganser.track({ type: `e${n}` });
   assert.equal(page.warnings.length, 5);
   assert.match(page.warnings[0][0], /the queue is full/);
-  await gateway.start();
+  await ingest.start();
   const types = Array.from({ length: 10 }, (_, n) => `e${n + 5}`);
-  await eventually(() => gateway.types, types);
+  await eventually(() => ingest.types, types);
 });
 
-test("it is one visitor's page, whatever else the site keeps", async () => {
+test("other items in the storage are not touched", async () => {
   browser.storage.setItem("merganser-elsewhere", "1");
   browser.storage.setItem("other", "2");
-  const page = browser.init(gateway);
+  const page = browser.init(ingest);
   page.merganser.track({ type: "a" });
-  await eventually(() => gateway.types, ["a"]);
+  await eventually(() => ingest.types, ["a"]);
   page.merganser.consent(false);
   assert.deepEqual(browser.storage.keys, ["merganser-elsewhere", "other", "merganser.consent"]);
 });

@@ -1,19 +1,20 @@
-// For tests in another language: calls the client as it is told, a line of JSON each, and says what
-// each call returned. `["track", {...}]`; in a browser also `["open"]`, `["leave"]` and `["end"]`.
+// Lets tests in other languages call the client. It reads a JSON array with a function and its
+// arguments from each line of stdin, such as `["track", {...}]`, and prints the result as JSON.
+// In a browser, `["open", url]`, `["leave"]` and `["end"]` open and close a page.
 //
 //     node test/driver.mjs server|browser '{"apiKey": ..., "endpoint": ...}'
 import { createInterface } from "node:readline";
 import { init } from "../dist/merganser.mjs";
-import { Browser } from "./browser.mjs";
+import { FakeBrowser } from "./fake-browser.mjs";
 
-const [where, json] = process.argv.slice(2);
+const [environment, json] = process.argv.slice(2);
 const options = JSON.parse(json);
 
 let client;
-const browser = new Browser();
+const browser = new FakeBrowser();
 let page;
 
-const own = {
+const pageFunctions = {
   open(url) {
     page = browser.open({ url: options.endpoint }, { url });
     client = page.merganser.init(options);
@@ -22,9 +23,9 @@ const own = {
   end: () => page.end(),
 };
 
-if (where === "server") client = init(options);
+if (environment === "server") client = init(options);
 for await (const line of createInterface({ input: process.stdin })) {
   const [name, ...values] = JSON.parse(line);
-  const returned = await (own[name] ?? client[name])(...values);
-  console.log(JSON.stringify(returned ?? null));
+  const result = await (pageFunctions[name] ?? client[name])(...values);
+  console.log(JSON.stringify(result ?? null));
 }

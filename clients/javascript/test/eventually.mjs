@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
 import { setTimeout as sleep } from "node:timers/promises";
 
-/** Ask until what is asked equals what is expected; fails after 20 seconds with the last answer. */
-export async function eventually(ask, expected) {
+/** Call `read` until it returns what is expected; after 20 seconds, fail with its last result. */
+export async function eventually(read, expected) {
   const deadline = Date.now() + 20_000;
   for (;;) {
     try {
-      return assert.deepEqual(ask(), expected);
+      return assert.deepEqual(read(), expected);
     } catch (error) {
       if (Date.now() > deadline) throw error;
     }

@@ -1,4 +1,4 @@
-// Compiled by `npm run check`, never run: what the types allow, and what they must not.
+// `npm run check` compiles this file and never runs it: what the types accept and refuse.
 import { init } from "../src/index";
 
 interface Shop {
@@ -12,17 +12,17 @@ shop.track({ type: "purchase", data: { total: 5, currency: "EUR" } });
 shop.track({ type: "purchase", data: { total: 5 }, userId: 1, occurredAt: new Date() });
 shop.track({ type: "sign-in" });
 shop.track({ type: "sign-in", data: { via: "google" } });
-// @ts-expect-error: no such type
+// @ts-expect-error: an unknown event type
 shop.track({ type: "purchased", data: { total: 5 } });
 // @ts-expect-error: a purchase has data
 shop.track({ type: "purchase" });
-// @ts-expect-error: of another kind
+// @ts-expect-error: the total is a number
 shop.track({ type: "purchase", data: { total: "5" } });
-// @ts-expect-error: the data of another type
+// @ts-expect-error: data of another event type
 shop.track({ type: "sign-in", data: { total: 5 } });
-// @ts-expect-error: no such field
+// @ts-expect-error: an unknown field
 shop.track({ type: "sign-in", user: 1 });
-// @ts-expect-error: a user has a name or a number
+// @ts-expect-error: a userId is a string or a number
 shop.identify({ id: 1 });
 
 const any = init({ apiKey: "key", endpoint: "https://events.example.com" });

@@ -6,18 +6,20 @@ from typing import Any
 
 import pytest
 
+from fake_ingest import FakeIngest, accept_if, respond
 from merganser_client import Client, Closed, Counts, Failure
-from standin import Standin, says, takes_if
 
 Connect = Callable[..., Client]
 
 
-def test_a_request_has_the_key_the_time_and_the_events(standin: Standin, connect: Connect) -> None:
+def test_a_request_has_the_key_the_time_and_the_events(
+    fake_ingest: FakeIngest, connect: Connect
+) -> None:
     client = connect()
     before = datetime.now(timezone.utc)
     client.track("purchase", user_id=123, data={"price": Decimal("19.990")}, message_id="m-1")
     assert client.flush(10)
-    (request,) = standin.requests
+    (request,) = fake_ingest.requests
     assert request.path == "/api/v1/batch"
     assert set(request.body) == {"apiKey", "sentAt", "events"}
     assert request.body["apiKey"] == "key"
@@ -27,13 +29,13 @@ def test_a_request_has_the_key_the_time_and_the_events(standin: Standin, connect
     assert (event["type"], event["userId"], event["messageId"]) == ("purchase", "123", "m-1")
 
 
-def test_identify_is_an_event_with_both_ids(standin: Standin, connect: Connect) -> None:
+def test_identify_is_an_event_with_both_ids(fake_ingest: FakeIngest, connect: Connect) -> None:
     client = connect()
     client.identify("1", anonymous_id="a", traits={"plan": "gold"})
     assert client.flush(10)
-    (event,) = standin.taken.values()
-    said = {key: event[key] for key in ("type", "userId", "anonymousId", "data")}
-    assert said == {
+    (event,) = fake_ingest.stored.values()
+    fields = {key: event[key] for key in ("type", "userId", "anonymousId", "data")}
+    assert fields == {
         "type": "identify",
         "userId": "1",
         "anonymousId": "a",
@@ -41,70 +43,68 @@ def test_identify_is_an_event_with_both_ids(standin: Standin, connect: Connect) 
     }
 
 
-def test_an_endpoint_may_have_a_path_and_a_slash(standin: Standin) -> None:
-    with Client("key", standin.url + "/events/") as client:
+def test_an_endpoint_may_have_a_path_and_a_trailing_slash(fake_ingest: FakeIngest) -> None:
+    with Client("key", fake_ingest.url + "/events/") as client:
         client.track("t", user_id="1")
-    assert [request.path for request in standin.requests] == ["/events/api/v1/batch"]
+    assert [request.path for request in fake_ingest.requests] == ["/events/api/v1/batch"]
 
 
-def test_events_travel_together_in_order(standin: Standin, connect: Connect) -> None:
+def test_events_are_batched_in_order(fake_ingest: FakeIngest, connect: Connect) -> None:
     client = connect(interval=30, batch_size=100)
     for number in range(250):
         client.track("t", user_id="1", message_id=str(number))
     assert client.flush(10)
-    assert list(standin.taken) == [str(number) for number in range(250)]
-    assert max(len(request.ids) for request in standin.requests) == 100
-    assert len(standin.requests) == 3
+    assert list(fake_ingest.stored) == [str(number) for number in range(250)]
+    assert max(len(request.ids) for request in fake_ingest.requests) == 100
+    assert len(fake_ingest.requests) == 3
     assert client.counts() == Counts(waiting=0, delivered=250, refused=0, dropped=0)
 
 
-def test_a_full_batch_does_not_wait_for_others(standin: Standin, connect: Connect) -> None:
+def test_a_full_batch_does_not_wait_for_others(fake_ingest: FakeIngest, connect: Connect) -> None:
     client = connect(interval=3600, batch_size=2)
     client.track("t", user_id="1")
     client.track("t", user_id="1")
-    standin.until(lambda: len(standin.taken) == 2)
+    fake_ingest.wait_for(lambda: len(fake_ingest.stored) == 2)
 
 
-def test_an_event_waits_for_others_no_longer_than_the_interval(
-    standin: Standin, connect: Connect
-) -> None:
+def test_an_event_waits_at_most_the_interval(fake_ingest: FakeIngest, connect: Connect) -> None:
     client = connect(interval=0.2)
     client.track("t", user_id="1")
     client.track("t", user_id="1")
-    standin.until(lambda: len(standin.taken) == 2)
-    assert len(standin.requests) == 1
+    fake_ingest.wait_for(lambda: len(fake_ingest.stored) == 2)
+    assert len(fake_ingest.requests) == 1
 
 
-def test_a_request_stays_below_the_gateways_limit_of_bytes(
-    standin: Standin, connect: Connect
+def test_a_request_stays_below_the_limit_of_bytes(
+    fake_ingest: FakeIngest, connect: Connect
 ) -> None:
     client = connect(interval=30)
     for _ in range(60):
         client.track("t", user_id="1", data={"text": "é" * 30_000})
     assert client.flush(20)
-    assert len(standin.taken) == 60
-    assert max(request.size for request in standin.requests) <= 1 << 20
-    assert len(standin.requests) <= 5
+    assert len(fake_ingest.stored) == 60
+    assert max(request.size for request in fake_ingest.requests) <= 1 << 20
+    assert len(fake_ingest.requests) <= 5
 
 
-def test_large_requests_are_packed(standin: Standin, connect: Connect) -> None:
+def test_large_requests_are_compressed(fake_ingest: FakeIngest, connect: Connect) -> None:
     client = connect()
     client.track("t", user_id="1", data={"text": "x" * 10_000})
     assert client.flush(10)
-    assert standin.requests[0].headers["Content-Encoding"] == "gzip"
-    assert int(standin.requests[0].headers["Content-Length"]) < 1000
+    assert fake_ingest.requests[0].headers["Content-Encoding"] == "gzip"
+    assert int(fake_ingest.requests[0].headers["Content-Length"]) < 1000
 
 
-def test_a_refused_event_is_reported_and_its_neighbours_arrive(
-    standin: Standin, connect: Connect, failures: list[Failure]
+def test_a_refused_event_is_reported_and_the_others_arrive(
+    fake_ingest: FakeIngest, connect: Connect, failures: list[Failure]
 ) -> None:
-    standin.refuses = lambda event: "type: too long" if event["type"] == "bad" else None
+    fake_ingest.refusal = lambda event: "type: too long" if event["type"] == "bad" else None
     client = connect(interval=30)
-    for number, kind in enumerate(["good", "bad", "good"]):
-        client.track(kind, user_id="1", message_id=str(number))
+    for number, event_type in enumerate(["good", "bad", "good"]):
+        client.track(event_type, user_id="1", message_id=str(number))
     assert client.flush(10)
-    assert list(standin.taken) == ["0", "2"]
-    assert len(standin.requests) == 1
+    assert list(fake_ingest.stored) == ["0", "2"]
+    assert len(fake_ingest.requests) == 1
     (failure,) = failures
     assert failure.kind == "refused"
     assert "type: too long" in failure.message
@@ -115,37 +115,37 @@ def test_a_refused_event_is_reported_and_its_neighbours_arrive(
 
 
 @pytest.mark.parametrize("status", [400, 413, 422])
-def test_a_request_that_is_refused_is_cut_up_until_only_the_event_at_fault_is_lost(
-    standin: Standin, connect: Connect, failures: list[Failure], status: int
+def test_a_refused_batch_is_split_until_only_the_invalid_event_is_lost(
+    fake_ingest: FakeIngest, connect: Connect, failures: list[Failure], status: int
 ) -> None:
-    standin.behaviour = takes_if(lambda request: "13" not in request.ids, status)
+    fake_ingest.behavior = accept_if(lambda request: "13" not in request.ids, status)
     client = connect(interval=30)
     for number in range(100):
         client.track("t", user_id="1", message_id=str(number))
     assert client.flush(10)
-    assert list(standin.taken) == [str(number) for number in range(100) if number != 13]
-    assert standin.repeats == 0
+    assert list(fake_ingest.stored) == [str(number) for number in range(100) if number != 13]
+    assert fake_ingest.repeats == 0
     (failure,) = failures
     assert failure.kind == "refused"
     assert [event.message_id for event in failure.lost] == ["13"]
 
 
-def test_a_gateway_with_a_smaller_limit_gets_smaller_requests(
-    standin: Standin, connect: Connect, failures: list[Failure]
+def test_a_server_with_a_lower_limit_gets_smaller_requests(
+    fake_ingest: FakeIngest, connect: Connect, failures: list[Failure]
 ) -> None:
-    standin.behaviour = takes_if(lambda request: len(request.ids) <= 50, 413)
+    fake_ingest.behavior = accept_if(lambda request: len(request.ids) <= 50, 413)
     client = connect(interval=30)
     for _ in range(2000):
         client.track("t", user_id="1")
     assert client.flush(10)
-    assert len(standin.taken) == 2000
+    assert len(fake_ingest.stored) == 2000
     assert failures == []
-    refused = sum(len(request.ids) > 50 for request in standin.requests)
-    assert refused < len(standin.requests) / 3
-    assert len(standin.requests) < 80
+    refused = sum(len(request.ids) > 50 for request in fake_ingest.requests)
+    assert refused < len(fake_ingest.requests) / 3
+    assert len(fake_ingest.requests) < 80
 
 
-def test_no_event_is_taken_after_close(connect: Connect) -> None:
+def test_a_closed_client_accepts_no_events(connect: Connect) -> None:
     client = connect()
     assert client.close()
     assert client.close()
@@ -154,21 +154,23 @@ def test_no_event_is_taken_after_close(connect: Connect) -> None:
     assert client.flush() is False
 
 
-def test_close_delivers_what_is_left(standin: Standin) -> None:
-    with Client("key", standin.url, interval=3600) as client:
+def test_close_delivers_the_queued_events(fake_ingest: FakeIngest) -> None:
+    with Client("key", fake_ingest.url, interval=3600) as client:
         client.track("t", user_id="1")
-    assert len(standin.taken) == 1
+    assert len(fake_ingest.stored) == 1
 
 
-def test_on_error_may_fail_without_harm(standin: Standin, connect: Connect) -> None:
+def test_an_exception_in_on_error_does_not_stop_the_client(
+    fake_ingest: FakeIngest, connect: Connect
+) -> None:
     def fails(_: Failure) -> None:
         raise RuntimeError
 
-    standin.then(says(503))
+    fake_ingest.then(respond(503))
     client = connect(on_error=fails)
     client.track("t", user_id="1")
     assert client.flush(10)
-    assert len(standin.taken) == 1
+    assert len(fake_ingest.stored) == 1
 
 
 @pytest.mark.parametrize(
@@ -188,6 +190,6 @@ def test_on_error_may_fail_without_harm(standin: Standin, connect: Connect) -> N
         ({"timeout": 0}, "timeout"),
     ],
 )
-def test_wrong_choices_are_told_at_once(options: dict[str, Any], message: str) -> None:
+def test_the_constructor_refuses_invalid_options(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Client(**{"api_key": "key", "endpoint": "http://localhost", **options})

@@ -41,18 +41,18 @@ def test_values_are_written_exactly(value: object, written: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["decimal:1", '"decimal:0123456789abcdef:1.5"', "1.50"])
-def test_text_that_looks_like_a_number_stays_text(text: str) -> None:
+def test_text_that_looks_like_a_decimal_stays_text(text: str) -> None:
     written = exact_json.dumps({"text": text, "number": Decimal("1.50")})
     assert json.loads(written, parse_float=Decimal) == {"text": text, "number": Decimal("1.50")}
 
 
-def cycle() -> Any:
+def create_cycle() -> Any:
     value: list[Any] = []
     value.append(value)
     return value
 
 
-def deep() -> Any:
+def create_deep_list() -> Any:
     value: Any = 1
     for _ in range(100_000):
         value = [value]
@@ -68,14 +68,14 @@ def deep() -> Any:
         (Decimal("-Infinity"), ValueError),
         ("\ud800", ValueError),
         ({"\udfff": 1}, ValueError),
-        (cycle(), ValueError),
-        (deep(), ValueError),
+        (create_cycle(), ValueError),
+        (create_deep_list(), ValueError),
         ({1, 2}, TypeError),
         (b"bytes", TypeError),
         (object(), TypeError),
         ({(1, 2): 3}, TypeError),
     ],
 )
-def test_what_cannot_be_json_is_refused(value: object, error: type[Exception]) -> None:
+def test_values_without_a_json_form_are_refused(value: object, error: type[Exception]) -> None:
     with pytest.raises(error):
         exact_json.dumps(value)

@@ -1,4 +1,4 @@
-"""The end of a program with events still queued."""
+"""A program that ends while events are queued."""
 
 import os
 import subprocess
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from standin import Behaviour, Standin, answers_after, says
+from fake_ingest import Behavior, FakeIngest, respond, respond_after
 
 SRC = Path(__file__).parents[1] / "src"
 
@@ -17,8 +17,9 @@ HEAD = """
 import asyncio, multiprocessing, os, sys
 from merganser_client import AsyncClient, Client
 
-def make(kind=Client):
-    return kind("key", "{url}", interval=3600, close_timeout={close_timeout}, first_delay=0.01)
+def create(client_class=Client):
+    options = {{"interval": 3600, "close_timeout": {close_timeout}, "first_delay": 0.01}}
+    return client_class("key", "{url}", **options)
 
 def track(client, name="main"):
     for number in range(5):
@@ -27,9 +28,9 @@ def track(client, name="main"):
 
 
 def run(
-    standin: Standin, program: str, close_timeout: float = 10
+    fake_ingest: FakeIngest, program: str, close_timeout: float = 10
 ) -> "subprocess.CompletedProcess[str]":
-    head = HEAD.format(url=standin.url, close_timeout=close_timeout)
+    head = HEAD.format(url=fake_ingest.url, close_timeout=close_timeout)
     return subprocess.run(
         [sys.executable, "-c", head + textwrap.dedent(program)],
         env={**os.environ, "PYTHONPATH": str(SRC)},
@@ -40,20 +41,20 @@ def run(
     )
 
 
-def five(name: str) -> list[str]:
+def ids_of(name: str) -> list[str]:
     return [f"{name}-{number}" for number in range(5)]
 
 
 @pytest.mark.parametrize(
     ("program", "code"),
     [
-        pytest.param("client = make(); track(client)", 0, id="the last line"),
-        pytest.param("track(make())", 0, id="no reference to the client is left"),
-        pytest.param("client = make(); track(client); sys.exit(3)", 3, id="sys.exit"),
-        pytest.param("client = make(); track(client); raise RuntimeError", 1, id="an exception"),
+        pytest.param("client = create(); track(client)", 0, id="last line of the program"),
+        pytest.param("track(create())", 0, id="no reference to the client"),
+        pytest.param("client = create(); track(client); sys.exit(3)", 3, id="sys.exit"),
+        pytest.param("client = create(); track(client); raise RuntimeError", 1, id="an exception"),
         pytest.param(
             """
-            with make() as client:
+            with create() as client:
                 track(client)
                 raise RuntimeError
             """,
@@ -63,7 +64,7 @@ def five(name: str) -> list[str]:
         pytest.param(
             """
             async def main():
-                client = make(AsyncClient)
+                client = create(AsyncClient)
                 for number in range(5):
                     await client.track("t", user_id="1", message_id=f"main-{number}")
             asyncio.run(main())
@@ -74,7 +75,7 @@ def five(name: str) -> list[str]:
         pytest.param(
             """
             async def main():
-                async with make(AsyncClient) as client:
+                async with create(AsyncClient) as client:
                     for number in range(5):
                         await client.track("t", user_id="1", message_id=f"main-{number}")
                     raise RuntimeError
@@ -85,12 +86,12 @@ def five(name: str) -> list[str]:
         ),
     ],
 )
-def test_what_is_queued_is_delivered(standin: Standin, program: str, code: int) -> None:
-    standin.then(says(503), answers_after(0.2))
-    ended = run(standin, program)
-    assert list(standin.taken) == five("main"), ended.stderr
-    assert ended.returncode == code
-    assert "Exception ignored" not in ended.stderr
+def test_queued_events_are_delivered(fake_ingest: FakeIngest, program: str, code: int) -> None:
+    fake_ingest.then(respond(503), respond_after(0.2))
+    process = run(fake_ingest, program)
+    assert list(fake_ingest.stored) == ids_of("main"), process.stderr
+    assert process.returncode == code
+    assert "Exception ignored" not in process.stderr
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
@@ -99,7 +100,7 @@ def test_what_is_queued_is_delivered(standin: Standin, program: str, code: int) 
     [
         pytest.param(
             """
-            client = make()
+            client = create()
             track(client)
             if os.fork() == 0:
                 track(client, "child")
@@ -110,7 +111,7 @@ def test_what_is_queued_is_delivered(standin: Standin, program: str, code: int) 
         ),
         pytest.param(
             """
-            client = make()
+            client = create()
             track(client)
             fork = multiprocessing.get_context("fork")
             child = fork.Process(target=track, args=(client, "child"))
@@ -121,20 +122,20 @@ def test_what_is_queued_is_delivered(standin: Standin, program: str, code: int) 
         ),
     ],
 )
-def test_parent_and_child_deliver_their_own(standin: Standin, program: str) -> None:
-    ended = run(standin, program)
-    assert sorted(standin.taken) == five("child") + five("main"), ended.stderr
-    assert standin.repeats == 0
-    assert ended.returncode == 0
+def test_parent_and_child_each_deliver_their_events(fake_ingest: FakeIngest, program: str) -> None:
+    process = run(fake_ingest, program)
+    assert sorted(fake_ingest.stored) == ids_of("child") + ids_of("main"), process.stderr
+    assert fake_ingest.repeats == 0
+    assert process.returncode == 0
 
 
-@pytest.mark.parametrize("trouble", [says(503, Retry_After="60"), answers_after(30)])
-def test_the_end_is_not_held_up_for_ever_and_tells_what_is_lost(
-    standin: Standin, trouble: Behaviour
+@pytest.mark.parametrize("behavior", [respond(503, Retry_After="60"), respond_after(30)])
+def test_the_program_ends_after_close_timeout_and_logs_the_loss(
+    fake_ingest: FakeIngest, behavior: Behavior
 ) -> None:
-    standin.behaviour = trouble
+    fake_ingest.behavior = behavior
     start = time.monotonic()
-    ended = run(standin, "client = make(); track(client)", close_timeout=0.5)
+    process = run(fake_ingest, "client = create(); track(client)", close_timeout=0.5)
     assert time.monotonic() - start < 10
-    assert ended.returncode == 0
-    assert "closed with 5 events not delivered" in ended.stderr
+    assert process.returncode == 0
+    assert "closed with 5 events not delivered" in process.stderr

@@ -1,4 +1,4 @@
-"""What goes wrong on the way: each event arrives once, by its messageId."""
+"""Failures of the server and the network: each event arrives, once by its messageId."""
 
 import threading
 import time
@@ -7,8 +7,8 @@ from itertools import pairwise
 
 import pytest
 
+from fake_ingest import Behavior, FakeIngest, disconnect, respond, respond_after
 from merganser_client import Client, Counts, Failure
-from standin import Behaviour, Standin, answers_after, cuts, says
 
 Connect = Callable[..., Client]
 
@@ -21,68 +21,70 @@ def track(client: Client, count: int, first: int = 0) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "trouble",
+    "behaviors",
     [
-        pytest.param([says(503)] * 5, id="busy for a while"),
-        pytest.param([says(429, Retry_After="0")] * 3, id="too many requests"),
-        pytest.param([says(500), says(502), says(504)], id="broken in many ways"),
-        pytest.param([cuts(take=False)] * 3, id="connection cut, nothing stored"),
-        pytest.param([cuts(take=True)] * 3, id="connection cut after the request was stored"),
-        pytest.param([answers_after(0.4)] * 2, id="answers come too late"),
-        pytest.param([says(401), says(403), says(404)], id="misconfigured for a while"),
-        pytest.param([says(200, text="<html>welcome</html>")] * 2, id="a portal in between"),
-        pytest.param([says(200, text="")], id="an empty answer"),
+        pytest.param([respond(503)] * 5, id="busy for a while"),
+        pytest.param([respond(429, Retry_After="0")] * 3, id="too many requests"),
+        pytest.param([respond(500), respond(502), respond(504)], id="several server errors"),
+        pytest.param([disconnect(store=False)] * 3, id="connection cut, nothing stored"),
+        pytest.param(
+            [disconnect(store=True)] * 3, id="connection cut after the request was stored"
+        ),
+        pytest.param([respond_after(0.4)] * 2, id="responses after the timeout"),
+        pytest.param([respond(401), respond(403), respond(404)], id="misconfigured for a while"),
+        pytest.param([respond(200, text="<html>welcome</html>")] * 2, id="a captive portal"),
+        pytest.param([respond(200, text="")], id="an empty response"),
     ],
 )
 def test_every_event_arrives_once(
-    standin: Standin, connect: Connect, failures: list[Failure], trouble: list[Behaviour]
+    fake_ingest: FakeIngest, connect: Connect, failures: list[Failure], behaviors: list[Behavior]
 ) -> None:
-    standin.then(*trouble)
+    fake_ingest.then(*behaviors)
     client = connect(batch_size=20, timeout=0.2)
     ids = track(client, 100)
     assert client.flush(20)
-    assert list(standin.taken) == ids
-    assert len(standin.requests) >= len(trouble) + 5
+    assert list(fake_ingest.stored) == ids
+    assert len(fake_ingest.requests) >= len(behaviors) + 5
     assert client.counts() == Counts(waiting=0, delivered=100, refused=0, dropped=0)
     assert [failure.lost for failure in failures] == [()] * len(failures)
 
 
-def test_what_is_sent_again_is_the_same_but_for_the_time_of_sending(
-    standin: Standin, connect: Connect
+def test_a_retry_sends_the_same_events_with_a_new_sent_at(
+    fake_ingest: FakeIngest, connect: Connect
 ) -> None:
-    standin.then(cuts(take=True))
+    fake_ingest.then(disconnect(store=True))
     client = connect()
     track(client, 1)
     assert client.flush(10)
-    first, second = (request.body for request in standin.requests)
+    first, second = (request.body for request in fake_ingest.requests)
     assert first["events"] == second["events"]
     assert first["sentAt"] < second["sentAt"]
 
 
 @pytest.mark.parametrize("status", [429, 503])
-def test_retry_after_is_honoured(standin: Standin, connect: Connect, status: int) -> None:
-    standin.then(says(status, Retry_After="1"))
+def test_retry_after_is_respected(fake_ingest: FakeIngest, connect: Connect, status: int) -> None:
+    fake_ingest.then(respond(status, Retry_After="1"))
     client = connect()
     track(client, 1)
     assert client.flush(10)
-    first, second = standin.requests
+    first, second = fake_ingest.requests
     assert second.at - first.at >= 1
 
 
-def test_delays_grow_but_not_for_ever(standin: Standin, connect: Connect) -> None:
-    standin.then(*[says(503)] * 12)
+def test_delays_grow_up_to_the_longest(fake_ingest: FakeIngest, connect: Connect) -> None:
+    fake_ingest.then(*[respond(503)] * 12)
     client = connect(first_delay=0.001, longest_delay=0.1)
     track(client, 1)
     assert client.flush(10)
-    gaps = [later.at - earlier.at for earlier, later in pairwise(standin.requests)]
+    gaps = [later.at - earlier.at for earlier, later in pairwise(fake_ingest.requests)]
     assert sum(gaps[:5]) < sum(gaps[-5:])
     assert sum(gaps) < 3
 
 
-def test_away_for_a_minute_of_a_clock_that_runs_thirty_times_as_fast(
-    standin: Standin, connect: Connect, failures: list[Failure]
+def test_an_outage_of_a_minute_at_thirty_times_the_speed(
+    fake_ingest: FakeIngest, connect: Connect, failures: list[Failure]
 ) -> None:
-    standin.stop()
+    fake_ingest.stop()
     client = connect(first_delay=0.2 / 30, longest_delay=10 / 30)
     end = time.monotonic() + 60 / 30
     ids: list[str] = []
@@ -90,23 +92,23 @@ def test_away_for_a_minute_of_a_clock_that_runs_thirty_times_as_fast(
         ids += track(client, 20, first=len(ids))
         time.sleep(0.01)
     assert client.counts().waiting == len(ids)
-    standin.start()
+    fake_ingest.start()
     assert client.flush(20)
-    assert list(standin.taken) == ids
-    assert standin.repeats == 0
+    assert list(fake_ingest.stored) == ids
+    assert fake_ingest.repeats == 0
     assert {(failure.kind, failure.lost) for failure in failures} == {("unreachable", ())}
 
 
-def test_gone_and_back_again_and_again_under_load(standin: Standin, connect: Connect) -> None:
+def test_many_restarts_of_the_server_under_load(fake_ingest: FakeIngest, connect: Connect) -> None:
     client = connect(batch_size=50)
     done = threading.Event()
 
-    def come_and_go() -> None:
+    def restart_server() -> None:
         while not done.wait(0.05):
-            standin.stop()
-            standin.start()
+            fake_ingest.stop()
+            fake_ingest.start()
 
-    restarting = threading.Thread(target=come_and_go)
+    restarting = threading.Thread(target=restart_server)
     restarting.start()
     ids: list[str] = []
     for _ in range(100):
@@ -115,35 +117,35 @@ def test_gone_and_back_again_and_again_under_load(standin: Standin, connect: Con
     done.set()
     restarting.join()
     assert client.flush(20)
-    assert list(standin.taken) == ids
+    assert list(fake_ingest.stored) == ids
 
 
-def test_an_idle_connection_that_the_server_closed_is_no_failure(
-    standin: Standin, connect: Connect, failures: list[Failure]
+def test_an_idle_connection_that_the_server_closed_is_not_a_failure(
+    fake_ingest: FakeIngest, connect: Connect, failures: list[Failure]
 ) -> None:
     client = connect()
     track(client, 1)
     assert client.flush(10)
-    standin.stop()
-    standin.start()
+    fake_ingest.stop()
+    fake_ingest.start()
     track(client, 1, first=1)
     assert client.flush(10)
-    assert list(standin.taken) == ["0", "1"]
+    assert list(fake_ingest.stored) == ["0", "1"]
     assert failures == []
 
 
-def test_a_connection_is_used_again(standin: Standin, connect: Connect) -> None:
+def test_the_connection_is_reused(fake_ingest: FakeIngest, connect: Connect) -> None:
     client = connect()
     for number in range(5):
         track(client, 1, first=number)
         assert client.flush(10)
-    assert standin.connections_made == 1
+    assert fake_ingest.connections_opened == 1
 
 
-def test_a_failure_is_told_once_however_long_it_lasts(
-    standin: Standin, connect: Connect, failures: list[Failure]
+def test_a_failure_is_reported_once_however_long_it_lasts(
+    fake_ingest: FakeIngest, connect: Connect, failures: list[Failure]
 ) -> None:
-    standin.then(*[says(503)] * 5, *[says(401)] * 5, *[says(503)] * 2)
+    fake_ingest.then(*[respond(503)] * 5, *[respond(401)] * 5, *[respond(503)] * 2)
     client = connect()
     track(client, 1)
     assert client.flush(10)
@@ -153,10 +155,10 @@ def test_a_failure_is_told_once_however_long_it_lasts(
 
 
 def test_neither_key_nor_payload_is_logged(
-    standin: Standin, connect: Connect, caplog: pytest.LogCaptureFixture
+    fake_ingest: FakeIngest, connect: Connect, caplog: pytest.LogCaptureFixture
 ) -> None:
-    standin.then(says(503), says(401), cuts(take=False))
-    standin.refuses = lambda _: "type: no"
+    fake_ingest.then(respond(503), respond(401), disconnect(store=False))
+    fake_ingest.refusal = lambda _: "type: no"
     client = connect(on_error=None)
     client.track("secret-type", user_id="secret-user", data={"secret-key": "secret-value"})
     assert client.flush(10)
@@ -165,13 +167,13 @@ def test_neither_key_nor_payload_is_logged(
     assert '"key"' not in caplog.text
 
 
-def test_close_ends_in_time_and_says_what_is_lost(
-    standin: Standin, connect: Connect, failures: list[Failure]
+def test_close_returns_after_close_timeout_and_reports_the_loss(
+    fake_ingest: FakeIngest, connect: Connect, failures: list[Failure]
 ) -> None:
-    standin.behaviour = says(503, Retry_After="60")
+    fake_ingest.behavior = respond(503, Retry_After="60")
     client = connect(close_timeout=0.3)
     ids = track(client, 10)
-    standin.until(lambda: bool(standin.requests))
+    fake_ingest.wait_for(lambda: bool(fake_ingest.requests))
     start = time.monotonic()
     assert not client.close()
     assert 0.3 <= time.monotonic() - start < 2
@@ -180,32 +182,34 @@ def test_close_ends_in_time_and_says_what_is_lost(
     assert client.counts() == Counts(waiting=0, delivered=0, refused=0, dropped=10)
 
 
-def test_close_tries_once_more_at_once(standin: Standin, connect: Connect) -> None:
-    standin.then(says(503, Retry_After="60"))
+def test_close_retries_once_at_once(fake_ingest: FakeIngest, connect: Connect) -> None:
+    fake_ingest.then(respond(503, Retry_After="60"))
     client = connect()
     track(client, 1)
-    standin.until(lambda: bool(standin.requests))
+    fake_ingest.wait_for(lambda: bool(fake_ingest.requests))
     start = time.monotonic()
     assert client.close(10)
     assert time.monotonic() - start < 5
-    assert list(standin.taken) == ["0"]
+    assert list(fake_ingest.stored) == ["0"]
 
 
-def test_close_does_not_wait_for_a_server_that_never_answers(
-    standin: Standin, connect: Connect, failures: list[Failure]
+def test_close_does_not_wait_for_a_server_that_never_responds(
+    fake_ingest: FakeIngest, connect: Connect, failures: list[Failure]
 ) -> None:
-    standin.behaviour = answers_after(5)
+    fake_ingest.behavior = respond_after(5)
     client = connect()
     track(client, 1)
-    standin.until(lambda: bool(standin.requests))
+    fake_ingest.wait_for(lambda: bool(fake_ingest.requests))
     assert not client.close(0.2)
     assert failures[-1].kind == "closed"
 
 
-def test_flush_gives_up_in_time_and_the_events_stay(standin: Standin, connect: Connect) -> None:
+def test_flush_returns_false_after_its_timeout_and_keeps_the_events(
+    fake_ingest: FakeIngest, connect: Connect
+) -> None:
     client = connect()
-    standin.then(answers_after(0.5))
+    fake_ingest.then(respond_after(0.5))
     track(client, 1)
     assert not client.flush(0.05)
     assert client.flush(10)
-    assert list(standin.taken) == ["0"]
+    assert list(fake_ingest.stored) == ["0"]

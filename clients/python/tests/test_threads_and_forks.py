@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
+from fake_ingest import FakeIngest, respond_after
 from merganser_client import Client, Closed, Counts
-from standin import Standin, answers_after
 
 Connect = Callable[..., Client]
 
@@ -13,7 +13,7 @@ forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not
 
 
 def in_child(work: Callable[[], bool]) -> bool:
-    """Whether `work` said yes in a forked child."""
+    """Run `work` in a forked child, and return its result."""
     pid = os.fork()
     if pid == 0:
         code = 2
@@ -25,7 +25,7 @@ def in_child(work: Callable[[], bool]) -> bool:
     return os.waitstatus_to_exitcode(status) == 0
 
 
-def test_many_threads_send_by_one(standin: Standin, connect: Connect) -> None:
+def test_many_threads_share_one_sending_thread(fake_ingest: FakeIngest, connect: Connect) -> None:
     client = connect()
     start = threading.Barrier(16)
 
@@ -40,15 +40,17 @@ def test_many_threads_send_by_one(standin: Standin, connect: Connect) -> None:
     for thread in threads:
         thread.join()
     assert client.flush(20)
-    assert set(standin.taken) == {f"{name}-{number}" for name in range(16) for number in range(250)}
-    assert standin.repeats == 0
-    assert standin.connections_made == 1
+    assert set(fake_ingest.stored) == {
+        f"{name}-{number}" for name in range(16) for number in range(250)
+    }
+    assert fake_ingest.repeats == 0
+    assert fake_ingest.connections_opened == 1
     assert client.counts() == Counts(waiting=0, delivered=4000, refused=0, dropped=0)
 
 
 @forks
-def test_a_child_has_an_empty_queue_and_a_thread_of_its_own(
-    standin: Standin, connect: Connect
+def test_a_child_has_an_empty_queue_and_its_own_thread(
+    fake_ingest: FakeIngest, connect: Connect
 ) -> None:
     client = connect(interval=3600)
     client.track("t", user_id="1", message_id="parent, before")
@@ -59,19 +61,21 @@ def test_a_child_has_an_empty_queue_and_a_thread_of_its_own(
         return empty and client.flush(10)
 
     assert in_child(work)
-    assert set(standin.taken) == {"child"}
+    assert set(fake_ingest.stored) == {"child"}
     client.track("t", user_id="1", message_id="parent, after")
     assert client.flush(10)
-    assert list(standin.taken) == ["child", "parent, before", "parent, after"]
-    assert standin.repeats == 0
+    assert list(fake_ingest.stored) == ["child", "parent, before", "parent, after"]
+    assert fake_ingest.repeats == 0
 
 
 @forks
-def test_a_child_does_not_disturb_a_request_under_way(standin: Standin, connect: Connect) -> None:
+def test_a_child_does_not_disturb_the_parents_request(
+    fake_ingest: FakeIngest, connect: Connect
+) -> None:
     client = connect(interval=0)
-    standin.then(answers_after(0.5))
+    fake_ingest.then(respond_after(0.5))
     client.track("t", user_id="1", message_id="parent")
-    standin.until(lambda: bool(standin.requests))
+    fake_ingest.wait_for(lambda: bool(fake_ingest.requests))
 
     def work() -> bool:
         client.track("t", user_id="1", message_id="child")
@@ -79,29 +83,29 @@ def test_a_child_does_not_disturb_a_request_under_way(standin: Standin, connect:
 
     assert in_child(work)
     assert client.flush(10)
-    assert sorted(standin.taken) == ["child", "parent"]
-    assert standin.repeats == 0
-    assert standin.connections_made == 2
+    assert sorted(fake_ingest.stored) == ["child", "parent"]
+    assert fake_ingest.repeats == 0
+    assert fake_ingest.connections_opened == 2
 
 
 @forks
 def test_a_child_does_not_keep_the_parents_connection_open(
-    standin: Standin, connect: Connect
+    fake_ingest: FakeIngest, connect: Connect
 ) -> None:
-    """Forked amid a request, of which it never sees the end."""
+    """The fork happens during a request of the parent."""
     client = connect(interval=0)
-    standin.then(answers_after(0.5))
+    fake_ingest.then(respond_after(0.5))
     client.track("t", user_id="1")
-    standin.until(lambda: bool(standin.requests))
+    fake_ingest.wait_for(lambda: bool(fake_ingest.requests))
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(writer)
-        os.read(reader, 1)  # until the parent has seen what it wants to see
+        os.read(reader, 1)  # until the parent closes its end
         os._exit(0)
     try:
         assert client.close(10)
-        standin.until(lambda: standin.connections_open == 0, within=5)
+        fake_ingest.wait_for(lambda: fake_ingest.open_connections == 0, within=5)
     finally:
         os.close(writer)
         os.close(reader)
@@ -109,9 +113,9 @@ def test_a_child_does_not_keep_the_parents_connection_open(
 
 
 @forks
-def test_forks_amid_threads_that_track(standin: Standin, connect: Connect) -> None:
-    """A lock that another thread holds at the fork would be held in the child for ever."""
-    client = connect()
+def test_forks_while_other_threads_track(fake_ingest: FakeIngest, connect: Connect) -> None:
+    """A lock that another thread holds at the fork is never released in the child."""
+    client = connect(when_full="block")  # a slow machine fills the queue
     done = threading.Event()
     sent = [0, 0, 0]
 
@@ -137,8 +141,8 @@ def test_forks_amid_threads_that_track(standin: Standin, connect: Connect) -> No
     assert children == [True] * 30
     assert client.flush(20)
     expected = {f"{name}-{number}" for name in range(3) for number in range(sent[name])}
-    assert set(standin.taken) == expected | {f"child-{number}" for number in range(30)}
-    assert standin.repeats == 0
+    assert set(fake_ingest.stored) == expected | {f"child-{number}" for number in range(30)}
+    assert fake_ingest.repeats == 0
 
 
 @forks
@@ -157,22 +161,22 @@ def test_a_child_of_a_closed_client_is_closed(connect: Connect) -> None:
     assert in_child(work)
 
 
-def senders() -> int:
+def count_sending_threads() -> int:
     return sum(thread.name == "merganser-client" for thread in threading.enumerate())
 
 
-def test_a_client_that_tracks_nothing_starts_no_thread(connect: Connect) -> None:
-    before = senders()
+def test_a_client_without_events_starts_no_thread(connect: Connect) -> None:
+    before = count_sending_threads()
     client = connect()
     assert client.flush()
-    assert senders() == before
+    assert count_sending_threads() == before
     assert client.close()
 
 
-def test_the_thread_ends_with_the_client(connect: Connect) -> None:
-    before = senders()
+def test_close_ends_the_thread(connect: Connect) -> None:
+    before = count_sending_threads()
     client = connect()
     client.track("t", user_id="1")
-    assert senders() == before + 1
+    assert count_sending_threads() == before + 1
     assert client.close()
-    assert senders() == before
+    assert count_sending_threads() == before

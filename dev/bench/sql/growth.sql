@@ -34,7 +34,7 @@ FROM generate_series(1, %(people)s) AS n
 ORDER BY 1;
 
 -- events --
--- Over a year, of everybody in turn.
+-- Events over a year, of each person in turn.
 INSERT INTO events (
     guid, "producerGuid", "ipAddress", "profileGuid", "createdAt", "updatedAt", "occurredAt", type,
     "userId", "anonymousId"

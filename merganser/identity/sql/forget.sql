@@ -1,7 +1,7 @@
--- person --
--- The profile with this guid, or of this user, or that the profile with this guid merged into.
-SELECT guid, "userId", (SELECT count(*) FROM events WHERE "profileGuid" = named.guid), (
-    SELECT count(*) FROM "anonymousIds" WHERE "profileGuid" = named.guid
+-- find_person --
+-- The profile with this guid, or of this userId, or that the profile with this guid was merged into.
+SELECT guid, "userId", (SELECT count(*) FROM events WHERE "profileGuid" = found.guid), (
+    SELECT count(*) FROM "anonymousIds" WHERE "profileGuid" = found.guid
 )
 FROM (
     SELECT 1 AS rank, guid, "userId" FROM profiles WHERE guid = %(name)s
@@ -10,24 +10,23 @@ FROM (
     UNION ALL
     SELECT 3, profiles.guid, profiles."userId"
     FROM "profileMerges" AS merges
-    JOIN "anonymousIds" AS visitors USING ("anonymousId")
-    JOIN profiles ON profiles.guid = visitors."profileGuid"
+    JOIN "anonymousIds" AS ids USING ("anonymousId")
+    JOIN profiles ON profiles.guid = ids."profileGuid"
     WHERE merges."loserGuid" = %(name)s AND merges.reason = 'merged'
-) AS named
+) AS found
 ORDER BY rank
 LIMIT 1;
 
--- patience --
--- Who waits for the planners makes those that come later wait, too.
+-- set_lock_timeout --
+-- While this transaction waits for plans under way, new plans wait for this transaction.
 SET LOCAL lock_timeout = '10s';
 
--- hold_planners --
--- Until this transaction ends nobody plans identity; who planned before has committed.
+-- lock_suppressed_ids --
+-- Wait for plans under way, and block new ones until this transaction ends.
 LOCK TABLE "suppressedIds" IN EXCLUSIVE MODE;
 
--- suppress --
--- From now on no event of the user is stored, nor of some of the anonymousIds, nor these on events of
--- others.
+-- suppress_ids --
+-- Suppress the userId and some of the anonymousIds; return these anonymousIds.
 WITH next AS (
     SELECT "anonymousId" FROM "anonymousIds" WHERE "profileGuid" = %(profile)s LIMIT %(at_most)s
 ), hashes AS (
@@ -40,15 +39,14 @@ WITH next AS (
 )
 SELECT "anonymousId" FROM next;
 
--- begin --
--- What is left to do: the events, once the profile is gone.
+-- insert_erasure --
+-- The events of this profile have to be deleted once the profile is deleted.
 INSERT INTO erasures ("profileGuid")
 SELECT guid FROM profiles WHERE guid = %(profile)s
 ON CONFLICT DO NOTHING;
 
--- take_ids_off --
--- Suppressed anonymousIds on events of other users, and data of these that is the id: the events are
--- theirs, the ids go.
+-- remove_from_events_of_others --
+-- Remove anonymousIds from some events of other users, and delete data whose value is the anonymousId.
 WITH others AS (
     SELECT events.guid, events."anonymousId"
     FROM events
@@ -67,35 +65,36 @@ SET "anonymousId" = NULL, "updatedAt" = now()
 FROM others
 WHERE events.guid = others.guid;
 
--- hold_visitors --
--- Which of these anonymousIds are still the person's: locked in the order in which everybody locks
--- them. They are found by key, or a plan made for no one person reads all that this one has.
-WITH held AS MATERIALIZED (
+-- lock_anonymous_ids --
+-- Lock these anonymousIds, in the order in which all workers lock them, and return those that still
+-- belong to the profile. MATERIALIZED, so that Postgres finds them by their key: otherwise a generic
+-- plan may read all anonymousIds of the profile.
+WITH locked AS MATERIALIZED (
     SELECT "anonymousId", "profileGuid"
     FROM "anonymousIds"
     WHERE "anonymousId" = ANY(%(anonymous_ids)s::text[])
     ORDER BY "anonymousId"
     FOR UPDATE
 )
-SELECT "anonymousId" FROM held WHERE "profileGuid" = %(profile)s;
+SELECT "anonymousId" FROM locked WHERE "profileGuid" = %(profile)s;
 
--- forget_merges --
--- The trail of these anonymousIds.
+-- delete_merges --
+-- The merges of these anonymousIds.
 DELETE FROM "profileMerges" WHERE "anonymousId" = ANY(%(anonymous_ids)s::text[]);
 
--- forget_visitors --
+-- delete_anonymous_ids --
 -- These anonymousIds.
 DELETE FROM "anonymousIds" WHERE "anonymousId" = ANY(%(anonymous_ids)s::text[]);
 
--- lift_visitors --
--- These anonymousIds are stored again.
+-- lift_anonymous_ids --
+-- Events keep these anonymousIds again.
 DELETE FROM "suppressedIds"
 WHERE hash IN (
     SELECT "suppressionHash"('anonymousId', id) FROM unnest(%(anonymous_ids)s::text[]) AS ids(id)
 );
 
--- forget_way --
--- In the trail of others, some of what came by this person.
+-- delete_survivor --
+-- Delete some merges by which other people's anonymousIds came to this profile.
 DELETE FROM "profileMerges"
 WHERE ("anonymousId", "eventGuid", "createdAt") IN (
     SELECT "anonymousId", "eventGuid", "createdAt"
@@ -103,8 +102,8 @@ WHERE ("anonymousId", "eventGuid", "createdAt") IN (
     LIMIT %(at_most)s
 );
 
--- unname_loser --
--- In the trail of others, whence some of the anonymousIds came.
+-- clear_loser --
+-- Remove this profile from some merges by which other people's anonymousIds left it.
 UPDATE "profileMerges"
 SET "loserGuid" = NULL
 WHERE ("anonymousId", "eventGuid", "createdAt") IN (
@@ -113,20 +112,20 @@ WHERE ("anonymousId", "eventGuid", "createdAt") IN (
     LIMIT %(at_most)s
 );
 
--- lift_user --
--- The userId is stored again.
+-- lift_user_id --
+-- Events of the userId are stored again.
 DELETE FROM "suppressedIds"
 WHERE hash = (
     SELECT "suppressionHash"('userId', "userId")
     FROM profiles WHERE guid = %(profile)s AND "userId" IS NOT NULL
 );
 
--- forget_profile --
--- The person is nobody from now on.
+-- delete_profile --
+-- The profile of the person.
 DELETE FROM profiles WHERE guid = %(profile)s;
 
--- next_erasure --
--- The oldest that is not finished, of those whose profile is gone.
+-- lock_next_erasure --
+-- The oldest erasure whose profile is deleted and that is not set aside.
 SELECT "profileGuid"
 FROM erasures
 WHERE NOT EXISTS (SELECT FROM profiles WHERE guid = "profileGuid")
@@ -138,20 +137,20 @@ ORDER BY "createdAt", "profileGuid"
 LIMIT 1
 FOR UPDATE;
 
--- erase --
--- Some of the events of a profile, with their data.
-WITH gone AS (
+-- delete_events --
+-- Delete some events of the profile, with their data and their set-aside items.
+WITH deleted AS (
     DELETE FROM events
     WHERE guid IN (SELECT guid FROM events WHERE "profileGuid" = %(profile)s LIMIT %(at_most)s)
     RETURNING guid
 ), data AS (
-    DELETE FROM "eventData" WHERE "eventGuid" IN (SELECT guid FROM gone)
+    DELETE FROM "eventData" WHERE "eventGuid" IN (SELECT guid FROM deleted)
 ), rows AS (
-    DELETE FROM "setAside" WHERE kind = 'row' AND subject IN (SELECT guid FROM gone)
+    DELETE FROM "setAside" WHERE kind = 'row' AND subject IN (SELECT guid FROM deleted)
 )
-SELECT count(*) FROM gone;
+SELECT count(*) FROM deleted;
 
--- finish --
+-- finish_erasure --
 -- No events are left.
 WITH finished AS (
     DELETE FROM erasures WHERE "profileGuid" = %(profile)s
@@ -159,7 +158,7 @@ WITH finished AS (
 DELETE FROM "setAside" WHERE subject = %(profile)s;
 
 -- readmit --
--- An id is stored again, whichever kind it is.
+-- Lift the suppression of an id, whether it is a userId or an anonymousId.
 DELETE FROM "suppressedIds"
 WHERE hash IN (
     "suppressionHash"('userId', %(name)s), "suppressionHash"('anonymousId', %(name)s)

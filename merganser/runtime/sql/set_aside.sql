@@ -1,5 +1,5 @@
 -- put --
--- Set items aside, or note that they have failed once more: one that was dropped stays so.
+-- Set items aside, or count one more attempt. A dropped item stays dropped.
 INSERT INTO "setAside" AS stored (kind, subject, place, reason)
 SELECT DISTINCT ON (kind COLLATE "C", subject COLLATE "C", place COLLATE "C")
     kind, subject, place, reason
@@ -13,7 +13,7 @@ SET reason = excluded.reason,
     "updatedAt" = now();
 
 -- put_records --
--- Note dead letters. A letter that is written twice is one, and one that was dealt with stays so.
+-- Record dead letters. Writing a letter twice changes nothing; a resolved letter stays resolved.
 INSERT INTO "setAside" AS stored (kind, subject, place, reason, attempts)
 SELECT DISTINCT ON (subject COLLATE "C") 'record', subject, %(cluster)s, reason, attempts
 FROM unnest(%(subjects)s::text[], %(reasons)s::text[], %(attempts)s::integer[])
@@ -27,10 +27,10 @@ SET reason = excluded.reason,
 WHERE stored.attempts < excluded.attempts;
 
 -- clear --
--- Items that were retried and have succeeded.
+-- Delete retried items that have succeeded.
 DELETE FROM "setAside"
 WHERE kind = %(kind)s AND state = 'retried' AND subject = ANY(%(subjects)s::text[]);
 
 -- open --
--- How many items nobody has dealt with, by kind.
+-- The number of open items by kind.
 SELECT kind, count(*) FROM "setAside" WHERE state = 'open' GROUP BY kind;

@@ -11,13 +11,13 @@ class Harm(NamedTuple):
     """Something that is broken now."""
 
     what: str
-    """For whoever watches."""
+    """For the person who watches."""
     seconds: float = 0.0
     """How long it stays so."""
 
 
 Fault = Callable[[Stage], AsyncIterator[Harm]]
-"""Breaks something, yields what, and mends it."""
+"""Breaks something, yields what, and repairs it."""
 
 
 class Entry(NamedTuple):

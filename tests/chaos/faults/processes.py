@@ -12,7 +12,7 @@ from tests.support.service import Service
 KINDS = ("ingest", "resolver", "scanner", "properties")
 
 STOP_SECONDS = 10.0
-"""What the design allows a process after SIGTERM (§5)."""
+"""What the design allows a process after SIGTERM."""
 
 
 @contextmanager

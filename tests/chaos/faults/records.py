@@ -39,5 +39,5 @@ async def garbage(stage: Stage) -> AsyncIterator[Harm]:
         key = f"garbage-{len(stage.garbage)}".encode()
         stage.garbage[key] = value
         written.append(Record(value, key, headers, stage.random.randrange(PARTITIONS)))
-    yield Harm(f"{len(written)} records that are no events")
+    yield Harm(f"{len(written)} records that are not events")
     await stage.publish(written)

@@ -1,4 +1,4 @@
-// @grouparoo/client-web, the seed's own client, tells the story.
+// @grouparoo/client-web, Grouparoo's own client, tells the story.
 import GrouparooWebClient from "@grouparoo/client-web";
 
 export default async function tell({ url, key, user, visitor }) {

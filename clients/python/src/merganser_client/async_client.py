@@ -6,19 +6,20 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any
 
-from merganser_client import event
-from merganser_client.base import IDENTIFY, Base
+from merganser_client.base import IDENTIFY, ClientBase
+from merganser_client.event import build_event
 
 
-class AsyncClient(Base):
-    """Sends events from coroutines, of any number of loops, and never blocks a loop.
+class AsyncClient(ClientBase):
+    """Send events from coroutines, of any number of event loops, without blocking a loop.
 
-    A thread of its own sends, so that events travel while a loop is busy, and after it has ended.
+    A thread of the client sends the events, so it also sends while a loop is busy and after the
+    loop is closed.
     """
 
     async def track(
         self,
-        type: str,  # noqa: A002 - what it is called everywhere
+        type: str,  # noqa: A002 - the name of this argument in every track API
         *,
         user_id: str | int | None = None,
         anonymous_id: str | int | None = None,
@@ -26,22 +27,22 @@ class AsyncClient(Base):
         occurred_at: datetime | None = None,
         message_id: str | None = None,
     ) -> None:
-        """Send an event; with `when_full="block"` the coroutine waits while the queue is full.
+        """Queue an event. With `when_full="block"` the coroutine waits while the queue is full.
 
         The arguments are those of `Client.track`.
 
         Raises:
-            TypeError: an argument is of a type that cannot be sent.
+            TypeError: an argument has a type that cannot be sent.
             ValueError: an argument has a value that cannot be sent.
-            Closed: after `close`.
+            Closed: the client is closed.
         """
-        made = event.make(type, user_id, anonymous_id, data, occurred_at, message_id)
+        event = build_event(type, user_id, anonymous_id, data, occurred_at, message_id)
         if self._when_full == "drop":
-            self._sender.offer(made)
+            self._sender.put_if_room(event)
             return
-        entered = self._sender.put(made)
-        if not entered.done():
-            await asyncio.wrap_future(entered)
+        queued = self._sender.put_when_room(event)
+        if not queued.done():
+            await asyncio.wrap_future(queued)
 
     async def identify(
         self,
@@ -50,23 +51,23 @@ class AsyncClient(Base):
         anonymous_id: str | int | None = None,
         traits: Mapping[str, Any] | None = None,
     ) -> None:
-        """Say what is known of a user, and that a visitor is that user.
+        """Queue an event with a user's traits. An `anonymous_id` links the visitor to the user.
 
         Raises:
             TypeError: as `track`.
             ValueError: as `track`.
-            Closed: after `close`.
+            Closed: as `track`.
         """
         await self.track(IDENTIFY, user_id=user_id, anonymous_id=anonymous_id, data=traits)
 
     async def flush(self, timeout: float | None = None) -> bool:
-        """Wait until all that was tracked before is delivered or refused.
+        """Send now, and wait until each event tracked so far is delivered or refused.
 
         Args:
-            timeout: seconds; None for as long as it takes.
+            timeout: seconds; None waits without a limit.
 
         Returns:
-            Whether that is so.
+            True if each of these events is delivered or refused, False after `timeout`.
         """
         try:
             return await asyncio.wait_for(asyncio.wrap_future(self._sender.flush()), timeout)
@@ -74,18 +75,18 @@ class AsyncClient(Base):
             return False
 
     async def close(self, timeout: float | None = None) -> bool:
-        """Deliver what is left and end; what is not delivered in time is lost, and reported.
+        """Deliver the queued events and close. Events not delivered in time are lost and reported.
 
         Args:
-            timeout: seconds, in place of `close_timeout`.
+            timeout: seconds; None means the option `close_timeout`.
 
         Returns:
-            Whether nothing was lost.
+            Whether no event was lost.
         """
         return await asyncio.to_thread(self._sender.close, timeout)
 
     async def __aenter__(self) -> "AsyncClient":  # noqa: PYI034 - Python 3.10 has no Self
-        """Itself."""
+        """Return the client."""
         return self
 
     async def __aexit__(
@@ -94,5 +95,5 @@ class AsyncClient(Base):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Close."""
+        """Close the client."""
         await self.close()

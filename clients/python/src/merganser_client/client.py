@@ -1,25 +1,26 @@
 """The client for threads."""
 
 from collections.abc import Mapping
-from concurrent.futures import TimeoutError as TooLate
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from datetime import datetime
 from types import TracebackType
 from typing import Any
 
-from merganser_client import event
-from merganser_client.base import IDENTIFY, Base
+from merganser_client.base import IDENTIFY, ClientBase
+from merganser_client.event import build_event
 
 
-class Client(Base):
-    """Sends events from any thread, without waiting for the gateway.
+class Client(ClientBase):
+    """Send events from any thread, without waiting for the ingest server.
 
-    Make one for a process, and close it at the end or use it in a `with` block; what is left when
-    the program ends is delivered within `close_timeout`.
+    Create one client per process, and share it. Close it at the end, or use it in a `with` block.
+    When the program ends without that, the client delivers the queued events within
+    `close_timeout`.
     """
 
     def track(
         self,
-        type: str,  # noqa: A002 - what it is called everywhere
+        type: str,  # noqa: A002 - the name of this argument in every track API
         *,
         user_id: str | int | None = None,
         anonymous_id: str | int | None = None,
@@ -27,33 +28,34 @@ class Client(Base):
         occurred_at: datetime | None = None,
         message_id: str | None = None,
     ) -> None:
-        """Send an event.
+        """Queue an event.
 
         Args:
-            type: what happened: "pageview", "purchase", ...
-            user_id: your own id of the user.
-            anonymous_id: the id of a visitor. One of the two is needed; an event with both says
-                that the visitor is that user.
-            data: properties, as far as JSON goes, with Decimal, date, time and UUID.
-            occurred_at: when, with a time zone, if not now. It is stored as it is given; the time
-                of an event without it is corrected where the clock of this machine is wrong.
-            message_id: your own id of the event: tracked twice, it is one event if its
-                `occurred_at` is the same, too.
+            type: what happened, such as "pageview" or "purchase".
+            user_id: your id of the user.
+            anonymous_id: the id of an anonymous visitor. An event needs one of the two ids; an
+                event with both links the visitor to the user.
+            data: properties: JSON values, and Decimal, datetime, date, time and UUID.
+            occurred_at: when it happened, with a time zone; the current time by default. The server
+                stores a time that you give as it is. It corrects the default by the difference
+                between its clock and this machine's.
+            message_id: your id of the event; a random UUID by default. Two events with the same
+                `message_id` and `occurred_at` are stored once.
 
         Raises:
-            TypeError: an argument is of a type that cannot be sent.
+            TypeError: an argument has a type that cannot be sent.
             ValueError: an argument has a value that cannot be sent.
-            Closed: after `close`.
+            Closed: the client is closed.
         """
-        made = event.make(type, user_id, anonymous_id, data, occurred_at, message_id)
+        event = build_event(type, user_id, anonymous_id, data, occurred_at, message_id)
         if self._when_full == "drop":
-            self._sender.offer(made)
+            self._sender.put_if_room(event)
             return
-        entered = self._sender.put(made)
+        queued = self._sender.put_when_room(event)
         try:
-            entered.result()
-        except BaseException:  # Ctrl-C, say: it must not enter later
-            entered.cancel()
+            queued.result()
+        except BaseException:  # such as KeyboardInterrupt: the event must not be queued later
+            queued.cancel()
             raise
 
     def identify(
@@ -63,44 +65,44 @@ class Client(Base):
         anonymous_id: str | int | None = None,
         traits: Mapping[str, Any] | None = None,
     ) -> None:
-        """Say what is known of a user, and that a visitor is that user.
+        """Queue an event with a user's traits. An `anonymous_id` links the visitor to the user.
 
         Raises:
             TypeError: as `track`.
             ValueError: as `track`.
-            Closed: after `close`.
+            Closed: as `track`.
         """
         self.track(IDENTIFY, user_id=user_id, anonymous_id=anonymous_id, data=traits)
 
     def flush(self, timeout: float | None = None) -> bool:
-        """Wait until all that was tracked before is delivered or refused.
+        """Send now, and wait until each event tracked so far is delivered or refused.
 
         Args:
-            timeout: seconds; None for as long as it takes.
+            timeout: seconds; None waits without a limit.
 
         Returns:
-            Whether that is so.
+            True if each of these events is delivered or refused, False after `timeout`.
         """
         settled = self._sender.flush()
         try:
             return settled.result(timeout)
-        except TooLate:
+        except FutureTimeoutError:
             settled.cancel()
             return False
 
     def close(self, timeout: float | None = None) -> bool:
-        """Deliver what is left and end; what is not delivered in time is lost, and reported.
+        """Deliver the queued events and close. Events not delivered in time are lost and reported.
 
         Args:
-            timeout: seconds, in place of `close_timeout`.
+            timeout: seconds; None means the option `close_timeout`.
 
         Returns:
-            Whether nothing was lost.
+            Whether no event was lost.
         """
         return self._sender.close(timeout)
 
     def __enter__(self) -> "Client":  # noqa: PYI034 - Python 3.10 has no Self
-        """Itself."""
+        """Return the client."""
         return self
 
     def __exit__(
@@ -109,5 +111,5 @@ class Client(Base):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Close."""
+        """Close the client."""
         self.close()

@@ -1,4 +1,4 @@
-"""Values as JSON, exactly: a Decimal digit for digit, a time as ISO 8601."""
+"""JSON without loss: each digit of a Decimal, times as ISO 8601."""
 
 import json
 import re
@@ -8,18 +8,18 @@ from datetime import date, time
 from decimal import Decimal
 from typing import Any
 
-# The encoder of the standard library writes no number that is not an int or a float. So a Decimal
-# goes through it as a string with a mark that nobody else knows, and loses mark and quotes after.
+# The standard library's encoder writes only int and float as numbers. So a Decimal passes it as a
+# string with a random mark, and loses the mark and the quotes afterwards.
 _MARK = f"decimal:{uuid.uuid4().hex}:"
 _MARKED = re.compile(f'"{_MARK}([^"]*)"')
 
 
 def dumps(value: Any) -> bytes:
-    """Compact JSON in UTF-8.
+    """Return a value as compact JSON in UTF-8.
 
     Raises:
-        TypeError: something in it has no JSON form.
-        ValueError: NaN, an infinity, a lone surrogate, a cycle, or nesting without end.
+        TypeError: a part of the value has a type without a JSON form.
+        ValueError: a part of it is NaN, infinite, a lone surrogate, a cycle or nested too deeply.
     """
     try:
         text = _encoder.encode(value)
@@ -30,11 +30,11 @@ def dumps(value: Any) -> bytes:
     try:
         return text.encode()
     except UnicodeEncodeError:
-        raise ValueError("a string has a lone surrogate, which is no text") from None
+        raise ValueError("a string has a lone surrogate, which UTF-8 cannot encode") from None
 
 
-def _other(value: Any) -> Any:
-    """What JSON does not know by itself."""
+def _convert(value: Any) -> Any:
+    """Convert a value that the standard library's encoder does not know."""
     if isinstance(value, Decimal):
         if not value.is_finite():
             raise ValueError(f"{value} is not a JSON number")
@@ -49,5 +49,5 @@ def _other(value: Any) -> Any:
 
 
 _encoder = json.JSONEncoder(
-    default=_other, ensure_ascii=False, allow_nan=False, separators=(",", ":")
+    default=_convert, ensure_ascii=False, allow_nan=False, separators=(",", ":")
 )

@@ -1,4 +1,4 @@
-"""What a client tells its owner when something goes wrong."""
+"""What a client reports when something goes wrong."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,26 +11,27 @@ Kind = Literal["unreachable", "misconfigured", "refused", "full", "closed"]
 
 @dataclass(frozen=True)
 class Failure:
-    """Something went wrong: for `on_error`, and for the log in short."""
+    """A failure, as `on_error` receives it. The log has its kind and message."""
 
     kind: Kind
     """What happened:
 
-    - `unreachable`: the gateway is away or busy. The events are kept and sent again.
-    - `misconfigured`: the gateway does not know the key, or the endpoint is no gateway. The events
-      are kept and sent again.
-    - `refused`: the gateway will never take these events. They are lost.
+    - `unreachable`: the server does not respond, or is busy. The client keeps the events and
+      retries.
+    - `misconfigured`: the server does not know the key or lacks a permission for it, or the
+      endpoint is not a Merganser server. The client keeps the events and retries.
+    - `refused`: the server will never accept these events. They are lost.
     - `full`: the queue had no room for this event. It is lost.
-    - `closed`: the client was closed before it knew of these events that they arrived. What was
-      not under way is lost.
+    - `closed`: the client was closed before the server confirmed these events. They are lost, but
+      the server may have stored those of a request whose response did not arrive.
     """
     message: str
     lost: tuple[Event, ...] = ()
-    """The events that the client gave up: with `message_id`, and `json` as they were sent."""
+    """The events that the client gave up, with `message_id` and `json`."""
 
 
 OnError = Callable[[Failure], None]
 
 
 class Closed(RuntimeError):
-    """The client is closed, and takes no more events."""
+    """The client is closed and accepts no more events."""

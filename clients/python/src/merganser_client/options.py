@@ -1,4 +1,4 @@
-"""What can be chosen about a client."""
+"""The options of a client."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -7,13 +7,13 @@ from merganser_client.failure import OnError
 
 WhenFull = Literal["drop", "block"]
 
-_LEAST_QUEUE = 1 << 20
-_MOST_BATCH = 1000
+_MIN_QUEUE_BYTES = 1 << 20
+_MAX_BATCH_SIZE = 1000
 
 
 @dataclass(frozen=True)
 class Options:
-    """Checked when made. What each means, and why its default is what it is, say the clients."""
+    """Options that are checked on construction. `ClientBase` documents each of them."""
 
     queue_bytes: int
     when_full: WhenFull
@@ -26,17 +26,17 @@ class Options:
     on_error: OnError | None
 
     def __post_init__(self) -> None:
-        """Check them.
+        """Check the values.
 
         Raises:
-            ValueError: says which is wrong.
+            ValueError: a value is not allowed; the message names the option.
         """
         if self.when_full not in ("drop", "block"):
             raise ValueError(f"when_full must be 'drop' or 'block', not {self.when_full!r}")
-        if self.queue_bytes < _LEAST_QUEUE:
-            raise ValueError(f"queue_bytes must be at least {_LEAST_QUEUE}")
-        if not 1 <= self.batch_size <= _MOST_BATCH:
-            raise ValueError(f"batch_size must be from 1 to {_MOST_BATCH}")
+        if self.queue_bytes < _MIN_QUEUE_BYTES:
+            raise ValueError(f"queue_bytes must be at least {_MIN_QUEUE_BYTES}")
+        if not 1 <= self.batch_size <= _MAX_BATCH_SIZE:
+            raise ValueError(f"batch_size must be from 1 to {_MAX_BATCH_SIZE}")
         for name in ("interval", "close_timeout", "first_delay", "longest_delay"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative")

@@ -1,4 +1,4 @@
-"""The thread that sends, one in each process that tracks."""
+"""The thread that sends events: one in each process that tracks."""
 
 import logging
 import random
@@ -7,85 +7,84 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from datetime import datetime, timezone
 
-from merganser_client import process
-from merganser_client.backlog import Backlog, Counts
-from merganser_client.delays import delay
+from merganser_client import process_hooks
+from merganser_client.backoff import compute_delay
 from merganser_client.event import Event
+from merganser_client.event_queue import Counts, EventQueue
 from merganser_client.failure import Failure, Kind
-from merganser_client.gateway import ENVELOPE_BYTES, MOST_BYTES, Gateway, Unreachable
+from merganser_client.log import log
 from merganser_client.options import Options
-from merganser_client.verdict import Again, Smaller, Taken, Verdict, judge
-
-log = logging.getLogger("merganser_client")
+from merganser_client.response import Outcome, Retry, Settled, Split, classify_response
+from merganser_client.transport import ENVELOPE_BYTES, MAX_BODY_BYTES, Transport, Unreachable
 
 _LEVELS: dict[Kind, int] = {"unreachable": logging.WARNING}
 
 
 class Sender:
-    """Takes events from any thread and delivers them from one of its own."""
+    """Queues events from any thread and delivers them from its own."""
 
-    def __init__(self, make_gateway: Callable[[], Gateway], options: Options) -> None:
-        """It starts its thread with the first event."""
-        self._make_gateway = make_gateway
+    def __init__(self, create_transport: Callable[[], Transport], options: Options) -> None:
+        """Create an empty queue. The first event starts the thread."""
+        self._create_transport = create_transport
         self._options = options
-        self._renew()
-        process.after_fork(self)
+        self._reset()
+        process_hooks.reset_after_fork(self)
 
-    def offer(self, event: Event) -> None:
-        """Send an event. If the queue is full the event is dropped, and that is reported.
+    def put_if_room(self, event: Event) -> None:
+        """Queue an event. If the queue is full, drop the event and report that.
 
         Raises:
-            Closed: by `close`.
+            Closed: after `close`.
         """
-        if self._backlog.offer(event):
+        if self._queue.put_if_room(event):
             self._start()
             return
-        dropped = self._backlog.counts().dropped
-        # A line for each would drown the log: it has the 1st, 2nd, 4th, 8th, ... of them.
+        dropped = self._queue.counts().dropped
+        # Log only the 1st, 2nd, 4th, 8th … dropped event as an error: a line each floods the log.
         level = logging.DEBUG if dropped & (dropped - 1) else logging.ERROR
         self._report("full", f"the queue is full: {dropped} events dropped", (event,), level)
 
-    def put(self, event: Event) -> Future[None]:
-        """Send an event as soon as the queue has room; the future says that it had.
+    def put_when_room(self, event: Event) -> Future[None]:
+        """Queue an event as soon as there is room; see `EventQueue.put_when_room`.
 
         Raises:
-            Closed: by `close`.
+            Closed: after `close`.
         """
-        entered = self._backlog.put(event)
+        queued = self._queue.put_when_room(event)
         self._start()
-        return entered
+        return queued
 
     def flush(self) -> Future[bool]:
-        """Hurry; see `Backlog.flush`."""
-        return self._backlog.flush()
+        """Send now; see `EventQueue.flush`."""
+        return self._queue.flush()
 
     def counts(self) -> Counts:
-        """What became of the events so far."""
-        return self._backlog.counts()
+        """Return how many events are waiting, delivered, refused and dropped."""
+        return self._queue.counts()
 
     def close(self, timeout: float | None = None) -> bool:
-        """Deliver what is left, and after `timeout` seconds give up; True if nothing was."""
-        self._backlog.close()
+        """Deliver the queued events for at most `timeout` seconds; return whether none was lost."""
+        self._queue.close()
         if self._thread:
             self._thread.join(self._options.close_timeout if timeout is None else timeout)
-        lost = self._backlog.abandon()
+        lost = self._queue.abandon()
         if lost:
             self._report("closed", f"closed with {len(lost)} events not delivered", lost)
-        process.not_at_exit(self.close)
+        process_hooks.cancel_call_at_exit(self.close)
         return not lost
 
-    def renew_after_fork(self) -> None:
-        """In the child: be empty. What was queued is still the parent's to send."""
-        closed = self._backlog.closing
-        self._gateway.let_go()
-        self._renew()
+    def reset_after_fork(self) -> None:
+        """Start with an empty queue in the child: the parent sends what it queued."""
+        closed = self._queue.closing
+        self._transport.release_after_fork()
+        self._reset()
         if closed:
-            self._backlog.close()
+            self._queue.close()
 
-    def _renew(self) -> None:
-        batch_bytes = MOST_BYTES - ENVELOPE_BYTES
-        self._backlog = Backlog(self._options.queue_bytes, batch_bytes, self._options.interval)
-        self._gateway = self._make_gateway()
+    def _reset(self) -> None:
+        batch_bytes = MAX_BODY_BYTES - ENVELOPE_BYTES
+        self._queue = EventQueue(self._options.queue_bytes, batch_bytes, self._options.interval)
+        self._transport = self._create_transport()
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
 
@@ -97,62 +96,77 @@ class Sender:
                 thread = threading.Thread(target=self._run, name="merganser-client", daemon=True)
                 thread.start()
                 self._thread = thread
-                process.at_exit(self.close)
+                process_hooks.call_at_exit(self.close)
 
     def _run(self) -> None:
-        backlog, most, failures, told = self._backlog, self._options.batch_size, 0, ""
-        while batch := backlog.take(most):
-            verdict = self._send(batch)
-            if isinstance(verdict, Again):
+        queue, batch_size, failures, reported = self._queue, self._options.batch_size, 0, ""
+        while batch := queue.next_batch(batch_size):
+            outcome = self._send(batch)
+            if isinstance(outcome, Retry):
                 failures += 1
-                if verdict.why != told:  # once, however long it lasts
-                    told = verdict.why
-                    kind: Kind = "misconfigured" if verdict.misconfigured else "unreachable"
-                    self._report(kind, f"{told}; {len(batch)} events or more wait")
-                backlog.pause(self._delay(failures, verdict.after))
+                if outcome.reason != reported:  # report each reason once, however long it lasts
+                    reported = outcome.reason
+                    kind: Kind = "misconfigured" if outcome.misconfigured else "unreachable"
+                    self._report(kind, f"{reported}; {len(batch)} events or more wait")
+                delay = self._delay(failures, outcome.after)
+                self._debug("retry in %.1f s: %s", delay, outcome.reason)
+                queue.wait_before_retry(delay)
                 continue
-            if told:
-                log.warning("the gateway answers again")
-            failures, told = 0, ""
-            if isinstance(verdict, Smaller):
+            if reported:
+                log.warning("the server responds again")
+            failures, reported = 0, ""
+            if isinstance(outcome, Split):
                 if len(batch) > 1:
-                    most = len(batch) // 2
+                    batch_size = len(batch) // 2
+                    self._debug("send smaller batches: %s", outcome.reason)
                     continue
-                verdict = Taken({0: verdict.why})
-            # Slowly back to size: a gateway with a smaller limit would refuse half of all requests.
-            most = min(self._options.batch_size, most + most // 8 + 1)
-            if verdict.refused:
-                self._report_refused(batch, verdict)
-            backlog.settle(len(batch), len(verdict.refused))
-        self._gateway.close()
+                outcome = Settled({0: outcome.reason})
+            # Grow slowly: a server with a lower limit would otherwise refuse every second request.
+            batch_size = min(self._options.batch_size, batch_size + batch_size // 8 + 1)
+            self._report_settled(batch, outcome)
+            queue.settle(len(batch), len(outcome.refused))
+        self._transport.close()
 
-    def _send(self, batch: list[Event]) -> Verdict:
+    def _send(self, batch: list[Event]) -> Outcome:
         try:
-            answer = self._gateway.post(batch)
+            response = self._transport.post(batch)
         except Unreachable as error:
-            return Again(f"no answer ({error})")
-        except Exception as error:  # the thread must outlive whatever it was
-            log.exception("a defect of merganser-client")
-            return Again(f"a defect of merganser-client ({error!r})")
-        return judge(answer, len(batch), datetime.now(timezone.utc))
+            return Retry(f"no response ({error})")
+        except Exception as error:  # noqa: BLE001 - a bug must not stop the thread
+            log.exception("a bug in merganser-client")
+            return Retry(f"a bug in merganser-client ({error!r})")
+        return classify_response(response, len(batch), datetime.now(timezone.utc))
 
-    def _delay(self, failures: int, after: float) -> float:
+    def _delay(self, failures: int, retry_after: float) -> float:
         first, longest = self._options.first_delay, self._options.longest_delay
-        return delay(failures, first, longest, after, random.random())  # noqa: S311 - no secret
+        jitter = random.random()  # noqa: S311 - not a secret
+        return compute_delay(failures, first, longest, retry_after, jitter)
 
-    def _report_refused(self, batch: list[Event], verdict: Taken) -> None:
-        whys = sorted(set(verdict.refused.values()))
-        message = f"{len(verdict.refused)} events refused: {whys[0]}"
-        if len(whys) > 1:
-            message += f" (and {len(whys) - 1} other reasons)"
-        self._report("refused", message, tuple(batch[index] for index in verdict.refused))
+    def _report_settled(self, batch: list[Event], outcome: Settled) -> None:
+        if log.isEnabledFor(logging.DEBUG):
+            for index, event in enumerate(batch):
+                if (reason := outcome.refused.get(index)) is None:
+                    self._debug("accepted: %s %s", event.type, event.message_id)
+                else:
+                    self._debug("refused: %s %s: %s", event.type, event.message_id, reason)
+        if outcome.refused:
+            reasons = sorted(set(outcome.refused.values()))
+            message = f"{len(outcome.refused)} events refused: {reasons[0]}"
+            if len(reasons) > 1:
+                message += f" (and {len(reasons) - 1} other reasons)"
+            self._report("refused", message, tuple(batch[index] for index in outcome.refused))
 
     def _report(
         self, kind: Kind, message: str, lost: tuple[Event, ...] = (), level: int = logging.ERROR
     ) -> None:
+        message = self._transport.redact(message)
         log.log(_LEVELS.get(kind, level), "%s: %s", kind, message)
         if self._options.on_error:
             try:
                 self._options.on_error(Failure(kind, message, lost))
-            except Exception:
-                log.exception("on_error failed")
+            except Exception:  # noqa: BLE001 - the caller's code may raise anything
+                log.exception("on_error raised an exception")
+
+    def _debug(self, text: str, *values: object) -> None:
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug("%s", self._transport.redact(text % values))

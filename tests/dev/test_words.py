@@ -1,0 +1,47 @@
+"""The checker of words finds what it bans and lets plain English pass."""
+
+import pytest
+
+from dev import words
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "# Who is who (design §4).",
+        "the seed's own system",
+        "computed anew",
+        "mend the cause",
+        "Whoever deletes",
+        "a text that is no number",
+        "the events come home",
+        "neighbours",
+        "serialised",
+        "The licence is in LICENSE",
+        "see profiles/identity.py",
+    ],
+)
+def test_a_banned_word_is_found(line: str) -> None:
+    assert list(words.find("file", line))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "there is no limit",
+        "it is no longer there",
+        "is no more than 3",
+        "make chaos repeats the seed",
+        "recommend, amend",
+        "merganser/identity/plan.py and merganser/cli/keys.py",
+        "four hours, encourage, contour",
+        "the seed's own system # words: ok",
+    ],
+)
+def test_plain_english_passes(line: str) -> None:
+    assert not list(words.find("file", line))
+
+
+def test_a_finding_names_the_line_and_what_to_write() -> None:
+    (found,) = words.find("docs/x.md", "one\ncomputed anew\n")
+    assert found == ("docs/x.md", 2, "anew", "again, or from scratch")
