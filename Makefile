@@ -67,7 +67,7 @@ test-deploy: $(READY) deploy/tools/.ready ## Run what deploy/ has: image's steps
 	$(BIN)/python -m pytest -m deploy tests/deploy $(ARGS)
 
 test-nightly: $(READY) ## Try 50,000 histories on each property of identity, and 10,000 lots of hostile events
-	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest --timeout 7200 tests/identity/test_plan.py tests/identity/test_forgetting.py tests/isolation tests/properties/test_hostile.py tests/decoration/test_any_answer.py $(ARGS)
+	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest --timeout 7200 tests/identity/test_plan.py tests/identity/test_forgetting.py tests/isolation tests/properties/test_hostile.py tests/decoration/test_hostile_values.py $(ARGS)
 
 torture: $(READY) ## Kill processes under hostile events and compare (ARGS="--seed 1 --runs 50")
 	$(BIN)/python -m tests.torture $(ARGS)
