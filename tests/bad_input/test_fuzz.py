@@ -1,4 +1,4 @@
-"""Whatever bytes come: a documented answer, and what was taken can be stored (design §6)."""
+"""Whatever bytes come: a documented answer, and what was taken can be stored."""
 
 import asyncio
 import json

@@ -407,8 +407,8 @@ import sys
 from dev import story
 from dev.stack import commands
 def tell(launch):
-    story.tell(launch.info)
-    story.tell(launch.info)
+    story.play_story(launch.info)
+    story.play_story(launch.info)
 sys.exit(commands.run(tell, usual_ports=False))
 """
     program = processes.python(
