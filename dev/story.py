@@ -188,11 +188,11 @@ async def _ensure_rules(database_url: str) -> bool:
     """Apply the story's rules if there are none; return whether they are the applied ones."""
     file = rule_file.read(RULES)
     async with await connect(database_url, "story") as connection:
-        applied = await rule_store.read(connection)
+        applied = await rule_store.read_all_rules(connection)
         if not applied.keys:
-            await rule_store.apply(connection, file)
+            await rule_store.apply_file(connection, file)
             return True
-        return not await rule_store.difference(connection, file)
+        return not await rule_store.compare_with_file(connection, file)
 
 
 def _await(read: Callable[[], Value | None], message: str) -> Value:

@@ -2,8 +2,8 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from decoration.source_client import Company
-from decoration.values import Table
+from decoration.source_client import SourceClient
+from decoration.values import ResultTable
 from merganser.rulebook.language import Query
 from tests.decoration.crowd import GOOD
 from tests.decoration.decorated import Decorated, url_of
@@ -48,11 +48,11 @@ async def decorated(database: Database, company: Database) -> AsyncIterator[Deco
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
     """The users of each query to a source, in order."""
     asked: list[tuple[str, ...]] = []
-    ask = Company.ask
+    ask = SourceClient.run_query
 
-    async def noting(self: Company, query: Query, user_ids: Sequence[str]) -> Table:
+    async def noting(self: SourceClient, query: Query, user_ids: Sequence[str]) -> ResultTable:
         asked.append(tuple(user_ids))
         return await ask(self, query, user_ids)
 
-    monkeypatch.setattr(Company, "ask", noting)
+    monkeypatch.setattr(SourceClient, "run_query", noting)
     return asked

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from decoration.statements import Chunks
+from decoration.dialects import Chunks
 from merganser.rulebook.language import Query
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from decoration import statements
+from decoration import dialects
 from merganser.cli.main import app
 from tests.decoration.decorated import Decorated, query
 from tests.decoration.says import Says, Unspeakable
@@ -35,7 +35,7 @@ async def test_list_shows_how_a_rule_is_doing(decorated: Decorated, company: Dat
     decorated.now = datetime.now(UTC)
     await decorated.apply(query(), query("lost"))
     assert "waiting: does `merganser decoration` run?" in await told(decorated, "list")
-    await decorated.worker.look()
+    await decorated.worker.poll()
     await decorated.known("1", "2")
     assert " 2 or more due" in await told(decorated, "list")
     await decorated.settle()
@@ -59,7 +59,7 @@ async def test_list_names_a_variable_that_is_not_set(decorated: Decorated) -> No
     await decorated.apply(query())
     await decorated.known("1")
     await decorated.settle()
-    assert "no environment variable CRM_URL" in await told(decorated, "list")
+    assert "the environment variable CRM_URL is not set" in await told(decorated, "list")
 
 
 async def test_try_asks_for_one_user_and_writes_nothing(decorated: Decorated) -> None:
@@ -89,7 +89,7 @@ async def test_try_says_what_is_wrong_with_a_value(
     said = await told(decorated, "test", "plan", "--profile", "1")
     assert "no value 1 are too long" in said
     assert "1 a@x.io too long" in said
-    monkeypatch.setattr(statements, "ask", Says({"1": Unspeakable()}).ask)
+    monkeypatch.setattr(dialects, "execute_query", Says({"1": Unspeakable()}).ask)
     said = await told(decorated, "test", "plan", "--profile", "1")
     assert "no value the value cannot be read: MemoryError at decoration/says.py" in said
     assert "1 1@x.io cannot be read: MemoryError" in said
@@ -112,4 +112,4 @@ rules:
     file.write_text(file.read_text().replace("FROM user ", "FROM users "))
     assert "crm: the answer has no column plan: it has id" in await told(decorated, *arguments)
     decorated.environment["CRM_URL"] = ""
-    assert "crm: no environment variable CRM_URL" in await told(decorated, *arguments)
+    assert "crm: the environment variable CRM_URL is not set" in await told(decorated, *arguments)

@@ -110,8 +110,8 @@ async def test_who_becomes_known_comes_before_those_who_wait(
 ) -> None:
     await decorated.known(*map(str, range(5)))
     await decorated.apply(query(), batch=2, pool=1)
-    await decorated.worker.look()
-    await decorated.worker.look()
+    await decorated.worker.poll()
+    await decorated.worker.poll()
     await decorated.known("new")
     await decorated.settle()
     assert "new" in asked[0]
@@ -123,8 +123,8 @@ async def test_all_profiles_are_scheduled_some_at_a_time(
     monkeypatch.setattr(schedule, "CHUNK", 2)
     await decorated.known("1", "2", "3", "4", "5")
     await decorated.apply(query())
-    await decorated.worker.look()
-    await decorated.worker.look()
+    await decorated.worker.poll()
+    await decorated.worker.poll()
     assert not (await decorated.state()).scheduled
     assert await decorated.database.count("profileDecorations") == 2
     await decorated.settle()

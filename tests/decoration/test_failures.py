@@ -6,7 +6,7 @@ import logging
 import pytest
 
 from decoration import dialects
-from decoration.breaker import TRIES
+from decoration.breaker import FAILURES_TO_OPEN
 from tests.decoration.decorated import GATED, SQL, Decorated, query, threads, url_of
 from tests.support.database import Database
 from tests.support.waiting import equals, eventually
@@ -26,8 +26,8 @@ async def loaded(decorated: Decorated) -> Decorated:
 
 async def look(decorated: Decorated) -> None:
     """One round of calls."""
-    await decorated.worker.look()
-    await decorated.worker.settle()
+    await decorated.worker.poll()
+    await decorated.worker.join()
 
 
 async def test_a_failed_call_erases_nothing(loaded: Decorated, company: Database) -> None:
@@ -51,18 +51,18 @@ async def test_the_breaker_opens_and_closes_when_the_source_is_back(
     await loaded.known(*map(str, range(100, 150)))
     await company.execute("ALTER TABLE users RENAME TO gone")
     await loaded.settle()
-    assert len(asked) == TRIES
+    assert len(asked) == FAILURES_TO_OPEN
     retry_at = (await loaded.state()).breaker.retry_at
     assert retry_at is not None
     await loaded.settle()
-    assert len(asked) == TRIES
+    assert len(asked) == FAILURES_TO_OPEN
     loaded.now = retry_at
     await loaded.settle()
     assert [len(users) for users in asked] == [52, 26, 13, 6]
     await company.execute("ALTER TABLE gone RENAME TO users")
     loaded.later(2)
     await loaded.settle()
-    assert [len(users) for users in asked[TRIES + 1 :]] == [3, 49]
+    assert [len(users) for users in asked[FAILURES_TO_OPEN + 1 :]] == [3, 49]
     assert (await loaded.state()).due == 0
 
 
@@ -74,10 +74,10 @@ async def test_one_process_tries_whether_the_source_is_back(
     await loaded.settle()
     loaded.later(2)
     other = loaded.another()
-    await asyncio.gather(other.look(), loaded.worker.look())
-    await other.settle()
-    await loaded.worker.settle()
-    assert len(asked) == TRIES + 1
+    await asyncio.gather(other.poll(), loaded.worker.poll())
+    await other.join()
+    await loaded.worker.join()
+    assert len(asked) == FAILURES_TO_OPEN + 1
     await other.close()
 
 
@@ -88,9 +88,9 @@ async def test_no_answer_in_time(loaded: Decorated, company: Database) -> None:
     started = asyncio.get_running_loop().time()
     await company.execute("UPDATE users SET plan = 'gold' WHERE id = '1'")
     while await loaded.database.count("propertySourceStates") != 2:
-        await loaded.worker.look()
+        await loaded.worker.poll()
     while not (state := await loaded.state("slow")).error:
-        await loaded.worker.look()
+        await loaded.worker.poll()
         await loaded.worker.wait(0.05)
         if asyncio.get_running_loop().time() - started < 0.5:
             others = await loaded.values()
@@ -108,7 +108,7 @@ async def test_a_statement_is_not_left_behind_in_the_database(
 ) -> None:
     await loaded.apply(query(sql=f"{SQL} AND pg_sleep(30) IS NOT NULL"), timeout=0.3)
     await loaded.begin()
-    await loaded.worker.settle()
+    await loaded.worker.join()
     await eventually(lambda: sleeping(company), equals(0), within=3)
 
 
@@ -146,7 +146,7 @@ async def test_no_more_connections_than_the_pool_allows(
     await company.execute("SELECT pg_advisory_lock(1)")
     await decorated.begin()
     for _ in range(5):
-        await decorated.worker.look()
+        await decorated.worker.poll()
     assert await eventually(lambda: connections(company), equals(2)) == 2
     await company.execute("SELECT pg_advisory_unlock(1)")
     await decorated.settle()
@@ -167,7 +167,7 @@ async def connections(company: Database) -> int:
 async def test_a_driver_that_knows_no_timeout_costs_no_more_than_the_pool(
     decorated: Decorated, company: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dialects, "restrain", lambda _connection, _seconds: None)
+    monkeypatch.setattr(dialects, "begin_read_only", lambda _connection, _seconds: None)
     await decorated.apply(query(sql=GATED), timeout=0.2, batch=1, pool=2)
     await decorated.known("1", "2")
     await company.execute("SELECT pg_advisory_lock(1)")
@@ -227,11 +227,11 @@ async def test_an_answer_without_the_column(decorated: Decorated) -> None:
 
 
 SECRETS = {
-    "no variable": (None, "no environment variable CRM_URL"),
-    "no URL": ("secret", "what CRM_URL holds is no SQLAlchemy URL"),
+    "no variable": (None, "the environment variable CRM_URL is not set"),
+    "no URL": ("secret", "the environment variable CRM_URL is not a SQLAlchemy URL"),
     "a port that is none": (
         "postgresql://me:a:secret@x:y/z",
-        "what CRM_URL holds is no SQLAlchemy URL",
+        "the environment variable CRM_URL is not a SQLAlchemy URL",
     ),
     "no such database": ("nosql://me:secret@x/y", "Can't load plugin: sqlalchemy.dialects:nosql"),
     "no driver": ("mysql+pymysql://me:secret@x/y", "No module named 'pymysql'"),

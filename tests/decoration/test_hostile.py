@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from decoration import bounds, statements
+from decoration import dialects, source_client
 from merganser.runtime import metrics
 from tests.decoration.crowd import GOOD, INNOCENT, PLANS, items
 from tests.decoration.decorated import SQL, Decorated, query
@@ -90,7 +90,7 @@ async def saying(
 ) -> Says:
     """Have the source say these plans; all who have one are known."""
     says = Says(plans)
-    monkeypatch.setattr(statements, "ask", says.ask)
+    monkeypatch.setattr(dialects, "execute_query", says.ask)
     await decorated.apply(query(), query("email"))
     await decorated.known(*plans)
     return says
@@ -111,7 +111,7 @@ async def test_a_value_that_cannot_be_read_is_set_aside(
     (item,) = (await items(decorated.database)).items()
     place, (state, attempts, reason) = item
     assert (place, state, attempts) == (("pro_odd", "plan"), "open", 1)
-    assert reason.startswith("ValueError at decoration/texts.py:")
+    assert reason.startswith("ValueError at decoration/values.py:")
 
     decorated.later(4000)
     await decorated.settle()
@@ -185,7 +185,7 @@ async def test_a_row_that_is_too_large(
     await decorated.settle()
     assert await decorated.values() == PLANS
     found = await items(decorated.database)
-    assert {reason for _, _, reason in found.values()} == {bounds.TOO_LARGE}
+    assert {reason for _, _, reason in found.values()} == {source_client.TOO_LARGE_MESSAGE}
 
 
 async def test_all_that_is_said_of_a_batch_is_bounded(
@@ -197,7 +197,7 @@ async def test_all_that_is_said_of_a_batch_is_bounded(
     await decorated.settle()
     state = await decorated.state()
     assert state.error is None
-    assert state.rule_errors["plan"].endswith(bounds.TOO_LARGE)
+    assert state.rule_errors["plan"].endswith(source_client.TOO_LARGE_MESSAGE)
     assert 0 < len(await decorated.values("email")) < len(INNOCENT)
 
 
@@ -275,7 +275,7 @@ async def test_a_sqlite_file_with_large_values(
     assert (await decorated.state()).error is None
     assert grew < 200 * MIB
     set_aside = await items(decorated.database)
-    assert set_aside.keys() == (set() if size < bounds.MOST_BYTES else {("pro_odd", "plan")})
+    assert set_aside.keys() == (set() if size < source_client.MAX_BYTES else {("pro_odd", "plan")})
     await decorated.worker.close()
 
 

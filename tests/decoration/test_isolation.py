@@ -7,13 +7,11 @@ from typing import Any, LiteralString
 
 import pytest
 
-from decoration import process_claim, store
-from decoration.batches import Outcome, ask_all
-from decoration.queries import Question
-from decoration.query import ask
-from decoration.schedule import Claim, make_due
-from decoration.source_client import Company
-from decoration.store import Written
+from decoration import store
+from decoration.query import SourceAnswers, SourceQuery, run_queries, run_query
+from decoration.schedule import Lease, make_due
+from decoration.source_client import SourceClient
+from decoration.store import WriteResult
 from merganser.runtime import set_aside
 from merganser.runtime.lifecycle import StoppedWhileWaiting
 from merganser.runtime.set_aside import Item, Kind
@@ -47,7 +45,7 @@ async def test_values_that_postgres_refuses_are_set_aside(
     assert found.keys() == {("pro_odd", "plan"), ("pro_odd", "email"), ("pro_x", "plan")}
     for now, attempts, reason in found.values():
         assert (now, attempts) == ("open", 1)
-        assert reason.startswith("CheckViolation 23514 at decoration/store.py:")
+        assert reason.startswith("CheckViolation 23514 at rulebook/property_store.py:")
     state = await decorated.state()
     assert (state.error, state.due) == (None, 0), "they are put off as all others"
 
@@ -82,13 +80,13 @@ async def test_narrowing_down_is_cheap(
     await decorated.settle()
     await decorated.known(*INNOCENT)
     sizes: list[int] = []
-    write = store.write
+    write = store.write_answers
 
-    async def counted(connection: Any, claimed: Claim, *arguments: Any) -> Written:
-        sizes.append(len(claimed.users))
-        return await write(connection, claimed, *arguments)
+    async def counted(connection: Any, lease: Lease, *arguments: Any) -> WriteResult:
+        sizes.append(len(lease.user_ids))
+        return await write(connection, lease, *arguments)
 
-    monkeypatch.setattr(store, "write", counted)
+    monkeypatch.setattr(store, "write_answers", counted)
     await decorated.settle()
     assert (await items(decorated.database)).keys() == {("pro_7", "plan")}
     assert sizes[0] == len(INNOCENT)
@@ -98,12 +96,14 @@ async def test_narrowing_down_is_cheap(
 async def break_calls(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     """Have each call of the source `other` end like this."""
 
-    async def broken(company: Company, questions: Sequence[Question], claimed: Claim) -> Outcome:
-        if claimed.source == "other":
+    async def broken(
+        client: SourceClient, source: str, queries: Sequence[SourceQuery], user_ids: Sequence[str]
+    ) -> SourceAnswers:
+        if source == "other":
             raise error
-        return await ask_all(company, questions, claimed)
+        return await run_queries(client, source, queries, user_ids)
 
-    monkeypatch.setattr(process_claim, "ask_all", broken)
+    monkeypatch.setattr("decoration.query.run_queries", broken)
 
 
 @pytest.mark.usefixtures("company")
@@ -152,13 +152,13 @@ async def test_a_question_that_fails_in_an_unforeseen_way(
     """The other rules of its source have their values."""
 
     async def broken(
-        company: Company, source: str, question: Question, users: Sequence[str]
+        client: SourceClient, source: str, question: SourceQuery, user_ids: Sequence[str]
     ) -> Any:
         if "broken" in question.keys:
             raise KeyError("secret")
-        return await ask(company, source, question, users)
+        return await run_query(client, source, question, user_ids)
 
-    monkeypatch.setattr("decoration.batches.ask", broken)
+    monkeypatch.setattr("decoration.query.run_query", broken)
     await decorated.apply(query(), query("email", "broken", sql=f"{SQL} AND true"))
     await decorated.known("1", "2")
     await decorated.settle()
@@ -249,9 +249,9 @@ async def test_states_that_somebody_has_changed(
 ) -> None:
     await decorated.apply(query())
     await decorated.known("1", "2")
-    await decorated.worker.look()
-    await decorated.worker.look()
-    await decorated.worker.settle()
+    await decorated.worker.poll()
+    await decorated.worker.poll()
+    await decorated.worker.join()
     await decorated.database.execute('UPDATE "profileDecorations" SET "dueAt" = %s', decorated.now)
     await decorated.database.execute('DELETE FROM "profileProperties"')
     await decorated.database.execute(statement)
@@ -312,10 +312,10 @@ async def test_nothing_is_left_of_what_was_set_aside(decorated: Decorated) -> No
     await decorated.database.execute("DELETE FROM profiles WHERE guid = 'pro_1'")
     await decorated.apply(query())
     decorated.later(0)
-    await decorated.worker.look()
+    await decorated.worker.poll()
     assert (await items(decorated.database)).keys() == {("pro_1", "plan"), ("pro_2", "plan")}
     decorated.later(4000)
-    await decorated.worker.look()
+    await decorated.worker.poll()
     assert (await items(decorated.database)).keys() == {("pro_2", "plan")}
     await decorated.apply()
     await decorated.settle()

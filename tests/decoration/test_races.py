@@ -25,7 +25,7 @@ async def in_flight(decorated: Decorated, company: Database) -> AsyncIterator[No
         yield
     finally:
         await company.execute("SELECT pg_advisory_unlock(1)")
-    await decorated.worker.settle()
+    await decorated.worker.join()
 
 
 @pytest.fixture
@@ -64,8 +64,8 @@ async def test_a_rule_that_changed_and_was_scheduled(gated: Decorated, company: 
     other = gated.another()
     async with in_flight(gated, company):
         await gated.apply(query(sql=GATED), query("email", sql=GATED))
-        await other.look()
-        await other.look()
+        await other.poll()
+        await other.poll()
         assert (await gated.state()).due == 2
     assert await gated.values() == {}
     await gated.settle()
@@ -90,9 +90,9 @@ async def test_two_processes_share_the_work(
     others = [decorated.another() for _ in range(3)]
     workers = [decorated.worker, *others]
     while len(asked) < len(users) / 7:
-        await asyncio.gather(*(worker.look() for worker in workers))
+        await asyncio.gather(*(worker.poll() for worker in workers))
     for worker in workers:
-        await worker.settle()
+        await worker.join()
     assert sorted(user for batch in asked for user in batch) == sorted(users)
     for worker in others:
         await worker.close()
@@ -104,14 +104,14 @@ async def test_what_a_killed_process_had_comes_back(
     other = gated.another()
     async with in_flight(gated, company):
         gated.later(LEASE_SECONDS - 1)
-        await other.look()
+        await other.poll()
         assert len(asked) == 1, "it has a lease"
         gated.later(60)
-        await other.look()
+        await other.poll()
         await asyncio.sleep(0.1)
         assert len(asked) == 2
         await company.execute("UPDATE users SET plan = 'gold'")
-    await other.settle()
+    await other.join()
     assert (await gated.state()).due == 0
     await other.close()
 
@@ -160,7 +160,7 @@ async def test_who_becomes_known_while_a_source_is_new(decorated: Decorated) -> 
             await resolver.execute("INSERT INTO profiles VALUES ('pro_1', '1')")
             applying = asyncio.create_task(decorated.apply(query()))
             await asyncio.sleep(0.2)
-            await decorated.worker.look()
+            await decorated.worker.poll()
         await applying
     await decorated.settle()
     assert await decorated.values() == {"1": ["free"]}

@@ -68,9 +68,9 @@ async def test_it_can_only_be_read(decorated: Decorated, file: Path, url: str) -
     await decorated.settle()
     assert (await decorated.state()).error == 'near "INSERT": syntax error'
     source = Source(url="CRM_URL")
-    made = dialects.engine(make_url(decorated.environment["CRM_URL"]), source)
+    made = dialects.create_source_engine(make_url(decorated.environment["CRM_URL"]), source)
     with made.connect() as opened:
-        dialects.restrain(opened, 5)
+        dialects.begin_read_only(opened, 5)
         with pytest.raises(OperationalError, match="attempt to write a readonly database"):
             opened.exec_driver_sql("DELETE FROM users")
     made.dispose()
@@ -84,7 +84,7 @@ async def test_no_answer_in_time(decorated: Decorated) -> None:
     await decorated.known("1")
     started = time.monotonic()
     await decorated.begin()
-    await decorated.worker.settle()
+    await decorated.worker.join()
     assert time.monotonic() - started < 3
     assert (await decorated.state()).error in ("interrupted", "no answer within 0.3 s")
     await eventually(threads, equals(0), within=5, what="the query does not go on")

@@ -10,7 +10,7 @@ import pytest
 from merganser.rulebook import rule_store
 from merganser.rulebook.language import RuleFile
 from merganser.runtime.postgres import connect
-from properties.rebuild import PROFILES
+from properties.rebuild import MAX_PROFILES
 from tests.properties.kept import COUNT, PATHS, Kept
 from tests.support.database import Database
 
@@ -33,7 +33,7 @@ async def test_new_events_are_counted_and_nothing_is_reread(kept: Kept) -> None:
     await kept.database.execute("SET session_replication_role = origin")
     await kept.views("pro_1", [2000, -5])
     (step, *_) = await kept.settle()
-    assert (step.events, step.tally.recounted) == (2, 0)
+    assert (step.events, step.counts.rebuilt) == (2, 0)
     assert await kept.value("pro_1", "visits") == ["1002"]
 
 
@@ -41,7 +41,7 @@ async def test_an_event_that_comes_late_takes_its_place(kept: Kept) -> None:
     await kept.views("pro_1", [10], path="/b")
     await kept.settle()
     await kept.views("pro_1", [5], path="/a")
-    assert sum(step.tally.recounted for step in await kept.settle()) == 0
+    assert sum(step.counts.rebuilt for step in await kept.settle()) == 0
     assert await kept.value("pro_1", "paths") == ["/a", "/b"]
 
 
@@ -254,7 +254,7 @@ async def test_a_rule_that_goes_takes_its_values_along(kept: Kept) -> None:
 async def test_of_a_profile_that_went_while_there_were_no_rules_nothing_is_left(kept: Kept) -> None:
     await kept.views("pro_1", [1, 2], path="/a")
     await kept.settle()
-    await rule_store.apply(kept.database.connection, RuleFile(rules=()))
+    await rule_store.apply_file(kept.database.connection, RuleFile(rules=()))
     await kept.database.execute("DELETE FROM profiles WHERE guid = 'pro_1'")
     await kept.apply(COUNT)
     await kept.settle()
@@ -292,7 +292,7 @@ async def test_a_window_moves_at_midnight(database: Database) -> None:
 async def test_a_window_moves_for_any_number_of_profiles_at_once(database: Database) -> None:
     kept = Kept(database)
     await kept.apply({**COUNT, "events": {**COUNT["events"], "window": 1}})  # type: ignore[dict-item]
-    for number in range(PROFILES + 1):
+    for number in range(MAX_PROFILES + 1):
         await kept.views(await kept.profile(f"pro_{number}"), [0])
     await kept.settle()
     kept.now += timedelta(days=1)
@@ -303,7 +303,7 @@ async def test_a_window_moves_for_any_number_of_profiles_at_once(database: Datab
 async def test_another_process_waits_its_turn(kept: Kept) -> None:
     await kept.views("pro_1", [1])
     async with await connect(kept.database.url, "test") as other, other.transaction():
-        assert (await kept.properties.step(other, kept.now)).events == 1
+        assert (await kept.properties.run_step(other, kept.now)).events == 1
         assert (await kept.step()).events == 0
     assert (await kept.step()).events == 0
     assert await kept.value("pro_1", "visits") == ["1"]

@@ -11,10 +11,10 @@ from psycopg import AsyncConnection
 
 from merganser.rulebook import rule_store
 from merganser.rulebook.language import RuleFile
-from merganser.rulebook.values import LONGEST_VALUE
-from properties import audit, incremental, rebuild, store, suspects, task
+from merganser.rulebook.values import MAX_VALUE_BYTES
+from properties import audit, incremental, rebuild, step, store
 from properties.rules import aggregations
-from properties.task import Tally
+from properties.step import StepCounts
 from tests.properties.kept import COUNT, NOW, PATHS, USER_ID, Kept
 from tests.support.database import Database
 
@@ -186,7 +186,7 @@ async def test_a_state_that_somebody_wrote_costs_its_profile_a_new_count(
     for number in range(1, 4):
         await kept.views(f"pro_{number}", [9], path="/b")
     steps = await kept.serve()
-    assert sum(step.tally.recounted for step in steps) == 1
+    assert sum(step.counts.rebuilt for step in steps) == 1
     assert await kept.value("pro_2", "paths") == ["/a"] * 3 + ["/b"]
     assert await kept.set_aside() == {}
     await innocents_are_right(kept, "4")
@@ -244,14 +244,14 @@ async def test_a_state_that_cannot_be_read_is_noticed_at_midnight_too(database: 
 @pytest.fixture
 def defect(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """A defect of ours: the sum fails for the price 13."""
-    plus = aggregations._plus  # noqa: SLF001
+    plus = aggregations.add_numbers
 
     def failing(one: str, other: str) -> str:
         if "13" in (one, other):
             raise ZeroDivisionError("content: 13")
         return plus(one, other)
 
-    monkeypatch.setattr(aggregations, "_plus", failing)
+    monkeypatch.setattr(aggregations, "add_numbers", failing)
     return monkeypatch
 
 
@@ -265,7 +265,7 @@ async def test_a_profile_that_fails_is_set_aside_until_it_is_retried(
     for number in range(1, 4):
         await kept.views(f"pro_{number}", [3], price="2")
     steps = await kept.serve()
-    assert sum(step.tally.set_aside for step in steps) == 1
+    assert sum(step.counts.set_aside for step in steps) == 1
     (reason,) = (await kept.set_aside()).values()
     assert reason.startswith("ZeroDivisionError at properties/test_isolation.py:")
     assert reason.endswith(", rule spent")
@@ -336,7 +336,7 @@ async def test_what_postgres_refuses_costs_one_profile_of_many(
 ) -> None:
     """At bounded cost: the profiles of a step are halved, the others commit."""
     await kept.database.execute(REFUSED)
-    calls = _counted_calls(monkeypatch, incremental, "_handle")
+    calls = _counted_calls(monkeypatch, incremental, "update_profiles")
     guids = [await kept.profile(f"pro_x{number:03}") for number in range(200)]
     for guid in [*guids, "pro_1", "pro_2", "pro_3"]:
         await kept.views(guid, [1], path="refused" if guid == "pro_x077" else "/")
@@ -345,7 +345,7 @@ async def test_what_postgres_refuses_costs_one_profile_of_many(
     assert len(calls) <= 2 + 2 * 8
     assert list(await kept.set_aside()) == ["pro_x077"]
     (reason,) = (await kept.set_aside()).values()
-    assert reason.startswith("CheckViolation 23514 at properties/store.py:")
+    assert reason.startswith("CheckViolation 23514 at rulebook/property_store.py:")
     for guid in guids:
         expected = [] if guid == "pro_x077" else ["/"]
         assert await kept.value(guid, "paths") == expected
@@ -392,12 +392,12 @@ async def test_what_postgres_refuses_at_midnight_costs_one_profile(database: Dat
 async def test_long_states_and_events_are_counted_in_groups_and_parts(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(incremental, "SHORT_STATE", 100)
-    monkeypatch.setattr(incremental, "SHORT_EVENT", 10)
+    monkeypatch.setattr(incremental, "SHORT_STATE_BYTES", 100)
+    monkeypatch.setattr(incremental, "SHORT_EVENT_BYTES", 10)
     monkeypatch.setattr(incremental, "GROUP_BYTES", 500)
-    monkeypatch.setattr(incremental, "LONG_BYTES", 800)
-    monkeypatch.setattr(rebuild, "MOST_BYTES", 500)
-    monkeypatch.setattr(rebuild, "ROWS", 2)
+    monkeypatch.setattr(incremental, "MAX_LONG_BYTES", 800)
+    monkeypatch.setattr(rebuild, "MAX_BYTES", 500)
+    monkeypatch.setattr(rebuild, "FETCH_ROWS", 2)
     kept = Kept(database)
     lately = {"type": "view", "aggregation": "count", "window": 1}
     await kept.apply(COUNT, PATHS, {"key": "lately", "type": "integer", "events": lately})
@@ -428,7 +428,7 @@ async def test_who_sends_much_does_not_keep_others_waiting(
 ) -> None:
     """What is long is left to later steps, the longest last; the staleness is that of the notes."""
     monkeypatch.setattr(incremental, "GROUP_BYTES", 30_000)
-    monkeypatch.setattr(incremental, "LONG_BYTES", 30_000)
+    monkeypatch.setattr(incremental, "MAX_LONG_BYTES", 30_000)
     guids = [await kept.profile(f"pro_x{number:02}") for number in range(20)]
     for guid in guids:
         await kept.views(guid, [1], path="x" * 16_000)
@@ -460,14 +460,14 @@ async def test_who_sends_much_does_not_keep_others_waiting(
 async def test_stored_values_are_compared_however_long_they_are(kept: Kept) -> None:
     for number in (2, 3):
         await kept.views(f"pro_{number}", [1])
-    for path in ("x" * 63, "x" * 64, "x" * LONGEST_VALUE):
+    for path in ("x" * 63, "x" * 64, "x" * MAX_VALUE_BYTES):
         await kept.views("pro_1", [1], path=path)
         (first, *_) = await kept.serve()
-        assert first.tally.written > 0
+        assert first.counts.written > 0
         await kept.database.execute(
             """INSERT INTO "eventChanges" (kind, size, profiles) VALUES ('left', 1, '{pro_1}')"""
         )
-        assert sum(step.tally.written for step in await kept.serve()) == 0
+        assert sum(step.counts.written for step in await kept.serve()) == 0
     await kept.database.execute(
         """UPDATE "profileProperties" SET value = repeat('y', 200000) WHERE position = 1"""
     )
@@ -499,7 +499,7 @@ async def test_a_rule_that_somebody_broke_costs_itself_alone(kept: Kept) -> None
         await kept.database.execute(
             """UPDATE "profilePropertyRules" SET definition = %s WHERE key = 'paths'""", definition
         )
-        applied = await rule_store.read(kept.database.connection)
+        applied = await rule_store.read_all_rules(kept.database.connection)
         assert [one.key for one in applied.broken] == ["paths"]
     await kept.views("pro_1", [2], path="/b")
     await kept.serve()
@@ -520,7 +520,7 @@ async def test_a_rule_that_somebody_broke_costs_itself_alone(kept: Kept) -> None
     await kept.apply(COUNT, PATHS, PRICE)
     await kept.serve()
     assert await kept.value("pro_1", "paths") == ["/a", "/b"]
-    assert await rule_store.broken(kept.database.connection) == 0
+    assert await rule_store.count_broken_rules(kept.database.connection) == 0
 
 
 async def test_a_broken_rule_that_a_file_does_not_have_goes(kept: Kept) -> None:
@@ -537,13 +537,13 @@ async def test_a_broken_rule_that_a_file_does_not_have_goes(kept: Kept) -> None:
 async def test_a_source_that_somebody_broke_costs_itself_alone(database: Database) -> None:
     sources = {name: {"url": "URL", "refresh": 1} for name in ("good", "bad")}
     file = RuleFile.model_validate({"sources": sources, "rules": [USER_ID]})
-    await rule_store.apply(database.connection, file)
+    await rule_store.apply_file(database.connection, file)
     await database.execute("""UPDATE "propertySources" SET definition = '3' WHERE name = 'bad'""")
-    assert list(await rule_store.sources(database.connection)) == ["good"]
-    found, broken = await rule_store.read_sources(database.connection)
+    assert list(await rule_store.read_sources(database.connection)) == ["good"]
+    found, broken = await rule_store.read_all_sources(database.connection)
     assert ([*found], [one.key for one in broken]) == (["good"], ["bad"])
-    assert (await rule_store.apply(database.connection, file)).sources
-    assert list(await rule_store.sources(database.connection)) == ["bad", "good"]
+    assert (await rule_store.apply_file(database.connection, file)).sources
+    assert list(await rule_store.read_sources(database.connection)) == ["bad", "good"]
 
 
 def failing(_: Any, __: Any) -> str:
@@ -559,7 +559,7 @@ async def test_a_rule_that_fails_for_everyone_is_suspended_and_nobody_is_set_asi
         await kept.views(await kept.profile(f"pro_x{number}"), [1, 2], price="1")
     await kept.serve()
     with monkeypatch.context() as patched:
-        patched.setattr(aggregations, "_plus", failing)
+        patched.setattr(aggregations, "add_numbers", failing)
         await kept.database.execute(
             """
             INSERT INTO events (type, "profileGuid", "occurredAt") SELECT 'view', guid, now()
@@ -570,7 +570,7 @@ async def test_a_rule_that_fails_for_everyone_is_suspended_and_nobody_is_set_asi
         )
         await kept.serve()
     assert await kept.set_aside() == {}
-    (broken,) = (await rule_store.read(kept.database.connection)).broken
+    (broken,) = (await rule_store.read_all_rules(kept.database.connection)).broken
     assert broken.key == "spent"
     assert re.fullmatch(r"ZeroDivisionError at properties/test_isolation.py:\d+", broken.problem)
     assert await kept.value("pro_x7", "visits") == ["3"]
@@ -585,8 +585,8 @@ async def test_a_rule_that_fails_for_everyone_is_suspended_and_nobody_is_set_asi
 async def test_a_rule_that_fails_for_one_after_the_other_is_suspended_after_some(
     kept: Kept, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(suspects, "MOST", 5)
-    monkeypatch.setattr(aggregations, "_plus", failing)
+    monkeypatch.setattr(step, "MAX_FAILURE_LEAD", 5)
+    monkeypatch.setattr(aggregations, "add_numbers", failing)
     for number in range(12):
         await kept.views(await kept.profile(f"pro_x{number:02}"), [1, 2], price="1")
         await kept.serve()
@@ -597,7 +597,7 @@ async def test_a_rule_that_fails_for_one_after_the_other_is_suspended_after_some
 async def test_a_rule_that_works_for_others_is_not_suspended(
     kept: Kept, defect: pytest.MonkeyPatch
 ) -> None:
-    defect.setattr(suspects, "MOST", 3)
+    defect.setattr(step, "MAX_FAILURE_LEAD", 3)
     for number in range(12):
         await kept.views(await kept.profile(f"pro_x{number:02}"), [1, 2], price="13")
         await kept.views("pro_1", [number], price="1")
@@ -608,7 +608,7 @@ async def test_a_rule_that_works_for_others_is_not_suspended(
 
 async def test_contention_sets_nobody_aside(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
     """A step that always meets a newer snapshot is tried until it does not."""
-    put_states = store.put_states
+    put_states = store.write_states
     tries: list[int] = []
 
     async def contended(connection: AsyncConnection[Any], states: Any) -> None:
@@ -617,7 +617,7 @@ async def test_contention_sets_nobody_aside(kept: Kept, monkeypatch: pytest.Monk
             await connection.execute("DO $$ BEGIN RAISE serialization_failure; END $$")
         await put_states(connection, states)
 
-    monkeypatch.setattr(store, "put_states", contended)
+    monkeypatch.setattr(store, "write_states", contended)
     monkeypatch.setattr("merganser.runtime.postgres.backoff", lambda: iter([0.001] * 1000))
     await kept.views("pro_1", [1])
     await kept.serve()
@@ -634,16 +634,16 @@ async def test_a_step_that_takes_too_long_is_made_smaller(
     await kept.serve()
     for number in range(20):
         await kept.views(await kept.profile(f"pro_{number}"), [1])
-    handle = task.Task.handle
+    handle = step.Step.for_profiles
 
-    async def slow(self: task.Task, profiles: Any, work: Any, fault: Any) -> None:
+    async def slow(self: step.Step, profiles: Any, work: Any, fault: Any) -> None:
         if len(profiles) > 3:
             await self.connection.execute(
                 "DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '25P04'; END $$"
             )
         await handle(self, profiles, work, fault)
 
-    monkeypatch.setattr(task.Task, "handle", slow)
+    monkeypatch.setattr(step.Step, "for_profiles", slow)
     monkeypatch.setattr("merganser.runtime.postgres.backoff", lambda: iter([0.001] * 1000))
     await kept.serve()
     assert await kept.value("pro_19", "visits") == ["1"]
@@ -670,9 +670,9 @@ def _counted_calls(monkeypatch: pytest.MonkeyPatch, module: Any, name: str) -> l
     calls: list[int] = []
     function = getattr(module, name)
 
-    async def counting(*arguments: Any) -> Tally:
+    async def counting(*arguments: Any) -> StepCounts:
         calls.append(len(arguments[1]))
-        tally: Tally = await function(*arguments)
+        tally: StepCounts = await function(*arguments)
         return tally
 
     monkeypatch.setattr(module, name, counting)

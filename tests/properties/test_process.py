@@ -9,7 +9,6 @@ from merganser.rulebook import rule_store
 from merganser.rulebook.language import RuleFile
 from merganser.runtime import metrics
 from merganser.runtime.postgres import connect
-from properties.store import SQL
 from tests.properties.kept import COUNT, PATHS, USER_ID, Kept
 from tests.support import proxy
 from tests.support.database import Database
@@ -36,7 +35,7 @@ RULES = RuleFile.model_validate({"rules": [USER_ID, COUNT, PATHS, SPENT, TO_SIGN
 
 @pytest.fixture
 async def ruled(system: System) -> System:
-    await rule_store.apply(system.database.connection, RULES)
+    await rule_store.apply_file(system.database.connection, RULES)
     return system
 
 
@@ -164,7 +163,7 @@ async def test_staleness_is_the_age_of_what_waits(ruled: System) -> None:
     age = "merganser_properties_staleness_seconds"
     kept = Kept(ruled.database)
     async with await connect(ruled.database.url, "test") as other, other.transaction():
-        await other.execute(SQL["alone"])
+        await other.execute("SELECT pg_advisory_xact_lock(hashtext('merganser properties'))")
         service = await ruled.properties()
         await kept.views(await kept.profile("pro_1"), [1])
         await eventually(lambda: service.metric(age), lambda seconds: seconds > 1)

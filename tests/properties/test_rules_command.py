@@ -175,7 +175,7 @@ async def test_what_is_broken_is_listed_with_what_to_do(
     listed = await operator("rules", "list")
     assert "broken: type: Field" in listed.stdout
     said = " ".join(listed.stderr.split())
-    assert "the source crm is broken: all of it: Input should be" in said
+    assert "the source crm is broken: definition: Input should be" in said
     assert "run `merganser rules apply FILE`" in said
     data = json.loads((await operator("rules", "list", "--json")).stdout)
     assert {"key": "paths", "broken": "type: Field required"} in data

@@ -54,7 +54,7 @@ async def test_an_upgrade_computes_all_properties_again(
         with pytest.raises(psycopg.errors.NotNullViolation):
             await opened.execute(OLD_PUT_STATES)  # by a process of the older version
         assert await kept.value("pro_1", "paths") == ["x" * 50_000], "it stays until then"
-        applied = await rule_store.rules(opened.connection)
+        applied = await rule_store.read_rules(opened.connection)
         assert {one.rule.key for one in applied if one.backfilled_to == ""} == {"paths", "visits"}
         assert len(revisions & {one.revision for one in applied}) == 1, "that of userId"
 

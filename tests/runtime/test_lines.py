@@ -85,7 +85,7 @@ async def test_a_scanner_writes_one_for_each_scan_that_found_rows(system: System
 
 
 async def test_properties_write_one_for_each_step_that_did_something(system: System) -> None:
-    await rule_store.apply(
+    await rule_store.apply_file(
         system.database.connection, RuleFile.model_validate({"rules": [USER_ID, COUNT]})
     )
     kept = Kept(system.database)

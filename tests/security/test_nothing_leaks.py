@@ -173,7 +173,7 @@ async def asking_in_vain(system: System, role: str) -> Service:
     system.env |= {"CRM": url_of(f"{system.database.url} user={role} password={MARK}")}
     rules = [USER_ID, query(sql=QUOTING)]
     file = RuleFile.model_validate({"sources": {"crm": {"url": "CRM"}}, "rules": rules})
-    await rule_store.apply(system.database.connection, file)
+    await rule_store.apply_file(system.database.connection, file)
     return await system.decoration()
 
 
