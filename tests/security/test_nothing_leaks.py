@@ -12,7 +12,7 @@ from psycopg import sql
 from merganser.rulebook import rule_store
 from merganser.rulebook.language import RuleFile
 from merganser.runtime.settings import Settings
-from tests.decoration.decorated import USER_ID, query, url_of
+from tests.decoration.harness import USER_ID, query, url_of
 from tests.support.database import Database
 from tests.support.events import event
 from tests.support.service import ROOT, Service
