@@ -19,7 +19,7 @@ from pydantic_core import to_json
 from ingest import body, client_address
 from ingest.dialects import Dialect, Response, StaticResponse
 from ingest.publisher import Publisher, Record
-from ingest.rate_limit import Limiter, Rate
+from ingest.rate_limit import RateLimiter, Rate
 from ingest.request import Request
 from ingest.routes import Routes
 from ingest.validate import validate
@@ -84,7 +84,7 @@ class Gateway:
         self._routes = Routes(dialects)
         self._keys = known_keys
         self._publisher = publisher
-        self._limiter = Limiter(
+        self._limiter = RateLimiter(
             Rate(settings.ingest_rate, settings.ingest_burst) if settings.ingest_rate else None,
             time.monotonic,
         )

@@ -41,7 +41,7 @@ def take(rate: Rate, full_at: float, now: float, amount: int) -> tuple[float, fl
     return full_at + amount / rate.per_second, 0.0
 
 
-class Limiter:
+class RateLimiter:
     """The buckets of this process's keys. Each gateway has its own: two let twice as much through.
 
     Args:

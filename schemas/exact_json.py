@@ -35,7 +35,7 @@ _TOKEN = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[{]+|[\]}]+', re.DOTALL)
 never ends is one too, and nothing is tried twice: time stays linear whatever the text."""
 
 
-class Unfit(ValueError):
+class UnstorableValue(ValueError):
     """A value that cannot be event data."""
 
 
@@ -90,7 +90,7 @@ def as_text(value: Any, depth: int) -> str:
         depth: levels of nesting allowed; a scalar is level 0.
 
     Raises:
-        Unfit: nested deeper than `depth`, or `NaN` or an infinity.
+        UnstorableValue: nested deeper than `depth`, or `NaN` or an infinity.
     """
     return value if isinstance(value, str) else _write(value, depth)
 
@@ -98,10 +98,10 @@ def as_text(value: Any, depth: int) -> str:
 def _write(value: Any, depth: int) -> str:
     if isinstance(value, Number):
         if isinstance(value, NotANumber):
-            raise Unfit(f"{value.text} is not a JSON number")
+            raise UnstorableValue(f"{value.text} is not a JSON number")
         return value.text
     if isinstance(value, dict | list) and depth == 0:
-        raise Unfit("nested too deeply")
+        raise UnstorableValue("nested too deeply")
     if isinstance(value, dict):
         members = (f"{_write(key, 0)}:{_write(v, depth - 1)}" for key, v in value.items())
         return "{" + ",".join(members) + "}"

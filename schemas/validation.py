@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails
 
 from schemas import guid
 from schemas.event import Event, InvalidEvent, encode, partition_key
-from schemas.exact_json import Unfit, as_text
+from schemas.exact_json import UnstorableValue, as_text
 from schemas.guid import GuidVersion
 from schemas.ids import somebody
 from schemas.track import Track
@@ -151,7 +151,7 @@ def _event_data(track: Track, limits: EventLimits) -> dict[str, str]:
         if value is not None:
             try:
                 data[key] = as_text(value, limits.depth)
-            except Unfit as error:
+            except UnstorableValue as error:
                 raise InvalidEvent({f"data.{key}": str(error)}) from None
     if track.session_id is not None:
         data.setdefault("sessionId", track.session_id)

@@ -105,7 +105,7 @@ def _respond(results: Results) -> _Event:
 def _digest(one: _Event, seen: Counter[str]) -> str:
     try:
         text = exact_json.as_text(one, exact_json.DEEPEST)
-    except exact_json.Unfit as error:
+    except exact_json.UnstorableValue as error:
         raise invalid_field("event", str(error)) from None
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
     seen[digest] += 1

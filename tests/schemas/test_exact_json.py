@@ -2,7 +2,7 @@
 
 import pytest
 
-from schemas.exact_json import DEEPEST, NotANumber, Number, Unfit, as_text, loads
+from schemas.exact_json import DEEPEST, NotANumber, Number, UnstorableValue, as_text, loads
 
 DEPTH = 32
 
@@ -46,9 +46,9 @@ def test_what_is_no_number_is_read_and_then_refused_by_itself(word: str) -> None
     good, bad = loads(f"[1.0, {word}]")
     assert isinstance(bad, NotANumber)
     assert as_text(good, DEPTH) == "1.0"
-    with pytest.raises(Unfit, match=f"{word} is not a JSON number"):
+    with pytest.raises(UnstorableValue, match=f"{word} is not a JSON number"):
         as_text(bad, DEPTH)
-    with pytest.raises(Unfit, match="not a JSON number"):
+    with pytest.raises(UnstorableValue, match="not a JSON number"):
         as_text([{"deep": bad}], DEPTH)
 
 
@@ -62,13 +62,13 @@ def test_nesting_up_to_the_depth_is_kept(opening: str, closing: str) -> None:
         return opening * levels + "1" + closing * levels
 
     assert stored(nested(DEPTH)) == nested(DEPTH)
-    with pytest.raises(Unfit, match="nested too deeply"):
+    with pytest.raises(UnstorableValue, match="nested too deeply"):
         stored(nested(DEPTH + 1))
 
 
 def test_at_depth_nought_only_scalars_are_kept() -> None:
     assert stored("1", depth=0) == "1"
-    with pytest.raises(Unfit):
+    with pytest.raises(UnstorableValue):
         stored("[]", depth=0)
 
 
@@ -79,7 +79,7 @@ def test_absurd_nesting_costs_only_the_value_that_has_it(
 ) -> None:
     before, deep, after = loads(f'["]", {opening * levels}1{closing * levels}, "after"]')
     assert (before, after) == ("]", "after")
-    with pytest.raises(Unfit, match="nested too deeply"):
+    with pytest.raises(UnstorableValue, match="nested too deeply"):
         as_text(deep, DEEPEST)
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.rate_limit import Limiter, Rate, take
+from ingest.rate_limit import RateLimiter, Rate, take
 from merganser.http.errors import ErrorKind, HttpError
 from tests.support.gateway import Gateway
 from tests.support.system import System
@@ -67,7 +67,7 @@ def test_never_more_than_burst_and_rate_and_the_wait_told_is_true(
 
 def test_each_key_has_a_bucket_of_its_own() -> None:
     now = 5.0
-    limiter = Limiter(RATE, lambda: now)
+    limiter = RateLimiter(RATE, lambda: now)
     limiter.admit("one", 100, ErrorKind.RATE_LIMITED)
     limiter.admit("other", 100, ErrorKind.RATE_LIMITED)
     with pytest.raises(HttpError) as refused:
@@ -78,7 +78,7 @@ def test_each_key_has_a_bucket_of_its_own() -> None:
 
 
 def test_off_it_lets_everything_through() -> None:
-    limiter = Limiter(None, lambda: 0.0)
+    limiter = RateLimiter(None, lambda: 0.0)
     for _ in range(10):
         limiter.admit("one", 1_000_000, ErrorKind.RATE_LIMITED)
 
