@@ -1,1 +1,1 @@
-"""Properties from the company's own database: queried for a batch of users at a time."""
+"""The decoration process: property values from the company's own databases."""

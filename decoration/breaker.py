@@ -1,58 +1,54 @@
-"""When a source may be asked, as a pure state machine.
+"""The circuit breaker of a source, as a pure state machine.
 
-closed     it answers, or has failed fewer than `TRIES` times in a row: ask for whole batches, or
-           after a failure for half of one.
-open       it fails: ask nothing until `retry_at`, which each failure puts off twice as far.
-half-open  that time has come: ask for a few profiles, once; the answer closes it or opens it.
+closed     The source answers, or has failed fewer than `FAILURES_TO_OPEN` times in a row. Query
+           whole batches, after a failure half of one.
+open       The source fails. Send nothing until `retry_at`. Each failure doubles the delay.
+half-open  `retry_at` has passed. Query a few profiles once: the answer closes or opens the breaker.
 
-Each failure in a row halves the next question: where one profile is why the source does not answer,
-it soon is asked without that one.
+Each failure in a row halves the next batch. So if one profile makes the source fail, the source is
+soon queried without it.
 """
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-TRIES = 3
-"""Failures in a row that open it."""
-TRIAL = 10
-"""Profiles at most that it is asked for when it may have recovered."""
-FIRST = timedelta(seconds=1)
-LONGEST = timedelta(minutes=1)
+FAILURES_TO_OPEN = 3
+"""Failures in a row."""
+HALF_OPEN_PROFILES = 10
+"""Maximum number of profiles in a query while the breaker is half-open."""
+MIN_DELAY = timedelta(seconds=1)
+MAX_DELAY = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Breaker:
-    """The state of one source."""
+    """The state of one source's breaker."""
 
     failures: int = 0
-    """In a row."""
+    """Failures in a row."""
     retry_at: datetime | None = None
-    """Until when it is open; None while it is closed."""
+    """The end of the open state; None while the breaker is closed."""
 
-    def at_most(self, wanted: int, now: datetime) -> int:
-        """How many profiles it may be asked for now, of as many as there are to ask for."""
+    def allowed_profiles(self, wanted: int, now: datetime) -> int:
+        """Return how many of the wanted profiles may be queried now."""
         fewer = max(wanted >> max(self.failures, 0), 1)
         if self.retry_at is None:
             return fewer
-        return min(TRIAL, fewer) if now >= self.retry_at else 0
+        return min(HALF_OPEN_PROFILES, fewer) if now >= self.retry_at else 0
 
-    def tried(self, now: datetime, patience: timedelta) -> "Breaker":
-        """Half-open and being asked: nobody else asks until that is decided, or was given up."""
-        return replace(self, retry_at=now + patience)
+    def after_half_open_query(self, now: datetime, query_time: timedelta) -> "Breaker":
+        """Return the state while a half-open query runs: no other process sends one meanwhile."""
+        return replace(self, retry_at=now + query_time)
 
-    def failed(self, now: datetime, chance: float) -> "Breaker":
-        """After a failure.
+    def after_failure(self, now: datetime, jitter: float) -> "Breaker":
+        """Return the state after a failure.
 
         Args:
-            now: when it failed.
-            chance: from 0 to 1, so that many processes and sources do not try at one moment.
+            now: when the query failed.
+            jitter: from 0 to 1, so that processes and sources do not all retry at the same time.
         """
         failures = self.failures + 1
-        if failures < TRIES:
+        if failures < FAILURES_TO_OPEN:
             return Breaker(failures)
-        doubled = FIRST * 2 ** min(failures - TRIES, 16)
-        return Breaker(failures, now + min(doubled, LONGEST) * (0.5 + chance / 2))
-
-    def succeeded(self) -> "Breaker":
-        """After an answer."""
-        return Breaker()
+        delay = MIN_DELAY * 2 ** min(failures - FAILURES_TO_OPEN, 16)
+        return Breaker(failures, now + min(delay, MAX_DELAY) * (0.5 + jitter / 2))

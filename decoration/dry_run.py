@@ -1,4 +1,4 @@
-"""What a rule's source says of one user: asked once, nothing is written."""
+"""The dry run of a rule with a query: what its source answers for one user. Nothing is written."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,22 +6,26 @@ from typing import Any
 
 from psycopg import AsyncConnection
 
-from decoration.errors import Refused
-from decoration.source_client import Company
-from decoration.texts import TooLong, text
-from decoration.values import Table, lacks, user_ids, values
+from decoration.errors import QueryRefused
+from decoration.source_client import SourceClient
+from decoration.values import (
+    ValueTooLong,
+    find_missing_column,
+    read_user_ids,
+    read_values,
+    to_text,
+)
 from merganser.rulebook.language import Rule, Source
-from merganser.runtime import isolation, sql
+from merganser.rulebook.profile_lookup import find_profile
+from merganser.runtime import isolation
 
-_SQL = sql.load("properties", "dry_run.sql")
-
-SHOWN = 100
-"""Rows of an answer that are shown."""
+MAX_ROWS = 100
+"""Rows of an answer that are returned."""
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
-    """What a rule gives for a user."""
+class QueryRuleDryRun:
+    """What the rule gives for a user."""
 
     profile: str
     user_id: str | None
@@ -29,75 +33,70 @@ class Trial:
     unfit: int
     """Values that do not fit the type."""
     too_long: int
-    """Values that are too long, or beyond the bounds of their array."""
+    """Values that are too long, or exceed the limits of their array."""
     failure: str | None
     """Why the value cannot be read; None if it can."""
     columns: tuple[str, ...]
     rows: list[list[str]]
-    """The answer's rows about the user, as texts, the first `SHOWN` of them."""
+    """The first `MAX_ROWS` rows of the answer, as texts."""
 
 
-async def trial(
+async def dry_run_query_rule(
     connection: AsyncConnection[Any],
     rule: Rule,
     source: Source,
-    name: str,
+    any_id: str,
     environment: Mapping[str, str],
-) -> Trial | None:
-    """Try a rule on a profile.
+) -> QueryRuleDryRun | None:
+    """Run a rule's query for one user.
 
     Args:
         connection: to find the profile with.
-        rule: one that asks a source; it need not be applied.
-        source: that one.
-        name: a profile's guid, a userId or an anonymousId.
-        environment: has the source's URL.
+        rule: a rule with a query. It need not be applied.
+        source: the source of the query.
+        any_id: a profile's guid, a userId or an anonymousId.
+        environment: has the URL of the source.
 
     Returns:
-        None if nobody has that name.
+        The values and the rows, or None if no profile has the id.
 
     Raises:
-        Outage: the source does not answer.
-        Refused: it cannot run the query, or its answer lacks the rule's column.
+        SourceUnavailable: the source does not answer.
+        QueryRefused: it cannot run the query, or its answer lacks the rule's column.
     """
-    cursor = await connection.execute(_SQL["profile"], {"name": name})
-    found = await cursor.fetchone()
+    found = await find_profile(connection, any_id)
     if found is None:
         return None
     profile, user_id = found
     if user_id is None or rule.query is None:
-        return Trial(profile, user_id, [], 0, 0, None, (), [])
-    company = Company(source, environment)
+        return QueryRuleDryRun(profile, user_id, [], 0, 0, None, (), [])
+    client = SourceClient(source, environment)
     try:
-        table = await company.ask(rule.query, [user_id])
+        table = await client.run_query(rule.query, [user_id])
     finally:
-        company.close()
-    if why := lacks(table, rule):
-        raise Refused(why)
-    found = values(table, user_ids(table)[0], rule)
-    return Trial(
+        client.close()
+    if missing := find_missing_column(table, rule):
+        raise QueryRefused(missing)
+    result = read_values(table, read_user_ids(table)[0], rule)
+    return QueryRuleDryRun(
         profile,
         user_id,
-        found.values.get(user_id, []),
-        found.unfit,
-        found.too_long,
-        found.failures.get(user_id),
+        result.values.get(user_id, []),
+        result.unfit,
+        result.too_long,
+        result.failures.get(user_id),
         table.columns,
-        _told(table),
+        [[_display(value) for value in row] for row in table.rows[:MAX_ROWS]],
     )
 
 
-def _told(table: Table) -> list[list[str]]:
-    return [[_shown(value) for value in row] for row in table.rows[:SHOWN]]
-
-
-def _shown(value: Any) -> str:
+def _display(value: Any) -> str:
     if value is None:
         return "null"
     try:
-        written = text(value)
-    except TooLong:
+        text = to_text(value)
+    except ValueTooLong:
         return "too long"
-    except Exception as error:  # noqa: BLE001 - values raise what their drivers like
+    except Exception as error:  # noqa: BLE001 - a value raises anything when it is converted
         return f"cannot be read: {isolation.reason(error)}"
-    return "what Postgres cannot store" if written is None else written
+    return "cannot be stored by Postgres" if text is None else text

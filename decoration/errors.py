@@ -1,7 +1,7 @@
-"""The ways in which asking a source fails, and what may be said of them.
+"""How querying a source fails, and which parts of an error message may be shown.
 
-What is said goes to logs, tables and terminals, so it has no password, no userId and no value:
-messages about data are left out, as servers quote the data in them.
+Messages go to logs, tables and terminals, so they never contain a password, a userId or a value.
+Messages about data are left out, as servers quote the data in them.
 """
 
 import re
@@ -19,104 +19,107 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
-LONGEST = 300
-"""Characters of a message."""
-_OF_DATA = ("21", "22", "23", "54", "P0", "XX")
+MAX_MESSAGE_CHARACTERS = 300
+_DATA_SQLSTATES = ("21", "22", "23", "54", "P0", "XX")
 """Classes of SQLSTATEs that one user's data may cause: several rows where one is expected, data,
-constraints, a size beyond a limit, what functions raise, internal errors such as a broken page."""
+constraints, program limits, exceptions of functions, internal errors such as a damaged page."""
 _TOO_LARGE = "a value is too large to be read"
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
-class Outage(Exception):
-    """The source does not answer, or not in time: nobody else should be asked about now."""
+class SourceUnavailable(Exception):
+    """The source does not answer, or not in time. No further query should be sent now."""
 
 
-class Refused(Exception):
-    """The source answers, but not to this query."""
+class QueryRefused(Exception):
+    """The source answers, but it cannot run this query."""
 
 
-class RefusedData(Refused):
-    """One of the ids may be why: another id may be answered."""
+class DataRefused(QueryRefused):
+    """One of the userIds may be the cause. The query may work for the others."""
 
 
-class Unreadable(RefusedData):
-    """The source answers, and what it says of one of the ids cannot be read."""
+class AnswerUnreadable(DataRefused):
+    """The source answers, but its rows for one of the users cannot be read."""
 
 
-class TooLarge(Unreadable):
-    """The answer is beyond the bounds of `bounds.py`."""
+class AnswerTooLarge(AnswerUnreadable):
+    """The answer has more rows or bytes than `source_client.py` accepts."""
 
 
-def fault(error: Exception, url: URL) -> Outage | Refused:
-    """What an error of SQLAlchemy or of a driver means."""
-    meaning = _meaning(error)
-    return meaning(_TOO_LARGE if meaning is TooLarge else describe(error, url))
+def classify_error(error: Exception, url: URL) -> SourceUnavailable | QueryRefused:
+    """Return what an error of SQLAlchemy or of a driver means, with a message that may be shown."""
+    kind = _classify(error)
+    return kind(_TOO_LARGE if kind is AnswerTooLarge else describe_error(error, url))
 
 
-def _meaning(error: Exception) -> type[Outage | Refused]:
-    match error:
-        case DBAPIError() if kind := _of_one_user(error):
-            return kind
-        case NoConnectionFree() | OSError() | DBAPIError(connection_invalidated=True):
-            return Outage
-        case OperationalError() | InterfaceError() if not is_sqlite_mistake(error.orig):
-            return Outage
-    return Refused
-
-
-def _of_one_user(error: DBAPIError) -> type[RefusedData] | None:
-    """What it means if what one user's id leads to may be why."""
-    if getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_TOOBIG:
-        return TooLarge
-    if error.orig and _quotes_data(error.orig):
-        return RefusedData
-    match error:
-        case IntegrityError():
-            return RefusedData
-        case DataError():  # without a state it is the driver that says so, not the server
-            return RefusedData if error.orig and _state(error.orig) else Unreadable
-    return None
-
-
-def describe(error: Exception, url: URL) -> str:
-    """What an error may say."""
+def describe_error(error: Exception, url: URL) -> str:
+    """Return the part of an error's message that may be shown."""
     match error:
         case NoConnectionFree():
-            return "no connection is free: the queries before are slow"
+            return "no connection is free: earlier queries are slow"
         case StatementError() if error.orig:
             if isinstance(error, DataError | IntegrityError) or _quotes_data(error.orig):
-                return " ".join([type(error.orig).__name__, *_state(error.orig)])
-            said = str(error.orig)
+                return " ".join([type(error.orig).__name__, *_sqlstate(error.orig)])
+            message = str(error.orig)
         case SQLAlchemyError() | OSError():
-            said = f"{type(error).__name__}: {error}"
+            message = f"{type(error).__name__}: {error}"
         case _:
             return type(error).__name__
-    # Postgres shows the part of the query under the first line.
-    return storable(redacted(said.strip().partition("\n")[0], url))[:LONGEST]
+    # Postgres quotes a part of the query below the first line.
+    first_line = message.strip().partition("\n")[0]
+    return replace_unstorable(hide_password(first_line, url))[:MAX_MESSAGE_CHARACTERS]
 
 
-def redacted(said: str, url: URL) -> str:
-    """The same without the password of the URL."""
-    return said.replace(str(url.password), "***") if url.password else said
+def hide_password(message: str, url: URL) -> str:
+    """Return the message without the password of the URL."""
+    return message.replace(str(url.password), "***") if url.password else message
 
 
-def storable(said: str) -> str:
-    """The same without what Postgres cannot store."""
-    return _UNSTORABLE.sub("?", said)
+def replace_unstorable(message: str) -> str:
+    """Return the message without characters that Postgres cannot store."""
+    return _UNSTORABLE.sub("?", message)
 
 
-def _state(error: BaseException) -> list[str]:
-    return [state] if (state := getattr(error, "sqlstate", None)) else []
+def is_sqlite_statement_error(error: BaseException | None) -> bool:
+    """Return whether SQLite rejects the statement.
 
-
-def _quotes_data(error: BaseException) -> bool:
-    return any(state.startswith(_OF_DATA) for state in _state(error))
-
-
-def is_sqlite_mistake(error: BaseException | None) -> bool:
-    """SQLite reports a missing table as it reports a lost disk; only the code tells them apart."""
+    SQLite raises the same exception for a missing table and a lost disk; only the code differs.
+    """
     return (
         isinstance(error, sqlite3.Error)
         and getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
     )
+
+
+def _classify(error: Exception) -> type[SourceUnavailable | QueryRefused]:
+    match error:
+        case DBAPIError() if kind := _classify_data_error(error):
+            return kind
+        case NoConnectionFree() | OSError() | DBAPIError(connection_invalidated=True):
+            return SourceUnavailable
+        case OperationalError() | InterfaceError() if not is_sqlite_statement_error(error.orig):
+            return SourceUnavailable
+    return QueryRefused
+
+
+def _classify_data_error(error: DBAPIError) -> type[DataRefused] | None:
+    """Return the kind of an error that one user's data may cause, else None."""
+    if getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_TOOBIG:
+        return AnswerTooLarge
+    if error.orig and _quotes_data(error.orig):
+        return DataRefused
+    match error:
+        case IntegrityError():
+            return DataRefused
+        case DataError():  # without an SQLSTATE the driver raises it, not the server
+            return DataRefused if error.orig and _sqlstate(error.orig) else AnswerUnreadable
+    return None
+
+
+def _sqlstate(error: BaseException) -> list[str]:
+    return [state] if (state := getattr(error, "sqlstate", None)) else []
+
+
+def _quotes_data(error: BaseException) -> bool:
+    return any(state.startswith(_DATA_SQLSTATES) for state in _sqlstate(error))

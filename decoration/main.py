@@ -4,7 +4,7 @@ import os
 
 import structlog
 
-from decoration.worker import Decoration
+from decoration.worker import DecorationWorker
 from merganser.process import Process, run_process
 from merganser.runtime import metrics
 from merganser.runtime.settings import DecorationSettings
@@ -17,7 +17,7 @@ async def _run(settings: DecorationSettings, process: Process) -> None:
     database = process.open_database("decoration")
     process.checks["postgres"] = lambda: database.failure
     await process.check_schema()
-    await Decoration(database, process.stop, os.environ).run(settings.decoration_interval)
+    await DecorationWorker(database, process.stop, os.environ).run(settings.decoration_interval)
 
 
 def main() -> None:

@@ -1,107 +1,210 @@
-"""A question for many users at once, although one of their ids may spoil it.
+"""Run the queries of rules for a batch of users, although one of their ids may make a query fail.
 
-An id can be one that the column's type cannot hold: `abc` where ids are numbers. Postgres refuses
-the whole query then, and says nothing of which. So the users are halved until it is found. Ids of
-one kind are kept together, as all that are no number are refused together. The same is done where
-what is said of one of the users cannot be read, or is too large to be.
+A column may reject an id: `abc` where ids are numbers. Postgres then rejects the whole query and
+does not say which id is the cause. So the users are halved until it is found. Ids of the same kind
+stay together, as all ids that are not numbers fail together. The same is done if the rows of one
+user cannot be read, or are too large.
+
+Answers are read outside of transactions and in a thread, as they may be large.
 """
 
+import asyncio
 import time
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from decoration import bounds
-from decoration.errors import RefusedData, TooLarge, Unreadable
-from decoration.queries import Question
-from decoration.source_client import Company
-from decoration.values import Table
-from merganser.runtime import metrics
+import structlog
 
-MOST_CALLS = 40
-"""For one question about one batch. What is not isolated by then is refused as it is."""
-PATIENCE = 2
-"""Times the source's timeout, for all of them. What was not asked by then is refused, too."""
-_OUTCOMES = {RefusedData: "refused", Unreadable: "unreadable", TooLarge: "too_large"}
-"""What the metric says of a query with such an end."""
+from decoration.errors import (
+    AnswerTooLarge,
+    AnswerUnreadable,
+    DataRefused,
+    QueryRefused,
+    SourceUnavailable,
+)
+from decoration.source_client import SourceClient, check_size
+from decoration.values import (
+    ResultTable,
+    RuleValues,
+    find_missing_column,
+    read_user_ids,
+    read_values,
+)
+from merganser.rulebook.language import Query
+from merganser.rulebook.rule_store import StoredRule
+from merganser.runtime import isolation, metrics
+
+log = structlog.get_logger(__name__)
+
+MAX_CALLS = 40
+"""Calls for one query and one batch. Users that are not isolated by then count as refused."""
+MAX_TIMEOUTS = 2
+"""All these calls together may take this many times the source's timeout. The same applies then."""
+_OUTCOMES = {DataRefused: "refused", AnswerUnreadable: "unreadable", AnswerTooLarge: "too_large"}
+"""Values of the metric's label `outcome`."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceQuery:
+    """A query, and the rules that take their values from its answer."""
+
+    query: Query
+    """The query of the first rule; the others differ in the column only."""
+    rules: tuple[StoredRule, ...]
+
+    @property
+    def keys(self) -> list[str]:
+        """The keys of its rules."""
+        return [stored.rule.key for stored in self.rules]
+
+    @property
+    def revisions(self) -> list[int]:
+        """The revisions of its rules."""
+        return [stored.revision for stored in self.rules]
 
 
 @dataclass(slots=True)
-class Reply:
-    """What a source said to a question."""
+class BatchAnswer:
+    """What a source has answered to one query for a batch of users."""
 
     columns: tuple[str, ...] = ()
     rows: list[Sequence[Any]] = field(default_factory=list)
     size: int = 0
-    """About how many bytes the rows take."""
+    """Approximate bytes of the rows in memory."""
     refused: set[str] = field(default_factory=set)
-    """Users whose ids it cannot be asked for."""
-    why: str | None = None
+    """UserIds for which the query cannot be run."""
+    refusal: str | None = None
+    """Why, for one of them."""
     unreadable: dict[str, str] = field(default_factory=dict)
-    """Why what it says of a user cannot be read, by userId."""
+    """Why a user's rows cannot be read, by userId."""
 
     @property
-    def table(self) -> Table:
-        """All that was answered."""
-        return Table(self.columns, self.rows, self.size)
+    def table(self) -> ResultTable:
+        """All rows."""
+        return ResultTable(self.columns, self.rows, self.size)
 
-    def add(self, table: Table) -> None:
-        """Take what was answered about some of the users.
+    def add(self, table: ResultTable) -> None:
+        """Add the rows for some of the users.
 
         Raises:
-            TooLarge: all that is said of the batch is beyond the bounds of one answer.
+            AnswerTooLarge: all rows of the batch together exceed the limits of one answer.
         """
-        bounds.check(len(self.rows) + len(table.rows), self.size + table.size)
+        check_size(len(self.rows) + len(table.rows), self.size + table.size)
         self.columns = table.columns
         self.rows += table.rows
         self.size += table.size
 
 
-async def ask(company: Company, source: str, question: Question, user_ids: Sequence[str]) -> Reply:
-    """Ask about users, each at most once successfully.
+@dataclass(frozen=True, slots=True)
+class QueryAnswer:
+    """The values of a query's rules."""
+
+    query: SourceQuery
+    refused: frozenset[str]
+    """UserIds without an answer: their stored values stay."""
+    values: Mapping[str, RuleValues]
+    """By key, for each rule of the query."""
+
+
+@dataclass(slots=True)
+class SourceAnswers:
+    """The answers to all queries of a source."""
+
+    answers: list[QueryAnswer] = field(default_factory=list)
+    failure: str | None = None
+    """Why the source counts as failing; None if it has answered."""
+    rule_errors: dict[str, str] = field(default_factory=dict)
+    """Why rules get no values, or not for all users, by key."""
+
+
+def group_queries(rules: Iterable[StoredRule]) -> dict[str, list[SourceQuery]]:
+    """Return the queries of all rules, by source. Rules with the same SQL share one query."""
+    groups: dict[tuple[str, str], list[tuple[Query, StoredRule]]] = {}
+    for stored in rules:
+        if query := stored.rule.query:
+            groups.setdefault((query.source, query.sql), []).append((query, stored))
+    queries: dict[str, list[SourceQuery]] = {}
+    for (source, _), group in groups.items():
+        source_query = SourceQuery(group[0][0], tuple(stored for _, stored in group))
+        queries.setdefault(source, []).append(source_query)
+    return queries
+
+
+async def run_queries(
+    client: SourceClient, source: str, queries: Sequence[SourceQuery], user_ids: Sequence[str]
+) -> SourceAnswers:
+    """Run all queries of a source for a batch of users.
+
+    After a query finds the source unavailable, no further query is sent. A query that fails in
+    another way does not affect the others; the source counts as failing only if all fail.
+    """
+    result = SourceAnswers()
+    for query in queries:
+        try:
+            answer = await run_query(client, source, query, user_ids)
+            await asyncio.to_thread(_add_answer, result, query, answer, len(user_ids))
+        except SourceUnavailable as unavailable:
+            result.failure = str(unavailable)
+            return result
+        except QueryRefused as refused:
+            result.rule_errors.update(dict.fromkeys(query.keys, str(refused)))
+        except Exception as error:  # noqa: BLE001 - the other queries are not affected
+            reason = isolation.reason(error)
+            log.warning("query failed", source=source, rules=query.keys, error=reason)
+            result.rule_errors.update(dict.fromkeys(query.keys, reason))
+    if not result.answers:
+        result.failure = next(iter(result.rule_errors.values()))
+    return result
+
+
+async def run_query(
+    client: SourceClient, source: str, query: SourceQuery, user_ids: Sequence[str]
+) -> BatchAnswer:
+    """Run one query for users; halve them where one of them makes it fail.
 
     Raises:
-        Outage: no answer, or none in time.
-        Refused: the query cannot be run, whatever the ids.
+        SourceUnavailable: no answer, or none in time.
+        QueryRefused: the query cannot be run, whatever the ids are.
     """
-    reply = Reply()
-    waiting = deque([sorted(user_ids, key=_kind)])
-    calls, end = 0, time.monotonic() + PATIENCE * company.timeout
-    while waiting:
-        group = waiting.popleft()
+    answer = BatchAnswer()
+    pending = deque([sorted(user_ids, key=_id_kind)])
+    calls, end = 0, time.monotonic() + MAX_TIMEOUTS * client.timeout
+    while pending:
+        group = pending.popleft()
         if calls and time.monotonic() > end:
-            reply.refused.update(group)
+            answer.refused.update(group)
             continue
         try:
-            table = await _measured(company, source, question, group)
-        except RefusedData as refused:
+            table = await _run_measured(client, source, query, group)
+        except DataRefused as refused:
             calls += 1
-            if len(group) == 1 and isinstance(refused, Unreadable):
-                reply.unreadable[group[0]] = str(refused)
+            if len(group) == 1 and isinstance(refused, AnswerUnreadable):
+                answer.unreadable[group[0]] = str(refused)
                 continue
-            reply.why = str(refused)
-            if len(group) == 1 or calls + len(waiting) >= MOST_CALLS:
-                reply.refused.update(group)
+            answer.refusal = str(refused)
+            if len(group) == 1 or calls + len(pending) >= MAX_CALLS:
+                answer.refused.update(group)
             else:
-                waiting += _halves(group)
+                pending += _halve(group)
             continue
         try:
-            reply.add(table)
-        except TooLarge as refused:
-            reply.why = str(refused)
-            reply.refused.update(group)
-    return reply
+            answer.add(table)
+        except AnswerTooLarge as refused:
+            answer.refusal = str(refused)
+            answer.refused.update(group)
+    return answer
 
 
-async def _measured(
-    company: Company, source: str, question: Question, user_ids: Sequence[str]
-) -> Table:
+async def _run_measured(
+    client: SourceClient, source: str, query: SourceQuery, user_ids: Sequence[str]
+) -> ResultTable:
     start, outcome = time.monotonic(), "failed"
     try:
-        table = await company.ask(question.query, user_ids)
+        table = await client.run_query(query.query, user_ids)
         outcome = "answered"
-    except RefusedData as refused:
+    except DataRefused as refused:
         outcome = _OUTCOMES[type(refused)]
         raise
     finally:
@@ -110,13 +213,40 @@ async def _measured(
     return table
 
 
-def _kind(user_id: str) -> tuple[bool, int]:
-    """Numbers first, and of each kind the short ones."""
+def _id_kind(user_id: str) -> tuple[bool, int]:
+    """Return a sort key: numbers first, then by length."""
     return not (user_id.isascii() and user_id.isdecimal()), len(user_id)
 
 
-def _halves(group: list[str]) -> list[list[str]]:
-    """At the border between two kinds if there is one, else in the middle."""
-    kinds = [_kind(user_id)[0] for user_id in group]
+def _halve(group: list[str]) -> list[list[str]]:
+    """Split at the border between numbers and other ids if there is one, else in the middle."""
+    kinds = [_id_kind(user_id)[0] for user_id in group]
     middle = kinds.index(True) if kinds[0] != kinds[-1] else len(group) // 2
     return [group[:middle], group[middle:]]
+
+
+def _add_answer(result: SourceAnswers, query: SourceQuery, answer: BatchAnswer, users: int) -> None:
+    """Read the values of the rules whose column is in the answer."""
+    problems: list[str] = []
+    if answer.refused:
+        problems.append(f"refused {len(answer.refused)} of {users} users: {answer.refusal}")
+    table = answer.table
+    user_ids, unreadable = read_user_ids(table)
+    if unreadable:
+        problems.append(f"left out {unreadable} rows whose userId cannot be read")
+    if problems:
+        result.rule_errors.update(dict.fromkeys(query.keys, "; ".join(problems)))
+    answered, values = [], {}
+    for stored in query.rules:
+        if table.columns and (missing := find_missing_column(table, stored.rule)):
+            result.rule_errors[stored.rule.key] = missing
+            continue
+        rule_values = read_values(table, user_ids, stored.rule)
+        rule_values.failures.update(answer.unreadable)
+        metrics.SOURCE_VALUES_UNFIT.labels(stored.rule.key).inc(rule_values.unfit)
+        metrics.SOURCE_VALUES_TOO_LONG.labels(stored.rule.key).inc(rule_values.too_long)
+        answered.append(stored)
+        values[stored.rule.key] = rule_values
+    if answered:
+        answered_query = replace(query, rules=tuple(answered))
+        result.answers.append(QueryAnswer(answered_query, frozenset(answer.refused), values))

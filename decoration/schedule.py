@@ -1,10 +1,10 @@
-"""Which profiles a source is asked for next.
+"""The schedule: which profiles are due for a source, and the leases of those being queried.
 
-A claim is a lease: the row's time is put off, the transaction ends, and only then is the company's
-database asked, which may take long. So a row is locked for milliseconds, and never while somebody
-else's server decides how long. What is claimed by a process that dies comes back when the lease
-passes. When the answer is there, only rows that still have the lease are written for: it tells
-whose they are.
+A lease moves the due time of its profiles to the time when the lease expires. Then the transaction
+ends, and only then the process queries the company's database, which may take long. So a row is
+locked for milliseconds, never for as long as another server needs. If a process dies, its profiles
+become due when the lease expires. When the answer arrives, only profiles that still have the
+lease's time are written: that time identifies the lease.
 """
 
 import zlib
@@ -20,74 +20,80 @@ from merganser.runtime import sql
 _SQL = sql.load(__package__, "schedule.sql")
 
 CHUNK = 2000
-"""Profiles that one transaction schedules or forgets."""
-COUNTED = 10_000
+"""Profiles that one transaction schedules or deletes."""
+MAX_DUE_COUNT = 10_000
 """Due profiles are counted up to this number."""
-_SHUFFLED = timedelta(seconds=1)
-"""Within this time profiles without an answer are due again, in another order."""
+_SHUFFLE_TIME = timedelta(seconds=1)
+"""Profiles without an answer become due again within this time, in another order."""
 _SPREAD = 0.1
-"""How much earlier or later than `refresh` a profile may come, so that not all come at once."""
+"""A profile becomes due up to this fraction of `refresh` earlier or later than others."""
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
-    """Profiles that nobody else asks a source for until the lease passes."""
+class Lease:
+    """Profiles that no other process queries a source for until the lease expires."""
 
     source: str
-    lease: datetime
-    users: Mapping[str, str]
-    """Profile -> userId."""
+    expires_at: datetime
+    user_ids: Mapping[str, str]
+    """The userId of each profile, by guid."""
     due: Mapping[str, datetime]
-    """Profile -> when it was due."""
+    """When each profile was due, by guid."""
 
-    def only(self, profiles: Collection[str]) -> "Claim":
-        """Some of its profiles, under the same lease."""
-        return replace(self, users={profile: self.users[profile] for profile in profiles})
+    def only(self, profiles: Collection[str]) -> "Lease":
+        """Return the same lease with some of its profiles."""
+        return replace(self, user_ids={profile: self.user_ids[profile] for profile in profiles})
 
 
-def chance(name: str) -> float:
-    """A number from 0 to 1 that looks like chance and is the same for the same name."""
+def hash_fraction(name: str) -> float:
+    """Return a number from 0 to 1 that looks random and is always the same for a name."""
     return zlib.crc32(name.encode()) / 2**32
 
 
 def next_due(profile: str, refresh: float, now: datetime) -> datetime:
-    """When a profile is due again, spread by its guid."""
-    return now + timedelta(seconds=refresh * (1 - _SPREAD + 2 * _SPREAD * chance(profile)))
+    """Return when a profile is due again, about `refresh` seconds after now."""
+    fraction = 1 - _SPREAD + 2 * _SPREAD * hash_fraction(profile)
+    return now + timedelta(seconds=refresh * fraction)
 
 
-async def claim(
-    connection: AsyncConnection[Any], source: str, at_most: int, now: datetime, lease: datetime
-) -> Claim:
-    """Take profiles that are due, those first that never were asked for."""
+async def lease_due_profiles(
+    connection: AsyncConnection[Any],
+    source: str,
+    max_profiles: int,
+    now: datetime,
+    expires_at: datetime,
+) -> Lease:
+    """Lease the profiles that have been due for longest; those never queried come first."""
     cursor = await connection.execute(
-        _SQL["claim"], {"source": source, "at_most": at_most, "now": now, "lease": lease}
+        _SQL["lease_due_profiles"],
+        {"source": source, "limit": max_profiles, "now": now, "expires_at": expires_at},
     )
     rows = await cursor.fetchall()
-    if gone := [profile for profile, user_id, _ in rows if user_id is None]:
-        await connection.execute(_SQL["drop"], {"source": source, "profiles": gone})
-        await connection.execute(_SQL["forget_values"], {"profiles": gone})
-    known = [row for row in rows if row[1] is not None]
-    return Claim(
+    if deleted := [profile for profile, user_id, _ in rows if user_id is None]:
+        await connection.execute(_SQL["delete_profiles"], {"source": source, "profiles": deleted})
+        await connection.execute(_SQL["delete_set_aside"], {"profiles": deleted})
+    leased = [row for row in rows if row[1] is not None]
+    return Lease(
         source,
-        lease,
-        {profile: user_id for profile, user_id, _ in known},
-        {profile: due for profile, _, due in known},
+        expires_at,
+        {profile: user_id for profile, user_id, _ in leased},
+        {profile: due for profile, _, due in leased},
     )
 
 
-async def put_off(
-    connection: AsyncConnection[Any], claimed: Claim, due: Mapping[str, datetime]
+async def reschedule(
+    connection: AsyncConnection[Any], lease: Lease, due: Mapping[str, datetime]
 ) -> set[str]:
-    """Set when claimed profiles are due next.
+    """Set when leased profiles are due next.
 
     Returns:
-        Those whose lease was still ours.
+        The profiles that this lease still had.
     """
     cursor = await connection.execute(
-        _SQL["put_off"],
+        _SQL["reschedule"],
         {
-            "source": claimed.source,
-            "lease": claimed.lease,
+            "source": lease.source,
+            "expires_at": lease.expires_at,
             "profiles": list(due),
             "due": list(due.values()),
         },
@@ -95,34 +101,35 @@ async def put_off(
     return {profile for (profile,) in await cursor.fetchall()}
 
 
-async def release(connection: AsyncConnection[Any], claims: Sequence[Claim]) -> None:
-    """Give back what was claimed, due as it was."""
-    for claimed in claims:
-        await put_off(connection, claimed, claimed.due)
+async def release(connection: AsyncConnection[Any], leases: Sequence[Lease]) -> None:
+    """End leases without a query: the profiles are due as before."""
+    for lease in leases:
+        await reschedule(connection, lease, lease.due)
 
 
-async def give_back(connection: AsyncConnection[Any], claimed: Claim, now: datetime) -> None:
-    """Give back what a source had no answer for, behind those who have waited longer.
+async def return_unanswered(connection: AsyncConnection[Any], lease: Lease, now: datetime) -> None:
+    """End a lease after a failure: its profiles are due behind those that have waited longer.
 
-    One of the profiles may be why: so they do not all come together again, nor before all others.
+    One of the profiles may be the cause, so they do not return in the same order and batch.
     """
     due = {
-        profile: now - _SHUFFLED * chance(f"{profile} {claimed.lease}") for profile in claimed.users
+        profile: now - _SHUFFLE_TIME * hash_fraction(f"{profile} {lease.expires_at}")
+        for profile in lease.user_ids
     }
-    await put_off(connection, claimed, due)
+    await reschedule(connection, lease, due)
 
 
 async def make_due(
     connection: AsyncConnection[Any], values: Collection[tuple[str, str]]
 ) -> set[tuple[str, str]]:
-    """Have values asked for again, before all that wait.
+    """Make values due before all others.
 
     Args:
         connection: in a transaction.
-        values: each a profile's guid and the key of a rule.
+        values: (profile, rule key) pairs.
 
     Returns:
-        Those whose source is asked again; the others' rule or profile is gone.
+        The pairs whose source will be queried; the rule or profile of the others no longer exists.
     """
     if not values:
         return set()
@@ -133,10 +140,10 @@ async def make_due(
     return set(await cursor.fetchall())
 
 
-async def due(connection: AsyncConnection[Any], source: str, now: datetime) -> int:
-    """How many profiles are due, at most `COUNTED`."""
+async def count_due(connection: AsyncConnection[Any], source: str, now: datetime) -> int:
+    """Return how many profiles are due, at most `MAX_DUE_COUNT`."""
     cursor = await connection.execute(
-        _SQL["due"], {"source": source, "now": now, "at_most": COUNTED}
+        _SQL["count_due"], {"source": source, "now": now, "limit": MAX_DUE_COUNT}
     )
     (count,) = await cursor.fetchone() or (0,)
     return int(count)
@@ -145,32 +152,37 @@ async def due(connection: AsyncConnection[Any], source: str, now: datetime) -> i
 async def schedule_all(
     connection: AsyncConnection[Any], source: str, keys: Sequence[str], now: datetime
 ) -> bool:
-    """Make the next profiles due for a source's new rules; whether there was anything to do.
+    """Make the next profiles due for the new rules of a source.
 
     Args:
         connection: in a transaction.
-        source: a source.
-        keys: of its rules.
-        now: when they are due.
+        source: name of the source.
+        keys: keys of its rules.
+        now: when the profiles are due.
+
+    Returns:
+        Whether there was anything to do.
     """
-    cursor = await connection.execute(_SQL["scheduling"], {"source": source})
-    found = await cursor.fetchone()
-    if found is None:
+    cursor = await connection.execute(_SQL["lock_progress"], {"source": source})
+    progress = await cursor.fetchone()
+    if progress is None:
         return False
-    chunk = {"after": found[0], "at_most": CHUNK}
-    await connection.execute(_SQL["drop_strangers"], {**chunk, "keys": list(keys)})
-    cursor = await connection.execute(_SQL["schedule"], {**chunk, "source": source, "now": now})
+    chunk = {"after": progress[0], "limit": CHUNK}
+    await connection.execute(_SQL["delete_anonymous_values"], {**chunk, "keys": list(keys)})
+    cursor = await connection.execute(
+        _SQL["schedule_profiles"], {**chunk, "source": source, "now": now}
+    )
     last, count = await cursor.fetchone() or (None, 0)
-    upto = last if count == CHUNK else None
-    await connection.execute(_SQL["scheduled"], {"source": source, "upto": upto})
+    scheduled_to = last if count == CHUNK else None
+    await connection.execute(_SQL["write_progress"], {"source": source, "to": scheduled_to})
     return True
 
 
-async def forget(connection: AsyncConnection[Any], asked: Sequence[str]) -> bool:
-    """Drop some rows of sources that no rule asks any more; whether there were any."""
-    cursor = await connection.execute(_SQL["sources"])
-    dropped = 0
-    for source in {source for (source,) in await cursor.fetchall()} - set(asked):
-        cursor = await connection.execute(_SQL["forget"], {"source": source, "at_most": CHUNK})
-        dropped += cursor.rowcount
-    return dropped > 0
+async def delete_unused(connection: AsyncConnection[Any], used_sources: Sequence[str]) -> bool:
+    """Delete some rows of sources that no rule queries, and return whether there were any."""
+    cursor = await connection.execute(_SQL["read_sources"])
+    deleted = 0
+    for source in {source for (source,) in await cursor.fetchall()} - set(used_sources):
+        cursor = await connection.execute(_SQL["delete_source"], {"source": source, "limit": CHUNK})
+        deleted += cursor.rowcount
+    return deleted > 0

@@ -1,158 +1,249 @@
-"""A database of the company's: asked in threads of its own, and given up on when it is slow.
+"""The client of one source: it runs queries in threads, within limits of time, rows and bytes.
 
-A thread cannot be stopped. One whose query takes too long is left behind: it keeps its connection,
-and its place among the few that the source allows, until the driver lets go of it. So a source that
-hangs costs a bounded number of threads and connections, whatever its driver does. They are daemons,
-for which the end of the process does not wait.
+A thread cannot be stopped. If a query takes too long, the client leaves its thread behind, which
+keeps its connection and one of the few places of the source until the driver returns. So a source
+that hangs costs a bounded number of threads and connections, whatever its driver does. The threads
+are daemons: the process exits without waiting for them.
 """
 
 import asyncio
 import contextlib
+import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from sqlalchemy import Engine, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from decoration import bounds, dialects, statements
-from decoration.errors import Outage, Refused, TooLarge, fault
-from decoration.values import Table
+from decoration import dialects
+from decoration.errors import (
+    AnswerTooLarge,
+    AnswerUnreadable,
+    QueryRefused,
+    SourceUnavailable,
+    classify_error,
+)
+from decoration.values import RawArray, ResultTable
 from merganser.rulebook.language import Query, Source
+from merganser.runtime import isolation
 
 Result = TypeVar("Result")
 
-GRACE = 0.25
-"""Seconds in which the database itself may report that the time is over."""
+GRACE_SECONDS = 0.25
+"""Time in which the database itself may report the timeout."""
+MAX_ROWS = 100_000
+"""Rows of the answer to one query for one batch of users."""
+MAX_BYTES = dialects.MAX_BYTES
+"""Approximate bytes of these rows in memory."""
+
+TOO_LARGE_MESSAGE = (
+    f"the answer has more than {MAX_ROWS:,} rows or {MAX_BYTES >> 20} MiB: "
+    "add LIMIT, select fewer columns or lower the source's batch"
+)
+_SCALARS = frozenset({str, int, float, bool, bytes, type(None)})
+"""Most values have one of these types."""
 
 
-class Company:
-    """One source, ready to be asked."""
+class SourceClient:
+    """Runs queries on one source."""
 
     def __init__(self, source: Source, environment: Mapping[str, str]) -> None:
-        """Take the source's URL from the environment; nothing is connected to yet."""
+        """Take the source's URL from the environment. It does not connect yet."""
         self._source = source
         self._environment = environment
         self._engine: Engine | None = None
         self.timeout = source.timeout
         """Seconds after which a query has failed."""
         self.free = source.pool
-        """How many more may ask at the same time; beyond that they wait for each other."""
+        """How many more queries may run now; others would wait for a connection."""
 
-    async def ask(self, query: Query, user_ids: Sequence[str]) -> Table:
+    async def run_query(self, query: Query, user_ids: Sequence[str]) -> ResultTable:
         """Run the query for these users.
 
         Raises:
-            Outage: no answer, or none in time.
-            Refused: the query cannot be run; a `RefusedData` where that may be one user's fault.
+            SourceUnavailable: no answer, or none in time.
+            QueryRefused: the query cannot be run; a `DataRefused` if one user may be the cause.
         """
-        engine = self._engine = self._engine or self._connectable()
-        given_up = threading.Event()
+        engine = self._engine = self._engine or self._create_engine()
+        abandoned = threading.Event()
 
-        def work() -> Table:
-            return _ask(engine, query, user_ids, self.timeout, given_up)
+        def work() -> ResultTable:
+            return _run_query(engine, query, user_ids, self.timeout, abandoned)
 
         self.free -= 1
         try:
-            return await _in_thread(work, self._freed, self.timeout + GRACE)
+            return await _run_in_thread(work, self._release, self.timeout + GRACE_SECONDS)
         except TimeoutError:
-            raise _late(self.timeout) from None
+            raise _timed_out(self.timeout) from None
         finally:
-            given_up.set()
+            abandoned.set()
 
     def close(self) -> None:
-        """Close the connections that nobody uses."""
+        """Close the idle connections."""
         if self._engine:
             self._engine.dispose()
 
-    def _freed(self) -> None:
+    def _release(self) -> None:
         self.free += 1
 
-    def _connectable(self) -> Engine:
+    def _create_engine(self) -> Engine:
         name = self._source.url
         if not (text := self._environment.get(name)):
-            raise Outage(f"no environment variable {name}")
+            raise SourceUnavailable(f"the environment variable {name} is not set")
         try:
             url = make_url(text)
-        except (SQLAlchemyError, ValueError):  # whose message may quote a part of it
-            raise Outage(f"what {name} holds is no SQLAlchemy URL") from None
+        except (SQLAlchemyError, ValueError):  # its message may quote a part of the URL
+            raise SourceUnavailable(
+                f"the environment variable {name} is not a SQLAlchemy URL"
+            ) from None
         try:
-            return dialects.engine(url, self._source)
+            return dialects.create_source_engine(url, self._source)
         except ModuleNotFoundError as error:
-            raise Outage(f"the driver that {name} names is not installed: {error}") from None
+            raise SourceUnavailable(
+                f"the driver that {name} names is not installed: {error}"
+            ) from None
         except (SQLAlchemyError, TypeError) as error:
-            raise Outage(f"{name}: {fault(error, url)}") from None
+            raise SourceUnavailable(f"{name}: {classify_error(error, url)}") from None
 
 
-def _ask(
+def check_size(rows: int, size: int) -> None:
+    """Raise AnswerTooLarge for an answer with too many rows or bytes."""
+    if size > MAX_BYTES or rows > MAX_ROWS:
+        raise AnswerTooLarge(TOO_LARGE_MESSAGE)
+
+
+def read_answer(
+    columns: tuple[str, ...],
+    chunks: Iterable[Sequence[Sequence[Any]]],
+    check_time: Callable[[], None],
+) -> ResultTable:
+    """Read an answer within the limits.
+
+    Args:
+        columns: names of the columns.
+        chunks: the rows, some at a time.
+        check_time: raises SourceUnavailable if the client no longer waits for the answer.
+
+    Raises:
+        AnswerTooLarge: it has too many rows or bytes.
+        AnswerUnreadable: the driver cannot read the rows.
+        SourceUnavailable: it takes too long.
+        SQLAlchemyError: the source reports an error.
+    """
+    rows: list[Sequence[Any]] = []
+    size = 0
+    try:
+        for chunk in chunks:
+            for row in chunk:
+                size += estimate_size(row, MAX_BYTES)
+                rows.append(row)
+                check_size(len(rows), size)
+            check_time()
+    except (QueryRefused, SourceUnavailable, SQLAlchemyError):
+        raise
+    except Exception as error:  # noqa: BLE001 - drivers raise anything
+        raise AnswerUnreadable(isolation.reason(error)) from None
+    return ResultTable(columns, rows, size)
+
+
+def estimate_size(row: Sequence[Any], max_bytes: int) -> int:
+    """Return the approximate bytes of a row in memory, and stop counting beyond `max_bytes`."""
+    total = sys.getsizeof(row)
+    pending = list(row)
+    seen: set[int] = set()
+    while pending and total <= max_bytes:
+        value = pending.pop()
+        if type(value) in _SCALARS:
+            total += sys.getsizeof(value)
+            continue
+        total += _shallow_size(value)
+        if isinstance(value, Mapping | list | tuple | set | frozenset) and id(value) not in seen:
+            seen.add(id(value))  # a value may contain itself
+            pending += value
+            if isinstance(value, Mapping):
+                pending += value.values()
+    return total
+
+
+def _shallow_size(value: Any) -> int:
+    match value:
+        case memoryview():
+            return value.nbytes
+        case RawArray():
+            return sys.getsizeof(value.data)
+    return sys.getsizeof(value)
+
+
+def _run_query(
     engine: Engine,
     query: Query,
     user_ids: Sequence[str],
     seconds: float,
-    given_up: threading.Event,
-) -> Table:
+    abandoned: threading.Event,
+) -> ResultTable:
     end = time.monotonic() + seconds
 
     def check_time() -> None:
-        if given_up.is_set() or time.monotonic() > end:
-            raise _late(seconds)
+        if abandoned.is_set() or time.monotonic() > end:
+            raise _timed_out(seconds)
 
     try:
         with engine.connect() as connection:
             try:
-                dialects.restrain(connection, seconds)
-                columns, chunks = statements.ask(connection, query, user_ids)
+                dialects.begin_read_only(connection, seconds)
+                columns, chunks = dialects.execute_query(connection, query, user_ids)
                 with contextlib.closing(chunks):
-                    return bounds.read(columns, chunks, check_time)
-            except TooLarge:
-                connection.invalidate()  # some drivers read what is left before they go on
+                    return read_answer(columns, chunks, check_time)
+            except AnswerTooLarge:
+                connection.invalidate()  # some drivers would read the remaining rows first
                 raise
             finally:
-                if given_up.is_set():
+                if abandoned.is_set():
                     connection.invalidate()
-    except (Outage, Refused):
+    except (SourceUnavailable, QueryRefused):
         raise
-    except Exception as error:  # noqa: BLE001 - drivers raise what they like
-        raise fault(error, engine.url) from None
+    except Exception as error:  # noqa: BLE001 - drivers raise anything
+        raise classify_error(error, engine.url) from None
 
 
-def _late(seconds: float) -> Outage:
-    return Outage(f"no answer within {seconds:g} s")
+def _timed_out(seconds: float) -> SourceUnavailable:
+    return SourceUnavailable(f"no answer within {seconds:g} s")
 
 
-async def _in_thread(
-    work: Callable[[], Result], ended: Callable[[], None], seconds: float
+async def _run_in_thread(
+    work: Callable[[], Result], on_end: Callable[[], None], seconds: float
 ) -> Result:
-    """The work's result.
+    """Return the result of work in its own thread.
 
     Args:
-        work: runs in a thread of its own.
-        ended: called in this thread when the work has ended, however late.
-        seconds: to wait for it.
+        work: runs in the thread.
+        on_end: called in the event loop when the work has ended, however late.
+        seconds: how long to wait for it.
 
     Raises:
-        TimeoutError: it goes on.
+        TimeoutError: the work is still running.
     """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[Result] = loop.create_future()
 
     def settle(result: Result | None, error: BaseException | None) -> None:
-        ended()
+        on_end()
         if future.done():
             return
         if error is not None:
             future.set_exception(error)
         else:
-            future.set_result(result)  # type: ignore[arg-type] # it is the work's
+            future.set_result(result)  # type: ignore[arg-type] # without an error it is a Result
 
     def run() -> None:
         result, error = None, None
         try:
             result = work()
-        except BaseException as raised:  # noqa: BLE001 - all is for who waits
+        except BaseException as raised:  # noqa: BLE001 - the awaiting task handles it
             error = raised
-        with contextlib.suppress(RuntimeError):  # the loop is closed: the process ends
+        with contextlib.suppress(RuntimeError):  # the loop is closed, as the process exits
             loop.call_soon_threadsafe(settle, result, error)
 
     threading.Thread(target=run, name="decoration", daemon=True).start()

@@ -1,4 +1,4 @@
-"""How each source is doing, as all decoration processes and `merganser rules list` see it."""
+"""The status of each source, which decoration processes share and `merganser rules list` shows."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,40 +7,45 @@ from typing import Any
 
 from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
+from pydantic import ValidationError
 
 from decoration import schedule
 from decoration.breaker import Breaker
-from decoration.errors import storable
-from merganser.runtime import sql
+from decoration.errors import replace_unstorable
+from merganser.rulebook.language import Source
+from merganser.runtime import isolation, sql
 
 _SQL = sql.load(__package__, "source_status.sql")
 
+MISSING_SOURCE = 'there is no such source in "propertySources": apply the rules again'
+"""Why a source that a rule names cannot be queried."""
+
 
 @dataclass(frozen=True, slots=True)
-class SourceState:
-    """One source."""
+class SourceStatus:
+    """The status of one source."""
 
     revisions: tuple[int, ...]
-    """The rules for which all known profiles are, or are being, scheduled."""
+    """The rules for which all profiles are scheduled or are being scheduled."""
     scheduled: bool
-    """Whether all are."""
+    """Whether all profiles are scheduled."""
     breaker: Breaker
     failing_since: datetime | None
     error: str | None
-    """Why it is failing, without secrets and without data."""
+    """Why it fails, without secrets and data."""
     rule_errors: Mapping[str, str]
-    """Why single rules get no values, or not for everyone, by key."""
+    """Why rules get no values, or not for all users, by key."""
     succeeded_at: datetime | None
-    """The last answer."""
+    """When it answered last."""
     due: int
-    """Profiles that it is to be asked for now, at most `schedule.COUNTED`."""
+    """Profiles that are due, at most `schedule.MAX_DUE_COUNT`."""
 
 
-async def states(connection: AsyncConnection[Any], now: datetime) -> dict[str, SourceState]:
-    """All sources that a decoration process has seen, by name."""
-    cursor = await connection.execute(_SQL["states"])
+async def read_statuses(connection: AsyncConnection[Any], now: datetime) -> dict[str, SourceStatus]:
+    """Return the status of all sources that a decoration process has used, by name."""
+    cursor = await connection.execute(_SQL["read_statuses"])
     return {
-        source: SourceState(
+        source: SourceStatus(
             tuple(revisions),
             scheduled,
             Breaker(failures, retry_at),
@@ -48,7 +53,7 @@ async def states(connection: AsyncConnection[Any], now: datetime) -> dict[str, S
             error,
             rule_errors,
             succeeded_at,
-            await schedule.due(connection, source, now),
+            await schedule.count_due(connection, source, now),
         )
         for (
             source,
@@ -64,66 +69,92 @@ async def states(connection: AsyncConnection[Any], now: datetime) -> dict[str, S
     }
 
 
-async def put_revisions(
+async def read_definitions(connection: AsyncConnection[Any]) -> dict[str, Source | str]:
+    """Return each source by name, or a message that says what is wrong with its definition."""
+    cursor = await connection.execute(_SQL["read_definitions"])
+    return {name: _parse_definition(definition) for name, definition in await cursor.fetchall()}
+
+
+async def write_revisions(
     connection: AsyncConnection[Any], source: str, revisions: Sequence[int]
 ) -> None:
-    """Note which rules ask a source, and forget what was set aside for those that went."""
-    await connection.execute(_SQL["forget_values"])
+    """Record which rules query a source, and delete items set aside for rules without a query."""
+    await connection.execute(_SQL["delete_set_aside"])
     await connection.execute(
-        _SQL["put_revisions"], {"source": source, "revisions": list(revisions)}
+        _SQL["write_revisions"], {"source": source, "revisions": list(revisions)}
     )
 
 
-async def forget(connection: AsyncConnection[Any], sources: Collection[str]) -> None:
-    """Forget sources that no rule asks any more, and what was set aside for their rules."""
-    await connection.execute(_SQL["forget_values"])
-    await connection.execute(_SQL["forget"], {"sources": list(sources)})
+async def delete_statuses(connection: AsyncConnection[Any], sources: Collection[str]) -> None:
+    """Delete sources that no rule queries, and items set aside for rules without a query."""
+    await connection.execute(_SQL["delete_set_aside"])
+    await connection.execute(_SQL["delete_statuses"], {"sources": list(sources)})
 
 
-async def try_again(
+async def start_half_open_query(
     connection: AsyncConnection[Any],
     source: str,
     breaker: Breaker,
     now: datetime,
-    patience: timedelta,
+    query_time: timedelta,
 ) -> bool:
-    """Be the one who tries whether a source has recovered; False if somebody else is."""
+    """Reserve the query of a half-open breaker; return False if another process has done so.
+
+    Args:
+        connection: in a transaction.
+        source: name of the source.
+        breaker: its breaker, as it was read.
+        now: the current time.
+        query_time: how long the query may take.
+    """
     cursor = await connection.execute(
-        _SQL["try"],
+        _SQL["start_half_open_query"],
         {
             "source": source,
             "retry_at": breaker.retry_at,
-            "until": breaker.tried(now, patience).retry_at,
+            "until": breaker.after_half_open_query(now, query_time).retry_at,
         },
     )
     return cursor.rowcount == 1
 
 
-async def failed(
+async def record_failure(
     connection: AsyncConnection[Any], source: str, now: datetime, error: str
 ) -> Breaker:
-    """Note a failure."""
-    cursor = await connection.execute(_SQL["hold"], {"source": source})
-    breaker = Breaker(*(await cursor.fetchone() or ()))
-    after = breaker.failed(now, schedule.chance(f"{source} {breaker.failures}"))
+    """Record that a query has failed, and return the new state of the breaker."""
+    cursor = await connection.execute(_SQL["lock_breaker"], {"source": source})
+    before = Breaker(*(await cursor.fetchone() or ()))
+    after = before.after_failure(now, schedule.hash_fraction(f"{source} {before.failures}"))
     await connection.execute(
-        _SQL["failed"],
+        _SQL["record_failure"],
         {
             "source": source,
             "failures": after.failures,
             "retry_at": after.retry_at,
             "now": now,
-            "error": storable(error),
+            "error": replace_unstorable(error),
         },
     )
     return after
 
 
-async def succeeded(
+async def record_success(
     connection: AsyncConnection[Any], source: str, now: datetime, rule_errors: Mapping[str, str]
 ) -> None:
-    """Note an answer."""
-    errors = {key: storable(error) for key, error in rule_errors.items()}
+    """Record that a source has answered, and close its breaker."""
+    errors = {key: replace_unstorable(error) for key, error in rule_errors.items()}
     await connection.execute(
-        _SQL["succeeded"], {"source": source, "now": now, "rule_errors": Jsonb(errors)}
+        _SQL["record_success"], {"source": source, "now": now, "rule_errors": Jsonb(errors)}
     )
+
+
+def _parse_definition(definition: str) -> Source | str:
+    try:
+        return Source.model_validate_json(definition)
+    except ValidationError as error:
+        mistake = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        location = ".".join(map(str, mistake["loc"]))
+        problem = f"{location}: {mistake['msg']}" if location else mistake["msg"]
+    except Exception as error:  # noqa: BLE001 - the definition may be any JSON
+        problem = isolation.reason(error)
+    return f'the definition in "propertySources" is broken: {problem}; apply the rules again'

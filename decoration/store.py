@@ -1,11 +1,11 @@
-"""What a source answered, made the values of properties: in one short transaction.
+"""Write the answers of a source as property values, in one short transaction.
 
-Values that could not be read are set aside in it, and those of earlier answers that now are read
-are set aside no longer.
+The transaction sets aside values that cannot be read, and removes values of earlier answers that
+can be read now from the items set aside.
 
-Between asking and writing anything may have happened. So the transaction first holds still what the
-answer is about (the rules by revision, the profiles by userId, the leases), always in this order,
-and leaves out what has changed.
+Anything may change between the query and the write. So the transaction first locks what the answer
+is about (the rules by revision, the profiles by userId, the leased rows), always in this order, and
+leaves out what has changed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,9 +16,8 @@ from typing import Any
 from psycopg import AsyncConnection
 
 from decoration import schedule
-from decoration.queries import Question
-from decoration.schedule import Claim
-from decoration.values import Found
+from decoration.query import QueryAnswer
+from decoration.schedule import Lease
 from merganser.rulebook import property_store
 from merganser.runtime import set_aside, sql
 from merganser.runtime.set_aside import Item, Kind
@@ -26,140 +25,130 @@ from merganser.runtime.set_aside import Item, Kind
 _SQL = sql.load(__package__, "store.sql")
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """A question and what was said to it."""
-
-    question: Question
-    refused: frozenset[str]
-    """UserIds that it was not answered for: nothing is changed for them."""
-    found: Mapping[str, Found]
-    """By key, for each rule of the question."""
-
-
 @dataclass(slots=True)
-class Written:
-    """What a transaction did."""
+class WriteResult:
+    """What a transaction has done."""
 
     values: int = 0
-    """Values written or dropped."""
+    """Values that were written or deleted."""
     set_aside: list[Item] = field(default_factory=list)
 
 
-async def write(
+async def write_answers(
     connection: AsyncConnection[Any],
-    claimed: Claim,
-    answers: Sequence[Answered],
+    lease: Lease,
+    answers: Sequence[QueryAnswer],
     due: Mapping[str, datetime],
-) -> Written:
-    """Write what differs, and set when the profiles are due next.
+) -> WriteResult:
+    """Write the values that differ, and set when the profiles are due next.
 
     Args:
         connection: in a transaction, READ COMMITTED.
-        claimed: whom the source was asked for, or some of them.
-        answers: what it said. A question without an answer is not here: nothing is changed by it.
-        due: when each claimed profile is due next.
+        lease: all or some of the queried profiles.
+        answers: what the source has answered. Values of queries without an answer stay.
+        due: when each profile is due next, by guid.
     """
-    written = Written()
-    for answer, asked in await _still_asked(connection, claimed, answers, due):
-        written.values += await _put(connection, asked, answer)
-        written.set_aside += await _note(connection, asked, answer)
-    return written
+    result = WriteResult()
+    for answer, user_ids in await _lock_unchanged(connection, lease, answers, due):
+        result.values += await _write_values(connection, user_ids, answer)
+        result.set_aside += await _update_set_aside(connection, user_ids, answer)
+    return result
 
 
-async def give_up(
+async def set_answers_aside(
     connection: AsyncConnection[Any],
-    claimed: Claim,
-    answers: Sequence[Answered],
+    lease: Lease,
+    answers: Sequence[QueryAnswer],
     due: Mapping[str, datetime],
     reason: str,
-) -> Written:
-    """Set aside what was answered about profiles, as it cannot be written.
+) -> WriteResult:
+    """Set aside the answers for profiles, as they cannot be written.
 
     Args:
-        connection: as for `write`.
-        claimed: those profiles; what is stored of them stays.
-        answers: as for `write`.
-        due: as for `write`.
-        reason: why.
+        connection: as in `write_answers`.
+        lease: these profiles; their stored values stay.
+        answers: as in `write_answers`.
+        due: as in `write_answers`.
+        reason: why they cannot be written.
     """
     items = [
-        Item(Kind.VALUE, profile, key, found.failures.get(user_id, reason))
-        for answer, asked in await _still_asked(connection, claimed, answers, due)
-        for key, found in answer.found.items()
-        for profile, user_id in asked.items()
-        if user_id in found.values or user_id in found.failures
+        Item(Kind.VALUE, profile, key, values.failures.get(user_id, reason))
+        for answer, user_ids in await _lock_unchanged(connection, lease, answers, due)
+        for key, values in answer.values.items()
+        for profile, user_id in user_ids.items()
+        if user_id in values.values or user_id in values.failures
     ]
     await set_aside.put(connection, items)
-    return Written(set_aside=items)
+    return WriteResult(set_aside=items)
 
 
-async def _still_asked(
+async def _lock_unchanged(
     connection: AsyncConnection[Any],
-    claimed: Claim,
-    answers: Sequence[Answered],
+    lease: Lease,
+    answers: Sequence[QueryAnswer],
     due: Mapping[str, datetime],
-) -> list[tuple[Answered, dict[str, str]]]:
-    """Hold what answers are about, and leave out what has changed.
+) -> list[tuple[QueryAnswer, dict[str, str]]]:
+    """Lock what the answers are about, and leave out what has changed since the query.
 
     Returns:
-        Each answer for the rules that still apply, with the userIds by profile that it is for.
+        Each answer with the rules that still apply, and the userIds of its profiles by guid.
     """
-    revisions = await _hold_rules(connection, answers)
-    known = await _hold_profiles(connection, claimed)
-    ours = await schedule.put_off(connection, claimed, {guid: due[guid] for guid in known})
-    still = []
+    revisions = await _lock_rules(connection, answers)
+    locked = await _lock_profiles(connection, lease)
+    leased = await schedule.reschedule(connection, lease, {guid: due[guid] for guid in locked})
+    unchanged = []
     for answer in answers:
-        rules = [stored for stored in answer.question.rules if stored.revision in revisions]
-        asked = {
+        rules = [stored for stored in answer.query.rules if stored.revision in revisions]
+        user_ids = {
             guid: user_id
-            for guid, user_id in claimed.users.items()
-            if guid in ours and user_id not in answer.refused
+            for guid, user_id in lease.user_ids.items()
+            if guid in leased and user_id not in answer.refused
         }
-        if rules and asked:
-            found = {stored.rule.key: answer.found[stored.rule.key] for stored in rules}
-            still.append((replace(answer, found=found), asked))
-    return still
+        if rules and user_ids:
+            values = {stored.rule.key: answer.values[stored.rule.key] for stored in rules}
+            unchanged.append((replace(answer, values=values), user_ids))
+    return unchanged
 
 
-async def _hold_rules(connection: AsyncConnection[Any], answers: Sequence[Answered]) -> set[int]:
-    asked = [revision for answer in answers for revision in answer.question.revisions]
-    cursor = await connection.execute(_SQL["hold_rules"], {"revisions": asked})
+async def _lock_rules(connection: AsyncConnection[Any], answers: Sequence[QueryAnswer]) -> set[int]:
+    revisions = [revision for answer in answers for revision in answer.query.revisions]
+    cursor = await connection.execute(_SQL["lock_rules"], {"revisions": revisions})
     return {revision for (revision,) in await cursor.fetchall()}
 
 
-async def _hold_profiles(connection: AsyncConnection[Any], claimed: Claim) -> list[str]:
+async def _lock_profiles(connection: AsyncConnection[Any], lease: Lease) -> list[str]:
     cursor = await connection.execute(
-        _SQL["hold_profiles"],
-        {"profiles": list(claimed.users), "user_ids": list(claimed.users.values())},
+        _SQL["lock_profiles"],
+        {"profiles": list(lease.user_ids), "user_ids": list(lease.user_ids.values())},
     )
     return [guid for (guid,) in await cursor.fetchall()]
 
 
-async def _put(connection: AsyncConnection[Any], asked: Mapping[str, str], answer: Answered) -> int:
-    """Make the rules' properties what the source says; only what differs is written."""
+async def _write_values(
+    connection: AsyncConnection[Any], user_ids: Mapping[str, str], answer: QueryAnswer
+) -> int:
     wanted = {
-        profile: {key: found.values.get(user_id, ()) for key, found in answer.found.items()}
-        for profile, user_id in asked.items()
+        profile: {key: values.values.get(user_id, ()) for key, values in answer.values.items()}
+        for profile, user_id in user_ids.items()
     }
-    return await property_store.put(connection, answer.found.keys(), wanted)
+    return await property_store.write_properties(connection, answer.values.keys(), wanted)
 
 
-async def _note(
-    connection: AsyncConnection[Any], asked: Mapping[str, str], answer: Answered
+async def _update_set_aside(
+    connection: AsyncConnection[Any], user_ids: Mapping[str, str], answer: QueryAnswer
 ) -> list[Item]:
-    """Set aside what could not be read, and forget what was set aside and now could."""
+    """Set aside what cannot be read, and delete the items that can be read now."""
     items = [
-        Item(Kind.VALUE, profile, key, found.failures[user_id])
-        for key, found in answer.found.items()
-        for profile, user_id in asked.items()
-        if user_id in found.failures
+        Item(Kind.VALUE, profile, key, values.failures[user_id])
+        for key, values in answer.values.items()
+        for profile, user_id in user_ids.items()
+        if user_id in values.failures
     ]
     await connection.execute(
-        _SQL["forget_failures"],
+        _SQL["delete_readable"],
         {
-            "profiles": list(asked),
-            "keys": list(answer.found),
+            "profiles": list(user_ids),
+            "keys": list(answer.values),
             "failed_profiles": [item.subject for item in items],
             "failed_keys": [item.place for item in items],
         },

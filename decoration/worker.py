@@ -1,6 +1,6 @@
-"""Looks who is due, and has the sources asked for them.
+"""The worker leases due profiles and starts a task that queries their source for each lease.
 
-Its transactions are short, and none is open while a source is asked: see `schedule.py`.
+Its transactions are short, and none is open while a source is queried: see `schedule.py`.
 """
 
 import asyncio
@@ -13,14 +13,11 @@ from psycopg import AsyncConnection
 
 from decoration import schedule, source_status
 from decoration.breaker import Breaker
-from decoration.database import Ours
-from decoration.process_claim import decorate, fail
-from decoration.queries import Question, questions
-from decoration.query import PATIENCE
-from decoration.schedule import Claim
-from decoration.source_client import Company
-from decoration.source_status import SourceState
-from decoration.sources import MISSING, sources
+from decoration.process_lease import SharedDatabase, process_lease, record_failure
+from decoration.query import MAX_TIMEOUTS, SourceQuery, group_queries
+from decoration.schedule import Lease
+from decoration.source_client import SourceClient
+from decoration.source_status import MISSING_SOURCE, SourceStatus
 from merganser.rulebook import rule_store
 from merganser.rulebook.language import Source
 from merganser.runtime import isolation, metrics
@@ -30,13 +27,13 @@ from merganser.runtime.postgres import Database
 log = structlog.get_logger(__name__)
 
 LEASE_SECONDS = 60.0
-"""A claim's lease, beside the time that its questions may take."""
-LEAVE_SECONDS = 1.0
-"""For the calls in hand when the process is to stop; their claims are given back then."""
+"""Time of a lease in addition to the time that its queries may take."""
+CLOSE_SECONDS = 1.0
+"""Time for running tasks when the process must stop. Then their leases are released."""
 
 
-class Decoration:
-    """The sources, and the calls under way."""
+class DecorationWorker:
+    """The clients of all sources, and the tasks that process leases."""
 
     def __init__(
         self,
@@ -45,196 +42,211 @@ class Decoration:
         environment: Mapping[str, str],
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._ours = Ours(database, stop)
+        self._database = SharedDatabase(database, stop)
         self._stop = stop
         self._environment = environment
         self._clock = clock
-        self._companies: dict[str, tuple[Source, Company]] = {}
-        self._calls: dict[asyncio.Task[None], Claim] = {}
-        self._ended = asyncio.Event()
+        self._clients: dict[str, tuple[Source, SourceClient]] = {}
+        self._tasks: dict[asyncio.Task[None], Lease] = {}
+        self._task_ended = asyncio.Event()
 
     async def run(self, interval: float) -> None:
-        """Look every `interval` seconds, and at once after a call has ended, until the stop."""
+        """Poll every `interval` seconds, and whenever a task has ended, until the process stops."""
         while not self._stop.is_set():
-            if not await self.look():
+            if not await self.poll():
                 await self.wait(interval)
         await self.close()
 
-    async def look(self) -> bool:
-        """Claim what is due and begin to ask for it; whether to look again at once."""
-        now = self._clock()
-        self._ended.clear()
-        self._check()
+    async def poll(self) -> bool:
+        """Lease due profiles of all sources and start tasks for them.
 
-        async def known(
+        Returns:
+            Whether to poll again at once.
+        """
+        now = self._clock()
+        self._task_ended.clear()
+        self._collect_tasks()
+
+        async def read(
             connection: AsyncConnection[Any],
-        ) -> tuple[dict[str, list[Question]], dict[str, Source | str], dict[str, SourceState]]:
+        ) -> tuple[dict[str, list[SourceQuery]], dict[str, Source | str], dict[str, SourceStatus]]:
             return (
-                questions(await rule_store.rules(connection)),
-                await sources(connection),
-                await source_status.states(connection, now),
+                group_queries(await rule_store.read_rules(connection)),
+                await source_status.read_definitions(connection),
+                await source_status.read_statuses(connection, now),
             )
 
-        asked, defined, seen = await self._ours.transact(known)
-        more = await self._forget(asked, seen)
-        for name, group in asked.items():
-            source = defined.get(name, MISSING)
+        queries, definitions, statuses = await self._database.transact(read)
+        more = await self._delete_unused(queries, statuses)
+        for name, group in queries.items():
+            source = definitions.get(name, MISSING_SOURCE)
             try:
-                more |= await self._look_at(name, group, source, seen.get(name), now)
+                more |= await self._poll_source(name, group, source, statuses.get(name), now)
             except Exception as error:
                 if not isolation.blames_items(error):
                     raise
-                await self._fail(name, seen.get(name), isolation.reason(error), now)
+                await self._fail(name, statuses.get(name), isolation.reason(error), now)
         return more
 
     async def wait(self, seconds: float) -> None:
-        """Wait until a call has ended, or so long, or until the process is to stop."""
+        """Wait until a task ends, the time has passed or the process must stop."""
         try:
-            await self._stop.unless(asyncio.wait_for(self._ended.wait(), seconds))
+            await self._stop.unless(asyncio.wait_for(self._task_ended.wait(), seconds))
         except TimeoutError:
             return
 
     @property
     def busy(self) -> bool:
-        """Whether calls are under way."""
-        return bool(self._calls)
+        """Whether tasks are running."""
+        return bool(self._tasks)
 
-    async def settle(self) -> None:
-        """Wait for the calls under way."""
-        await asyncio.gather(*self._calls)
+    async def join(self) -> None:
+        """Wait for the running tasks."""
+        await asyncio.gather(*self._tasks)
 
     async def close(self) -> None:
-        """Leave the calls under way, and give back what was claimed for them."""
-        if self._calls:
-            await asyncio.wait(self._calls, timeout=LEAVE_SECONDS)
-        left = {call: claimed for call, claimed in self._calls.items() if not call.done()}
-        for call in left:
-            call.cancel()
-            del self._calls[call]
-        if left:
-            await self._ours.transact(
-                lambda connection: schedule.release(connection, list(left.values()))
+        """Cancel the tasks that do not end soon, and release their leases."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=CLOSE_SECONDS)
+        running = {task: lease for task, lease in self._tasks.items() if not task.done()}
+        for task in running:
+            task.cancel()
+            del self._tasks[task]
+        if running:
+            await self._database.transact(
+                lambda connection: schedule.release(connection, list(running.values()))
             )
-        for _, company in self._companies.values():
-            company.close()
-        self._check()
+        for _, client in self._clients.values():
+            client.close()
+        self._collect_tasks()
 
-    async def _forget(
-        self, asked: Mapping[str, list[Question]], seen: Mapping[str, SourceState]
+    async def _delete_unused(
+        self, queries: Mapping[str, list[SourceQuery]], statuses: Mapping[str, SourceStatus]
     ) -> bool:
-        """Drop what is left of sources that no rule asks any more."""
-        if gone := seen.keys() - asked.keys():
-            await self._ours.transact(lambda connection: source_status.forget(connection, gone))
-        for name in self._companies.keys() - asked.keys():
-            self._companies.pop(name)[1].close()
-        return await self._ours.transact(
-            lambda connection: schedule.forget(connection, list(asked))
+        """Delete what is stored for sources that no rule queries; return whether more remains."""
+        if unused := statuses.keys() - queries.keys():
+            await self._database.transact(
+                lambda connection: source_status.delete_statuses(connection, unused)
+            )
+        for name in self._clients.keys() - queries.keys():
+            self._clients.pop(name)[1].close()
+        return await self._database.transact(
+            lambda connection: schedule.delete_unused(connection, list(queries))
         )
 
-    async def _look_at(
+    async def _poll_source(
         self,
         name: str,
-        group: list[Question],
+        queries: list[SourceQuery],
         source: Source | str,
-        seen: SourceState | None,
+        status: SourceStatus | None,
         now: datetime,
     ) -> bool:
-        """Do what there is to do for one source; whether to look again at once."""
-        more = await self._schedule(name, group, seen, now)
-        if seen is not None:
-            self._measure(name, seen, now)
+        """Schedule and lease profiles of one source; return whether to poll again at once."""
+        more = await self._schedule(name, queries, status, now)
+        if status is not None:
+            _measure(name, status, now)
             if isinstance(source, str):
-                await self._fail(name, seen, source, now)
+                await self._fail(name, status, source, now)
             else:
-                await self._begin(name, source, self._company(name, source), group, seen)
+                await self._start_tasks(name, source, queries, status)
         return more
 
-    async def _fail(self, name: str, seen: SourceState | None, failure: str, now: datetime) -> None:
-        """Note that a source cannot be asked, as often as it would be tried again."""
-        if seen is not None and seen.breaker.at_most(1, now):
-            await fail(self._ours, name, now, failure)
+    async def _fail(
+        self, name: str, status: SourceStatus | None, failure: str, now: datetime
+    ) -> None:
+        """Record that a source cannot be queried, as often as its breaker allows a query."""
+        if status is not None and status.breaker.allowed_profiles(1, now):
+            await record_failure(self._database, name, now, failure)
 
     async def _schedule(
-        self, name: str, group: list[Question], seen: SourceState | None, now: datetime
+        self, name: str, queries: list[SourceQuery], status: SourceStatus | None, now: datetime
     ) -> bool:
-        """Schedule some of all profiles if there is a new rule; whether to look again at once."""
-        revisions = sorted(revision for question in group for revision in question.revisions)
-        if seen is None or list(seen.revisions) != revisions:
-            await self._ours.transact(
-                lambda connection: source_status.put_revisions(connection, name, revisions)
+        """Schedule some profiles for new rules; return whether to poll again at once."""
+        revisions = sorted(revision for query in queries for revision in query.revisions)
+        if status is None or list(status.revisions) != revisions:
+            await self._database.transact(
+                lambda connection: source_status.write_revisions(connection, name, revisions)
             )
             return True
-        if seen.scheduled:
+        if status.scheduled:
             return False
-        keys = [key for question in group for key in question.keys]
-        return await self._ours.transact(
+        keys = [key for query in queries for key in query.keys]
+        return await self._database.transact(
             lambda connection: schedule.schedule_all(connection, name, keys, now)
         )
 
-    async def _begin(
-        self, name: str, source: Source, company: Company, group: list[Question], seen: SourceState
+    async def _start_tasks(
+        self, name: str, source: Source, queries: list[SourceQuery], status: SourceStatus
     ) -> None:
-        """Begin as many calls as the source allows, for as many profiles as are due.
+        """Start as many tasks as the source allows, for as many profiles as are due.
 
-        After a failure it is one at a time, whose end says how to go on.
+        After a failure only one task runs at a time; its result decides how to continue.
         """
-        patience = timedelta(seconds=LEASE_SECONDS + (PATIENCE + 1) * source.timeout * len(group))
-        at_once = 1 if seen.breaker.failures else source.pool
-        free = at_once - sum(claimed.source == name for claimed in self._calls.values())
-        due = seen.due
-        while due > 0 and min(free, company.free) > 0:
-            at_most = seen.breaker.at_most(min(source.batch, due), self._clock())
-            claimed = await self._take(name, seen.breaker, at_most, patience) if at_most else None
-            if claimed is None or not claimed.users:
-                return
-            call = asyncio.create_task(
-                decorate(self._ours, company, group, claimed, source.refresh, self._clock)
+        client = self._get_client(name, source)
+        query_seconds = (MAX_TIMEOUTS + 1) * source.timeout * len(queries)
+        lease_time = timedelta(seconds=LEASE_SECONDS + query_seconds)
+        max_tasks = 1 if status.breaker.failures else source.pool
+        free = max_tasks - sum(lease.source == name for lease in self._tasks.values())
+        due = status.due
+        while due > 0 and min(free, client.free) > 0:
+            allowed = status.breaker.allowed_profiles(min(source.batch, due), self._clock())
+            lease = (
+                await self._lease(name, status.breaker, allowed, lease_time) if allowed else None
             )
-            self._calls[call] = claimed
-            call.add_done_callback(lambda _: self._ended.set())
+            if lease is None or not lease.user_ids:
+                return
+            task = asyncio.create_task(
+                process_lease(self._database, client, queries, lease, source.refresh, self._clock)
+            )
+            self._tasks[task] = lease
+            task.add_done_callback(lambda _: self._task_ended.set())
             free -= 1
-            due -= at_most
+            due -= allowed
 
-    async def _take(
-        self, name: str, breaker: Breaker, at_most: int, patience: timedelta
-    ) -> Claim | None:
-        """Claim profiles; None if another process tries already whether the source is back."""
+    async def _lease(
+        self, name: str, breaker: Breaker, max_profiles: int, lease_time: timedelta
+    ) -> Lease | None:
+        """Lease profiles; return None if another process queries a half-open source."""
         now = self._clock()
 
-        async def work(connection: AsyncConnection[Any]) -> Claim | None:
-            if breaker.retry_at and not await source_status.try_again(
-                connection, name, breaker, now, patience
+        async def work(connection: AsyncConnection[Any]) -> Lease | None:
+            if breaker.retry_at and not await source_status.start_half_open_query(
+                connection, name, breaker, now, lease_time
             ):
                 return None
-            return await schedule.claim(connection, name, at_most, now, now + patience)
+            return await schedule.lease_due_profiles(
+                connection, name, max_profiles, now, now + lease_time
+            )
 
-        return await self._ours.transact(work)
+        return await self._database.transact(work)
 
-    def _company(self, name: str, source: Source) -> Company:
-        if name not in self._companies or self._companies[name][0] != source:
-            if name in self._companies:
-                self._companies[name][1].close()
-            self._companies[name] = source, Company(source, self._environment)
-        return self._companies[name][1]
+    def _get_client(self, name: str, source: Source) -> SourceClient:
+        if name not in self._clients or self._clients[name][0] != source:
+            if name in self._clients:
+                self._clients[name][1].close()
+            self._clients[name] = source, SourceClient(source, self._environment)
+        return self._clients[name][1]
 
-    def _check(self) -> None:
-        """Forget the calls that have ended. What one could not give back comes with its lease.
+    def _collect_tasks(self) -> None:
+        """Remove the tasks that have ended. If one has failed, its lease expires.
 
         Raises:
-            StoppedWhileWaiting: Postgres is away and the process is to stop.
+            StoppedWhileWaiting: Postgres does not answer and the process must stop.
         """
-        for call in [call for call in self._calls if call.done()]:
-            claimed = self._calls.pop(call)
-            error = call.exception()
+        for task in [task for task in self._tasks if task.done()]:
+            lease = self._tasks.pop(task)
+            error = task.exception()
             if isinstance(error, StoppedWhileWaiting):
                 raise error
             if error is not None:
-                log.error("call failed", source=claimed.source, error=isolation.reason(error))
+                log.error("task failed", source=lease.source, error=isolation.reason(error))
 
-    def _measure(self, name: str, seen: SourceState, now: datetime) -> None:
-        retry_at, succeeded_at = seen.breaker.retry_at, seen.succeeded_at
-        open_for = (retry_at - now).total_seconds() if retry_at else 0
-        metrics.SOURCE_PENDING.labels(name).set(seen.due)
-        metrics.SOURCE_OPEN.labels(name).set(max(open_for, 0))
-        if succeeded_at:
-            metrics.SOURCE_AGE.labels(name).set((now - succeeded_at).total_seconds())
+
+def _measure(name: str, status: SourceStatus, now: datetime) -> None:
+    retry_at, succeeded_at = status.breaker.retry_at, status.succeeded_at
+    open_seconds = (retry_at - now).total_seconds() if retry_at else 0
+    metrics.SOURCE_PENDING.labels(name).set(status.due)
+    metrics.SOURCE_OPEN.labels(name).set(max(open_seconds, 0))
+    if succeeded_at:
+        metrics.SOURCE_AGE.labels(name).set((now - succeeded_at).total_seconds())

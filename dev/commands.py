@@ -1,4 +1,4 @@
-"""`merganser up`, `status`, `logs`, `down` and `run`: the whole system on one machine."""
+"""`merganser up`, `status`, `logs`, `down` and `run`: a local stack on one machine."""
 
 from typing import Annotated
 
@@ -21,38 +21,40 @@ def up(
 
 @app.command()
 def status() -> None:
-    """Show what runs."""
+    """Show which processes of the local stack run."""
     raise typer.Exit(commands.status())
 
 
 @app.command()
 def logs(
-    name: Annotated[str | None, typer.Argument(help="One process; all without it.")] = None,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Until Ctrl-C.")] = False,
+    name: Annotated[str | None, typer.Argument(help="Name of a process; by default all.")] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Follow the logs until Ctrl-C.")
+    ] = False,
 ) -> None:
-    """Show the end of the logs."""
+    """Show the last lines of the logs."""
     raise typer.Exit(commands.logs(name, follow=follow))
 
 
 @app.command()
 def down(
-    wipe: Annotated[bool, typer.Option("--wipe", help="Delete all data, too.")] = False,
+    wipe: Annotated[bool, typer.Option("--wipe", help="Also delete all data.")] = False,
 ) -> None:
-    """Stop all of it."""
+    """Stop the local stack."""
     raise typer.Exit(commands.down(wipe=wipe))
 
 
 @app.command()
 def run(
-    leave: Annotated[bool, typer.Option("--exit", help="End after the story.")] = False,
+    leave: Annotated[bool, typer.Option("--exit", help="Stop after the demo story.")] = False,
 ) -> None:
-    """Start everything, tell the seed's story, then show what happens until Ctrl-C."""
+    """Start a local stack, play the demo story, then show live what happens until Ctrl-C."""
 
-    def tell(launch: Launch) -> None:
-        story.tell(launch.info)
+    def show_demo(launch: Launch) -> None:
+        story.play_story(launch.info)
         if not leave:
-            with shop.opened(launch.info) as url:
+            with shop.serve_shop(launch.info) as url:
                 live_view.watch(launch.info, f"a demo shop: {url}?utm_campaign=my-ad-campaign")
 
-    code = commands.run(tell)
+    code = commands.run(show_demo)
     raise typer.Exit(commands.OK if code == commands.INTERRUPTED else code)

@@ -1,4 +1,4 @@
-"""A small shop on this machine whose page uses our own client: `make run` opens it."""
+"""The demo shop of `make run`: a web page that sends events with the JavaScript client."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,14 +9,15 @@ from threading import Thread
 
 from dev.stack import StackInfo
 
-USUAL_PORT = 8082
+PORT = 8082
+"""Another one is used if this one is taken."""
 
 _PAGE = Path(__file__).with_name("shop.html")
 
 
 @contextmanager
-def opened(info: StackInfo) -> Iterator[str]:
-    """Serve the shop for the length of a `with` block; where it is."""
+def serve_shop(info: StackInfo) -> Iterator[str]:
+    """Serve the shop for the length of a `with` block and yield its URL."""
     page = _PAGE.read_text()
     for name, value in {
         "ingest": info.ingest_url,
@@ -25,19 +26,19 @@ def opened(info: StackInfo) -> Iterator[str]:
     }.items():
         page = page.replace("{{" + name + "}}", value)
 
-    class Shop(BaseHTTPRequestHandler):
+    class ShopHandler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            there = self.path.partition("?")[0] == "/"
-            self.send_response(HTTPStatus.OK if there else HTTPStatus.NOT_FOUND)
+            exists = self.path.partition("?")[0] == "/"
+            self.send_response(HTTPStatus.OK if exists else HTTPStatus.NOT_FOUND)
             self.send_header("content-type", "text/html; charset=utf-8")
             self.end_headers()
-            if there:
+            if exists:
                 self.wfile.write(page.encode())
 
         def log_message(self, *_: object) -> None:
-            """Nobody wants to read of each request."""
+            """Log nothing: `make run` shows other things on the terminal."""
 
-    with _listening(Shop) as server:
+    with _start_server(ShopHandler) as server:
         Thread(target=server.serve_forever, daemon=True).start()
         try:
             yield f"http://127.0.0.1:{server.server_port}/"
@@ -45,9 +46,8 @@ def opened(info: StackInfo) -> Iterator[str]:
             server.shutdown()
 
 
-def _listening(shop: type[BaseHTTPRequestHandler]) -> ThreadingHTTPServer:
-    """On the usual port, or where somebody has it on one that the system gives."""
+def _start_server(handler: type[BaseHTTPRequestHandler]) -> ThreadingHTTPServer:
     try:
-        return ThreadingHTTPServer(("127.0.0.1", USUAL_PORT), shop)
+        return ThreadingHTTPServer(("127.0.0.1", PORT), handler)
     except OSError:
-        return ThreadingHTTPServer(("127.0.0.1", 0), shop)
+        return ThreadingHTTPServer(("127.0.0.1", 0), handler)

@@ -18,11 +18,11 @@ from pydantic_core import to_json
 
 from ingest import body, client_address
 from ingest.dialects import Answer, Dialect, Told
-from ingest.publisher import Publisher
+from ingest.publisher import Publisher, Record
 from ingest.rate_limit import Limiter, Rate
 from ingest.request import Asked
 from ingest.routes import Routes
-from ingest.validate import Accepted, Limits, Stamp, accept
+from ingest.validate import validate
 from merganser.http import authentication, cors, request_ids
 from merganser.http.asgi import Headers, Receive, Scope, Send, send_response
 from merganser.http.errors import ErrorKind, ErrorLog, HttpError, internal_error
@@ -30,6 +30,8 @@ from merganser.runtime import metrics
 from merganser.runtime.settings import IngestSettings
 from merganser.runtime.tracing import Header, Tracing
 from schemas import guid
+from schemas.event import VERSION_HEADER
+from schemas.validation import EventLimits, ServerFields, ValidEvent
 
 log = structlog.get_logger(__name__)
 
@@ -72,7 +74,7 @@ class Gateway:
         tracing: Tracing | None = None,
     ) -> None:
         self._settings = settings
-        self._limits = Limits(
+        self._limits = EventLimits(
             id_characters=settings.ingest_max_id,
             data_keys=settings.ingest_max_keys,
             depth=settings.ingest_max_depth,
@@ -145,15 +147,15 @@ class Gateway:
             )
         self._limiter.admit(key.guid, len(said.events), said.too_soon)
         producer = _Producer(key.guid, _client(scope, self._settings), taken.request_id)
-        results = self._accept(said.events, producer)
-        accepted = [result for result in results if isinstance(result, Accepted)]
+        results = self._validate(said.events, producer)
+        accepted = [result for result in results if isinstance(result, ValidEvent)]
         if accepted:
-            await self._publisher.publish(accepted, taken.trace)
+            await self._publish(accepted, taken.trace)
             metrics.ACCEPTED.inc(len(accepted))
             metrics.SENT_AT_IGNORED.inc(sum(result.sent_at_ignored for result in accepted))
             taken.events = len(accepted)
         answer = said.answer(
-            [result.guid if isinstance(result, Accepted) else result for result in results]
+            [result.guid if isinstance(result, ValidEvent) else result for result in results]
         )
         for result in results:  # after `answer`, which may raise the refusal to be counted above
             if isinstance(result, HttpError):
@@ -161,17 +163,19 @@ class Gateway:
                 taken.refused[result.kind.code] += 1
         return answer
 
-    def _accept(self, events: Sequence[Any], producer: _Producer) -> list[Accepted | HttpError]:
+    def _validate(self, events: Sequence[Any], producer: _Producer) -> list[ValidEvent | HttpError]:
         now = datetime.now(UTC)
         guids = guid.series(self._settings.guid_version, guid.EVENT, int(now.timestamp() * 1000))
-        results: list[Accepted | HttpError] = []
+        results: list[ValidEvent | HttpError] = []
         for raw, event_guid in zip(events, guids, strict=False):
             try:
-                stamp = Stamp(
+                server_fields = ServerFields(
                     event_guid, self._settings.guid_version, producer.key, producer.address, now
                 )
                 results.append(
-                    raw if isinstance(raw, HttpError) else accept(raw, self._limits, stamp)
+                    raw
+                    if isinstance(raw, HttpError)
+                    else validate(raw, self._limits, server_fields)
                 )
             except HttpError as refused:
                 results.append(refused)
@@ -181,6 +185,17 @@ class Gateway:
                 )
                 results.append(internal_error())
         return results
+
+    async def _publish(self, events: Sequence[ValidEvent], trace: Sequence[Header]) -> None:
+        """Publish the events of one request.
+
+        Raises:
+            HttpError: UNAVAILABLE, unless Kafka has acknowledged all of them.
+        """
+        records = [Record(event.key, event.value) for event in events]
+        for outcome in await self._publisher.publish(records, [VERSION_HEADER, *trace]):
+            if outcome.error:
+                raise HttpError(ErrorKind.UNAVAILABLE, f"{outcome.error}: try again")
 
 
 @cache

@@ -48,7 +48,7 @@ _OF_EVENTS = {
 """What is not answered where no events are sent."""
 
 _MEANINGS = {
-    400: "The body is no JSON of this dialect's shape, or broken gzip.",
+    400: "The body is not JSON of this dialect's shape, or broken gzip.",
     401: "No API key, or one that is unknown or revoked.",
     403: "The key may not write events.",
     404: "There is no such path.",

@@ -1,8 +1,8 @@
-"""Group commit to Kafka: what arrives while one group of records is on its way is the next group.
+"""Group commit to Kafka: records that arrive while one group is being sent form the next group.
 
-A future for a request and partition instead of one for each record: the producer's own `send` makes
-a future a record, which costs more than the record does. One group is on its way at a time, so
-groups grow with the load and latency stays one round trip.
+Each request has one future per partition, not per record: the producer's own `send` makes a future
+for each record, which costs more than the record does. One group is sent at a time, so groups grow
+with the load and latency stays one round trip.
 """
 
 import asyncio
@@ -11,42 +11,64 @@ import time
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, KafkaTimeoutError
 from aiokafka.producer.message_accumulator import BatchBuilder
 
-from ingest.validate import Accepted
-from merganser.http.errors import ErrorKind, HttpError
 from merganser.runtime import kafka, metrics
 from merganser.runtime.lifecycle import Stop, StoppedWhileWaiting
 from merganser.runtime.tracing import Header
-from schemas.event import VERSION_HEADER
 
 log = structlog.get_logger(__name__)
 
 PROBE_SECONDS = 5.0
-"""Between two looks at the broker."""
+"""Between two probes of the broker."""
+
+
+class Record(NamedTuple):
+    """Bytes for the topic. The key chooses the partition."""
+
+    key: bytes
+    value: bytes
+
+
+class Outcome(NamedTuple):
+    """What became of one record."""
+
+    error: str | None
+    """None once Kafka has acknowledged the record with acks=all, else why it did not. The record
+    may be in the topic all the same, if only the acknowledgment was late."""
+
+
+ACKNOWLEDGED = Outcome(None)
 
 
 class _Group:
-    """Records that travel together: per partition its batches, and who waits for them."""
+    """Records that are sent together: each partition's batches, and the futures of requests."""
 
     def __init__(self) -> None:
         self.batches: dict[int, list[BatchBuilder]] = {}
-        self.answers: dict[int, list[asyncio.Future[None]]] = {}
+        self.outcomes: dict[int, list[asyncio.Future[Outcome]]] = {}
         self.size = 0
         self.count = 0
 
-    def everybody(self) -> Iterable[asyncio.Future[None]]:
-        """All who wait."""
-        return chain.from_iterable(self.answers.values())
+    def all_outcomes(self) -> Iterable[asyncio.Future[Outcome]]:
+        """Return the futures of all partitions."""
+        return chain.from_iterable(self.outcomes.values())
 
 
 class Publisher:
-    """Sends records and tells each caller when Kafka has acknowledged all of its own."""
+    """Sends records and returns what became of each.
+
+    Args:
+        make_producer: returns a new producer. A failed one is replaced.
+        topic: to send to.
+        most_waiting: bytes that may wait for Kafka. More are refused.
+        timeout: seconds after which waiting requests fail.
+    """
 
     def __init__(
         self,
@@ -65,16 +87,16 @@ class Publisher:
         self._waiting = 0
         self._connected = asyncio.Event()
         self.failure: str | None = "not connected yet"
-        """Why Kafka does not take records now, or None."""
+        """Why Kafka does not accept records now, or None."""
         self.unreachable: str | None = None
-        """What the last probe found, for /readyz."""
+        """Why the last probe failed, or None."""
 
     def waiting(self) -> int:
-        """Bytes of events that wait for Kafka's answer."""
+        """Return the bytes of records that wait for Kafka."""
         return self._waiting
 
     async def connected(self, seconds: float) -> None:
-        """Wait until Kafka takes records, but not longer than this."""
+        """Wait until Kafka accepts records, but not longer than these seconds."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._connected.wait(), seconds)
 
@@ -82,38 +104,33 @@ class Publisher:
         """Disconnect."""
         await self._producer.stop()
 
-    async def publish(self, records: Sequence[Accepted], traced: Sequence[Header] = ()) -> None:
-        """Return once Kafka has acknowledged every record with acks=all.
+    async def publish(
+        self, records: Sequence[Record], headers: Sequence[Header] = ()
+    ) -> list[Outcome]:
+        """Send records and wait for Kafka.
 
         Args:
             records: of one request.
-            traced: headers that tell of its trace.
+            headers: of each record.
 
-        Raises:
-            HttpError: UNAVAILABLE. A record may be in the topic all the same, if only the answer
-                was late: a client's retry is then a repeat.
+        Returns:
+            The outcome of each record.
         """
         if self.failure:
-            raise HttpError(ErrorKind.UNAVAILABLE, f"Kafka is away ({self.failure}): try again")
+            return [Outcome(f"Kafka is away ({self.failure})")] * len(records)
         size = sum(len(record.value) for record in records)
         if self._waiting + size > self._most_waiting:
-            raise HttpError(
-                ErrorKind.UNAVAILABLE, "too many events are waiting for Kafka: try again"
-            )
-        answers = self._append(records, size, [VERSION_HEADER, *traced])
-        try:
-            for answer in answers:
-                await answer
-        except KafkaError as error:
-            raise HttpError(
-                ErrorKind.UNAVAILABLE,
-                f"Kafka did not take the event ({type(error).__name__}): try again",
-            ) from None
+            return [Outcome("too many events are waiting for Kafka")] * len(records)
+        partitions = self._producer.client.cluster.partitions_for_topic(self._topic)
+        if not partitions:
+            return [Outcome(f"the topic {self._topic} is not there")] * len(records)
+        outcomes = self._append(records, size, len(partitions), [*headers])
+        return [await outcome for outcome in outcomes]
 
     async def run(self, stop: Stop) -> None:
         """Connect, then send group after group, until cancelled.
 
-        It waits for a broker as long as none is there; `publish` refuses meanwhile.
+        Waits for a broker as long as it takes; `publish` fails meanwhile.
         """
         try:
             await self._connect(stop)
@@ -127,9 +144,9 @@ class Publisher:
             log.info("stopped while Kafka was away")
 
     async def probe(self, stop: Stop) -> None:
-        """Ask the broker for its topics now and then, so that /readyz knows without traffic."""
+        """Probe the broker every few seconds, so that /readyz is right even without traffic."""
         while not await stop.wait(PROBE_SECONDS):
-            if self.failure:  # which says more, and there may be no connection to ask on
+            if self.failure:  # it says more, and there may be no connection to probe
                 continue
             asked = asyncio.ensure_future(self._producer.client.force_metadata_update())
             await asyncio.wait({asked}, timeout=PROBE_SECONDS)
@@ -141,17 +158,17 @@ class Publisher:
             )
 
     async def _renew(self, stop: Stop) -> None:
-        """Go on with a new producer.
+        """Replace the producer.
 
-        A failed batch has spent sequence numbers of its partition, and the broker would refuse
-        every later batch of the old producer as out of order.
+        A failed batch has used sequence numbers of its partition, so the broker would refuse every
+        later batch of the old producer as out of order.
         """
-        self.failure = "connecting anew after a failure"
+        self.failure = "reconnecting after a failure"
         self._refuse_open()
         old, self._producer = self._producer, self._make_producer()
         await old.stop()
         await self._connect(stop)
-        log.info("connected anew")
+        log.info("reconnected")
 
     async def _connect(self, stop: Stop) -> None:
         if not await kafka.start(self._producer, stop):
@@ -161,47 +178,40 @@ class Publisher:
         self._connected.set()
 
     def _append(
-        self, records: Sequence[Accepted], size: int, headers: list[Header]
-    ) -> list[asyncio.Future[None]]:
+        self, records: Sequence[Record], size: int, partitions: int, headers: list[Header]
+    ) -> list[asyncio.Future[Outcome]]:
+        """Add records to the open group; return a future for each, one for all of a partition."""
         group = self._open
-        partitions = self._partitions()
-        touched: set[int] = set()
+        loop = asyncio.get_running_loop()
+        # Each request has its own futures: cancelling one request must not cancel another's.
+        by_partition: dict[int, asyncio.Future[Outcome]] = {}
+        outcomes = []
         for record in records:
             partition = zlib.crc32(record.key) % partitions
             batches = group.batches.get(partition)
             if batches is None:
                 batches = group.batches[partition] = [self._producer.create_batch()]
-                group.answers[partition] = []
+                group.outcomes[partition] = []
             if not _fits(batches[-1], record, headers):
                 batches.append(self._producer.create_batch())
                 _fits(batches[-1], record, headers)
-            touched.add(partition)
+            outcome = by_partition.get(partition)
+            if outcome is None:
+                outcome = by_partition[partition] = loop.create_future()
+                group.outcomes[partition].append(outcome)
+            outcomes.append(outcome)
         group.size += size
         group.count += len(records)
         self._waiting += size
         self._arrival.set()
-        # Of its own for each caller: one that is cancelled takes no other's with it.
-        loop = asyncio.get_running_loop()
-        answers = []
-        for partition in touched:
-            answers.append(loop.create_future())
-            group.answers[partition].append(answers[-1])
-        return answers
-
-    def _partitions(self) -> int:
-        partitions = self._producer.client.cluster.partitions_for_topic(self._topic)
-        if not partitions:
-            raise HttpError(
-                ErrorKind.UNAVAILABLE, f"the topic {self._topic} is not there: try again"
-            )
-        return len(partitions)
+        return outcomes
 
     async def _send(self, group: _Group) -> bool:
-        """Send a group; False if any of it failed.
+        """Send a group; return False if any of it failed.
 
-        On silence everybody who waits is refused, and this group alone is waited for: an idempotent
-        producer keeps trying with what it has begun, so its outcome is also how we learn that the
-        broker is back. Until then nothing more is handed to it.
+        After the timeout, all waiting requests fail, but the group is still waited for: an
+        idempotent producer keeps retrying what it has begun, so the group's outcome also shows when
+        the broker is back. Until then the producer gets no more records.
         """
         start = time.monotonic()
         delivery = asyncio.ensure_future(self._deliver(group))
@@ -211,7 +221,7 @@ class Publisher:
         else:
             self.failure = f"no answer within {self._timeout:g} s"
             log.warning("Kafka does not answer; refusing events with 503", records=group.count)
-            _fail(group.everybody(), KafkaTimeoutError())
+            _resolve(group.all_outcomes(), _not_acknowledged(KafkaTimeoutError()))
             self._refuse_open()
             await asyncio.wait({delivery})
             self.failure = None
@@ -220,51 +230,53 @@ class Publisher:
         return delivery.result()
 
     def _refuse_open(self) -> None:
-        """Refuse those whose records were not handed to the producer."""
+        """Fail the requests whose records the producer does not have yet."""
         unsent, self._open = self._open, _Group()
-        _fail(unsent.everybody(), KafkaTimeoutError())
+        _resolve(unsent.all_outcomes(), _not_acknowledged(KafkaTimeoutError()))
         self._settle(unsent)
 
     def _settle(self, group: _Group) -> None:
         self._waiting -= group.size
 
     async def _deliver(self, group: _Group) -> bool:
-        """Resolve each partition's answer; whether all went well."""
+        """Send a group's batches and resolve its futures; return whether Kafka has all of them."""
         delivered = await asyncio.gather(
             *(
-                self._deliver_to(partition, batches, group.answers[partition])
+                self._deliver_to(partition, batches, group.outcomes[partition])
                 for partition, batches in group.batches.items()
             )
         )
         return all(delivered)
 
     async def _deliver_to(
-        self, partition: int, batches: list[BatchBuilder], answers: list[asyncio.Future[None]]
+        self, partition: int, batches: list[BatchBuilder], outcomes: list[asyncio.Future[Outcome]]
     ) -> bool:
         try:
             for batch in batches:
                 sent = await self._producer.send_batch(batch, self._topic, partition=partition)
                 await sent
                 metrics.PUBLISHED.inc(batch.record_count())
-        except Exception as error:  # noqa: BLE001 - whatever it is, its callers must hear of it
+        except Exception as error:  # noqa: BLE001 - whatever it is, the requests must end
             log.warning("records not published", partition=partition, error=type(error).__name__)
-            _fail(answers, error if isinstance(error, KafkaError) else KafkaError(repr(error)))
+            _resolve(outcomes, _not_acknowledged(error))
             return False
-        for answer in answers:
-            if not answer.done():
-                answer.set_result(None)
+        _resolve(outcomes, ACKNOWLEDGED)
         return True
 
 
-def _fits(batch: BatchBuilder, record: Accepted, headers: list[Header]) -> bool:
+def _fits(batch: BatchBuilder, record: Record, headers: list[Header]) -> bool:
     metadata: Any = batch.append(
         timestamp=None, key=record.key, value=record.value, headers=headers
     )
     return metadata is not None
 
 
-def _fail(answers: Iterable[asyncio.Future[None]], error: KafkaError) -> None:
-    for answer in answers:
-        if not answer.done():
-            answer.set_exception(error)
-            answer.exception()  # its callers may be gone: then nobody else looks at it
+def _resolve(outcomes: Iterable[asyncio.Future[Outcome]], outcome: Outcome) -> None:
+    for future in outcomes:
+        if not future.done():  # a cancelled request has no use for it
+            future.set_result(outcome)
+
+
+def _not_acknowledged(error: Exception) -> Outcome:
+    name = type(error).__name__ if isinstance(error, KafkaError) else KafkaError.__name__
+    return Outcome(f"Kafka did not take the event ({name})")

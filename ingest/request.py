@@ -47,8 +47,8 @@ class Asked:
 def parse(text: bytes) -> Any:
     """JSON that a client sent.
 
-    Bytes that are no UTF-8 become lone surrogates: where they are in a string of one event, it is
-    refused for them, and its neighbours are not.
+    Bytes that are not UTF-8 become lone surrogates: where they are in a string of one event, it is
+    refused for them, and the other events are not.
 
     Raises:
         HttpError: MALFORMED says what and where.

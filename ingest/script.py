@@ -22,7 +22,7 @@ _HEADERS = (
 
 
 def script(asked: Asked) -> Told:
-    """The script, which needs no key; packed for whoever takes it so."""
+    """Return the script, which needs no key; compressed for clients that accept that."""
     if b"gzip" in asked.headers.get(b"accept-encoding", b""):
         return Told(Answer(_PACKED, _TYPE, (*_HEADERS, (b"content-encoding", b"gzip"))))
     return Told(Answer(_SCRIPT, _TYPE, _HEADERS))

@@ -1,9 +1,9 @@
-"""Recomputes every property from the events and compares it with what is stored.
+"""The audit of properties: compute each from the events again and compare it with the stored one.
 
-Safe on a live system: it reads one snapshot and takes no lock. What is on its way in that snapshot
-is counted, not compared: profiles of which notes wait, that are counted anew or whose window has
-moved on, and rules whose backfill is under way. Profiles that are set aside and rules that are
-broken are counted, too: nothing is computed for them.
+It is safe on a live system: it reads one snapshot and takes no lock. What the snapshot shows as
+pending is counted and not compared: profiles with event changes, a rebuild or an expired window,
+and rules whose backfill is running. Profiles that are set aside and broken rules are also only
+counted, as nothing computes them.
 """
 
 from collections.abc import Callable
@@ -14,20 +14,20 @@ from typing import Any
 from psycopg import AsyncConnection
 
 from merganser.rulebook import rule_store
-from merganser.rulebook.values import LONGEST_VALUE
+from merganser.rulebook.values import MAX_VALUE_BYTES
 from merganser.runtime import sql
-from properties.rules.engine import ProfileState, Rulebook, day_of
-from properties.rules.event_view import Occurrence
+from properties.rules.engine import Engine, ProfileState, day_of, ignore_skip
+from properties.rules.event_view import EventView
 
 _SQL = sql.load(__package__, "audit.sql")
 
 CHUNK = 500
-"""Profiles of one step. Their events are read a few at a time."""
+"""Profiles that are compared at once. Their events are read a few at a time."""
 
 
 @dataclass(frozen=True, slots=True)
-class Disagreement:
-    """A property that is stored otherwise than the events say."""
+class PropertyDisagreement:
+    """A property whose stored values differ from those computed from the events."""
 
     profile: str
     key: str
@@ -36,100 +36,111 @@ class Disagreement:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """What an audit found."""
+class PropertyAuditReport:
+    """The result of an audit."""
 
     profiles: int
-    """How many were compared."""
+    """Profiles that were compared."""
     pending: int
-    """How many were not, as changes of theirs were on their way."""
+    """Profiles that were not compared, as changes were pending."""
     set_aside: int
-    """How many were not, as they are set aside."""
+    """Profiles that were not compared, as they are set aside."""
     backfilling: int
-    """Rules that were not compared, as their backfill was under way."""
+    """Rules that were not compared, as their backfill was running."""
     broken: int
     """Rules that were not compared, as they are not computed."""
-    disagreements: list[Disagreement]
+    disagreements: list[PropertyDisagreement]
 
 
 async def audit(
-    connection: AsyncConnection[Any], now: datetime, progress: Callable[[float], None]
-) -> Report:
-    """Compare everything.
+    connection: AsyncConnection[Any], now: datetime, on_progress: Callable[[float], None]
+) -> PropertyAuditReport:
+    """Compare all properties.
 
     Args:
         connection: in autocommit mode.
-        now: decides which day it is in UTC, for rules with a window.
-        progress: told about how much is done, from 0 to 1.
+        now: gives the day in UTC, for rules with a window.
+        on_progress: called with the completed fraction, from 0 to 1.
     """
-    found: list[Disagreement] = []
+    disagreements: list[PropertyDisagreement] = []
     compared, after = 0, ""
     async with connection.transaction(), connection.cursor() as cursor:
         await cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        applied = await rule_store.read(connection)
-        rules = applied.rules
-        book = Rulebook((one.revision, one.rule) for one in rules if one.backfilled_to is None)
-        await cursor.execute(_SQL["unsettled"], {"now": now})
+        stored = await rule_store.read_all_rules(connection)
+        engine = Engine(
+            (rule.revision, rule.rule) for rule in stored.rules if rule.backfilled_to is None
+        )
+        await cursor.execute(_SQL["read_pending"], {"now": now})
         pending = {profile for (profile,) in await cursor.fetchall()}
-        await cursor.execute(_SQL["set_aside"])
+        await cursor.execute(_SQL["read_set_aside"])
         aside = {profile for (profile,) in await cursor.fetchall()}
         unsettled = pending | aside
-        await cursor.execute(_SQL["profiles"])
+        await cursor.execute(_SQL["estimate_profiles"])
         (total,) = await cursor.fetchone() or (0,)
         while True:
-            await cursor.execute(_SQL["next"], {"after": after, "at_most": CHUNK})
-            owners = dict(await cursor.fetchall())
-            if not owners:
+            await cursor.execute(_SQL["read_next_profiles"], {"after": after, "limit": CHUNK})
+            user_ids = dict(await cursor.fetchall())
+            if not user_ids:
                 break
-            after = max(owners)
-            settled = {guid: owner for guid, owner in owners.items() if guid not in unsettled}
-            found += await _compare(connection, book, settled, day_of(now))
+            after = max(user_ids)
+            settled = {guid: user for guid, user in user_ids.items() if guid not in unsettled}
+            disagreements += await _compare(connection, engine, settled, day_of(now))
             compared += len(settled)
-            progress(compared / max(total, compared, 1))
-        await cursor.execute(_SQL["strays"], {"unsettled": list(unsettled)})
-        found += [Disagreement(profile, key, [], []) for profile, key in await cursor.fetchall()]
-    backfilling = sum(1 for one in rules if one.backfilled_to is not None)
-    return Report(
-        compared, len(pending - aside), len(aside), backfilling, len(applied.broken), found
+            on_progress(compared / max(total, compared, 1))
+        await cursor.execute(_SQL["read_orphans"], {"unsettled": list(unsettled)})
+        disagreements += [
+            PropertyDisagreement(profile, key, [], []) for profile, key in await cursor.fetchall()
+        ]
+    return PropertyAuditReport(
+        compared,
+        len(pending - aside),
+        len(aside),
+        sum(rule.backfilled_to is not None for rule in stored.rules),
+        len(stored.broken),
+        disagreements,
     )
 
 
 async def _compare(
-    connection: AsyncConnection[Any], book: Rulebook, owners: dict[str, str | None], today: int
-) -> list[Disagreement]:
-    states: dict[str, ProfileState] = {guid: book.fresh() for guid in owners}
-    await _count(connection, book, states, today)
+    connection: AsyncConnection[Any],
+    engine: Engine,
+    user_ids: dict[str, str | None],
+    today: int,
+) -> list[PropertyDisagreement]:
+    states: dict[str, ProfileState] = {guid: engine.empty_state() for guid in user_ids}
+    await _count(connection, engine, states, today)
     cursor = await connection.execute(
-        _SQL["stored"],
-        {"profiles": list(owners), "keys": list(book.keys), "longest": LONGEST_VALUE},
+        _SQL["read_stored"],
+        {
+            "profiles": list(user_ids),
+            "keys": list(engine.keys),
+            "max_value_bytes": MAX_VALUE_BYTES,
+        },
     )
     stored: dict[tuple[str, str], list[str]] = {
         (profile, key): values for profile, key, values in await cursor.fetchall()
     }
     return [
-        Disagreement(guid, key, kept, values)
-        for guid, owner in owners.items()
-        for key, values in book.properties(states[guid], owner).items()
-        if (kept := stored.get((guid, key), [])) != values
+        PropertyDisagreement(guid, key, actual, expected)
+        for guid, user_id in user_ids.items()
+        for key, expected in engine.compute_properties(states[guid], user_id).items()
+        if (actual := stored.get((guid, key), [])) != expected
     ]
 
 
 async def _count(
-    connection: AsyncConnection[Any],
-    book: Rulebook,
-    states: dict[str, ProfileState],
-    today: int,
+    connection: AsyncConnection[Any], engine: Engine, states: dict[str, ProfileState], today: int
 ) -> None:
     async with connection.cursor("audited_events") as cursor:
         await cursor.execute(
-            _SQL["events"],
+            _SQL["read_events"],
             {
                 "profiles": list(states),
-                "types": list(book.types),
-                "keys": list(book.data_keys),
-                "longest": LONGEST_VALUE,
+                "types": list(engine.types),
+                "keys": list(engine.data_keys),
+                "max_value_bytes": MAX_VALUE_BYTES,
             },
         )
-        async for profile, at, guid, kind, user_id, ip_address, data in cursor:
-            event = Occurrence(at, guid, kind, user_id, ip_address, data or {})
-            book.count(states[profile], [event], today, lambda _key, _skip: None)
+        async for profile, at, guid, type_, user_id, ip_address, data in cursor:
+            event = EventView(at, guid, type_, user_id, ip_address, data or {})
+            engine.count(states[profile], [event], today, ignore_skip)

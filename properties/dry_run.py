@@ -1,6 +1,5 @@
-"""What a rule would give for one profile, and from which events: nothing is written."""
+"""The dry run of a rule over events: what it gives for one profile. Nothing is written."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -8,11 +7,11 @@ from typing import Any, Literal
 from psycopg import AsyncConnection
 
 from merganser.rulebook.language import Rule
-from merganser.rulebook.values import DAY, LONGEST_VALUE
+from merganser.rulebook.profile_lookup import find_profile
+from merganser.rulebook.values import DAY, MAX_VALUE_BYTES
 from merganser.runtime import sql
-from properties.rules.engine import Counted, Rulebook, day_of
-from properties.rules.event_view import Occurrence
-from properties.rules.monoid import Skip
+from properties.rules.engine import Engine, EventRule, day_of, ignore_skip
+from properties.rules.event_view import EventView, SkipReason
 
 _SQL = sql.load(__package__, "dry_run.sql")
 
@@ -24,85 +23,81 @@ Outcome = Literal[
     "filtered out",
     "too old",
 ]
-_SKIPPED: dict[Skip, Outcome] = {
-    Skip.UNFIT: "does not fit the type",
-    Skip.LONG: "too long",
+_SKIPPED: dict[SkipReason, Outcome] = {
+    SkipReason.UNFIT: "does not fit the type",
+    SkipReason.TOO_LONG: "too long",
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Tried:
-    """One event of a type that the rule is about."""
+class EventOutcome:
+    """What the rule does with one event of its types."""
 
-    event: Occurrence
+    event: EventView
     outcome: Outcome
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
-    """What a rule gives for a profile."""
+class EventRuleDryRun:
+    """What the rule gives for a profile."""
 
     profile: str
     user_id: str | None
     values: list[str]
-    events: list[Tried]
+    events: list[EventOutcome]
 
 
-async def trial(
-    connection: AsyncConnection[Any], rule: Rule, name: str, now: datetime
-) -> Trial | None:
-    """Try a rule on a profile.
+async def dry_run_event_rule(
+    connection: AsyncConnection[Any], rule: Rule, any_id: str, now: datetime
+) -> EventRuleDryRun | None:
+    """Compute a rule for one profile.
 
     Args:
         connection: to read with.
-        rule: one over events, or the identifying one; it need not be applied.
-        name: a profile's guid, a userId or an anonymousId.
-        now: decides which day it is in UTC, for a rule with a window.
+        rule: a rule over events, or the identifying rule. It need not be applied.
+        any_id: a profile's guid, a userId or an anonymousId.
+        now: gives the day in UTC, for a rule with a window.
 
     Returns:
-        None if nobody has that name.
+        The values and the outcome of each event, or None if no profile has the id.
     """
-    cursor = await connection.execute(_SQL["profile"], {"name": name})
-    found = await cursor.fetchone()
+    found = await find_profile(connection, any_id)
     if found is None:
         return None
     profile, user_id = found
-    book, today = Rulebook([(0, rule)]), day_of(now)
+    engine, today = Engine([(0, rule)]), day_of(now)
     cursor = await connection.execute(
-        _SQL["events"],
+        _SQL["read_events"],
         {
             "profile": profile,
-            "types": list(book.types),
-            "keys": list(book.data_keys),
-            "longest": LONGEST_VALUE,
+            "types": list(engine.types),
+            "keys": list(engine.data_keys),
+            "max_value_bytes": MAX_VALUE_BYTES,
         },
     )
     events = [
-        Occurrence(at, guid, kind, user, ip_address, data or {})
-        for at, guid, kind, user, ip_address, data in await cursor.fetchall()
+        EventView(at, guid, type_, user, ip_address, data or {})
+        for at, guid, type_, user, ip_address, data in await cursor.fetchall()
     ]
-    values = book.recount(events, today, user_id, lambda _key, _skip: None)[rule.key]
-    return Trial(profile, user_id, values, _tried(book, events, today))
-
-
-def _tried(book: Rulebook, events: Iterable[Occurrence], today: int) -> list[Tried]:
-    return [
-        Tried(event, _outcome(book, rule, event, today))
+    values = engine.compute_from_events(events, today, user_id, ignore_skip)[rule.key]
+    outcomes = [
+        EventOutcome(event, _outcome(engine, event_rule, event, today))
         for event in events
-        for rule in book.counted
+        for event_rule in engine.event_rules
     ]
+    return EventRuleDryRun(profile, user_id, values, outcomes)
 
 
-def _outcome(book: Rulebook, rule: Counted, event: Occurrence, today: int) -> Outcome:
-    """Told by counting the event alone, so that it cannot differ from what counting does."""
-    if not rule.meets(event):
+def _outcome(engine: Engine, rule: EventRule, event: EventView, today: int) -> Outcome:
+    """Count the event alone, so that the outcome cannot differ from real counting."""
+    if not rule.passes_filters(event):
         return "filtered out"
-    state, skips = book.fresh(), list[Skip]()
-    book.count(state, [event], today, lambda _, skip: skips.append(skip))
+    state, skips = engine.empty_state(), list[SkipReason]()
+    engine.count(state, [event], today, lambda _, skip: skips.append(skip))
     if state[rule.revision] is not None:
         return "counted"
     if skips:
         return _SKIPPED[skips[0]]
-    always = book.fresh()
-    book.count(always, [event], event.at // DAY, lambda _key, _skip: None)
-    return "has no value" if always[rule.revision] is None else "too old"
+    on_its_day = engine.empty_state()
+    engine.count(on_its_day, [event], event.at // DAY, ignore_skip)
+    return "has no value" if on_its_day[rule.revision] is None else "too old"

@@ -1,4 +1,4 @@
-"""The loop: a step every interval, and the next one at once while there is more to do."""
+"""The loop of the properties process: a step per interval, and the next at once if work is left."""
 
 import time
 from datetime import UTC, datetime
@@ -9,41 +9,39 @@ import structlog
 from psycopg import AsyncConnection
 
 from merganser.rulebook import rule_store
-from merganser.rulebook.rule_store import Stored
+from merganser.rulebook.rule_store import StoredRule
 from merganser.runtime import isolation, metrics, sql
 from merganser.runtime.lifecycle import Stop
 from merganser.runtime.postgres import Database, describe, is_contention
 from merganser.runtime.settings import PropertiesSettings
 from properties import incremental, rebuild
-from properties.rules.engine import Rulebook, day_of
-from properties.rules.monoid import Skip
-from properties.store import SQL
-from properties.suspects import Suspects
-from properties.task import Tally, Task
+from properties.rules.engine import Engine, day_of
+from properties.rules.event_view import SkipReason
+from properties.step import FailingRules, Step, StepCounts
 
 log = structlog.get_logger(__name__)
 
-_NOTES = sql.load(__package__, "notes.sql")
+_SQL = sql.load(__package__, "loop.sql")
 
-_SKIPPED = {
-    Skip.UNFIT: metrics.VALUES_UNFIT,
-    Skip.LONG: metrics.VALUES_TOO_LONG,
-    Skip.CAPPED: metrics.VALUES_CAPPED,
+_SKIP_METRICS = {
+    SkipReason.UNFIT: metrics.VALUES_UNFIT,
+    SkipReason.TOO_LONG: metrics.VALUES_TOO_LONG,
+    SkipReason.CAPPED: metrics.VALUES_CAPPED,
 }
 
 
-class Step(NamedTuple):
-    """What one transaction did."""
+class StepResult(NamedTuple):
+    """What one transaction has done."""
 
     events: int
-    """Events that notes told of."""
-    tally: Tally
+    """Placed events that it has taken."""
+    counts: StepCounts
     more: bool
     """Whether there is more to do at once."""
 
 
-class RuleDefective(Exception):
-    """A rule fails for every profile: it is not to be computed any more."""
+class DefectiveRule(Exception):
+    """A rule fails for all profiles and must be suspended."""
 
     def __init__(self, key: str, reason: str) -> None:
         super().__init__(key)
@@ -51,155 +49,158 @@ class RuleDefective(Exception):
         self.reason = reason
 
 
-class Properties:
-    """The steps, and the rules made ready once for as long as they stay the same."""
+class PropertyUpdater:
+    """Runs steps. It prepares the rules once and again when they change."""
 
-    def __init__(self, batch: int) -> None:
-        self._batch = batch
-        self._suspects = Suspects()
+    def __init__(self, max_events: int) -> None:
+        """Take the approximate number of events of one step."""
+        self._max_events = max_events
+        self._failing_rules = FailingRules()
         self._revisions: list[int] | None = None
-        self._book = Rulebook([])
+        self._engine = Engine([])
 
-    async def step(
+    async def run_step(
         self,
         connection: AsyncConnection[Any],
         now: datetime,
-        at_most: int | None = None,
+        max_events: int | None = None,
         *,
         careful: bool = False,
-    ) -> Step:
-        """Count what is new; if that is all, count again what must be, or backfill a new rule.
+    ) -> StepResult:
+        """Apply event changes; if none remain, rebuild profiles or backfill new rules.
 
         Args:
-            connection: in a transaction in which nothing was read yet.
-            now: decides which day it is in UTC, for rules with a window.
-            at_most: events, about; by default the batch.
-            careful: isolate a profile for which Postgres refuses something.
+            connection: in a transaction that has not read anything yet.
+            now: gives the day in UTC, for rules with a window.
+            max_events: approximate number of events; the default is that of the updater.
+            careful: isolate profiles for which Postgres rejects a statement.
 
         Raises:
-            RuleDefective: once the rule is suspended the step can be repeated.
-            Exception: what may be a profile's fault, unless in careful mode.
+            DefectiveRule: suspend the rule, then run the step again.
+            Exception: a profile may be the cause, unless in careful mode.
         """
-        await connection.execute(SQL["snapshot"])
-        cursor = await connection.execute(SQL["alone"])
+        await connection.execute(_SQL["use_snapshot"])
+        cursor = await connection.execute(_SQL["try_leader_lock"])
         if await cursor.fetchone() != (True,):
-            return Step(0, Tally(), more=False)
-        applied = await rule_store.read(connection)
-        await rule_store.note_broken(connection, applied.broken)
-        task = Task(
+            return StepResult(0, StepCounts(), more=False)
+        stored = await rule_store.read_all_rules(connection)
+        await rule_store.record_broken(connection, stored.broken)
+        step = Step(
             connection,
-            self._ready(applied.rules),
-            applied.rules,
+            self._prepare(stored.rules),
+            stored.rules,
             day_of(now),
-            at_most or self._batch,
+            max_events or self._max_events,
             careful,
-            self._suspects,
+            self._failing_rules,
         )
-        followed = await incremental.follow(task)
-        more = not followed.exhausted
-        if followed.exhausted:
-            recounted = await rebuild.recount(task)
-            expired = await rebuild.expire(task, now)
-            swept = not recounted and await rebuild.sweep(task, applied.keys)
-            more = recounted or expired or swept
-        if key := self._suspects.judge(task.tally.failed, task.tally.worked):
-            raise RuleDefective(key, task.tally.reasons.get(key, "unknown"))
-        return Step(followed.events, task.tally, more)
+        applied = await incremental.apply_event_changes(step)
+        more = not applied.exhausted
+        if applied.exhausted:
+            rebuilt = await rebuild.rebuild_profiles(step)
+            expired = await rebuild.expire_windows(step, now)
+            deleted = not rebuilt and await rebuild.delete_removed_properties(step, stored.keys)
+            more = rebuilt or expired or deleted
+        if key := self._failing_rules.update(step.counts.failed, step.counts.worked):
+            raise DefectiveRule(key, step.counts.reasons.get(key, "unknown"))
+        return StepResult(applied.events, step.counts, more)
 
-    async def advance(self, database: Database, now: datetime, stop: Stop) -> Step:
-        """Take a step that commits, whatever the data is.
+    async def commit_step(self, database: Database, now: datetime, stop: Stop) -> StepResult:
+        """Run a step until it commits, whatever the data is.
 
-        A profile that fails is counted again, and set aside if that fails; a rule that fails for
-        every profile is not computed any more.
+        A profile that fails is rebuilt, and set aside if that fails too. A rule that fails for all
+        profiles is suspended.
 
         Args:
-            database: to work on.
-            now: as for `step`.
-            stop: ends the waiting for Postgres.
+            database: the database to work on.
+            now: as in `run_step`.
+            stop: interrupts waiting for Postgres.
 
         Raises:
-            psycopg.Error: what no data is to blame for, and no waiting helps with.
-            StoppedWhileWaiting: the process is to stop.
+            psycopg.Error: data is not the cause, and retrying does not help.
+            StoppedWhileWaiting: the process must stop.
         """
-        at_most, careful = self._batch, False
+        max_events, careful = self._max_events, False
         while True:
             try:
                 return await database.transact(
-                    lambda connection: self.step(connection, now, at_most, careful=careful),  # noqa: B023 - awaited at once
+                    lambda connection: self.run_step(connection, now, max_events, careful=careful),  # noqa: B023 - awaited at once
                     stop,
-                    isolation.TRIES if at_most > 1 else None,
+                    isolation.TRIES if max_events > 1 else None,
                 )
-            except RuleDefective as defective:
+            except DefectiveRule as defective:
                 await self._suspend(database, defective, stop)
             except Exception as error:
                 if isinstance(error, psycopg.Error) and is_contention(error):
                     continue  # `transact` has waited between its tries
-                if not isolation.blames_items(error) or at_most == 1:
+                if not isolation.blames_items(error) or max_events == 1:
                     raise
                 log.warning("a step failed and is repeated in parts", error=describe(error))
-                if careful:  # it takes too long, or too much memory, as it is
-                    at_most = max(1, at_most // 10)
+                if careful:  # it takes too much time or memory
+                    max_events = max(1, max_events // 10)
                 careful = True
 
-    async def _suspend(self, database: Database, defective: RuleDefective, stop: Stop) -> None:
-        log.error("a rule is not computed any more", rule=defective.key, reason=defective.reason)
+    async def _suspend(self, database: Database, defective: DefectiveRule, stop: Stop) -> None:
+        log.error("rule suspended", rule=defective.key, reason=defective.reason)
         await database.transact(
-            lambda connection: rule_store.suspend(connection, defective.key, defective.reason), stop
+            lambda connection: rule_store.suspend_rule(connection, defective.key, defective.reason),
+            stop,
         )
-        self._suspects.forget(defective.key)
+        self._failing_rules.remove(defective.key)
 
-    def _ready(self, rules: list[Stored]) -> Rulebook:
+    def _prepare(self, rules: list[StoredRule]) -> Engine:
         revisions = [rule.revision for rule in rules]
         if revisions != self._revisions:
-            for one in rules:
+            for stored in rules:
                 try:
-                    Rulebook([(one.revision, one.rule)])
+                    Engine([(stored.revision, stored.rule)])
                 except Exception as error:
-                    raise RuleDefective(one.rule.key, isolation.reason(error)) from error
+                    raise DefectiveRule(stored.rule.key, isolation.reason(error)) from error
             self._revisions = revisions
-            self._book = Rulebook((rule.revision, rule.rule) for rule in rules)
-        return self._book
+            self._engine = Engine((rule.revision, rule.rule) for rule in rules)
+            for stored in rules:
+                for counter in _SKIP_METRICS.values():
+                    counter.labels(stored.rule.key)  # shown as 0 until it counts
+        return self._engine
 
 
 async def run(database: Database, settings: PropertiesSettings, stop: Stop) -> None:
-    """Keep properties up to date until the process is to stop."""
-    properties = Properties(settings.properties_batch)
+    """Keep properties up to date until the process must stop."""
+    updater = PropertyUpdater(settings.properties_batch)
     while not stop.is_set():
         start = time.monotonic()
-        done = await properties.advance(database, datetime.now(UTC), stop)
-        _count(done, time.monotonic() - start)
-        if not done.more:
+        result = await updater.commit_step(database, datetime.now(UTC), stop)
+        _report(result, time.monotonic() - start)
+        if not result.more:
             await database.transact(_measure, stop)
             await stop.wait(settings.properties_interval)
 
 
-def _count(done: Step, seconds: float) -> None:
-    tally = done.tally
+def _report(result: StepResult, seconds: float) -> None:
+    counts = result.counts
     metrics.PROPERTIES_SECONDS.observe(seconds)
-    metrics.EVENTS_COUNTED.inc(done.events)
-    metrics.PROPERTIES_WRITTEN.inc(tally.written)
-    metrics.PROFILES_RECOUNTED.inc(tally.recounted)
-    metrics.PROFILES_SET_ASIDE.inc(tally.set_aside)
-    for (key, skip), count in tally.skips.items():
-        _SKIPPED[skip].labels(key).inc(count)
-    if tally.set_aside:
-        log.error("profiles set aside", profiles=tally.set_aside)
-    if done.more or done.events or tally.written or tally.recounted:
+    metrics.EVENTS_COUNTED.inc(result.events)
+    metrics.PROPERTIES_WRITTEN.inc(counts.written)
+    metrics.PROFILES_RECOUNTED.inc(counts.rebuilt)
+    metrics.PROFILES_SET_ASIDE.inc(counts.set_aside)
+    for (key, reason), count in counts.skips.items():
+        _SKIP_METRICS[reason].labels(key).inc(count)
+    if counts.set_aside:
+        log.error("profiles set aside", profiles=counts.set_aside)
+    if result.more or result.events or counts.written or counts.rebuilt:
         log.info(
             "properties brought up to date",
-            events=done.events,
-            written=tally.written,
-            recounted=tally.recounted,
-            unfit=tally.skips.total(),
+            events=result.events,
+            written=counts.written,
+            recounted=counts.rebuilt,
+            unfit=counts.skips.total(),
             seconds=round(seconds, 3),
         )
 
 
 async def _measure(connection: AsyncConnection[Any]) -> None:
-    cursor = await connection.execute(_NOTES["waiting"])
-    (age,) = await cursor.fetchone() or (0,)
-    metrics.NOTES_AGE.set(float(age))
-    done, _, pending = await rule_store.backfill(connection)
+    metrics.EVENT_CHANGES_AGE.set(await incremental.read_oldest_age(connection))
+    done, _, pending = await rule_store.read_backfill_progress(connection)
     metrics.BACKFILL.set(done)
     metrics.RECOUNTS_PENDING.set(pending)
-    metrics.BROKEN_RULES.set(await rule_store.broken(connection))
+    metrics.BROKEN_RULES.set(await rule_store.count_broken_rules(connection))

@@ -1,9 +1,9 @@
-"""Counting profiles again: what adding cannot mend, and what a new rule has not seen yet.
+"""Rebuilds: count all events of a profile again, and backfill new rules.
 
-A transaction counts some thousands of events, so a profile with a million of them takes many. It
-must see no notes: a note that waits tells of an event which it would count, and which would be
-counted again when the note is applied. While a count is under way `follow.py` counts along what
-is placed before the place it has reached.
+A transaction counts some thousand events, so a profile with a million events takes many
+transactions; the table "propertyRecounts" keeps how far each rebuild is. A rebuild runs only while
+no event changes are pending: it would count their events, and the changes would count them again.
+While a rebuild is running, incremental.py adds to it the new events that it has already passed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,200 +11,214 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from merganser.rulebook import property_store
-from merganser.rulebook.values import LONGEST_VALUE, moment
+from merganser.rulebook.values import MAX_VALUE_BYTES, to_datetime
 from merganser.runtime import set_aside, sql
 from merganser.runtime.set_aside import Item, Kind
 from properties import store
-from properties.store import SQL, Place, UnreadableState, Written, written
-from properties.task import Attempts, Tally, Task, reason
+from properties.step import ProfileErrors, Step, StepCounts, describe_failure
+from properties.store import EventKey, SerializedState, UnreadableState, serialize
 
-PROFILES = 500
-"""Profiles of one transaction at most."""
-MOST_BYTES = 16 << 20
-"""Of the texts of events, or of the states, of one transaction, about."""
-ROWS = 250
-"""Events that are read at once."""
+_SQL = sql.load(__package__, "rebuild.sql")
+
+MAX_PROFILES = 500
+"""Profiles of one transaction."""
+MAX_BYTES = 16 << 20
+"""Approximate bytes of the events' texts, or of the states, of one transaction."""
+FETCH_ROWS = 250
+"""Events that are fetched at once."""
 
 
-class _Recounting(NamedTuple):
-    """A profile that is counted again."""
+class _Rebuild(NamedTuple):
+    """A profile that is being rebuilt."""
 
     user_id: str | None
-    recount: Written | None
-    """What was counted so far; None where it begins."""
-    reached: Place | None
+    state: SerializedState | None
+    """What was counted so far; None at the start."""
+    rebuilt_to: EventKey | None
     """The last event that was counted."""
 
 
-async def recount(task: Task) -> bool:
-    """Count some events of profiles that wait for it, else of a rule's next profiles.
+async def rebuild_profiles(step: Step) -> bool:
+    """Count events of profiles that wait for a rebuild, else of the next profiles of a backfill.
 
     Args:
-        task: whose transaction sees no notes.
+        step: a step whose snapshot has no pending event changes.
 
     Returns:
         Whether there is more to do at once.
     """
-    cursor = await task.connection.execute(SQL["recounts"], {"at_most": PROFILES})
+    cursor = await step.connection.execute(_SQL["read_waiting"], {"limit": MAX_PROFILES})
     if waiting := [guid for (guid,) in await cursor.fetchall()]:
-        await _count(task, waiting)
+        await _count_isolated(step, waiting)
         return True
-    places = [rule.backfilled_to for rule in task.rules if rule.backfilled_to is not None]
-    if not places:
+    progress = [rule.backfilled_to for rule in step.rules if rule.backfilled_to is not None]
+    if not progress:
         return False
-    cursor = await task.connection.execute(
-        SQL["next_profiles"], {"after": min(places), "at_most": PROFILES}
+    cursor = await step.connection.execute(
+        _SQL["read_next_profiles"], {"after": min(progress), "limit": MAX_PROFILES}
     )
-    following = [guid for (guid,) in await cursor.fetchall()]
-    await _count(task, following)
-    await task.connection.execute(
-        SQL["backfilled"],
+    profiles = [guid for (guid,) in await cursor.fetchall()]
+    await _count_isolated(step, profiles)
+    await step.connection.execute(
+        _SQL["write_backfill_progress"],
         {
-            "upto": following[-1] if following else None,
-            "count": len(following),
-            "revisions": [rule.revision for rule in task.rules],
+            "to": profiles[-1] if profiles else None,
+            "count": len(profiles),
+            "revisions": [rule.revision for rule in step.rules],
         },
     )
     return True
 
 
-async def expire(task: Task, now: datetime) -> bool:
-    """Take the events that have left their windows out of some profiles; whether there were any."""
-    cursor = await task.connection.execute(
-        SQL["expired"], {"now": now, "at_most": PROFILES, "bytes": MOST_BYTES}
+async def expire_windows(step: Step, now: datetime) -> bool:
+    """Remove events that have left their windows from some profiles.
+
+    Returns:
+        Whether there were any.
+    """
+    cursor = await step.connection.execute(
+        _SQL["read_expired"], {"now": now, "limit": MAX_PROFILES, "max_bytes": MAX_BYTES}
     )
     expired = [guid for (guid,) in await cursor.fetchall()]
 
-    async def handle(some: Sequence[str]) -> Tally:
-        return await _expire(task, some)
+    async def handle(profiles: Sequence[str]) -> StepCounts:
+        return await _expire(step, profiles)
 
-    async def fault(profile: str, _: Exception) -> None:
-        await store.start_over(task.connection, [profile])
+    async def on_failure(profile: str, _: Exception) -> None:
+        await store.discard_states(step.connection, [profile])
 
-    await task.handle(expired, handle, fault)
+    await step.for_profiles(expired, handle, on_failure)
     return bool(expired)
 
 
-async def sweep(task: Task, keys: Sequence[str]) -> bool:
-    """Drop some of the values of rules that are no more; whether there were any.
+async def delete_removed_properties(step: Step, keys: Sequence[str]) -> bool:
+    """Delete some values of rules that no longer exist.
 
     Args:
-        task: which allows so many values.
-        keys: of all rules there are.
+        step: a step; at most `max_events` values are deleted.
+        keys: the keys of all rules.
+
+    Returns:
+        Whether there were any.
     """
-    cursor = await task.connection.execute(SQL["stored_keys"])
+    cursor = await step.connection.execute(_SQL["read_stored_keys"])
     for key in {key for (key,) in await cursor.fetchall()} - set(keys):
-        await task.connection.execute(SQL["drop_key"], {"key": key, "at_most": task.at_most})
+        await step.connection.execute(
+            _SQL["delete_property"], {"key": key, "limit": step.max_events}
+        )
         return True
     return False
 
 
-async def _expire(task: Task, guids: Sequence[str]) -> Tally:
-    tally, attempts = Tally(), Attempts()
-    states: dict[str, tuple[Written, int | None]] = {}
-    properties: dict[str, property_store.Values] = {}
-    known = await store.profiles(task.connection, guids)
-    await store.forget(task.connection, set(guids) - known.keys())
+async def _expire(step: Step, guids: Sequence[str]) -> StepCounts:
+    counts, errors = StepCounts(), ProfileErrors()
+    states: dict[str, tuple[SerializedState, int | None]] = {}
+    properties: dict[str, property_store.ProfileProperties] = {}
+    known = await store.read_profiles(step.connection, guids)
+    await store.delete_profiles(step.connection, set(guids) - known.keys())
     for guid, profile in known.items():
-        with attempts.of(guid):
+        with errors.catch(guid):
             if profile.state:
-                state = profile.state.read()
-                leaves = task.book.expire(state, task.today)
-                properties[guid] = task.book.properties(state, profile.user_id)
-                states[guid] = (written(state), leaves)
-    await store.put_states(task.connection, states)
-    await store.start_over(task.connection, attempts.failed)
-    tally.written += await property_store.put(task.connection, task.book.keys, properties)
-    return tally
+                state = profile.state.deserialize()
+                expires = step.engine.expire(state, step.today)
+                properties[guid] = step.engine.compute_properties(state, profile.user_id)
+                states[guid] = (serialize(state), expires)
+    await store.write_states(step.connection, states)
+    await store.discard_states(step.connection, errors.by_profile)
+    counts.written += await property_store.write_properties(
+        step.connection, step.engine.keys, properties
+    )
+    return counts
 
 
-async def _count(task: Task, guids: Sequence[str]) -> None:
-    """Go on with the counts of profiles."""
+async def _count_isolated(step: Step, guids: Sequence[str]) -> None:
+    """Continue rebuilds, and set aside the profiles for which that fails."""
 
-    async def handle(some: Sequence[str]) -> Tally:
-        return await _count_some(task, some)
+    async def handle(profiles: Sequence[str]) -> StepCounts:
+        return await _count(step, profiles)
 
-    async def fault(profile: str, error: Exception) -> None:
-        task.tally.set_aside += await _give_up(task, {profile: error})
+    async def on_failure(profile: str, error: Exception) -> None:
+        step.counts.set_aside += await _give_up(step, {profile: error})
 
-    await task.handle(guids, handle, fault)
+    await step.for_profiles(guids, handle, on_failure)
 
 
-async def _count_some(task: Task, guids: Sequence[str]) -> Tally:
-    """Go on with the counts of profiles, and finish those that have no events left."""
-    tally, attempts = Tally(), Attempts()
-    known = await _profiles(task, guids)
-    rows, full = await _next_events(task, known)
-    events = store.occurrences(row for row in rows if row[2] is not None)
+async def _count(step: Step, guids: Sequence[str]) -> StepCounts:
+    """Continue rebuilds, and finish those of profiles without further events."""
+    counts, errors = StepCounts(), ProfileErrors()
+    known = await _read_rebuilds(step, guids)
+    rows, may_continue = await _read_next_events(step, known)
+    events = store.group_by_profile(row for row in rows if row[2] is not None)
     reached = list(dict.fromkeys(row[0] for row in rows))
-    # There may be more of the last profile's.
-    ended = frozenset(reached[:-1] if full else reached)
+    finished = frozenset(reached[:-1] if may_continue else reached)
 
-    states: dict[str, tuple[Written, int | None]] = {}
-    recounts = {
-        guid: (profile.recount, profile.reached)
+    states: dict[str, tuple[SerializedState, int | None]] = {}
+    rebuilds = {
+        guid: (profile.state, profile.rebuilt_to)
         for guid, profile in known.items()
-        if guid not in ended
+        if guid not in finished
     }
-    properties: dict[str, property_store.Values] = {}
+    properties: dict[str, property_store.ProfileProperties] = {}
     for guid in reached:
         profile, new = known[guid], events.get(guid, [])
-        with attempts.of(guid):
-            state = profile.recount.read() if profile.recount else task.book.fresh()
-            task.book.count(state, new, task.today, tally.skip)
-            if guid in ended:
-                kept = task.book.known(state)
-                leaves = task.book.expire(kept, task.today)
-                properties[guid] = task.book.properties(kept, profile.user_id)
-                states[guid] = (written(kept), leaves)
+        with errors.catch(guid):
+            state = profile.state.deserialize() if profile.state else step.engine.empty_state()
+            step.engine.count(state, new, step.today, counts.add_skip)
+            if guid in finished:
+                current = step.engine.without_removed_rules(state)
+                expires = step.engine.expire(current, step.today)
+                properties[guid] = step.engine.compute_properties(current, profile.user_id)
+                states[guid] = (serialize(current), expires)
             elif new:
-                recounts[guid] = (written(state), (new[-1].at, new[-1].guid))
-    attempts.worked(task, tally, events)
-    attempts.tell(tally)
-    for guid in attempts.failed:
-        recounts.pop(guid, None)
+                rebuilds[guid] = (serialize(state), (new[-1].at, new[-1].guid))
+    errors.count_worked(step, counts, events)
+    errors.count_failed(counts)
+    for guid in errors.by_profile:
+        rebuilds.pop(guid, None)
         properties.pop(guid, None)
-    await store.put_states(task.connection, states)
-    await store.put_recounts(task.connection, recounts)
-    tally.written = await property_store.put(task.connection, task.book.keys, properties)
-    await task.connection.execute(SQL["forget_recounts"], {"profiles": sql.texts(states)})
-    await set_aside.clear(task.connection, Kind.PROFILE, states)
-    tally.recounted = len(states)
-    tally.set_aside = await _give_up(task, attempts.failed)
-    return tally
+    await store.write_states(step.connection, states)
+    await store.write_rebuilds(step.connection, rebuilds)
+    counts.written = await property_store.write_properties(
+        step.connection, step.engine.keys, properties
+    )
+    await store.delete_rebuilds(step.connection, states)
+    await set_aside.clear(step.connection, Kind.PROFILE, states)
+    counts.rebuilt = len(states)
+    counts.set_aside = await _give_up(step, errors.by_profile)
+    return counts
 
 
-async def _give_up(task: Task, failed: Mapping[str, Exception]) -> int:
-    """Set profiles aside whose count has failed; how many.
+async def _give_up(step: Step, failed: Mapping[str, Exception]) -> int:
+    """Set aside profiles whose rebuild has failed, and return how many.
 
-    One of which only what was counted so far cannot be read is counted from its first event on.
+    If only the state so far cannot be read, the rebuild starts again from the first event.
     """
     unreadable = [guid for guid, error in failed.items() if isinstance(error, UnreadableState)]
-    await store.start_over(task.connection, unreadable)
+    await store.discard_states(step.connection, unreadable)
     items = [
-        Item(Kind.PROFILE, guid, "", reason(error))
+        Item(Kind.PROFILE, guid, "", describe_failure(error))
         for guid, error in failed.items()
         if guid not in unreadable
     ]
     if items:
-        await set_aside.put(task.connection, items)
-        profiles = {"profiles": sql.texts(item.subject for item in items)}
-        await task.connection.execute(SQL["forget_recounts"], profiles)
-        await task.connection.execute(SQL["forget_states"], profiles)
+        await set_aside.put(step.connection, items)
+        profiles = [item.subject for item in items]
+        await store.delete_rebuilds(step.connection, profiles)
+        await store.delete_states(step.connection, profiles)
     return len(items)
 
 
-async def _profiles(task: Task, guids: Sequence[str]) -> dict[str, _Recounting]:
-    """Profiles that are there and not set aside; what else waits for a count waits no more."""
-    cursor = await task.connection.execute(SQL["recounting"], {"profiles": sql.texts(guids)})
+async def _read_rebuilds(step: Step, guids: Sequence[str]) -> dict[str, _Rebuild]:
+    """Return the rebuilds of profiles that exist and are not set aside; delete the others."""
+    cursor = await step.connection.execute(_SQL["read_rebuilds"], {"profiles": sql.texts(guids)})
     rows = await cursor.fetchall()
-    await store.forget(task.connection, set(guids) - {row[0] for row in rows})
+    await store.delete_profiles(step.connection, set(guids) - {row[0] for row in rows})
     if aside := [guid for guid, is_aside, *_ in rows if is_aside]:
-        await task.connection.execute(SQL["forget_recounts"], {"profiles": sql.texts(aside)})
+        await store.delete_rebuilds(step.connection, aside)
     return {
-        guid: _Recounting(
+        guid: _Rebuild(
             user_id,
-            None if checksum is None else Written(text, checksum),
+            None if checksum is None else SerializedState(text, checksum),
             None if at is None or checksum is None else (at, last),
         )
         for guid, is_aside, user_id, text, checksum, at, last in rows
@@ -212,30 +226,30 @@ async def _profiles(task: Task, guids: Sequence[str]) -> dict[str, _Recounting]:
     }
 
 
-async def _next_events(
-    task: Task, wanted: Mapping[str, _Recounting]
+async def _read_next_events(
+    step: Step, rebuilds: Mapping[str, _Rebuild]
 ) -> tuple[list[tuple[Any, ...]], bool]:
-    """The next events of profiles, and whether there may be more of the last of them."""
-    places = [profile.reached for profile in wanted.values()]
+    """Return the next events of profiles, and whether the last profile may have more."""
+    reached = [rebuild.rebuilt_to for rebuild in rebuilds.values()]
     rows: list[tuple[Any, ...]] = []
-    read = 0
-    async with task.connection.cursor("next_events") as cursor:
+    size = 0
+    async with step.connection.cursor("next_events") as cursor:
         await cursor.execute(
-            SQL["next_events"],
+            _SQL["read_next_events"],
             {
-                "profiles": sql.texts(wanted),
-                "reached_at": [None if place is None else moment(place[0]) for place in places],
-                "reached_guid": sql.texts(None if place is None else place[1] for place in places),
-                "types": list(task.book.types),
-                "keys": list(task.book.data_keys),
-                "longest": LONGEST_VALUE,
-                "at_most": task.at_most,
+                "profiles": sql.texts(rebuilds),
+                "reached_at": [None if key is None else to_datetime(key[0]) for key in reached],
+                "reached_guid": sql.texts(None if key is None else key[1] for key in reached),
+                "types": list(step.engine.types),
+                "keys": list(step.engine.data_keys),
+                "max_value_bytes": MAX_VALUE_BYTES,
+                "limit": step.max_events,
             },
         )
-        while len(rows) < task.at_most and read < MOST_BYTES:
-            some = await cursor.fetchmany(ROWS)
-            rows += some
-            read += sum(row[7] for row in some)
-            if len(some) < ROWS:
-                return rows, len(rows) >= task.at_most
+        while len(rows) < step.max_events and size < MAX_BYTES:
+            fetched = await cursor.fetchmany(FETCH_ROWS)
+            rows += fetched
+            size += sum(row[7] for row in fetched)
+            if len(fetched) < FETCH_ROWS:
+                return rows, len(rows) >= step.max_events
     return rows, True

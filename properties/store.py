@@ -1,4 +1,4 @@
-"""What Postgres remembers of profiles: read and written for many of them at once."""
+"""The tables of profile states and rebuilds, read and written for many profiles at once."""
 
 import json
 import zlib
@@ -10,38 +10,38 @@ from typing import Any, NamedTuple
 from psycopg import AsyncConnection
 
 from merganser.rulebook import property_store
-from merganser.rulebook.values import DAY, EPOCH, moment
+from merganser.rulebook.values import DAY, EPOCH, to_datetime
 from merganser.runtime import sql
 from properties.rules.engine import ProfileState
-from properties.rules.event_view import Occurrence
+from properties.rules.event_view import EventView
 
-SQL = sql.load(__package__, "counting.sql")
+_SQL = sql.load(__package__, "store.sql")
 
 UNLIMITED = 1 << 40
-"""Bytes: more than a row of Postgres has."""
+"""Bytes: more than one row of Postgres can have."""
 
-Place = tuple[int, str]
-"""(occurredAt in microseconds, guid): where in the order of a profile's events."""
+EventKey = tuple[int, str]
+"""(occurredAt in microseconds since 1970, guid): what a profile's events are ordered by."""
 
 _LAST_DAY = (date.max - EPOCH.date()).days
 
 
 class UnreadableState(Exception):
-    """What is stored is not what was written."""
+    """The stored state is not the one that was written."""
 
 
-class Written(NamedTuple):
-    """A state as it is stored."""
+class SerializedState(NamedTuple):
+    """A profile state as the table stores it."""
 
     text: str | None
-    """None where it is too long to be read with many others."""
+    """None: it is too long to be read together with many others."""
     checksum: int
 
-    def read(self) -> ProfileState:
-        """The state.
+    def deserialize(self) -> ProfileState:
+        """Return the state.
 
         Raises:
-            UnreadableState: somebody else has written it.
+            UnreadableState: the checksum does not match, as somebody has changed the row.
         """
         if self.text is None or zlib.crc32(self.text.encode()) != self.checksum:
             raise UnreadableState
@@ -49,125 +49,145 @@ class Written(NamedTuple):
         return state
 
 
-def written(state: ProfileState) -> Written:
-    """A state as it is to be stored."""
+def serialize(state: ProfileState) -> SerializedState:
+    """Return a state as the table stores it."""
     text = json.dumps(state, ensure_ascii=False, separators=(",", ":"))
-    return Written(text, zlib.crc32(text.encode()))
+    return SerializedState(text, zlib.crc32(text.encode()))
 
 
 @dataclass(slots=True)
-class Remembered:
-    """A profile as of now."""
+class ProfileRecord:
+    """What is stored of a profile."""
 
     guid: str
     user_id: str | None
     created_at: datetime
     set_aside: bool
-    bytes: int
-    """Of the states."""
-    state: Written | None
-    recount: Written | None
-    """What a new count has counted so far; None before its first event, or without one."""
-    recounting: bool
-    """Whether there is a new count."""
-    reached: Place | None
-    """The last event that the new count has counted."""
+    state_bytes: int
+    """Bytes of both states together."""
+    state: SerializedState | None
+    rebuild_state: SerializedState | None
+    """What the rebuild has counted so far; None before its first event or without a rebuild."""
+    rebuilding: bool
+    """Whether a rebuild waits or has begun."""
+    rebuilt_to: EventKey | None
+    """The last event that the rebuild has counted."""
 
 
-async def profiles(
-    connection: AsyncConnection[Any], guids: Collection[str], most: int = UNLIMITED
-) -> dict[str, Remembered]:
-    """The profiles with these guids; those that are no more are missing.
+async def read_profiles(
+    connection: AsyncConnection[Any], guids: Collection[str], max_bytes: int = UNLIMITED
+) -> dict[str, ProfileRecord]:
+    """Return the profiles that exist, by guid.
 
     Args:
         connection: to read with.
-        guids: of profiles.
-        most: bytes of a profile's states, beyond which they are not read.
+        guids: guids of profiles.
+        max_bytes: do not read the states of a profile that have more bytes.
     """
-    values = {"profiles": sql.texts(guids), "most": most}
-    cursor = await connection.execute(SQL["profiles"], values)
-    found: dict[str, Remembered] = {}
-    for guid, user_id, created_at, aside, size, *rest in await cursor.fetchall():
-        state, checksum, recount, recount_checksum, recounting, at, last = rest
-        found[guid] = Remembered(
+    values = {"profiles": sql.texts(guids), "max_bytes": max_bytes}
+    cursor = await connection.execute(_SQL["read_profiles"], values)
+    profiles: dict[str, ProfileRecord] = {}
+    for guid, user_id, created_at, aside, size, *states in await cursor.fetchall():
+        state, checksum, rebuild, rebuild_checksum, rebuilding, at, last = states
+        profiles[guid] = ProfileRecord(
             guid,
             user_id,
             created_at,
             aside,
             size,
-            None if checksum is None else Written(state, checksum),
-            None if recount_checksum is None else Written(recount, recount_checksum),
-            recounting,
+            None if checksum is None else SerializedState(state, checksum),
+            None if rebuild_checksum is None else SerializedState(rebuild, rebuild_checksum),
+            rebuilding,
             None if at is None else (at, last),
         )
-    return found
+    return profiles
 
 
-async def put_states(
-    connection: AsyncConnection[Any], states: Mapping[str, tuple[Written, int | None]]
+async def write_states(
+    connection: AsyncConnection[Any], states: Mapping[str, tuple[SerializedState, int | None]]
 ) -> None:
-    """Remember states by profile, each with the day in UTC on which something leaves it."""
+    """Write states.
+
+    Args:
+        connection: in a transaction.
+        states: by profile; each with the day on which something leaves a window, if any.
+    """
     if states:
         await connection.execute(
-            SQL["put_states"],
+            _SQL["write_states"],
             {
                 "profiles": sql.texts(states),
-                **_columns(state for state, _ in states.values()),
+                **_to_columns(state for state, _ in states.values()),
                 "expires": [_midnight(day) for _, day in states.values()],
             },
         )
 
 
-async def put_recounts(
+async def write_rebuilds(
     connection: AsyncConnection[Any],
-    recounts: Mapping[str, tuple[Written | None, Place | None]],
+    rebuilds: Mapping[str, tuple[SerializedState | None, EventKey | None]],
 ) -> None:
-    """Remember how far new counts have come, by profile."""
-    if recounts:
-        places = [place or (None, None) for _, place in recounts.values()]
+    """Write how far rebuilds are: by profile, the state so far and the last event in it."""
+    if rebuilds:
+        events = [event or (None, None) for _, event in rebuilds.values()]
         await connection.execute(
-            SQL["put_recounts"],
+            _SQL["write_rebuilds"],
             {
-                "profiles": sql.texts(recounts),
-                **_columns(state for state, _ in recounts.values()),
-                "reached_at": [None if at is None else moment(at) for at, _ in places],
-                "reached_guid": sql.texts(guid for _, guid in places),
+                "profiles": sql.texts(rebuilds),
+                **_to_columns(state for state, _ in rebuilds.values()),
+                "reached_at": [None if at is None else to_datetime(at) for at, _ in events],
+                "reached_guid": sql.texts(guid for _, guid in events),
             },
         )
 
 
-async def begin_recounts(connection: AsyncConnection[Any], guids: Collection[str]) -> None:
-    """Have profiles counted again from their first event on; also those that were set aside."""
+async def start_rebuilds(connection: AsyncConnection[Any], guids: Collection[str]) -> None:
+    """Schedule profiles to be counted from their first event on, also those set aside before."""
     if guids:
-        await connection.execute(SQL["begin_recounts"], {"profiles": sql.texts(guids)})
+        await connection.execute(_SQL["start_rebuilds"], {"profiles": sql.texts(guids)})
 
 
-async def start_over(connection: AsyncConnection[Any], guids: Collection[str]) -> None:
-    """Have profiles counted again whose states, or some events for them, are of no use."""
+async def discard_states(connection: AsyncConnection[Any], guids: Collection[str]) -> None:
+    """Delete states that cannot be used, and start rebuilds of these profiles."""
     if guids:
-        await connection.execute(SQL["forget_states"], {"profiles": sql.texts(guids)})
-        await begin_recounts(connection, guids)
+        await connection.execute(_SQL["delete_states"], {"profiles": sql.texts(guids)})
+        await start_rebuilds(connection, guids)
 
 
-async def forget(connection: AsyncConnection[Any], gone: Collection[str]) -> None:
-    """Forget profiles that are no more, with all their properties."""
-    if gone:
-        for statement in ("forget_states", "forget_recounts", "forget_set_aside"):
-            await connection.execute(SQL[statement], {"profiles": sql.texts(gone)})
-        await property_store.forget(connection, gone)
+async def delete_states(connection: AsyncConnection[Any], guids: Collection[str]) -> None:
+    """Delete the states of profiles."""
+    await connection.execute(_SQL["delete_states"], {"profiles": sql.texts(guids)})
 
 
-def occurrences(rows: Iterable[tuple[Any, ...]]) -> dict[str, list[Occurrence]]:
-    """Events by profile, of rows (profile, microseconds, guid, type, userId, ipAddress, data)."""
-    found: dict[str, list[Occurrence]] = {}
-    for profile, at, guid, kind, user_id, ip_address, data, *_ in rows:
-        found.setdefault(profile, []).append(
-            Occurrence(at, guid, kind, user_id, ip_address, data or {})
+async def delete_rebuilds(connection: AsyncConnection[Any], guids: Collection[str]) -> None:
+    """Delete the rebuilds of profiles: they have finished or cannot finish."""
+    await connection.execute(_SQL["delete_rebuilds"], {"profiles": sql.texts(guids)})
+
+
+async def delete_profiles(connection: AsyncConnection[Any], guids: Collection[str]) -> None:
+    """Delete the states and properties of profiles that no longer exist."""
+    if guids:
+        await delete_states(connection, guids)
+        await delete_rebuilds(connection, guids)
+        await connection.execute(_SQL["delete_set_aside"], {"profiles": sql.texts(guids)})
+        await property_store.delete_properties(connection, guids)
+
+
+def group_by_profile(rows: Iterable[tuple[Any, ...]]) -> dict[str, list[EventView]]:
+    """Return events by profile.
+
+    Args:
+        rows: (profile, microseconds, guid, type, userId, ipAddress, data, ...).
+    """
+    events: dict[str, list[EventView]] = {}
+    for profile, at, guid, type_, user_id, ip_address, data, *_ in rows:
+        events.setdefault(profile, []).append(
+            EventView(at, guid, type_, user_id, ip_address, data or {})
         )
-    return found
+    return events
 
 
-def _columns(states: Iterable[Written | None]) -> dict[str, Any]:
+def _to_columns(states: Iterable[SerializedState | None]) -> dict[str, Any]:
     columns = [(None, None) if state is None else state for state in states]
     return {
         "states": sql.texts(text for text, _ in columns),
@@ -176,5 +196,5 @@ def _columns(states: Iterable[Written | None]) -> dict[str, Any]:
 
 
 def _midnight(day: int | None) -> datetime | None:
-    """When a day begins; None for one that no time of Postgres, as we take them, can be of."""
-    return None if day is None or day > _LAST_DAY else moment(day * DAY)
+    """Return when a day begins, or None if it is after the last day that Python has."""
+    return None if day is None or day > _LAST_DAY else to_datetime(day * DAY)

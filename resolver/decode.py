@@ -110,7 +110,7 @@ def _decode_event(record: Record, nobody_ids: frozenset[str]) -> Event:
         )
     try:
         event = wire.decode(record.value)
-    except wire.Unreadable as error:
+    except wire.InvalidEvent as error:
         raise _InvalidRecord(Reason.UNREADABLE, str(error)) from None
     event["userId"] = somebody(event["userId"], nobody_ids)
     event["anonymousId"] = somebody(event["anonymousId"], nobody_ids)

@@ -1,9 +1,10 @@
 """One accepted event as the topic carries it: JSON, with the schema version in a header.
 
 Plain data on purpose: a typed dict is what pydantic reads fastest and what needs no conversion on
-the way out. Keys are the columns of the `events` table (design §3).
+the way out. Keys are the columns of the `events` table.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import (
@@ -45,13 +46,22 @@ class Event(TypedDict):
     data: dict[str, str]
 
 
-class Unreadable(ValueError):
-    """These bytes are no event: a client sent what cannot be written, or a record is garbage."""
+class InvalidEvent(ValueError):
+    """An event that cannot be stored, or a record whose value is not an event.
 
-    def __init__(self, field: str, reason: str) -> None:
-        super().__init__(f"{field}: {reason}")
-        self.field = field
-        self.reason = reason
+    Args:
+        fields: why each field is invalid, by the field's name.
+        message: by default, all fields with their reasons.
+    """
+
+    def __init__(self, fields: Mapping[str, str], message: str | None = None) -> None:
+        # A field may contain a key of the client's, with a lone surrogate that UTF-8 cannot write.
+        self.fields = {
+            field.encode(errors="replace").decode(): why for field, why in fields.items()
+        }
+        super().__init__(
+            message or "; ".join(f"{field}: {why}" for field, why in self.fields.items())
+        )
 
 
 _NUL = b"\\u0000"
@@ -66,7 +76,7 @@ def encode(event: Event) -> bytes:
     """The record value.
 
     Raises:
-        Unreadable: a string holds NUL, or a lone surrogate, which has no UTF-8 form.
+        InvalidEvent: a string holds NUL, or a lone surrogate, which has no UTF-8 form.
     """
     try:
         value = to_json(event)
@@ -82,14 +92,14 @@ def decode(value: bytes) -> Event:
     """The event of a record value, checked in full: other writers may use the topic.
 
     Raises:
-        Unreadable: not an event of this version; it names field and reason, not content.
+        InvalidEvent: not an event of this version; it names field and reason, not content.
     """
     try:
         event = _event.validate_json(value)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "record"
-        raise Unreadable(where, first["msg"]) from None
+        raise InvalidEvent({where: first["msg"]}) from None
     if _NUL in value:
         _refuse_unstorable(event)
     if event["createdAt"].utcoffset() or event["occurredAt"].utcoffset():
@@ -102,7 +112,7 @@ def _to_utc(event: Event) -> None:
         try:
             event[field] = in_utc(event[field])
         except ValueError as error:
-            raise Unreadable(field, str(error)) from None
+            raise InvalidEvent({field: str(error)}) from None
 
 
 def _refuse_unstorable(event: Event) -> None:
@@ -115,11 +125,11 @@ def _refuse_unstorable(event: Event) -> None:
         texts += [("data, in a key", key), (f"data.{key}", value)]
     for field, text in texts:
         if "\x00" in text:
-            raise Unreadable(field, "contains NUL, which cannot be stored")
+            raise InvalidEvent({field: "contains NUL, which cannot be stored"})
         if any("\ud800" <= character <= "\udfff" for character in text):
-            raise Unreadable(field, "contains a lone surrogate, which is not Unicode text")
+            raise InvalidEvent({field: "contains a lone surrogate, which is not Unicode text"})
 
 
 def partition_key(event: Event) -> bytes:
-    """Events of one device share a key, so a partition keeps their order (design §5)."""
+    """Events of one device share a key, so a partition keeps their order."""
     return (event["anonymousId"] or event["userId"] or "").encode()

@@ -1,4 +1,4 @@
-"""The workflow of the demo story end to end: HTTP in, real Kafka, profiles in real Postgres."""
+"""The workflow of the Grouparoo event system, end to end: HTTP, Kafka, profiles in Postgres."""
 
 import asyncio
 from typing import TYPE_CHECKING
@@ -10,17 +10,17 @@ if TYPE_CHECKING:
     from tests.support.gateway import Gateway
 
 
-async def resolved(system: System, count: int) -> None:
+async def await_resolved(system: System, count: int) -> None:
     await eventually(lambda: system.database.count("events"), equals(count))
     await eventually(system.database.unresolved, equals(0))
 
 
-async def test_the_seed_s_story(system: System) -> None:
-    """person_1 browses, signs in as 123, comes by another device; a back end adds a refund."""
+async def test_one_person_on_two_devices_and_a_back_end(system: System) -> None:
+    """person_1 browses, signs in as 123 and uses a second device; a back end inserts a refund."""
     gateway, _, _ = await asyncio.gather(system.ingest(), system.resolver(), system.scanner())
     database = system.database
 
-    # Two page views of somebody unknown: an anonymous profile.
+    # Two page views of an unknown visitor: an anonymous profile.
     for path in ("/", "/pricing"):
         await gateway.tracked(
             type="pageview",
@@ -28,40 +28,42 @@ async def test_the_seed_s_story(system: System) -> None:
             occurredAt="2026-03-01T12:00:00Z",
             data={"path": path, "utm_source": "google"},
         )
-    await resolved(system, 2)
-    ((anonymous, nobody),) = await database.rows('SELECT guid, "userId" FROM profiles')
-    assert nobody is None
+    await await_resolved(system, 2)
+    ((anonymous, user_id),) = await database.rows('SELECT guid, "userId" FROM profiles')
+    assert user_id is None
 
-    # The sign-in: the same profile is user 123's now.
+    # The sign-in: user 123 claims the profile.
     await gateway.tracked(
         type="sign-in", anonymousId="person_1", userId=123, occurredAt="2026-03-01T12:05:00Z"
     )
-    await resolved(system, 3)
+    await await_resolved(system, 3)
     assert await database.rows('SELECT guid, "userId" FROM profiles') == [(anonymous, "123")]
     assert await database.rows(
         'SELECT reason, "loserGuid", "survivorGuid", "userId" FROM "profileMerges"'
     ) == [("claimed", None, anonymous, "123")]
 
-    # A second device, first unknown: a profile of its own ...
+    # A second device, not signed in yet: another anonymous profile.
     await gateway.tracked(type="app-open", anonymousId="phone_1", occurredAt="2026-03-02T08:00:00Z")
-    await resolved(system, 4)
-    (second,) = await database.column("SELECT guid FROM profiles WHERE guid <> %s", anonymous)
+    await await_resolved(system, 4)
+    (second_profile,) = await database.column(
+        "SELECT guid FROM profiles WHERE guid <> %s", anonymous
+    )
 
-    # ... until it signs in: merged, its event moved, its row gone, its old guid leading on.
+    # The sign-in on it: that profile merges, its event moves and its row is deleted.
     link = await gateway.tracked(
         type="sign-in", anonymousId="phone_1", userId="123", occurredAt="2026-03-02T08:01:00Z"
     )
-    await resolved(system, 5)
+    await await_resolved(system, 5)
     assert await database.rows('SELECT guid, "userId" FROM profiles') == [(anonymous, "123")]
     assert await database.rows(
         'SELECT reason, "anonymousId", "eventGuid", "survivorGuid" FROM "profileMerges" '
         'WHERE "loserGuid" = %s',
-        second,
+        second_profile,
     ) == [("merged", "phone_1", link, anonymous)]
 
-    # A back end writes a row, knowing nothing of profiles.
+    # A back end inserts a row without a profile.
     await database.execute("""INSERT INTO events (type, "userId") VALUES ('refund', '123')""")
-    await resolved(system, 6)
+    await await_resolved(system, 6)
 
     timeline = await database.column(
         'SELECT type FROM events WHERE "profileGuid" = %s ORDER BY "occurredAt"', anonymous
@@ -71,14 +73,14 @@ async def test_the_seed_s_story(system: System) -> None:
     assert sorted(paths) == ["/", "/pricing"]
 
 
-async def test_two_of_each_process_at_once(system: System) -> None:
-    """50 people, each on two devices and in two gateways' traffic, end on 50 profiles."""
+async def test_two_processes_of_each_kind_agree(system: System) -> None:
+    """50 people, each on two devices and through two gateways, get 50 profiles."""
     gateways: list[Gateway] = [await system.ingest(), await system.ingest()]
     await asyncio.gather(
         *(system.resolver() for _ in range(2)), *(system.scanner() for _ in range(2))
     )
 
-    async def live(person: int) -> None:
+    async def send_events(person: int) -> None:
         for device in ("web", "phone"):
             visitor = f"{device}-{person}"
             first, second = gateways if device == "web" else reversed(gateways)
@@ -91,8 +93,8 @@ async def test_two_of_each_process_at_once(system: System) -> None:
             str(person + 1),
         )
 
-    await asyncio.gather(*(live(person) for person in range(50)))
-    await resolved(system, 50 * 7)
+    await asyncio.gather(*(send_events(person) for person in range(50)))
+    await await_resolved(system, 50 * 7)
     await eventually(lambda: system.database.count("eventMoves"), equals(0))
     assert await system.database.grouping() == {
         frozenset(f"{kind}-{person}" for kind in ("view", "sign-in", "late", "refund"))

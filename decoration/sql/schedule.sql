@@ -1,56 +1,57 @@
--- claim --
--- Profiles whose time has come, put off by a lease: nobody else asks for them unless it passes. Who
--- works on a row is not waited for. A profile that is gone, or nobody's, has no userId here. A time
--- that somebody set to -infinity is read as 1970.
+-- lease_due_profiles --
+-- Lease due profiles: their due time becomes the time when the lease expires. Rows that another
+-- process has locked are skipped. A deleted or anonymous profile is returned without userId. A time
+-- that somebody set to -infinity is returned as 1970.
 WITH due AS (
     SELECT "profileGuid", "dueAt"
     FROM "profileDecorations"
     WHERE source = %(source)s AND "dueAt" <= %(now)s
     ORDER BY "dueAt"
-    LIMIT %(at_most)s
+    LIMIT %(limit)s
     FOR NO KEY UPDATE SKIP LOCKED
 ),
-claimed AS (
+leased AS (
     UPDATE "profileDecorations" AS decorations
-    SET "dueAt" = %(lease)s
+    SET "dueAt" = %(expires_at)s
     FROM due
     WHERE decorations."profileGuid" = due."profileGuid" AND decorations.source = %(source)s
     RETURNING due."profileGuid", due."dueAt"
 )
-SELECT claimed."profileGuid", profiles."userId", greatest(claimed."dueAt", 'epoch')
-FROM claimed
-LEFT JOIN profiles ON profiles.guid = claimed."profileGuid";
+SELECT leased."profileGuid", profiles."userId", greatest(leased."dueAt", 'epoch')
+FROM leased
+LEFT JOIN profiles ON profiles.guid = leased."profileGuid";
 
--- drop --
--- Rows of profiles that are gone, which the transaction at hand has locked.
+-- delete_profiles --
+-- Delete rows of profiles that no longer exist. This transaction has locked them.
 DELETE FROM "profileDecorations" WHERE source = %(source)s AND "profileGuid" = ANY(%(profiles)s);
 
--- forget_values --
--- Values of profiles that are gone, which were set aside.
+-- delete_set_aside --
+-- Delete values of profiles that no longer exist from the items set aside.
 DELETE FROM "setAside" WHERE kind = 'value' AND subject = ANY(%(profiles)s);
 
--- put_off --
--- When profiles are due next, for those whose lease is still the one given: after it has passed
--- another process may have taken them, and a new rule makes them due again. Locked in one order.
--- Compared so that the index on "dueAt" is of no use: it would find the whole claim for each row.
-WITH ours AS (
+-- reschedule --
+-- Set when profiles are due next if they still have this lease: after it has expired another process
+-- may have leased them, and a new rule makes them due again. The rows are locked in one order.
+-- IS NOT DISTINCT FROM keeps the index on "dueAt" from being used: it would find the whole lease for
+-- each row.
+WITH leased AS (
     SELECT decorations."profileGuid", given.due
     FROM unnest(%(profiles)s::text[], %(due)s::timestamptz[]) AS given(profile, due)
     JOIN "profileDecorations" AS decorations
         ON decorations."profileGuid" = given.profile AND decorations.source = %(source)s
-    WHERE decorations."dueAt" IS NOT DISTINCT FROM %(lease)s
+    WHERE decorations."dueAt" IS NOT DISTINCT FROM %(expires_at)s
     ORDER BY decorations."profileGuid"
     FOR NO KEY UPDATE OF decorations
 )
 UPDATE "profileDecorations" AS decorations
-SET "dueAt" = ours.due
-FROM ours
-WHERE decorations."profileGuid" = ours."profileGuid" AND decorations.source = %(source)s
+SET "dueAt" = leased.due
+FROM leased
+WHERE decorations."profileGuid" = leased."profileGuid" AND decorations.source = %(source)s
 RETURNING decorations."profileGuid";
 
 -- make_due --
--- Have the sources of these values asked for their profiles before all that wait. Whoever asks at
--- this moment loses the lease. Locked in the order of all others.
+-- Make the profiles of these values due before all others. A process that queries one now loses its
+-- lease. The rows are locked in the same order as everywhere.
 WITH given AS (
     SELECT DISTINCT given.profile, given.key, decorations.source
     FROM unnest(%(profiles)s::text[], %(keys)s::text[]) AS given(profile, key)
@@ -59,44 +60,45 @@ WITH given AS (
         ON decorations."profileGuid" = given.profile
         AND decorations.source = rules.definition #>> '{query,source}'
 ),
-ours AS (
+locked AS (
     SELECT "profileGuid", source
     FROM "profileDecorations"
     WHERE ("profileGuid", source) IN (SELECT profile, source FROM given)
     ORDER BY "profileGuid", source
     FOR NO KEY UPDATE
 ),
-put AS (
+updated AS (
     UPDATE "profileDecorations" AS decorations
     SET "dueAt" = 'epoch'
-    FROM ours
-    WHERE decorations."profileGuid" = ours."profileGuid" AND decorations.source = ours.source
+    FROM locked
+    WHERE decorations."profileGuid" = locked."profileGuid" AND decorations.source = locked.source
 )
 SELECT profile, key FROM given;
 
--- due --
--- How many profiles are due, up to a number.
+-- count_due --
+-- Count due profiles, up to a limit.
 SELECT count(*)
 FROM (
     SELECT FROM "profileDecorations"
     WHERE source = %(source)s AND "dueAt" <= %(now)s
-    LIMIT %(at_most)s
+    LIMIT %(limit)s
 ) AS due;
 
--- scheduling --
--- How far a source's new rules are scheduled, to be moved on by nobody else. No row: they are for
--- all profiles, or another process does it.
+-- lock_progress --
+-- Lock and return how far a source's new rules are scheduled. No row: all profiles are scheduled, or
+-- another process is scheduling them.
 SELECT "scheduledTo"
 FROM "propertySourceStates"
 WHERE source = %(source)s AND "scheduledTo" IS NOT NULL
 FOR NO KEY UPDATE SKIP LOCKED;
 
--- schedule --
--- The next profiles by guid: those of users are due now. Returns the last one and their number.
+-- schedule_profiles --
+-- Make the next profiles by guid due if they have a userId. Returns the last guid and the number of
+-- profiles.
 WITH chunk AS (
-    SELECT guid, "userId" FROM profiles WHERE guid > %(after)s ORDER BY guid LIMIT %(at_most)s
+    SELECT guid, "userId" FROM profiles WHERE guid > %(after)s ORDER BY guid LIMIT %(limit)s
 ),
-put AS (
+scheduled AS (
     INSERT INTO "profileDecorations" AS decorations ("profileGuid", source, "dueAt")
     SELECT guid, %(source)s, %(now)s FROM chunk WHERE "userId" IS NOT NULL ORDER BY guid
     ON CONFLICT ("profileGuid", source) DO UPDATE
@@ -104,22 +106,23 @@ put AS (
 )
 SELECT max(guid), count(*) FROM chunk;
 
--- drop_strangers --
--- What an earlier rule with such a key gave to profiles of nobody, for whom no source is asked.
+-- delete_anonymous_values --
+-- Delete values of anonymous profiles from an earlier rule with the same key: no source has values
+-- for them.
 DELETE FROM "profileProperties"
 USING (
-    SELECT guid, "userId" FROM profiles WHERE guid > %(after)s ORDER BY guid LIMIT %(at_most)s
+    SELECT guid, "userId" FROM profiles WHERE guid > %(after)s ORDER BY guid LIMIT %(limit)s
 ) AS chunk
 WHERE chunk."userId" IS NULL
     AND "profileProperties"."profileGuid" = chunk.guid
     AND key = ANY(%(keys)s);
 
--- scheduled --
--- How far scheduling has come; null when it is done.
-UPDATE "propertySourceStates" SET "scheduledTo" = %(upto)s WHERE source = %(source)s;
+-- write_progress --
+-- Write how far a source's new rules are scheduled; null: all profiles are.
+UPDATE "propertySourceStates" SET "scheduledTo" = %(to)s WHERE source = %(source)s;
 
--- sources --
--- Every source that profiles are scheduled for, each found by one step through the index.
+-- read_sources --
+-- Every source that has scheduled profiles. Each is found by one step through the index.
 WITH RECURSIVE sources AS (
     (SELECT source FROM "profileDecorations" ORDER BY source LIMIT 1)
     UNION ALL
@@ -134,8 +137,8 @@ WITH RECURSIVE sources AS (
 )
 SELECT source FROM sources WHERE source IS NOT NULL;
 
--- forget --
--- Some of the rows of a source that no rule asks any more, not even one applied a moment ago.
+-- delete_source --
+-- Delete some rows of a source, unless a rule that was just applied queries it.
 DELETE FROM "profileDecorations"
 WHERE ("profileGuid", source) IN (
     SELECT "profileGuid", source
@@ -144,6 +147,6 @@ WHERE ("profileGuid", source) IN (
         AND NOT EXISTS (
             SELECT FROM "profilePropertyRules" WHERE definition #>> '{query,source}' = %(source)s
         )
-    LIMIT %(at_most)s
+    LIMIT %(limit)s
     FOR UPDATE SKIP LOCKED
 );

@@ -1,5 +1,5 @@
--- states --
--- How each source is doing. A time that Python has none for, such as infinity, is one far away.
+-- read_statuses --
+-- Read the status of each source. A time that Python lacks, such as infinity, is clamped.
 SELECT
     source,
     revisions,
@@ -12,12 +12,12 @@ SELECT
     CASE WHEN "succeededAt" IS NOT NULL THEN least(greatest("succeededAt", 'epoch'), '9999-01-01') END
 FROM "propertySourceStates";
 
--- sources --
--- The company's databases as they are defined, which somebody may have done by hand.
+-- read_definitions --
+-- Read the definitions of sources, which somebody may have edited.
 SELECT name, definition::text FROM "propertySources" ORDER BY name;
 
--- put_revisions --
--- The rules that ask a source. If one is new, all profiles are to be scheduled.
+-- write_revisions --
+-- Write which rules query a source. If one is new, all profiles must be scheduled.
 INSERT INTO "propertySourceStates" AS states (source, revisions)
 VALUES (%(source)s, %(revisions)s)
 ON CONFLICT (source) DO UPDATE
@@ -26,31 +26,31 @@ SET revisions = excluded.revisions,
         WHEN states.revisions @> excluded.revisions THEN states."scheduledTo" ELSE ''
     END;
 
--- forget --
--- Sources that no rule asks any more.
+-- delete_statuses --
+-- Delete sources that no rule queries.
 DELETE FROM "propertySourceStates" WHERE source = ANY(%(sources)s);
 
--- forget_values --
--- Values that were set aside for rules that ask no source any more.
+-- delete_set_aside --
+-- Delete values set aside for rules that no longer exist or have no query.
 DELETE FROM "setAside"
 WHERE kind = 'value'
     AND NOT EXISTS (
         SELECT FROM "profilePropertyRules" WHERE key = place AND definition -> 'query' IS NOT NULL
     );
 
--- hold --
--- A source's breaker, to be changed by nobody else.
+-- lock_breaker --
+-- Lock and return a source's breaker.
 SELECT failures, "retryAt" FROM "propertySourceStates" WHERE source = %(source)s FOR NO KEY UPDATE;
 
--- try --
--- The one who changes this tries whether the source has recovered.
+-- start_half_open_query --
+-- Only one process can change this value, and that one sends the query.
 UPDATE "propertySourceStates" SET "retryAt" = %(until)s
 WHERE source = %(source)s
     AND "retryAt" IS NOT NULL
     AND least(greatest("retryAt", 'epoch'), '9999-01-01') = %(retry_at)s;
 
--- failed --
--- After a failure.
+-- record_failure --
+-- Write the breaker and the error after a failure.
 UPDATE "propertySourceStates"
 SET failures = %(failures)s,
     "retryAt" = %(retry_at)s,
@@ -58,8 +58,8 @@ SET failures = %(failures)s,
     error = %(error)s
 WHERE source = %(source)s;
 
--- succeeded --
--- After an answer.
+-- record_success --
+-- Close the breaker after an answer.
 UPDATE "propertySourceStates"
 SET failures = 0,
     "retryAt" = NULL,

@@ -1,21 +1,21 @@
--- hold_rules --
--- Which of these revisions still apply. They stay so until the transaction ends.
+-- lock_rules --
+-- Lock and return the revisions that still apply.
 SELECT revision FROM "profilePropertyRules"
 WHERE revision = ANY(%(revisions)s)
 ORDER BY key
 FOR KEY SHARE;
 
--- hold_profiles --
--- Which of these profiles still are these users'. They stay so until the transaction ends. Nobody
--- who writes events waits for this: they change and delete profiles of nobody only.
+-- lock_profiles --
+-- Lock and return the profiles that still have this userId. Writers of events do not wait for this:
+-- they change and delete anonymous profiles only.
 SELECT profiles.guid
-FROM unnest(%(profiles)s::text[], %(user_ids)s::text[]) AS asked(profile, user_id)
-JOIN profiles ON profiles.guid = asked.profile AND profiles."userId" = asked.user_id
+FROM unnest(%(profiles)s::text[], %(user_ids)s::text[]) AS queried(profile, user_id)
+JOIN profiles ON profiles.guid = queried.profile AND profiles."userId" = queried.user_id
 ORDER BY profiles.guid
 FOR KEY SHARE OF profiles;
 
--- forget_failures --
--- Values that were set aside and now are read, whatever operators did about them.
+-- delete_readable --
+-- Delete values that were set aside and can be read now, whatever their state is.
 DELETE FROM "setAside"
 WHERE kind = 'value'
     AND subject = ANY(%(profiles)s::text[])

@@ -18,7 +18,7 @@ from dev.bench.load import drive
 from dev.bench.processes import cpu_seconds
 from dev.bench.ratios import Finding, Round, Run, finding
 from dev.stack import Servers
-from ingest.validate import Accepted
+from ingest.publisher import Record
 from merganser.runtime.settings import Settings
 
 EVENTS = 100_000
@@ -84,7 +84,7 @@ def _batches(
     running: Servers,
     ingest: gateway.Gateway,
     requests: list[bytes],
-    records: list[Accepted],
+    records: list[Record],
     run: Run,
 ) -> Costs:
     own, kafka = _served(running, ingest, requests, gateway.BATCH, run)
@@ -113,7 +113,7 @@ def _served(
     return driven.sampled * scale, (kafka[1] - kafka[0]) * scale
 
 
-def _tables(running: Servers, backlog: Settings, records: list[Accepted]) -> Costs:
+def _tables(running: Servers, backlog: Settings, records: list[Record]) -> Costs:
     count = len(records)
     with servers.database(running) as url:
         ours = _written(running, url, lambda mark: _drain(running, backlog, url, count, mark))

@@ -76,4 +76,4 @@ async def _apply(url: str) -> None:
     ]
     rules += [{"key": key, "type": kind, "events": events} for key, (kind, events) in RULES.items()]
     async with await connect(url, "bench") as connection:
-        await rule_store.apply(connection, RuleFile.model_validate({"rules": rules}))
+        await rule_store.apply_file(connection, RuleFile.model_validate({"rules": rules}))

@@ -21,7 +21,7 @@ from dev.bench.processes import child, cpu_seconds, process
 from dev.bench.ratios import Finding, Round, Run, finding
 from dev.stack import Servers
 from dev.stack.ports import free_port
-from ingest.validate import Accepted
+from ingest.publisher import Record
 
 EVENTS = 60_000
 BATCH = 500
@@ -43,7 +43,7 @@ def measure(run: Run) -> Iterator[Finding]:
     yield finding("scale-out-postgres", "cores", busy)
 
 
-def _drain(running: Servers, records: list[Accepted], resolvers: int) -> tuple[float, float]:
+def _drain(running: Servers, records: list[Record], resolvers: int) -> tuple[float, float]:
     """Events per second, and the cores that Postgres used meanwhile.
 
     The resolvers have their partitions before the first event comes.

@@ -17,14 +17,17 @@ from dev.bench.ratios import Finding, Round, Run, finding
 from ingest.dialects import Reader, Said, native
 from ingest.dialects import segment as dialect
 from ingest.request import Asked
-from ingest.validate import Accepted, Limits, Stamp, accept
+from ingest.validate import validate
 from schemas import guid
 from schemas.exact_json import Number
 from schemas.ids import NOBODY
+from schemas.validation import EventLimits, ServerFields, ValidEvent
 
 EVENTS = 100
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
-LIMITS = Limits(id_characters=191, data_keys=256, depth=32, event_bytes=64 << 10, nobody=NOBODY)
+LIMITS = EventLimits(
+    id_characters=191, data_keys=256, depth=32, event_bytes=64 << 10, nobody=NOBODY
+)
 
 CONTEXT = {
     "page": {
@@ -97,13 +100,13 @@ def _rate(reader: Reader, body: bytes, batches: int) -> float:
     return EVENTS * batches / (time.process_time() - start)
 
 
-def _records(reader: Reader, body: bytes) -> list[Accepted]:
+def _records(reader: Reader, body: bytes) -> list[ValidEvent]:
     said = reader(Asked(body))
     if not isinstance(said, Said):
         raise TypeError("no events")
     guids = guid.series(7, guid.EVENT, 0)
     return [
-        accept(raw, LIMITS, Stamp(event_guid, 7, "key_1", "192.0.2.1", NOW))
+        validate(raw, LIMITS, ServerFields(event_guid, 7, "key_1", "192.0.2.1", NOW))
         for raw, event_guid in zip(said.events, guids, strict=False)
     ]
 

@@ -8,14 +8,17 @@ from typing import Any
 from dev.bench import gateway
 from ingest.dialects import Said, native
 from ingest.request import Asked, parse
-from ingest.validate import Accepted, Limits, Stamp, accept
+from ingest.validate import validate
 from merganser.identity.plan import EventIds, Known, make_plan
 from resolver import copy_format
 from schemas import event as wire
 from schemas import guid
 from schemas.ids import NOBODY
+from schemas.validation import EventLimits, ServerFields, ValidEvent
 
-LIMITS = Limits(id_characters=191, data_keys=256, depth=32, event_bytes=64 << 10, nobody=NOBODY)
+LIMITS = EventLimits(
+    id_characters=191, data_keys=256, depth=32, event_bytes=64 << 10, nobody=NOBODY
+)
 BATCH = 5_000
 """Events of one plan of the resolver."""
 
@@ -33,7 +36,7 @@ def microseconds(count: int) -> dict[str, float]:
     bodies = list(gateway.batch_bodies(count))
     timed("ingest-parse", lambda: [parse(body) for body in bodies])
     said = [native.batch(Asked(body)) for body in bodies]
-    records: list[Accepted] = timed("ingest-accept", lambda: list(_accepted(said)))
+    records: list[ValidEvent] = timed("ingest-accept", lambda: list(_accepted(said)))
     events = timed("resolver-decode", lambda: [wire.decode(record.value) for record in records])
     event_ids = [
         EventIds(event["guid"], event["occurredAt"], event["userId"], event["anonymousId"])
@@ -50,9 +53,9 @@ def microseconds(count: int) -> dict[str, float]:
     return stages
 
 
-def _accepted(requests: list[Said]) -> Iterator[Accepted]:
+def _accepted(requests: list[Said]) -> Iterator[ValidEvent]:
     now = datetime.now(UTC)
     for request in requests:
         guids = guid.series(7, guid.EVENT, int(now.timestamp() * 1000))
         for raw, event_guid in zip(request.events, guids, strict=False):
-            yield accept(raw, LIMITS, Stamp(event_guid, 7, "key_1", "192.0.2.1", now))
+            yield validate(raw, LIMITS, ServerFields(event_guid, 7, "key_1", "192.0.2.1", now))

@@ -11,7 +11,7 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 
 from dev.bench import people
 from dev.stack import Servers
-from ingest.validate import Accepted
+from ingest.publisher import Record
 from merganser.runtime import kafka
 from merganser.runtime.settings import Settings
 from schemas import event as wire
@@ -38,20 +38,18 @@ def backlog(running: Servers, events: Iterable[Event] | int) -> Settings:
     return settings
 
 
-def records(events: Iterable[Event] | int) -> list[Accepted]:
+def records(events: Iterable[Event] | int) -> list[Record]:
     """Return these events, or this number, as the records that ingest publishes."""
     chosen = people.events(events) if isinstance(events, int) else events
-    return [
-        Accepted(event["guid"], wire.partition_key(event), wire.encode(event)) for event in chosen
-    ]
+    return [Record(wire.partition_key(event), wire.encode(event)) for event in chosen]
 
 
-def publish(settings: Settings, records: list[Accepted]) -> float:
+def publish(settings: Settings, records: list[Record]) -> float:
     """Send records with acks=all in the largest batches; return the seconds that it took."""
     return asyncio.run(_publish(settings, records))
 
 
-async def _publish(settings: Settings, records: list[Accepted]) -> float:
+async def _publish(settings: Settings, records: list[Record]) -> float:
     producer = kafka.producer(settings, "bench", timeout=30)
     async with producer:
         start = time.perf_counter()

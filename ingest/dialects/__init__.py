@@ -1,4 +1,4 @@
-"""Dialects: each file turns requests of one kind of client into our events (design §7).
+"""Dialects: each file turns requests of one kind of client into our events.
 
 A dialect is pure. It names its routes, and for each a function from a request to what was said.
 """

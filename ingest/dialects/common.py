@@ -77,7 +77,7 @@ def invalid(field: str, why: str) -> HttpError:
 def each(
     events: Sequence[Any], read: Callable[[dict[str, Any]], dict[str, Any]]
 ) -> list[dict[str, Any] | HttpError]:
-    """What `read` makes of each event, or why it refuses it: its neighbours go on without it."""
+    """Each event as `read` returns it, or why it is refused; the other events are not affected."""
     said: list[dict[str, Any] | HttpError] = []
     for event in events:
         try:

@@ -1,11 +1,11 @@
-"""Our own dialect, which is the seed's: `/api/v1/track` and `/api/v1/batch` (design §7).
+"""Our own dialect, which is Grouparoo's too: `/api/v1/track` and `/api/v1/batch`.
 
 track: one event, `{"apiKey", "type", "userId", "anonymousId", "occurredAt", "data"}`; answered
-`{"success": true, "event": {"guid": "evt_..."}}`. The seed's web client works unchanged. It spells
+`{"success": true, "event": {"guid": "evt_..."}}`. Grouparoo's web client works unchanged. It spells
 `ocurredAt`, has no id for an event, and sends the very same bytes again when it got no answer: so
 the bytes of what has that spelling are its messageId.
 batch: `{"apiKey", "events": [...]}`; answered with a result for each event in `events`. One bad
-event never costs its neighbours, so the answer is 200 and `success` says whether all were taken.
+event never affects the others, so the answer is 200 and `success` says whether all were taken.
 A `sentAt` beside `events` is that of each event which has none of its own.
 """
 

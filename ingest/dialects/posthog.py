@@ -20,7 +20,7 @@ after `reset()` posthog-js has a new distinct_id, so nobody's later visits go to
   distinct_id. It is the other way round where distinct_id is a visitor's, and with
   `alias(user, visitor)` of posthog-js and `alias(visitor, user)` of posthog-python, which both call
   the user's id `alias`; unless distinct_id is the `$user_id`. Two known users stay two.
-- `$groupidentify` is about a group. The distinct_id that a server library makes up for it is no id:
+- `$groupidentify` is about a group. The distinct_id that a server library makes up is not an id:
   `$TYPE_KEY`, and from posthog-python a UUID. Nor is `$posthog_cookieless`, which all visitors of a
   page in cookieless mode have. An event that has no other id is refused.
 

@@ -12,7 +12,7 @@
 - page and screen: `name` and `category` are data beside the properties, and win over them.
 - identify: RudderStack's clients have the traits in `context.traits`. They are `traits.*` too, and
   those of `traits` win.
-- group: `groupId` and `traits.*` are data. Who belongs to a group says nothing of who is who.
+- group: `groupId` and `traits.*` are data. A group links no ids.
 - alias: previousId is taken for an anonymousId, or without one anonymousId is; so the visitor of
   that id becomes the user. If it was a known user's, two users stay two. previousId is data too,
   and so is the anonymousId that it took the place of.
@@ -108,7 +108,7 @@ def _read(event: _Event, kind: Any) -> _Event:
 
 
 def _given(value: Any, otherwise: Any) -> Any:
-    """What is no time, such as `{}`, is given: it is refused for what it is."""
+    """Return a value that was sent, even `{}`, which validation refuses; else the other one."""
     return otherwise if value is None or value == "" else value
 
 

@@ -22,7 +22,7 @@ async def audit_identity(settings: Settings, progress: Callable[[float], None]) 
 
 async def audit_properties(
     settings: Settings, now: datetime, progress: Callable[[float], None]
-) -> properties.Report:
+) -> properties.PropertyAuditReport:
     """Compare the properties of each profile with what rules compute from the events.
 
     Args:

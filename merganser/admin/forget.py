@@ -69,7 +69,7 @@ async def forget_person(
 
     async def forget_profile(connection: AsyncConnection[Any]) -> None:
         await identity.forget_profile(connection, person.profile, suppressed=suppress)
-        await properties.forget(connection, [person.profile])
+        await properties.delete_profiles(connection, [person.profile])
 
     async with open_transactions(settings, "forget") as transact:
         while anonymous_ids := await transact(suppress_ids):

@@ -126,13 +126,13 @@ async def prune_events(
 
 async def _read_counted_types(connection: AsyncConnection[Any], days: int) -> dict[str, list[str]]:
     """Return the event types that rules need at this age, each with the keys of these rules."""
-    applied = await rule_store.read(connection)
+    applied = await rule_store.read_all_rules(connection)
     if applied.broken:
         raise BrokenRuleBlocksPrune(
             f"the rule {applied.broken[0].key} is broken, so it is unknown which events it counts: "
             "run `merganser rules apply` again, or prune with --counted"
         )
-    return rule_store.needed(applied.rules, days)
+    return rule_store.find_required_types(applied.rules, days)
 
 
 async def _read_chunk(

@@ -11,13 +11,13 @@ from psycopg import AsyncConnection
 from psycopg.errors import LockNotAvailable
 
 from decoration import dry_run as decoration
-from decoration.errors import Outage, Refused
-from decoration.source_status import SourceState, states
+from decoration.errors import QueryRefused, SourceUnavailable
+from decoration.source_status import SourceStatus, read_statuses
 from merganser.admin.database import open_connection
 from merganser.admin.errors import AdminError
 from merganser.rulebook import rule_store
 from merganser.rulebook.language import Rule, RuleFile, Source
-from merganser.rulebook.rule_store import Broken, Difference, Stored
+from merganser.rulebook.rule_store import Broken, RuleChanges, StoredRule
 from merganser.runtime.settings import Settings
 from properties import dry_run as properties
 
@@ -57,12 +57,12 @@ class SourceFailed(AdminError):
 class RuleStatus:
     """All applied rules, and how far each is."""
 
-    rules: list[Stored]
+    rules: list[StoredRule]
     broken: list[Broken]
     broken_sources: list[Broken]
     profiles: int
     """About how many profiles there are."""
-    sources: Mapping[str, SourceState]
+    sources: Mapping[str, SourceStatus]
     """Sources that a decoration process has seen, by name."""
 
 
@@ -82,17 +82,17 @@ class RuleDryRun:
     """What a rule gives for a profile."""
 
     rule: Rule
-    result: properties.Trial | decoration.Trial
+    result: properties.EventRuleDryRun | decoration.QueryRuleDryRun
     """Of a rule over events, or of one that queries a source."""
 
 
-async def compare_rules(settings: Settings, file: RuleFile) -> Difference:
+async def compare_rules(settings: Settings, file: RuleFile) -> RuleChanges:
     """Return what applying a file would change."""
     async with open_connection(settings, "rules") as connection:
-        return await rule_store.difference(connection, file)
+        return await rule_store.compare_with_file(connection, file)
 
 
-async def apply_rules(settings: Settings, file: RuleFile) -> Difference:
+async def apply_rules(settings: Settings, file: RuleFile) -> RuleChanges:
     """Replace the applied rules by those of a file. The properties process then backfills them.
 
     Returns:
@@ -103,7 +103,7 @@ async def apply_rules(settings: Settings, file: RuleFile) -> Difference:
     """
     async with open_connection(settings, "rules") as connection:
         try:
-            return await rule_store.apply(connection, file)
+            return await rule_store.apply_file(connection, file)
         except LockNotAvailable:
             raise EventsLocked(
                 "a long transaction is writing events: run this again when it has ended"
@@ -118,10 +118,10 @@ async def list_rules(settings: Settings, now: datetime) -> RuleStatus:
         now: the current time; it decides which profiles are due.
     """
     async with open_connection(settings, "rules") as connection:
-        _, profiles, _ = await rule_store.backfill(connection)
-        _, broken_sources = await rule_store.read_sources(connection)
-        applied = await rule_store.read(connection)
-        sources = await states(connection, now)
+        _, profiles, _ = await rule_store.read_backfill_progress(connection)
+        _, broken_sources = await rule_store.read_all_sources(connection)
+        applied = await rule_store.read_all_rules(connection)
+        sources = await read_statuses(connection, now)
     return RuleStatus(applied.rules, applied.broken, broken_sources, profiles, sources)
 
 
@@ -164,11 +164,11 @@ async def dry_run_rule(
     async with open_connection(settings, "rules") as connection:
         rule = _find_in_file(file, key) if file else await _find_rule(connection, key)
         if rule.query is None:
-            events = await properties.trial(connection, rule, profile, now)
+            events = await properties.dry_run_event_rule(connection, rule, profile, now)
             if events is None:
                 raise _profile_not_found(profile)
             return RuleDryRun(rule, events)
-        sources = file.sources if file else await rule_store.sources(connection)
+        sources = file.sources if file else await rule_store.read_sources(connection)
         source = _find_source(sources, rule.query.source)
         return RuleDryRun(rule, await _query(connection, rule, source, profile, environment))
 
@@ -183,7 +183,7 @@ async def watch_backfill(settings: Settings, progress: Callable[[BackfillProgres
     previous, seconds_without_progress = (-1, -1), 0.0
     async with open_connection(settings, "rules") as connection:
         while True:
-            done, profiles, pending = await rule_store.backfill(connection)
+            done, profiles, pending = await rule_store.read_backfill_progress(connection)
             if done < 0 and not pending:
                 return
             unchanged = (done, pending) == previous
@@ -194,7 +194,7 @@ async def watch_backfill(settings: Settings, progress: Callable[[BackfillProgres
 
 
 async def _find_rule(connection: AsyncConnection[Any], key: str) -> Rule:
-    applied = await rule_store.read(connection)
+    applied = await rule_store.read_all_rules(connection)
     for broken in applied.broken:
         if broken.key == key:
             raise RuleBroken(f"the rule {key} is broken: {broken.problem}. {BROKEN_RULES}")
@@ -224,11 +224,11 @@ async def _query(
     source: Source,
     profile: str,
     environment: Mapping[str, str],
-) -> decoration.Trial:
+) -> decoration.QueryRuleDryRun:
     name = rule.query.source if rule.query else ""
     try:
-        result = await decoration.trial(connection, rule, source, profile, environment)
-    except (Outage, Refused) as error:
+        result = await decoration.dry_run_query_rule(connection, rule, source, profile, environment)
+    except (SourceUnavailable, QueryRefused) as error:
         raise SourceFailed(f"{name}: {error}") from None
     if result is None:
         raise _profile_not_found(profile)

@@ -13,7 +13,7 @@ from merganser.admin import audit as admin
 from merganser.cli.terminal import out, progress_bar, run
 from merganser.identity.audit import Report as IdentityReport
 from merganser.runtime.settings import Settings
-from properties.audit import Report as PropertiesReport
+from properties.audit import PropertyAuditReport as PropertiesReport
 
 app = typer.Typer()
 

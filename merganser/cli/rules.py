@@ -13,7 +13,7 @@ from merganser.cli import rules_output
 from merganser.cli.terminal import confirm, err, progress_bar, run
 from merganser.rulebook import rule_file
 from merganser.rulebook.language import RuleFile
-from merganser.rulebook.rule_file import Mistaken
+from merganser.rulebook.rule_file import RuleFileError
 from merganser.runtime.settings import Settings
 
 app = typer.Typer(
@@ -91,7 +91,7 @@ def schema() -> None:
 def _read_file(path: Path) -> RuleFile:
     try:
         return rule_file.read(path)
-    except Mistaken as mistaken:
+    except RuleFileError as mistaken:
         for line in mistaken.args:
             err.print(line, highlight=False, markup=False, soft_wrap=True)
         raise typer.Exit(1) from None

@@ -8,20 +8,20 @@ from rich.markup import escape
 from rich.table import Table
 
 from decoration import dry_run as decoration
-from decoration.schedule import COUNTED
-from decoration.source_status import SourceState
+from decoration.schedule import MAX_DUE_COUNT
+from decoration.source_status import SourceStatus
 from merganser.admin.rules import BROKEN_RULES, RuleDryRun, RuleStatus
 from merganser.cli.terminal import err, out
 from merganser.rulebook.language import Rule
-from merganser.rulebook.rule_store import Difference, Stored
-from merganser.rulebook.values import write_time
+from merganser.rulebook.rule_store import RuleChanges, StoredRule
+from merganser.rulebook.values import format_time
 from properties import dry_run as properties
 
 SHOWN = 100
 """Events of a dry run that the table shows."""
 
 
-def show_difference(difference: Difference) -> None:
+def show_difference(difference: RuleChanges) -> None:
     """Print what applying a file changes."""
     for rule in difference.added:
         out.print(f"[green]+ {escape(_summary(rule))}", highlight=False)
@@ -30,9 +30,9 @@ def show_difference(difference: Difference) -> None:
         out.print(f"[green]+ {escape(_summary(after))}", highlight=False)
     for rule in difference.removed:
         out.print(f"[red]- {escape(_summary(rule))}", highlight=False)
-    for rule in difference.replaced:
+    for rule in difference.repaired:
         out.print(f"[yellow]~ {escape(_summary(rule))}[/] (broken now)", highlight=False)
-    for key in difference.dropped:
+    for key in difference.removed_broken:
         out.print(f"[red]- {escape(key)}[/] (broken now)", highlight=False)
     if difference.sources:
         out.print("[yellow]~ sources", highlight=False)
@@ -80,13 +80,13 @@ def show_dry_run(dry_run: RuleDryRun) -> None:
         f"[bold green]{escape(value)}",
         highlight=False,
     )
-    if isinstance(result, properties.Trial):
+    if isinstance(result, properties.EventRuleDryRun):
         _show_events(result)
     else:
         _show_rows(dry_run.rule, result)
 
 
-def _show_events(result: properties.Trial) -> None:
+def _show_events(result: properties.EventRuleDryRun) -> None:
     table = Table("occurred", "event", "type", "data", "")
     for tried in result.events[-SHOWN:]:
         event = tried.event
@@ -95,7 +95,7 @@ def _show_events(result: properties.Trial) -> None:
             f"{key}={'(too long)' if value is None else value}" for key, value in event.data.items()
         )
         table.add_row(
-            write_time(event.at),
+            format_time(event.at),
             event.guid,
             escape(event.type),
             escape(data),
@@ -107,7 +107,7 @@ def _show_events(result: properties.Trial) -> None:
         out.print(f"and {len(result.events) - SHOWN:,} earlier ones", highlight=False)
 
 
-def _show_rows(rule: Rule, result: decoration.Trial) -> None:
+def _show_rows(rule: Rule, result: decoration.QueryRuleDryRun) -> None:
     if result.unfit:
         out.print(f"[yellow]{result.unfit} do not fit the type {rule.type}", highlight=False)
     if result.too_long:
@@ -158,7 +158,7 @@ def _describe_events(definition: dict[str, Any]) -> Iterator[str]:
                 yield str(value)
 
 
-def _state(stored: Stored, status: RuleStatus) -> str:
+def _state(stored: StoredRule, status: RuleStatus) -> str:
     if stored.rule.query:
         return _query_state(stored, status.sources.get(stored.rule.query.source))
     if stored.backfilled_to is None:
@@ -167,7 +167,7 @@ def _state(stored: Stored, status: RuleStatus) -> str:
     return f"[yellow]backfill: {stored.backfilled:,} of about {profiles:,}"
 
 
-def _query_state(stored: Stored, source: SourceState | None) -> str:
+def _query_state(stored: StoredRule, source: SourceStatus | None) -> str:
     if source is None or stored.revision not in source.revisions:
         return "[yellow]waiting: does `merganser decoration` run?"
     if source.error:
@@ -176,12 +176,12 @@ def _query_state(stored: Stored, source: SourceState | None) -> str:
     if error := source.rule_errors.get(stored.rule.key):
         return f"[red]{escape(error)}"
     if source.due or not source.scheduled:
-        more = " or more" if source.due >= COUNTED or not source.scheduled else ""
+        more = " or more" if source.due >= MAX_DUE_COUNT or not source.scheduled else ""
         return f"[yellow]{source.due:,}{more} due"
     return "[green]up to date"
 
 
-def _rule_json(stored: Stored, status: RuleStatus) -> dict[str, Any]:
+def _rule_json(stored: StoredRule, status: RuleStatus) -> dict[str, Any]:
     data = {
         **stored.rule.model_dump(mode="json", by_alias=True, exclude_defaults=True),
         "revision": stored.revision,
@@ -193,7 +193,7 @@ def _rule_json(stored: Stored, status: RuleStatus) -> dict[str, Any]:
     return data
 
 
-def _source_json(stored: Stored, source: SourceState | None) -> dict[str, Any]:
+def _source_json(stored: StoredRule, source: SourceStatus | None) -> dict[str, Any]:
     if source is None:
         return {"seen": False}
     return {

@@ -1,1 +1,1 @@
-"""Rules of profile properties: their language, their value types and the tables that keep them."""
+"""The rules of profile properties: their language, their value types and their tables."""

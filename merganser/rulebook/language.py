@@ -1,8 +1,7 @@
-"""What a rule may say: the shape of `merganser rules apply FILE` (docs/properties.md).
+"""The models of a rule file, which `merganser rules apply FILE` reads (docs/properties.md).
 
 A rule names a property and its one source: events, or a query against the company's own database.
-The one `identifying` rule needs none, as the userIds of events are its values (the seed: "provide
-the Profile Property Rule that matches userIds sent from events").
+The one `identifying` rule has no source, as its values are the userIds of events.
 """
 
 import re
@@ -21,9 +20,9 @@ from pydantic import (
     model_validator,
 )
 
-from merganser.rulebook.values import Type, microseconds, number
+from merganser.rulebook.values import PropertyType, parse_number, parse_time
 
-Aggregation = Literal[
+AggregationName = Literal[
     "all values",
     "most recent",
     "least recent",
@@ -53,7 +52,7 @@ _IN = re.compile(r"\bin\s*\(?\s*:userIds\s*\)?", re.IGNORECASE)
 
 
 def _as_text(value: Any) -> Any:
-    """YAML reads `5`, `true` and `2026-01-01` as more than text; events have them as text."""
+    """Return YAML's `5`, `true` and `2026-01-01` as text, as event data has them."""
     if isinstance(value, bool):
         return "true" if value else "false"
     return value if isinstance(value, str | list) or value is None else str(value)
@@ -63,10 +62,10 @@ def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-Text = Annotated[str, BeforeValidator(_as_text)]
+ComparedText = Annotated[str, BeforeValidator(_as_text)]
 Key = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,63}$")]
 Column = Annotated[str, StringConstraints(pattern=_COLUMN)]
-Types = Annotated[
+EventTypes = Annotated[
     tuple[Annotated[str, StringConstraints(min_length=1)], ...],
     BeforeValidator(_as_list),
     Field(min_length=1),
@@ -74,22 +73,22 @@ Types = Annotated[
 
 
 class Model(BaseModel):
-    """Frozen, and an unknown field is a mistake."""
+    """A part of a rule file: immutable, without unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Filter(Model):
-    """A condition on an event. What an event does not have never meets one."""
+    """A condition on an event. An event without the column does not meet it."""
 
     column: Column = Field(description="type, userId, ipAddress, occurredAt, or data.KEY.")
     op: Operator
-    value: Text | tuple[Text, ...] | None = Field(
+    value: ComparedText | tuple[ComparedText, ...] | None = Field(
         None, description="What to compare with: a list for `one of`, nothing for `exists`."
     )
 
     @model_validator(mode="after")
-    def _has_its_value(self) -> Self:
+    def _check_value(self) -> Self:
         match self.op:
             case "exists":
                 if self.value is not None:
@@ -100,7 +99,7 @@ class Filter(Model):
             case _ if not isinstance(self.value, str):
                 raise ValueError(f"`{self.op}` takes one value: value: ...")
             case "greater than" | "less than":
-                if number(self.value) is None and microseconds(self.value) is None:
+                if parse_number(self.value) is None and parse_time(self.value) is None:
                     raise ValueError(f"`{self.op}` takes a number, or a time such as 2026-01-31")
         return self
 
@@ -108,24 +107,24 @@ class Filter(Model):
 class Side(Model):
     """One end of a difference between two event types."""
 
-    type: Types = Field(description="An event type, or a list of them.")
-    take: Literal["first", "last"] = Field("first", description="Of all such events, which.")
+    type: EventTypes = Field(description="An event type, or a list of them.")
+    take: Literal["first", "last"] = Field("first", description="Which of these events.")
 
 
 class Events(Model):
-    """A property from a profile's events."""
+    """A property computed from a profile's events."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
-    type: Types | None = Field(None, description="An event type, or a list of them.")
-    aggregation: Aggregation
+    type: EventTypes | None = Field(None, description="An event type, or a list of them.")
+    aggregation: AggregationName
     column: Column | None = Field(
         None,
         description="Which value of an event: type, userId, ipAddress, occurredAt, or data.KEY.",
     )
-    filters: tuple[Filter, ...] = Field((), description="All of them must be met.")
+    filters: tuple[Filter, ...] = Field((), description="An event must meet all of them.")
     window: Annotated[int, Field(ge=1, le=3650)] | None = Field(
-        None, description="Only events of the last so many days in UTC, today included."
+        None, description="Count only events of this many last days in UTC, today included."
     )
     between: Literal["first and last", "previous and last"] | None = Field(
         None, description="For diff: which two events. By default the first and the last."
@@ -134,22 +133,22 @@ class Events(Model):
     to: Side | None = Field(None, description="For diff: between two event types.")
     of: Literal["numbers", "times"] | None = Field(
         None,
-        description="For diff: what the column has. Times give seconds; occurredAt always is one.",
+        description="For diff: what the column holds. Times give seconds; occurredAt is a time.",
     )
     per: Literal["hour", "day", "week"] | None = Field(
         None, description="For rate: events per hour, day or week. By default per day."
     )
 
     @model_validator(mode="after")
-    def _makes_sense(self) -> Self:
+    def _check_combination(self) -> Self:
         sides = (self.from_, self.to)
         if any(sides):
             if self.aggregation != "diff" or not all(sides):
-                raise ValueError("`from` and `to` belong together, and to aggregation: diff")
+                raise ValueError("`from` and `to` need each other and aggregation: diff")
             if self.type or self.between:
                 raise ValueError("`from` and `to` name the event types: remove type and between")
         elif not self.type:
-            raise ValueError("which events? write type: pageview, or type: [pageview, screen]")
+            raise ValueError("an event type is missing: write type: view, or type: [view, screen]")
         if self.column is None and self.aggregation not in ("count", "rate"):
             raise ValueError(f"`{self.aggregation}` needs a column, such as column: data.price")
         for name in ("between", "of"):
@@ -161,7 +160,7 @@ class Events(Model):
 
     @property
     def types(self) -> frozenset[str]:
-        """Every event type it looks at."""
+        """All event types that the rule counts."""
         if self.from_ and self.to:
             return frozenset(self.from_.type + self.to.type)
         return frozenset(self.type or ())
@@ -172,23 +171,23 @@ class Query(Model):
 
     source: Key = Field(description="A name under `sources`.")
     sql: Annotated[str, StringConstraints(strip_whitespace=True)] = Field(
-        description="A SELECT whose first column is the userId, with :userIds for a batch of them: "
+        description="A SELECT whose first column is the userId, with :userIds for the users: "
         "`WHERE id = ANY(:userIds)`, or `WHERE id IN (:userIds)` for databases without ANY.",
     )
-    column: str = Field(description="Which column of its answer is the value.")
+    column: str = Field(description="The column of its answer that holds the value.")
 
     @field_validator("sql")
     @classmethod
-    def _asks_for_a_batch(cls, sql: str) -> str:
+    def _check_batch(cls, sql: str) -> str:
         if not (_ANY.search(sql) or _IN.search(sql)):
             raise ValueError(
-                "ask for a batch of users: WHERE id = ANY(:userIds), or WHERE id IN (:userIds)"
+                "query a batch of users: WHERE id = ANY(:userIds), or WHERE id IN (:userIds)"
             )
         return sql
 
     @property
-    def expands(self) -> bool:
-        """Whether the ids stand in an IN list rather than in an array."""
+    def uses_in_list(self) -> bool:
+        """Whether the query takes the ids as an IN list instead of an array."""
         return not _ANY.search(self.sql)
 
 
@@ -196,15 +195,15 @@ class Rule(Model):
     """A profile property rule."""
 
     key: Key = Field(description="The name of the property.")
-    type: Type
-    unique: bool = Field(False, description="Meant to tell profiles apart, as an email does.")
+    type: PropertyType
+    unique: bool = Field(False, description="Each profile has a different value, as with an email.")
     array: bool = Field(False, description="A list of values instead of one.")
-    identifying: bool = Field(False, description="The property that userIds are values of.")
+    identifying: bool = Field(False, description="The values are the userIds of events.")
     events: Events | None = None
     query: Query | None = None
 
     @model_validator(mode="after")
-    def _makes_sense(self) -> Self:
+    def _check_combination(self) -> Self:
         sources = [source for source in (self.events, self.query) if source]
         if self.identifying:
             if sources:
@@ -212,7 +211,7 @@ class Rule(Model):
                     "the identifying rule has no source: the userIds of events are its values"
                 )
             if not self.unique:
-                raise ValueError("the identifying rule is a unique one: write unique: true")
+                raise ValueError("the identifying rule is unique: write unique: true")
         elif len(sources) != 1:
             raise ValueError("a rule has one source: either events or query")
         if self.unique and self.array:
@@ -221,7 +220,7 @@ class Rule(Model):
             self._check_type(self.events.aggregation)
         return self
 
-    def _check_type(self, aggregation: Aggregation) -> None:
+    def _check_type(self, aggregation: AggregationName) -> None:
         allowed: tuple[str, ...] | None = None
         match aggregation:
             case "count" | "distinct count":
@@ -241,19 +240,19 @@ class Rule(Model):
 
 
 class Source(Model):
-    """A database of the company's. Its URL is a secret and stays in the environment."""
+    """A database of the company. Its URL is a secret and stays in the environment."""
 
     url: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] = Field(
         description="The environment variable with the SQLAlchemy URL of the database.",
     )
     timeout: PositiveFloat = Field(5, description="Seconds that a query may take.")
-    batch: PositiveInt = Field(500, description="Users that one query asks for.")
-    pool: PositiveInt = Field(2, description="Connections at most.")
-    refresh: PositiveFloat = Field(3600, description="Seconds until a profile is asked for again.")
+    batch: PositiveInt = Field(500, description="Users in one query.")
+    pool: PositiveInt = Field(2, description="Maximum number of connections.")
+    refresh: PositiveFloat = Field(3600, description="Seconds until a profile is queried again.")
 
 
-Place = tuple[int | str, ...]
-"""Where in a file: ("rules", 2, "key")."""
+Location = tuple[int | str, ...]
+"""The path to a value in a rule file: ("rules", 2, "key")."""
 
 
 class RuleFile(Model):
@@ -262,29 +261,29 @@ class RuleFile(Model):
     sources: dict[Key, Source] = Field(default_factory=dict)
     rules: tuple[Rule, ...]
 
-    def contradictions(self) -> Iterator[tuple[Place, str]]:
-        """What does not fit together, each with its place and what to write instead."""
-        seen: set[str] = set()
+    def find_contradictions(self) -> Iterator[tuple[Location, str]]:
+        """Yield what does not fit together: its location, and a message with the correction."""
+        keys: set[str] = set()
         identifying: list[str] = []
         for index, rule in enumerate(self.rules):
-            if rule.key in seen:
+            if rule.key in keys:
                 yield (
                     ("rules", index, "key"),
                     f"two rules have the key {rule.key}: keys are unique",
                 )
-            seen.add(rule.key)
+            keys.add(rule.key)
             if rule.query and rule.query.source not in self.sources:
                 yield (
                     ("rules", index, "query", "source"),
-                    f"there is no {rule.query.source} under `sources`",
+                    f"`sources` has no {rule.query.source}",
                 )
             if rule.identifying:
                 identifying.append(rule.key)
                 if len(identifying) > 1:
                     yield (
                         ("rules", index, "identifying"),
-                        f"{identifying[0]} is the identifying rule already; remove one of them",
+                        f"{identifying[0]} is already the identifying rule: remove one of them",
                     )
         if self.rules and not identifying:
             example = "{key: userId, type: string, unique: true, identifying: true}"
-            yield ("rules",), f"one unique rule is identifying, here is none; write {example}"
+            yield ("rules",), f"no rule is identifying: add {example}"

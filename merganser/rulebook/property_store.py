@@ -1,4 +1,4 @@
-"""The values of profile properties: one store for all processes that compute them."""
+"""The table of property values, used by every process that computes properties."""
 
 import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -6,68 +6,74 @@ from typing import Any
 
 from psycopg import AsyncConnection
 
-from merganser.rulebook.values import LONGEST_VALUE
+from merganser.rulebook.values import MAX_VALUE_BYTES
 from merganser.runtime import sql
 
 _SQL = sql.load(__package__, "property_store.sql")
 
-Values = Mapping[str, Sequence[str]]
-"""The values of a profile by the key of the property."""
+ProfileProperties = Mapping[str, Sequence[str]]
+"""The values of one profile's properties, by property key."""
 
-_LITERAL = 63
-"""Bytes of a value that the statement `compared` gives as it is."""
+_MAX_LITERAL_BYTES = 63
+"""`read_for_comparison` returns values up to this size unchanged, and longer ones as a hash."""
 
 
-async def put(
-    connection: AsyncConnection[Any], keys: Collection[str], wanted: Mapping[str, Values]
+async def write_properties(
+    connection: AsyncConnection[Any],
+    keys: Collection[str],
+    wanted: Mapping[str, ProfileProperties],
 ) -> int:
-    """Make stored properties what they should be; only what differs is written.
+    """Write the property values that differ from the stored ones, and delete surplus ones.
 
     Args:
         connection: in a transaction.
-        keys: of the properties to look at; those of other processes are not among them.
-        wanted: by profile; a key that is missing there is left as it is.
+        keys: keys of the properties that the caller computes; others are not touched.
+        wanted: the properties of each profile, by guid. A key that is missing is not touched.
 
     Returns:
-        How many values were written or deleted.
+        The number of values that were written or deleted.
     """
     cursor = await connection.execute(
-        _SQL["compared"],
-        {"profiles": sql.texts(wanted), "keys": list(keys), "longest": LONGEST_VALUE},
+        _SQL["read_for_comparison"],
+        {"profiles": sql.texts(wanted), "keys": list(keys), "max_bytes": MAX_VALUE_BYTES},
     )
     stored = {
         (profile, key, position): value
         for profile, key, position, value in await cursor.fetchall()
         if key in wanted[profile]
     }
-    right = {
+    expected = {
         (profile, key, position): value
         for profile, properties in wanted.items()
         for key, values in properties.items()
         for position, value in enumerate(values)
     }
-    changed = [item for item in right.items() if stored.get(item[0]) != _compared(item[1])]
-    gone = [place for place in stored if place not in right]
+    changed = [
+        (row_key, value)
+        for row_key, value in expected.items()
+        if stored.get(row_key) != _for_comparison(value)
+    ]
+    surplus = [row_key for row_key in stored if row_key not in expected]
     if changed:
         values = sql.texts(value for _, value in changed)
-        places = _columns(place for place, _ in changed)
-        await connection.execute(_SQL["put"], {**places, "values": values})
-    if gone:
-        await connection.execute(_SQL["drop"], _columns(gone))
-    return len(changed) + len(gone)
+        row_keys = _to_columns(row_key for row_key, _ in changed)
+        await connection.execute(_SQL["write_values"], {**row_keys, "values": values})
+    if surplus:
+        await connection.execute(_SQL["delete_values"], _to_columns(surplus))
+    return len(changed) + len(surplus)
 
 
-async def forget(connection: AsyncConnection[Any], profiles: Collection[str]) -> None:
+async def delete_properties(connection: AsyncConnection[Any], profiles: Collection[str]) -> None:
     """Delete all properties of profiles."""
-    await connection.execute(_SQL["forget"], {"profiles": sql.texts(profiles)})
+    await connection.execute(_SQL["delete_profiles"], {"profiles": sql.texts(profiles)})
 
 
-def _compared(value: str) -> str:
-    """A value as the statement `compared` gives it."""
+def _for_comparison(value: str) -> str:
+    """Return a value as the statement `read_for_comparison` returns it."""
     text = value.encode()
-    return value if len(text) <= _LITERAL else hashlib.sha256(text).hexdigest()
+    return value if len(text) <= _MAX_LITERAL_BYTES else hashlib.sha256(text).hexdigest()
 
 
-def _columns(places: Iterable[tuple[str, str, int]]) -> dict[str, Any]:
-    guids, keys, positions = zip(*places, strict=True)
+def _to_columns(row_keys: Iterable[tuple[str, str, int]]) -> dict[str, Any]:
+    guids, keys, positions = zip(*row_keys, strict=True)
     return {"profiles": sql.texts(guids), "keys": sql.texts(keys), "positions": list(positions)}

@@ -1,4 +1,4 @@
-"""A YAML file of rules; each mistake is told with its line and what to write instead."""
+"""Read a YAML file of rules, and report each mistake with its line and its correction."""
 
 from pathlib import Path
 from typing import Any
@@ -6,22 +6,22 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from merganser.rulebook.language import Place, RuleFile
+from merganser.rulebook.language import Location, RuleFile
 
 
-class Mistaken(ValueError):
-    """The file cannot be applied; each argument is a line `file:line: what to write instead`."""
+class RuleFileError(ValueError):
+    """The file cannot be applied. Each argument is one mistake: `file:line: what to write`."""
 
     def __str__(self) -> str:
         return "\n".join(self.args)
 
 
 def read(path: Path) -> RuleFile:
-    """The rules in a file.
+    """Return the rules in a file.
 
     Raises:
-        Mistaken: it is no YAML, or says what no rule can say.
-        OSError: it cannot be read.
+        RuleFileError: the file is not YAML, or its rules are invalid or contradict each other.
+        OSError: the file cannot be read.
     """
     text = path.read_text()
     try:
@@ -29,51 +29,54 @@ def read(path: Path) -> RuleFile:
         content = yaml.safe_load(text)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise Mistaken(f"{path}:{line}: this is no YAML: {error.problem}") from None
+        raise RuleFileError(f"{path}:{line}: not valid YAML: {error.problem}") from None
     if not isinstance(content, dict):
-        raise Mistaken(f"{path}:1: write `rules:` and under it a list of rules")
+        raise RuleFileError(f"{path}:1: write `rules:` and under it a list of rules")
     try:
         file = RuleFile.model_validate(content)
-        problems = list(file.contradictions())
+        mistakes = list(file.find_contradictions())
     except ValidationError as error:
-        problems = [(problem["loc"], _what(problem)) for problem in error.errors()]
-    if problems:
-        raise Mistaken(
-            *(f"{path}:{_line(root, place)}: {_where(place)}{what}" for place, what in problems)
+        mistakes = [(mistake["loc"], _describe(mistake)) for mistake in error.errors()]
+    if mistakes:
+        raise RuleFileError(
+            *(
+                f"{path}:{_find_line(root, location)}: {_prefix(location)}{message}"
+                for location, message in mistakes
+            )
         )
     return file
 
 
-def _line(node: yaml.Node | None, place: Place) -> int:
-    """The line of the innermost part of the file on the way to a place."""
+def _find_line(node: yaml.Node | None, location: Location) -> int:
+    """Return the line of the innermost node that exists on the path to a location."""
     line = node.start_mark.line + 1 if node else 1
-    for step in place:
-        found = None
+    for step in location:
+        child = None
         if isinstance(node, yaml.MappingNode):
             for key, value in node.value:
                 if key.value == str(step):
-                    line, found = key.start_mark.line + 1, value
+                    line, child = key.start_mark.line + 1, value
         elif isinstance(node, yaml.SequenceNode) and isinstance(step, int):
-            found = node.value[step]
-            line = found.start_mark.line + 1
-        if found is not None:
-            node = found
+            child = node.value[step]
+            line = child.start_mark.line + 1
+        if child is not None:
+            node = child
     return line
 
 
-def _where(place: Place) -> str:
-    names = [str(step) for step in place if isinstance(step, str) and step.isidentifier()]
+def _prefix(location: Location) -> str:
+    names = [str(step) for step in location if isinstance(step, str) and step.isidentifier()]
     return f"{'.'.join(names)}: " if names else ""
 
 
-def _what(problem: Any) -> str:
-    match problem["type"]:
+def _describe(mistake: Any) -> str:
+    match mistake["type"]:
         case "extra_forbidden":
-            return "unknown; remove it, or look for a misspelling"
+            return "unknown field: remove it or correct its spelling"
         case "missing":
-            return "missing; write it"
+            return "missing field: add it"
         case "string_pattern_mismatch":
-            return f"{problem['input']!r} does not match {problem['ctx']['pattern']}"
+            return f"{mistake['input']!r} does not match {mistake['ctx']['pattern']}"
         case "value_error":
-            return str(problem["ctx"]["error"])
-    return f"{problem['msg'][0].lower()}{problem['msg'][1:]}, not {problem['input']!r}"
+            return str(mistake["ctx"]["error"])
+    return f"{mistake['msg'][0].lower()}{mistake['msg'][1:]}, not {mistake['input']!r}"

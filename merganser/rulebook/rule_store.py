@@ -1,8 +1,8 @@
-"""The rules as Postgres keeps them: read, compared with a file, and replaced by it.
+"""The tables of rules and sources: read them, compare them with a file, apply the file.
 
-A rule or a source whose definition somebody has broken costs itself alone: it is left out and
-reported. A rule that is broken stays so until `merganser rules apply` replaces it, as its
-values may lack events that came meanwhile.
+A rule or source whose definition somebody has damaged is left out and reported; the others still
+work. A broken rule stays broken until `merganser rules apply` replaces it, as its values may lack
+events that arrived in the meantime.
 """
 
 import json
@@ -23,232 +23,245 @@ log = structlog.get_logger(__name__)
 
 _SQL = sql.load(__package__, "rule_store.sql")
 
-LONGEST_DEFINITION = 1 << 20
-"""Bytes that the definition of a rule or a source may have in the table."""
+MAX_DEFINITION_BYTES = 1 << 20
+"""Bytes of a rule's or source's definition in the table; longer ones are not read."""
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoredRule:
     """A rule that applies."""
 
     revision: int
     rule: Rule
     applied_at: datetime
     backfilled_to: str | None
-    """The profiles up to this guid have the property; None when all have."""
+    """The backfill has computed the profiles up to this guid; None when it has finished."""
     backfilled: int
-    """Profiles that the backfill has done."""
+    """Profiles that the backfill has computed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """A rule or a source that does not apply, as its definition or computing it fails."""
+    """A rule or source that is not used because its definition or its computation fails."""
 
     key: str
-    """Of the rule, or the name of the source."""
+    """The key of the rule or the name of the source."""
     problem: str
-    noted: bool = False
-    """Whether the table says so."""
+    recorded: bool = False
+    """Whether the table of rules records the problem."""
 
 
 @dataclass(frozen=True, slots=True)
-class Applied:
-    """All rules, by key."""
+class StoredRules:
+    """All rules, in the order of their keys."""
 
-    rules: list[Stored]
+    rules: list[StoredRule]
     broken: list[Broken]
 
     @property
     def keys(self) -> list[str]:
-        """Of all."""
-        return [one.rule.key for one in self.rules] + [one.key for one in self.broken]
+        """The keys of all rules, with the broken ones."""
+        return [stored.rule.key for stored in self.rules] + [broken.key for broken in self.broken]
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
-    """What a file would change, by key."""
+class RuleChanges:
+    """What applying a file changes."""
 
     added: tuple[Rule, ...]
     changed: tuple[tuple[Rule, Rule], ...]
-    """Before and after."""
+    """(before, after)."""
     removed: tuple[Rule, ...]
     unchanged: tuple[Rule, ...]
     sources: bool
     """Whether the sources differ."""
-    replaced: tuple[Rule, ...] = ()
-    """Rules that are broken now."""
-    dropped: tuple[str, ...] = ()
+    repaired: tuple[Rule, ...] = ()
+    """Rules of the file that are broken now."""
+    removed_broken: tuple[str, ...] = ()
     """Keys of broken rules that the file does not have."""
 
     def __bool__(self) -> bool:
-        return any((self.added, self.changed, self.removed, self.replaced, self.dropped)) or (
-            self.sources
+        return any(
+            (
+                self.added,
+                self.changed,
+                self.removed,
+                self.repaired,
+                self.removed_broken,
+                self.sources,
+            )
         )
 
 
-async def read(connection: AsyncConnection[Any]) -> Applied:
-    """All rules."""
-    cursor = await connection.execute(_SQL["rules"], {"longest": LONGEST_DEFINITION})
-    applied = Applied([], [])
-    for key, revision, definition, failure, *rest in await cursor.fetchall():
+async def read_all_rules(connection: AsyncConnection[Any]) -> StoredRules:
+    """Return all rules, with the broken ones."""
+    cursor = await connection.execute(_SQL["read_rules"], {"max_bytes": MAX_DEFINITION_BYTES})
+    stored = StoredRules([], [])
+    for key, revision, definition, failure, *progress in await cursor.fetchall():
         if failure is not None:
-            applied.broken.append(Broken(key, failure, noted=True))
+            stored.broken.append(Broken(key, failure, recorded=True))
             continue
-        rule = _parsed(Rule, key, definition)
+        rule = _parse_definition(Rule, key, definition)
         if isinstance(rule, Broken):
-            applied.broken.append(rule)
+            stored.broken.append(rule)
         elif rule.key != key:
-            applied.broken.append(Broken(key, f"its definition is of {rule.key}"))
+            stored.broken.append(Broken(key, f"its definition has the key {rule.key}"))
         else:
-            applied.rules.append(Stored(revision, rule, *rest))
-    return applied
+            stored.rules.append(StoredRule(revision, rule, *progress))
+    return stored
 
 
-async def rules(connection: AsyncConnection[Any]) -> list[Stored]:
-    """The rules that are not broken, by key."""
-    return (await read(connection)).rules
+async def read_rules(connection: AsyncConnection[Any]) -> list[StoredRule]:
+    """Return the rules that are not broken, in the order of their keys."""
+    return (await read_all_rules(connection)).rules
 
 
-async def note_broken(connection: AsyncConnection[Any], broken: Iterable[Broken]) -> None:
-    """Have rules that are found broken stay so until they are applied again."""
-    for one in broken:
-        if not one.noted:
-            log.error("a rule is broken and not computed", rule=one.key, problem=one.problem)
-            await suspend(connection, one.key, one.problem)
+async def record_broken(connection: AsyncConnection[Any], broken: Iterable[Broken]) -> None:
+    """Suspend the broken rules that the table does not record as broken yet."""
+    for rule in broken:
+        if not rule.recorded:
+            log.error("a rule is broken and not computed", rule=rule.key, problem=rule.problem)
+            await suspend_rule(connection, rule.key, rule.problem)
 
 
-async def suspend(connection: AsyncConnection[Any], key: str, problem: str) -> None:
-    """Compute a rule no more until it is applied again; its values stay as they are."""
-    await connection.execute(_SQL["suspend"], {"key": key, "problem": problem})
+async def suspend_rule(connection: AsyncConnection[Any], key: str, problem: str) -> None:
+    """Stop computing a rule until it is applied again. Its values stay as they are."""
+    await connection.execute(_SQL["suspend_rule"], {"key": key, "problem": problem})
 
 
-async def broken(connection: AsyncConnection[Any]) -> int:
-    """How many rules are not computed."""
-    cursor = await connection.execute(_SQL["broken"])
+async def count_broken_rules(connection: AsyncConnection[Any]) -> int:
+    """Return the number of rules that are not computed."""
+    cursor = await connection.execute(_SQL["count_broken_rules"])
     (count,) = await cursor.fetchone() or (0,)
     return int(count)
 
 
-async def sources(connection: AsyncConnection[Any]) -> dict[str, Source]:
-    """The company's databases, by name, without those whose definitions are broken."""
-    found, _ = await read_sources(connection)
-    return found
+async def read_sources(connection: AsyncConnection[Any]) -> dict[str, Source]:
+    """Return the sources by name, without those whose definitions are broken."""
+    sources, _ = await read_all_sources(connection)
+    return sources
 
 
-async def read_sources(
+async def read_all_sources(
     connection: AsyncConnection[Any],
 ) -> tuple[dict[str, Source], list[Broken]]:
-    """The company's databases by name, and those whose definitions are broken."""
-    cursor = await connection.execute(_SQL["sources"], {"longest": LONGEST_DEFINITION})
-    found: dict[str, Source] = {}
-    broken_ones: list[Broken] = []
+    """Return the sources by name, and those whose definitions are broken."""
+    cursor = await connection.execute(_SQL["read_sources"], {"max_bytes": MAX_DEFINITION_BYTES})
+    sources: dict[str, Source] = {}
+    broken: list[Broken] = []
     for name, definition in await cursor.fetchall():
-        source = _parsed(Source, name, definition)
+        source = _parse_definition(Source, name, definition)
         if isinstance(source, Broken):
-            broken_ones.append(source)
+            broken.append(source)
         else:
-            found[name] = source
-    return found, broken_ones
+            sources[name] = source
+    return sources, broken
 
 
-Definition = TypeVar("Definition", bound=BaseModel)
+async def read_backfill_progress(connection: AsyncConnection[Any]) -> tuple[int, int, int]:
+    """Return how far the backfill of new rules is.
 
-
-def _parsed(model: type[Definition], key: str, text: str | None) -> Definition | Broken:
-    """A definition, or what is wrong with it: never what it says."""
-    if text is None:
-        return Broken(key, f"its definition has more than {LONGEST_DEFINITION:,} bytes")
-    try:
-        return model.model_validate(json.loads(text))
-    except ValidationError as error:
-        problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        where = ".".join(map(str, problem["loc"])) or "all of it"
-        return Broken(key, f"{where}: {problem['msg'].removeprefix('Value error, ')}")
-    except Exception as error:  # noqa: BLE001 - whatever it is, other rules go on
-        return Broken(key, f"its definition cannot be read: {type(error).__name__}")
-
-
-async def backfill(connection: AsyncConnection[Any]) -> tuple[int, int, int]:
-    """How many profiles the backfill of new rules has done (-1: there is none), of about how many.
-
-    And how many profiles wait to be counted again, whatever for.
+    Returns:
+        The number of profiles that the backfill has computed (-1: no backfill is running), the
+        approximate number of all profiles, and the number of profiles that wait for a rebuild for
+        any reason.
     """
-    cursor = await connection.execute(_SQL["backfill"])
+    cursor = await connection.execute(_SQL["read_backfill_progress"])
     done, profiles, pending = await cursor.fetchone() or (-1, 0, 0)
     return done, max(profiles, 0), pending
 
 
-async def difference(connection: AsyncConnection[Any], file: RuleFile) -> Difference:
-    """What applying the file would change."""
-    applied = await read(connection)
-    known, broken_ones = await read_sources(connection)
-    before = {one.rule.key: one.rule for one in applied.rules}
-    broken_keys = {one.key for one in applied.broken}
+async def compare_with_file(connection: AsyncConnection[Any], file: RuleFile) -> RuleChanges:
+    """Return what applying the file would change."""
+    stored = await read_all_rules(connection)
+    sources, broken_sources = await read_all_sources(connection)
+    before = {rule.rule.key: rule.rule for rule in stored.rules}
+    broken = {rule.key for rule in stored.broken}
     after = {rule.key: rule for rule in file.rules}
-    both = [key for key in after if key in before]
-    return Difference(
-        added=tuple(rule for key, rule in after.items() if key not in before.keys() | broken_keys),
-        changed=tuple((before[key], after[key]) for key in both if before[key] != after[key]),
+    common = [key for key in after if key in before]
+    return RuleChanges(
+        added=tuple(rule for key, rule in after.items() if key not in before.keys() | broken),
+        changed=tuple((before[key], after[key]) for key in common if before[key] != after[key]),
         removed=tuple(rule for key, rule in before.items() if key not in after),
-        unchanged=tuple(after[key] for key in both if before[key] == after[key]),
-        sources=bool(broken_ones) or known != file.sources,
-        replaced=tuple(rule for key, rule in after.items() if key in broken_keys),
-        dropped=tuple(sorted(broken_keys - after.keys())),
+        unchanged=tuple(after[key] for key in common if before[key] == after[key]),
+        sources=bool(broken_sources) or sources != file.sources,
+        repaired=tuple(rule for key, rule in after.items() if key in broken),
+        removed_broken=tuple(sorted(broken - after.keys())),
     )
 
 
-async def apply(connection: AsyncConnection[Any], file: RuleFile) -> Difference:
-    """Make the file's rules those that apply; the properties process then backfills them.
+async def apply_file(connection: AsyncConnection[Any], file: RuleFile) -> RuleChanges:
+    """Replace all rules and sources with those of a file; the properties process backfills them.
 
     Args:
-        connection: in no transaction. Writers of events wait for the moment that it takes.
-        file: all rules; those it does not have are removed.
+        connection: in autocommit mode. Writers of events wait while its transaction runs.
+        file: all rules. Stored rules that the file does not have are deleted.
 
     Returns:
         What was changed.
 
     Raises:
-        psycopg.errors.LockNotAvailable: somebody writes events in a transaction that takes long.
+        psycopg.errors.LockNotAvailable: another transaction has been writing events for too long.
     """
     async with connection.transaction():
-        await connection.execute(_SQL["patience"])
-        await connection.execute(_SQL["hold_writers"])
-        found = await difference(connection, file)
-        put = [*found.added, *(after for _, after in found.changed), *found.replaced]
-        gone = [*(rule.key for rule in found.removed), *found.dropped]
-        await connection.execute(_SQL["delete_rules"], {"keys": gone})
+        await connection.execute(_SQL["set_lock_timeout"])
+        await connection.execute(_SQL["lock_event_tables"])
+        changes = await compare_with_file(connection, file)
+        written = [*changes.added, *(after for _, after in changes.changed), *changes.repaired]
+        removed = [*(rule.key for rule in changes.removed), *changes.removed_broken]
+        await connection.execute(_SQL["delete_rules"], {"keys": removed})
         await connection.execute(
-            _SQL["put_rules"],
+            _SQL["write_rules"],
             {
-                "keys": [rule.key for rule in put],
-                "definitions": [Jsonb(_definition(rule)) for rule in put],
+                "keys": [rule.key for rule in written],
+                "definitions": [Jsonb(_dump_definition(rule)) for rule in written],
             },
         )
         await connection.execute(_SQL["delete_sources"])
         await connection.execute(
-            _SQL["put_sources"],
+            _SQL["write_sources"],
             {
                 "names": list(file.sources),
-                "definitions": [Jsonb(_definition(source)) for source in file.sources.values()],
+                "definitions": [Jsonb(_dump_definition(item)) for item in file.sources.values()],
             },
         )
-        await connection.execute(_SQL["take_notes"])
-    return found
+        await connection.execute(_SQL["record_event_changes"])
+    return changes
 
 
-def _definition(model: Rule | Source) -> dict[str, Any]:
-    return model.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+def find_required_types(stored: Sequence[StoredRule], days: int) -> dict[str, list[str]]:
+    """Return which event types must be kept for longer than this many days, and for which rules.
 
+    A rule with a window of N days counts today in UTC and the N - 1 days before.
 
-def needed(stored: Sequence[Stored], days: int) -> dict[str, list[str]]:
-    """The types of which rules count events older than so many days, with the keys of these rules.
-
-    A rule with a window of N days looks at today in UTC and the N - 1 days before.
+    Returns:
+        The keys of the rules that need it, by event type.
     """
-    found: dict[str, list[str]] = {}
-    for one in stored:
-        events = one.rule.events
+    required: dict[str, list[str]] = {}
+    for rule in stored:
+        events = rule.rule.events
         if events and (events.window is None or events.window > days):
-            for type_ in events.types:
-                found.setdefault(type_, []).append(one.rule.key)
-    return found
+            for event_type in events.types:
+                required.setdefault(event_type, []).append(rule.rule.key)
+    return required
+
+
+Definition = TypeVar("Definition", bound=BaseModel)
+
+
+def _parse_definition(model: type[Definition], key: str, text: str | None) -> Definition | Broken:
+    """Return a definition, or what is wrong with it. The message does not quote the definition."""
+    if text is None:
+        return Broken(key, f"its definition has more than {MAX_DEFINITION_BYTES:,} bytes")
+    try:
+        return model.model_validate(json.loads(text))
+    except ValidationError as error:
+        mistake = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        location = ".".join(map(str, mistake["loc"])) or "definition"
+        return Broken(key, f"{location}: {mistake['msg'].removeprefix('Value error, ')}")
+    except Exception as error:  # noqa: BLE001 - no damaged definition may stop the other rules
+        return Broken(key, f"its definition cannot be read: {type(error).__name__}")
+
+
+def _dump_definition(model: Rule | Source) -> dict[str, Any]:
+    return model.model_dump(mode="json", by_alias=True, exclude_defaults=True)

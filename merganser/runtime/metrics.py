@@ -164,7 +164,7 @@ EVENTS_MOVED = Counter(
 )
 
 # properties
-NOTES_AGE = Gauge(
+EVENT_CHANGES_AGE = Gauge(
     "merganser_properties_staleness_seconds",
     "Age of the oldest event change that properties do not reflect yet; 0 if there is none.",
     registry=PROPERTIES,

@@ -1,12 +1,12 @@
-"""Rules over events, as a pure function: (what is remembered, a batch of events) -> what is then.
+"""The engine applies all rules to one profile: (profile state, events) -> new state -> properties.
 
-A profile's *state* has, for each rule by its revision, what that rule remembers of the events
-counted so far: a state of its aggregation, or, for a rule with a window whose aggregation needs it,
-one for each day in UTC. A revision that is missing was not counted yet; None means counted, and no
-event had a value.
+A profile's state has one entry for each rule, by the rule's revision: the state of its aggregation
+over the events counted so far. A rule with a window whose aggregation cannot trim has one state for
+each day in UTC. A missing revision means that the rule has not counted the profile yet; None means
+that no event had a value.
 
-So that a property can be stored and still be right tomorrow, a window moves by whole days: the
-last N days are today in UTC and the N - 1 days before it.
+A window moves by whole days, so that a stored property is valid until midnight: the last N days are
+today in UTC and the N - 1 days before.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -17,26 +17,29 @@ from typing import Any, TypeAlias
 
 from merganser.rulebook.language import Events, Rule
 from merganser.rulebook.values import DAY, EPOCH
-from properties.rules.aggregations import FROM_ZERO, aggregation
-from properties.rules.event_view import Occurrence
-from properties.rules.filters import Condition, condition
-from properties.rules.monoid import Aggregation, Skip
+from properties.rules.aggregations import ZERO_WITHOUT_EVENTS, Aggregation, build_aggregation
+from properties.rules.event_view import EventTest, EventView, SkipReason
+from properties.rules.filters import build_filter
 
 ProfileState: TypeAlias = dict[str, Any]
-Skipped: TypeAlias = Callable[[str, Skip], None]
-"""Told of each value that a rule skips: the rule's key, and why."""
+OnSkip: TypeAlias = Callable[[str, SkipReason], None]
+"""Called for each value that a rule skips, with the rule's key and the reason."""
 
 
 def day_of(now: datetime) -> int:
-    """The day in UTC, in days since 1970."""
+    """Return the day in UTC, in days since 1970."""
     return (now - EPOCH).days
 
 
-class RuleFailed(Exception):
-    """An event, or what a rule remembers, cannot be worked with; the cause says why.
+def ignore_skip(_key: str, _reason: SkipReason) -> None:
+    """Do nothing about a skipped value."""
+
+
+class RuleError(Exception):
+    """A rule fails on an event or on its own state; the cause says why.
 
     Args:
-        key: of the rule.
+        key: the rule's key.
     """
 
     def __init__(self, key: str) -> None:
@@ -45,186 +48,193 @@ class RuleFailed(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
-    """A rule over events, ready to count."""
+class EventRule:
+    """A rule over events, prepared for counting."""
 
     key: str
     revision: str
     events: Events
-    conditions: tuple[Condition, ...]
+    filters: tuple[EventTest, ...]
     aggregation: Aggregation
     by_day: bool
-    """Whether each day of a window has a state of its own."""
+    """Whether each day of the window has its own state."""
 
-    def meets(self, event: Occurrence) -> bool:
-        """Whether the event passes the rule's filters; its type is not looked at."""
-        return all(met(event) for met in self.conditions)
+    def passes_filters(self, event: EventView) -> bool:
+        """Return whether the event meets all filters, whatever its type."""
+        return all(meets(event) for meets in self.filters)
 
-    def counts(self, event: Occurrence) -> bool:
-        """Whether the event is of its types and passes its filters."""
-        return event.type in self.events.types and self.meets(event)
+    def counts(self, event: EventView) -> bool:
+        """Return whether the event has one of the rule's types and meets all filters."""
+        return event.type in self.events.types and self.passes_filters(event)
 
 
-class Rulebook:
-    """All rules of a moment, ready to be applied to any number of profiles."""
+class Engine:
+    """All rules of a moment, prepared for any number of profiles."""
 
     def __init__(self, rules: Iterable[tuple[int, Rule]]) -> None:
-        """Take the rules by revision."""
+        """Prepare rules, each given with its revision."""
         self.identifying: str | None = None
-        self.counted: list[Counted] = []
+        self.event_rules: list[EventRule] = []
         for revision, rule in rules:
             if rule.identifying:
                 self.identifying = rule.key
             if rule.events:
-                conditions = tuple(condition(one) for one in rule.events.filters)
-                made = aggregation(rule, rule.events)
-                by_day = rule.events.window is not None and made.trim is None
-                self.counted.append(
-                    Counted(rule.key, str(revision), rule.events, conditions, made, by_day)
+                filters = tuple(build_filter(filter_) for filter_ in rule.events.filters)
+                aggregation = build_aggregation(rule, rule.events)
+                by_day = rule.events.window is not None and aggregation.trim is None
+                self.event_rules.append(
+                    EventRule(rule.key, str(revision), rule.events, filters, aggregation, by_day)
                 )
-        self.revisions = frozenset(rule.revision for rule in self.counted)
-        self.types = frozenset(type_ for rule in self.counted for type_ in rule.events.types)
+        self.revisions = frozenset(rule.revision for rule in self.event_rules)
+        self.types = frozenset(type_ for rule in self.event_rules for type_ in rule.events.types)
         self.data_keys = frozenset(
             column.removeprefix("data.")
-            for rule in self.counted
-            for column in (rule.events.column, *(one.column for one in rule.events.filters))
+            for rule in self.event_rules
+            for column in (rule.events.column, *(item.column for item in rule.events.filters))
             if column and column.startswith("data.")
         )
         self._by_type = {
-            type_: [rule for rule in self.counted if type_ in rule.events.types]
+            type_: [rule for rule in self.event_rules if type_ in rule.events.types]
             for type_ in self.types
         }
-        self._zero = {rule.key for rule in self.counted if rule.events.aggregation in FROM_ZERO}
 
     @property
     def keys(self) -> list[str]:
-        """The properties that come from events, with the identifying one."""
+        """The keys of the properties that the engine computes, with the identifying one."""
         identifying = [self.identifying] if self.identifying else []
-        return identifying + [rule.key for rule in self.counted]
+        return identifying + [rule.key for rule in self.event_rules]
 
-    def fresh(self) -> ProfileState:
-        """The state of a profile none of whose events were counted."""
+    def empty_state(self) -> ProfileState:
+        """Return the state of a profile without counted events."""
         return dict.fromkeys(self.revisions)
 
-    def known(self, state: ProfileState) -> ProfileState:
-        """The state without what rules remember that are no more."""
-        return {revision: one for revision, one in state.items() if revision in self.revisions}
+    def without_removed_rules(self, state: ProfileState) -> ProfileState:
+        """Return the state without the entries of rules that no longer apply."""
+        return {revision: entry for revision, entry in state.items() if revision in self.revisions}
 
     def count(
-        self,
-        state: ProfileState,
-        events: Iterable[Occurrence],
-        today: int,
-        skipped: Skipped,
+        self, state: ProfileState, events: Iterable[EventView], today: int, on_skip: OnSkip
     ) -> None:
         """Count events that were not counted before, in any order.
 
         Args:
-            state: changed in place. Only the revisions that it has are counted.
-            events: of this profile.
+            state: changed in place. Only rules that have an entry in it count.
+            events: events of this profile.
             today: the day in UTC, in days since 1970.
-            skipped: told of each value that is no part of a property, or no longer.
+            on_skip: called for each value that a rule skips or drops.
 
         Raises:
-            RuleFailed: the state is then of no use.
+            RuleError: a rule fails. The state cannot be used any more.
         """
-        skips: list[Skip] = []
-        rule: Counted | None = None
+        skips: list[SkipReason] = []
+        rule: EventRule | None = None
         try:
             for event in events:
                 for rule in self._by_type.get(event.type, ()):
-                    if rule.revision not in state or not rule.meets(event):
+                    if rule.revision not in state or not rule.passes_filters(event):
                         continue
-                    single = rule.aggregation.single(event, skips)
-                    if single is not None:
-                        _put(rule, state, single, event.at // DAY, today, skips)
+                    event_state = rule.aggregation.from_event(event, skips)
+                    if event_state is not None:
+                        _add(rule, state, event_state, event.at // DAY, today, skips)
                     if skips:
                         for skip in skips:
-                            skipped(rule.key, skip)
+                            on_skip(rule.key, skip)
                         skips.clear()
         except Exception as error:
-            raise _failed(rule) from error
+            raise _rule_error(rule) from error
 
     def expire(self, state: ProfileState, today: int) -> int | None:
-        """Forget the days that have left their windows; the next day on which one will leave.
+        """Remove the days that have left their windows from a state, in place.
+
+        Returns:
+            The next day on which something leaves a window, or None.
 
         Raises:
-            RuleFailed: the state is then of no use.
+            RuleError: a rule fails. The state cannot be used any more.
         """
-        leaving = []
-        rule: Counted | None = None
+        expiry_days = []
+        rule: EventRule | None = None
         try:
-            for rule in self.counted:
-                stored, window = state.get(rule.revision), rule.events.window
-                if window and stored is not None:
-                    kept = (rule.aggregation.trim or _trimmed_days)(stored, today - window + 1)
+            for rule in self.event_rules:
+                entry, window = state.get(rule.revision), rule.events.window
+                if window and entry is not None:
+                    trim = rule.aggregation.trim or _trim_days
+                    remaining = trim(entry, today - window + 1)
                     state[rule.revision] = None
-                    if kept:
-                        state[rule.revision], oldest = kept
-                        leaving.append(oldest + window)
+                    if remaining:
+                        state[rule.revision], earliest = remaining
+                        expiry_days.append(earliest + window)
         except Exception as error:
-            raise _failed(rule) from error
-        return min(leaving, default=None)
+            raise _rule_error(rule) from error
+        return min(expiry_days, default=None)
 
-    def properties(self, state: Mapping[str, Any], user_id: str | None) -> dict[str, list[str]]:
-        """The values of each property that the state has counted.
+    def compute_properties(
+        self, state: Mapping[str, Any], user_id: str | None
+    ) -> dict[str, list[str]]:
+        """Return the values of each property whose rule has an entry in the state.
 
         Args:
-            state: of which `expire` has forgotten what is too old.
-            user_id: whose profile it is; None for an anonymous one.
+            state: a state after `expire`.
+            user_id: the profile's userId, or None for an anonymous profile.
 
         Raises:
-            RuleFailed.
+            RuleError: a rule fails.
         """
-        found: dict[str, list[str]] = {}
+        properties: dict[str, list[str]] = {}
         if self.identifying:
-            found[self.identifying] = [] if user_id is None else [user_id]
-        rule: Counted | None = None
+            properties[self.identifying] = [] if user_id is None else [user_id]
+        rule: EventRule | None = None
         try:
-            for rule in self.counted:
+            for rule in self.event_rules:
                 if rule.revision in state:
-                    found[rule.key] = self._values(rule, state[rule.revision])
+                    properties[rule.key] = _values(rule, state[rule.revision])
         except Exception as error:
-            raise _failed(rule) from error
-        return found
+            raise _rule_error(rule) from error
+        return properties
 
-    def recount(
-        self, events: Iterable[Occurrence], today: int, user_id: str | None, skipped: Skipped
+    def compute_from_events(
+        self, events: Iterable[EventView], today: int, user_id: str | None, on_skip: OnSkip
     ) -> dict[str, list[str]]:
-        """The properties of a profile from all its events at once; raises RuleFailed."""
-        state = self.fresh()
-        self.count(state, events, today, skipped)
-        return self.properties(state, user_id)
-
-    def _values(self, rule: Counted, state: Any) -> list[str]:
-        if state is None:  # the empty text is a value
-            return ["0"] if rule.key in self._zero else []
-        if rule.by_day:
-            combine = rule.aggregation.combine
-            state = reduce(lambda one, other: combine(one, other, []), state.values())
-        return rule.aggregation.result(state)
+        """Return the properties of a profile, given all its events. Raises RuleError."""
+        state = self.empty_state()
+        self.count(state, events, today, on_skip)
+        return self.compute_properties(state, user_id)
 
 
-def _put(
-    rule: Counted, state: ProfileState, single: Any, day: int, today: int, skips: list[Skip]
+def _add(
+    rule: EventRule,
+    state: ProfileState,
+    event_state: Any,
+    day: int,
+    today: int,
+    skips: list[SkipReason],
 ) -> None:
     combine, revision = rule.aggregation.combine, rule.revision
-    stored = state[revision]
+    entry = state[revision]
     if rule.events.window and day <= today - rule.events.window:
         return
     if rule.by_day:
-        days = stored or {}
+        days = entry or {}
         known = days.get(str(day))
-        days[str(day)] = single if known is None else combine(known, single, skips)
+        days[str(day)] = event_state if known is None else combine(known, event_state, skips)
         state[revision] = days
     else:
-        state[revision] = single if stored is None else combine(stored, single, skips)
+        state[revision] = event_state if entry is None else combine(entry, event_state, skips)
 
 
-def _trimmed_days(days: dict[str, Any], first: int) -> tuple[dict[str, Any], int] | None:
-    kept = {day: one for day, one in days.items() if int(day) >= first}
-    return (kept, min(map(int, kept))) if kept else None
+def _values(rule: EventRule, entry: Any) -> list[str]:
+    if entry is None:  # not `if not entry`: the empty text is a value
+        return ["0"] if rule.events.aggregation in ZERO_WITHOUT_EVENTS else []
+    if rule.by_day:
+        combine = rule.aggregation.combine
+        entry = reduce(lambda left, right: combine(left, right, []), entry.values())
+    return rule.aggregation.values(entry)
 
 
-def _failed(rule: Counted | None) -> RuleFailed:
-    return RuleFailed("" if rule is None else rule.key)
+def _trim_days(days: dict[str, Any], first: int) -> tuple[dict[str, Any], int] | None:
+    remaining = {day: state for day, state in days.items() if int(day) >= first}
+    return (remaining, min(map(int, remaining))) if remaining else None
+
+
+def _rule_error(rule: EventRule | None) -> RuleError:
+    return RuleError("" if rule is None else rule.key)

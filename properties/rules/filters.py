@@ -1,6 +1,7 @@
-"""Conditions on events (docs/properties.md).
+"""The filters of rules as functions of an event (docs/properties.md).
 
-What an event does not have meets none of them; a text that is too long to be a value `exists`.
+An event without the column does not meet a filter on it. A text that is too long for a value still
+meets `exists`.
 """
 
 from collections.abc import Callable
@@ -8,50 +9,49 @@ from operator import gt, lt
 from typing import Any
 
 from merganser.rulebook.language import Filter, Operator
-from merganser.rulebook.values import microseconds, number
-from properties.rules.event_view import Occurrence, has, pick
+from merganser.rulebook.values import parse_number, parse_time
+from properties.rules.event_view import EventTest, EventView, column_getter, column_test
 
-Condition = Callable[[Occurrence], bool]
-_Test = Callable[[str], bool]
+_TextTest = Callable[[str], bool]
 
 
-def condition(filter_: Filter) -> Condition:
-    """The filter as a function of an event."""
+def build_filter(filter_: Filter) -> EventTest:
+    """Return a function that tells whether an event meets the filter."""
     if filter_.value is None:  # `exists`
-        return has(filter_.column)
-    read, test = pick(filter_.column), _test(filter_.op, filter_.value)
+        return column_test(filter_.column)
+    get, test = column_getter(filter_.column), _build_text_test(filter_.op, filter_.value)
 
-    def met(event: Occurrence) -> bool:
-        value = read(event)
-        return value is not None and test(value)
+    def meets(event: EventView) -> bool:
+        text = get(event)
+        return text is not None and test(text)
 
-    return met
+    return meets
 
 
-def _test(op: Operator, wanted: str | tuple[str, ...]) -> _Test:
+def _build_text_test(operator: Operator, wanted: str | tuple[str, ...]) -> _TextTest:
     if isinstance(wanted, tuple):
         allowed = frozenset(wanted)
-        return lambda value: value in allowed
-    if op in ("greater than", "less than"):
-        return _comparison(op, wanted)
+        return lambda text: text in allowed
+    if operator in ("greater than", "less than"):
+        return _build_comparison(operator, wanted)
     part = wanted.casefold()
-    tests: dict[str, _Test] = {
-        "equals": lambda value: value == wanted,
-        "does not equal": lambda value: value != wanted,
-        "contains": lambda value: part in value.casefold(),
-        "does not contain": lambda value: part not in value.casefold(),
+    tests: dict[str, _TextTest] = {
+        "equals": lambda text: text == wanted,
+        "does not equal": lambda text: text != wanted,
+        "contains": lambda text: part in text.casefold(),
+        "does not contain": lambda text: part not in text.casefold(),
     }
-    return tests[op]
+    return tests[operator]
 
 
-def _comparison(op: str, wanted: str) -> _Test:
-    """As numbers where a number is wanted, else as times; a value that is neither meets none."""
-    compare = gt if op == "greater than" else lt
-    read: Callable[[str], Any] = microseconds if number(wanted) is None else number
-    bound = read(wanted)
+def _build_comparison(operator: str, wanted: str) -> _TextTest:
+    """Compare numbers if the wanted value is a number, else times; other texts do not match."""
+    compare = gt if operator == "greater than" else lt
+    parse: Callable[[str], Any] = parse_time if parse_number(wanted) is None else parse_number
+    bound = parse(wanted)
 
-    def met(value: str) -> bool:
-        found = read(value)
-        return found is not None and bool(compare(found, bound))
+    def matches(text: str) -> bool:
+        parsed = parse(text)
+        return parsed is not None and bool(compare(parsed, bound))
 
-    return met
+    return matches

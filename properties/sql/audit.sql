@@ -1,6 +1,6 @@
--- unsettled --
--- Profiles of which notes tell that are not applied yet, that are counted anew, or whose window
--- has moved on. They are not compared.
+-- read_pending --
+-- Profiles with event changes that are not applied yet, with a rebuild, or from which an event has
+-- left a window. The audit does not compare them.
 SELECT DISTINCT profile
 FROM (
     SELECT unnest(profiles) AS profile FROM "eventChanges"
@@ -13,30 +13,30 @@ FROM (
     SELECT "profileGuid" FROM "propertyRecounts"
     UNION ALL
     SELECT "profileGuid" FROM "propertyStates" WHERE "expiresAt" <= %(now)s
-) AS waiting
+) AS pending
 WHERE profile IS NOT NULL;
 
--- set_aside --
+-- read_set_aside --
 -- Profiles for which nothing is computed.
 SELECT subject FROM "setAside" WHERE kind = 'profile' AND state <> 'retried';
 
--- profiles --
--- How many there are, about.
+-- estimate_profiles --
+-- The approximate number of profiles.
 SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = 'profiles'::regclass;
 
--- next --
--- Some profiles, in the order of their guids.
-SELECT guid, "userId" FROM profiles WHERE guid > %(after)s ORDER BY guid LIMIT %(at_most)s;
+-- read_next_profiles --
+-- The next profiles in the order of their guids.
+SELECT guid, "userId" FROM profiles WHERE guid > %(after)s ORDER BY guid LIMIT %(limit)s;
 
--- events --
--- All their events of the types that rules are about, as in counting.sql.
+-- read_events --
+-- All their events of the types that rules count. Data as in read_placed_events.
 SELECT
     events."profileGuid", (extract(epoch FROM events."occurredAt") * 1000000)::bigint,
-    events.guid, events.type, events."userId", left(events."ipAddress", %(longest)s + 1), (
+    events.guid, events.type, events."userId", left(events."ipAddress", %(max_value_bytes)s + 1), (
         SELECT jsonb_object_agg(last.key, last.value)
         FROM (
             SELECT DISTINCT ON (key COLLATE "C")
-                key, CASE WHEN octet_length(value) <= %(longest)s THEN value END AS value
+                key, CASE WHEN octet_length(value) <= %(max_value_bytes)s THEN value END AS value
             FROM "eventData"
             WHERE "eventGuid" = events.guid AND key = ANY(%(keys)s)
             ORDER BY key COLLATE "C", guid DESC
@@ -46,14 +46,14 @@ FROM events
 WHERE events."profileGuid" = ANY(%(profiles)s) AND events.type = ANY(%(types)s)
     AND events."occurredAt" IS NOT NULL;
 
--- stored --
--- What is stored of them.
-SELECT "profileGuid", key, array_agg(left(value, %(longest)s + 1) ORDER BY position)
+-- read_stored --
+-- Their stored properties.
+SELECT "profileGuid", key, array_agg(left(value, %(max_value_bytes)s + 1) ORDER BY position)
 FROM "profileProperties"
 WHERE "profileGuid" = ANY(%(profiles)s) AND key = ANY(%(keys)s)
 GROUP BY "profileGuid", key;
 
--- strays --
+-- read_orphans --
 -- Properties of profiles that do not exist.
 SELECT DISTINCT "profileGuid", key
 FROM "profileProperties" AS stored

@@ -8,7 +8,7 @@ from api import profiles
 from merganser.rulebook import rule_store
 from merganser.rulebook.language import RuleFile
 from tests.api.reader import Reader
-from tests.properties.kept import PATHS, USER_ID
+from tests.properties.harness import PATHS, USER_ID
 from tests.support.events import event
 
 TYPED = [
@@ -43,7 +43,7 @@ async def test_a_property_is_typed_as_its_rule_says(api: Reader) -> None:
                 'INSERT INTO "profileProperties" VALUES (%s, %s, %s, %s)',
                 *(profile, f"made{n}", position, value),
             )
-    await rule_store.apply(api.database.connection, RuleFile.model_validate({"rules": rules}))
+    await rule_store.apply_file(api.database.connection, RuleFile.model_validate({"rules": rules}))
     # As it is written: a parser of JSON might make one number of another.
     text = (await api.get(f"/profile/{profile}")).text
     for n, (*_, expected) in enumerate(TYPED):
@@ -54,7 +54,7 @@ async def test_an_array_of_one_value_is_an_array(api: Reader) -> None:
     visit = event("ann")
     await api.store(visit)
     profile = await api.profile_of(visit)
-    await rule_store.apply(
+    await rule_store.apply_file(
         api.database.connection, RuleFile.model_validate({"rules": [USER_ID, PATHS]})
     )
     await api.database.execute(

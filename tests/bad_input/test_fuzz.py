@@ -13,8 +13,7 @@ from hypothesis import example, given, settings
 from ingest.app import Gateway
 from ingest.main import DIALECTS
 from ingest.openapi import statuses
-from ingest.publisher import Publisher
-from ingest.validate import Accepted
+from ingest.publisher import ACKNOWLEDGED, Outcome, Publisher, Record
 from merganser.http.asgi import Message
 from merganser.http.authentication import ApiKey, ApiKeys, Permission
 from merganser.runtime import sql
@@ -48,10 +47,11 @@ class Kept(Publisher):
     """Keeps the records: what Kafka does with them is not the question here."""
 
     def __init__(self) -> None:
-        self.records: list[Accepted] = []
+        self.records: list[Record] = []
 
-    async def publish(self, records: Sequence[Accepted], *_: object, **__: object) -> None:
+    async def publish(self, records: Sequence[Record], *_: object, **__: object) -> list[Outcome]:
         self.records += records
+        return [ACKNOWLEDGED] * len(records)
 
 
 async def ask(

@@ -190,7 +190,7 @@ async def _played(
         topics.made(kafka.bootstrap, PARTITIONS, keep=True) as made,
         database.opened(postgres.url) as own,
     ):
-        await rule_store.apply(own.connection, RULES)
+        await rule_store.apply_file(own.connection, RULES)
         await own.connection.execute(_FORBID.encode())
         system = System(home, settings_env(kafka.bootstrap, postgres.url, made), own, made)
         stage = Stage(kafka, postgres, made, system, proxies, random)

@@ -31,8 +31,7 @@ async def forget(system: System, *options: str, name: str = ANN) -> Ended:
 
 
 async def audited(system: System) -> None:
-    ended = await command(system.env, "audit")
-    assert ended.status == 0, ended.out
+    await system.cli("audit")
 
 
 async def texts(database: Database) -> str:

@@ -13,7 +13,7 @@ from merganser.runtime import sql
 from merganser.runtime.postgres import BY_KEY, connect
 from merganser.runtime.settings import Settings
 from schemas.ids import NOBODY
-from tests.properties.kept import COUNT, Kept
+from tests.properties.harness import COUNT, PropertyHarness
 from tests.support.command import Ended, command
 from tests.support.database import Database
 
@@ -152,39 +152,39 @@ async def test_many_chunks(database: Database, monkeypatch: pytest.MonkeyPatch) 
 
 
 async def test_what_rules_count_stays_and_properties_with_it(database: Database) -> None:
-    kept = Kept(database)
-    kept.now = NOW
+    harness = PropertyHarness(database)
+    harness.now = NOW
     windowed = {**COUNT, "key": "lately", "events": {**COUNT["events"], "window": 7}}  # type: ignore[dict-item]
     clicks = {
         **windowed,
         "key": "clicks",
         "events": {"type": "click", "aggregation": "count", "window": 7},
     }
-    await kept.apply(COUNT, windowed, clicks)
+    await harness.apply(COUNT, windowed, clicks)
     await stored(database, OLD_LINK, PAGE)
     await stored(database, EventIds("evt_5", ago(60), "ann", None), kind="click")
-    await kept.settle()
+    await harness.settle()
     ann = await database.profile_of("ann")
     ended = await prune(database)
     assert "1 stay: rules count them (visits;" in ended.err
     assert await guids(database) == ["evt_1", "evt_3"]
     assert await database.count("eventChanges") == 0  # nobody has to count again
-    assert await kept.value(ann, "visits") == ["2"]
-    assert await kept.disagreements() == []
+    assert await harness.value(ann, "visits") == ["2"]
+    assert await harness.disagreements() == []
 
     await prune(database, "--counted")
-    await kept.settle()
+    await harness.settle()
     assert await guids(database) == ["evt_3"]
-    assert await kept.value(ann, "visits") == ["1"]
-    assert await kept.disagreements() == []
+    assert await harness.value(ann, "visits") == ["1"]
+    assert await harness.disagreements() == []
     assert await disagreements(database) == []
 
 
 async def test_a_broken_rule_may_need_any_event(database: Database) -> None:
-    kept = Kept(database)
-    await kept.apply(COUNT)
+    harness = PropertyHarness(database)
+    await harness.apply(COUNT)
     await stored(database, OLD_LINK, PAGE)
-    await kept.settle()
+    await harness.settle()
     await database.execute(
         """UPDATE "profilePropertyRules" SET definition = '1' WHERE key = 'visits'"""
     )

@@ -22,7 +22,7 @@ async def test_a_visitor_goes_shopping_and_signs_in(system: System) -> None:
     _, api = await system.api()
     key = await system.key("shop", "events:write", "profiles:read")
     info = StackInfo(gateway.url, api.removesuffix("/api/v1"), "", "", key, {})
-    with shop.opened(info) as url:
+    with shop.serve_shop(info) as url:
         process = await asyncio.create_subprocess_exec(
             *("node", str(DRIVERS / "shop.mjs"), str(CHROMIUM), url, "42"),
             stdout=asyncio.subprocess.PIPE,

@@ -55,7 +55,10 @@ def test_the_database_keeps_what_was_committed(database: Postgres, number: signa
         assert connection.execute("SELECT name FROM kept").fetchall() == [("Zoë",)]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["stop", "kill"])
+@pytest.mark.parametrize(
+    "number",
+    [pytest.param(signal.SIGTERM, id="stop", marks=pytest.mark.slow), signal.SIGKILL],
+)
 async def test_the_broker_keeps_what_it_acknowledged(broker: Kafka, number: signal.Signals) -> None:
     topic = f"kept-{number}"
     admin = AIOKafkaAdminClient(bootstrap_servers=broker.bootstrap)
@@ -176,6 +179,7 @@ with local_servers(Path(os.environ["MERGANSER_HOME"]), kafka=False, unsafe_fast=
     processes.eventually(lambda: processes.gone(backend), "the backend ends")
 
 
+@pytest.mark.slow
 def test_the_owner_of_both_is_killed(home: Path) -> None:
     code = """
 import os, time
@@ -194,6 +198,7 @@ with local_servers(Path(os.environ["MERGANSER_HOME"]), unsafe_fast=True) as serv
     processes.none_left(home)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("locale", [{"LANG": "C"}, {"LC_ALL": "C"}, {"LC_ALL": "C.UTF-8"}], ids=str)
 def test_home_and_checkout_may_have_any_name_whatever_the_locale(
     home: Path, jars: Path, locale: dict[str, str]

@@ -12,16 +12,19 @@ import sys
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psutil
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
-from dev.stack import Servers, kafka, local_servers, locks, ports, postgres, state
+from dev.stack import kafka, locks, ports, postgres, state
 from dev.stack.home import Home
 from dev.stack.services import NAMES
 from dev.stack.state import State
 from tests.dev import processes
+from tests.support.servers import Servers
 
 
 class Merganser:
@@ -70,10 +73,13 @@ def merganser(home: Path) -> Iterator[Merganser]:
     run.end()
 
 
-@pytest.fixture(scope="module")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
-    with local_servers(tmp_path_factory.mktemp("others"), unsafe_fast=True) as running:
-        yield running
+@pytest.fixture
+def servers(servers_running: Servers, empty_database_url: str) -> Servers:
+    """The tests' servers, with a database of this test's own."""
+    name = conninfo_to_dict(empty_database_url)["dbname"]
+    # In the form of a URL, as SQLAlchemy takes no other.
+    url = urlsplit(servers_running.database_url)._replace(path=f"/{name}").geturl()
+    return Servers(servers_running.kafka_bootstrap, url)
 
 
 @pytest.fixture
@@ -143,6 +149,7 @@ MOMENTS: dict[str, Callable[[Home], bool]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_up_is_killed_while_it_waits(merganser: Merganser, moment: str) -> None:
     up = merganser.begin("up")
@@ -152,10 +159,17 @@ def test_up_is_killed_while_it_waits(merganser: Merganser, moment: str) -> None:
     processes.none_left(merganser.home.root)
 
 
-def test_up_is_interrupted(merganser: Merganser) -> None:
+@pytest.mark.parametrize(
+    "servers_of_its_own", [pytest.param(True, marks=pytest.mark.slow), False], ids=["own", "given"]
+)
+def test_up_is_interrupted(
+    request: pytest.FixtureRequest,
+    servers_of_its_own: bool,  # noqa: FBT001 - a case
+) -> None:
+    merganser = request.getfixturevalue("merganser" if servers_of_its_own else "guest")
+    lock = merganser.home.process_lock("kafka" if servers_of_its_own else "resolver")
     up = merganser.begin("up")
-    kafka_runs = MOMENTS["the broker runs"]
-    processes.eventually(lambda: kafka_runs(merganser.home), "the broker runs", timeout=60)
+    processes.eventually(lambda: locks.is_held(lock), "its first processes run", timeout=60)
     up.send_signal(signal.SIGINT)
     up.communicate(timeout=30)
     assert up.returncode == 130
@@ -171,6 +185,7 @@ def test_up_is_killed_while_the_services_start(guest: Merganser) -> None:
     processes.none_left(guest.home.root)
 
 
+@pytest.mark.slow
 def test_a_killed_start_does_not_spoil_the_next(merganser: Merganser) -> None:
     up = merganser.begin("up")
     kafka_runs = MOMENTS["the broker runs"]
@@ -218,6 +233,7 @@ def test_two_at_once_start_one_stack(guest: Merganser) -> None:
     assert sum("dev.stack.supervisor" in line for line in processes.of(guest.home.root)) == 1
 
 
+@pytest.mark.slow
 def test_two_stacks_at_the_same_moment_have_ports_and_servers_of_their_own(
     tmp_path: Path, jars: Path
 ) -> None:
@@ -249,6 +265,7 @@ def test_two_stacks_at_the_same_moment_have_ports_and_servers_of_their_own(
             processes.none_left(stack.home.root)
 
 
+@pytest.mark.slow
 def test_a_stack_in_a_home_of_any_name_where_the_locale_knows_only_ascii(
     home: Path, jars: Path
 ) -> None:
@@ -374,6 +391,9 @@ sys.exit(commands.up(json=True, usual_ports=False) or commands.status() or comma
         code,
         MERGANSER_KAFKA_BOOTSTRAP=servers.kafka_bootstrap,
         MERGANSER_DATABASE_URL=servers.database_url,
+        MERGANSER_TOPIC=home.parent.name,
+        MERGANSER_DEAD_TOPIC=f"{home.parent.name}.dead",
+        MERGANSER_CONSUMER_GROUP=home.parent.name,
     )
     out, _ = program.communicate(timeout=90)
     assert program.returncode == 0
@@ -387,8 +407,8 @@ import sys
 from dev import story
 from dev.stack import commands
 def tell(launch):
-    story.tell(launch.info)
-    story.tell(launch.info)
+    story.play_story(launch.info)
+    story.play_story(launch.info)
 sys.exit(commands.run(tell, usual_ports=False))
 """
     program = processes.python(
@@ -396,6 +416,9 @@ sys.exit(commands.run(tell, usual_ports=False))
         code,
         MERGANSER_KAFKA_BOOTSTRAP=servers.kafka_bootstrap,
         MERGANSER_DATABASE_URL=servers.database_url,
+        MERGANSER_TOPIC=home.parent.name,
+        MERGANSER_DEAD_TOPIC=f"{home.parent.name}.dead",
+        MERGANSER_CONSUMER_GROUP=home.parent.name,
     )
     out, _ = program.communicate(timeout=120)
     assert program.returncode == 0, out

@@ -26,7 +26,7 @@ COUNTED = RuleFile.model_validate(
 @pytest.mark.parametrize("kind", ["ingest", "resolver", "scanner", "properties"])
 async def test_killed_again_and_again(system: System, kind: str) -> None:
     random = Random(kind)
-    await rule_store.apply(system.database.connection, COUNTED)
+    await rule_store.apply_file(system.database.connection, COUNTED)
     gateways = [await system.ingest(), await system.ingest()]
     await system.resolver(resolver_session_timeout=6, resolver_batch=50)
     await system.scanner(scanner_batch=10)

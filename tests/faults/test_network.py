@@ -11,7 +11,7 @@ import pytest
 from merganser.rulebook import rule_store
 from merganser.rulebook.language import RuleFile
 from properties.audit import audit
-from tests.decoration.decorated import url_of
+from tests.decoration.harness import url_of
 from tests.support import proxy
 from tests.support.database import Database
 from tests.support.load import Load
@@ -205,7 +205,7 @@ async def test_between_api_and_postgres(system: System, fault: Fault) -> None:
 @asynccontextmanager
 async def _with_rules(system: System) -> AsyncIterator[tuple[Load, Proxy, str]]:
     """A load for ingest and resolver, and a database, by way of a proxy, that has rules."""
-    await rule_store.apply(system.database.connection, RULES)
+    await rule_store.apply_file(system.database.connection, RULES)
     gateway = await system.ingest()
     await system.resolver()
     async with proxy.before(system.database.url) as (network, url):

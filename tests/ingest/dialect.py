@@ -7,15 +7,18 @@ from typing import Any
 
 from ingest.dialects import Said
 from ingest.request import Asked
-from ingest.validate import Limits, Stamp, accept
+from ingest.validate import validate
 from merganser.http.errors import HttpError
 from schemas.event import Event, decode
 from schemas.ids import NOBODY
+from schemas.validation import EventLimits, ServerFields
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 """When each request came."""
 
-LIMITS = Limits(id_characters=191, data_keys=256, depth=32, event_bytes=64 << 10, nobody=NOBODY)
+LIMITS = EventLimits(
+    id_characters=191, data_keys=256, depth=32, event_bytes=64 << 10, nobody=NOBODY
+)
 
 
 def asked(
@@ -55,6 +58,6 @@ def _result(raw: Any, guid: str) -> Event | HttpError:
     if isinstance(raw, HttpError):
         return raw
     try:
-        return decode(accept(raw, LIMITS, Stamp(guid, 7, "key_1", "192.0.2.1", NOW)).value)
+        return decode(validate(raw, LIMITS, ServerFields(guid, 7, "key_1", "192.0.2.1", NOW)).value)
     except HttpError as refused:
         return refused

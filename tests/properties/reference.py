@@ -11,7 +11,7 @@ from decimal import ROUND_HALF_EVEN, Decimal, localcontext
 from typing import Any
 
 from merganser.rulebook.language import Events, Filter, Rule
-from merganser.rulebook.values import fit, storable, write_number
+from merganser.rulebook.values import coerce, format_number, is_storable
 from schemas import exact_json
 
 LONGEST = 16_384
@@ -88,9 +88,9 @@ def _meets(condition: Filter, event: Seen) -> bool:  # noqa: PLR0911 - a line fo
             return str(wanted).casefold() not in found.casefold()
         case "one of":
             return found in (wanted or ())
-    numeric = fit("float", str(wanted)) is not None
+    numeric = coerce("float", str(wanted)) is not None
     kind: Any = "float" if numeric else "date"
-    left, right = fit(kind, found), fit(kind, str(wanted))
+    left, right = coerce(kind, found), coerce(kind, str(wanted))
     if left is None or right is None:
         return False
     one, other = (Decimal(left), Decimal(right)) if numeric else (left, right)
@@ -136,7 +136,7 @@ def _aggregate(  # noqa: C901, PLR0911, PLR0912 - a line for each aggregation
         case "max":
             return [ordered[-1]]
         case "sum":
-            return [write_number(sum(map(Decimal, fitting), Decimal(0)))]
+            return [format_number(sum(map(Decimal, fitting), Decimal(0)))]
         case "average":
             return [_round(sum(map(Decimal, fitting), Decimal(0)) / len(fitting))]
     raise AssertionError(source.aggregation)
@@ -161,7 +161,7 @@ def _fitting(rule: Rule, raw: list[tuple[Seen, str]]) -> list[tuple[Seen, list[s
         if len(text.encode()) > longest:
             continue
         parts = _elements(text) if rule.array else [text]
-        fits = [fit(rule.type, part) for part in parts if storable(part)]
+        fits = [coerce(rule.type, part) for part in parts if is_storable(part)]
         many = [value for value in fits if value is not None]
         if many:
             found.append((event, many))
@@ -194,7 +194,7 @@ def _diff(rule: Rule, source: Events, events: list[Seen]) -> list[str]:
     else:
         start = measured[-2 if source.between == "previous and last" else 0][1]
         end = measured[-1][1]
-    return [write_number(Decimal(int(end - start)) if rule.type == "integer" else end - start)]
+    return [format_number(Decimal(int(end - start)) if rule.type == "integer" else end - start)]
 
 
 def _amount(source: Events, event: Seen) -> Decimal | None:
@@ -202,11 +202,11 @@ def _amount(source: Events, event: Seen) -> Decimal | None:
     if text is None:
         return None
     if source.of == "times" or source.column == "occurredAt":
-        moment = fit("date", text)
+        moment = coerce("date", text)
         if moment is None:
             return None
         return _span(datetime(1970, 1, 1, tzinfo=UTC), datetime.fromisoformat(moment))
-    number = fit("float", text)
+    number = coerce("float", text)
     return None if number is None else Decimal(number)
 
 
@@ -215,4 +215,4 @@ def _span(start: datetime, end: datetime) -> Decimal:
 
 
 def _round(value: Decimal) -> str:
-    return write_number(value.quantize(Decimal("1e-12"), rounding=ROUND_HALF_EVEN))
+    return format_number(value.quantize(Decimal("1e-12"), rounding=ROUND_HALF_EVEN))

@@ -1,12 +1,12 @@
-"""Each aggregation, on events whose answer one can see. What they share is in test_reckoning.py."""
+"""Each aggregation, on events whose answer one can see. What they share is in test_engine.py."""
 
 from typing import Any
 
 import pytest
 
-from merganser.rulebook.values import MOST_VALUES
-from properties.rules.aggregations import MOST_DISTINCT
-from tests.properties.one import Said, values
+from merganser.rulebook.values import MAX_ARRAY_VALUES
+from properties.rules.aggregations import MAX_DISTINCT
+from tests.properties.single_rule import Said, values
 
 DAY = 86_400
 BUYS: list[Said] = [
@@ -132,13 +132,13 @@ def test_an_array_property_takes_the_elements_of_an_array() -> None:
 
 
 def test_all_values_are_the_most_recent_thousand() -> None:
-    said: list[Said] = [(n, "buy", {"n": str(n)}) for n in range(MOST_VALUES + 5)]
+    said: list[Said] = [(n, "buy", {"n": str(n)}) for n in range(MAX_ARRAY_VALUES + 5)]
     source = {"type": "buy", "column": "data.n", "aggregation": "all values"}
-    assert values(source, said, array=True)[0] == [str(n) for n in range(5, MOST_VALUES + 5)]
+    assert values(source, said, array=True)[0] == [str(n) for n in range(5, MAX_ARRAY_VALUES + 5)]
 
 
 def test_distinct_count_stops_at_its_cap() -> None:
-    said: list[Said] = [(n, "buy", {"n": f"{n:060}"}) for n in range(MOST_DISTINCT + 5)]
+    said: list[Said] = [(n, "buy", {"n": f"{n:060}"}) for n in range(MAX_DISTINCT + 5)]
     source = {"type": "buy", "column": "data.n", "aggregation": "distinct count"}
     assert values(source, said[:9999] + said[:10], kind="integer")[0] == ["9999"]
     assert values(source, said, kind="integer")[0] == ["10000"]

@@ -10,15 +10,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from merganser.rulebook.language import Rule
-from merganser.rulebook.values import LONGEST_VALUE
+from merganser.rulebook.values import MAX_VALUE_BYTES
 from properties.rules import aggregations
-from properties.rules.aggregations import aggregation
-from properties.rules.engine import Rulebook
-from properties.rules.monoid import Skip
+from properties.rules.aggregations import build_aggregation
+from properties.rules.engine import Engine
+from properties.rules.event_view import SkipReason
 from tests.properties import reference
-from tests.properties.made import NOW, TODAY, occurrence
-from tests.properties.one import Said, values, values_and_skips
 from tests.properties.reference import Seen
+from tests.properties.single_rule import Said, values, values_and_skips
+from tests.properties.strategies import NOW, TODAY, occurrence
 from tests.support import examples
 
 VALUES = ["", "a", "b", "cc", "ddd", "eeee", "ü", "üü", '["a","bb","ccc"]', '["","",""]']
@@ -61,9 +61,9 @@ RULES = [
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     """Caps that few events reach."""
-    monkeypatch.setattr(aggregations, "MOST_VALUES", 3)
-    monkeypatch.setattr(aggregations, "MOST_BYTES", LONGEST_VALUE + 6)
-    monkeypatch.setattr(aggregations, "MOST_DISTINCT", 3)
+    monkeypatch.setattr(aggregations, "MAX_ARRAY_VALUES", 3)
+    monkeypatch.setattr(aggregations, "MAX_ALL_VALUES_BYTES", MAX_VALUE_BYTES + 6)
+    monkeypatch.setattr(aggregations, "MAX_DISTINCT", 3)
     monkeypatch.setattr(reference, "MOST_VALUES", 3)
     monkeypatch.setattr(reference, "ENOUGH_BYTES", 6)
     monkeypatch.setattr(reference, "MOST_DISTINCT", 3)
@@ -75,8 +75,8 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_caps_are_exact_in_any_order_and_batches_and_as_days_go_by(
     made: Rule, events: list[Seen], data: st.DataObject
 ) -> None:
-    book = Rulebook([(1, made)])
-    state, left, today = book.fresh(), data.draw(st.permutations(events)), TODAY
+    book = Engine([(1, made)])
+    state, left, today = book.empty_state(), data.draw(st.permutations(events)), TODAY
     for _ in range(6):
         taken = data.draw(st.integers(0, len(left)))
         book.count(state, [occurrence(event) for event in left[:taken]], today, _ignore)
@@ -90,7 +90,7 @@ def test_caps_are_exact_in_any_order_and_batches_and_as_days_go_by(
         today += data.draw(st.integers(0, 3))
     book.expire(state, today)
     now = NOW + timedelta(days=today - TODAY)
-    assert book.properties(state, None)["made"] == reference.values(made, events, now)
+    assert book.compute_properties(state, None)["made"] == reference.values(made, events, now)
 
 
 @pytest.mark.usefixtures("tiny")
@@ -105,12 +105,12 @@ def test_combining_is_associative_and_commutative(
 ) -> None:
     """Also where a state is cut meanwhile, as it is when it is stored."""
     assert made.events
-    monoid = aggregation(made, made.events)
+    monoid = build_aggregation(made, made.events)
 
     def of(events: list[Seen]) -> Any:
         state = None
         for event in events:
-            single = monoid.single(occurrence(event), [])
+            single = monoid.from_event(occurrence(event), [])
             state = both(state, single)
         return state
 
@@ -122,7 +122,7 @@ def test_combining_is_associative_and_commutative(
     def told(state: Any) -> list[str]:
         if state is not None and monoid.trim:
             state, _ = monoid.trim(state, day) or (None, 0)
-        return [] if state is None else monoid.result(state)
+        return [] if state is None else monoid.values(state)
 
     def stored(state: Any) -> Any:
         kept = monoid.trim(state, 0) if state is not None and monoid.trim else None
@@ -137,7 +137,7 @@ def test_combining_is_associative_and_commutative(
 def test_all_values_end_with_the_one_with_which_they_come_to_48_kib() -> None:
     """In whichever order they come; so they have 64 KiB at most."""
     source = {"type": "buy", "column": "data.n", "aggregation": "all values"}
-    long = "x" * LONGEST_VALUE
+    long = "x" * MAX_VALUE_BYTES
     said: list[Said] = [(n, "buy", {"n": long}) for n in range(5)]
     said += [(9, "buy", {"n": "y"})]
     for order in (said, said[::-1]):
@@ -147,7 +147,7 @@ def test_all_values_end_with_the_one_with_which_they_come_to_48_kib() -> None:
 
 
 def test_a_value_of_more_than_16_kib_is_skipped_and_counted() -> None:
-    long, too_long = "ü" * (LONGEST_VALUE // 2), None
+    long, too_long = "ü" * (MAX_VALUE_BYTES // 2), None
     said: list[Said] = [(1, "buy", {"n": long}), (2, "buy", {"n": too_long}), (3, "buy", {})]
     for name, expected in {
         "most recent": [long],
@@ -160,7 +160,7 @@ def test_a_value_of_more_than_16_kib_is_skipped_and_counted() -> None:
         kind = "integer" if "count" in name else "string"
         found, skips = values_and_skips(source, said, kind=kind)
         assert found == expected, name
-        assert skips == ({} if name == "count" else {Skip.LONG: 1}), name
+        assert skips == ({} if name == "count" else {SkipReason.TOO_LONG: 1}), name
 
 
 @pytest.mark.parametrize(("op", "met"), [("exists", 1), ("equals", 0), ("does not contain", 0)])
@@ -183,7 +183,7 @@ def test_a_value_of_each_day_is_shorter_the_more_days_there_are(
     fits: list[Said] = [(0, "buy", {"n": "x" * longest})]
     assert values_and_skips(source, fits) == (["x" * longest], {})
     longer: list[Said] = [(0, "buy", {"n": "x" * longest + "x"})]
-    assert values_and_skips(source, longer) == ([], {Skip.LONG: 1})
+    assert values_and_skips(source, longer) == ([], {SkipReason.TOO_LONG: 1})
 
 
 @pytest.mark.parametrize("name", ["most recent", "least recent"])
@@ -192,18 +192,18 @@ def test_an_array_property_has_a_thousand_elements_at_most(name: str) -> None:
     said: list[Said] = [(0, "buy", {"n": json.dumps(list(range(1_005)))})]
     found, skips = values_and_skips(source, said, array=True)
     assert found == [str(n) for n in range(1_000)]
-    assert skips == {Skip.CAPPED: 5}
+    assert skips == {SkipReason.CAPPED: 5}
 
 
 def test_what_a_cap_leaves_out_is_counted() -> None:
     source = {"type": "buy", "column": "data.n", "aggregation": "all values"}
     said: list[Said] = [(n, "buy", {"n": str(n)}) for n in range(1_003)]
-    assert values_and_skips(source, said, array=True)[1] == {Skip.CAPPED: 3}
+    assert values_and_skips(source, said, array=True)[1] == {SkipReason.CAPPED: 3}
     source["aggregation"] = "distinct count"
     said = [(n, "buy", {"n": str(n)}) for n in range(10_003)]
     for window in (None, 1):
         found, skips = values_and_skips({**source, "window": window}, said, kind="integer")
-        assert (found, skips) == (["10000"], {Skip.CAPPED: 3})
+        assert (found, skips) == (["10000"], {SkipReason.CAPPED: 3})
 
 
 @pytest.mark.parametrize(
@@ -221,8 +221,8 @@ def test_what_a_cap_leaves_out_is_counted() -> None:
 def test_a_state_is_small_whatever_is_sent(name: str, window: int | None, most: int) -> None:
     """As JSON: 20,000 long values over ten years."""
     made = rule(name, window, array=name == "all values")
-    book, random, state = Rulebook([(1, made)]), Random(1), None
-    state = book.fresh()
+    book, random, state = Engine([(1, made)]), Random(1), None
+    state = book.empty_state()
     for number in range(20_000):
         day = NOW - timedelta(days=random.randrange(3650 if window == 3650 else 30), hours=6)
         value = f"{number:05}" * random.choice([1, 50, 50, 2000])
@@ -232,4 +232,4 @@ def test_a_state_is_small_whatever_is_sent(name: str, window: int | None, most: 
     assert len(json.dumps(state)) < most
 
 
-def _ignore(_key: str, _skip: Skip) -> None: ...
+def _ignore(_key: str, _skip: SkipReason) -> None: ...

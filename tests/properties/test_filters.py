@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from merganser.rulebook.language import Filter
-from properties.rules.filters import condition
-from tests.properties.one import Said, occurrence, values
+from properties.rules.filters import build_filter
+from tests.properties.single_rule import Said, occurrence, values
 
 # Operator, value of the filter, text in the event, whether it meets.
 CASES: list[tuple[str, Any, str, bool]] = [
@@ -52,7 +52,7 @@ def made(column: str, op: str, value: object) -> Filter:
 
 @pytest.mark.parametrize(("op", "value", "text", "met"), CASES)
 def test_an_operator(op: str, value: object, text: str, met: bool) -> None:  # noqa: FBT001 - a case
-    meets = condition(made("data.x", op, value))
+    meets = build_filter(made("data.x", op, value))
     assert meets(occurrence((0, "view", {"x": text}))) is met
 
 
@@ -60,7 +60,7 @@ def test_an_operator(op: str, value: object, text: str, met: bool) -> None:  # n
     ("op", "value"), {(op, str(value)): (op, value) for op, value, _, _ in CASES}.values()
 )
 def test_what_an_event_does_not_have_meets_no_filter(op: str, value: object) -> None:
-    assert not condition(made("data.x", op, value))(occurrence((0, "view", {"y": "1"})))
+    assert not build_filter(made("data.x", op, value))(occurrence((0, "view", {"y": "1"})))
 
 
 @pytest.mark.parametrize(
@@ -75,8 +75,8 @@ def test_what_an_event_does_not_have_meets_no_filter(op: str, value: object) -> 
 )
 def test_every_column(column: str, value: str) -> None:
     event = occurrence((0, "view", {"x.y": "dotted"}), user_id="123", ip_address="192.0.2.1")
-    assert condition(made(column, "equals", value))(event)
-    assert not condition(made(column, "does not equal", value))(event)
+    assert build_filter(made(column, "equals", value))(event)
+    assert not build_filter(made(column, "does not equal", value))(event)
 
 
 def test_several_filters_are_and() -> None:

@@ -17,17 +17,25 @@ from hypothesis import strategies as st
 
 from merganser.rulebook import rule_store
 from merganser.rulebook.language import Rule, RuleFile
-from merganser.rulebook.values import Type, fit
+from merganser.rulebook.values import PropertyType, coerce
 from merganser.runtime.lifecycle import Stop
 from merganser.runtime.postgres import BY_KEY, Database, connect
 from properties import incremental, rebuild, store
-from properties.loop import Properties
-from properties.rules import columns
+from properties.loop import PropertyUpdater
+from properties.rules import event_view
 from tests.properties import reference
-from tests.properties.hostile import CORRECTIONS, DEFECT, REFUSED, STATES, Correction, Sent, sent
-from tests.properties.made import NOW, rules, seen
+from tests.properties.hostile_strategies import (
+    CORRECTIONS,
+    DEFECT,
+    REFUSED,
+    STATES,
+    Correction,
+    Sent,
+    sent,
+)
 from tests.properties.reference import Seen
-from tests.properties.test_machine import EMPTY, STORED
+from tests.properties.strategies import NOW, rules, seen
+from tests.properties.test_state_machine import EMPTY, STORED
 from tests.support import examples
 
 MOST_STEPS = 200
@@ -75,7 +83,12 @@ BROKEN = st.sampled_from(
 )
 """What somebody makes of the definition of the broad rule."""
 
-SMALL = {"SHORT_STATE": 50, "SHORT_EVENT": 20, "GROUP_BYTES": 2_000, "LONG_BYTES": 4_000}
+SMALL = {
+    "SHORT_STATE_BYTES": 50,
+    "SHORT_EVENT_BYTES": 20,
+    "GROUP_BYTES": 2_000,
+    "MAX_LONG_BYTES": 4_000,
+}
 
 REFUSAL = f"""
 ALTER TABLE "profileProperties" ADD CONSTRAINT refusal CHECK (value <> '{REFUSED}') NOT VALID
@@ -102,20 +115,20 @@ class World:
         self.url = url
         self.now = NOW
         self.number = 0
-        self.properties = Properties(batch=5)
+        self.properties = PropertyUpdater(5)
 
     async def run(
         self, made: tuple[Rule, ...], rounds: Any, broken: str | None, batch: int
     ) -> None:
         """Let all of it happen."""
-        self.properties = Properties(batch)
+        self.properties = PropertyUpdater(batch)
         self.now = NOW
         async with await connect(self.url, "test", BY_KEY) as connection:
             self.connection = connection
             await connection.execute(f'{EMPTY}, "setAside"'.encode())
             await connection.execute(NO_REFUSAL.encode())
             await connection.execute(REFUSAL.encode())
-            await rule_store.apply(connection, RuleFile(rules=(IDENTIFYING, BROAD, *made)))
+            await rule_store.apply_file(connection, RuleFile(rules=(IDENTIFYING, BROAD, *made)))
             await connection.execute(
                 'INSERT INTO profiles (guid, "userId") SELECT guid, guid '
                 "FROM unnest(%s::text[]) AS guid",
@@ -169,14 +182,16 @@ class World:
     async def _mend(self, made: tuple[Rule, ...]) -> None:
         """Fix the defects, apply the rules again and retry what is set aside."""
         with pytest.MonkeyPatch.context() as fixed:
-            fixed.setattr(columns, "fit", fit)
+            fixed.setattr(event_view, "coerce", coerce)
             await self.connection.execute(NO_REFUSAL.encode())
-            await rule_store.apply(self.connection, RuleFile(rules=(IDENTIFYING, BROAD, *made)))
+            await rule_store.apply_file(
+                self.connection, RuleFile(rules=(IDENTIFYING, BROAD, *made))
+            )
             async with self.connection.transaction():
                 cursor = await self.connection.execute(
                     """UPDATE "setAside" SET state = 'retried' RETURNING subject"""
                 )
-                await store.begin_recounts(
+                await store.start_rebuilds(
                     self.connection, [guid for (guid,) in await cursor.fetchall()]
                 )
             await self._serve()
@@ -201,7 +216,7 @@ class World:
     async def _serve(self) -> None:
         start = time.monotonic()
         for _ in range(MOST_STEPS):
-            if not (await self.properties.advance(self.database, self.now, Stop())).more:
+            if not (await self.properties.commit_step(self.database, self.now, Stop())).more:
                 assert time.monotonic() - start < MOST_SECONDS
                 return
         raise AssertionError("it does not come to an end")
@@ -214,7 +229,7 @@ class World:
         assert aside.keys() <= (set() if fixed else set(HOSTILE)), aside
         for reason in aside.values():
             assert reason.startswith(("ZeroDivisionError at", "CheckViolation 23514 at")), reason
-        applied = await rule_store.rules(self.connection)
+        applied = await rule_store.read_rules(self.connection)
         wanted: dict[tuple[str, str], list[str]] = {}
         for guid, events in (await self._events()).items():
             for one in applied:
@@ -252,17 +267,17 @@ class World:
         return await cursor.fetchall()
 
 
-def _defective(kind: Type, text: str) -> str | None:
+def _defective(kind: PropertyType, text: str) -> str | None:
     if text == DEFECT:
         raise ZeroDivisionError(text)
-    return fit(kind, text)
+    return coerce(kind, text)
 
 
 @pytest.fixture(name="world")
 def world_(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[tuple[World, asyncio.Runner]]:
-    monkeypatch.setattr(columns, "fit", _defective)
+    monkeypatch.setattr(event_view, "coerce", _defective)
     with asyncio.Runner() as runner:
         world = World(database_url)
         yield world, runner
@@ -298,6 +313,6 @@ def test_whatever_hostile_profiles_bring_the_innocent_ones_are_served(
         if small:
             for name, most in SMALL.items():
                 patched.setattr(incremental, name, most)
-            patched.setattr(rebuild, "ROWS", 2)
-            patched.setattr(rebuild, "MOST_BYTES", 1_000)
+            patched.setattr(rebuild, "FETCH_ROWS", 2)
+            patched.setattr(rebuild, "MAX_BYTES", 1_000)
         runner.run(here.run(made, rounds, broken, batch))

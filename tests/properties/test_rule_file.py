@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from merganser.rulebook.language import RuleFile
-from merganser.rulebook.rule_file import Mistaken, read
+from merganser.rulebook.rule_file import RuleFileError, read
 
 GOOD = """\
 sources:
@@ -43,11 +43,15 @@ EVENTS = "events: {type: view, aggregation: count}"
 
 # What is wrong -> the file, the line that is named, words of the message.
 MISTAKES: dict[str, tuple[str, int, str]] = {
-    "no YAML": ("rules:\n  [", 2, "this is no YAML"),
+    "no YAML": ("rules:\n  [", 2, "not valid YAML"),
     "no mapping": ("- a\n- b\n", 1, "write `rules:` and under it a list"),
     "nothing": ("", 1, "write `rules:` and under it a list"),
-    "no rules": ("sources: {}\n", 1, "rules: missing; write it"),
-    "unknown field": (rule(f"type: integer, {EVENTS}, uniqe: true"), 3, "uniqe: unknown; remove"),
+    "no rules": ("sources: {}\n", 1, "rules: missing field: add it"),
+    "unknown field": (
+        rule(f"type: integer, {EVENTS}, uniqe: true"),
+        3,
+        "uniqe: unknown field: remove",
+    ),
     "no such type": (
         rule(f"type: number, {EVENTS}"),
         3,
@@ -68,7 +72,11 @@ MISTAKES: dict[str, tuple[str, int, str]] = {
         3,
         "`sum` needs a column, such as column: data.price",
     ),
-    "no type": (rule("type: integer, events: {aggregation: count}"), 3, "which events? write type"),
+    "no type": (
+        rule("type: integer, events: {aggregation: count}"),
+        3,
+        "an event type is missing: write type",
+    ),
     "wrong property type": (
         rule("type: string, events: {type: view, aggregation: count}"),
         3,
@@ -101,12 +109,12 @@ MISTAKES: dict[str, tuple[str, int, str]] = {
     "two identifying": (
         rule("type: string, unique: true, identifying: true"),
         3,
-        "identifying: userId is the identifying rule already; remove one of them",
+        "identifying: userId is already the identifying rule: remove one of them",
     ),
     "none identifying": (
         f"rules:\n  - {{key: made, type: integer, {EVENTS}}}\n",
         1,
-        "here is none; write {key: userId",
+        "no rule is identifying: add {key: userId",
     ),
     "identifying, not unique": (
         "rules:\n  - {key: id, type: string, identifying: true}\n",
@@ -127,12 +135,12 @@ MISTAKES: dict[str, tuple[str, int, str]] = {
     "no such source": (
         rule("type: email, query: {source: crm, sql: 'x = ANY(:userIds)', column: email}"),
         3,
-        "rules.query.source: there is no crm under `sources`",
+        "rules.query.source: `sources` has no crm",
     ),
     "not for a batch": (
         rule("type: email, query: {source: crm, sql: 'WHERE id = :userId', column: email}"),
         3,
-        "ask for a batch of users: WHERE id = ANY(:userIds)",
+        "query a batch of users: WHERE id = ANY(:userIds)",
     ),
     "secret in the file": (
         "sources:\n  crm:\n    url: postgresql://u:p@host/db\nrules: []\n",
@@ -166,7 +174,7 @@ MISTAKES: dict[str, tuple[str, int, str]] = {
     "from without to": (
         rule("type: float, events: {aggregation: diff, column: occurredAt, from: {type: sign-up}}"),
         3,
-        "`from` and `to` belong together, and to aggregation: diff",
+        "`from` and `to` need each other and aggregation: diff",
     ),
     "from with type": (
         rule(
@@ -211,7 +219,7 @@ def test_a_mistake(tmp_path: Path, mistake: str) -> None:
     text, line, words = MISTAKES[mistake]
     path = tmp_path / "rules.yaml"
     path.write_text(text)
-    with pytest.raises(Mistaken) as mistaken:
+    with pytest.raises(RuleFileError) as mistaken:
         read(path)
     assert mistaken.value.args[0].startswith(f"{path}:{line}: ")
     assert words in mistaken.value.args[0]
@@ -220,7 +228,7 @@ def test_a_mistake(tmp_path: Path, mistake: str) -> None:
 def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:
     path = tmp_path / "rules.yaml"
     path.write_text(GOOD.replace("float", "number").replace("timeout: 2", "timeout: never"))
-    with pytest.raises(Mistaken) as mistaken:
+    with pytest.raises(RuleFileError) as mistaken:
         read(path)
     lines = [line.removeprefix(f"{path}:").split(":")[0] for line in mistaken.value.args]
     assert lines == ["2", "6"]

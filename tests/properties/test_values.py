@@ -8,17 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from merganser.rulebook.values import (
-    LONGEST_VALUE,
-    Type,
-    fit,
-    microseconds,
-    number,
-    quotient,
-    write_number,
-    write_time,
+    MAX_VALUE_BYTES,
+    PropertyType,
+    coerce,
+    divide,
+    format_number,
+    format_time,
+    parse_number,
+    parse_time,
 )
 
-FITTING: dict[Type, dict[str, str]] = {
+FITTING: dict[PropertyType, dict[str, str]] = {
     "string": {"": "", " as it is ": " as it is ", "Ä": "Ä"},
     "integer": {
         "5": "5",
@@ -54,7 +54,7 @@ FITTING: dict[Type, dict[str, str]] = {
 }
 LONG = ["1" * 39, "1" * 201, "1" * 16_384, "." + "1" * 39, "0." + "0" * 250 + "1", "1e-999"]
 """Numbers of more digits than fit on a side of the point."""
-UNFIT: dict[Type, list[str]] = {
+UNFIT: dict[PropertyType, list[str]] = {
     "string": [],
     "integer": ["", "x", "1.5", "0x10", "1_000", "NaN", "Infinity", "1e99", "٣", *LONG],
     "float": ["", "1,5", "nan", "inf", "1e39", "1e-39", "--1", "1e1000", *LONG],
@@ -70,34 +70,34 @@ UNFIT: dict[Type, list[str]] = {
     ("kind", "text", "value"),
     [(kind, text, value) for kind, texts in FITTING.items() for text, value in texts.items()],
 )
-def test_a_text_that_fits(kind: Type, text: str, value: str) -> None:
-    assert fit(kind, text) == value
-    assert fit(kind, value) == value
+def test_a_text_that_fits(kind: PropertyType, text: str, value: str) -> None:
+    assert coerce(kind, text) == value
+    assert coerce(kind, value) == value
 
 
 @pytest.mark.parametrize(
     ("kind", "text"), [(kind, text) for kind, texts in UNFIT.items() for text in texts]
 )
-def test_a_text_that_does_not_fit(kind: Type, text: str) -> None:
-    assert fit(kind, text) is None
+def test_a_text_that_does_not_fit(kind: PropertyType, text: str) -> None:
+    assert coerce(kind, text) is None
 
 
 @given(
     st.decimals(allow_nan=False, allow_infinity=False, places=9, min_value=-1e20, max_value=1e20)
 )
 def test_a_number_is_the_one_that_was_written(value: Decimal) -> None:
-    found = number(str(value))
+    found = parse_number(str(value))
     assert found == value
-    assert Decimal(write_number(value)) == value
+    assert Decimal(format_number(value)) == value
 
 
 @given(st.datetimes(), st.datetimes())
 def test_times_sort_as_their_texts(one: object, other: object) -> None:
-    first, second = microseconds(f"{one}"), microseconds(f"{other}")
+    first, second = parse_time(f"{one}"), parse_time(f"{other}")
     assert first is not None
     assert second is not None
-    assert (first < second) == (write_time(first) < write_time(second))
-    assert microseconds(write_time(first)) == first
+    assert (first < second) == (format_time(first) < format_time(second))
+    assert parse_time(format_time(first)) == first
 
 
 @pytest.mark.parametrize(
@@ -105,11 +105,11 @@ def test_times_sort_as_their_texts(one: object, other: object) -> None:
     [("1", "3", "0.333333333333"), ("2", "3", "0.666666666667"), ("6", "3", "2")],
 )
 def test_a_quotient_is_rounded_to_twelve_digits(dividend: str, divisor: str, expected: str) -> None:
-    assert quotient(Decimal(dividend), Decimal(divisor)) == expected
+    assert divide(Decimal(dividend), Decimal(divisor)) == expected
 
 
 def test_a_url_takes_no_time_that_grows_with_the_square_of_its_length() -> None:
-    text = "https://" + "a" * (LONGEST_VALUE - 10) + " b"
+    text = "https://" + "a" * (MAX_VALUE_BYTES - 10) + " b"
     start = time.process_time()
-    assert fit("url", text) is None
+    assert coerce("url", text) is None
     assert time.process_time() - start < 0.1

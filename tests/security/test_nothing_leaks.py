@@ -12,7 +12,7 @@ from psycopg import sql
 from merganser.rulebook import rule_store
 from merganser.rulebook.language import RuleFile
 from merganser.runtime.settings import Settings
-from tests.decoration.decorated import USER_ID, query, url_of
+from tests.decoration.harness import USER_ID, query, url_of
 from tests.support.database import Database
 from tests.support.events import event
 from tests.support.service import ROOT, Service
@@ -48,9 +48,9 @@ def breaking(sound, kind):
         return sound(subject, *others)
     return broken
 
-ingest.app.accept = breaking(ingest.app.accept, "break-ingest")
+ingest.app.validate = breaking(ingest.app.validate, "break-ingest")
 ingest.app.Asked = breaking(ingest.app.Asked, "break-request")
-resolver.copy_format.events = breaking(resolver.copy_format.events, "break-resolver")
+resolver.copy_format.encode_events = breaking(resolver.copy_format.encode_events, "break-resolver")
 """
 """Defects that quote what was in hand, as Python's own exceptions do."""
 
@@ -173,7 +173,7 @@ async def asking_in_vain(system: System, role: str) -> Service:
     system.env |= {"CRM": url_of(f"{system.database.url} user={role} password={MARK}")}
     rules = [USER_ID, query(sql=QUOTING)]
     file = RuleFile.model_validate({"sources": {"crm": {"url": "CRM"}}, "rules": rules})
-    await rule_store.apply(system.database.connection, file)
+    await rule_store.apply_file(system.database.connection, file)
     return await system.decoration()
 
 

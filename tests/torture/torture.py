@@ -146,7 +146,7 @@ class _Run:
         repeated = self.random.sample(records, int(len(records) * self.size.repeated))
         for deliveries in (deliverable := records + repeated, rows):
             self.random.shuffle(deliveries)
-        await rule_store.apply(self.database.connection, RULES)
+        await rule_store.apply_file(self.database.connection, RULES)
         for service in self.services:
             service.start()
         await asyncio.gather(*(service.ready() for service in self.services))

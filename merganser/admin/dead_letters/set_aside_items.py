@@ -103,7 +103,7 @@ async def retry_items(connection: AsyncConnection[Any], items: Sequence[SetAside
     await schedule.make_due(connection, values)
     retried = await _resolve(connection, items, "retried")
     profiles = [subject for kind, subject, _ in retried if kind == Kind.PROFILE]
-    await properties.begin_recounts(connection, profiles)
+    await properties.start_rebuilds(connection, profiles)
     return len(retried)
 
 

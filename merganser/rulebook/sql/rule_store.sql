@@ -1,44 +1,44 @@
--- rules --
--- Every rule, and why it is not computed, if so. A definition is text, so that one that cannot be read
--- costs itself alone; one that is too long is not read.
+-- read_rules --
+-- Read every rule, and why it is not computed. The definition is returned as text so that a damaged
+-- one fails alone. One that is too long is not read.
 SELECT key, revision,
     CASE
-        WHEN failure IS NULL AND pg_column_size(definition) <= %(longest)s THEN definition::text
+        WHEN failure IS NULL AND pg_column_size(definition) <= %(max_bytes)s THEN definition::text
     END,
     failure, "appliedAt", "backfilledTo", backfilled
 FROM "profilePropertyRules"
 ORDER BY key;
 
--- sources --
--- The company's databases, read as rules are.
-SELECT name, CASE WHEN pg_column_size(definition) <= %(longest)s THEN definition::text END
+-- read_sources --
+-- Read the company's databases, in the same way as the rules.
+SELECT name, CASE WHEN pg_column_size(definition) <= %(max_bytes)s THEN definition::text END
 FROM "propertySources"
 ORDER BY name;
 
--- suspend --
--- A rule that is not computed any more.
+-- suspend_rule --
+-- Stop computing a rule. The first problem stays.
 UPDATE "profilePropertyRules" SET failure = %(problem)s WHERE key = %(key)s AND failure IS NULL;
 
--- broken --
--- How many rules are not computed.
+-- count_broken_rules --
+-- Count the rules that are not computed.
 SELECT count(*) FROM "profilePropertyRules" WHERE failure IS NOT NULL;
 
--- patience --
--- Who waits for the writers of events makes those that come later wait, too.
+-- set_lock_timeout --
+-- While this transaction waits for writers of events, later writers wait behind it: give up soon.
 SET LOCAL lock_timeout = '10s';
 
--- hold_writers --
--- Until this transaction ends nobody writes events: a profile made later than a rule's appliedAt
--- has all its events noted for that rule. In the order in which writers come to these tables, or
--- each would wait for the other.
+-- lock_event_tables --
+-- Block writers of events until this transaction ends. Then all events of a profile that is created
+-- after a rule's appliedAt are recorded as event changes for that rule. The tables are locked in the
+-- order in which writers lock them, which prevents deadlocks.
 LOCK TABLE profiles, events, "eventData" IN SHARE ROW EXCLUSIVE MODE;
 
 -- delete_rules --
--- Rules that are no more; the properties process removes what they gave.
+-- Delete rules. The properties process deletes their values later.
 DELETE FROM "profilePropertyRules" WHERE key = ANY(%(keys)s);
 
--- put_rules --
--- New rules, and new revisions of those that say something else now.
+-- write_rules --
+-- Insert new rules, and give changed rules a new revision.
 INSERT INTO "profilePropertyRules" (key, definition)
 SELECT * FROM unnest(%(keys)s::text[], %(definitions)s::jsonb[])
 ON CONFLICT (key) DO UPDATE
@@ -50,20 +50,20 @@ SET revision = nextval('"propertyRevisions"'),
     backfilled = 0;
 
 -- delete_sources --
--- All, for `put_sources` to write anew.
+-- Delete all sources, before `write_sources` writes those of the file.
 DELETE FROM "propertySources";
 
--- put_sources --
--- The sources of the file.
+-- write_sources --
+-- Write the sources of the file.
 INSERT INTO "propertySources" (name, definition)
 SELECT * FROM unnest(%(names)s::text[], %(definitions)s::jsonb[]);
 
--- take_notes --
--- While there are rules, what happens to events is noted.
+-- record_event_changes --
+-- Let triggers record event changes in "eventChanges" as long as there are rules.
 SELECT "takeNotes"(EXISTS (SELECT FROM "profilePropertyRules"));
 
--- backfill --
--- How many profiles a backfill has done, of about how many.
+-- read_backfill_progress --
+-- How many profiles the backfill has computed, of about how many; and how many wait for a rebuild.
 SELECT
     coalesce(min(backfilled) FILTER (WHERE "backfilledTo" IS NOT NULL AND failure IS NULL), -1),
     (SELECT reltuples::bigint FROM pg_class WHERE oid = 'profiles'::regclass),

@@ -15,9 +15,9 @@ await page.click("#buy");
 await page.fill("[name=user]", user);
 await page.click("text=Sign in");
 await page.waitForFunction(
-  (expected) => document.getElementById("known").textContent.includes(`"userId": "${expected}"`),
+  (expected) => document.getElementById("profile").textContent.includes(`"userId": "${expected}"`),
   user,
   { timeout: 60_000 },
 );
-console.log(await page.textContent("#known"));
+console.log(await page.textContent("#profile"));
 await browser.close();

@@ -7,18 +7,29 @@ from typing import Any
 
 import pytest
 
-from decoration.texts import Cell, Json, text
-from decoration.values import LONGEST_ARRAY, Found, Table, lacks, user_ids, values
+from decoration.values import (
+    MAX_ARRAY_BYTES,
+    Marker,
+    RawJson,
+    ResultTable,
+    RuleValues,
+    find_missing_column,
+    read_user_ids,
+    read_values,
+    to_text,
+)
 from merganser.rulebook.language import Rule
-from merganser.rulebook.values import LONGEST_VALUE, MOST_VALUES
-from tests.decoration.decorated import query
-from tests.decoration.says import Addressed, Unspeakable, knot, nested
+from merganser.rulebook.values import MAX_ARRAY_VALUES, MAX_VALUE_BYTES
+from tests.decoration.fake_source import Addressed, Unspeakable, knot, nested
+from tests.decoration.harness import query
 
 
-def found(rows: list[tuple[Any, ...]], **options: Any) -> Found:
+def found(rows: list[tuple[Any, ...]], **options: Any) -> RuleValues:
     """What these rows have for a rule."""
-    table = Table(("id", "plan"), rows)
-    return values(table, user_ids(table)[0], Rule.model_validate(query("plan", **options)))
+    table = ResultTable(("id", "plan"), rows)
+    return read_values(
+        table, read_user_ids(table)[0], Rule.model_validate(query("plan", **options))
+    )
 
 
 def given(rows: list[tuple[Any, ...]], **options: Any) -> tuple[dict[str, list[str]], int]:
@@ -43,19 +54,19 @@ FITTING: dict[str, tuple[Any, str, str]] = {
     "uuid": (uuid.UUID(int=1), "string", "00000000-0000-0000-0000-000000000001"),
     "object": ({"a": [1, Decimal(2)]}, "string", '{"a":[1,"2"]}'),
     "object in JSON": (
-        Json('{"a b": [1, 2.50], "c": "d  e"}'),
+        RawJson('{"a b": [1, 2.50], "c": "d  e"}'),
         "string",
         '{"a b":[1,2.50],"c":"d  e"}',
     ),
-    "text in JSON": (Json('"a \\u00e9"'), "string", "a é"),
-    "number in JSON": (Json("1.10"), "string", "1.10"),
-    "boolean in JSON": (Json("true"), "boolean", "true"),
+    "text in JSON": (RawJson('"a \\u00e9"'), "string", "a é"),
+    "number in JSON": (RawJson("1.10"), "string", "1.10"),
+    "boolean in JSON": (RawJson("true"), "boolean", "true"),
     "JSON that is nested too deeply to be parsed": (
-        Json("[" * 5000 + "]" * 5000),
+        RawJson("[" * 5000 + "]" * 5000),
         "string",
         "[" * 5000 + "]" * 5000,
     ),
-    "number of thousands of digits in JSON": (Json("7" * 5000), "string", "7" * 5000),
+    "number of thousands of digits in JSON": (RawJson("7" * 5000), "string", "7" * 5000),
 }
 
 
@@ -114,21 +125,24 @@ def test_what_only_looks_like_json_is_a_text(said: str) -> None:
 
 def test_an_answer_without_the_column_says_which_it_has() -> None:
     rule = Rule.model_validate(query("plan"))
-    assert lacks(Table(("id", "plan"), []), rule) is None
-    assert lacks(Table(("id", "a"), []), rule) == "the answer has no column plan: it has id, a"
+    assert find_missing_column(ResultTable(("id", "plan"), []), rule) is None
+    assert (
+        find_missing_column(ResultTable(("id", "a"), []), rule)
+        == "the answer has no column plan: it has id, a"
+    )
 
 
 def test_a_lone_surrogate_is_no_text() -> None:
-    assert text("a\ud800") is None
+    assert to_text("a\ud800") is None
 
 
 UNREADABLE: dict[str, tuple[Any, str]] = {
-    "a number of more digits than Python writes": (10**5000, "ValueError at decoration/texts.py"),
-    "an object whose text fails": (Unspeakable(), "MemoryError at decoration/says.py"),
-    "an object without a text": (Addressed(), "TypeError at decoration/texts.py"),
-    "a list in itself": (knot(), "ValueError at decoration/texts.py"),
-    "lists in lists": (nested(100_000), "RecursionError at decoration/texts.py"),
-    "keys that JSON has none for": ({(1, 2): 3}, "TypeError at decoration/texts.py"),
+    "a number of more digits than Python writes": (10**5000, "ValueError at decoration/values.py"),
+    "an object whose text fails": (Unspeakable(), "MemoryError at decoration/fake_source.py"),
+    "an object without a text": (Addressed(), "TypeError at decoration/values.py"),
+    "a list in itself": (knot(), "ValueError at decoration/values.py"),
+    "lists in lists": (nested(100_000), "RecursionError at decoration/values.py"),
+    "keys that JSON has none for": ({(1, 2): 3}, "TypeError at decoration/values.py"),
 }
 
 
@@ -143,19 +157,21 @@ def test_what_cannot_be_read_costs_nobody_else(said: Any, reason: str, *, array:
 
 
 def test_an_id_that_cannot_be_read_is_nobodys() -> None:
-    table = Table(("id", "plan"), [(10**5000, "a"), ("x" * 100_000, "b"), ("1", "c"), (None, "d")])
-    assert user_ids(table) == ([None, None, "1", None], 2)
+    table = ResultTable(
+        ("id", "plan"), [(10**5000, "a"), ("x" * 100_000, "b"), ("1", "c"), (None, "d")]
+    )
+    assert read_user_ids(table) == ([None, None, "1", None], 2)
 
 
 TOO_LONG: dict[str, Any] = {
-    "text": "x" * (LONGEST_VALUE + 1),
-    "text of letters of two bytes": "é" * (LONGEST_VALUE // 2 + 1),
-    "bytes": b"x" * (LONGEST_VALUE + 1),
-    "memory": memoryview(b"x" * (LONGEST_VALUE + 1)),
+    "text": "x" * (MAX_VALUE_BYTES + 1),
+    "text of letters of two bytes": "é" * (MAX_VALUE_BYTES // 2 + 1),
+    "bytes": b"x" * (MAX_VALUE_BYTES + 1),
+    "memory": memoryview(b"x" * (MAX_VALUE_BYTES + 1)),
     "a number of gigabytes": Decimal("1E+999999999"),
     "a number of gigabytes after the point": Decimal("1E-999999999"),
-    "an object": {"a": ["x" * LONGEST_VALUE]},
-    "what the source was asked not to send": Cell.OMITTED,
+    "an object": {"a": ["x" * MAX_VALUE_BYTES]},
+    "what the source was asked not to send": Marker.OMITTED,
 }
 
 
@@ -166,26 +182,26 @@ def test_what_is_too_long_is_no_value_and_counted(said: Any) -> None:
 
 
 def test_a_value_may_be_as_long_as_that() -> None:
-    longest = "x" * LONGEST_VALUE
+    longest = "x" * MAX_VALUE_BYTES
     assert given([("1", longest)]) == ({"1": [longest]}, 0)
 
 
 def test_an_array_ends_where_it_has_as_many_values_as_it_may() -> None:
-    rows = [("1", str(number)) for number in range(MOST_VALUES + 5)] + [("2", "a")]
+    rows = [("1", str(number)) for number in range(MAX_ARRAY_VALUES + 5)] + [("2", "a")]
     has = found(rows, array=True)
-    assert has.values["1"] == [str(number) for number in range(MOST_VALUES)]
+    assert has.values["1"] == [str(number) for number in range(MAX_ARRAY_VALUES)]
     assert (has.values["2"], has.too_long) == (["a"], 5)
 
 
 def test_an_array_ends_where_it_has_as_many_bytes_as_it_may() -> None:
     said = ["x" * 10_000] * 8 + ["a"]
     has = found([("1", said), ("2", "a")], array=True)
-    assert has.values == {"1": ["x" * 10_000] * (LONGEST_ARRAY // 10_000), "2": ["a"]}
-    assert has.too_long == len(said) - LONGEST_ARRAY // 10_000
+    assert has.values == {"1": ["x" * 10_000] * (MAX_ARRAY_BYTES // 10_000), "2": ["a"]}
+    assert has.too_long == len(said) - MAX_ARRAY_BYTES // 10_000
 
 
 def test_elements_of_json_stay_as_they_are_written() -> None:
-    said = Json('[ 1e-400, {"a" : 1.10}, ["b", 2 ], null, "c", 1.50 ]')
+    said = RawJson('[ 1e-400, {"a" : 1.10}, ["b", 2 ], null, "c", 1.50 ]')
     assert given([("1", said)], array=True)[0] == {
         "1": ["1e-400", '{"a":1.10}', '["b",2]', "c", "1.50"]
     }

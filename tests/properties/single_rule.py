@@ -6,9 +6,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from merganser.rulebook.language import Rule
-from properties.rules.engine import Rulebook, day_of
-from properties.rules.event_view import Occurrence
-from properties.rules.monoid import Skip
+from properties.rules.engine import Engine, day_of
+from properties.rules.event_view import EventView, SkipReason
 
 START = datetime(2026, 6, 1, 12, tzinfo=UTC)
 
@@ -16,12 +15,12 @@ Said = tuple[float, str, Mapping[str, str | None]]
 """(seconds after START, type, data)."""
 
 
-def occurrence(said: Said, number: int = 0, **columns: Any) -> Occurrence:
+def occurrence(said: Said, number: int = 0, **columns: Any) -> EventView:
     """An event; its guid is its place in the table."""
     seconds, kind, data = said
     at = START + timedelta(seconds=seconds)
     microseconds = (at - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
-    return Occurrence(
+    return EventView(
         microseconds,
         f"evt_{number:03}",
         kind,
@@ -36,7 +35,7 @@ def values(
 ) -> tuple[list[str], int]:
     """What a rule with this source gives, and how many values did not fit its type."""
     found, skips = values_and_skips(events, said, kind=kind, array=array)
-    return found, skips[Skip.UNFIT]
+    return found, skips[SkipReason.UNFIT]
 
 
 def values_and_skips(
@@ -45,12 +44,12 @@ def values_and_skips(
     *,
     kind: str = "string",
     array: bool = False,
-) -> tuple[list[str], Counter[Skip]]:
+) -> tuple[list[str], Counter[SkipReason]]:
     """What a rule with this source gives, and what it skipped."""
     rule = Rule.model_validate({"key": "made", "type": kind, "array": array, "events": events})
-    skips = Counter[Skip]()
+    skips = Counter[SkipReason]()
     occurrences = [occurrence(one, number) for number, one in enumerate(said)]
-    found = Rulebook([(1, rule)]).recount(
+    found = Engine([(1, rule)]).compute_from_events(
         occurrences, day_of(START), None, lambda _, skip: skips.update((skip,))
     )
     return found["made"], skips

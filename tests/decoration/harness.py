@@ -9,8 +9,8 @@ from typing import Any
 from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import URL
 
-from decoration.source_status import SourceState, states
-from decoration.worker import Decoration
+from decoration.source_status import SourceStatus, read_statuses
+from decoration.worker import DecorationWorker
 from merganser.rulebook import rule_store
 from merganser.rulebook.language import RuleFile
 from merganser.runtime import postgres
@@ -36,7 +36,7 @@ def query(column: str = "plan", key: str | None = None, **options: Any) -> dict[
 
 
 def url_of(conninfo: str) -> str:
-    """The SQLAlchemy URL of a Postgres database, as a company writes it."""
+    """The SQLAlchemy URL of a Postgres database, as a company configures it."""
     parts = conninfo_to_dict(conninfo)
     return URL.create(
         "postgresql",
@@ -48,7 +48,7 @@ def url_of(conninfo: str) -> str:
     ).render_as_string(hide_password=False)
 
 
-class Decorated:
+class DecorationHarness:
     """Makes profiles become known and lets workers catch up."""
 
     def __init__(self, database: Database, environment: Mapping[str, str]) -> None:
@@ -57,9 +57,9 @@ class Decorated:
         self.now = NOW
         self.worker = self.another()
 
-    def another(self) -> Decoration:
+    def another(self) -> DecorationWorker:
         """One more process."""
-        return Decoration(
+        return DecorationWorker(
             postgres.Database(self.database.url, "decoration"),
             Stop(),
             self.environment,
@@ -73,7 +73,7 @@ class Decorated:
     async def apply_to(self, sources: Mapping[str, Any], *rules: Mapping[str, Any]) -> None:
         """Make these the sources and rules, beside the identifying one."""
         file = RuleFile.model_validate({"sources": sources, "rules": [USER_ID, *rules]})
-        await rule_store.apply(self.database.connection, file)
+        await rule_store.apply_file(self.database.connection, file)
 
     async def known(self, *user_ids: str) -> None:
         """Make users known, as the resolver does. The profile of user 1 is pro_1."""
@@ -84,13 +84,13 @@ class Decorated:
 
     async def settle(self) -> None:
         """All that there is to do now."""
-        while await self.worker.look() or self.worker.busy:
-            await self.worker.settle()
+        while await self.worker.poll() or self.worker.busy:
+            await self.worker.join()
 
     async def begin(self) -> None:
         """Look until calls are under way."""
         while not self.worker.busy:
-            await self.worker.look()
+            await self.worker.poll()
             await asyncio.sleep(0.01)
 
     async def values(self, key: str = "plan") -> dict[str, list[str]]:
@@ -102,9 +102,9 @@ class Decorated:
         )
         return dict(rows)
 
-    async def state(self, source: str = "crm") -> SourceState:
+    async def state(self, source: str = "crm") -> SourceStatus:
         """How a source is doing."""
-        return (await states(self.database.connection, self.now))[source]
+        return (await read_statuses(self.database.connection, self.now))[source]
 
     def later(self, seconds: float) -> None:
         """Let time pass."""

@@ -1,4 +1,4 @@
-"""The documentation is complete."""
+"""Documents describe every setting, limit and error, and no other."""
 
 import re
 

@@ -5,19 +5,20 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ingest.validate import Accepted, Limits, Stamp, accept
+from ingest.validate import validate
 from merganser.http.errors import ErrorKind, HttpError
 from schemas.event import Event, decode
 from schemas.exact_json import loads
 from schemas.ids import NOBODY
+from schemas.validation import EventLimits, ServerFields, ValidEvent
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
-STAMP = Stamp("evt_1", 7, "key_1", "192.0.2.1", NOW)
-LIMITS = Limits(id_characters=20, data_keys=5, depth=3, event_bytes=2000, nobody=NOBODY)
+STAMP = ServerFields("evt_1", 7, "key_1", "192.0.2.1", NOW)
+LIMITS = EventLimits(id_characters=20, data_keys=5, depth=3, event_bytes=2000, nobody=NOBODY)
 
 
-def accepted(text: str) -> Accepted:
-    return accept(loads(text), LIMITS, STAMP)
+def accepted(text: str) -> ValidEvent:
+    return validate(loads(text), LIMITS, STAMP)
 
 
 def stored(text: str) -> Event:
@@ -152,7 +153,7 @@ def test_an_event_that_comes_again_is_the_same_event() -> None:
     assert first.guid == again.guid != "evt_1"
     assert first.guid == stored(said + "}")["guid"]
     assert accepted(said.replace("m-1", "m-2") + "}").guid != first.guid
-    other = accept(loads(said + "}"), LIMITS, STAMP._replace(producer="key_2"))
+    other = validate(loads(said + "}"), LIMITS, STAMP._replace(producer_guid="key_2"))
     assert other.guid != first.guid
 
 
@@ -161,7 +162,7 @@ def test_an_event_that_comes_again_is_the_same_event() -> None:
 def test_there_is_no_end_to_how_late_an_event_may_come_again(time: str, days: int) -> None:
     said = loads('{"type": "t", "userId": "1", "messageId": "m-1"' + time + "}")
     later = STAMP._replace(guid="evt_2", ip_address="192.0.2.2", now=NOW + timedelta(days=days))
-    assert accept(said, LIMITS, later).guid == accept(said, LIMITS, STAMP).guid
+    assert validate(said, LIMITS, later).guid == validate(said, LIMITS, STAMP).guid
 
 
 def test_a_message_id_at_another_time_is_another_event() -> None:
@@ -174,7 +175,7 @@ def test_a_guid_made_of_a_message_id_has_the_time_of_its_event() -> None:
     said = '{"type": "t", "userId": "1", "messageId": "m-1", "occurredAt": "2026-02-28T10:00:00Z"}'
     milliseconds = int(datetime(2026, 2, 28, 10, tzinfo=UTC).timestamp() * 1000)
     assert accepted(said).guid.startswith("evt_" + f"{milliseconds:012x}"[:8])
-    version4 = accept(loads(said), LIMITS, STAMP._replace(guid_version=4)).guid
+    version4 = validate(loads(said), LIMITS, STAMP._replace(guid_version=4)).guid
     assert version4[len("evt_") + 14] == "4"
 
 

@@ -17,19 +17,19 @@ import pytest
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
-from decoration import statements
-from decoration.texts import Cell, Json
-from merganser.rulebook.values import LONGEST_VALUE, Type, fit
+from decoration import dialects
+from decoration.values import Marker, RawJson
+from merganser.rulebook.values import MAX_VALUE_BYTES, PropertyType, coerce
 from merganser.runtime import metrics
-from tests.decoration.crowd import items
-from tests.decoration.decorated import Decorated, query
-from tests.decoration.says import Addressed, Says, Unspeakable, knot, nested
+from tests.decoration.fake_source import Addressed, FakeSource, Unspeakable, knot, nested
+from tests.decoration.harness import DecorationHarness, query
+from tests.decoration.other_users import items
 from tests.support import database as databases
 from tests.support import examples
 
 INNOCENT = [f"innocent-{number}" for number in range(5)]
 REFUSED = "what our Postgres refuses"
-FITTING: dict[Type, Any] = {
+FITTING: dict[PropertyType, Any] = {
     "string": "pro",
     "integer": 7,
     "float": 0.5,
@@ -73,7 +73,7 @@ SCALARS = st.one_of(
     st.binary(max_size=20).map(bytearray),
     st.binary(max_size=20).map(lambda data: memoryview(data)),  # noqa: PLW0108 - mypy wants it
     ANY_TEXT,
-    st.integers(1, 3 * LONGEST_VALUE).flatmap(
+    st.integers(1, 3 * MAX_VALUE_BYTES).flatmap(
         lambda size: st.sampled_from("xé😀").map(lambda letter: letter * size)
     ),
     st.sampled_from(
@@ -90,9 +90,9 @@ SCALARS = st.one_of(
         ]
     ),
     JSON,
-    JSON.map(Json),
+    JSON.map(RawJson),
     st.sampled_from(["[" * 5000 + "]" * 5000, "7" * 5000, "1e-400", '"\\u0000"', '"\\ud800"']).map(
-        Json
+        RawJson
     ),
 )
 VALUES = st.one_of(
@@ -113,7 +113,7 @@ VALUES = st.one_of(
     st.integers(1, 5000).map(nested),
     st.sets(st.integers(), max_size=3),
     st.complex_numbers(),
-    st.just(Cell.OMITTED),
+    st.just(Marker.OMITTED),
     st.just(Ellipsis),
     st.just("x" * 40 * 2**20),
     st.sampled_from([ValueError, RecursionError, MemoryError, OverflowError]).map(
@@ -131,56 +131,63 @@ class Stage:
         self.url = url
         self.source = f"sqlite:///{file}"
         self.run = run
-        self.says = Says({})
+        self.says = FakeSource({})
 
-    async def play(self, plans: dict[str, Any], kind: Type, *, array: bool, batch: int) -> None:
+    async def play(
+        self, plans: dict[str, Any], kind: PropertyType, *, array: bool, batch: int
+    ) -> None:
         """Have a source say these plans of users, beside the innocent, and check the outcome."""
         async with databases.opened(self.url) as database:
             await database.execute(
                 'TRUNCATE profiles, "profileProperties", "profileDecorations", '
                 '"propertySourceStates", "setAside"'
             )
-            decorated = Decorated(database, {"CRM_URL": self.source})
+            harness = DecorationHarness(database, {"CRM_URL": self.source})
             good = dict.fromkeys(INNOCENT, FITTING[kind])
             self.says.plans = {**plans, **good}
-            await decorated.apply(query(type=kind, array=array), query("email"), batch=batch)
-            await decorated.known(*plans, *good)
+            await harness.apply(query(type=kind, array=array), query("email"), batch=batch)
+            await harness.known(*plans, *good)
             before = _skipped()
-            await decorated.settle()
-            self.check(plans, kind, await decorated.values(), array=array)
-            assert set(INNOCENT) <= (await decorated.values("email")).keys()
-            await self._account(plans, decorated, _skipped() - before, array=array)
+            await harness.settle()
+            self.check(plans, kind, await harness.values(), array=array)
+            assert set(INNOCENT) <= (await harness.values("email")).keys()
+            await self._account(plans, harness, _skipped() - before, array=array)
 
             self.says.plans = dict.fromkeys(self.says.plans, FITTING[kind])
-            decorated.later(4000)
-            await decorated.settle()
+            harness.later(4000)
+            await harness.settle()
             assert await items(database) == {}
-            assert (await decorated.values()).keys() == self.says.plans.keys()
-            await decorated.worker.close()
+            assert (await harness.values()).keys() == self.says.plans.keys()
+            await harness.worker.close()
 
     def check(
-        self, plans: dict[str, Any], kind: Type, stored: dict[str, list[str]], *, array: bool
+        self,
+        plans: dict[str, Any],
+        kind: PropertyType,
+        stored: dict[str, list[str]],
+        *,
+        array: bool,
     ) -> None:
         """The innocent have what is theirs, and what the others have is exact and within bounds."""
-        right = fit(kind, str(FITTING[kind]))
+        right = coerce(kind, str(FITTING[kind]))
         assert {user: stored.get(user) for user in INNOCENT} == dict.fromkeys(
             INNOCENT, [right] if kind != "boolean" else ["true"]
         )
         for user, said in plans.items():
             for value in stored.get(user, ()):
-                assert len(value.encode()) <= LONGEST_VALUE
+                assert len(value.encode()) <= MAX_VALUE_BYTES
             if kind == "string" and not array and user in stored:
                 _check_exact(said, stored[user][0])
             assert sum(len(value.encode()) for value in stored.get(user, ())) <= 65_536
             assert len(stored.get(user, ())) <= 1000
 
     async def _account(
-        self, plans: dict[str, Any], decorated: Decorated, skipped: float, *, array: bool
+        self, plans: dict[str, Any], harness: DecorationHarness, skipped: float, *, array: bool
     ) -> None:
         """Each hostile value is stored, skipped and counted, set aside, or null."""
-        stored = await decorated.values()
-        aside = {profile for profile, key in await items(decorated.database) if key == "plan"}
-        state = await decorated.state()
+        stored = await harness.values()
+        aside = {profile for profile, key in await items(harness.database) if key == "plan"}
+        state = await harness.state()
         assert (state.error, state.due) == (None, 0)
         left = [
             said
@@ -190,7 +197,7 @@ class Stage:
             and not (_is_empty(said) if array else _is_null(said))
         ]
         assert skipped >= len(left) if array else skipped == len(left)
-        for _, _, reason in (await items(decorated.database)).values():
+        for _, _, reason in (await items(harness.database)).values():
             assert "secret" not in reason
             assert REFUSED not in reason
 
@@ -198,7 +205,7 @@ class Stage:
 def _check_exact(said: Any, stored: str) -> None:
     """As far as there is one way to write a value."""
     match said:
-        case Json():
+        case RawJson():
             with contextlib.suppress(ValueError, RecursionError):
                 parsed = json.loads(said)
                 assert stored == parsed if isinstance(parsed, str) else stored == stored.strip()
@@ -225,7 +232,7 @@ def _is_empty(said: Any) -> bool:
 
 
 def _is_null(said: Any) -> bool:
-    return said is None or (isinstance(said, Json) and said.strip() == "null")
+    return said is None or (isinstance(said, RawJson) and said.strip() == "null")
 
 
 def _skipped() -> float:
@@ -240,7 +247,7 @@ def stage(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     file.touch()
     with asyncio.Runner() as runner:
         stage = Stage(database_url, file, runner.run)
-        monkeypatch.setattr(statements, "ask", stage.says.ask)
+        monkeypatch.setattr(dialects, "execute_query", stage.says.ask)
 
         async def refuse() -> None:
             async with databases.opened(database_url) as database:
@@ -273,7 +280,7 @@ def stage(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     batch=500,
 )
 def test_whatever_is_said_of_some(
-    stage: Stage, hostile: list[Any], kind: Type, batch: int, *, array: bool
+    stage: Stage, hostile: list[Any], kind: PropertyType, batch: int, *, array: bool
 ) -> None:
     plans = {f"hostile-{number}": said for number, said in enumerate(hostile)}
     stage.run(stage.play(plans, kind, array=array, batch=batch))

@@ -6,13 +6,24 @@ from datetime import UTC, datetime
 
 from hypothesis import strategies as st
 
-from merganser.rulebook.values import LONGEST_VALUE
-from tests.properties.made import MOMENT, MOMENTS, NAMES, PRICES, TYPES
+from merganser.rulebook.values import MAX_VALUE_BYTES
+from tests.properties.strategies import MOMENT, MOMENTS, NAMES, PRICES, TYPES
 
 DEFECT, REFUSED = "defect", "refused"
 """Values that our own code, and Postgres, fail on in this test."""
 
-_EDGES = [0, 1, 255, 256, 257, 4_096, LONGEST_VALUE - 1, LONGEST_VALUE, LONGEST_VALUE + 1, 300_000]
+_EDGES = [
+    0,
+    1,
+    255,
+    256,
+    257,
+    4_096,
+    MAX_VALUE_BYTES - 1,
+    MAX_VALUE_BYTES,
+    MAX_VALUE_BYTES + 1,
+    300_000,
+]
 _ESCAPES = [r"\u0000", r"\ud800", r"\udfff", r"\ud83d\ude00", r"\"", "x", "\U0001f600"]
 _DIGITS = st.builds(
     lambda sign, zeros, digits, fraction, exponent: (

@@ -22,8 +22,8 @@ from merganser.rulebook import rule_store
 from merganser.rulebook.language import Rule, RuleFile
 from merganser.runtime.postgres import BY_KEY, connect
 from properties.audit import audit
-from properties.loop import Properties, Step
-from properties.task import Tally
+from properties.loop import PropertyUpdater, StepResult
+from properties.step import StepCounts
 from resolver import decode
 from resolver.offsets import Offsets
 from resolver.writer import Writer
@@ -33,8 +33,8 @@ from schemas.ids import NOBODY
 from tests.identity.histories import guid_of
 from tests.identity.test_machine import CRASHES, Crash, Record
 from tests.properties import reference
-from tests.properties.made import DATA, MOMENT, NOW, TYPES, rules
 from tests.properties.reference import Seen
+from tests.properties.strategies import DATA, MOMENT, NOW, TYPES, rules
 from tests.support import examples
 from tests.support.chunks import move_some
 
@@ -82,8 +82,8 @@ class Machine(RuleBasedStateMachine):
         self.offsets = itertools.count(1)
         self.guids: list[str] = []
         self.now = NOW
+        self.properties = PropertyUpdater(3)
         self.writer = Writer(Offsets("group", "cluster"), 7, move_limit=2)
-        self.properties = Properties(batch=3)
         self.connection = self.run(connect(self.url, "test", BY_KEY))
         self.run(self._execute(EMPTY))
 
@@ -152,7 +152,7 @@ class Machine(RuleBasedStateMachine):
         """Other rules, or none. Seldom: what is counted again for them hides earlier mistakes."""
         if seldom:
             file = RuleFile(rules=(IDENTIFYING, *ALWAYS, *made[:count]) if count else ())
-            self.run(rule_store.apply(self.connection, file))
+            self.run(rule_store.apply_file(self.connection, file))
 
     @rule()
     def a_day_goes_by(self) -> None:
@@ -241,25 +241,25 @@ class Machine(RuleBasedStateMachine):
         async with self.connection.transaction():
             return await work(self.connection)
 
-    async def _step(self, crash: Crash) -> Step:
+    async def _step(self, crash: Crash) -> StepResult:
         if crash not in {Crash.BEFORE, Crash.DURING}:
-            step: Step = await self._transact(
-                lambda connection: self.properties.step(connection, self.now)
+            step: StepResult = await self._transact(
+                lambda connection: self.properties.run_step(connection, self.now)
             )
             return step
         async with await connect(self.url, "test", BY_KEY) as doomed:
             with pytest.raises(psycopg.OperationalError):
                 await self._doomed_step(doomed, crash)
-        return Step(0, Tally(), more=False)
+        return StepResult(0, StepCounts(), more=False)
 
     async def _doomed_step(self, doomed: psycopg.AsyncConnection[Any], crash: Crash) -> None:
         async with doomed.transaction():
             if crash is Crash.DURING:
-                await self.properties.step(doomed, self.now)
+                await self.properties.run_step(doomed, self.now)
             await self.connection.execute(
                 "SELECT pg_terminate_backend(%s, 5000)", (doomed.info.backend_pid,)
             )
-            await self.properties.step(doomed, self.now)
+            await self.properties.run_step(doomed, self.now)
 
     async def _finish(self) -> None:
         await self._scan(100)
@@ -274,7 +274,7 @@ class Machine(RuleBasedStateMachine):
         await self.connection.close()
 
     async def _compare(self, connection: psycopg.AsyncConnection[Any]) -> None:
-        made = [stored.rule for stored in await rule_store.rules(connection)]
+        made = [stored.rule for stored in await rule_store.read_rules(connection)]
         wanted: dict[tuple[str, str], list[str]] = {}
         cursor = await connection.execute(EVENTS)
         profiles: dict[str, tuple[str | None, list[Seen]]] = {}

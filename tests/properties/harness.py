@@ -12,8 +12,8 @@ from merganser.runtime import postgres
 from merganser.runtime.lifecycle import Stop
 from merganser.runtime.postgres import connect
 from properties import store
-from properties.audit import Disagreement, audit
-from properties.loop import Properties, Step
+from properties.audit import PropertyDisagreement, audit
+from properties.loop import PropertyUpdater, StepResult
 from tests.support.database import Database
 
 NOW = datetime(2026, 6, 15, 12, tzinfo=UTC)
@@ -34,19 +34,19 @@ PATHS = {
 }
 
 
-class Kept:
+class PropertyHarness:
     """Makes events and lets the process catch up."""
 
     def __init__(self, database: Database, batch: int = 1000) -> None:
         self.database = database
         self.now = NOW
-        self.properties = Properties(batch)
+        self.properties = PropertyUpdater(batch)
         self._numbers = iter(range(1_000_000))
 
     async def apply(self, *rules: Mapping[str, Any]) -> None:
         """Make these the rules, beside the identifying one."""
         file = RuleFile.model_validate({"rules": [USER_ID, *rules]})
-        await rule_store.apply(self.database.connection, file)
+        await rule_store.apply_file(self.database.connection, file)
 
     async def profile(self, guid: str, user_id: str | None = None) -> str:
         """Make a profile."""
@@ -78,26 +78,26 @@ class Kept:
             )
         return guids
 
-    async def step(self, connection: AsyncConnection[Any] | None = None) -> Step:
+    async def step(self, connection: AsyncConnection[Any] | None = None) -> StepResult:
         """One transaction of the process."""
         own = connection or self.database.connection
         async with own.transaction():
-            return await self.properties.step(own, self.now)
+            return await self.properties.run_step(own, self.now)
 
-    async def settle(self) -> list[Step]:
+    async def settle(self) -> list[StepResult]:
         """All that there is to do."""
         steps = [await self.step()]
         while steps[-1].more:
             steps.append(await self.step())
         return steps
 
-    async def serve(self) -> list[Step]:
+    async def serve(self) -> list[StepResult]:
         """All that there is to do, as the process does it: whatever the data is."""
         database = postgres.Database(self.database.url, "test")
-        steps: list[Step] = []
+        steps: list[StepResult] = []
         try:
             while not steps or steps[-1].more:
-                steps.append(await self.properties.advance(database, self.now, Stop()))
+                steps.append(await self.properties.commit_step(database, self.now, Stop()))
                 assert len(steps) < MOST_STEPS, "it never ends"
         finally:
             await database.close()
@@ -117,7 +117,7 @@ class Kept:
             guids = await self.database.column(
                 "UPDATE \"setAside\" SET state = 'retried' WHERE kind = 'profile' RETURNING subject"
             )
-            await store.begin_recounts(self.database.connection, guids)
+            await store.start_rebuilds(self.database.connection, guids)
 
     async def value(self, profile: str, key: str) -> list[str]:
         """The values of a property, in order."""
@@ -128,7 +128,7 @@ class Kept:
             key,
         )
 
-    async def disagreements(self) -> list[Disagreement]:
+    async def disagreements(self) -> list[PropertyDisagreement]:
         """What an audit finds."""
         async with await connect(self.database.url, "audit") as connection:
             report = await audit(connection, self.now, lambda _: None)

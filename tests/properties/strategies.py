@@ -6,9 +6,9 @@ from typing import Any, get_args
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from merganser.rulebook.language import Aggregation, Rule
-from merganser.rulebook.values import LONGEST_VALUE, Type, size
-from properties.rules.event_view import Occurrence
+from merganser.rulebook.language import AggregationName, Rule
+from merganser.rulebook.values import MAX_VALUE_BYTES, PropertyType, utf8_size
+from properties.rules.event_view import EventView
 from tests.properties.reference import Seen
 
 NOW = datetime(2026, 6, 15, 12, tzinfo=UTC)
@@ -91,7 +91,7 @@ SIDE = st.fixed_dictionaries(
 @st.composite
 def rules(draw: st.DrawFn, key: str = "made") -> Rule:
     """A rule over events that is valid."""
-    aggregation = draw(st.sampled_from([*get_args(Aggregation), "diff"]))
+    aggregation = draw(st.sampled_from([*get_args(AggregationName), "diff"]))
     source: dict[str, Any] = {
         "aggregation": aggregation,
         "filters": draw(st.lists(FILTERS, max_size=2)),
@@ -110,7 +110,7 @@ def rules(draw: st.DrawFn, key: str = "made") -> Rule:
         if aggregation == "diff":
             source["between"] = draw(st.sampled_from([None, "first and last", "previous and last"]))
     candidates = []
-    for kind in get_args(Type):
+    for kind in get_args(PropertyType):
         for array in (False, True):
             try:
                 candidates.append(Rule(key=key, type=kind, array=array, events=source))
@@ -132,13 +132,16 @@ def seen(draw: st.DrawFn) -> Seen:
     )
 
 
-def occurrence(event: Seen) -> Occurrence:
+def occurrence(event: Seen) -> EventView:
     """The same event as the rules see it."""
-    return Occurrence(
+    return EventView(
         (event.occurred_at - EPOCH) // timedelta(microseconds=1),
         event.guid,
         event.type,
         event.user_id,
         event.ip_address,
-        {key: value if size(value) <= LONGEST_VALUE else None for key, value in event.data.items()},
+        {
+            key: value if utf8_size(value) <= MAX_VALUE_BYTES else None
+            for key, value in event.data.items()
+        },
     )

@@ -1,0 +1,63 @@
+-- read_profiles --
+-- The states of profiles, how far their rebuilds are, and whether they are set aside. States of more
+-- than max_bytes are left out.
+SELECT
+    profiles.guid, profiles."userId", profiles."createdAt",
+    profiles.guid IN (
+        SELECT subject FROM "setAside" WHERE kind = 'profile' AND state <> 'retried'
+    ),
+    sizes.bytes,
+    CASE WHEN sizes.bytes <= %(max_bytes)s THEN states.state END, states.checksum,
+    CASE WHEN sizes.bytes <= %(max_bytes)s THEN rebuilds.state END, rebuilds.checksum,
+    rebuilds."profileGuid" IS NOT NULL,
+    (extract(epoch FROM rebuilds."reachedAt") * 1000000)::bigint, rebuilds."reachedGuid"
+FROM profiles
+LEFT JOIN "propertyStates" AS states ON states."profileGuid" = profiles.guid
+LEFT JOIN "propertyRecounts" AS rebuilds ON rebuilds."profileGuid" = profiles.guid
+CROSS JOIN LATERAL (
+    SELECT coalesce(octet_length(states.state), 0) + coalesce(octet_length(rebuilds.state), 0)
+) AS sizes(bytes)
+WHERE profiles.guid = ANY(%(profiles)s::text[]);
+
+-- write_states --
+-- Insert or replace states.
+INSERT INTO "propertyStates" ("profileGuid", state, checksum, "expiresAt")
+SELECT *
+FROM unnest(
+    %(profiles)s::text[], %(states)s::text[], %(checksums)s::bigint[], %(expires)s::timestamptz[]
+)
+ON CONFLICT ("profileGuid") DO UPDATE
+SET state = excluded.state, checksum = excluded.checksum, "expiresAt" = excluded."expiresAt";
+
+-- write_rebuilds --
+-- Insert or replace the progress of rebuilds.
+INSERT INTO "propertyRecounts" ("profileGuid", state, checksum, "reachedAt", "reachedGuid")
+SELECT *
+FROM unnest(
+    %(profiles)s::text[], %(states)s::text[], %(checksums)s::bigint[],
+    %(reached_at)s::timestamptz[], %(reached_guid)s::text[]
+)
+ON CONFLICT ("profileGuid") DO UPDATE
+SET state = excluded.state,
+    checksum = excluded.checksum,
+    "reachedAt" = excluded."reachedAt",
+    "reachedGuid" = excluded."reachedGuid";
+
+-- start_rebuilds --
+-- Start rebuilds. A running rebuild starts again from the first event.
+INSERT INTO "propertyRecounts" ("profileGuid")
+SELECT * FROM unnest(%(profiles)s::text[])
+ON CONFLICT ("profileGuid") DO UPDATE
+SET state = NULL, checksum = NULL, "reachedAt" = NULL, "reachedGuid" = NULL;
+
+-- delete_states --
+-- Delete the states of profiles.
+DELETE FROM "propertyStates" WHERE "profileGuid" = ANY(%(profiles)s::text[]);
+
+-- delete_rebuilds --
+-- Delete the rebuilds of profiles.
+DELETE FROM "propertyRecounts" WHERE "profileGuid" = ANY(%(profiles)s::text[]);
+
+-- delete_set_aside --
+-- Delete profiles that no longer exist from the items set aside.
+DELETE FROM "setAside" WHERE kind = 'profile' AND subject = ANY(%(profiles)s::text[]);
