@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from dev.bench import gateway
-from ingest.dialects import Said, native
-from ingest.request import Asked, parse
+from ingest.dialects import ParsedRequest, native
+from ingest.request import Request, parse
 from ingest.validate import validate
 from merganser.identity.plan import EventIds, Known, make_plan
 from resolver import copy_format
@@ -35,7 +35,7 @@ def microseconds(count: int) -> dict[str, float]:
 
     bodies = list(gateway.batch_bodies(count))
     timed("ingest-parse", lambda: [parse(body) for body in bodies])
-    said = [native.batch(Asked(body)) for body in bodies]
+    said = [native.batch(Request(body)) for body in bodies]
     records: list[ValidEvent] = timed("ingest-accept", lambda: list(_accepted(said)))
     events = timed("resolver-decode", lambda: [wire.decode(record.value) for record in records])
     event_ids = [
@@ -53,7 +53,7 @@ def microseconds(count: int) -> dict[str, float]:
     return stages
 
 
-def _accepted(requests: list[Said]) -> Iterator[ValidEvent]:
+def _accepted(requests: list[ParsedRequest]) -> Iterator[ValidEvent]:
     now = datetime.now(UTC)
     for request in requests:
         guids = guid.series(7, guid.EVENT, int(now.timestamp() * 1000))
