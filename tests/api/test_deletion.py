@@ -5,7 +5,7 @@ import asyncio
 import httpx
 
 from tests.api.reader import Reader
-from tests.properties.kept import COUNT, Kept
+from tests.properties.harness import COUNT, PropertyHarness
 from tests.support.events import event
 from tests.support.waiting import equals, eventually
 
@@ -30,17 +30,17 @@ async def test_an_event_goes_with_its_data_and_no_other(api: Reader) -> None:
 
 
 async def test_properties_follow(api: Reader) -> None:
-    kept = Kept(api.database)
-    await kept.apply(COUNT)
+    harness = PropertyHarness(api.database)
+    await harness.apply(COUNT)
     visits = [event("ann", kind="view") for _ in range(3)]
     await api.store(*visits)
-    await kept.settle()
+    await harness.settle()
     profile = await api.profile_of(visits[0])
-    assert await kept.value(profile, "visits") == ["3"]
+    assert await harness.value(profile, "visits") == ["3"]
     assert (await delete(api, visits[1]["guid"])).status_code == 200
-    await kept.settle()
-    assert await kept.value(profile, "visits") == ["2"]
-    assert await kept.disagreements() == []
+    await harness.settle()
+    assert await harness.value(profile, "visits") == ["2"]
+    assert await harness.disagreements() == []
     found = await api.get_json(f"/profile/{profile}")
     assert found["profile"]["properties"]["visits"] == 2
 

@@ -8,7 +8,7 @@ from api import profiles
 from merganser.rulebook import rule_store
 from merganser.rulebook.language import RuleFile
 from tests.api.reader import Reader
-from tests.properties.kept import PATHS, USER_ID
+from tests.properties.harness import PATHS, USER_ID
 from tests.support.events import event
 
 TYPED = [

@@ -5,8 +5,8 @@ import pytest
 from decoration.source_client import SourceClient
 from decoration.values import ResultTable
 from merganser.rulebook.language import Query
-from tests.decoration.crowd import GOOD
-from tests.decoration.decorated import Decorated, url_of
+from tests.decoration.harness import DecorationHarness, url_of
+from tests.decoration.other_users import GOOD
 from tests.support import database as databases
 from tests.support.database import Cluster, Database
 
@@ -17,8 +17,8 @@ INSERT INTO users VALUES ('1', 'a@x.io', 'free'), ('2', 'b@x.io', 'pro'), ('3', 
 
 
 @pytest.fixture
-async def company(cluster: Cluster) -> AsyncIterator[Database]:
-    """A database of the company's, with users."""
+async def source_database(cluster: Cluster) -> AsyncIterator[Database]:
+    """The company's database, with users."""
     with cluster.database() as name:
         async with databases.opened(cluster.url_of(name)) as opened:
             await opened.connection.execute(USERS)
@@ -26,22 +26,24 @@ async def company(cluster: Cluster) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
-async def crowd(company: Database) -> Database:
-    """The company's, with other users than that: see crowd.py."""
-    await company.execute("TRUNCATE users")
+async def crowd(source_database: Database) -> Database:
+    """The company's database with twenty other users (other_users.py)."""
+    await source_database.execute("TRUNCATE users")
     for user_id, plan in GOOD.items():
-        await company.execute(
+        await source_database.execute(
             "INSERT INTO users VALUES (%s, %s, %s)", user_id, f"{user_id}@x.io", plan
         )
-    return company
+    return source_database
 
 
 @pytest.fixture
-async def decorated(database: Database, company: Database) -> AsyncIterator[Decorated]:
+async def harness(
+    database: Database, source_database: Database
+) -> AsyncIterator[DecorationHarness]:
     """Rules may ask the source crm, which is that database."""
-    decorated = Decorated(database, {"CRM_URL": url_of(company.url)})
-    yield decorated
-    await decorated.worker.close()
+    harness = DecorationHarness(database, {"CRM_URL": url_of(source_database.url)})
+    yield harness
+    await harness.worker.close()
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 
 from decoration import dialects
 from decoration.breaker import FAILURES_TO_OPEN
-from tests.decoration.decorated import GATED, SQL, Decorated, query, threads, url_of
+from tests.decoration.harness import GATED, SQL, DecorationHarness, query, threads, url_of
 from tests.support.database import Database
 from tests.support.waiting import equals, eventually
 
@@ -15,30 +15,32 @@ GOOD = {"1": ["free"], "2": ["pro"]}
 
 
 @pytest.fixture
-async def loaded(decorated: Decorated) -> Decorated:
+async def loaded(harness: DecorationHarness) -> DecorationHarness:
     """Users 1 and 2 have their plans, and are due again."""
-    await decorated.apply(query())
-    await decorated.known("1", "2")
-    await decorated.settle()
-    decorated.later(4000)
-    return decorated
+    await harness.apply(query())
+    await harness.known("1", "2")
+    await harness.settle()
+    harness.later(4000)
+    return harness
 
 
-async def look(decorated: Decorated) -> None:
+async def look(harness: DecorationHarness) -> None:
     """One round of calls."""
-    await decorated.worker.poll()
-    await decorated.worker.join()
+    await harness.worker.poll()
+    await harness.worker.join()
 
 
-async def test_a_failed_call_erases_nothing(loaded: Decorated, company: Database) -> None:
-    await company.execute("ALTER TABLE users RENAME TO gone")
+async def test_a_failed_call_erases_nothing(
+    loaded: DecorationHarness, source_database: Database
+) -> None:
+    await source_database.execute("ALTER TABLE users RENAME TO gone")
     await look(loaded)
     assert await loaded.values() == GOOD
     state = await loaded.state()
     assert state.error == 'relation "users" does not exist'
     assert (state.failing_since, state.breaker.failures, state.due) == (loaded.now, 1, 2)
-    await company.execute("ALTER TABLE gone RENAME TO users")
-    await company.execute("UPDATE users SET plan = 'gold'")
+    await source_database.execute("ALTER TABLE gone RENAME TO users")
+    await source_database.execute("UPDATE users SET plan = 'gold'")
     await loaded.settle()
     assert await loaded.values() == {"1": ["gold"], "2": ["gold"]}
     state = await loaded.state()
@@ -46,10 +48,10 @@ async def test_a_failed_call_erases_nothing(loaded: Decorated, company: Database
 
 
 async def test_the_breaker_opens_and_closes_when_the_source_is_back(
-    loaded: Decorated, company: Database, asked: list[tuple[str, ...]]
+    loaded: DecorationHarness, source_database: Database, asked: list[tuple[str, ...]]
 ) -> None:
     await loaded.known(*map(str, range(100, 150)))
-    await company.execute("ALTER TABLE users RENAME TO gone")
+    await source_database.execute("ALTER TABLE users RENAME TO gone")
     await loaded.settle()
     assert len(asked) == FAILURES_TO_OPEN
     retry_at = (await loaded.state()).breaker.retry_at
@@ -59,7 +61,7 @@ async def test_the_breaker_opens_and_closes_when_the_source_is_back(
     loaded.now = retry_at
     await loaded.settle()
     assert [len(users) for users in asked] == [52, 26, 13, 6]
-    await company.execute("ALTER TABLE gone RENAME TO users")
+    await source_database.execute("ALTER TABLE gone RENAME TO users")
     loaded.later(2)
     await loaded.settle()
     assert [len(users) for users in asked[FAILURES_TO_OPEN + 1 :]] == [3, 49]
@@ -67,10 +69,10 @@ async def test_the_breaker_opens_and_closes_when_the_source_is_back(
 
 
 async def test_one_process_tries_whether_the_source_is_back(
-    loaded: Decorated, company: Database, asked: list[tuple[str, ...]]
+    loaded: DecorationHarness, source_database: Database, asked: list[tuple[str, ...]]
 ) -> None:
     await loaded.known(*map(str, range(100, 150)))
-    await company.execute("ALTER TABLE users RENAME TO gone")
+    await source_database.execute("ALTER TABLE users RENAME TO gone")
     await loaded.settle()
     loaded.later(2)
     other = loaded.another()
@@ -81,12 +83,12 @@ async def test_one_process_tries_whether_the_source_is_back(
     await other.close()
 
 
-async def test_no_answer_in_time(loaded: Decorated, company: Database) -> None:
+async def test_no_answer_in_time(loaded: DecorationHarness, source_database: Database) -> None:
     slow = query("email", "slow", source="slow", sql=f"{SQL} AND pg_sleep(30) IS NOT NULL")
     sources = {"crm": {"url": "CRM_URL"}, "slow": {"url": "CRM_URL", "timeout": 0.5}}
     await loaded.apply_to(sources, query(), slow)
     started = asyncio.get_running_loop().time()
-    await company.execute("UPDATE users SET plan = 'gold' WHERE id = '1'")
+    await source_database.execute("UPDATE users SET plan = 'gold' WHERE id = '1'")
     while await loaded.database.count("propertySourceStates") != 2:
         await loaded.worker.poll()
     while not (state := await loaded.state("slow")).error:
@@ -104,18 +106,18 @@ async def test_no_answer_in_time(loaded: Decorated, company: Database) -> None:
 
 
 async def test_a_statement_is_not_left_behind_in_the_database(
-    loaded: Decorated, company: Database
+    loaded: DecorationHarness, source_database: Database
 ) -> None:
     await loaded.apply(query(sql=f"{SQL} AND pg_sleep(30) IS NOT NULL"), timeout=0.3)
     await loaded.begin()
     await loaded.worker.join()
-    await eventually(lambda: sleeping(company), equals(0), within=3)
+    await eventually(lambda: sleeping(source_database), equals(0), within=3)
 
 
-async def sleeping(company: Database) -> int:
+async def sleeping(source_database: Database) -> int:
     """How many statements sleep."""
     return int(
-        await company.value(
+        await source_database.value(
             "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' "
             "AND query LIKE '%%pg_sleep%%' AND pid <> pg_backend_pid() "
             "AND datname = current_database()"
@@ -123,8 +125,8 @@ async def sleeping(company: Database) -> int:
     )
 
 
-async def test_a_query_can_only_read(loaded: Decorated, company: Database) -> None:
-    await company.connection.execute(
+async def test_a_query_can_only_read(loaded: DecorationHarness, source_database: Database) -> None:
+    await source_database.connection.execute(
         "CREATE FUNCTION vandal(text) RETURNS text LANGUAGE sql AS "
         "$$ UPDATE users SET plan = 'stolen' RETURNING $1 $$"
     )
@@ -132,32 +134,36 @@ async def test_a_query_can_only_read(loaded: Decorated, company: Database) -> No
         query(sql="SELECT vandal(id) AS id, plan FROM users WHERE id = ANY(:userIds)")
     )
     await loaded.settle()
-    assert await company.column("SELECT plan FROM users ORDER BY id") == ["free", "pro", None]
+    assert await source_database.column("SELECT plan FROM users ORDER BY id") == [
+        "free",
+        "pro",
+        None,
+    ]
     error = (await loaded.state()).error
     assert error == "cannot execute UPDATE in a read-only transaction"
     assert await loaded.values() == GOOD
 
 
 async def test_no_more_connections_than_the_pool_allows(
-    decorated: Decorated, company: Database
+    harness: DecorationHarness, source_database: Database
 ) -> None:
-    await decorated.apply(query(sql=GATED), batch=1, pool=2)
-    await decorated.known(*map(str, range(9)))
-    await company.execute("SELECT pg_advisory_lock(1)")
-    await decorated.begin()
+    await harness.apply(query(sql=GATED), batch=1, pool=2)
+    await harness.known(*map(str, range(9)))
+    await source_database.execute("SELECT pg_advisory_lock(1)")
+    await harness.begin()
     for _ in range(5):
-        await decorated.worker.poll()
-    assert await eventually(lambda: connections(company), equals(2)) == 2
-    await company.execute("SELECT pg_advisory_unlock(1)")
-    await decorated.settle()
-    assert await decorated.values() == GOOD
-    assert await connections(company) <= 2
+        await harness.worker.poll()
+    assert await eventually(lambda: connections(source_database), equals(2)) == 2
+    await source_database.execute("SELECT pg_advisory_unlock(1)")
+    await harness.settle()
+    assert await harness.values() == GOOD
+    assert await connections(source_database) <= 2
 
 
-async def connections(company: Database) -> int:
-    """How many the decoration process has to the company's database."""
+async def connections(source_database: Database) -> int:
+    """Count the decoration process's connections to the company's database."""
     return int(
-        await company.value(
+        await source_database.value(
             "SELECT count(*) FROM pg_stat_activity "
             "WHERE datname = current_database() AND application_name = 'merganser decoration'"
         )
@@ -165,64 +171,64 @@ async def connections(company: Database) -> int:
 
 
 async def test_a_driver_that_knows_no_timeout_costs_no_more_than_the_pool(
-    decorated: Decorated, company: Database, monkeypatch: pytest.MonkeyPatch
+    harness: DecorationHarness, source_database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dialects, "begin_read_only", lambda _connection, _seconds: None)
-    await decorated.apply(query(sql=GATED), timeout=0.2, batch=1, pool=2)
-    await decorated.known("1", "2")
-    await company.execute("SELECT pg_advisory_lock(1)")
+    await harness.apply(query(sql=GATED), timeout=0.2, batch=1, pool=2)
+    await harness.known("1", "2")
+    await source_database.execute("SELECT pg_advisory_lock(1)")
     for _ in range(8):
-        await look(decorated)
-        decorated.later(120)
-    assert (await decorated.state()).error == "no answer within 0.2 s"
-    assert (await connections(company), threads()) == (2, 2)
-    await company.execute("SELECT pg_advisory_unlock(1)")
+        await look(harness)
+        harness.later(120)
+    assert (await harness.state()).error == "no answer within 0.2 s"
+    assert (await connections(source_database), threads()) == (2, 2)
+    await source_database.execute("SELECT pg_advisory_unlock(1)")
     await eventually(threads, equals(0))
-    await decorated.settle()
-    assert await decorated.values() == GOOD
+    await harness.settle()
+    assert await harness.values() == GOOD
 
 
 async def test_a_broken_query_keeps_no_other_from_being_asked(
-    decorated: Decorated, company: Database
+    harness: DecorationHarness, source_database: Database
 ) -> None:
     broken = query("plan", "broken", sql="SELECT id, plan FROM nowhere WHERE id = ANY(:userIds)")
-    await decorated.apply(query(), broken, query("price", "lost"))
-    await decorated.known("1", "2")
-    await decorated.settle()
-    assert await decorated.values() == GOOD
-    state = await decorated.state()
+    await harness.apply(query(), broken, query("price", "lost"))
+    await harness.known("1", "2")
+    await harness.settle()
+    assert await harness.values() == GOOD
+    state = await harness.state()
     assert (state.error, state.due) == (None, 0)
     assert state.rule_errors == {
         "broken": 'relation "nowhere" does not exist',
         "lost": "the answer has no column price: it has id, email, plan",
     }
-    await decorated.apply(query(), broken)
-    await company.execute("CREATE TABLE nowhere AS SELECT id, 'fixed' AS plan FROM users")
-    decorated.later(4000)
-    await decorated.settle()
-    assert (await decorated.state()).rule_errors == {}
-    assert await decorated.values("broken") == {"1": ["fixed"], "2": ["fixed"]}
+    await harness.apply(query(), broken)
+    await source_database.execute("CREATE TABLE nowhere AS SELECT id, 'fixed' AS plan FROM users")
+    harness.later(4000)
+    await harness.settle()
+    assert (await harness.state()).rule_errors == {}
+    assert await harness.values("broken") == {"1": ["fixed"], "2": ["fixed"]}
 
 
 async def test_an_id_that_the_column_cannot_hold_costs_nobody_else(
-    decorated: Decorated, company: Database, asked: list[tuple[str, ...]]
+    harness: DecorationHarness, source_database: Database, asked: list[tuple[str, ...]]
 ) -> None:
-    await company.execute("ALTER TABLE users ALTER id TYPE integer USING id::integer")
-    await decorated.apply(query())
-    await decorated.known("1", "abc", "2", "99999999999", *(f"test-{n}" for n in range(100)))
-    await decorated.settle()
-    assert await decorated.values() == GOOD
-    state = await decorated.state()
+    await source_database.execute("ALTER TABLE users ALTER id TYPE integer USING id::integer")
+    await harness.apply(query())
+    await harness.known("1", "abc", "2", "99999999999", *(f"test-{n}" for n in range(100)))
+    await harness.settle()
+    assert await harness.values() == GOOD
+    state = await harness.state()
     assert (state.error, state.due) == (None, 0)
     assert state.rule_errors["plan"].startswith("refused 102 of 104 users: ")
     assert len(asked) <= 50
 
 
-async def test_an_answer_without_the_column(decorated: Decorated) -> None:
-    await decorated.apply(query("price"))
-    await decorated.known("1")
-    await decorated.settle()
-    error = (await decorated.state()).error
+async def test_an_answer_without_the_column(harness: DecorationHarness) -> None:
+    await harness.apply(query("price"))
+    await harness.known("1")
+    await harness.settle()
+    error = (await harness.state()).error
     assert error == "the answer has no column price: it has id, email, plan"
 
 
@@ -244,33 +250,33 @@ async def test_a_source_that_cannot_be_reached_says_why_and_no_secret(
     database: Database, url: str | None, said: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    decorated = Decorated(database, {} if url is None else {"CRM_URL": url})
-    await decorated.apply(query())
-    await decorated.known("1")
-    await decorated.settle()
-    error = (await decorated.state()).error
+    harness = DecorationHarness(database, {} if url is None else {"CRM_URL": url})
+    await harness.apply(query())
+    await harness.known("1")
+    await harness.settle()
+    error = (await harness.state()).error
     assert error is not None
     assert said in error
     assert "secret" not in error + caplog.text
-    await decorated.worker.close()
+    await harness.worker.close()
 
 
 async def test_what_a_server_says_of_data_is_not_told(
-    decorated: Decorated, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+    harness: DecorationHarness, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It quotes the data."""
     sql = "SELECT id, plan FROM users WHERE id = ANY(:userIds) AND ('x' || id)::integer = 1"
-    await decorated.apply(query(sql=sql))
-    await decorated.known("1", "2")
-    await decorated.settle()
-    assert (await decorated.state()).rule_errors == {
+    await harness.apply(query(sql=sql))
+    await harness.known("1", "2")
+    await harness.settle()
+    assert (await harness.state()).rule_errors == {
         "plan": "refused 2 of 2 users: InvalidTextRepresentation 22P02"
     }
     said = capsys.readouterr()
     assert "x1" not in caplog.text + said.out + said.err
 
 
-async def test_a_source_with_another_url_is_asked_there(loaded: Decorated) -> None:
+async def test_a_source_with_another_url_is_asked_there(loaded: DecorationHarness) -> None:
     loaded.environment["OTHER_URL"] = url_of(loaded.database.url)
     await loaded.database.execute("CREATE TABLE users (id text, email text, plan text)")
     await loaded.database.execute("INSERT INTO users VALUES ('1', NULL, 'other')")

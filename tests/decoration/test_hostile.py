@@ -12,9 +12,9 @@ import pytest
 
 from decoration import dialects, source_client
 from merganser.runtime import metrics
-from tests.decoration.crowd import GOOD, INNOCENT, PLANS, items
-from tests.decoration.decorated import SQL, Decorated, query
-from tests.decoration.says import Says
+from tests.decoration.fake_source import FakeSource
+from tests.decoration.harness import SQL, DecorationHarness, query
+from tests.decoration.other_users import GOOD, INNOCENT, PLANS, items
 from tests.support.database import Database
 from tests.support.memory import grown
 
@@ -52,7 +52,7 @@ SAYABLE: dict[str, tuple[str, str | None]] = {
 
 @pytest.mark.parametrize(("said", "value"), SAYABLE.values(), ids=list(SAYABLE))
 async def test_what_postgres_can_say(
-    decorated: Decorated, crowd: Database, said: str, value: str | None
+    harness: DecorationHarness, crowd: Database, said: str, value: str | None
 ) -> None:
     """It stands beside a good one of the same user."""
     await crowd.execute("INSERT INTO users VALUES ('odd', 'odd@x.io', NULL)")
@@ -60,182 +60,184 @@ async def test_what_postgres_can_say(
         f"SELECT id, email, CASE id WHEN 'odd' THEN {said} END AS plan FROM users WHERE id = 'odd'"
     )
     sql = f"SELECT id, email, plan FROM ({odd}) AS odd WHERE id = ANY(:userIds)"
-    await decorated.apply(query(), query("email"), query("plan", "odd", sql=sql))
-    await decorated.known("odd", *INNOCENT)
-    await decorated.settle()
-    assert await decorated.values() == PLANS
-    assert len(await decorated.values("email")) == len(INNOCENT) + 1
-    assert await decorated.values("odd") == ({} if value is None else {"odd": [value]})
-    assert (await decorated.state()).error is None
-    assert await items(decorated.database) == {}
+    await harness.apply(query(), query("email"), query("plan", "odd", sql=sql))
+    await harness.known("odd", *INNOCENT)
+    await harness.settle()
+    assert await harness.values() == PLANS
+    assert len(await harness.values("email")) == len(INNOCENT) + 1
+    assert await harness.values("odd") == ({} if value is None else {"odd": [value]})
+    assert (await harness.state()).error is None
+    assert await items(harness.database) == {}
 
 
 async def test_a_value_that_is_too_long_is_counted_and_costs_no_other(
-    decorated: Decorated, crowd: Database
+    harness: DecorationHarness, crowd: Database
 ) -> None:
     await crowd.execute("INSERT INTO users VALUES ('odd', 'odd@x.io', repeat('x', 16385))")
     await crowd.execute("INSERT INTO users VALUES ('more', 'more@x.io', repeat('x', 20000000))")
     counted = metrics.SOURCE_VALUES_TOO_LONG.labels("plan")
     before = counted._value.get()  # noqa: SLF001 - there is no other way to read it
-    await decorated.apply(query(), query("email"))
-    await decorated.known("odd", "more", *INNOCENT)
-    await decorated.settle()
-    assert await decorated.values() == PLANS
-    assert {"odd", "more"} <= (await decorated.values("email")).keys()
+    await harness.apply(query(), query("email"))
+    await harness.known("odd", "more", *INNOCENT)
+    await harness.settle()
+    assert await harness.values() == PLANS
+    assert {"odd", "more"} <= (await harness.values("email")).keys()
     assert counted._value.get() - before == 2  # noqa: SLF001
 
 
 async def saying(
-    decorated: Decorated, monkeypatch: pytest.MonkeyPatch, plans: Mapping[str, Any]
-) -> Says:
+    harness: DecorationHarness, monkeypatch: pytest.MonkeyPatch, plans: Mapping[str, Any]
+) -> FakeSource:
     """Have the source say these plans; all who have one are known."""
-    says = Says(plans)
+    says = FakeSource(plans)
     monkeypatch.setattr(dialects, "execute_query", says.ask)
-    await decorated.apply(query(), query("email"))
-    await decorated.known(*plans)
+    await harness.apply(query(), query("email"))
+    await harness.known(*plans)
     return says
 
 
 async def test_a_value_that_cannot_be_read_is_set_aside(
-    decorated: Decorated, monkeypatch: pytest.MonkeyPatch
+    harness: DecorationHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    says = await saying(decorated, monkeypatch, {**GOOD, "odd": "fine"})
-    await decorated.settle()
-    assert await decorated.values() == {**PLANS, "odd": ["fine"]}
+    says = await saying(harness, monkeypatch, {**GOOD, "odd": "fine"})
+    await harness.settle()
+    assert await harness.values() == {**PLANS, "odd": ["fine"]}
 
     says.plans = {**GOOD, "odd": 10**5000}
-    decorated.later(4000)
-    await decorated.settle()
-    assert await decorated.values() == PLANS, "it says no more that it is fine"
-    assert "odd" in await decorated.values("email")
-    (item,) = (await items(decorated.database)).items()
+    harness.later(4000)
+    await harness.settle()
+    assert await harness.values() == PLANS, "it says no more that it is fine"
+    assert "odd" in await harness.values("email")
+    (item,) = (await items(harness.database)).items()
     place, (state, attempts, reason) = item
     assert (place, state, attempts) == (("pro_odd", "plan"), "open", 1)
     assert reason.startswith("ValueError at decoration/values.py:")
 
-    decorated.later(4000)
-    await decorated.settle()
-    ((state, attempts, _),) = (await items(decorated.database)).values()
+    harness.later(4000)
+    await harness.settle()
+    ((state, attempts, _),) = (await items(harness.database)).values()
     assert (state, attempts) == ("open", 2)
 
     says.plans = {**GOOD, "odd": "fine"}
-    decorated.later(4000)
-    await decorated.settle()
-    assert await items(decorated.database) == {}
-    assert await decorated.values() == {**PLANS, "odd": ["fine"]}
+    harness.later(4000)
+    await harness.settle()
+    assert await items(harness.database) == {}
+    assert await harness.values() == {**PLANS, "odd": ["fine"]}
 
 
 @pytest.mark.parametrize("state", ["retried", "dropped"])
 async def test_what_operators_did_about_a_value(
-    decorated: Decorated, monkeypatch: pytest.MonkeyPatch, state: str
+    harness: DecorationHarness, monkeypatch: pytest.MonkeyPatch, state: str
 ) -> None:
     """Dropped it stays dropped while it fails; once it is read nothing is left of it."""
-    says = await saying(decorated, monkeypatch, {**GOOD, "odd": 10**5000})
-    await decorated.settle()
-    await decorated.database.execute('UPDATE "setAside" SET state = %s', state)
-    decorated.later(4000)
-    await decorated.settle()
-    ((now, attempts, _),) = (await items(decorated.database)).values()
+    says = await saying(harness, monkeypatch, {**GOOD, "odd": 10**5000})
+    await harness.settle()
+    await harness.database.execute('UPDATE "setAside" SET state = %s', state)
+    harness.later(4000)
+    await harness.settle()
+    ((now, attempts, _),) = (await items(harness.database)).values()
     assert (now, attempts) == ("open" if state == "retried" else state, 2)
-    await decorated.database.execute('UPDATE "setAside" SET state = %s', state)
+    await harness.database.execute('UPDATE "setAside" SET state = %s', state)
     says.plans = {**GOOD, "odd": "fine"}
-    decorated.later(4000)
-    await decorated.settle()
-    assert await items(decorated.database) == {}
+    harness.later(4000)
+    await harness.settle()
+    assert await items(harness.database) == {}
 
 
 async def test_an_id_that_cannot_be_read_is_left_out_and_told(
-    decorated: Decorated, monkeypatch: pytest.MonkeyPatch
+    harness: DecorationHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    says = await saying(decorated, monkeypatch, {**GOOD, "odd": "x", "other": "y"})
+    says = await saying(harness, monkeypatch, {**GOOD, "odd": "x", "other": "y"})
     says.ids = {"odd": 10**5000, "other": b"x" * 100_000}
-    await decorated.settle()
-    assert await decorated.values() == PLANS
+    await harness.settle()
+    assert await harness.values() == PLANS
     why = "left out 2 rows whose userId cannot be read"
-    assert (await decorated.state()).rule_errors == {"plan": why, "email": why}
-    assert await items(decorated.database) == {}
+    assert (await harness.state()).rule_errors == {"plan": why, "email": why}
+    assert await items(harness.database) == {}
 
 
 @pytest.mark.parametrize("error", [RecursionError(), MemoryError(), ValueError("secret")])
 async def test_a_driver_that_chokes_on_a_row(
-    decorated: Decorated, monkeypatch: pytest.MonkeyPatch, error: Exception
+    harness: DecorationHarness, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     """It does not say on whose."""
-    says = await saying(decorated, monkeypatch, {**GOOD, "odd": "x"})
-    await decorated.settle()
+    says = await saying(harness, monkeypatch, {**GOOD, "odd": "x"})
+    await harness.settle()
     says.plans = {**GOOD, "odd": error}
     says.calls = 0
-    decorated.later(4000)
-    await decorated.settle()
-    assert await decorated.values() == PLANS
-    found = await items(decorated.database)
+    harness.later(4000)
+    await harness.settle()
+    assert await harness.values() == PLANS
+    found = await items(harness.database)
     assert found.keys() == {("pro_odd", "plan"), ("pro_odd", "email")}
     for _, _, reason in found.values():
         assert reason.startswith(type(error).__name__)
         assert "secret" not in reason
     assert says.calls <= 12
-    assert (await decorated.state()).error is None
+    assert (await harness.state()).error is None
 
 
 async def test_a_row_that_is_too_large(
-    decorated: Decorated, monkeypatch: pytest.MonkeyPatch
+    harness: DecorationHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     large = ["x" * MIB for _ in range(40)]
-    await saying(decorated, monkeypatch, {**GOOD, "odd": large})
-    await decorated.settle()
-    assert await decorated.values() == PLANS
-    found = await items(decorated.database)
+    await saying(harness, monkeypatch, {**GOOD, "odd": large})
+    await harness.settle()
+    assert await harness.values() == PLANS
+    found = await items(harness.database)
     assert {reason for _, _, reason in found.values()} == {source_client.TOO_LARGE_MESSAGE}
 
 
 async def test_all_that_is_said_of_a_batch_is_bounded(
-    decorated: Decorated, monkeypatch: pytest.MonkeyPatch
+    harness: DecorationHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Half of the users would do; all of them are more than is taken."""
     plans = dict.fromkeys(INNOCENT, "é" * 2 * MIB)
-    await saying(decorated, monkeypatch, plans)
-    await decorated.settle()
-    state = await decorated.state()
+    await saying(harness, monkeypatch, plans)
+    await harness.settle()
+    state = await harness.state()
     assert state.error is None
     assert state.rule_errors["plan"].endswith(source_client.TOO_LARGE_MESSAGE)
-    assert 0 < len(await decorated.values("email")) < len(INNOCENT)
+    assert 0 < len(await harness.values("email")) < len(INNOCENT)
 
 
-async def test_a_user_with_millions_of_rows(decorated: Decorated, crowd: Database) -> None:
+async def test_a_user_with_millions_of_rows(harness: DecorationHarness, crowd: Database) -> None:
     """The source is not listened to for longer than a moment."""
     sql = (
         "SELECT id, 'tag ' || generate_series(1, CASE id WHEN 'odd' THEN 1000000000 ELSE 3 END) "
         "AS tag FROM users WHERE id = ANY(:userIds)"
     )
     await crowd.execute("INSERT INTO users VALUES ('odd', 'odd@x.io', 'x')")
-    await decorated.apply(query("tag", sql=sql, array=True), timeout=60)
-    await decorated.known("odd", *INNOCENT)
+    await harness.apply(query("tag", sql=sql, array=True), timeout=60)
+    await harness.known("odd", *INNOCENT)
     started = time.monotonic()
-    size, _ = await grown(os.getpid(), decorated.settle())
+    size, _ = await grown(os.getpid(), harness.settle())
     assert time.monotonic() - started < 60
-    assert await decorated.values("tag") == {
+    assert await harness.values("tag") == {
         user_id: ["tag 1", "tag 2", "tag 3"] for user_id in INNOCENT
     }
-    assert (await items(decorated.database)).keys() == {("pro_odd", "tag")}
+    assert (await items(harness.database)).keys() == {("pro_odd", "tag")}
     assert size < 200 * MIB
 
 
 async def test_a_value_of_hundreds_of_megabytes_takes_no_memory(
-    decorated: Decorated, crowd: Database
+    harness: DecorationHarness, crowd: Database
 ) -> None:
     await crowd.execute("INSERT INTO users VALUES ('odd', 'odd@x.io', NULL)")
     plan = "CASE id WHEN 'odd' THEN repeat('x', 300000000) ELSE plan END"
     sql = f"SELECT id, email, {plan} AS plan FROM users WHERE id = ANY(:userIds)"
-    await decorated.apply(query(sql=sql), query("email", sql=sql), timeout=60)
-    await decorated.known("odd", *INNOCENT)
-    size, _ = await grown(os.getpid(), decorated.settle())
-    assert await decorated.values() == PLANS
-    assert "odd" in await decorated.values("email")
-    assert await items(decorated.database) == {}
+    await harness.apply(query(sql=sql), query("email", sql=sql), timeout=60)
+    await harness.known("odd", *INNOCENT)
+    size, _ = await grown(os.getpid(), harness.settle())
+    assert await harness.values() == PLANS
+    assert "odd" in await harness.values("email")
+    assert await items(harness.database) == {}
     assert size < 100 * MIB
 
 
-async def test_rows_of_a_gigabyte_take_no_memory(decorated: Decorated, crowd: Database) -> None:
+async def test_rows_of_a_gigabyte_take_no_memory(
+    harness: DecorationHarness, crowd: Database
+) -> None:
     """Each of their values may be as long as that."""
     await crowd.execute("INSERT INTO users VALUES ('odd', 'odd@x.io', NULL)")
     long = "CASE id WHEN 'odd' THEN repeat('x', 131000) ELSE plan END"
@@ -244,11 +246,11 @@ async def test_rows_of_a_gigabyte_take_no_memory(decorated: Decorated, crowd: Da
         "generate_series(1, CASE id WHEN 'odd' THEN 3000 ELSE 1 END) "
         "FROM users WHERE id = ANY(:userIds)"
     )
-    await decorated.apply(query(sql=sql), timeout=60)
-    await decorated.known("odd", *INNOCENT)
-    size, _ = await grown(os.getpid(), decorated.settle())
-    assert await decorated.values() == PLANS
-    assert (await items(decorated.database)).keys() == {("pro_odd", "plan")}
+    await harness.apply(query(sql=sql), timeout=60)
+    await harness.known("odd", *INNOCENT)
+    size, _ = await grown(os.getpid(), harness.settle())
+    assert await harness.values() == PLANS
+    assert (await items(harness.database)).keys() == {("pro_odd", "plan")}
     assert size < 200 * MIB
 
 
@@ -266,17 +268,17 @@ async def test_a_sqlite_file_with_large_values(
             "INSERT INTO users VALUES ('x', CAST(x'ff' AS TEXT), zeroblob(?))", (size,)
         )
     connection.close()
-    decorated = Decorated(database, {"CRM_URL": f"sqlite:///{file}"})
+    harness = DecorationHarness(database, {"CRM_URL": f"sqlite:///{file}"})
     sql = "SELECT id, plan FROM users WHERE id IN (:userIds) ORDER BY plan;"
-    await decorated.apply(query(sql=sql), timeout=60)
-    await decorated.known("odd", "x", *INNOCENT)
-    grew, _ = await grown(os.getpid(), decorated.settle())
-    assert await decorated.values() == PLANS
-    assert (await decorated.state()).error is None
+    await harness.apply(query(sql=sql), timeout=60)
+    await harness.known("odd", "x", *INNOCENT)
+    grew, _ = await grown(os.getpid(), harness.settle())
+    assert await harness.values() == PLANS
+    assert (await harness.state()).error is None
     assert grew < 200 * MIB
-    set_aside = await items(decorated.database)
+    set_aside = await items(harness.database)
     assert set_aside.keys() == (set() if size < source_client.MAX_BYTES else {("pro_odd", "plan")})
-    await decorated.worker.close()
+    await harness.worker.close()
 
 
 async def test_a_value_that_sqlite_cannot_go_on_with(database: Database, tmp_path: Path) -> None:
@@ -288,66 +290,68 @@ async def test_a_value_that_sqlite_cannot_go_on_with(database: Database, tmp_pat
             connection.execute("""INSERT INTO users VALUES (?, '{"name":"free"}')""", (user_id,))
         connection.execute("INSERT INTO users VALUES ('odd', 'no JSON')")
     connection.close()
-    decorated = Decorated(database, {"CRM_URL": f"sqlite:///{file}"})
+    harness = DecorationHarness(database, {"CRM_URL": f"sqlite:///{file}"})
     sql = "SELECT id, json_extract(plan, '$.name') AS plan FROM users WHERE id IN (:userIds)"
-    await decorated.apply(query(sql=sql))
-    await decorated.known("odd", *INNOCENT)
-    await decorated.settle()
-    assert await decorated.values() == {user_id: ["free"] for user_id in INNOCENT}
-    assert (await decorated.state()).rule_errors == {
+    await harness.apply(query(sql=sql))
+    await harness.known("odd", *INNOCENT)
+    await harness.settle()
+    assert await harness.values() == {user_id: ["free"] for user_id in INNOCENT}
+    assert (await harness.state()).rule_errors == {
         "plan": "refused 1 of 21 users: OperationalError"
     }
-    await decorated.worker.close()
+    await harness.worker.close()
 
 
-async def test_a_user_for_whom_a_function_raises(decorated: Decorated, crowd: Database) -> None:
+async def test_a_user_for_whom_a_function_raises(
+    harness: DecorationHarness, crowd: Database
+) -> None:
     await crowd.execute("INSERT INTO users VALUES ('odd', 'odd@x.io', 'x')")
     await crowd.execute(
         "CREATE FUNCTION checked(id text, plan text) RETURNS text LANGUAGE plpgsql AS "
         "$$ BEGIN IF id = 'odd' THEN RAISE 'secret'; END IF; RETURN plan; END $$"
     )
     sql = "SELECT id, checked(id, plan) AS plan FROM users WHERE id = ANY(:userIds)"
-    await decorated.apply(query(sql=sql))
-    await decorated.known("odd", *INNOCENT)
-    await decorated.settle()
-    assert await decorated.values() == PLANS
-    assert (await decorated.state()).rule_errors == {
+    await harness.apply(query(sql=sql))
+    await harness.known("odd", *INNOCENT)
+    await harness.settle()
+    assert await harness.values() == PLANS
+    assert (await harness.state()).rule_errors == {
         "plan": "refused 1 of 21 users: RaiseException P0001"
     }
 
 
 async def test_a_user_for_whom_the_query_takes_too_long(
-    decorated: Decorated, crowd: Database
+    harness: DecorationHarness, crowd: Database
 ) -> None:
     """All others have their values soon, and so has who becomes known later."""
     await crowd.execute("INSERT INTO users VALUES ('odd', 'odd@x.io', 'x')")
     sql = f"{SQL} AND (id <> 'odd' OR pg_sleep(30) IS NOT NULL)"
-    await decorated.apply(query(sql=sql), timeout=0.3)
-    await decorated.known("odd", *INNOCENT)
+    await harness.apply(query(sql=sql), timeout=0.3)
+    await harness.known("odd", *INNOCENT)
     rounds = 0
-    while await decorated.values() != PLANS:
+    while await harness.values() != PLANS:
         rounds += 1
         assert rounds < 40
-        await decorated.settle()
-        decorated.later(1)
+        await harness.settle()
+        harness.later(1)
     await crowd.execute("INSERT INTO users VALUES ('new', 'new@x.io', 'plan of new')")
-    await decorated.known("new")
-    while "new" not in await decorated.values():
+    await harness.known("new")
+    while "new" not in await harness.values():
         rounds += 1
         assert rounds < 100
-        await decorated.settle()
-        decorated.later(1)
-    assert await decorated.values() == {**PLANS, "new": ["plan of new"]}
+        await harness.settle()
+        harness.later(1)
+    assert await harness.values() == {**PLANS, "new": ["plan of new"]}
 
 
-@pytest.mark.usefixtures("company")
-async def test_numbers_stay_exact_in_json(decorated: Decorated) -> None:
+@pytest.mark.usefixtures("source_database")
+async def test_numbers_stay_exact_in_json(harness: DecorationHarness) -> None:
     sql = (
         """SELECT id, '{"a": 1.10, "b": 12345678901234567890.5}'::jsonb AS object, """
         """'12345678901234567890.50'::jsonb AS number FROM users WHERE id = ANY(:userIds)"""
     )
-    await decorated.apply(query("object", sql=sql), query("number", type="float", sql=sql))
-    await decorated.known("1")
-    await decorated.settle()
-    assert await decorated.values("object") == {"1": ['{"a":1.10,"b":12345678901234567890.5}']}
-    assert await decorated.values("number") == {"1": [str(Decimal("12345678901234567890.5"))]}
+    await harness.apply(query("object", sql=sql), query("number", type="float", sql=sql))
+    await harness.known("1")
+    await harness.settle()
+    assert await harness.values("object") == {"1": ['{"a":1.10,"b":12345678901234567890.5}']}
+    assert await harness.values("number") == {"1": [str(Decimal("12345678901234567890.5"))]}

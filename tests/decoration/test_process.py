@@ -10,7 +10,7 @@ import pytest
 from dev.stack.home import Home
 from dev.stack.ports import free_port
 from merganser.runtime import metrics
-from tests.decoration.decorated import GATED, NOW, Decorated, query
+from tests.decoration.harness import GATED, NOW, DecorationHarness, query
 from tests.support.database import Database
 from tests.support.service import Service
 from tests.support.waiting import equals, eventually
@@ -19,11 +19,11 @@ GOOD = {"1": ["free"], "2": ["pro"]}
 
 
 @pytest.fixture
-async def service(decorated: Decorated, tmp_path: Path) -> AsyncIterator[Service]:
+async def service(harness: DecorationHarness, tmp_path: Path) -> AsyncIterator[Service]:
     """Not started yet."""
     env = {
-        **decorated.environment,
-        "MERGANSER_DATABASE_URL": decorated.database.url,
+        **harness.environment,
+        "MERGANSER_DATABASE_URL": harness.database.url,
         "MERGANSER_LOG_FORMAT": "json",
         "MERGANSER_DECORATION_INTERVAL": "0.1",
     }
@@ -35,15 +35,15 @@ async def service(decorated: Decorated, tmp_path: Path) -> AsyncIterator[Service
 
 
 async def test_it_decorates_within_a_second_and_measures(
-    decorated: Decorated, service: Service
+    harness: DecorationHarness, service: Service
 ) -> None:
-    await decorated.apply(query(), query("email", type="email"))
+    await harness.apply(query(), query("email", type="email"))
     service.start()
     await service.ready()
-    await eventually(lambda: decorated.database.count("propertySourceStates"), equals(1))
+    await eventually(lambda: harness.database.count("propertySourceStates"), equals(1))
     started = time.monotonic()
-    await decorated.known("1", "2")
-    await eventually(decorated.values, equals(GOOD))
+    await harness.known("1", "2")
+    await eventually(harness.values, equals(GOOD))
     assert time.monotonic() - started < 2
 
     async def answered() -> float:
@@ -62,43 +62,43 @@ async def test_it_decorates_within_a_second_and_measures(
 
 
 async def test_it_ends_in_time_although_a_source_hangs(
-    decorated: Decorated, company: Database, service: Service
+    harness: DecorationHarness, source_database: Database, service: Service
 ) -> None:
-    await decorated.apply(query(sql=GATED), timeout=300)
-    await decorated.known("1", "2")
-    await company.execute("SELECT pg_advisory_lock(1)")
+    await harness.apply(query(sql=GATED), timeout=300)
+    await harness.known("1", "2")
+    await source_database.execute("SELECT pg_advisory_lock(1)")
     service.start()
     await service.ready()
 
-    await eventually(company.lock_waits, equals(1))
+    await eventually(source_database.lock_waits, equals(1))
     started = time.monotonic()
     assert await service.stop() == 0
     assert time.monotonic() - started < 5
     assert "Traceback" not in service.log
     assert "stopped" in service.log
-    await company.execute("SELECT pg_advisory_unlock(1)")
+    await source_database.execute("SELECT pg_advisory_unlock(1)")
     assert (
-        await decorated.database.column('SELECT "dueAt" FROM "profileDecorations"')
+        await harness.database.column('SELECT "dueAt" FROM "profileDecorations"')
         == [NOW.fromtimestamp(0, NOW.tzinfo)] * 2
     ), "what it had is given back"
 
 
 async def test_killed_in_a_call_it_erases_nothing(
-    decorated: Decorated, company: Database, service: Service
+    harness: DecorationHarness, source_database: Database, service: Service
 ) -> None:
-    await decorated.apply(query())
-    await decorated.known("1", "2")
-    await decorated.settle()
-    await decorated.apply(query(sql=GATED))
-    await company.execute("SELECT pg_advisory_lock(1)")
+    await harness.apply(query())
+    await harness.known("1", "2")
+    await harness.settle()
+    await harness.apply(query(sql=GATED))
+    await source_database.execute("SELECT pg_advisory_lock(1)")
     service.start()
     await service.ready()
     due = """SELECT count(*) FROM "profileDecorations" WHERE "dueAt" > now() + '1 minute'"""
-    await eventually(lambda: decorated.database.value(due), equals(2))
+    await eventually(lambda: harness.database.value(due), equals(2))
     await service.kill()
-    await company.execute("SELECT pg_advisory_unlock(1)")
+    await source_database.execute("SELECT pg_advisory_unlock(1)")
     await asyncio.sleep(0.2)
-    assert await decorated.values() == GOOD
+    assert await harness.values() == GOOD
 
 
 async def test_without_tables_it_ends_and_says_what_to_do(

@@ -12,7 +12,7 @@ from sqlalchemy.exc import OperationalError
 
 from decoration import dialects
 from merganser.rulebook.language import Source
-from tests.decoration.decorated import Decorated, query, threads
+from tests.decoration.harness import DecorationHarness, query, threads
 from tests.support.database import Database
 from tests.support.waiting import equals, eventually
 
@@ -25,7 +25,7 @@ SELECT (SELECT max(i) FROM n) AS id, 'x' AS plan WHERE '1' IN (:userIds)
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """The company's users. Its ids are numbers."""
+    """The company's users. Their ids are numbers."""
     file = tmp_path / "my users.db"
     with sqlite3.connect(file) as connection:
         connection.executescript("""
@@ -37,38 +37,38 @@ def file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def decorated(database: Database, file: Path) -> AsyncIterator[Decorated]:
-    decorated = Decorated(database, {"CRM_URL": f"sqlite:///{file}"})
-    yield decorated
-    await decorated.worker.close()
+async def harness(database: Database, file: Path) -> AsyncIterator[DecorationHarness]:
+    harness = DecorationHarness(database, {"CRM_URL": f"sqlite:///{file}"})
+    yield harness
+    await harness.worker.close()
 
 
-async def test_it_is_asked(decorated: Decorated, file: Path) -> None:
+async def test_it_is_asked(harness: DecorationHarness, file: Path) -> None:
     tags = query("tags", sql=SQL, array=True)
-    await decorated.apply(query(sql=SQL), query("email", sql=SQL, type="email"), tags)
-    await decorated.known("1", "2", "abc", "10000000000000000000000")
-    await decorated.settle()
-    assert await decorated.values() == {"1": ["free"], "2": ["pro"]}
-    assert await decorated.values("email") == {"1": ["a@x.io"]}
-    assert await decorated.values("tags") == {"1": ["a", "b"]}
+    await harness.apply(query(sql=SQL), query("email", sql=SQL, type="email"), tags)
+    await harness.known("1", "2", "abc", "10000000000000000000000")
+    await harness.settle()
+    assert await harness.values() == {"1": ["free"], "2": ["pro"]}
+    assert await harness.values("email") == {"1": ["a@x.io"]}
+    assert await harness.values("tags") == {"1": ["a", "b"]}
     with sqlite3.connect(file) as connection:
         connection.execute("UPDATE users SET plan = 'gold' WHERE id = 1")
     connection.close()
-    decorated.later(4000)
-    await decorated.settle()
-    assert await decorated.values() == {"1": ["gold"], "2": ["pro"]}
+    harness.later(4000)
+    await harness.settle()
+    assert await harness.values() == {"1": ["gold"], "2": ["pro"]}
 
 
 @pytest.mark.parametrize("url", ["sqlite:///{}", "sqlite:///file:{}?uri=true"])
-async def test_it_can_only_be_read(decorated: Decorated, file: Path, url: str) -> None:
+async def test_it_can_only_be_read(harness: DecorationHarness, file: Path, url: str) -> None:
     sql = "INSERT INTO users SELECT id + 10, email, plan, tags FROM users WHERE id IN (:userIds)"
-    decorated.environment["CRM_URL"] = url.format(quote(str(file)) if "file:" in url else file)
-    await decorated.apply(query(sql=f"{sql} RETURNING id, plan"))
-    await decorated.known("1", "2")
-    await decorated.settle()
-    assert (await decorated.state()).error == 'near "INSERT": syntax error'
+    harness.environment["CRM_URL"] = url.format(quote(str(file)) if "file:" in url else file)
+    await harness.apply(query(sql=f"{sql} RETURNING id, plan"))
+    await harness.known("1", "2")
+    await harness.settle()
+    assert (await harness.state()).error == 'near "INSERT": syntax error'
     source = Source(url="CRM_URL")
-    made = dialects.create_source_engine(make_url(decorated.environment["CRM_URL"]), source)
+    made = dialects.create_source_engine(make_url(harness.environment["CRM_URL"]), source)
     with made.connect() as opened:
         dialects.begin_read_only(opened, 5)
         with pytest.raises(OperationalError, match="attempt to write a readonly database"):
@@ -79,33 +79,33 @@ async def test_it_can_only_be_read(decorated: Decorated, file: Path, url: str) -
     connection.close()
 
 
-async def test_no_answer_in_time(decorated: Decorated) -> None:
-    await decorated.apply(query(sql=SLOW), timeout=0.3)
-    await decorated.known("1")
+async def test_no_answer_in_time(harness: DecorationHarness) -> None:
+    await harness.apply(query(sql=SLOW), timeout=0.3)
+    await harness.known("1")
     started = time.monotonic()
-    await decorated.begin()
-    await decorated.worker.join()
+    await harness.begin()
+    await harness.worker.join()
     assert time.monotonic() - started < 3
-    assert (await decorated.state()).error in ("interrupted", "no answer within 0.3 s")
+    assert (await harness.state()).error in ("interrupted", "no answer within 0.3 s")
     await eventually(threads, equals(0), within=5, what="the query does not go on")
 
 
 async def test_a_file_that_is_not_there_is_not_made(database: Database, tmp_path: Path) -> None:
     missing = tmp_path / "missing.db"
-    decorated = Decorated(database, {"CRM_URL": f"sqlite:///{missing}"})
-    await decorated.apply(query(sql=SQL))
-    await decorated.known("1")
-    await decorated.settle()
-    assert (await decorated.state()).error == "unable to open database file"
+    harness = DecorationHarness(database, {"CRM_URL": f"sqlite:///{missing}"})
+    await harness.apply(query(sql=SQL))
+    await harness.known("1")
+    await harness.settle()
+    assert (await harness.state()).error == "unable to open database file"
     assert not missing.exists()
-    await decorated.worker.close()
+    await harness.worker.close()
 
 
-async def test_a_table_that_is_not_there(decorated: Decorated) -> None:
+async def test_a_table_that_is_not_there(harness: DecorationHarness) -> None:
     broken = query("plan", "broken", sql="SELECT id, plan FROM nowhere WHERE id IN (:userIds)")
-    await decorated.apply(query(sql=SQL), broken)
-    await decorated.known("1")
-    await decorated.settle()
-    state = await decorated.state()
+    await harness.apply(query(sql=SQL), broken)
+    await harness.known("1")
+    await harness.settle()
+    state = await harness.state()
     assert (state.error, state.rule_errors) == (None, {"broken": "no such table: nowhere"})
-    assert await decorated.values() == {"1": ["free"]}
+    assert await harness.values() == {"1": ["free"]}

@@ -11,7 +11,7 @@ import pytest
 from merganser.rulebook import rule_store
 from merganser.rulebook.language import RuleFile
 from properties.audit import audit
-from tests.decoration.decorated import url_of
+from tests.decoration.harness import url_of
 from tests.support import proxy
 from tests.support.database import Database
 from tests.support.load import Load

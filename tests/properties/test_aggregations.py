@@ -1,4 +1,4 @@
-"""Each aggregation, on events whose answer one can see. What they share is in test_reckoning.py."""
+"""Each aggregation, on events whose answer one can see. What they share is in test_engine.py."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import pytest
 
 from merganser.rulebook.values import MAX_ARRAY_VALUES
 from properties.rules.aggregations import MAX_DISTINCT
-from tests.properties.one import Said, values
+from tests.properties.single_rule import Said, values
 
 DAY = 86_400
 BUYS: list[Said] = [

@@ -16,9 +16,9 @@ from properties.rules.aggregations import build_aggregation
 from properties.rules.engine import Engine
 from properties.rules.event_view import SkipReason
 from tests.properties import reference
-from tests.properties.made import NOW, TODAY, occurrence
-from tests.properties.one import Said, values, values_and_skips
 from tests.properties.reference import Seen
+from tests.properties.single_rule import Said, values, values_and_skips
+from tests.properties.strategies import NOW, TODAY, occurrence
 from tests.support import examples
 
 VALUES = ["", "a", "b", "cc", "ddd", "eeee", "ü", "üü", '["a","bb","ccc"]', '["","",""]']

@@ -6,7 +6,7 @@ import pytest
 
 from merganser.rulebook.language import Filter
 from properties.rules.filters import build_filter
-from tests.properties.one import Said, occurrence, values
+from tests.properties.single_rule import Said, occurrence, values
 
 # Operator, value of the filter, text in the event, whether it meets.
 CASES: list[tuple[str, Any, str, bool]] = [

@@ -24,10 +24,18 @@ from properties import incremental, rebuild, store
 from properties.loop import PropertyUpdater
 from properties.rules import event_view
 from tests.properties import reference
-from tests.properties.hostile import CORRECTIONS, DEFECT, REFUSED, STATES, Correction, Sent, sent
-from tests.properties.made import NOW, rules, seen
+from tests.properties.hostile_strategies import (
+    CORRECTIONS,
+    DEFECT,
+    REFUSED,
+    STATES,
+    Correction,
+    Sent,
+    sent,
+)
 from tests.properties.reference import Seen
-from tests.properties.test_machine import EMPTY, STORED
+from tests.properties.strategies import NOW, rules, seen
+from tests.properties.test_state_machine import EMPTY, STORED
 from tests.support import examples
 
 MOST_STEPS = 200

@@ -9,7 +9,7 @@ from merganser.rulebook import rule_store
 from merganser.rulebook.language import RuleFile
 from merganser.runtime import metrics
 from merganser.runtime.postgres import connect
-from tests.properties.kept import COUNT, PATHS, USER_ID, Kept
+from tests.properties.harness import COUNT, PATHS, USER_ID, PropertyHarness
 from tests.support import proxy
 from tests.support.database import Database
 from tests.support.system import System
@@ -93,14 +93,14 @@ async def test_properties_follow_events_merges_and_rows_of_others(ruled: System)
     )
     after = before | {"visits": ["3"], "paths": ["/", "/mugs", "/sale"], "spent": ["10"]}
     await eventually(lambda: known_of(ruled.database, "1"), equals(after))
-    assert await Kept(ruled.database).disagreements() == []
+    assert await PropertyHarness(ruled.database).disagreements() == []
 
 
 async def test_it_measures_itself_and_ends_in_order(ruled: System) -> None:
-    kept = Kept(ruled.database)
+    harness = PropertyHarness(ruled.database)
     service = await ruled.properties()
-    await kept.views(await kept.profile("pro_1"), range(5), path="/a")
-    await eventually(lambda: kept.value("pro_1", "visits"), equals(["5"]))
+    await harness.views(await harness.profile("pro_1"), range(5), path="/a")
+    await eventually(lambda: harness.value("pro_1", "visits"), equals(["5"]))
     await ruled.database.execute(
         'INSERT INTO events (guid, type, "profileGuid", "occurredAt") '
         "VALUES ('evt_gift', 'purchase', 'pro_1', now())"
@@ -121,12 +121,12 @@ async def test_it_measures_itself_and_ends_in_order(ruled: System) -> None:
 
 
 async def test_what_is_left_out_is_measured_by_rule(ruled: System) -> None:
-    kept = Kept(ruled.database)
+    harness = PropertyHarness(ruled.database)
     service = await ruled.properties(properties_batch=5_000)
     # In one step: an event that is counted before its data is there is counted again.
     async with ruled.database.connection.transaction():
-        await kept.views(await kept.profile("pro_1"), [1], path="x" * 20_000)
-        await kept.views("pro_1", range(2, 1_005), path="/")
+        await harness.views(await harness.profile("pro_1"), [1], path="x" * 20_000)
+        await harness.views("pro_1", range(2, 1_005), path="/")
     skipped = {"too_long": 1, "capped": 3}
     for why, count in skipped.items():
         name = f"merganser_properties_values_{why}_total"
@@ -136,66 +136,66 @@ async def test_what_is_left_out_is_measured_by_rule(ruled: System) -> None:
     )
     broken = "merganser_properties_broken_rules"
     await eventually(lambda: service.metric(broken), equals(1))
-    await kept.views("pro_1", [9])
-    await eventually(lambda: kept.value("pro_1", "visits"), equals(["1005"]))
+    await harness.views("pro_1", [9])
+    await eventually(lambda: harness.value("pro_1", "visits"), equals(["1005"]))
     assert await service.stop() == 0
 
 
 async def test_a_profile_that_postgres_refuses_ends_no_process(ruled: System) -> None:
-    kept = Kept(ruled.database)
+    harness = PropertyHarness(ruled.database)
     await ruled.database.execute(
         """ALTER TABLE "profileProperties" ADD CONSTRAINT refusal CHECK (value <> 'refused')"""
     )
     service = await ruled.properties()
     for number in range(5):
         path = "refused" if number == 2 else "/"
-        await kept.views(await kept.profile(f"pro_{number}"), [1], path=path)
+        await harness.views(await harness.profile(f"pro_{number}"), [1], path=path)
     for number in (0, 1, 3, 4):
-        await eventually(lambda n=number: kept.value(f"pro_{n}", "paths"), equals(["/"]))  # type: ignore[misc] # of this turn
+        await eventually(lambda n=number: harness.value(f"pro_{n}", "paths"), equals(["/"]))  # type: ignore[misc] # of this turn
     aside = "merganser_properties_profiles_set_aside_total"
     await eventually(lambda: service.metric(aside), equals(1))
-    assert list(await kept.set_aside()) == ["pro_2"]
+    assert list(await harness.set_aside()) == ["pro_2"]
     assert await service.stop() == 0
 
 
 async def test_staleness_is_the_age_of_what_waits(ruled: System) -> None:
     """While somebody else has the turn and does nothing with it."""
     age = "merganser_properties_staleness_seconds"
-    kept = Kept(ruled.database)
+    harness = PropertyHarness(ruled.database)
     async with await connect(ruled.database.url, "test") as other, other.transaction():
         await other.execute("SELECT pg_advisory_xact_lock(hashtext('merganser properties'))")
         service = await ruled.properties()
-        await kept.views(await kept.profile("pro_1"), [1])
+        await harness.views(await harness.profile("pro_1"), [1])
         await eventually(lambda: service.metric(age), lambda seconds: seconds > 1)
     await eventually(lambda: service.metric(age), equals(0))
 
 
 async def test_postgres_goes_and_comes_back(ruled: System) -> None:
-    kept = Kept(ruled.database)
-    await kept.profile("pro_1")
+    harness = PropertyHarness(ruled.database)
+    await harness.profile("pro_1")
     async with proxy.before(ruled.database.url) as (network, url):
         service = await ruled.properties(database_url=url)
-        await kept.views("pro_1", [1])
-        await eventually(lambda: kept.value("pro_1", "visits"), equals(["1"]))
+        await harness.views("pro_1", [1])
+        await eventually(lambda: harness.value("pro_1", "visits"), equals(["1"]))
         await network.stop()
-        await kept.views("pro_1", [2])
+        await harness.views("pro_1", [2])
         assert list(await eventually(service.why_not_ready)) == ["postgres"]
         await network.start()
-        await eventually(lambda: kept.value("pro_1", "visits"), equals(["2"]))
+        await eventually(lambda: harness.value("pro_1", "visits"), equals(["2"]))
         await network.stop()
         await eventually(service.why_not_ready)
         assert await service.stop() == 0
 
 
 async def test_a_second_process_takes_over_from_one_that_is_killed(ruled: System) -> None:
-    kept = Kept(ruled.database)
-    await kept.profile("pro_1")
+    harness = PropertyHarness(ruled.database)
+    await harness.profile("pro_1")
     both = [await ruled.properties() for _ in range(2)]
     for turn in range(1, 4):
-        await kept.views("pro_1", [turn])
-        await eventually(lambda: kept.value("pro_1", "visits"), equals([str(turn)]))
+        await harness.views("pro_1", [turn])
+        await eventually(lambda: harness.value("pro_1", "visits"), equals([str(turn)]))
     both[0].send(signal.SIGKILL)
     await both[0].ended()
-    await kept.views("pro_1", [9])
-    await eventually(lambda: kept.value("pro_1", "visits"), equals(["4"]))
-    assert await kept.disagreements() == []
+    await harness.views("pro_1", [9])
+    await eventually(lambda: harness.value("pro_1", "visits"), equals(["4"]))
+    assert await harness.disagreements() == []

@@ -8,7 +8,7 @@ from psycopg.errors import LockNotAvailable
 from merganser.rulebook import rule_store
 from merganser.rulebook.language import RuleFile
 from merganser.runtime.postgres import connect
-from tests.properties.kept import COUNT, PATHS, USER_ID, Kept
+from tests.properties.harness import COUNT, PATHS, USER_ID, PropertyHarness
 from tests.support.database import Database, opened
 from tests.support.waiting import eventually
 
@@ -31,9 +31,9 @@ async def test_writers_and_rules_never_wait_for_each_other(database: Database) -
                 "INSERT INTO \"eventData\" (\"eventGuid\", key, value) VALUES ('evt_1', 'k', 'v')"
             )
         await applied
-    kept = Kept(database)
-    await kept.settle()
-    assert await kept.value("pro_1", "visits") == ["1"]
+    harness = PropertyHarness(database)
+    await harness.settle()
+    assert await harness.value("pro_1", "visits") == ["1"]
 
 
 async def test_a_writer_that_takes_long_is_not_waited_for_without_end(
@@ -56,11 +56,11 @@ async def test_a_file_that_says_the_same_changes_nothing(database: Database) -> 
 
 
 async def test_only_what_changed_is_counted_anew(database: Database) -> None:
-    kept = Kept(database)
-    await kept.apply(COUNT, PATHS)
+    harness = PropertyHarness(database)
+    await harness.apply(COUNT, PATHS)
     before = {
         one.rule.key: one.revision for one in await rule_store.read_rules(database.connection)
     }
-    await kept.apply({**COUNT, "type": "float"}, PATHS)
+    await harness.apply({**COUNT, "type": "float"}, PATHS)
     after = {one.rule.key: one.revision for one in await rule_store.read_rules(database.connection)}
     assert {key for key in after if after[key] != before[key]} == {"visits"}

@@ -9,7 +9,7 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from merganser.cli.main import app
-from tests.properties.kept import COUNT, PATHS, USER_ID, Kept
+from tests.properties.harness import COUNT, PATHS, USER_ID, PropertyHarness
 from tests.support.database import Database
 
 FILE = f"rules: [{json.dumps(USER_ID)}, {json.dumps(COUNT)}, {json.dumps(PATHS)}]"
@@ -80,14 +80,14 @@ async def test_apply_asks_and_takes_no_for_an_answer(
 
 
 async def test_apply_waits_for_the_backfill(operator: Operator, database: Database) -> None:
-    kept = Kept(database)
-    await kept.views(await kept.profile("pro_1"), range(5))
+    harness = PropertyHarness(database)
+    await harness.views(await harness.profile("pro_1"), range(5))
     applying = asyncio.create_task(operator("rules", "apply", str(operator.file), "--yes"))
     while not applying.done():
-        await kept.settle()
+        await harness.settle()
         await asyncio.sleep(0.05)
     assert (await applying).exit_code == 0
-    assert await kept.value("pro_1", "visits") == ["5"]
+    assert await harness.value("pro_1", "visits") == ["5"]
 
 
 async def test_a_mistake_has_its_file_its_line_and_what_to_write(operator: Operator) -> None:
@@ -106,7 +106,7 @@ async def test_list_and_show_say_what_applies(operator: Operator, database: Data
     await operator.apply()
     waiting = await operator("rules", "list")
     assert waiting.stdout.count("backfill: 0 of about") == 3
-    await Kept(database).settle()
+    await PropertyHarness(database).settle()
     assert (await operator("rules", "list")).stdout.count("up to date") == 3
     data = json.loads((await operator("rules", "list", "--json")).stdout)
     assert [(one["key"], one["backfilled"]) for one in data] == [
@@ -122,10 +122,10 @@ async def test_list_and_show_say_what_applies(operator: Operator, database: Data
 
 
 async def test_a_rule_is_tried_before_it_is_applied(operator: Operator, database: Database) -> None:
-    kept = Kept(database)
-    await kept.profile("pro_1", "123")
-    await kept.views("pro_1", [1], path="/a")
-    await kept.views("pro_1", [2])
+    harness = PropertyHarness(database)
+    await harness.profile("pro_1", "123")
+    await harness.views("pro_1", [1], path="/a")
+    await harness.views("pro_1", [2])
     try_ = ("rules", "test", "paths", "--profile", "123")
     assert (await operator(*try_)).exit_code == 1
     tried = await operator(*try_, "--file", str(operator.file))
@@ -145,13 +145,13 @@ async def test_an_audit_tells_whether_properties_are_right(
     operator: Operator, database: Database
 ) -> None:
     await operator.apply()
-    kept = Kept(database)
+    harness = PropertyHarness(database)
     await database.execute("INSERT INTO profiles (guid, \"userId\") VALUES ('pro_1', '123')")
     await database.execute(
         'INSERT INTO events (type, "profileGuid", "userId", "occurredAt") '
         "SELECT 'view', 'pro_1', '123', now() FROM generate_series(1, 3)"
     )
-    await kept.settle()
+    await harness.settle()
     right = await operator("audit", "--properties")
     assert right.exit_code == 0
     assert "properties of 1 profiles compared" in " ".join(right.stdout.split())
@@ -208,7 +208,7 @@ async def test_a_value_that_is_too_long_is_said_to_be(
     operator: Operator, database: Database
 ) -> None:
     await operator.apply()
-    kept = Kept(database)
-    await kept.views(await kept.profile("pro_1"), [1], path="x" * 20_000)
+    harness = PropertyHarness(database)
+    await harness.views(await harness.profile("pro_1"), [1], path="x" * 20_000)
     tried = await operator("rules", "test", "paths", "--profile", "pro_1")
     assert tried.stdout.count("too long") == 2, "the value and what became of it"

@@ -6,7 +6,7 @@ from psycopg.types.json import Jsonb
 
 from merganser.rulebook import rule_store
 from schemas import migrations
-from tests.properties.kept import COUNT, NOW, PATHS, USER_ID, Kept
+from tests.properties.harness import COUNT, NOW, PATHS, USER_ID, PropertyHarness
 from tests.support import database
 
 BOUNDS = 11
@@ -28,7 +28,7 @@ async def test_an_upgrade_computes_all_properties_again(
         earlier.setattr(migrations, "available", lambda: before)
         await migrations.migrate(empty_database_url)
     async with database.opened(empty_database_url) as opened:
-        kept = Kept(opened)
+        harness = PropertyHarness(opened)
         for rule in (USER_ID, COUNT, PATHS):
             await opened.execute(
                 'INSERT INTO "profilePropertyRules" (key, definition, "appliedAt", "backfilledTo") '
@@ -38,8 +38,8 @@ async def test_an_upgrade_computes_all_properties_again(
         await opened.execute('SELECT "takeNotes"(true)')
         # A profile younger than the rules, as an older version left it: counted, and being counted.
         for profile in ("pro_1", "pro_2"):
-            await kept.profile(profile)
-            await kept.views(profile, range(3), path="/a")
+            await harness.profile(profile)
+            await harness.views(profile, range(3), path="/a")
         await opened.execute('DELETE FROM "eventChanges"')
         await opened.execute(
             """
@@ -53,17 +53,17 @@ async def test_an_upgrade_computes_all_properties_again(
         assert BOUNDS in [one.version for one in await migrations.migrate(empty_database_url)]
         with pytest.raises(psycopg.errors.NotNullViolation):
             await opened.execute(OLD_PUT_STATES)  # by a process of the older version
-        assert await kept.value("pro_1", "paths") == ["x" * 50_000], "it stays until then"
+        assert await harness.value("pro_1", "paths") == ["x" * 50_000], "it stays until then"
         applied = await rule_store.read_rules(opened.connection)
         assert {one.rule.key for one in applied if one.backfilled_to == ""} == {"paths", "visits"}
         assert len(revisions & {one.revision for one in applied}) == 1, "that of userId"
 
-        await kept.views("pro_1", [9], path="/b")
-        await kept.profile("pro_3")
-        await kept.views("pro_3", [1], path="/c")
-        await kept.serve()
-        assert await kept.value("pro_1", "paths") == ["/a"] * 3 + ["/b"]
-        assert await kept.value("pro_2", "visits") == ["3"]
-        assert await kept.value("pro_3", "paths") == ["/c"]
-        assert await kept.disagreements() == []
+        await harness.views("pro_1", [9], path="/b")
+        await harness.profile("pro_3")
+        await harness.views("pro_3", [1], path="/c")
+        await harness.serve()
+        assert await harness.value("pro_1", "paths") == ["/a"] * 3 + ["/b"]
+        assert await harness.value("pro_2", "visits") == ["3"]
+        assert await harness.value("pro_3", "paths") == ["/c"]
+        assert await harness.disagreements() == []
         assert await opened.value('SELECT "occurredAt" FROM events ORDER BY 1 LIMIT 1') == NOW

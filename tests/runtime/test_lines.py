@@ -4,7 +4,7 @@ from typing import Any
 
 from merganser.rulebook import rule_store
 from merganser.rulebook.language import RuleFile
-from tests.properties.kept import COUNT, USER_ID, Kept
+from tests.properties.harness import COUNT, USER_ID, PropertyHarness
 from tests.resolver.backlog import Backlog
 from tests.support.events import event
 from tests.support.service import Service
@@ -88,10 +88,10 @@ async def test_properties_write_one_for_each_step_that_did_something(system: Sys
     await rule_store.apply_file(
         system.database.connection, RuleFile.model_validate({"rules": [USER_ID, COUNT]})
     )
-    kept = Kept(system.database)
-    await kept.profile("pro_1")
+    harness = PropertyHarness(system.database)
+    await harness.profile("pro_1")
     for start in range(0, 500, 50):
-        await kept.views("pro_1", range(start, start + 50))
+        await harness.views("pro_1", range(start, start + 50))
     properties = await system.properties(properties_batch=50, properties_interval=0.05)
     counted = "merganser_properties_events_counted_total"
     await eventually(lambda: properties.metric(counted), equals(500))

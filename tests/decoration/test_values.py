@@ -20,8 +20,8 @@ from decoration.values import (
 )
 from merganser.rulebook.language import Rule
 from merganser.rulebook.values import MAX_ARRAY_VALUES, MAX_VALUE_BYTES
-from tests.decoration.decorated import query
-from tests.decoration.says import Addressed, Unspeakable, knot, nested
+from tests.decoration.fake_source import Addressed, Unspeakable, knot, nested
+from tests.decoration.harness import query
 
 
 def found(rows: list[tuple[Any, ...]], **options: Any) -> RuleValues:
@@ -138,7 +138,7 @@ def test_a_lone_surrogate_is_no_text() -> None:
 
 UNREADABLE: dict[str, tuple[Any, str]] = {
     "a number of more digits than Python writes": (10**5000, "ValueError at decoration/values.py"),
-    "an object whose text fails": (Unspeakable(), "MemoryError at decoration/says.py"),
+    "an object whose text fails": (Unspeakable(), "MemoryError at decoration/fake_source.py"),
     "an object without a text": (Addressed(), "TypeError at decoration/values.py"),
     "a list in itself": (knot(), "ValueError at decoration/values.py"),
     "lists in lists": (nested(100_000), "RecursionError at decoration/values.py"),

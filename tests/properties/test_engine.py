@@ -10,8 +10,8 @@ from merganser.rulebook.language import Rule
 from properties.rules.engine import Engine
 from properties.rules.event_view import SkipReason
 from tests.properties import reference
-from tests.properties.made import NOW, TODAY, occurrence, rules, seen
 from tests.properties.reference import Seen
+from tests.properties.strategies import NOW, TODAY, occurrence, rules, seen
 from tests.support import examples
 
 MANY = settings(max_examples=examples.count(fast=200, full=1_500, nightly=20_000))

@@ -36,7 +36,7 @@ def query(column: str = "plan", key: str | None = None, **options: Any) -> dict[
 
 
 def url_of(conninfo: str) -> str:
-    """The SQLAlchemy URL of a Postgres database, as a company writes it."""
+    """The SQLAlchemy URL of a Postgres database, as a company configures it."""
     parts = conninfo_to_dict(conninfo)
     return URL.create(
         "postgresql",
@@ -48,7 +48,7 @@ def url_of(conninfo: str) -> str:
     ).render_as_string(hide_password=False)
 
 
-class Decorated:
+class DecorationHarness:
     """Makes profiles become known and lets workers catch up."""
 
     def __init__(self, database: Database, environment: Mapping[str, str]) -> None:

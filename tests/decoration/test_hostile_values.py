@@ -21,9 +21,9 @@ from decoration import dialects
 from decoration.values import Marker, RawJson
 from merganser.rulebook.values import MAX_VALUE_BYTES, PropertyType, coerce
 from merganser.runtime import metrics
-from tests.decoration.crowd import items
-from tests.decoration.decorated import Decorated, query
-from tests.decoration.says import Addressed, Says, Unspeakable, knot, nested
+from tests.decoration.fake_source import Addressed, FakeSource, Unspeakable, knot, nested
+from tests.decoration.harness import DecorationHarness, query
+from tests.decoration.other_users import items
 from tests.support import database as databases
 from tests.support import examples
 
@@ -131,7 +131,7 @@ class Stage:
         self.url = url
         self.source = f"sqlite:///{file}"
         self.run = run
-        self.says = Says({})
+        self.says = FakeSource({})
 
     async def play(
         self, plans: dict[str, Any], kind: PropertyType, *, array: bool, batch: int
@@ -142,23 +142,23 @@ class Stage:
                 'TRUNCATE profiles, "profileProperties", "profileDecorations", '
                 '"propertySourceStates", "setAside"'
             )
-            decorated = Decorated(database, {"CRM_URL": self.source})
+            harness = DecorationHarness(database, {"CRM_URL": self.source})
             good = dict.fromkeys(INNOCENT, FITTING[kind])
             self.says.plans = {**plans, **good}
-            await decorated.apply(query(type=kind, array=array), query("email"), batch=batch)
-            await decorated.known(*plans, *good)
+            await harness.apply(query(type=kind, array=array), query("email"), batch=batch)
+            await harness.known(*plans, *good)
             before = _skipped()
-            await decorated.settle()
-            self.check(plans, kind, await decorated.values(), array=array)
-            assert set(INNOCENT) <= (await decorated.values("email")).keys()
-            await self._account(plans, decorated, _skipped() - before, array=array)
+            await harness.settle()
+            self.check(plans, kind, await harness.values(), array=array)
+            assert set(INNOCENT) <= (await harness.values("email")).keys()
+            await self._account(plans, harness, _skipped() - before, array=array)
 
             self.says.plans = dict.fromkeys(self.says.plans, FITTING[kind])
-            decorated.later(4000)
-            await decorated.settle()
+            harness.later(4000)
+            await harness.settle()
             assert await items(database) == {}
-            assert (await decorated.values()).keys() == self.says.plans.keys()
-            await decorated.worker.close()
+            assert (await harness.values()).keys() == self.says.plans.keys()
+            await harness.worker.close()
 
     def check(
         self,
@@ -182,12 +182,12 @@ class Stage:
             assert len(stored.get(user, ())) <= 1000
 
     async def _account(
-        self, plans: dict[str, Any], decorated: Decorated, skipped: float, *, array: bool
+        self, plans: dict[str, Any], harness: DecorationHarness, skipped: float, *, array: bool
     ) -> None:
         """Each hostile value is stored, skipped and counted, set aside, or null."""
-        stored = await decorated.values()
-        aside = {profile for profile, key in await items(decorated.database) if key == "plan"}
-        state = await decorated.state()
+        stored = await harness.values()
+        aside = {profile for profile, key in await items(harness.database) if key == "plan"}
+        state = await harness.state()
         assert (state.error, state.due) == (None, 0)
         left = [
             said
@@ -197,7 +197,7 @@ class Stage:
             and not (_is_empty(said) if array else _is_null(said))
         ]
         assert skipped >= len(left) if array else skipped == len(left)
-        for _, _, reason in (await items(decorated.database)).values():
+        for _, _, reason in (await items(harness.database)).values():
             assert "secret" not in reason
             assert REFUSED not in reason
 

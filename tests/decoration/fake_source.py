@@ -7,7 +7,7 @@ from decoration.dialects import Chunks
 from merganser.rulebook.language import Query
 
 
-class Says:
+class FakeSource:
     """To stand for `statements.ask`, which asks a database."""
 
     def __init__(self, plans: Mapping[str, Any]) -> None:

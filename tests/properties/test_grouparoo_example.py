@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.properties.one import Said, values
+from tests.properties.single_rule import Said, values
 
 AGGREGATIONS: dict[str, Callable[[Sequence[str]], Any]] = {
     "all values": list,

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from hypothesis import strategies as st
 
 from merganser.rulebook.values import MAX_VALUE_BYTES
-from tests.properties.made import MOMENT, MOMENTS, NAMES, PRICES, TYPES
+from tests.properties.strategies import MOMENT, MOMENTS, NAMES, PRICES, TYPES
 
 DEFECT, REFUSED = "defect", "refused"
 """Values that our own code, and Postgres, fail on in this test."""

@@ -33,8 +33,8 @@ from schemas.ids import NOBODY
 from tests.identity.histories import guid_of
 from tests.identity.test_machine import CRASHES, Crash, Record
 from tests.properties import reference
-from tests.properties.made import DATA, MOMENT, NOW, TYPES, rules
 from tests.properties.reference import Seen
+from tests.properties.strategies import DATA, MOMENT, NOW, TYPES, rules
 from tests.support import examples
 from tests.support.chunks import move_some
 

@@ -34,7 +34,7 @@ PATHS = {
 }
 
 
-class Kept:
+class PropertyHarness:
     """Makes events and lets the process catch up."""
 
     def __init__(self, database: Database, batch: int = 1000) -> None:
