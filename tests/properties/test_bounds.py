@@ -13,7 +13,7 @@ from merganser.rulebook.language import Rule
 from merganser.rulebook.values import MAX_VALUE_BYTES
 from properties.rules import aggregations
 from properties.rules.aggregations import build_aggregation
-from properties.rules.engine import Engine
+from properties.rules.engine import Engine, ignore_skip
 from properties.rules.event_view import SkipReason
 from tests.properties import reference
 from tests.properties.reference import ReferenceEvent
@@ -75,22 +75,22 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_caps_are_exact_in_any_order_and_batches_and_as_days_go_by(
     made: Rule, events: list[ReferenceEvent], data: st.DataObject
 ) -> None:
-    book = Engine([(1, made)])
-    state, left, today = book.empty_state(), data.draw(st.permutations(events)), TODAY
+    engine = Engine([(1, made)])
+    state, left, today = engine.empty_state(), data.draw(st.permutations(events)), TODAY
     for _ in range(6):
         taken = data.draw(st.integers(0, len(left)))
-        book.count(state, [to_event_view(event) for event in left[:taken]], today, _ignore)
+        engine.count(state, [to_event_view(event) for event in left[:taken]], today, ignore_skip)
         left = left[taken:]
         if data.draw(st.booleans()):
-            book.expire(state, today)
+            engine.expire(state, today)
             state = json.loads(json.dumps(state))  # as it is between two transactions
         today += data.draw(st.integers(0, 1))
-    book.count(state, [to_event_view(event) for event in left], today, _ignore)
+    engine.count(state, [to_event_view(event) for event in left], today, ignore_skip)
     if data.draw(st.booleans()):
         today += data.draw(st.integers(0, 3))
-    book.expire(state, today)
+    engine.expire(state, today)
     now = NOW + timedelta(days=today - TODAY)
-    assert book.compute_properties(state, None)["made"] == reference.values(made, events, now)
+    assert engine.compute_properties(state, None)["made"] == reference.values(made, events, now)
 
 
 @pytest.mark.usefixtures("tiny")
@@ -105,27 +105,27 @@ def test_combining_is_associative_and_commutative(
 ) -> None:
     """Also where a state is cut meanwhile, as it is when it is stored."""
     assert made.events
-    monoid = build_aggregation(made, made.events)
+    aggregation = build_aggregation(made, made.events)
 
     def of(events: list[ReferenceEvent]) -> Any:
         state = None
         for event in events:
-            single = monoid.from_event(to_event_view(event), [])
+            single = aggregation.from_event(to_event_view(event), [])
             state = both(state, single)
         return state
 
     def both(one: Any, other: Any) -> Any:
         if one is None or other is None:
             return one or other
-        return monoid.combine(json.loads(json.dumps(one)), other, [])
+        return aggregation.combine(json.loads(json.dumps(one)), other, [])
 
     def told(state: Any) -> list[str]:
-        if state is not None and monoid.trim:
-            state, _ = monoid.trim(state, day) or (None, 0)
-        return [] if state is None else monoid.values(state)
+        if state is not None and aggregation.trim:
+            state, _ = aggregation.trim(state, day) or (None, 0)
+        return [] if state is None else aggregation.values(state)
 
     def stored(state: Any) -> Any:
-        kept = monoid.trim(state, 0) if state is not None and monoid.trim else None
+        kept = aggregation.trim(state, 0) if state is not None and aggregation.trim else None
         return kept[0] if kept else state
 
     one, two, three = (list(part) for part in parts)
@@ -221,15 +221,12 @@ def test_what_a_cap_leaves_out_is_counted() -> None:
 def test_a_state_is_small_whatever_is_sent(name: str, window: int | None, most: int) -> None:
     """As JSON: 20,000 long values over ten years."""
     made = rule(name, window, array=name == "all values")
-    book, random, state = Engine([(1, made)]), Random(1), None
-    state = book.empty_state()
+    engine, random, state = Engine([(1, made)]), Random(1), None
+    state = engine.empty_state()
     for number in range(20_000):
         day = NOW - timedelta(days=random.randrange(3650 if window == 3650 else 30), hours=6)
         value = f"{number:05}" * random.choice([1, 50, 50, 2000])
         event = ReferenceEvent(f"evt_{number:060}", day, "view", data={"name": value})
-        book.count(state, [to_event_view(event)], TODAY, _ignore)
-    book.expire(state, TODAY)
+        engine.count(state, [to_event_view(event)], TODAY, ignore_skip)
+    engine.expire(state, TODAY)
     assert len(json.dumps(state)) < most
-
-
-def _ignore(_key: str, _skip: SkipReason) -> None: ...
