@@ -81,13 +81,13 @@ bench: $(READY) ## Measure everything beside its ceiling, about 45 minutes (ARGS
 plots: $(READY) ## Bring docs/performance.md and its plots up to date (RESULTS=FILE of bench --save)
 	$(BIN)/python -m dev.bench report $(RESULTS)
 
-lint: $(READY) ## Check style, types and the direction of imports
+lint: $(READY) ## Check style, types, banned words and the direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	cd clients/python && ../../$(BIN)/mypy
 	$(BIN)/lint-imports
-	-$(BIN)/python -m dev.words
+	$(BIN)/python -m dev.words
 
 audit: $(READY) ## Look up known vulnerabilities of all dependencies (needs a network)
 	$(BIN)/python .ci/audit.py requirements.lock requirements-dev.lock deploy/requirements.lock tests/clients/requirements.lock

@@ -13,7 +13,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).parents[1]
 
 BANNED = {
-    r"design §|(?<!RFC \d{4} )§ ?\d": "say it here: the reader does not have that document",
+    r"design §|(?<!\d{4} )§ ?\d": "say it here: the reader does not have that document",
     r"\bthe seed(?:'s| document| system)\b": "the Grouparoo event system",
     r"\banew\b": "again, or from scratch",
     r"\bmend(?:s|ed|ing)?\b": "fix",

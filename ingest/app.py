@@ -1,7 +1,7 @@
-"""The gateway as an ASGI application: bare, for this is the hot path.
+"""The gateway as a bare ASGI application: a framework would cost more than its work.
 
-Data flows one way: request -> body -> dialect -> accept -> publish -> answer. Whatever refuses on
-the way raises `HttpError`, which is turned into an answer in one place.
+Data flows one way: request -> body -> dialect -> validate -> publish -> response. Any step may
+raise `HttpError`; `Gateway.__call__` turns it into a response.
 """
 
 import time
@@ -17,10 +17,10 @@ from prometheus_client import Histogram
 from pydantic_core import to_json
 
 from ingest import body, client_address
-from ingest.dialects import Answer, Dialect, Told
+from ingest.dialects import Dialect, Response, StaticResponse
 from ingest.publisher import Publisher, Record
 from ingest.rate_limit import Limiter, Rate
-from ingest.request import Asked
+from ingest.request import Request
 from ingest.routes import Routes
 from ingest.validate import validate
 from merganser.http import authentication, cors, request_ids
@@ -44,17 +44,17 @@ _ALLOWED_HEADERS = (
 
 
 @dataclass(slots=True)
-class _Taken:
-    """What becomes of one request."""
+class _Progress:
+    """What log, trace and metrics say about one request."""
 
     request_id: bytes
     trace: Sequence[Header]
     events: int = 0
-    refused: Counter[str] = field(default_factory=Counter)
+    error_codes: Counter[str] = field(default_factory=Counter)
 
 
 class _Producer(NamedTuple):
-    """Who sends, as far as we know."""
+    """Who sent the request."""
 
     key: str
     """The guid of its API key."""
@@ -63,7 +63,7 @@ class _Producer(NamedTuple):
 
 
 class Gateway:
-    """Takes events over HTTP and gives them to the publisher."""
+    """Receives events over HTTP and publishes them."""
 
     def __init__(
         self,
@@ -96,72 +96,72 @@ class Gateway:
         start = time.monotonic()
         headers = dict(scope["headers"])
         request_id = request_ids.request_id(headers)
-        answer_headers = cors.response_headers(
+        response_headers = cors.response_headers(
             headers, b"Retry-After, X-Request-Id", credentials=True
         )
-        answer_headers.append((request_ids.HEADER, request_id))
+        response_headers.append((request_ids.HEADER, request_id))
         if scope["method"] == "OPTIONS":
-            asked = cors.preflight_headers(headers, b"GET, POST, OPTIONS", _ALLOWED_HEADERS)
-            await send_response(send, 204, answer_headers + asked, b"")
+            preflight = cors.preflight_headers(headers, b"GET, POST, OPTIONS", _ALLOWED_HEADERS)
+            await send_response(send, 204, response_headers + preflight, b"")
             return
         span = self._tracing.request(scope["method"], headers) if self._tracing else None
-        taken = _Taken(request_id, span.headers if span else ())
+        progress = _Progress(request_id, span.headers if span else ())
         try:
-            status, answer = 200, await self._take(scope, headers, receive, taken)
+            status, response = 200, await self._handle(scope, headers, receive, progress)
         except body.Gone:
             return
-        except HttpError as refused:
-            status, answer = _refusal(refused, answer_headers)
-            taken.refused[refused.kind.code] += 1
+        except HttpError as error:
+            status, response = _error_response(error, response_headers)
+            progress.error_codes[error.kind.code] += 1
         except Exception:
-            log.exception("a defect of ours, in a request", request_id=request_id.decode())
-            status, answer = _refusal(internal_error(), answer_headers)
-        if taken.refused:
-            self._error_log.write(request_id, status, taken.refused)
+            log.exception("internal error in a request", request_id=request_id.decode())
+            status, response = _error_response(internal_error(), response_headers)
+        if progress.error_codes:
+            self._error_log.write(request_id, status, progress.error_codes)
         if span:
-            span.end(status, taken.events)
+            span.end(status, progress.events)
         _request_seconds(status).observe(time.monotonic() - start)
         content, media_type, own = (
-            answer if isinstance(answer, Answer) else Answer(to_json(answer), _JSON)
+            response if isinstance(response, Response) else Response(to_json(response), _JSON)
         )
-        answer_headers = [*answer_headers, (b"content-type", media_type), *own]
-        await send_response(send, status, answer_headers, content)
+        response_headers = [*response_headers, (b"content-type", media_type), *own]
+        await send_response(send, status, response_headers, content)
 
-    async def _take(
-        self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive, taken: _Taken
-    ) -> dict[str, Any] | Answer:
+    async def _handle(
+        self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive, progress: _Progress
+    ) -> dict[str, Any] | Response:
         reader, parts = self._routes.find(scope["method"], scope["path"])
         most = self._settings.ingest_max_body
         raw = await body.read(receive, most, self._settings.ingest_body_timeout)
-        said = reader(Asked(body.unpack(raw, most), parts, headers, scope["query_string"]))
-        if isinstance(said, Told):
-            return said.answer
+        parsed = reader(Request(body.unpack(raw, most), parts, headers, scope["query_string"]))
+        if isinstance(parsed, StaticResponse):
+            return parsed.response
         key = await self._keys.authorize(
-            authentication.key_from_header(headers.get(b"authorization", b"")) or said.api_key,
+            authentication.key_from_header(headers.get(b"authorization", b"")) or parsed.api_key,
             authentication.Permission.WRITE_EVENTS,
         )
-        if len(said.events) > self._settings.ingest_max_batch:
+        if len(parsed.events) > self._settings.ingest_max_batch:
             raise HttpError(
                 ErrorKind.TOO_LARGE,
-                f"{len(said.events)} events, {self._settings.ingest_max_batch} are allowed",
+                f"{len(parsed.events)} events, {self._settings.ingest_max_batch} are allowed",
             )
-        self._limiter.admit(key.guid, len(said.events), said.too_soon)
-        producer = _Producer(key.guid, _client(scope, self._settings), taken.request_id)
-        results = self._validate(said.events, producer)
+        self._limiter.admit(key.guid, len(parsed.events), parsed.rate_limit_error)
+        producer = _Producer(key.guid, _client(scope, self._settings), progress.request_id)
+        results = self._validate(parsed.events, producer)
         accepted = [result for result in results if isinstance(result, ValidEvent)]
         if accepted:
-            await self._publish(accepted, taken.trace)
+            await self._publish(accepted, progress.trace)
             metrics.ACCEPTED.inc(len(accepted))
             metrics.SENT_AT_IGNORED.inc(sum(result.sent_at_ignored for result in accepted))
-            taken.events = len(accepted)
-        answer = said.answer(
+            progress.events = len(accepted)
+        response = parsed.respond(
             [result.guid if isinstance(result, ValidEvent) else result for result in results]
         )
-        for result in results:  # after `answer`, which may raise the refusal to be counted above
+        for result in results:  # after `respond`, which may raise an error that is counted above
             if isinstance(result, HttpError):
                 metrics.REJECTED.labels(result.kind.code).inc()
-                taken.refused[result.kind.code] += 1
-        return answer
+                progress.error_codes[result.kind.code] += 1
+        return response
 
     def _validate(self, events: Sequence[Any], producer: _Producer) -> list[ValidEvent | HttpError]:
         now = datetime.now(UTC)
@@ -177,11 +177,11 @@ class Gateway:
                     if isinstance(raw, HttpError)
                     else validate(raw, self._limits, server_fields)
                 )
-            except HttpError as refused:
-                results.append(refused)
+            except HttpError as error:
+                results.append(error)
             except Exception:
                 log.exception(
-                    "a defect of ours, in one event", request_id=producer.request_id.decode()
+                    "internal error in one event", request_id=producer.request_id.decode()
                 )
                 results.append(internal_error())
         return results
@@ -200,20 +200,20 @@ class Gateway:
 
 @cache
 def _request_seconds(status: int) -> Histogram:
-    """The series of a status: the metric would look for it under a lock, each time."""
+    """Return the series of a status. The metric itself looks it up under a lock each time."""
     return metrics.REQUEST_SECONDS.labels(str(status))
 
 
-def _refusal(refused: HttpError, answer_headers: Headers) -> tuple[int, dict[str, Any]]:
-    metrics.REJECTED.labels(refused.kind.code).inc()
-    answer_headers += refused.headers
-    return refused.kind.status, refused.body()
+def _error_response(error: HttpError, response_headers: Headers) -> tuple[int, dict[str, Any]]:
+    metrics.REJECTED.labels(error.kind.code).inc()
+    response_headers += error.headers
+    return error.kind.status, error.body()
 
 
 def _client(scope: Scope, settings: IngestSettings) -> str | None:
     if not scope.get("client"):
         return None
-    # Some proxies add a line of their own to those that they were given.
+    # Some proxies add a second header instead of appending to the first.
     hops = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
     return client_address.address(
         scope["client"][0], b",".join(hops).decode("latin-1"), settings.trusted_proxies

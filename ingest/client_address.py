@@ -1,4 +1,4 @@
-"""Whose request it is: the peer, or what proxies we trust say of it (design §7)."""
+"""The address of a request's client: the peer's, or the one that a trusted proxy names."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -39,7 +39,7 @@ def _parsed(host: str) -> IPv4Address | IPv6Address | None:
         parsed = ip_address(host)
     except ValueError:
         return None
-    # A socket that listens on both kinds shows an IPv4 peer in the clothes of IPv6.
+    # Dual-stack sockets report IPv4 peers as IPv4-mapped IPv6.
     return (parsed.ipv4_mapped or parsed) if isinstance(parsed, IPv6Address) else parsed
 
 

@@ -1,7 +1,7 @@
 """What ingest takes and answers, as OpenAPI at `/openapi.json` and as a page at `/docs`.
 
-Nothing is told twice: the paths are those of the dialects, the fields of an event those of
-`schemas.track`, the refusals those of `merganser.http.errors`, the limits the settings.
+It is generated: paths from the dialects, the fields of an event from `schemas.track`, errors from
+`merganser.http.errors`, and limits from the settings.
 """
 
 from collections.abc import Iterable, Sequence
@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from ingest.dialects import Answer, Dialect, Reader, Told, native
-from ingest.request import Asked
+from ingest.dialects import Dialect, RequestParser, Response, StaticResponse, native
+from ingest.request import Request
 from merganser.http import docs_page
 from merganser.http.errors import ErrorKind
 from merganser.runtime.settings import IngestSettings
@@ -48,7 +48,7 @@ _OF_EVENTS = {
 """What is not answered where no events are sent."""
 
 _MEANINGS = {
-    400: "The body is no JSON of this dialect's shape, or broken gzip.",
+    400: "The body is not JSON of this dialect's shape, or broken gzip.",
     401: "No API key, or one that is unknown or revoked.",
     403: "The key may not write events.",
     404: "There is no such path.",
@@ -57,7 +57,7 @@ _MEANINGS = {
     413: "The body, the batch or the event is larger than is allowed.",
     422: "A field does not fit: `error.fields` says which and why.",
     429: "This key sends too much: try again after Retry-After seconds.",
-    500: "A defect of ours: try again later.",
+    500: "An internal error: try again later.",
     503: "Kafka does not take the events now: try again after Retry-After seconds.",
 }
 
@@ -111,7 +111,7 @@ _BATCH_TAKEN: _Json = {
     "type": "object",
     "required": ["success", "accepted", "rejected", "events"],
     "properties": {
-        "success": {"type": "boolean", "description": "Whether all were taken."},
+        "success": {"type": "boolean", "description": "Whether all events were accepted."},
         "accepted": {"type": "integer"},
         "rejected": {"type": "integer"},
         "events": {
@@ -127,7 +127,7 @@ _BATCH_TAKEN: _Json = {
     },
 }
 
-_SHAPES: dict[Reader, tuple[str, str]] = {
+_SHAPES: dict[RequestParser, tuple[str, str]] = {
     native.track: ("Event", "Taken"),
     native.batch: ("Batch", "BatchTaken"),
 }
@@ -136,22 +136,22 @@ _SHAPES: dict[Reader, tuple[str, str]] = {
 
 def pages(dialects: Sequence[Dialect], settings: IngestSettings) -> Dialect:
     """The routes that tell of all routes, their own as well; they need no key."""
-    told: dict[str, Answer] = {}
+    responses: dict[str, Response] = {}
 
-    def openapi(_: Asked) -> Told:
+    def openapi(_: Request) -> StaticResponse:
         """This document."""
-        return Told(told["openapi"])
+        return StaticResponse(responses["openapi"])
 
-    def docs(_: Asked) -> Told:
+    def docs(_: Request) -> StaticResponse:
         """This document as a page."""
-        return Told(told["docs"])
+        return StaticResponse(responses["docs"])
 
     own: Dialect = {"GET /openapi.json": openapi, "GET /docs": docs}
     described = document([*dialects, own], settings)
-    told["openapi"] = Answer(to_json(described), b"application/json")
+    responses["openapi"] = Response(to_json(described), b"application/json")
     policy = (b"content-security-policy", docs_page.SECURITY_POLICY.encode())
     page = docs_page.page(described).encode()
-    told["docs"] = Answer(page, b"text/html; charset=utf-8", [policy])
+    responses["docs"] = Response(page, b"text/html; charset=utf-8", [policy])
     return own
 
 
@@ -194,8 +194,8 @@ def statuses() -> list[int]:
     return sorted({problem.status for problem in ErrorKind} - _NEVER)
 
 
-def _operation(method: str, path: str, reader: Reader) -> _Json:
-    sends_events = reader.__annotations__["return"] is not Told
+def _operation(method: str, path: str, reader: RequestParser) -> _Json:
+    sends_events = reader.__annotations__["return"] is not StaticResponse
     of_others = _OF_NO_PATH | (set() if sends_events else _OF_EVENTS)
     refusals = [status for status in statuses() if status not in of_others]
     sent, answered = _SHAPES.get(reader) or (None, None)

@@ -148,13 +148,13 @@ class Publisher:
         while not await stop.wait(PROBE_SECONDS):
             if self.failure:  # it says more, and there may be no connection to probe
                 continue
-            asked = asyncio.ensure_future(self._producer.client.force_metadata_update())
-            await asyncio.wait({asked}, timeout=PROBE_SECONDS)
-            failed = not asked.done() or asked.cancelled() or asked.exception() is not None
-            answered = not failed and asked.result()
+            probe = asyncio.ensure_future(self._producer.client.force_metadata_update())
+            await asyncio.wait({probe}, timeout=PROBE_SECONDS)
+            failed = not probe.done() or probe.cancelled() or probe.exception() is not None
+            updated = not failed and probe.result()
             known = self._producer.client.cluster.partitions_for_topic(self._topic)
             self.unreachable = (
-                None if answered and known else f"no answer about the topic {self._topic}"
+                None if updated and known else f"no answer about the topic {self._topic}"
             )
 
     async def _renew(self, stop: Stop) -> None:

@@ -1,4 +1,4 @@
-"""How many events a key may send: a token bucket per key, off unless ingest_rate is set (§7)."""
+"""How many events a key may send: a token bucket per key, off unless ingest_rate is set."""
 
 import math
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""A request as dialects see it: what may be needed of it, read when it is asked for."""
+"""A request as dialects see it. Query and JSON are parsed on demand."""
 
 from codecs import BOM_UTF8
 from collections.abc import Mapping, Sequence
@@ -11,21 +11,21 @@ from schemas import exact_json
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """A request, its body read and unpacked."""
+class Request:
+    """A request with its whole body, decompressed."""
 
     body: bytes = b""
     parts: Sequence[str] = ()
-    """What each `*` of the route's path stands for."""
+    """The part of the path for each `*` of the route."""
     headers: Mapping[bytes, bytes] = field(default_factory=dict)
     query_string: bytes = b""
 
     def query(self) -> dict[str, str]:
-        """The parameters of the URL; of a repeated one the last counts."""
+        """Return the parameters of the URL. The last one of a repeated parameter counts."""
         return dict(parse_qsl(self.query_string.decode("latin-1"), keep_blank_values=True))
 
     def json(self) -> Any:
-        """The JSON of the body, whatever content type it came under.
+        """Return the JSON of the body, whatever its content type.
 
         Raises:
             HttpError: MALFORMED says what and where.
@@ -33,7 +33,7 @@ class Asked:
         return parse(self.body)
 
     def object(self) -> dict[str, Any]:
-        """The JSON object that the body is.
+        """Return the body as a JSON object.
 
         Raises:
             HttpError: MALFORMED.
@@ -45,10 +45,10 @@ class Asked:
 
 
 def parse(text: bytes) -> Any:
-    """JSON that a client sent.
+    """Return the JSON of a text.
 
-    Bytes that are no UTF-8 become lone surrogates: where they are in a string of one event, it is
-    refused for them, and its neighbours are not.
+    Bytes that are not UTF-8 become lone surrogates: only the event with such a string is refused,
+    not the other events of the body.
 
     Raises:
         HttpError: MALFORMED says what and where.

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 
-from ingest.dialects import Dialect, Reader
+from ingest.dialects import Dialect, RequestParser
 from merganser.http.errors import ErrorKind, HttpError
 
 _SLASHES = re.compile("/{2,}")
@@ -13,9 +13,9 @@ class Routes:
     """The routes of all dialects. A path without `*` comes before one with it."""
 
     def __init__(self, dialects: Iterable[Dialect]) -> None:
-        self._exact: dict[str, dict[str, Reader]] = {}
-        self._patterns: list[tuple[re.Pattern[str], dict[str, Reader]]] = []
-        wild: dict[str, dict[str, Reader]] = {}
+        self._exact: dict[str, dict[str, RequestParser]] = {}
+        self._patterns: list[tuple[re.Pattern[str], dict[str, RequestParser]]] = []
+        wild: dict[str, dict[str, RequestParser]] = {}
         for dialect in dialects:
             for route, reader in dialect.items():
                 method, path = route.split(" ")
@@ -27,7 +27,7 @@ class Routes:
             pattern = "([^/]+)".join(map(re.escape, path.split("*")))
             self._patterns.append((re.compile(pattern), readers))
 
-    def find(self, method: str, path: str) -> tuple[Reader, tuple[str, ...]]:
+    def find(self, method: str, path: str) -> tuple[RequestParser, tuple[str, ...]]:
         """The reader of a request, and what each `*` of its route stands for.
 
         Clients join host and path carelessly: doubled and trailing slashes mean nothing.
@@ -47,7 +47,7 @@ class Routes:
             headers=[(b"allow", allowed.encode())],
         )
 
-    def _match(self, path: str) -> tuple[dict[str, Reader], tuple[str, ...]]:
+    def _match(self, path: str) -> tuple[dict[str, RequestParser], tuple[str, ...]]:
         for pattern, readers in self._patterns:
             if found := pattern.fullmatch(path):
                 return readers, found.groups()

@@ -8,24 +8,24 @@ It is `clients/javascript`, built: `npm run build -- --commit` there renews the 
 import gzip
 from importlib.resources import files
 
-from ingest.dialects import Answer, Dialect, Told
-from ingest.request import Asked
+from ingest.dialects import Dialect, Response, StaticResponse
+from ingest.request import Request
 
 _SCRIPT = (files("ingest") / "static" / "merganser.js").read_bytes()
 _PACKED = gzip.compress(_SCRIPT, mtime=0)
 _TYPE = b"text/javascript; charset=utf-8"
 _HEADERS = (
-    # So that a new version is everywhere within an hour.
+    # Browsers have a new version within an hour.
     (b"cache-control", b"public, max-age=3600"),
     (b"vary", b"accept-encoding"),
 )
 
 
-def script(asked: Asked) -> Told:
-    """The script, which needs no key; packed for whoever takes it so."""
-    if b"gzip" in asked.headers.get(b"accept-encoding", b""):
-        return Told(Answer(_PACKED, _TYPE, (*_HEADERS, (b"content-encoding", b"gzip"))))
-    return Told(Answer(_SCRIPT, _TYPE, _HEADERS))
+def script(request: Request) -> StaticResponse:
+    """The browser client as a script, compressed if the client accepts gzip. No key needed."""
+    if b"gzip" in request.headers.get(b"accept-encoding", b""):
+        return StaticResponse(Response(_PACKED, _TYPE, (*_HEADERS, (b"content-encoding", b"gzip"))))
+    return StaticResponse(Response(_SCRIPT, _TYPE, _HEADERS))
 
 
 ROUTES: Dialect = {"GET /merganser.js": script}

@@ -158,6 +158,9 @@ class PropertyUpdater:
                     raise DefectiveRule(stored.rule.key, isolation.reason(error)) from error
             self._revisions = revisions
             self._engine = Engine((rule.revision, rule.rule) for rule in rules)
+            for stored in rules:
+                for counter in _SKIP_METRICS.values():
+                    counter.labels(stored.rule.key)  # shown as 0 until it counts
         return self._engine
 
 

@@ -23,11 +23,11 @@ class Reason(StrEnum):
     VERSION = "version"
     """It does not say that it is of this version of events, or says another."""
     UNREADABLE = "unreadable"
-    """It is no event."""
+    """The record is not an event."""
     NOBODY = "nobody"
     """None of its ids names somebody."""
     REFUSED = "refused"
-    """Postgres will not take it, whoever asks."""
+    """Postgres refuses the event."""
     FAILED = "failed"
     """Our own code failed on it."""
 
@@ -45,7 +45,7 @@ Header = tuple[str, bytes | None]
 
 
 class Foreign(ValueError):
-    """A record of the dead-letter topic that is no dead letter of this version."""
+    """A record of the dead-letter topic that is not a dead letter of this version."""
 
 
 class Place(NamedTuple):

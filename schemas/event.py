@@ -1,7 +1,7 @@
 """One accepted event as the topic carries it: JSON, with the schema version in a header.
 
 Plain data on purpose: a typed dict is what pydantic reads fastest and what needs no conversion on
-the way out. Keys are the columns of the `events` table (design §3).
+the way out. Keys are the columns of the `events` table.
 """
 
 from collections.abc import Mapping
@@ -131,5 +131,5 @@ def _refuse_unstorable(event: Event) -> None:
 
 
 def partition_key(event: Event) -> bytes:
-    """Events of one device share a key, so a partition keeps their order (design §5)."""
+    """Events of one device share a key, so a partition keeps their order."""
     return (event["anonymousId"] or event["userId"] or "").encode()

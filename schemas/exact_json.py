@@ -1,9 +1,9 @@
 """JSON read so that nothing is lost: a number stays the text it was written as.
 
 `19.990`, `1e400` and `9007199254740993` come out of a parser that makes floats as something else.
-Event data is stored as strings (design §3), so a number never needs to become one. What only one
+Event data is stored as strings, so a number never needs to become one. What only one
 event of a batch got wrong (a lone surrogate, `NaN`) is let through here as a value that this
-event's validation then refuses: a bad event must not cost its neighbours.
+event's validation then refuses: a bad event must not affect its neighbors.
 """
 
 import json
@@ -83,7 +83,7 @@ def _shallow(text: str) -> str:
 
 
 def as_text(value: Any, depth: int) -> str:
-    """A value as event data keeps it: strings as they are, all else as compact JSON (design §3).
+    """A value as event data keeps it: strings as they are, all else as compact JSON.
 
     Args:
         value: what `loads` gave, but not None, which leaves the data row out.

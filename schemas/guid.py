@@ -1,4 +1,4 @@
-"""Guids: a prefix that names the kind, and a UUID made by the server (design §3).
+"""Guids: a prefix that names the kind, and a UUID made by the server.
 
 The default is UUIDv7 (RFC 9562 §5.7): its leading 48 bits are the time, so new keys land at the
 right edge of every index. UUIDv4 keys land everywhere, and inserting them slows as tables grow.

@@ -1,4 +1,4 @@
-"""Ids that mean nobody (design §4).
+"""Ids that mean nobody.
 
 Clients send these when they have no id: an unset variable, a default, a stringified object. Taken
 as ids they would put thousands of strangers on one profile.

@@ -1,4 +1,4 @@
-"""Moments: with a zone, in the years that Python and Postgres both know (design §6)."""
+"""Moments: with a zone, in the years that Python and Postgres both know."""
 
 from datetime import UTC, datetime
 

@@ -1,6 +1,7 @@
 """One `track` event as a client sends it to us: the shape, before limits and identity rules.
 
-Source: the seed's events table and its web client, which spells `ocurredAt` and adds `sessionId`.
+Source: the events table and the web client of the Grouparoo event system; the client spells
+`ocurredAt` and adds `sessionId`.
 """
 
 import re
@@ -153,5 +154,5 @@ class Track(BaseModel):
     session_id: Id = Field(
         None,
         validation_alias="sessionId",
-        description="Kept as event data, as the seed's web client sends it.",
+        description="Kept as event data, as Grouparoo's web client sends it.",
     )

@@ -14,9 +14,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from dev.bench.ratios import Finding, Round, Run, finding
-from ingest.dialects import Reader, Said, native
+from ingest.dialects import ParsedRequest, RequestParser, native
 from ingest.dialects import segment as dialect
-from ingest.request import Asked
+from ingest.request import Request
 from ingest.validate import validate
 from schemas import guid
 from schemas.exact_json import Number
@@ -93,16 +93,16 @@ def measure(run: Run) -> Iterator[Finding]:
     yield finding("segment", "events/s", found)
 
 
-def _rate(reader: Reader, body: bytes, batches: int) -> float:
+def _rate(reader: RequestParser, body: bytes, batches: int) -> float:
     start = time.process_time()
     for _ in range(batches):
         _records(reader, body)
     return EVENTS * batches / (time.process_time() - start)
 
 
-def _records(reader: Reader, body: bytes) -> list[ValidEvent]:
-    said = reader(Asked(body))
-    if not isinstance(said, Said):
+def _records(reader: RequestParser, body: bytes) -> list[ValidEvent]:
+    said = reader(Request(body))
+    if not isinstance(said, ParsedRequest):
         raise TypeError("no events")
     guids = guid.series(7, guid.EVENT, 0)
     return [
@@ -132,7 +132,7 @@ def _calls() -> Iterator[dict[str, Any]]:
 
 def _own_body(segment_body: bytes) -> bytes:
     """The same events as a client of ours would send them."""
-    said = dialect.batch(Asked(segment_body))
+    said = dialect.batch(Request(segment_body))
     events = [
         {field: value for field, value in event.items() if field != "sentAt" and value is not None}
         for event in said.events

@@ -1,18 +1,28 @@
-"""Dialects: each file turns requests of one kind of client into our events (design §7).
+"""Dialects: one file per client family turns its requests into events. Dialects do no I/O.
 
-A dialect is pure. It names its routes, and for each a function from a request to what was said.
+To add a dialect:
+
+1. Add a file here. For each kind of request, write a function `RequestParser`: it takes a
+   `Request` and returns a `ParsedRequest` with the events in the fields of `schemas.track`, or a
+   `StaticResponse`. `common.py` has what dialects share. Start from `rudderstack.py`, the smallest,
+   or `segment.py`.
+2. Put its routes into a constant `ROUTES`, and add the file to `DIALECTS` in `ingest/main.py`. The
+   OpenAPI document then lists the routes; the parsers' docstrings are their descriptions.
+3. Show the mapping of fields in a table in the file's docstring and in `docs/dialects.md`.
+4. Test the parsers without a network, as in `tests/ingest/test_rudderstack.py`, and add the clients
+   themselves to `tests/clients`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from ingest.request import Asked
+from ingest.request import Request
 from merganser.http.errors import ErrorKind, HttpError
 
 
-class Answer(NamedTuple):
-    """What a client gets with status 200."""
+class Response(NamedTuple):
+    """A response with status 200."""
 
     content: bytes
     media_type: bytes
@@ -20,37 +30,37 @@ class Answer(NamedTuple):
 
 
 Results = Sequence[str | HttpError]
-"""Of each event the guid, or why it was refused."""
+"""For each event of a request its guid, or why it was refused."""
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """What a client said in one request."""
+class ParsedRequest:
+    """The events of one request, and how to respond to it."""
 
     api_key: str | None
-    """The key, where the dialect has one outside of the Authorization header, which comes first."""
+    """The key, if the dialect has one elsewhere than in the Authorization header. The header has
+    precedence."""
     events: Sequence[Any]
-    """Events in the form of `schemas.track`, not validated yet; `HttpError` in place of one that
-    the dialect cannot read."""
-    answer: Callable[[Results], dict[str, Any] | Answer]
-    """What to answer; a dictionary is sent as JSON.
+    """Events with the fields of `schemas.track`, not validated yet, or an `HttpError` in place of
+    an event that the dialect cannot read."""
+    respond: Callable[[Results], dict[str, Any] | Response]
+    """Returns the response; a dictionary is sent as JSON.
 
-    It may raise one of the refusals instead, when the whole request stands or falls with it.
+    It may raise one of the errors instead, to fail the whole request.
     """
-    too_soon: ErrorKind = ErrorKind.RATE_LIMITED
-    """The refusal that makes such a client send again what a rate limit has refused."""
+    rate_limit_error: ErrorKind = ErrorKind.RATE_LIMITED
+    """The error after which such a client retries what a rate limit has refused."""
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """What clients are told who ask for their configuration: it needs no key."""
+class StaticResponse:
+    """The response to a client that asks for its configuration. It needs no API key."""
 
-    answer: dict[str, Any] | Answer
+    response: dict[str, Any] | Response
 
 
-Reader = Callable[[Asked], Said | Told]
+RequestParser = Callable[[Request], ParsedRequest | StaticResponse]
+"""Raises `HttpError` if the request does not have the shape of the dialect."""
 
-Dialect = Mapping[str, Reader]
-"""`METHOD path` -> the function that reads such a request; `*` is any one part of the path.
-
-Each raises `HttpError` when the request has not the shape of the dialect."""
+Dialect = Mapping[str, RequestParser]
+"""The parser of each route, such as `POST /v1/track`. In a path, `*` stands for one part."""

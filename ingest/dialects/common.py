@@ -1,4 +1,4 @@
-"""What dialects share: nested objects as dotted keys, events one by one, answers for batches."""
+"""What dialects share: flattening nested objects, parsing events one by one, batch responses."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -6,26 +6,26 @@ from typing import Any
 from ingest.dialects import Results
 from merganser.http.errors import ErrorKind, HttpError
 
-MOST_KEYS = 256
-"""Keys of an event's data: what the gateway allows unless configured otherwise."""
+MAX_DATA_KEYS = 256
+"""Keys of an event's data: the gateway's default limit."""
 
-LONGEST_OPENED = 128
-"""Characters of a key below which members get keys of their own: without a bound, a small body
-with one long key would become a very large event."""
+MAX_FLATTENED_KEY = 128
+"""Characters of the longest key under which members get their own keys. Without a limit, a small
+body with one long key would become a very large event."""
 
 
-def flatten(prefix: str, value: Any, room: int = MOST_KEYS) -> dict[str, Any]:
-    """Event data of a nested value: objects become dotted keys, all else stays a value.
+def flatten(prefix: str, value: Any, room: int = MAX_DATA_KEYS) -> dict[str, Any]:
+    """Return event data for a nested value: objects become dotted keys, other values stay.
 
     `flatten("context", {"page": {"url": "/"}, "tags": [1], "ip": null})` is
-    `{"context.page.url": "/", "context.tags": [1]}`. Null and empty objects vanish. Where the
-    members of an object do not all fit, it stays one value, which is stored as compact JSON; outer
-    objects are opened before inner ones. So no event has too many keys for its context.
+    `{"context.page.url": "/", "context.tags": [1]}`. Null and empty objects are left out. An object
+    whose members do not all fit stays one value, which is stored as compact JSON; outer objects are
+    flattened before inner ones. So no event is refused for the number of keys in its context.
 
     Args:
         prefix: the key of the whole.
-        value: what `schemas.exact_json.loads` gave.
-        room: keys that may come of it; if there is none, nothing does.
+        value: a value from `schemas.exact_json.loads`.
+        room: the most keys to return; 0 returns nothing.
     """
     flat: dict[str, Any] = {}
     if value is None or room < 1:
@@ -36,7 +36,7 @@ def flatten(prefix: str, value: Any, room: int = MOST_KEYS) -> dict[str, Any]:
     waiting = [(prefix, value)]
     for key, members in waiting:
         more = len(members) - 1
-        if keys + more > room or len(key) > LONGEST_OPENED:
+        if keys + more > room or len(key) > MAX_FLATTENED_KEY:
             flat[key] = members
             continue
         keys += more
@@ -50,47 +50,47 @@ def flatten(prefix: str, value: Any, room: int = MOST_KEYS) -> dict[str, Any]:
     return flat
 
 
-def beside(data: dict[str, Any], prefix: str, value: Any) -> dict[str, Any]:
-    """Event data with a flattened value beside it, as far as there is room. Keys of `data` win."""
-    return {**flatten(prefix, value, MOST_KEYS - len(data)), **data}
+def add_flattened(data: dict[str, Any], prefix: str, value: Any) -> dict[str, Any]:
+    """Return `data` with a flattened value added, as far as keys are left. Keys of `data` win."""
+    return {**flatten(prefix, value, MAX_DATA_KEYS - len(data)), **data}
 
 
-def members(event: dict[str, Any], field: str) -> dict[str, Any]:
-    """The object in a field of an event; empty where there is none, or null.
+def object_field(event: dict[str, Any], field: str) -> dict[str, Any]:
+    """Return the object in a field of an event; empty if the field is missing or null.
 
     Raises:
-        HttpError: INVALID, when it is something else.
+        HttpError: INVALID, if it is not an object.
     """
     value = event.get(field)
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise invalid(field, "must be an object")
+        raise invalid_field(field, "must be an object")
     return value
 
 
-def invalid(field: str, why: str) -> HttpError:
-    """The refusal of an event for one of its fields."""
+def invalid_field(field: str, why: str) -> HttpError:
+    """Return the error for an event with one invalid field."""
     return HttpError(ErrorKind.INVALID, f"{field}: {why}", {field: why})
 
 
-def each(
+def parse_each(
     events: Sequence[Any], read: Callable[[dict[str, Any]], dict[str, Any]]
 ) -> list[dict[str, Any] | HttpError]:
-    """What `read` makes of each event, or why it refuses it: its neighbours go on without it."""
-    said: list[dict[str, Any] | HttpError] = []
+    """Return each event as `read` returns it, or the error that `read` raised for it."""
+    parsed: list[dict[str, Any] | HttpError] = []
     for event in events:
         try:
             if not isinstance(event, dict):
-                raise invalid("event", "must be a JSON object")
-            said.append(read(event))
-        except HttpError as refused:
-            said.append(refused)
-    return said
+                raise invalid_field("event", "must be a JSON object")
+            parsed.append(read(event))
+        except HttpError as error:
+            parsed.append(error)
+    return parsed
 
 
-def partly(results: Results, answer: dict[str, Any]) -> dict[str, Any]:
-    """`answer` for a batch, and beside it which events were refused and why, in `rejected`.
+def batch_response(results: Results, answer: dict[str, Any]) -> dict[str, Any]:
+    """Return `answer` for a batch, with the refused events and reasons in `rejected`.
 
     Raises:
         HttpError: the first, when all were: the client drops them and says why in its log. Also one

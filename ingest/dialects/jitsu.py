@@ -29,9 +29,16 @@ from collections import Counter
 from dataclasses import replace
 from typing import Any
 
-from ingest.dialects import Dialect, Reader, Results, Said, segment
-from ingest.dialects.common import MOST_KEYS, each, flatten, invalid, members, partly
-from ingest.request import Asked
+from ingest.dialects import Dialect, ParsedRequest, RequestParser, Results, segment
+from ingest.dialects.common import (
+    MAX_DATA_KEYS,
+    batch_response,
+    flatten,
+    invalid_field,
+    object_field,
+    parse_each,
+)
+from ingest.request import Request
 from schemas import exact_json
 
 _Event = dict[str, Any]
@@ -39,37 +46,37 @@ _Event = dict[str, Any]
 _NOT_DATA = ("event_type", "event_id", "utc_time", "user", "api_key", "eventn_ctx")
 
 
-def call(kind: str) -> Reader:
+def call(kind: str) -> RequestParser:
     """The reader of `@jitsu/js`' requests that are one event of a kind."""
     read = segment.call(kind)
 
-    def reader(asked: Asked) -> Said:
+    def reader(request: Request) -> ParsedRequest:
         """One event, of the kind that the path names."""
-        first, _, secret = asked.headers.get(b"x-write-key", b"").decode("latin-1").partition(":")
-        return replace(read(asked), api_key=secret or first, answer=_answer)
+        first, _, secret = request.headers.get(b"x-write-key", b"").decode("latin-1").partition(":")
+        return replace(read(request), api_key=secret or first, respond=_respond)
 
     return reader
 
 
-def event(asked: Asked) -> Said:
+def event(request: Request) -> ParsedRequest:
     """What `@jitsu/sdk-js` sends: an array of events, or one."""
-    body = asked.json()
+    body = request.json()
     events = body if isinstance(body, list) else [body]
     seen: Counter[str] = Counter()
 
     def read(one: _Event) -> _Event:
-        said = {**members(one, "eventn_ctx"), **one}
-        user = members(said, "user")
+        fields = {**object_field(one, "eventn_ctx"), **one}
+        user = object_field(fields, "user")
         return {
-            "type": said.get("event_type"),
+            "type": fields.get("event_type"),
             "userId": user.get("id"),
             "anonymousId": user.get("anonymous_id"),
-            "occurredAt": said.get("utc_time"),
-            "messageId": said.get("event_id") or _digest(one, seen),
-            "data": _data(said, user),
+            "occurredAt": fields.get("utc_time"),
+            "messageId": fields.get("event_id") or _digest(one, seen),
+            "data": _data(fields, user),
         }
 
-    return Said(_key(asked, events), each(events, read), _answer)
+    return ParsedRequest(_key(request, events), parse_each(events, read), _respond)
 
 
 ROUTES: Dialect = {
@@ -82,8 +89,8 @@ ROUTES: Dialect = {
 }
 
 
-def _key(asked: Asked, events: list[Any]) -> str | None:
-    for name, value in asked.query().items():
+def _key(request: Request, events: list[Any]) -> str | None:
+    for name, value in request.query().items():
         if name == "token" or name.startswith("p_"):
             return value
     first = events[0] if events else None
@@ -91,23 +98,23 @@ def _key(asked: Asked, events: list[Any]) -> str | None:
     return key if isinstance(key, str) else None
 
 
-def _answer(results: Results) -> _Event:
-    return partly(results, {"ok": True})
+def _respond(results: Results) -> _Event:
+    return batch_response(results, {"ok": True})
 
 
 def _digest(one: _Event, seen: Counter[str]) -> str:
     try:
         text = exact_json.as_text(one, exact_json.DEEPEST)
     except exact_json.Unfit as error:
-        raise invalid("event", str(error)) from None
+        raise invalid_field("event", str(error)) from None
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
     seen[digest] += 1
     return f"{digest}-{seen[digest]}"
 
 
-def _data(said: _Event, user: _Event) -> _Event:
-    data = {key: value for key, value in said.items() if key not in _NOT_DATA}
+def _data(fields: _Event, user: _Event) -> _Event:
+    data = {key: value for key, value in fields.items() if key not in _NOT_DATA}
     data["user"] = {key: value for key, value in user.items() if key not in ("id", "anonymous_id")}
-    if len(data) > MOST_KEYS:
+    if len(data) > MAX_DATA_KEYS:
         return data  # which is refused, and says why
     return {key.removeprefix("."): value for key, value in flatten("", data).items()}

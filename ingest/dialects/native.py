@@ -1,33 +1,33 @@
-"""Our own dialect, which is the seed's: `/api/v1/track` and `/api/v1/batch` (design §7).
+"""Our own dialect, which is Grouparoo's too: `/api/v1/track` and `/api/v1/batch`.
 
 track: one event, `{"apiKey", "type", "userId", "anonymousId", "occurredAt", "data"}`; answered
-`{"success": true, "event": {"guid": "evt_..."}}`. The seed's web client works unchanged. It spells
+`{"success": true, "event": {"guid": "evt_..."}}`. Grouparoo's web client works unchanged. It spells
 `ocurredAt`, has no id for an event, and sends the very same bytes again when it got no answer: so
 the bytes of what has that spelling are its messageId.
 batch: `{"apiKey", "events": [...]}`; answered with a result for each event in `events`. One bad
-event never costs its neighbours, so the answer is 200 and `success` says whether all were taken.
+event never affects the others, so the answer is 200 and `success` says whether all were taken.
 A `sentAt` beside `events` is that of each event which has none of its own.
 """
 
 import hashlib
 from typing import Any
 
-from ingest.dialects import Dialect, Results, Said
-from ingest.request import Asked
+from ingest.dialects import Dialect, ParsedRequest, Results
+from ingest.request import Request
 from merganser.http.errors import ErrorKind, HttpError
 
 
-def track(asked: Asked) -> Said:
+def track(request: Request) -> ParsedRequest:
     """One event."""
-    fields = asked.object()
+    fields = request.object()
     if "ocurredAt" in fields:
-        fields.setdefault("messageId", hashlib.blake2b(asked.body, digest_size=16).hexdigest())
-    return Said(_api_key(fields), [fields], _answer_one)
+        fields.setdefault("messageId", hashlib.blake2b(request.body, digest_size=16).hexdigest())
+    return ParsedRequest(_api_key(fields), [fields], _respond_one)
 
 
-def batch(asked: Asked) -> Said:
+def batch(request: Request) -> ParsedRequest:
     """Many events."""
-    fields = asked.object()
+    fields = request.object()
     events = fields.get("events")
     if not isinstance(events, list):
         raise HttpError(
@@ -37,7 +37,7 @@ def batch(asked: Asked) -> Said:
         for event in events:
             if isinstance(event, dict):
                 event.setdefault("sentAt", sent_at)
-    return Said(_api_key(fields), events, _answer_all)
+    return ParsedRequest(_api_key(fields), events, _respond_all)
 
 
 ROUTES: Dialect = {"POST /api/v1/track": track, "POST /api/v1/batch": batch}
@@ -48,14 +48,14 @@ def _api_key(fields: dict[str, Any]) -> str | None:
     return key if isinstance(key, str) else None
 
 
-def _answer_one(results: Results) -> dict[str, Any]:
+def _respond_one(results: Results) -> dict[str, Any]:
     (result,) = results
     if isinstance(result, HttpError):
         raise result
     return {"success": True, "event": {"guid": result}}
 
 
-def _answer_all(results: Results) -> dict[str, Any]:
+def _respond_all(results: Results) -> dict[str, Any]:
     refused = sum(isinstance(result, HttpError) for result in results)
     return {
         "success": refused == 0,

@@ -20,7 +20,7 @@ after `reset()` posthog-js has a new distinct_id, so nobody's later visits go to
   distinct_id. It is the other way round where distinct_id is a visitor's, and with
   `alias(user, visitor)` of posthog-js and `alias(visitor, user)` of posthog-python, which both call
   the user's id `alias`; unless distinct_id is the `$user_id`. Two known users stay two.
-- `$groupidentify` is about a group. The distinct_id that a server library makes up for it is no id:
+- `$groupidentify` is about a group. The distinct_id that a server library makes up is not an id:
   `$TYPE_KEY`, and from posthog-python a UUID. Nor is `$posthog_cookieless`, which all visitors of a
   page in cookieless mode have. An event that has no other id is refused.
 
@@ -36,9 +36,15 @@ import re
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from ingest.dialects import Dialect, Results, Said, Told
-from ingest.dialects.common import beside, each, invalid, members, partly
-from ingest.request import Asked, parse
+from ingest.dialects import Dialect, ParsedRequest, Results, StaticResponse
+from ingest.dialects.common import (
+    add_flattened,
+    batch_response,
+    invalid_field,
+    object_field,
+    parse_each,
+)
+from ingest.request import Request, parse
 from merganser.http.errors import ErrorKind, HttpError
 
 _Event = dict[str, Any]
@@ -69,42 +75,42 @@ _CONFIG: _Event = {
 clicks are captured is left to the page. Pages that wait for flags are told that there are none."""
 
 
-def capture(asked: Asked) -> Said:
+def capture(request: Request) -> ParsedRequest:
     """An event, an array of events, or an object with a `batch` of them."""
-    body = _body(asked)
+    body = _body(request)
     shared = body if isinstance(body, dict) else {}
     events = body if isinstance(body, list) else shared.get("batch", [shared])
     if not isinstance(events, list):
-        raise invalid("batch", 'must be an array: send {"batch": [...]}')
-    query = asked.query()
+        raise invalid_field("batch", 'must be an array: send {"batch": [...]}')
+    query = request.query()
     sent_at = shared.get("sent_at") or query.get("sent_at") or query.get("_")
-    keys = (_key(said) for said in [shared, *events] if isinstance(said, dict))
-    return Said(
+    keys = (_key(fields) for fields in [shared, *events] if isinstance(fields, dict))
+    return ParsedRequest(
         next((key for key in keys if key), None),
-        each(events, lambda event: _read(event, sent_at)),
-        _answer,
-        too_soon=ErrorKind.RATE_LIMITED_RETRY,  # posthog-js drops what is answered 429
+        parse_each(events, lambda event: _read(event, sent_at)),
+        _respond,
+        rate_limit_error=ErrorKind.RATE_LIMITED_RETRY,  # posthog-js drops what is answered 429
     )
 
 
-def config(_: Asked) -> Told:
+def config(_: Request) -> StaticResponse:
     """What posthog-js asks for first."""
-    return Told(_CONFIG)
+    return StaticResponse(_CONFIG)
 
 
-def flags(_: Asked) -> Told:
+def flags(_: Request) -> StaticResponse:
     """What all clients ask for who use feature flags."""
-    return Told(_FLAGS)
+    return StaticResponse(_FLAGS)
 
 
-def decide(_: Asked) -> Told:
+def decide(_: Request) -> StaticResponse:
     """Both, for older clients."""
-    return Told({**_CONFIG, **_FLAGS})
+    return StaticResponse({**_CONFIG, **_FLAGS})
 
 
-def recording(_: Asked) -> Told:
+def recording(_: Request) -> StaticResponse:
     """Part of a session's recording, which is not kept."""
-    return Told({"status": 1})
+    return StaticResponse({"status": 1})
 
 
 ROUTES: Dialect = {
@@ -116,17 +122,17 @@ ROUTES: Dialect = {
 }
 
 
-def _body(asked: Asked) -> Any:
+def _body(request: Request) -> Any:
     """JSON, or base64 of it, alone or in a form, which needs no preflight when a page is left.
 
     Raises:
         HttpError: MALFORMED.
     """
-    text = asked.body
+    text = request.body
     if text.startswith(_FORM):
         text = unquote_to_bytes(text.removeprefix(_FORM).partition(b"&")[0])
-    elif asked.query().get("compression") != "base64":
-        return asked.json()
+    elif request.query().get("compression") != "base64":
+        return request.json()
     if not text.startswith((b"{", b"[")):
         try:
             text = base64.b64decode(text, validate=True)
@@ -137,21 +143,21 @@ def _body(asked: Asked) -> Any:
     return parse(text)
 
 
-def _key(said: _Event) -> str | None:
-    properties = said.get("properties")
+def _key(fields: _Event) -> str | None:
+    properties = fields.get("properties")
     nested = properties.get("token") if isinstance(properties, dict) else None
-    given = (said.get("api_key"), said.get("token"), nested)
+    given = (fields.get("api_key"), fields.get("token"), nested)
     return next((key for key in given if isinstance(key, str) and key), None)
 
 
-def _answer(results: Results) -> _Event:
-    return partly(results, {"status": 1})
+def _respond(results: Results) -> _Event:
+    return batch_response(results, {"status": 1})
 
 
 def _read(event: _Event, sent_at: Any) -> _Event:
-    name, properties = event.get("event"), members(event, "properties")
+    name, properties = event.get("event"), object_field(event, "properties")
     if not isinstance(name, str) or not name:
-        raise invalid("event", "must be the event's name")
+        raise invalid_field("event", "must be the event's name")
     user, anonymous = _who(name, event, properties)
     uncorrected = properties.get("$ignore_sent_at") is True
     return {
@@ -212,5 +218,7 @@ def _is_anonymous(distinct: Any, properties: _Event) -> bool:
 def _data(event: _Event, properties: _Event) -> _Event:
     data = {key: value for key, value in properties.items() if key not in _NOT_DATA}
     for field in ("$set", "$set_once"):
-        data = beside(data, field, {**members(properties, field), **members(event, field)})
+        data = add_flattened(
+            data, field, {**object_field(properties, field), **object_field(event, field)}
+        )
     return data

@@ -8,22 +8,22 @@ Source: the packages @rudderstack/analytics-js 3.34.1 and rudder-sdk-js 2.52.21.
 
 from dataclasses import replace
 
-from ingest.dialects import Dialect, Said, Told, segment
-from ingest.request import Asked
+from ingest.dialects import Dialect, ParsedRequest, StaticResponse, segment
+from ingest.request import Request
 
 
-def beacon(asked: Asked) -> Said:
+def beacon(request: Request) -> ParsedRequest:
     """A batch, with its key in the URL."""
-    said = segment.batch(asked)
-    return replace(said, api_key=asked.query().get("writeKey") or said.api_key)
+    parsed = segment.batch(request)
+    return replace(parsed, api_key=request.query().get("writeKey") or parsed.api_key)
 
 
-def source_config(_: Asked) -> Told:
+def source_config(_: Request) -> StaticResponse:
     """A source without destinations: they go on, and send their events only to us.
 
     They check that there are an id, a config and a list of destinations.
     """
-    return Told(
+    return StaticResponse(
         {
             "source": {
                 "id": "merganser",
@@ -39,6 +39,6 @@ def source_config(_: Asked) -> Told:
 ROUTES: Dialect = {
     "POST /beacon/v1/batch": beacon,
     "GET /sourceConfig": source_config,
-    # The newer client asks so whether an ad blocker is in the way, where it was told to find out.
+    # The newer client can be configured to detect an ad blocker by this request.
     "HEAD /sourceConfig": source_config,
 }

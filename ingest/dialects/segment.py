@@ -12,7 +12,7 @@
 - page and screen: `name` and `category` are data beside the properties, and win over them.
 - identify: RudderStack's clients have the traits in `context.traits`. They are `traits.*` too, and
   those of `traits` win.
-- group: `groupId` and `traits.*` are data. Who belongs to a group says nothing of who is who.
+- group: `groupId` and `traits.*` are data. A group links no ids.
 - alias: previousId is taken for an anonymousId, or without one anonymousId is; so the visitor of
   that id becomes the user. If it was a known user's, two users stay two. previousId is data too,
   and so is the anonymousId that it took the place of.
@@ -25,77 +25,84 @@ and what the clients of both send.
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ingest.dialects import Dialect, Results, Said, Told
-from ingest.dialects.common import beside, each, invalid, members, partly
-from ingest.request import Asked
+from ingest.dialects import Dialect, ParsedRequest, Results, StaticResponse
+from ingest.dialects.common import (
+    add_flattened,
+    batch_response,
+    invalid_field,
+    object_field,
+    parse_each,
+)
+from ingest.request import Request
 
 _Event = dict[str, Any]
 
 
-def call(kind: str) -> Callable[[Asked], Said]:
+def call(kind: str) -> Callable[[Request], ParsedRequest]:
     """The reader of requests that are one event of a kind."""
 
-    def read(asked: Asked) -> Said:
+    def read(request: Request) -> ParsedRequest:
         """One event, of the kind that the path names."""
-        event = asked.object()
-        return Said(_key(event), each([event], lambda one: _read(one, kind)), _answer)
+        event = request.object()
+        return ParsedRequest(
+            _key(event), parse_each([event], lambda one: _read(one, kind)), _respond
+        )
 
     return read
 
 
-def batch(asked: Asked) -> Said:
+def batch(request: Request) -> ParsedRequest:
     """Many events, each of its own kind."""
-    body = asked.object()
+    body = request.object()
     events = body.get("batch")
     if not isinstance(events, list):
-        raise invalid("batch", 'must be an array: send {"batch": [...]}')
+        raise invalid_field("batch", 'must be an array: send {"batch": [...]}')
     sent_at, shared = body.get("sentAt"), body.get("context")
 
     def read(event: _Event) -> _Event:
         own = event.get("context") or {}
         if isinstance(shared, dict) and isinstance(own, dict):
             event["context"] = {**shared, **own}
-        said = _read(event, event.get("type"))
-        said["sentAt"] = sent_at or said["sentAt"]
-        return said
+        parsed = _read(event, event.get("type"))
+        parsed["sentAt"] = sent_at or parsed["sentAt"]
+        return parsed
 
     keys = (_key(one) for one in (body, *events) if isinstance(one, dict))
-    return Said(next(filter(None, keys), None), each(events, read), _answer)
+    return ParsedRequest(next(filter(None, keys), None), parse_each(events, read), _respond)
 
 
-def settings(asked: Asked) -> Told:
-    """What a browser or mobile client asks for first: without it, it sends nothing.
+def settings(request: Request) -> StaticResponse:
+    """The settings without which a browser or mobile client sends nothing.
 
-    It is told to send its events here, under the name that it calls us by, and no measurements of
-    its own.
+    They point the client to the host that it has just used, and turn off its own metrics.
     """
-    (key,) = asked.parts
+    (key,) = request.parts
     here: dict[str, Any] = {"apiKey": key}
-    if host := asked.headers.get(b"host"):
+    if host := request.headers.get(b"host"):
         here["apiHost"] = f"{host.decode('latin-1')}/v1"
-        here["protocol"] = _protocol(asked.headers)
-    return Told({"integrations": {"Segment.io": here}, "metrics": {"sampleRate": 0}})
+        here["protocol"] = _protocol(request.headers)
+    return StaticResponse({"integrations": {"Segment.io": here}, "metrics": {"sampleRate": 0}})
 
 
 def _protocol(headers: Mapping[bytes, bytes]) -> str:
-    """A proxy that ends TLS says so; and a page that came over https can send to no other."""
-    said = headers.get(b"x-forwarded-proto", b""), headers.get(b"origin", b"")
-    return "https" if any(value.startswith(b"https") for value in said) else "http"
+    """Return https if the proxy that terminates TLS says so, or if the page itself uses https."""
+    hints = headers.get(b"x-forwarded-proto", b""), headers.get(b"origin", b"")
+    return "https" if any(value.startswith(b"https") for value in hints) else "http"
 
 
-def _key(said: _Event) -> str | None:
-    key = said.get("writeKey")
+def _key(fields: _Event) -> str | None:
+    key = fields.get("writeKey")
     return key if isinstance(key, str) else None
 
 
-def _answer(results: Results) -> dict[str, Any]:
-    return partly(results, {"success": True})
+def _respond(results: Results) -> dict[str, Any]:
+    return batch_response(results, {"success": True})
 
 
 def _read(event: _Event, kind: Any) -> _Event:
     maker = _KINDS.get(kind) if isinstance(kind, str) else None
     if maker is None:
-        raise invalid("type", f"must be one of {', '.join(_KINDS)}")
+        raise invalid_field("type", f"must be one of {', '.join(_KINDS)}")
     return {
         "type": kind,
         "userId": event.get("userId"),
@@ -108,37 +115,37 @@ def _read(event: _Event, kind: Any) -> _Event:
 
 
 def _given(value: Any, otherwise: Any) -> Any:
-    """What is no time, such as `{}`, is given: it is refused for what it is."""
+    """Return `otherwise` for a missing or empty value. Other invalid times are refused later."""
     return otherwise if value is None or value == "" else value
 
 
 def _track(event: _Event) -> _Event:
     name = event.get("event")
     if not isinstance(name, str) or not name:
-        raise invalid("event", "a track call has the event's name here")
+        raise invalid_field("event", "a track call has the event's name here")
     return {
         "type": name,
-        "data": beside(members(event, "properties"), "context", event.get("context")),
+        "data": add_flattened(object_field(event, "properties"), "context", event.get("context")),
     }
 
 
 def _page(event: _Event) -> _Event:
     named = {field: event[field] for field in ("name", "category") if event.get(field)}
-    data = {**members(event, "properties"), **named}
-    return {"data": beside(data, "context", event.get("context"))}
+    data = {**object_field(event, "properties"), **named}
+    return {"data": add_flattened(data, "context", event.get("context"))}
 
 
 def _identify(event: _Event) -> _Event:
-    context, traits = event.get("context"), members(event, "traits")
+    context, traits = event.get("context"), object_field(event, "traits")
     if isinstance(context, dict) and isinstance(context.get("traits"), dict):
         traits = {**context["traits"], **traits}
         context = {key: value for key, value in context.items() if key != "traits"}
-    return {"data": beside(beside({}, "traits", traits), "context", context)}
+    return {"data": add_flattened(add_flattened({}, "traits", traits), "context", context)}
 
 
 def _group(event: _Event) -> _Event:
-    data = beside({"groupId": event.get("groupId")}, "traits", members(event, "traits"))
-    return {"data": beside(data, "context", event.get("context"))}
+    data = add_flattened({"groupId": event.get("groupId")}, "traits", object_field(event, "traits"))
+    return {"data": add_flattened(data, "context", event.get("context"))}
 
 
 def _alias(event: _Event) -> _Event:
@@ -146,7 +153,7 @@ def _alias(event: _Event) -> _Event:
     data = {"previousId": previous, "anonymousId": anonymous if previous else None}
     return {
         "anonymousId": previous or anonymous,
-        "data": beside(data, "context", event.get("context")),
+        "data": add_flattened(data, "context", event.get("context")),
     }
 
 

@@ -18,7 +18,7 @@ wins. Base64 and plain JSON, with `ue_px` and `cx` or `ue_pr` and `co`, are the 
 
 The API key is the app id (`aid`): of a request with several events, that of the first. It never
 becomes data. An event with `uid` and `duid` links the two; there are no identify, alias and group
-calls. With anonymous tracking a browser sends no duid, and events without a `uid` are refused.
+calls. With anonymous tracking a browser sends no duid, and events without a `uid` are error.
 Ignored: `Sp-Anonymous` (the address of the client is kept), the network user id's cookie.
 
 Trackers drop events on 400, 401, 403, 410 and 422 and send them again on any other error, the
@@ -30,9 +30,9 @@ and the browser.
 import base64
 from typing import Any
 
-from ingest.dialects import Answer, Dialect, Results, Said
-from ingest.dialects.common import beside, each, invalid, partly
-from ingest.request import Asked, parse
+from ingest.dialects import Dialect, ParsedRequest, Response, Results
+from ingest.dialects.common import add_flattened, batch_response, invalid_field, parse_each
+from ingest.request import Request, parse
 from merganser.http.errors import ErrorKind, HttpError
 
 _Event = dict[str, Any]
@@ -48,23 +48,23 @@ _TYPES = {
 
 _NOT_DATA = ("e", "eid", "aid", "uid", "duid", "dtm", "stm", "ttm", "ue_px", "ue_pr", "cx", "co")
 
-_PIXEL = Answer(
+_PIXEL = Response(
     base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"), b"image/gif"
 )
 
 
-def post(asked: Asked) -> Said:
+def post(request: Request) -> ParsedRequest:
     """`{"schema", "data": [...]}`."""
-    events = asked.object().get("data")
+    events = request.object().get("data")
     if not isinstance(events, list):
-        raise invalid("data", 'must be an array: send {"data": [...]}')
-    return Said(_key(events[0]) if events else None, each(events, _read), _answer)
+        raise invalid_field("data", 'must be an array: send {"data": [...]}')
+    return ParsedRequest(_key(events[0]) if events else None, parse_each(events, _read), _respond)
 
 
-def pixel(asked: Asked) -> Said:
+def pixel(request: Request) -> ParsedRequest:
     """One event in the parameters of the URL."""
-    event = asked.query()
-    return Said(_key(event), each([event], _read), _answer_with_pixel)
+    event = request.query()
+    return ParsedRequest(_key(event), parse_each([event], _read), _respond_with_pixel)
 
 
 ROUTES: Dialect = {"POST /com.snowplowanalytics.snowplow/tp2": post, "GET /i": pixel}
@@ -75,51 +75,51 @@ def _key(event: Any) -> str | None:
     return key if isinstance(key, str) else None
 
 
-def _answer(results: Results) -> _Event:
+def _respond(results: Results) -> _Event:
     try:
-        return partly(results, {"status": "ok"})
-    except HttpError as refused:
-        if refused.kind is not ErrorKind.TOO_LARGE:
+        return batch_response(results, {"status": "ok"})
+    except HttpError as error:
+        if error.kind is not ErrorKind.TOO_LARGE:
             raise
-        raise HttpError(ErrorKind.INVALID, refused.message) from None
+        raise HttpError(ErrorKind.INVALID, error.message) from None
 
 
-def _answer_with_pixel(results: Results) -> Answer:
-    _answer(results)
+def _respond_with_pixel(results: Results) -> Response:
+    _respond(results)
     return _PIXEL
 
 
 def _read(event: _Event) -> _Event:
     entities = _entities(event)
-    kind, said = _what(event)
+    event_type, own_data = _type_and_data(event)
     plain = {key: value for key, value in event.items() if key not in _NOT_DATA}
     true_time, exact = event.get("ttm"), not str(event.get("tv")).startswith("py-")
     return {
-        "type": kind,
+        "type": event_type,
         "userId": event.get("uid"),
         "anonymousId": event.get("duid")
-        or _of_session(entities)
+        or _session_user_id(entities)
         or event.get("tnuid")
         or event.get("nuid"),
         "occurredAt": true_time or event.get("dtm"),
         "sentAt": event.get("stm") if exact and not true_time else None,
         "messageId": event.get("eid"),
-        "data": beside({**plain, **said}, "context", entities),
+        "data": add_flattened({**plain, **own_data}, "context", entities),
     }
 
 
-def _what(event: _Event) -> tuple[str, _Event]:
-    """The type of an event, and what a self-describing one says."""
+def _type_and_data(event: _Event) -> tuple[str, _Event]:
+    """Return the type of an event, and the data of a self-describing event."""
     kind = event.get("e")
     if not isinstance(kind, str) or not kind:
-        raise invalid("e", "must be the kind of event, such as pv")
+        raise invalid_field("e", "must be the kind of event, such as pv")
     if kind != "ue":
         return _TYPES.get(kind, kind), {}
     inner = _document(event, "ue_px", "ue_pr")
-    said = None if inner is None else inner.get("data")
-    if not isinstance(said, dict) or not isinstance(said.get("data"), dict):
-        raise invalid("ue_px", 'must be {"schema", "data": {"schema", "data": {...}}}')
-    return _name(said), {"schema": said["schema"], **said["data"]}
+    described = None if inner is None else inner.get("data")
+    if not isinstance(described, dict) or not isinstance(described.get("data"), dict):
+        raise invalid_field("ue_px", 'must be {"schema", "data": {"schema", "data": {...}}}')
+    return _name(described), {"schema": described["schema"], **described["data"]}
 
 
 def _entities(event: _Event) -> _Event:
@@ -127,11 +127,11 @@ def _entities(event: _Event) -> _Event:
     outer = _document(event, "cx", "co")
     listed = [] if outer is None else outer.get("data")
     if not isinstance(listed, list):
-        raise invalid("cx", 'must be {"schema", "data": [...]}')
+        raise invalid_field("cx", 'must be {"schema", "data": [...]}')
     found: dict[str, list[Any]] = {}
     for entity in listed:
         found.setdefault(_name(entity), []).append(entity.get("data"))
-    return {name: said[0] if len(said) == 1 else said for name, said in found.items()}
+    return {name: data[0] if len(data) == 1 else data for name, data in found.items()}
 
 
 def _name(described: Any) -> str:
@@ -139,11 +139,11 @@ def _name(described: Any) -> str:
     schema = described.get("schema") if isinstance(described, dict) else None
     parts = schema.split("/") if isinstance(schema, str) else []
     if len(parts) != 4:  # noqa: PLR2004 - vendor, name, format, version
-        raise invalid("schema", "must be iglu:VENDOR/NAME/FORMAT/VERSION")
+        raise invalid_field("schema", "must be iglu:VENDOR/NAME/FORMAT/VERSION")
     return parts[1]
 
 
-def _of_session(entities: _Event) -> Any:
+def _session_user_id(entities: _Event) -> Any:
     """The device's id, from mobile trackers, which have no duid."""
     session = entities.get("client_session")
     return session.get("userId") if isinstance(session, dict) else None
@@ -156,13 +156,13 @@ def _document(event: _Event, coded: str, plain: str) -> _Event | None:
     if not text:
         return None
     if not isinstance(text, str):
-        raise invalid(field, "must be a string")
+        raise invalid_field(field, "must be a string")
     try:
         # Some trackers leave the padding out; too much of it does no harm.
         raw = base64.urlsafe_b64decode(text + "==") if field == coded else text.encode()
         document = parse(raw)
     except (ValueError, HttpError) as error:
-        raise invalid(field, f"cannot be read: {error}") from None
+        raise invalid_field(field, f"cannot be read: {error}") from None
     if not isinstance(document, dict):
-        raise invalid(field, "must be a JSON object")
+        raise invalid_field(field, "must be a JSON object")
     return document

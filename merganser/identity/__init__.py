@@ -1,1 +1,1 @@
-"""Who is who: the rules of identity as a pure function, and the store that applies its plan."""
+"""Identity, which profile an event belongs to: rules as a pure function, and their store."""

@@ -1,4 +1,4 @@
-"""Recomputes the grouping of everything stored, from the events alone, and compares (design §4).
+"""Recomputes the grouping of everything stored, from the events alone, and compares.
 
 Safe on a live system: it reads one snapshot, takes no lock, and what it compares was committed
 together. It is written in SQL, from the definition, and shares no code with the plan.

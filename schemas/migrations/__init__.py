@@ -1,4 +1,4 @@
-"""Migrations: numbered plain SQL, forward only, each applied once (design §3)."""
+"""Migrations: numbered plain SQL, forward only, each applied once."""
 
 from dataclasses import dataclass
 from importlib.resources import files

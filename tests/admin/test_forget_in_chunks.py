@@ -1,4 +1,4 @@
-"""`merganser forget` is many short transactions, however much there is of a person."""
+"""`merganser forget` uses short transactions, however many events and ids a person has."""
 
 from itertools import pairwise
 from typing import Any
@@ -12,7 +12,14 @@ from merganser.identity import forget
 from merganser.identity.plan import EventIds
 from merganser.runtime.postgres import connect
 from merganser.runtime.settings import Settings
-from tests.cli.test_forget import ANN, PHONE, SUPPRESSED, audited, resolved, texts
+from tests.cli.test_forget import (
+    ANN,
+    PHONE,
+    SUPPRESSED,
+    assert_audit_agrees,
+    read_all_rows,
+    resolve_profiles,
+)
 from tests.support.chunks import erase_some
 from tests.support.database import Database
 from tests.support.events import NOON, event
@@ -20,11 +27,11 @@ from tests.support.system import System
 from tests.support.waiting import eventually
 
 
-async def test_each_step_touches_no_more_events_than_it_is_allowed(database: Database) -> None:
-    """Ten events on their way to Ann, five of Bob's from her phone; then all that are hers."""
+async def test_each_step_changes_at_most_the_allowed_number_of_events(database: Database) -> None:
+    """Ten events that moves bring to Ann, five of Bob's from her phone, then all of Ann's."""
     async with await connect(database.url, "test") as connection:
         for number, ids in enumerate([(ANN, PHONE), ("bob", PHONE), (ANN, None)]):
-            await resolved(connection, EventIds(f"evt_{number}", NOON, *ids))
+            await resolve_profiles(connection, EventIds(f"evt_{number}", NOON, *ids))
         ann, bob = await database.profile_of(ANN), await database.profile_of("bob")
         for profile, user in [("pro_former", None), ("pro_former", None), (bob, "bob"), (ann, ANN)]:
             await database.execute(
@@ -55,7 +62,7 @@ async def test_each_step_touches_no_more_events_than_it_is_allowed(database: Dat
 
 
 @pytest.mark.faults
-async def test_very_many_anonymous_ids_go_by_and_by_beside_a_resolver(
+async def test_50000_anonymous_ids_are_forgotten_while_a_resolver_runs(
     system: System, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A userId that all devices send. Some of its devices are in use, or come to Bob meanwhile."""
@@ -105,14 +112,14 @@ async def test_very_many_anonymous_ids_go_by_and_by_beside_a_resolver(
     assert person is not None
     settings = Settings(database_url=SecretStr(database.url), _env_file=None)
     await admin.forget_person(settings, person, lambda _: None, suppress=True)
-    ids = [one for some in suppressed for one in some]
+    ids = [anonymous_id for chunk in suppressed for anonymous_id in chunk]
     assert len(ids) == len(set(ids)) > devices - 30
     assert len(forgotten) >= 25
     assert max(map(len, suppressed)) == admin.CHUNK >= max(forgotten)
     await eventually(lambda: resolver.metric(SUPPRESSED), lambda count: count >= len(forgotten))
-    assert "kiosk" not in await texts(database)
+    assert "kiosk" not in await read_all_rows(database)
     kept = await database.column(
         'SELECT "anonymousId" FROM events UNION SELECT "anonymousId" FROM "anonymousIds"'
     )
     assert set(ids).isdisjoint(kept)
-    await audited(system)
+    await assert_audit_agrees(system)

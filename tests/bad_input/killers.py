@@ -1,4 +1,4 @@
-"""The table of known killers (design §6): what is sent, and what each way in must do with it.
+"""The table of known killers: what is sent, and what each way in must do with it.
 
 A killer is one place of an event and the JSON that stands there, as raw bytes. What is stored must
 be read back from Postgres as it is here, byte for byte.

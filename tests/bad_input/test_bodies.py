@@ -94,7 +94,7 @@ async def test_an_odd_request(gateway: Gateway, request_: bytes, statuses: list[
         request_ = request_.replace(b"host: x\r\n", key)
     assert await _statuses(gateway, request_) == statuses
     await gateway.tracked(type="t", userId="1")
-    assert "defect" not in gateway.log
+    assert "internal error" not in gateway.log
     assert "Traceback" not in gateway.log
 
 

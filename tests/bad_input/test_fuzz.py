@@ -1,4 +1,4 @@
-"""Whatever bytes come: a documented answer, and what was taken can be stored (design §6)."""
+"""Whatever bytes come: a documented answer, and what was taken can be stored."""
 
 import asyncio
 import json
@@ -138,7 +138,7 @@ def test_so_does_the_real_process(gateway: Running) -> None:
                 check(answer.status_code, answer.content)
 
         any_body()
-    assert "defect" not in gateway.log
+    assert "internal error" not in gateway.log
     assert gateway.running
 
 

@@ -1,4 +1,4 @@
-"""Every known killer is refused with a clear 4xx, put aside, or stored exactly (design §6).
+"""Every known killer is refused with a clear 4xx, put aside, or stored exactly.
 
 None reaches Postgres as an error of ours, and no valid event beside it is lost.
 """

@@ -1,4 +1,4 @@
-"""A gzip bomb costs bounded memory, however many come at once (design §6)."""
+"""A gzip bomb costs bounded memory, however many come at once."""
 
 import asyncio
 import gzip

@@ -1,4 +1,4 @@
-"""What stands on the command line is checked before anything is done with it."""
+"""Arguments are checked before a command does anything."""
 
 import subprocess
 import sys
@@ -18,18 +18,18 @@ COMMANDS = [
 
 
 @pytest.mark.parametrize("before", COMMANDS, ids=" ".join)
-def test_what_is_no_utf_8_is_told_in_one_line(before: list[str]) -> None:
+def test_an_argument_that_is_not_utf_8_is_refused_in_one_line(before: list[str]) -> None:
     arguments: list[bytes | str] = [*before, b"caf\xe9"]
-    ended = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", "merganser.cli", *arguments],
         env=environment({}),
         capture_output=True,
         check=False,
     )
-    assert ended.returncode == 2
-    assert ended.stdout == b""
+    assert result.returncode == 2
+    assert result.stdout == b""
     number = len(arguments)
-    assert ended.stderr.decode() == f"merganser: argument {number} is not valid UTF-8\n"
+    assert result.stderr.decode() == f"merganser: argument {number} is not valid UTF-8\n"
 
 
 @pytest.mark.parametrize(
@@ -38,18 +38,18 @@ def test_what_is_no_utf_8_is_told_in_one_line(before: list[str]) -> None:
     ids=ascii,
 )
 @pytest.mark.parametrize("kind", ["create", "ensure"])
-async def test_a_key_needs_a_name_that_can_be_read(
+async def test_an_unreadable_key_name_is_refused(
     database: Database, kind: str, name: str, tmp_path: object
 ) -> None:
     more = [f"--secret-file={tmp_path}/key"] if kind == "ensure" else []
-    ended = await command({"MERGANSER_DATABASE_URL": database.url}, "keys", kind, name, *more)
-    assert ended.status == 2
-    assert "Traceback" not in ended.err
+    result = await command({"MERGANSER_DATABASE_URL": database.url}, "keys", kind, name, *more)
+    assert result.status == 2
+    assert "Traceback" not in result.err
     assert await database.count("apiKeys") == 0
 
 
-async def test_a_name_may_be_long_and_of_any_script(database: Database) -> None:
+async def test_a_key_name_may_be_long_and_in_any_script(database: Database) -> None:
     name = "Bürö 🦆 " + "x" * (LONGEST_NAME - 7)
-    ended = await command({"MERGANSER_DATABASE_URL": database.url}, "keys", "create", name)
-    assert ended.status == 0, ended.err
+    result = await command({"MERGANSER_DATABASE_URL": database.url}, "keys", "create", name)
+    assert result.status == 0, result.err
     assert await database.column('SELECT name FROM "apiKeys"') == [name]

@@ -1,4 +1,4 @@
-"""`merganser dead` on a topic with one record of every kind that can be on it."""
+"""`merganser dead` on a topic with one bad record of each kind."""
 
 import asyncio
 import json
@@ -40,27 +40,29 @@ BAD = {
 REASONS = "unreadable version version tombstone tombstone unreadable unreadable nobody refused"
 
 
-def run(system: System, arguments: Sequence[str]) -> Result:
+def invoke(system: System, arguments: Sequence[str]) -> Result:
     return CliRunner().invoke(app, ["dead", *arguments], env=system.env)
 
 
 async def dead(system: System, *arguments: str) -> Result:
-    return await asyncio.to_thread(run, system, arguments)
+    return await asyncio.to_thread(invoke, system, arguments)
 
 
-async def listed(system: System, *arguments: str) -> list[dict[str, Any]]:
-    """What `list` says, as data."""
+async def list_json(system: System, *arguments: str) -> list[dict[str, Any]]:
+    """Return what `dead list` prints, as data."""
     result = await dead(system, "list", *arguments)
     assert result.exit_code == 0, result.output
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
-async def put_aside(system: System, *records: Record, **settings: object) -> None:
-    """Have a resolver put these aside, which come in this order in one partition."""
+async def publish_bad_records(system: System, *records: Record, **settings: object) -> None:
+    """Publish records to one partition and wait for a resolver to write their letters."""
     before = await system.dead.size()
     async with AIOKafkaProducer(bootstrap_servers=system.events.bootstrap) as producer:
         for bad in records:
-            batch = producer.create_batch()  # unlike `send`, it takes a record of neither
+            batch = (
+                producer.create_batch()
+            )  # unlike `send`, it accepts a record with neither key nor value
             headers = list(bad.headers.items())
             assert batch.append(timestamp=None, key=bad.key, value=bad.value, headers=headers)
             await (await producer.send_batch(batch, system.events.name, partition=0))
@@ -70,16 +72,16 @@ async def put_aside(system: System, *records: Record, **settings: object) -> Non
 
 
 def offset(letter: dict[str, Any]) -> int:
-    """Where the record of a letter came in: letters of a batch are written in any order."""
+    """Return the offset of a letter's record; letters of a batch are written in any order."""
     return int(letter["origin"].rsplit("/")[-1])
 
 
-async def test_each_kind_is_listed_shown_retried_and_dropped(system: System) -> None:
+async def test_each_kind_of_letter_is_listed_shown_retried_and_dropped(system: System) -> None:
     await system.database.execute(
         "ALTER TABLE events ADD CONSTRAINT mine CHECK (type <> 'forbidden')"
     )
-    await put_aside(system, *BAD.values())
-    letters = sorted(await listed(system), key=offset)
+    await publish_bad_records(system, *BAD.values())
+    letters = sorted(await list_json(system), key=offset)
     assert [letter["reason"] for letter in letters] == REASONS.split()
     assert {letter["letter"] for letter in letters} == {f"0:{n}" for n in range(len(BAD))}
     assert all(letter["attempt"] == 1 and letter["complete"] for letter in letters)
@@ -98,9 +100,9 @@ async def test_each_kind_is_listed_shown_retried_and_dropped(system: System) -> 
         NOBODY["guid"],
         REFUSED["guid"],
     }
-    again = await eventually(lambda: listed(system), lambda found: len(found) == len(BAD) - 2)
-    assert [(one["origin"], one["reason"]) for one in sorted(again, key=offset)] == [
-        (one["origin"], one["reason"]) for one in letters[:-2]
+    again = await eventually(lambda: list_json(system), lambda found: len(found) == len(BAD) - 2)
+    assert [(letter["origin"], letter["reason"]) for letter in sorted(again, key=offset)] == [
+        (letter["origin"], letter["reason"]) for letter in letters[:-2]
     ]
     assert {letter["attempt"] for letter in again} == {2}
     records = {(r.key, r.value): dict(r.headers) for r in await system.dead.records()}
@@ -109,29 +111,36 @@ async def test_each_kind_is_listed_shown_retried_and_dropped(system: System) -> 
         assert {name: own[name] for name in bad.headers} == dict(bad.headers)
         assert "retry-of" not in own
 
-    # Once dealt with, a letter is not open again.
+    # A resolved letter is not open again.
     nothing = await dead(system, "retry", letters[-1]["letter"])
     assert "0 sent again" in nothing.stderr
-    assert (await dead(system, "drop", "--reason", "version")).exit_code == 1  # nobody to ask
+    assert (
+        await dead(system, "drop", "--reason", "version")
+    ).exit_code == 1  # cannot ask for a confirmation
     assert (await dead(system, "drop", "--reason", "version", "--yes")).exit_code == 0
-    assert "version" not in {letter["reason"] for letter in await listed(system)}
-    assert {one["outcome"] for one in await listed(system, "--handled")} == {"retried", "dropped"}
+    assert "version" not in {letter["reason"] for letter in await list_json(system)}
+    assert {letter["outcome"] for letter in await list_json(system, "--handled")} == {
+        "retried",
+        "dropped",
+    }
     assert (await dead(system, "drop", "--all", "--yes")).exit_code == 0
-    assert await listed(system) == []
+    assert await list_json(system) == []
     assert await system.dead.size() == 2 * len(BAD) - 2  # all are still in the topic
 
 
 async def test_letters_are_selected(system: System) -> None:
     kinds = list(BAD.values())[:-1]
-    await put_aside(system, *kinds[:4])
-    await put_aside(system, *kinds[4:])
-    everything = await listed(system)
+    await publish_bad_records(system, *kinds[:4])
+    await publish_bad_records(system, *kinds[4:])
+    everything = await list_json(system)
     times = [letter["at"] for letter in everything]
-    assert [one["letter"] for one in await listed(system, "0:3", "0:5")] == ["0:3", "0:5"]
-    assert [one["at"] for one in await listed(system, "--since", times[4])] == times[4:]
-    assert [one["at"] for one in await listed(system, "--until", times[4])] == times[:4]
-    both = await listed(system, "--reason", "nobody", "--reason", "tombstone", "--since", times[4])
-    assert sorted(one["reason"] for one in both) == ["nobody", "tombstone"]
+    assert [letter["letter"] for letter in await list_json(system, "0:3", "0:5")] == ["0:3", "0:5"]
+    assert [letter["at"] for letter in await list_json(system, "--since", times[4])] == times[4:]
+    assert [letter["at"] for letter in await list_json(system, "--until", times[4])] == times[:4]
+    both = await list_json(
+        system, "--reason", "nobody", "--reason", "tombstone", "--since", times[4]
+    )
+    assert sorted(letter["reason"] for letter in both) == ["nobody", "tombstone"]
     table = await dead(system, "list", "--table")
     assert f"{len(everything)} letters: 3 unreadable, " in table.stdout
     for wrong in (["retry"], ["drop", "--yes"], ["retry", "--all", "0:1"], ["retry", "0:99"]):
@@ -140,9 +149,9 @@ async def test_letters_are_selected(system: System) -> None:
         assert (await dead(system, *wrong)).exit_code == 2
 
 
-async def test_show_tells_all_and_controls_no_terminal(system: System) -> None:
+async def test_show_prints_everything_and_no_control_characters(system: System) -> None:
     escape = Record(b"\x1b[2Jtext", "schlüssel".encode(), {**VERSION, "trace": b"\x00"})
-    await put_aside(system, escape)
+    await publish_bad_records(system, escape)
     shown = (await dead(system, "show", "0:0")).stdout
     assert "unreadable: record: Invalid JSON" in shown
     assert "schlüssel" in shown
@@ -153,17 +162,17 @@ async def test_show_tells_all_and_controls_no_terminal(system: System) -> None:
     assert (await dead(system, "show", "0:7")).exit_code == 1
 
 
-async def test_what_is_no_letter_is_said_and_left_alone(system: System) -> None:
-    await put_aside(system, BAD["tombstone"])
+async def test_a_foreign_record_is_reported_and_left_alone(system: System) -> None:
+    await publish_bad_records(system, BAD["tombstone"])
     await system.dead.publish(Record(b"hello", b"k", {"reason": b"none"}))
     assert "0:1 is not a dead letter" in (await dead(system, "list", "--table")).stderr
     assert (await dead(system, "show", "0:1")).exit_code == 1
     assert (await dead(system, "drop", "--all", "--yes")).exit_code == 0
-    assert len(await listed(system, "--handled")) == 1
+    assert len(await list_json(system, "--handled")) == 1
 
 
 async def test_two_operators_at_once_send_each_record_once(system: System) -> None:
-    await put_aside(system, *(BAD["no event"]._replace(key=b"%d" % n) for n in range(5)))
+    await publish_bad_records(system, *(BAD["no event"]._replace(key=b"%d" % n) for n in range(5)))
     (resolver,) = system.services
     await resolver.stop()
     before = await system.events.size()
@@ -178,17 +187,17 @@ async def test_two_operators_at_once_send_each_record_once(system: System) -> No
 
     async def retry() -> int:
         listing = await service.find_open(settings, Selection.build())
-        await barrier.wait()  # all have seen the same letters open
+        await barrier.wait()  # each has listed the same open letters
         return (await service.retry(settings, listing)).sent
 
     assert sum(await asyncio.gather(*(retry() for _ in range(3)))) == 5
     assert await system.events.size() == before + 5
-    assert await listed(system) == []
+    assert await list_json(system) == []
 
 
-async def test_a_retry_that_died_before_its_note_is_repeated_without_harm(system: System) -> None:
-    """Its records are in the topic twice then: still one row, and one letter."""
-    await put_aside(system, BAD["nobody"], BAD["no event"])
+async def test_a_retry_that_crashed_before_its_commit_can_be_repeated(system: System) -> None:
+    """The topic then has its records twice, but the database one row, and one letter is open."""
+    await publish_bad_records(system, BAD["nobody"], BAD["no event"])
     (resolver,) = system.services
     await resolver.stop()
     assert (await dead(system, "retry", "--all")).exit_code == 0
@@ -199,16 +208,18 @@ async def test_a_retry_that_died_before_its_note_is_repeated_without_harm(system
     assert await eventually(lambda: system.database.column("SELECT guid FROM events")) == [
         NOBODY["guid"]
     ]
-    (letter,) = await listed(system)
+    (letter,) = await list_json(system)
     assert (letter["attempt"], letter["reason"]) == (2, "unreadable")
     assert (await dead(system, "drop", letter["letter"], "--yes")).exit_code == 0
-    assert await listed(system) == []
+    assert await list_json(system) == []
 
 
-async def test_retried_letters_are_no_flood(system: System) -> None:
-    """However many fail again, they come from the dead letters: no topic is drained."""
+async def test_retried_letters_do_not_halt_the_resolver(system: System) -> None:
+    """Records that fail again do not count toward the limit of dead letters per minute."""
     limit = {"resolver_dead_limit": 4}
-    await put_aside(system, *(BAD["no event"]._replace(key=b"%d" % n) for n in range(4)), **limit)
+    await publish_bad_records(
+        system, *(BAD["no event"]._replace(key=b"%d" % n) for n in range(4)), **limit
+    )
     await system.services[0].stop()
     resolver = await system.resolver(**{**limit, "resolver_dead_limit": 1})
     assert (await dead(system, "retry", "--all")).exit_code == 0
@@ -227,5 +238,5 @@ async def test_retried_letters_are_no_flood(system: System) -> None:
         ),
     ],
 )
-def test_bytes_as_they_are_dumped(data: bytes, lines: list[str]) -> None:
+def test_hexdump(data: bytes, lines: list[str]) -> None:
     assert list(hexdump(data)) == lines

@@ -1,4 +1,4 @@
-"""`merganser dead` on set-aside items of all kinds; scanner and processes try them again."""
+"""`merganser dead` on set-aside items of all kinds."""
 
 import asyncio
 
@@ -14,7 +14,7 @@ ITEMS = """
         ('value', 'pro_1', 'email', 'a reason'), ('value', 'pro_1', 'plan', 'a reason'),
         ('move', 'pro_2', 'phone', 'a reason'), ('erasure', 'pro_3', '', 'a reason')
 """
-ASKED = """
+APPLIED_QUERY_RULES = """
     INSERT INTO profiles VALUES ('pro_1', 'ann');
     INSERT INTO "propertySources" VALUES ('crm', '{"url": "CRM_URL"}');
     INSERT INTO "profilePropertyRules" (key, definition)
@@ -59,19 +59,19 @@ async def test_items_are_listed_selected_and_shown(system: System) -> None:
 
 
 @pytest.mark.parametrize("wrong", ["row", "row:", "record:evt_1", "cow:evt_1", "1:x"])
-async def test_what_names_no_item(system: System, wrong: str) -> None:
+async def test_an_invalid_item_name_is_refused(system: System, wrong: str) -> None:
     assert (await dead(system, "show", wrong)).exit_code == 2
 
 
-async def test_what_is_set_aside_needs_no_kafka(system: System) -> None:
+async def test_set_aside_items_need_no_kafka(system: System) -> None:
     system.env["MERGANSER_KAFKA_BOOTSTRAP"] = "127.0.0.1:1"
     await system.database.execute(ITEMS)
     assert (await dead(system, "drop", "row:evt_1", "--yes")).exit_code == 0
     assert await system.database.column(STATES, "dropped") == ["row:evt_1"]
 
 
-async def test_retried_items_are_those_that_their_process_comes_back_to(system: System) -> None:
-    await system.database.execute(ASKED)
+async def test_retried_items_are_scheduled_for_their_processes(system: System) -> None:
+    await system.database.execute(APPLIED_QUERY_RULES)
     await system.database.execute(ITEMS)
     assert (await dead(system, "retry", "value:pro_1", "profile:pro_1")).exit_code == 0
     retried = ["profile:pro_1", "value:pro_1:email", "value:pro_1:plan"]
@@ -80,7 +80,7 @@ async def test_retried_items_are_those_that_their_process_comes_back_to(system: 
         'SELECT "profileGuid", source, "dueAt" <= now() FROM "profileDecorations"'
     ) == [("pro_1", "crm", True)]
     assert await system.database.column('SELECT "profileGuid" FROM "propertyRecounts"') == ["pro_1"]
-    # What is not open is not acted on again.
+    # An item that is not open cannot be dropped.
     assert (await dead(system, "drop", "profile:pro_1", "--yes")).exit_code == 1
     assert (await dead(system, "retry", "--all")).exit_code == 0
     assert await system.database.column(STATES, "open") == []

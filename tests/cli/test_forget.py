@@ -1,4 +1,4 @@
-"""`merganser forget`, `readmit` and `export`, beside the processes that go on working."""
+"""`merganser forget`, `readmit` and `export` while the processes run."""
 
 import asyncio
 import json
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from psycopg import AsyncConnection, sql
 
-from merganser.identity import forget as steps
+from merganser.identity import forget as identity
 from merganser.identity import store
 from merganser.identity.plan import EventIds
 from merganser.runtime.postgres import connect
@@ -25,17 +25,17 @@ DELETED = "merganser_resolver_events_already_deleted_total"
 
 
 async def forget(system: System, *options: str, name: str = ANN) -> Ended:
-    ended = await command(system.env, "forget", name, "--yes", *options)
-    assert ended.status == 0, ended.err
-    return ended
+    result = await command(system.env, "forget", name, "--yes", *options)
+    assert result.status == 0, result.err
+    return result
 
 
-async def audited(system: System) -> None:
+async def assert_audit_agrees(system: System) -> None:
     await system.cli("audit")
 
 
-async def texts(database: Database) -> str:
-    """Every row of every table, as text."""
+async def read_all_rows(database: Database) -> str:
+    """Return every row of every table as text."""
     tables = await database.column("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
     rows: list[Any] = []
     for table in tables:
@@ -46,7 +46,7 @@ async def texts(database: Database) -> str:
     return "\n".join(text for (text,) in rows)
 
 
-HELD = {
+EXPORTED_KINDS = {
     "profiles": "profile",
     "anonymousIds": "anonymousId",
     "profileMerges": "merge",
@@ -55,14 +55,14 @@ HELD = {
     "propertyRecounts": "propertyRecount",
     "profileDecorations": "decoration",
     "events": "event",
-    "eventChanges": None,  # guids of events and profiles, for seconds
-    "eventData": None,  # with its event; what names the laptop here is of Bob's
+    "eventChanges": None,  # guids of events and profiles, deleted within seconds
+    "eventData": None,  # exported with its event; the row that names the laptop is Bob's
 }
-"""The kind in an export of each table that may name a person."""
+"""Each table that may name a person, with the kind of its rows in an export."""
 
 
-async def naming(database: Database, *names: str | None) -> dict[str, int]:
-    """How many rows of each table name the person, but for Bob's events on Ann's laptop."""
+async def count_rows_naming(database: Database, *names: str | None) -> dict[str, int]:
+    """Count the rows of each table that name the person, without Bob's events on Ann's laptop."""
     tables = await database.column("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
     counts: dict[str, int] = {}
     for table in tables:
@@ -79,8 +79,8 @@ async def naming(database: Database, *names: str | None) -> dict[str, int]:
     return counts
 
 
-async def history(system: System) -> None:
-    """Ann on two devices, one of which she used before; Bob, who also used her laptop."""
+async def publish_history(system: System) -> None:
+    """Publish events of Ann on two devices, and of Bob, who also used her laptop."""
     await system.events.publish_events([event(anonymous=PHONE, path="/start")])
     await eventually(lambda: system.database.count("events"), equals(1))
     await system.events.publish_events(
@@ -95,26 +95,26 @@ async def history(system: System) -> None:
     await eventually(lambda: system.database.count("events"), equals(6))
 
 
-async def test_a_forgotten_person_leaves_no_trace_and_does_not_come_back(system: System) -> None:
+async def test_a_forgotten_person_leaves_no_trace_and_is_not_stored_again(system: System) -> None:
     resolver, scanner = await asyncio.gather(system.resolver(), system.scanner())
-    await history(system)
+    await publish_history(system)
     profile = await system.database.profile_of(ANN)
-    ended = await forget(system)
+    result = await forget(system)
 
-    kept = await texts(system.database)
+    stored = await read_all_rows(system.database)
     for trace in (ANN, PHONE, LAPTOP, profile, "ann's card"):
-        assert trace not in kept
+        assert trace not in stored
     assert await system.database.column("SELECT type FROM events ORDER BY type") == [
         "pageview",
         "purchase",
     ]
-    await audited(system)
-    (line,) = [line for line in ended.log if line["event"] == "person forgotten"]
+    await assert_audit_agrees(system)
+    (line,) = [line for line in result.log if line["event"] == "person forgotten"]
     assert (line["profile"], line["events"], line["anonymous_ids"]) == (profile, 4, 2)
     assert line["by"]
     assert line["timestamp"]
-    assert ANN not in ended.err
-    assert PHONE not in ended.err
+    assert ANN not in result.err
+    assert PHONE not in result.err
 
     await system.events.publish_events(
         [event(user=ANN), event(anonymous=PHONE), event(user=ANN, anonymous="new-phone")]
@@ -133,16 +133,16 @@ async def test_a_forgotten_person_leaves_no_trace_and_does_not_come_back(system:
     )
     await eventually(lambda: scanner.metric(UNLINKED), equals(1))
     assert await system.database.count("events") == 4
-    kept = await texts(system.database)
+    stored = await read_all_rows(system.database)
     for trace in (ANN, PHONE, LAPTOP, "new-phone"):
-        assert trace not in kept
-    await audited(system)
+        assert trace not in stored
+    await assert_audit_agrees(system)
     assert {ANN, PHONE, LAPTOP}.isdisjoint((resolver.log + scanner.log).split('"'))
 
 
-async def test_another_user_of_the_device_is_kept_without_it(system: System) -> None:
+async def test_another_user_of_the_device_keeps_their_events_without_its_id(system: System) -> None:
     gateway, resolver = await asyncio.gather(system.ingest(), system.resolver())
-    await history(system)
+    await publish_history(system)
     await forget(system)
 
     purchase = {"type": "order", "userId": "bob", "anonymousId": LAPTOP, "messageId": "m-1"}
@@ -163,8 +163,8 @@ async def test_another_user_of_the_device_is_kept_without_it(system: System) -> 
         frozenset({"purchase", "pageview", "order", "identify"}),
         frozenset({"alias"}),
     }
-    assert LAPTOP not in await texts(system.database)
-    await audited(system)
+    assert LAPTOP not in await read_all_rows(system.database)
+    await assert_audit_agrees(system)
     exported = await command(system.env, "export", "bob")
     assert LAPTOP not in exported.out
     assert sorted(line["type"] for line in exported.lines if line["kind"] == "event") == [
@@ -183,23 +183,23 @@ async def test_another_user_of_the_device_is_kept_without_it(system: System) -> 
         'SELECT "anonymousId", count(*) FROM events WHERE "profileGuid" = %s GROUP BY 1 ORDER BY 1',
         await system.database.profile_of("bob"),
     ) == [(LAPTOP, 2), (None, 4)]
-    await audited(system)
+    await assert_audit_agrees(system)
 
 
-async def test_who_is_readmitted_begins_anew(system: System) -> None:
+async def test_a_readmitted_user_gets_a_new_profile(system: System) -> None:
     await system.resolver()
-    await history(system)
+    await publish_history(system)
     await forget(system)
     assert (await command(system.env, "readmit", ANN)).status == 0
     assert (await command(system.env, "readmit", ANN)).status == 1
     await system.events.publish_events([event(user=ANN), event(anonymous=PHONE)])
     await eventually(lambda: system.database.count("events"), equals(3))
-    await audited(system)
+    await assert_audit_agrees(system)
 
 
-async def test_without_suppression_the_same_ids_begin_anew(system: System) -> None:
+async def test_without_suppression_the_same_ids_get_new_profiles(system: System) -> None:
     await system.resolver()
-    await history(system)
+    await publish_history(system)
     old = await system.database.profile_of(ANN)
     await forget(system, "--no-suppress", name=old)
     assert await system.database.count("suppressedIds") == 0
@@ -214,12 +214,12 @@ async def test_without_suppression_the_same_ids_begin_anew(system: System) -> No
         )
         is None
     )
-    await audited(system)
+    await assert_audit_agrees(system)
 
 
-async def test_without_suppression_what_the_topic_has_of_before_stays_gone(system: System) -> None:
+async def test_without_suppression_a_replay_stores_no_erased_events(system: System) -> None:
     resolver = await system.resolver()
-    await history(system)
+    await publish_history(system)
     await forget(system, "--no-suppress")
     await system.events.publish_events([event(user=ANN, kind="again")])
     await eventually(lambda: system.database.count("events"), equals(3))
@@ -231,41 +231,41 @@ async def test_without_suppression_what_the_topic_has_of_before_stays_gone(syste
         "pageview",
         "purchase",
     ]
-    await audited(system)
+    await assert_audit_agrees(system)
 
 
 @pytest.mark.parametrize("finisher", ["the scanner", "the same command"])
-async def test_what_a_killed_command_left_goes_all_the_same(system: System, finisher: str) -> None:
+async def test_events_that_a_killed_command_left_are_erased(system: System, finisher: str) -> None:
     await system.resolver()
-    await history(system)
+    await publish_history(system)
     profile = await system.database.profile_of(ANN)
     async with await connect(system.database.url, "test") as connection:
         async with connection.transaction():
-            visitors = await steps.suppress_ids(connection, profile, 100)
-        while await steps.detach_anonymous_ids(connection, profile, visitors, 100):
+            visitors = await identity.suppress_ids(connection, profile, 100)
+        while await identity.detach_anonymous_ids(connection, profile, visitors, 100):
             pass
-        await audited(system)
+        await assert_audit_agrees(system)
         async with connection.transaction():
-            await steps.forget_anonymous_ids(connection, profile, visitors, suppressed=True)
-        await audited(system)
-        while await steps.forget_merges(connection, profile, 100):
+            await identity.forget_anonymous_ids(connection, profile, visitors, suppressed=True)
+        await assert_audit_agrees(system)
+        while await identity.forget_merges(connection, profile, 100):
             pass
-        await steps.forget_profile(connection, profile, suppressed=True)
+        await identity.forget_profile(connection, profile, suppressed=True)
     assert await system.database.count("events") == 6
-    await audited(system)  # what still goes is not a disagreement
+    await assert_audit_agrees(system)  # events of an unfinished erasure are not compared
     if finisher == "the scanner":
         await system.scanner()
     else:
         assert "4 events" in (await forget(system)).err
     await eventually(lambda: system.database.count("events"), equals(2))
-    await audited(system)
+    await assert_audit_agrees(system)
     assert (await command(system.env, "forget", ANN, "--yes")).status == 1
 
 
-async def test_a_batch_in_hand_is_waited_for(system: System) -> None:
-    """Its plan was made before: what it writes after the person is gone would have nobody."""
+async def test_forget_waits_for_a_planned_batch(system: System) -> None:
+    """Otherwise the batch would store events of a profile that no longer exists."""
     await system.resolver()
-    await history(system)
+    await publish_history(system)
     profile = await system.database.profile_of(ANN)
     late = EventIds("evt_late", NOON, ANN, None)
     async with await connect(system.database.url, "planner") as planner:
@@ -280,12 +280,12 @@ async def test_a_batch_in_hand_is_waited_for(system: System) -> None:
                 (ANN, profile),
             )
         await forgetting
-    assert ANN not in await texts(system.database)
-    await audited(system)
+    assert ANN not in await read_all_rows(system.database)
+    await assert_audit_agrees(system)
 
 
-async def test_a_batch_that_comes_meanwhile_waits_and_is_told(database: Database) -> None:
-    """Whether its statements are prepared or not, what they see is of after the wait."""
+async def test_a_later_batch_waits_and_sees_the_suppressed_ids(database: Database) -> None:
+    """Prepared or not, its statements see what was committed while they waited."""
     async with (
         await connect(database.url, "planner") as planner,
         await connect(database.url, "forgetter") as forgetter,
@@ -298,31 +298,35 @@ async def test_a_batch_that_comes_meanwhile_waits_and_is_told(database: Database
         for late in ((ANN, None), (ANN, "tablet"), (None, PHONE)):
             await database.execute('DELETE FROM "suppressedIds"')
             async with forgetter.transaction():
-                await steps.suppress_ids(forgetter, profile, 100)
-                planning = asyncio.create_task(resolved(planner, EventIds("evt_late", NOON, *late)))
+                await identity.suppress_ids(forgetter, profile, 100)
+                planning = asyncio.create_task(
+                    resolve_profiles(planner, EventIds("evt_late", NOON, *late))
+                )
                 await eventually(database.lock_waits, equals(1))
             assert await planning == (None,)
         assert await database.column('SELECT "anonymousId" FROM "anonymousIds"') == [PHONE]
 
 
-async def resolved(connection: AsyncConnection[Any], *events: EventIds) -> tuple[str | None, ...]:
+async def resolve_profiles(
+    connection: AsyncConnection[Any], *events: EventIds
+) -> tuple[str | None, ...]:
     async with connection.transaction():
         return (await store.resolve(connection, events, 10)).event_profiles
 
 
-async def test_nobody_is_asked_no_one_is_erased(system: System) -> None:
+async def test_without_a_confirmation_nothing_is_erased(system: System) -> None:
     await system.resolver()
-    await history(system)
-    ended = await command(system.env, "forget", ANN)
-    assert ended.status == 1
-    assert "4 events and 2 anonymousIds" in ended.err
+    await publish_history(system)
+    result = await command(system.env, "forget", ANN)
+    assert result.status == 1
+    assert "4 events and 2 anonymousIds" in result.err
     assert await system.database.count("events") == 6
     assert (await command(system.env, "forget", PHONE, "--yes")).status == 1
 
 
-async def test_export_is_all_that_is_held(system: System) -> None:
+async def test_an_export_has_everything_that_is_stored(system: System) -> None:
     await system.resolver()
-    await history(system)
+    await publish_history(system)
     await system.database.execute("INSERT INTO events (type, \"userId\") VALUES ('row', %s)", ANN)
     profile = await system.database.profile_of(ANN)
     for table, columns, values in (
@@ -334,21 +338,23 @@ async def test_export_is_all_that_is_held(system: System) -> None:
         await system.database.execute(
             f'INSERT INTO "{table}" ("profileGuid", {columns}) VALUES (%s, {values})', profile
         )
-    ended = await command(system.env, "export", ANN)
-    assert ended.status == 0, ended.err
+    result = await command(system.env, "export", ANN)
+    assert result.status == 0, result.err
     found: dict[str, list[dict[str, Any]]] = {}
-    for line in ended.lines:
+    for line in result.lines:
         found.setdefault(line.pop("kind"), []).append(line)
     assert {kind: len(lines) for kind, lines in found.items()} == {
         kind: count
-        for table, count in (await naming(system.database, ANN, profile, PHONE, LAPTOP)).items()
-        if (kind := HELD[table])
+        for table, count in (
+            await count_rows_naming(system.database, ANN, profile, PHONE, LAPTOP)
+        ).items()
+        if (kind := EXPORTED_KINDS[table])
     }
-    assert [one["userId"] for one in found["profile"]] == [ANN]
-    assert [one["anonymousId"] for one in found["anonymousId"]] == [LAPTOP, PHONE]
-    assert [one["reason"] for one in found["merge"]] == ["claimed"]
-    assert [(one["key"], one["value"]) for one in found["property"]] == [("visits", "2")]
-    assert sorted(one["type"] for one in found["event"]) == [
+    assert [row["userId"] for row in found["profile"]] == [ANN]
+    assert [row["anonymousId"] for row in found["anonymousId"]] == [LAPTOP, PHONE]
+    assert [row["reason"] for row in found["merge"]] == ["claimed"]
+    assert [(row["key"], row["value"]) for row in found["property"]] == [("visits", "2")]
+    assert sorted(row["type"] for row in found["event"]) == [
         "pageview",
         "pageview",
         "row",
@@ -356,9 +362,9 @@ async def test_export_is_all_that_is_held(system: System) -> None:
         "sign-in",
     ]
     assert {"key": "card", "value": "ann's card"} in [
-        pair for one in found["event"] for pair in one["data"]
+        pair for row in found["event"] for pair in row["data"]
     ]
-    assert "price" not in ended.out
-    (line,) = ended.log
+    assert "price" not in result.out
+    (line,) = result.log
     assert (line["event"], line["profile"], line["lines"]) == ("person exported", profile, 13)
-    assert ANN not in ended.err
+    assert ANN not in result.err

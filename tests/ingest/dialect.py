@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from ingest.dialects import Said
-from ingest.request import Asked
+from ingest.dialects import ParsedRequest
+from ingest.request import Request
 from ingest.validate import validate
 from merganser.http.errors import HttpError
 from schemas.event import Event, decode
@@ -21,22 +21,22 @@ LIMITS = EventLimits(
 )
 
 
-def asked(
+def make_request(
     body: Any,
     *parts: str,
     headers: Mapping[bytes, bytes] | None = None,
     query: bytes = b"",
-) -> Asked:
+) -> Request:
     """A request with a JSON body."""
-    return Asked(json.dumps(body).encode(), parts, headers or {}, query)
+    return Request(json.dumps(body).encode(), parts, headers or {}, query)
 
 
-def results(said: Said) -> list[Event | HttpError]:
+def results(said: ParsedRequest) -> list[Event | HttpError]:
     """Each event as it would be stored, or why it is refused."""
     return [_result(raw, f"evt_{n}") for n, raw in enumerate(said.events)]
 
 
-def events(said: Said) -> list[Event]:
+def events(said: ParsedRequest) -> list[Event]:
     """Each event as it would be stored: none may be refused."""
     stored = []
     for result in results(said):
@@ -45,9 +45,9 @@ def events(said: Said) -> list[Event]:
     return stored
 
 
-def answered(said: Said) -> dict[str, Any]:
+def response_to(said: ParsedRequest) -> dict[str, Any]:
     """What the client gets, if none of the refusals is raised."""
-    answer = said.answer(
+    answer = said.respond(
         [result if isinstance(result, HttpError) else result["guid"] for result in results(said)]
     )
     assert isinstance(answer, dict)

@@ -18,7 +18,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from ingest import dialects, openapi
-from ingest.dialects import Told
+from ingest.dialects import StaticResponse
 from ingest.main import DIALECTS
 from merganser.http.errors import ErrorKind
 from merganser.runtime.settings import IngestSettings
@@ -46,7 +46,7 @@ def test_its_routes_are_those_of_the_dialects() -> None:
     assert set(documented) == set(served)
     for route, operation in documented.items():
         assert operation["description"], route
-        needs_no_key = served[route].__annotations__["return"] is Told
+        needs_no_key = served[route].__annotations__["return"] is StaticResponse
         assert ("security" not in operation) == needs_no_key, route
 
 

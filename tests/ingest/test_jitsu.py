@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from ingest.dialects import Said
+from ingest.dialects import ParsedRequest
 from ingest.dialects.jitsu import ROUTES
-from ingest.request import Asked
+from ingest.request import Request
 from merganser.http.errors import ErrorKind, HttpError
 from schemas.event import Event
-from tests.ingest.dialect import NOW, answered, asked, events, results
+from tests.ingest.dialect import NOW, events, make_request, response_to, results
 from tests.ingest.test_dialects_http import published
 from tests.support.gateway import Gateway
 from tests.support.system import System
@@ -60,15 +60,15 @@ SAID = {
 OLD = {**CONTEXT, **SAID}
 
 
-def call(route: str, body: Any, key: bytes = b"id:KEY") -> Said:
-    found = ROUTES[f"POST {route}"](asked(body, headers={b"x-write-key": key}))
-    assert isinstance(found, Said)
+def call(route: str, body: Any, key: bytes = b"id:KEY") -> ParsedRequest:
+    found = ROUTES[f"POST {route}"](make_request(body, headers={b"x-write-key": key}))
+    assert isinstance(found, ParsedRequest)
     return found
 
 
-def old(body: Any, query: bytes = b"token=KEY", route: str = "/api/v1/event") -> Said:
-    found = ROUTES[f"POST {route}"](asked(body, "x1y2", query=query))
-    assert isinstance(found, Said)
+def old(body: Any, query: bytes = b"token=KEY", route: str = "/api/v1/event") -> ParsedRequest:
+    found = ROUTES[f"POST {route}"](make_request(body, "x1y2", query=query))
+    assert isinstance(found, ParsedRequest)
     return found
 
 
@@ -104,7 +104,7 @@ class TestNew:
             "traits.address.city": "Bonn",
             **context,
         }
-        assert answered(said) == {"ok": True}
+        assert response_to(said) == {"ok": True}
 
         (track,) = events(call(f"/api/s/{side}track", TRACK))
         assert track["type"] == "purchase"
@@ -137,7 +137,7 @@ class TestNew:
 
     def test_what_is_refused_is_told(self) -> None:
         with pytest.raises(HttpError) as caught:
-            answered(call("/api/s/track", {"userId": "1"}))
+            response_to(call("/api/s/track", {"userId": "1"}))
         assert set(caught.value.fields) == {"event"}
 
 
@@ -164,7 +164,7 @@ class TestOld:
             assert (event["userId"], event["anonymousId"]) == ("123", "d4tfv2")
             assert event["occurredAt"] == datetime(2026, 3, 1, 11, 59, 50, 590000, tzinfo=UTC)
             assert event["data"] == self.DATA
-        assert answered(said) == {"ok": True}
+        assert response_to(said) == {"ok": True}
 
     def test_an_event_alone(self) -> None:
         (event,) = events(old(OLD))
@@ -247,13 +247,13 @@ class TestOld:
         assert not isinstance(kept, HttpError)
         assert isinstance(refused, HttpError)
         assert set(refused.fields) == {field}
-        answer = answered(said)
+        answer = response_to(said)
         assert answer["ok"] is True
         assert [told["index"] for told in answer["rejected"]] == [1]
 
     def test_what_is_no_json(self) -> None:
         with pytest.raises(HttpError) as caught:
-            ROUTES["POST /api/v1/event"](Asked(b"["))
+            ROUTES["POST /api/v1/event"](Request(b"["))
         assert caught.value.kind is ErrorKind.MALFORMED
 
     def test_no_event_becomes_too_large_by_its_keys(self) -> None:

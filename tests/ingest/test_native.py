@@ -5,24 +5,24 @@ from typing import Any
 
 import pytest
 
-from ingest.dialects import Results, Said, native
+from ingest.dialects import ParsedRequest, Results, native
 from ingest.dialects.native import ROUTES
-from ingest.request import Asked
+from ingest.request import Request
 from merganser.http.errors import ErrorKind, HttpError
 
 
-def answered(said: Said, results: Results) -> dict[str, Any]:
-    answer = said.answer(results)
+def answered(said: ParsedRequest, results: Results) -> dict[str, Any]:
+    answer = said.respond(results)
     assert isinstance(answer, dict)
     return answer
 
 
-def track(body: Any) -> Said:
-    return native.track(Asked(json.dumps(body).encode()))
+def track(body: Any) -> ParsedRequest:
+    return native.track(Request(json.dumps(body).encode()))
 
 
-def batch(body: Any) -> Said:
-    return native.batch(Asked(json.dumps(body).encode()))
+def batch(body: Any) -> ParsedRequest:
+    return native.batch(Request(json.dumps(body).encode()))
 
 
 BAD = HttpError(ErrorKind.INVALID, "type: missing", {"type": "missing"})
@@ -36,12 +36,12 @@ def test_track_says_one_event() -> None:
     body = {"apiKey": "k", "type": "t"}
     said = track(body)
     assert (said.api_key, list(said.events)) == ("k", [body])
-    assert said.answer(["evt_1"]) == {"success": True, "event": {"guid": "evt_1"}}
+    assert said.respond(["evt_1"]) == {"success": True, "event": {"guid": "evt_1"}}
 
 
 def test_track_stands_or_falls_with_its_event() -> None:
     with pytest.raises(HttpError) as caught:
-        track({}).answer([BAD])
+        track({}).respond([BAD])
     assert caught.value is BAD
 
 
@@ -59,7 +59,7 @@ def test_batch_says_many_events_and_answers_each_in_order() -> None:
 
 
 def test_a_batch_of_good_events_is_a_success() -> None:
-    assert batch({"events": []}).answer([]) == {
+    assert batch({"events": []}).respond([]) == {
         "success": True,
         "accepted": 0,
         "rejected": 0,

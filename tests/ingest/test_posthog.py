@@ -10,12 +10,12 @@ from urllib.parse import quote
 import pytest
 
 from ingest.body import unpack
-from ingest.dialects import Said, Told
+from ingest.dialects import ParsedRequest, StaticResponse
 from ingest.dialects.posthog import ROUTES
-from ingest.request import Asked
+from ingest.request import Request
 from merganser.http.errors import ErrorKind, HttpError
 from schemas.event import Event
-from tests.ingest.dialect import NOW, answered, asked, events, results
+from tests.ingest.dialect import NOW, events, make_request, response_to, results
 from tests.ingest.test_dialects_http import published
 from tests.support.gateway import Gateway
 from tests.support.system import System
@@ -116,13 +116,13 @@ BROWSER_BATCH = {
 }
 
 
-def said(body: Any, path: str = "batch", query: bytes = b"") -> Said:
-    return capture(asked(body, query=query), path)
+def said(body: Any, path: str = "batch", query: bytes = b"") -> ParsedRequest:
+    return capture(make_request(body, query=query), path)
 
 
-def capture(request: Asked, path: str = "e") -> Said:
+def capture(request: Request, path: str = "e") -> ParsedRequest:
     found = ROUTES[f"POST /{path}"](request)
-    assert isinstance(found, Said)
+    assert isinstance(found, ParsedRequest)
     return found
 
 
@@ -168,7 +168,7 @@ def test_a_batch_of_the_python_package() -> None:
         datetime(2026, 3, 1, 11, 0, 0, 653380, tzinfo=UTC),
         *(datetime(2026, 3, 1, 11, 0, second, tzinfo=UTC) for second in range(1, 5)),
     ]
-    assert answered(batch) == {"status": 1}
+    assert response_to(batch) == {"status": 1}
 
 
 def test_a_batch_of_a_browser() -> None:
@@ -212,7 +212,7 @@ class TestEncoding:
     def test_gzip(self) -> None:
         """As posthog-js sends it, under text/plain; the gateway unpacks it before."""
         body = unpack(gzip.compress(self.TEXT), 1 << 20)
-        assert events(capture(Asked(body, query_string=b"compression=gzip-js"))) == events(
+        assert events(capture(Request(body, query_string=b"compression=gzip-js"))) == events(
             said(BROWSER_BATCH)
         )
 
@@ -220,34 +220,34 @@ class TestEncoding:
     def test_a_form_with_base64(self, query: bytes) -> None:
         """As posthog-js sends it when a page is left."""
         form = b"data=" + quote(base64.b64encode(self.TEXT), safe="").encode()
-        assert events(capture(Asked(form, query_string=query))) == events(said(BROWSER_BATCH))
-        assert events(capture(Asked(form + b"&ip=1", query_string=query))) == events(
+        assert events(capture(Request(form, query_string=query))) == events(said(BROWSER_BATCH))
+        assert events(capture(Request(form + b"&ip=1", query_string=query))) == events(
             said(BROWSER_BATCH)
         )
 
     def test_a_form_with_json(self) -> None:
         form = b"data=" + quote(self.TEXT, safe="").encode()
-        assert events(capture(Asked(form))) == events(said(BROWSER_BATCH))
+        assert events(capture(Request(form))) == events(said(BROWSER_BATCH))
 
     def test_base64_alone(self) -> None:
         body = base64.b64encode(self.TEXT)
-        assert events(capture(Asked(body, query_string=b"compression=base64"))) == events(
+        assert events(capture(Request(body, query_string=b"compression=base64"))) == events(
             said(BROWSER_BATCH)
         )
 
     def test_a_plus_that_nobody_escaped(self) -> None:
         assert b"+" in self.CODED
-        (event,) = events(capture(Asked(b"data=" + self.CODED)))
+        (event,) = events(capture(Request(b"data=" + self.CODED)))
         assert event["type"] == "$pageview"
 
     def test_base64_with_something_else_in_it(self) -> None:
         """It is refused: what is left without that may say something else."""
         with pytest.raises(HttpError) as caught:
-            capture(Asked(b"data=" + self.CODED[:8] + b"    " + self.CODED[8:]))
+            capture(Request(b"data=" + self.CODED[:8] + b"    " + self.CODED[8:]))
         assert caught.value.message == "the body is neither JSON nor base64 of JSON"
 
     def test_json_in_spite_of_what_the_url_says(self) -> None:
-        assert events(capture(Asked(self.TEXT, query_string=b"compression=base64"))) == events(
+        assert events(capture(Request(self.TEXT, query_string=b"compression=base64"))) == events(
             said(BROWSER_BATCH)
         )
 
@@ -257,7 +257,7 @@ class TestEncoding:
     @pytest.mark.parametrize("query", [b"", b"compression=base64"])
     def test_what_cannot_be_read(self, body: bytes, query: bytes) -> None:
         with pytest.raises(HttpError) as caught:
-            capture(Asked(body, query_string=query))
+            capture(Request(body, query_string=query))
         assert caught.value.kind is ErrorKind.MALFORMED
 
 
@@ -480,11 +480,11 @@ def test_one_bad_event_costs_its_neighbours_nothing(event: object, field: str) -
     assert not isinstance(also_kept, HttpError)
     assert isinstance(refused, HttpError)
     assert set(refused.fields) == {field}
-    answer = answered(batch)
+    answer = response_to(batch)
     assert answer["status"] == 1
     assert [told["index"] for told in answer["rejected"]] == [1]
     with pytest.raises(HttpError):
-        answered(said([event]))
+        response_to(said([event]))
 
 
 @pytest.mark.parametrize("batch", [None, {}, "text"])
@@ -497,14 +497,14 @@ def test_a_batch_is_a_list(batch: object) -> None:
 @pytest.mark.parametrize("body", ["text", 7, None, True])
 def test_a_body_is_an_object_or_an_array(body: object) -> None:
     with pytest.raises(HttpError):
-        answered(said(body))
+        response_to(said(body))
 
 
 def told(route: str) -> dict[str, Any]:
-    found = ROUTES[route](asked({}, "KEY"))
-    assert isinstance(found, Told)
-    assert isinstance(found.answer, dict)
-    return found.answer
+    found = ROUTES[route](make_request({}, "KEY"))
+    assert isinstance(found, StaticResponse)
+    assert isinstance(found.response, dict)
+    return found.response
 
 
 def test_clients_are_told_of_no_features() -> None:

@@ -62,7 +62,7 @@ async def test_a_client_that_hangs_up_harms_nobody(gateway: Gateway) -> None:
     writer.close()
     await writer.wait_closed()
     await gateway.tracked(type="t", userId="1")
-    assert "defect" not in gateway.log
+    assert "internal error" not in gateway.log
 
 
 async def test_a_client_that_never_ends_its_body_is_told_so(system: System) -> None:

@@ -2,22 +2,22 @@
 
 import pytest
 
-from ingest.dialects import Said, Told
-from ingest.request import Asked
+from ingest.dialects import ParsedRequest, StaticResponse
+from ingest.request import Request
 from ingest.routes import Routes
 from merganser.http.errors import ErrorKind, HttpError
 
 
-def events(_: Asked) -> Said:
-    return Said(None, [], lambda _: {})
+def events(_: Request) -> ParsedRequest:
+    return ParsedRequest(None, [], lambda _: {})
 
 
-def settings(_: Asked) -> Told:
-    return Told({})
+def settings(_: Request) -> StaticResponse:
+    return StaticResponse({})
 
 
-def own(_: Asked) -> Told:
-    return Told({"own": True})
+def own(_: Request) -> StaticResponse:
+    return StaticResponse({"own": True})
 
 
 ROUTES = Routes(

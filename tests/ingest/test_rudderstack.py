@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from ingest.dialects import Said, Told, segment
+from ingest.dialects import ParsedRequest, StaticResponse, segment
 from ingest.dialects.rudderstack import ROUTES
-from ingest.request import Asked
+from ingest.request import Request
 from ingest.routes import Routes
-from tests.ingest.dialect import answered, asked, events
+from tests.ingest.dialect import events, make_request, response_to
 
 SENT = "2026-03-01T12:00:00.000Z"
 
@@ -83,9 +83,9 @@ NODE_IDENTIFY = {
 }
 
 
-def beacon(body: Any, query: bytes = b"writeKey=KEY") -> Said:
-    found = ROUTES["POST /beacon/v1/batch"](asked(body, query=query))
-    assert isinstance(found, Said)
+def beacon(body: Any, query: bytes = b"writeKey=KEY") -> ParsedRequest:
+    found = ROUTES["POST /beacon/v1/batch"](make_request(body, query=query))
+    assert isinstance(found, ParsedRequest)
     return found
 
 
@@ -135,7 +135,7 @@ def test_a_beacon_of_the_browser_package() -> None:
         "traits.plan": "pro",
         "context.traits.email": "a@example.com",
     }
-    assert answered(said) == {"success": True}
+    assert response_to(said) == {"success": True}
 
 
 def test_traits_of_the_node_package_come_once() -> None:
@@ -164,10 +164,10 @@ def test_a_beacon_has_its_key_in_the_url(query: bytes, key: str) -> None:
 @pytest.mark.parametrize("path", ["/sourceConfig", "/sourceConfig/", "//sourceConfig/"])
 def test_a_source_without_destinations(method: str, path: str) -> None:
     reader, _ = Routes([segment.ROUTES, ROUTES]).find(method, path)
-    told = reader(Asked(query_string=b"p=npm&v=3.34.1&writeKey=KEY"))
-    assert isinstance(told, Told)
-    assert isinstance(told.answer, dict)
-    source = told.answer["source"]
+    told = reader(Request(query_string=b"p=npm&v=3.34.1&writeKey=KEY"))
+    assert isinstance(told, StaticResponse)
+    assert isinstance(told.response, dict)
+    source = told.response["source"]
     # What @rudderstack/analytics-js asks of it, and rudder-sdk-js dereferences.
     assert source["id"]
     assert isinstance(source["config"], dict)

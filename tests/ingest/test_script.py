@@ -4,7 +4,8 @@ import gzip
 
 import pytest
 
-from ingest.request import Asked
+from ingest.dialects import Response, StaticResponse
+from ingest.request import Request
 from ingest.script import ROUTES
 from tests.support.gateway import Gateway
 
@@ -46,6 +47,7 @@ async def test_it_is_packed_for_who_takes_it_so(
 
 
 def _content() -> bytes:
-    answer = ROUTES["GET /merganser.js"](Asked()).answer
-    assert isinstance(answer, tuple)
-    return answer.content
+    parsed = ROUTES["GET /merganser.js"](Request())
+    assert isinstance(parsed, StaticResponse)
+    assert isinstance(parsed.response, Response)
+    return parsed.response.content

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.dialects import Said, Told
+from ingest.dialects import ParsedRequest, StaticResponse
 from ingest.dialects.segment import ROUTES
-from ingest.request import Asked
+from ingest.request import Request
 from merganser.http.errors import ErrorKind, HttpError
 from schemas.event import Event
-from tests.ingest.dialect import NOW, answered, asked, events, results
+from tests.ingest.dialect import NOW, events, make_request, response_to, results
 
 PYTHON = {"library": {"name": "analytics-python", "version": "2.4.0"}}
 NODE = {"library": {"name": "@segment/analytics-node", "version": "3.1.0"}}
@@ -133,13 +133,13 @@ BROWSER_TRACK: dict[str, Any] = {
 }
 
 
-def said(route: str, body: Any) -> Said:
-    found = ROUTES[route](asked(body))
-    assert isinstance(found, Said)
+def said(route: str, body: Any) -> ParsedRequest:
+    found = ROUTES[route](make_request(body))
+    assert isinstance(found, ParsedRequest)
     return found
 
 
-def batch(*calls: Any, **fields: Any) -> Said:
+def batch(*calls: Any, **fields: Any) -> ParsedRequest:
     return said("POST /v1/batch", {"batch": list(calls), **fields})
 
 
@@ -148,11 +148,11 @@ def one(kind: str, **fields: Any) -> Event:
     return event
 
 
-def refused(of: Said) -> HttpError:
+def refused(of: ParsedRequest) -> HttpError:
     (result,) = results(of)
     assert isinstance(result, HttpError)
     with pytest.raises(HttpError) as caught:
-        answered(of)
+        response_to(of)
     assert caught.value is not None
     assert caught.value.message == result.message
     return result
@@ -200,7 +200,7 @@ def test_a_batch_of_the_python_package() -> None:
         *(datetime(2026, 3, 1, 11, 0, second, 161000, tzinfo=UTC) for second in range(1, 6)),
     ]
     assert [e["ipAddress"] for e in stored] == ["192.0.2.1"] * 6
-    assert answered(batch) == {"success": True}
+    assert response_to(batch) == {"success": True}
 
 
 def test_a_track_of_the_browser_package() -> None:
@@ -232,7 +232,7 @@ def test_a_track_of_the_browser_package() -> None:
         "context.campaign.name": "spring",
         "context.campaign.source": "news",
     }
-    assert answered(said_) == {"success": True}
+    assert response_to(said_) == {"success": True}
 
 
 @pytest.mark.parametrize("path", ["POST /v1/b", "POST /b", "POST /v1/import"])
@@ -466,13 +466,13 @@ class TestRefusals:
             True,
             False,
         ]
-        answer = answered(mixed)
+        answer = response_to(mixed)
         assert answer["success"] is True
         assert [entry["index"] for entry in answer["rejected"]] == [1, 2, 3]
         assert answer["rejected"][0]["error"]["fields"].keys() == {"type"}
 
     def test_an_empty_batch_is_a_success(self) -> None:
-        assert answered(batch()) == {"success": True}
+        assert response_to(batch()) == {"success": True}
 
 
 JSON = st.recursive(
@@ -496,7 +496,7 @@ def test_whatever_comes_is_stored_or_refused(
 class TestSettings:
     def told(self, key: str = "KEY", **headers: str) -> Any:
         found = ROUTES["GET /v1/projects/*/settings"](
-            Asked(
+            Request(
                 parts=[key],
                 headers={
                     name.replace("_", "-").encode(): value.encode()
@@ -504,8 +504,8 @@ class TestSettings:
                 },
             )
         )
-        assert isinstance(found, Told)
-        return found.answer
+        assert isinstance(found, StaticResponse)
+        return found.response
 
     def test_clients_send_here_and_nothing_of_their_own(self) -> None:
         assert self.told(host="events.example.com:8080") == {

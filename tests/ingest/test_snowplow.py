@@ -8,12 +8,12 @@ from urllib.parse import urlencode
 
 import pytest
 
-from ingest.dialects import Answer, Said
+from ingest.dialects import ParsedRequest, Response
 from ingest.dialects.snowplow import ROUTES
-from ingest.request import Asked
+from ingest.request import Request
 from merganser.http.errors import ErrorKind, HttpError
 from schemas.event import Event
-from tests.ingest.dialect import NOW, answered, asked, events, results
+from tests.ingest.dialect import NOW, events, make_request, response_to, results
 from tests.ingest.test_dialects_http import published
 from tests.support.gateway import Gateway
 from tests.support.system import System
@@ -58,16 +58,16 @@ def contexts(*entities: dict[str, Any]) -> dict[str, Any]:
     return described(CONTEXTS, list(entities))
 
 
-def post(*payloads: Any) -> Said:
+def post(*payloads: Any) -> ParsedRequest:
     body = {"schema": "iglu:.../payload_data/jsonschema/1-0-4", "data": list(payloads)}
-    said = ROUTES[f"POST {TP2}"](asked(body))
-    assert isinstance(said, Said)
+    said = ROUTES[f"POST {TP2}"](make_request(body))
+    assert isinstance(said, ParsedRequest)
     return said
 
 
-def get(payload: dict[str, Any]) -> Said:
-    said = ROUTES["GET /i"](Asked(query_string=urlencode(payload).encode()))
-    assert isinstance(said, Said)
+def get(payload: dict[str, Any]) -> ParsedRequest:
+    said = ROUTES["GET /i"](Request(query_string=urlencode(payload).encode()))
+    assert isinstance(said, ParsedRequest)
     return said
 
 
@@ -261,18 +261,18 @@ def test_the_key_is_that_of_the_first_event_and_no_data() -> None:
 
 class TestAnswer:
     def test_all_taken(self) -> None:
-        assert answered(post({"e": "pv", **NODE})) == {"status": "ok"}
-        assert answered(post()) == {"status": "ok"}
+        assert response_to(post({"e": "pv", **NODE})) == {"status": "ok"}
+        assert response_to(post()) == {"status": "ok"}
 
     @pytest.mark.parametrize("bad", [{}, {"e": ""}, {"e": 7, **NODE}, 7])
     def test_one_bad_event_costs_its_neighbours_nothing(self, bad: object) -> None:
-        answer = answered(post({"e": "pv", **NODE}, bad))
+        answer = response_to(post({"e": "pv", **NODE}, bad))
         assert answer["status"] == "ok"
         assert [told["index"] for told in answer["rejected"]] == [1]
 
     def test_none_taken(self) -> None:
         with pytest.raises(HttpError) as caught:
-            answered(post({"e": "pv", "aid": "KEY"}))
+            response_to(post({"e": "pv", "aid": "KEY"}))
         assert set(caught.value.fields) == {"userId", "anonymousId"}
 
     def test_what_is_too_large_is_invalid(self) -> None:
@@ -280,26 +280,26 @@ class TestAnswer:
         large = HttpError(ErrorKind.TOO_LARGE, "the event takes 100000 bytes")
         for said in (post({"e": "pv"}), get({"e": "pv"})):
             with pytest.raises(HttpError) as caught:
-                said.answer([large])
+                said.respond([large])
             assert caught.value.kind is ErrorKind.INVALID
             assert caught.value.message == large.message
 
     def test_what_is_our_fault_is_not(self) -> None:
         ours = HttpError(ErrorKind.INTERNAL, "internal error")
         with pytest.raises(HttpError) as caught:
-            post({"e": "pv"}).answer(["evt_1", ours])
+            post({"e": "pv"}).respond(["evt_1", ours])
         assert caught.value is ours
 
     def test_the_pixel(self) -> None:
-        answer = get({"e": "pv", **NODE}).answer(["evt_1"])
-        assert isinstance(answer, Answer)
+        answer = get({"e": "pv", **NODE}).respond(["evt_1"])
+        assert isinstance(answer, Response)
         assert answer.media_type == b"image/gif"
         assert answer.content.startswith(b"GIF89a\x01\x00\x01\x00")
 
     @pytest.mark.parametrize("body", [[], "text", {}, {"data": {}}, {"data": None}])
     def test_what_is_no_payload(self, body: object) -> None:
         with pytest.raises(HttpError):
-            ROUTES[f"POST {TP2}"](asked(body))
+            ROUTES[f"POST {TP2}"](make_request(body))
 
 
 async def test_over_http(shared: System, gateway: Gateway) -> None:

@@ -1,4 +1,4 @@
-"""The form of a dead letter: nothing of the record is lost, whatever it is made of."""
+"""The format of a dead letter keeps the complete record, whatever its content."""
 
 import pytest
 from hypothesis import given
@@ -15,26 +15,26 @@ contents = st.none() | st.binary()
 
 
 @given(st.sampled_from(Reason), st.text(), contents, contents, headers)
-def test_what_is_written_is_read(
+def test_a_letter_is_read_as_it_was_written(
     reason: Reason, error: str, key: bytes | None, value: bytes | None, own: list[Header]
 ) -> None:
-    """Headers that are named as those of a letter are headers all the same."""
+    """A record's headers may have the names of a letter's headers."""
     letter = Letter.of(reason, error.encode(errors="replace").decode(), PLACE, key, value, own)
     assert Letter.decoded(key, value, letter.encoded()) == letter
     assert letter.headers == tuple(
-        one for one in own if one[0] not in ("retry-of", "retry-attempt")
+        header for header in own if header[0] not in ("retry-of", "retry-attempt")
     )
 
 
 @given(headers)
-def test_what_others_write_is_foreign_or_a_letter(own: list[Header]) -> None:
+def test_any_other_record_is_foreign_or_a_letter(own: list[Header]) -> None:
     try:
         Letter.decoded(b"", b"", own)
     except Foreign as foreign:
-        assert str(foreign)  # noqa: PT017 - both ends are right
+        assert str(foreign)  # noqa: PT017 - both outcomes are right
 
 
-def test_a_record_sent_again_names_the_first_place_and_counts() -> None:
+def test_a_retried_record_has_its_origin_and_its_attempt() -> None:
     first = Letter.of(Reason.NOBODY, "", PLACE, b"k", b"v", [("trace", b"t")])
     assert (first.origin, first.attempt) == (PLACE, 1)
     second = Letter.of(Reason.REFUSED, "", Place("events", 0, 99), b"k", b"v", first.retried())
@@ -57,7 +57,7 @@ def test_a_record_sent_again_names_the_first_place_and_counts() -> None:
         {"retry-of": b"\xff", "retry-attempt": b"2"},
     ],
 )
-def test_a_history_that_no_retry_wrote_is_none(history: dict[str, bytes | None]) -> None:
+def test_invalid_retry_headers_are_ignored(history: dict[str, bytes | None]) -> None:
     letter = Letter.of(Reason.NOBODY, "", PLACE, None, None, list(history.items()))
     assert (letter.origin, letter.attempt) == (PLACE, 1)
 

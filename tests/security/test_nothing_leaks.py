@@ -49,7 +49,7 @@ def breaking(sound, kind):
     return broken
 
 ingest.app.validate = breaking(ingest.app.validate, "break-ingest")
-ingest.app.Asked = breaking(ingest.app.Asked, "break-request")
+ingest.app.Request = breaking(ingest.app.Request, "break-request")
 resolver.copy_format.encode_events = breaking(resolver.copy_format.encode_events, "break-resolver")
 """
 """Defects that quote what was in hand, as Python's own exceptions do."""
@@ -164,7 +164,7 @@ async def test_whatever_happens_nothing_of_it_is_told(defective: System, role: s
     for service in system.services:
         for line in service.log.splitlines():
             assert not any(secret in line for secret in secrets), line
-    assert gateway.log.count("a defect of ours") == 3
+    assert gateway.log.count("internal error in") == 3
     assert "ingest/app.py" in gateway.log  # where it is may be told, and must be
 
 

@@ -71,7 +71,7 @@ class Selection:
         since: datetime | None = None,
         until: datetime | None = None,
     ) -> Self:
-        """Select what matches every condition; an empty collection is no condition.
+        """Select what matches every condition. An empty collection matches everything.
 
         Args:
             identifiers: letters and items by name.

@@ -40,7 +40,7 @@ class DeadTopicRecord:
 
 @dataclass(frozen=True, slots=True)
 class LetterSelection:
-    """Which letters to read: those that match every condition. An empty set is no condition."""
+    """Which letters to read: those that match every condition. An empty set matches everything."""
 
     reasons: frozenset[Reason] = frozenset()
     since: datetime | None = None

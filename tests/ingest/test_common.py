@@ -8,14 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.dialects.common import (
-    LONGEST_OPENED,
-    MOST_KEYS,
-    beside,
-    each,
+    MAX_DATA_KEYS,
+    MAX_FLATTENED_KEY,
+    add_flattened,
+    batch_response,
     flatten,
-    invalid,
-    members,
-    partly,
+    invalid_field,
+    object_field,
+    parse_each,
 )
 from merganser.http.errors import ErrorKind, HttpError, internal_error
 
@@ -80,7 +80,7 @@ def test_null_and_empty_objects_take_no_room() -> None:
 
 def test_a_long_key_is_not_repeated_for_each_member() -> None:
     """A body of a megabyte would come to hundreds."""
-    opened = "k" * (LONGEST_OPENED - 2)
+    opened = "k" * (MAX_FLATTENED_KEY - 2)
     assert flatten("c", {opened: {"x": 1}}) == {f"c.{opened}.x": 1}
     assert flatten("c", {opened + "k": {"x": 1}}) == {f"c.{opened}k": {"x": 1}}
 
@@ -90,7 +90,7 @@ def test_a_thousand_levels() -> None:
     for _ in range(1000):
         value = {"a": value}
     ((key, rest),) = flatten("c", value).items()
-    assert len(key) <= LONGEST_OPENED + 2
+    assert len(key) <= MAX_FLATTENED_KEY + 2
     assert isinstance(rest, dict)
 
 
@@ -129,35 +129,35 @@ def without_empty(value: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_beside_lets_the_data_s_own_keys_win() -> None:
-    assert beside({"c.a": 1, "x": 2}, "c", {"a": 3, "b": 4}) == {"c.a": 1, "x": 2, "c.b": 4}
+    assert add_flattened({"c.a": 1, "x": 2}, "c", {"a": 3, "b": 4}) == {"c.a": 1, "x": 2, "c.b": 4}
 
 
-@pytest.mark.parametrize("own", [0, 200, MOST_KEYS - 1, MOST_KEYS])
+@pytest.mark.parametrize("own", [0, 200, MAX_DATA_KEYS - 1, MAX_DATA_KEYS])
 def test_beside_never_makes_too_many_keys(own: int) -> None:
     data = {str(n): n for n in range(own)}
     context = {"page": {f"k{n}": n for n in range(300)}, "ip": "192.0.2.1"}
-    both = beside(data, "context", context)
-    assert len(both) <= MOST_KEYS
+    both = add_flattened(data, "context", context)
+    assert len(both) <= MAX_DATA_KEYS
     assert data.items() <= both.items()
 
 
 def test_members() -> None:
-    assert members({"traits": {"a": 1}}, "traits") == {"a": 1}
-    assert members({"traits": None}, "traits") == members({}, "traits") == {}
+    assert object_field({"traits": {"a": 1}}, "traits") == {"a": 1}
+    assert object_field({"traits": None}, "traits") == object_field({}, "traits") == {}
     others: list[Any] = [[], "text", True]
     for value in others:
         with pytest.raises(HttpError) as caught:
-            members({"traits": value}, "traits")
+            object_field({"traits": value}, "traits")
         assert dict(caught.value.fields) == {"traits": "must be an object"}
 
 
 def test_each_goes_on_after_a_bad_one() -> None:
     def read(event: dict[str, Any]) -> dict[str, Any]:
         if "bad" in event:
-            raise invalid("bad", "is bad")
+            raise invalid_field("bad", "is bad")
         return {"type": event["type"]}
 
-    first, bad, none, last = each([{"type": "a"}, {"bad": 1}, None, {"type": "b"}], read)
+    first, bad, none, last = parse_each([{"type": "a"}, {"bad": 1}, None, {"type": "b"}], read)
     assert (first, last) == ({"type": "a"}, {"type": "b"})
     assert isinstance(bad, HttpError)
     assert (bad.kind, bad.message) == (ErrorKind.INVALID, "bad: is bad")
@@ -166,25 +166,29 @@ def test_each_goes_on_after_a_bad_one() -> None:
 
 
 def test_partly() -> None:
-    good, bad, worse = {"success": True}, invalid("type", "is bad"), invalid("event", "is missing")
-    assert partly(["evt_1", "evt_2"], good) == good
-    assert partly([], good) == good
-    assert partly(["evt_1", bad, "evt_2", worse], good) == {
+    good, bad, worse = (
+        {"success": True},
+        invalid_field("type", "is bad"),
+        invalid_field("event", "is missing"),
+    )
+    assert batch_response(["evt_1", "evt_2"], good) == good
+    assert batch_response([], good) == good
+    assert batch_response(["evt_1", bad, "evt_2", worse], good) == {
         "success": True,
         "rejected": [{"index": 1, **bad.body()}, {"index": 3, **worse.body()}],
     }
-    json.dumps(partly(["evt_1", bad], good))
+    json.dumps(batch_response(["evt_1", bad], good))
 
 
 def test_all_refused_is_a_refusal() -> None:
-    bad, worse = invalid("type", "is bad"), invalid("event", "is missing")
+    bad, worse = invalid_field("type", "is bad"), invalid_field("event", "is missing")
     with pytest.raises(HttpError) as caught:
-        partly([bad, worse], {})
+        batch_response([bad, worse], {})
     assert caught.value is bad
 
 
 def test_what_is_our_fault_is_sent_again() -> None:
     ours = internal_error()
     with pytest.raises(HttpError) as caught:
-        partly(["evt_1", invalid("type", "is bad"), ours], {})
+        batch_response(["evt_1", invalid_field("type", "is bad"), ours], {})
     assert caught.value is ours

@@ -1,0 +1,46 @@
+"""API keys: created, listed and revoked without a command."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from merganser.admin import keys
+from merganser.http.authentication import Permission
+from merganser.runtime.settings import Settings
+from tests.support.database import Database
+
+
+async def test_a_key_is_listed_without_its_secret_until_it_is_revoked(database: Database) -> None:
+    settings = Settings(database_url=SecretStr(database.url), _env_file=None)
+    secret = await keys.create_key(settings, "shop", [Permission.WRITE_EVENTS])
+    (key,) = await keys.list_keys(settings)
+    assert (key.name, key.permissions) == ("shop", [Permission.WRITE_EVENTS])
+    assert key.revoked_at is None
+    assert secret not in repr(key)
+    assert await keys.revoke_keys(settings, key.guid) == 1
+    (key,) = await keys.list_keys(settings)
+    assert key.revoked_at is not None
+    with pytest.raises(keys.KeyNotFound, match="shop"):
+        await keys.revoke_keys(settings, "shop")
+
+
+async def test_a_key_in_a_file_is_stored_again_in_an_empty_database(
+    database: Database, tmp_path: Path
+) -> None:
+    settings = Settings(database_url=SecretStr(database.url), _env_file=None)
+    file = tmp_path / "key"
+    await keys.ensure_key(settings, "stack", file, [Permission.WRITE_EVENTS])
+    secret = file.read_text()
+    await database.execute('DELETE FROM "apiKeys"')
+    for _ in range(2):
+        await keys.ensure_key(settings, "stack", file, [Permission.WRITE_EVENTS])
+    assert file.read_text() == secret
+    assert await database.count("apiKeys") == 1
+
+
+async def test_a_blank_name_is_refused(database: Database) -> None:
+    settings = Settings(database_url=SecretStr(database.url), _env_file=None)
+    with pytest.raises(keys.InvalidKeyName, match="blank"):
+        await keys.create_key(settings, " ", [Permission.WRITE_EVENTS])
+    assert await database.count("apiKeys") == 0
