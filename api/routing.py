@@ -82,12 +82,13 @@ class Routes:
 
 def _count_truncated(handler: Handler, path: str) -> Handler:
     """Wrap a handler to count its truncated responses."""
+    truncated = metrics.API_ANSWERS_CUT.labels(path)  # shown as 0 until it counts
 
     @wraps(handler)
     async def counted(*arguments: Any, **named: Any) -> Response:
         response = await handler(*arguments, **named)
         if isinstance(response, responses.JsonResponse) and response.truncated:
-            metrics.API_ANSWERS_CUT.labels(path).inc()
+            truncated.inc()
         return response
 
     return cast("Handler", counted)

@@ -48,57 +48,63 @@ BENCHMARKS: dict[str, Callable[[Run], Iterator[Finding]]] = {
     "properties": properties.measure,
     "segment": segment.measure,
 }
-"""Figures beside their ceilings: all that `make bench` measures."""
+"""Benchmarks with a ceiling to compare with; `make bench` runs all of them."""
 
 STUDIES = {
     "many-ids": many_ids.main,
     "big-merge": big_merge.main,
     "read-api": read_api.main,
 }
-"""Questions with tables of their own; each is run by its name."""
+"""Studies, which print their own tables; each runs only by its name."""
 
 
 def main() -> None:
-    """Do what the command line says."""
+    """Parse the command line and run it."""
     parser = argparse.ArgumentParser(
         prog="python -m dev.bench",
         description=f"{', '.join(BENCHMARKS)}; by name also {', '.join(STUDIES)}; "
-        "or: report RESULTS, which brings docs/performance.md up to date.",
+        "or: report RESULTS, which updates docs/performance.md.",
     )
-    parser.add_argument("name", nargs="*", help="what to measure (default: what has a ceiling)")
-    parser.add_argument("--json", action="store_true", help="one object a line")
     parser.add_argument(
-        "--quick", action="store_true", help="everything once and small: no figures"
+        "name", nargs="*", help="what to measure (default: all benchmarks with a ceiling)"
     )
-    parser.add_argument("--save", type=Path, help="append the objects to this file as well")
-    asked = parser.parse_args()
-    match asked.name:
+    parser.add_argument("--json", action="store_true", help="print one JSON object per line")
+    parser.add_argument(
+        "--quick", action="store_true", help="a smoke run, once and small: its figures mean nothing"
+    )
+    parser.add_argument("--save", type=Path, help="also append the JSON objects to this file")
+    arguments = parser.parse_args()
+    match arguments.name:
         case ["report", results]:
             report.write(Path(results))
         case names:
             if unknown := set(names) - BENCHMARKS.keys() - STUDIES.keys():
                 parser.error(f"no benchmark {', '.join(sorted(unknown))}")
-            _measure(names or list(BENCHMARKS), Run(quick=asked.quick), asked)
+            _measure(names or list(BENCHMARKS), Run(quick=arguments.quick), arguments)
 
 
-def _measure(names: list[str], run: Run, asked: argparse.Namespace) -> None:
-    found: list[Finding] = []
+def _measure(names: list[str], run: Run, arguments: argparse.Namespace) -> None:
+    findings: list[Finding] = []
     for name in names:
         if name in STUDIES:
             STUDIES[name]()
             continue
         start = time.monotonic()
-        for one in BENCHMARKS[name](run):
-            found.append(one)
-            line = json.dumps(one._asdict())
-            if asked.json:
+        for finding in BENCHMARKS[name](run):
+            findings.append(finding)
+            line = json.dumps(finding._asdict())
+            if arguments.json:
                 print(line, flush=True)
-            if asked.save:
-                with asked.save.open("a") as file:
+            if arguments.save:
+                with arguments.save.open("a") as file:
                     file.write(f"{line}\n")
         print(f"{name}: {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
-    if found and not asked.json:
-        show(f"{run.rounds} rounds each", report.COLUMNS, [report.row(one) for one in found])
+    if findings and not arguments.json:
+        show(
+            f"{run.rounds} rounds each",
+            report.COLUMNS,
+            [report.row(finding) for finding in findings],
+        )
 
 
 main()

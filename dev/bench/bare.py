@@ -1,7 +1,7 @@
-"""`python -m dev.bench.bare produce|consume ...`: what `latency` is measured against.
+"""`python -m dev.bench.bare produce|consume ...`: the ceiling of `latency`.
 
-produce BOOTSTRAP TOPIC RATE BURST SECONDS   so many records at a time, the time in them, acks=all
-consume BOOTSTRAP TOPIC DATABASE_URL         each fetch copied into the table `bare`, and committed
+produce BOOTSTRAP TOPIC RATE BURST SECONDS   send bursts of records with their time, acks=all
+consume BOOTSTRAP TOPIC DATABASE_URL         copy each fetch into the table `bare` and commit
 """
 
 import asyncio
@@ -15,20 +15,20 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 TICK = 0.002
 FILLER = "x" * 400
-"""As long as the record of an event, about."""
+"""About as long as the record of an event."""
 
 
 async def _produce(bootstrap: str, topic: str, rate: float, burst: int, seconds: float) -> None:
     async with AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all") as producer:
         start, sent = time.perf_counter(), 0
-        answers = []
+        acknowledgments = []
         while (elapsed := time.perf_counter() - start) < seconds:
             if sent < rate * elapsed:
                 sent += burst
                 value = f"{datetime.now(UTC).isoformat()}\t{FILLER}\n".encode()
-                answers += [await producer.send(topic, value) for _ in range(burst)]
+                acknowledgments += [await producer.send(topic, value) for _ in range(burst)]
             await asyncio.sleep(TICK)
-        await asyncio.gather(*answers)
+        await asyncio.gather(*acknowledgments)
         await producer.send_and_wait(topic, f"{datetime.now(UTC).isoformat()}\tlast\n".encode())
 
 

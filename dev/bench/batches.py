@@ -1,4 +1,4 @@
-"""Batches as the resolver writes them, timed."""
+"""Write batches as the resolver does, and time them."""
 
 import time
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ DAWN = datetime(2026, 1, 1, tzinfo=UTC)
 PARTITION = TopicPartition("bench", 0)
 
 
-class Said(NamedTuple):
+class EventIds(NamedTuple):
     """An event of a benchmark: when it occurred, in seconds, and its ids."""
 
     second: float
@@ -29,7 +29,7 @@ class Said(NamedTuple):
 
 @dataclass
 class Record:
-    """What a batch knows of a record that was decoded already."""
+    """The fields of a Kafka record that a decoded batch uses."""
 
     offset: int
     topic: str = PARTITION.topic
@@ -40,8 +40,8 @@ class Record:
     timestamp: int = 0
 
 
-class Timed:
-    """Writes batches on one connection and keeps the time of each."""
+class TimedWriter:
+    """Writes batches on one connection and records the time of each."""
 
     def __init__(self, connection: psycopg.AsyncConnection[Any], name: str) -> None:
         self._connection = connection
@@ -50,20 +50,20 @@ class Timed:
         self._offset = 0
         self.seconds: list[float] = []
 
-    async def write(self, said: Iterable[Said]) -> None:
-        """One batch, in a transaction, with offsets, identity and rows."""
+    async def write(self, events: Iterable[EventIds]) -> None:
+        """Write one batch in a transaction: offsets, identity and rows."""
         stored = await self._writer.offsets.read_or_create(self._connection, {PARTITION: 0})
         old_offsets = {PARTITION: stored[PARTITION].next_offset}
-        records = [(Record(self._offset + n), self._event(one)) for n, one in enumerate(said)]
+        records = [(Record(self._offset + n), self._event(ids)) for n, ids in enumerate(events)]
         self._offset += len(records)
-        batch = Batch(records, next_offsets={PARTITION: self._offset})  # type: ignore[arg-type] # a bench's records are tuples of ours
+        batch = Batch(records, next_offsets={PARTITION: self._offset})  # type: ignore[arg-type] # `Record` instead of aiokafka's class
         start = time.perf_counter()
         async with self._connection.transaction():
             await self._writer.write(self._connection, batch, old_offsets)
         self.seconds.append(time.perf_counter() - start)
 
-    def _event(self, said: Said) -> Event:
-        moment = DAWN + timedelta(seconds=said.second)
+    def _event(self, ids: EventIds) -> Event:
+        moment = DAWN + timedelta(seconds=ids.second)
         return {
             "guid": next(self._guids),
             "producerGuid": None,
@@ -71,7 +71,7 @@ class Timed:
             "createdAt": moment,
             "occurredAt": moment,
             "type": "pageview",
-            "userId": said.user_id,
-            "anonymousId": said.anonymous_id,
+            "userId": ids.user_id,
+            "anonymousId": ids.anonymous_id,
             "data": {"path": "/mugs", "utm_source": "news", "price": "12.50", "title": "Mugs"},
         }

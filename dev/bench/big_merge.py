@@ -7,7 +7,7 @@ from typing import Any
 from psycopg import AsyncConnection
 
 from dev.bench import servers
-from dev.bench.batches import Said, Timed
+from dev.bench.batches import EventIds, TimedWriter
 from dev.bench.table import milliseconds, show
 from merganser.identity import store
 from merganser.runtime.postgres import BY_KEY, connect
@@ -28,7 +28,7 @@ FROM generate_series(1, %s) AS n
 
 
 def main() -> None:
-    """Print what the merge takes, and what other batches take before and meanwhile."""
+    """Print the time of the merge, and of other batches before and during it."""
     with servers.running(kafka=False) as running, servers.database(running) as url:
         asyncio.run(_measure(url))
 
@@ -40,13 +40,13 @@ async def _measure(url: str) -> None:
     ):
         await ours.execute(_HISTORY, (EVENTS,))
         await ours.execute("VACUUM ANALYZE")
-        whale, others = Timed(ours, "whale"), Timed(ours, "others")
-        await whale.write([Said(0, "captain", None)])
+        whale, others = TimedWriter(ours, "whale"), TimedWriter(ours, "others")
+        await whale.write([EventIds(0, "captain", None)])
         for number in range(100):
             await others.write(_strangers(number))
         before, others.seconds = others.seconds, []
 
-        await whale.write([Said(1, "captain", "whale")])
+        await whale.write([EventIds(1, "captain", "whale")])
         chunks: list[float] = []
         start = time.perf_counter()
         moving = asyncio.create_task(_move(mover, chunks))
@@ -61,14 +61,14 @@ async def _measure(url: str) -> None:
         ("what", "median ms", "slowest ms"),
         [
             ("the transaction that merges", milliseconds(whale.seconds[-1:]), ""),
-            ("a chunk of events that follow", milliseconds(chunks), _slowest(chunks)),
+            ("a chunk of moved events", milliseconds(chunks), _slowest(chunks)),
             ("100 events of others, before", milliseconds(before), _slowest(before)),
             (
-                "100 events of others, meanwhile",
+                "100 events of others, during the merge",
                 milliseconds(others.seconds),
                 _slowest(others.seconds),
             ),
-            ("all events have followed after", f"{took * 1000:,.0f}", ""),
+            ("until all events are moved", f"{took * 1000:,.0f}", ""),
         ],
     )
 
@@ -83,8 +83,8 @@ async def _move(connection: AsyncConnection[Any], chunks: list[float]) -> None:
         chunks.append(time.perf_counter() - start)
 
 
-def _strangers(batch: int) -> list[Said]:
-    return [Said(batch, None, f"stranger-{batch}-{n}") for n in range(100)]
+def _strangers(batch: int) -> list[EventIds]:
+    return [EventIds(batch, None, f"stranger-{batch}-{n}") for n in range(100)]
 
 
 def _slowest(seconds: list[float]) -> str:

@@ -1,4 +1,4 @@
-"""What a rate of events asks of a cluster: arithmetic from what `cost` measured."""
+"""Estimate the cluster for a rate of events from the results of `cost`."""
 
 import math
 from collections.abc import Mapping
@@ -7,10 +7,10 @@ from dev.bench.ratios import Finding
 
 RATES = (1_000, 50_000, 1_000_000)
 BUSY = 0.5
-"""Share of a core that is used on average: what is left is for peaks and for catching up."""
+"""Average load of a core; the rest is for peaks and for catching up."""
 
 PARTITIONS_EACH = 2
-"""For a resolver, so that their number may double before partitions are added."""
+"""Partitions per resolver: the number of resolvers can double without new partitions."""
 
 FEWEST_PARTITIONS = 12
 REPLICAS = 3
@@ -29,7 +29,7 @@ COLUMNS = (
 
 
 def rows(found: Mapping[str, Finding]) -> list[list[str]]:
-    """A row for each rate; none while something was not measured."""
+    """Return a row for each rate; none if a measurement is missing."""
     names = ("ingest-single", "ingest-batch", "resolver", "resolver-postgres", "wal", "disk")
     if any(f"cost-{name}" not in found for name in names):
         return []
@@ -48,7 +48,7 @@ def _row(
     disk: float,
     record: float,
 ) -> list[str]:
-    # A resolver waits for Postgres: taken as if the two never overlapped.
+    # A resolver waits for Postgres: assume that the two never overlap.
     resolvers = _cores(rate, resolver + postgres)
     return [
         f"{rate:,}",

@@ -9,7 +9,7 @@ from merganser.runtime import lifecycle
 from merganser.runtime.lifecycle import Stop
 
 BODY = b'{"success":true,"event":{"guid":"evt_01a20b62-1dcd-7de5-b6d7-710b0f3a9c44"}}'
-"""As long as an answer of ingest."""
+"""As long as a response of ingest."""
 
 _START = {
     "type": "http.response.start",
@@ -20,7 +20,7 @@ _END = {"type": "http.response.body", "body": BODY}
 
 
 async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
-    """Answer, whatever was asked."""
+    """Send the same response to any request."""
     await send(_START)
     await send(_END)
 

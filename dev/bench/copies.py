@@ -1,4 +1,4 @@
-"""Bare COPY into the tables: what Postgres can do on one connection."""
+"""A bare COPY into the tables: the ceiling of one connection to Postgres."""
 
 import time
 from typing import Any
@@ -6,13 +6,13 @@ from typing import Any
 import psycopg
 
 BATCH = 5_000
-"""Events that a transaction copies: as many as one of the resolver's."""
+"""Events of a transaction, as many as in the resolver's."""
 
 Rows = tuple[list[bytes], list[bytes]]
 
 
 def rows(url: str) -> Rows:
-    """What a database has of events and their data, as COPY reads it, in chunks of BATCH events."""
+    """Return all events and their data in COPY's format, in chunks of `BATCH` events."""
     with psycopg.connect(url) as database:
         return (
             _chunks(database, "COPY events TO STDOUT", BATCH),
@@ -21,7 +21,7 @@ def rows(url: str) -> Rows:
 
 
 def copy(url: str, of: Rows) -> float:
-    """Write these rows into an empty database, a transaction for each chunk: events per second."""
+    """Copy the rows into an empty database, a transaction per chunk; return events per second."""
     count = 0
     with psycopg.connect(url, autocommit=True) as database, database.cursor() as cursor:
         start = time.perf_counter()

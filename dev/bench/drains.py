@@ -1,4 +1,4 @@
-"""A backlog drained by resolver processes, timed by the positions that they commit."""
+"""Time how fast resolvers drain a backlog, by the offsets that they commit."""
 
 import time
 from collections.abc import Callable
@@ -11,13 +11,13 @@ from dev.bench.processes import process
 from dev.stack import Servers
 from merganser.runtime.settings import Settings
 
-_POSITIONS = 'SELECT coalesce(sum("nextOffset"), 0) FROM "consumerOffsets" WHERE topic = %s'
+_OFFSETS = 'SELECT coalesce(sum("nextOffset"), 0) FROM "consumerOffsets" WHERE topic = %s'
 
 LOOK_SECONDS = 0.01
 
 
 class Drained(NamedTuple):
-    """How many events, in how many seconds."""
+    """The number of drained events, and the seconds that it took."""
 
     events: int
     seconds: float
@@ -36,38 +36,38 @@ def drain(
     *,
     watch: Callable[[psutil.Process], None] = lambda _: None,
 ) -> Drained:
-    """Drain it, measured from the first commit, which leaves out the start, to the last one.
+    """Drain a backlog; measure from the first commit, without the start-up, to the last one.
 
     Args:
-        running: the broker.
-        settings: the topic.
-        url: the database, which stands at the topic's start.
-        events: in the topic.
+        running: with the broker.
+        settings: with the topic.
+        url: of the database, whose offsets are at the topic's start.
+        events: the number in the topic.
         watch: called with the resolver at the start and at the end of the measurement.
     """
     with (
         psycopg.connect(url, autocommit=True) as database,
         process("resolver", running, settings, url, ready=False) as resolver,
     ):
-        first, start = until(database, settings, 1)
+        first, start = wait_until_committed(database, settings, 1)
         watch(resolver)
-        last, end = until(database, settings, events)
+        last, end = wait_until_committed(database, settings, events)
         watch(resolver)
     return Drained(last - first, end - start)
 
 
-def position(database: psycopg.Connection[tuple[Any, ...]], settings: Settings) -> int:
-    """Events of the topic that were committed."""
-    (reached,) = database.execute(_POSITIONS, (settings.topic,)).fetchone() or (0,)
+def committed(database: psycopg.Connection[tuple[Any, ...]], settings: Settings) -> int:
+    """Return the number of committed events of the topic."""
+    (reached,) = database.execute(_OFFSETS, (settings.topic,)).fetchone() or (0,)
     return int(reached)
 
 
-def until(
+def wait_until_committed(
     database: psycopg.Connection[tuple[Any, ...]], settings: Settings, goal: int
 ) -> tuple[int, float]:
-    """The first position seen at or past this one, and when."""
+    """Return the first number of committed events that reaches the goal, and its time."""
     while True:
-        reached = position(database, settings)
+        reached = committed(database, settings)
         if reached >= goal:
             return reached, time.perf_counter()
         time.sleep(LOOK_SECONDS)

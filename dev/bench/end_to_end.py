@@ -1,8 +1,8 @@
 """`end-to-end`: HTTP to resolved on one machine, against the lower of its halves alone.
 
-The generator holds back while `LAG` events are accepted and not yet resolved, so the lag is steady
-and the rate is the highest at which it is. The halves: ingest without a resolver, then a resolver
-without ingest draining what the former left.
+The generator pauses while `LAG` events are accepted but not resolved: the rate is the highest with
+a steady lag. The halves are ingest without a resolver, and then a resolver that drains those events
+without ingest.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,7 +11,7 @@ from typing import NamedTuple
 import psycopg
 
 from dev.bench import gateway, servers, topics
-from dev.bench.drains import drain, position
+from dev.bench.drains import committed, drain
 from dev.bench.load import drive
 from dev.bench.processes import process
 from dev.bench.ratios import Finding, Round, Run, finding
@@ -19,24 +19,24 @@ from dev.stack import Servers
 
 CONNECTIONS = 32
 LAG = 20_000
-"""Events: four of the resolver's batches."""
+"""In events: four batches of the resolver."""
 
 LOOK_SECONDS = 0.05
 
 
 def measure(run: Run) -> Iterator[Finding]:
-    """Resolved events per second at steady lag."""
+    """Measure resolved events per second at a steady lag."""
     requests = gateway.batches(run.events(300_000))
     with servers.running(kafka=True) as running:
-        found = [
+        rounds = [
             Round(steady_rate(running, requests, run), min(_halves(running, requests, run)))
             for _ in range(run.rounds)
         ]
-    yield finding("end-to-end", "events/s", found)
+    yield finding("end-to-end", "events/s", rounds)
 
 
 def steady_rate(running: Servers, requests: Sequence[bytes], run: Run) -> float:
-    """Resolved events per second with everything at work and a steady lag."""
+    """Return resolved events per second of the whole pipeline at a steady lag."""
     settings = topics.topic(running)
     with (
         servers.database(running) as url,
@@ -49,7 +49,7 @@ def steady_rate(running: Servers, requests: Sequence[bytes], run: Run) -> float:
         def allowed(seconds: float) -> float:
             nonlocal looked, resolved
             if seconds - looked > LOOK_SECONDS:
-                looked, resolved = seconds, position(database, settings)
+                looked, resolved = seconds, committed(database, settings)
             return (resolved + LAG) / gateway.BATCH
 
         driven = drive(
@@ -59,7 +59,7 @@ def steady_rate(running: Servers, requests: Sequence[bytes], run: Run) -> float:
             seconds=run.seconds(15),
             warmup=run.seconds(5),
             allowed=allowed,
-            sample=lambda: position(database, settings),
+            sample=lambda: committed(database, settings),
         )
         return driven.sampled / driven.seconds
 

@@ -1,4 +1,4 @@
-"""Ingest under load: the process, and requests as clients send them."""
+"""Run ingest for a load test, and make the requests."""
 
 import json
 import secrets
@@ -22,7 +22,7 @@ from schemas.event import Event
 
 KEY = "mk_" + secrets.token_urlsafe(32)
 BATCH = 100
-"""Events of a batch request."""
+"""Events of one batch request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Gateway:
 
 @contextmanager
 def ingest(servers: Servers, settings: Settings, url: str) -> Iterator[Gateway]:
-    """An ingest process that knows `KEY`."""
+    """Run an ingest process that accepts `KEY`."""
     with psycopg.connect(url, autocommit=True) as database:
         database.execute(
             """INSERT INTO "apiKeys" (name, "keyHash", permissions) VALUES ('bench', %s, %s)
@@ -56,7 +56,7 @@ def ingest(servers: Servers, settings: Settings, url: str) -> Iterator[Gateway]:
 
 @contextmanager
 def constant() -> Iterator[Gateway]:
-    """The same server, answering a constant."""
+    """Run the same server with a constant response."""
     port = free_port(set())
     with child([sys.executable, "-m", "dev.bench.constant", str(port)]) as started:
         until_answered(f"http://127.0.0.1:{port}/")
@@ -64,26 +64,27 @@ def constant() -> Iterator[Gateway]:
 
 
 def singles(count: int) -> list[bytes]:
-    """So many requests of one event."""
+    """Return requests with one event each."""
     return [
-        load.request("/api/v1/track", _compact(said(event)), KEY) for event in people.events(count)
+        load.request("/api/v1/track", _compact(track_payload(event)), KEY)
+        for event in people.events(count)
     ]
 
 
 def batches(count: int) -> list[bytes]:
-    """Requests of `BATCH` events each, with so many events together."""
+    """Return requests with `BATCH` events each; `count` is the number of all events."""
     return [load.request("/api/v1/batch", body, KEY) for body in batch_bodies(count)]
 
 
 def batch_bodies(count: int) -> Iterator[bytes]:
-    """The bodies of `batches`."""
+    """Yield the bodies of `batches`."""
     events = people.events(count)
-    while some := list(islice(events, BATCH)):
-        yield _compact({"events": [said(event) for event in some]})
+    while part := list(islice(events, BATCH)):
+        yield _compact({"events": [track_payload(event) for event in part]})
 
 
-def said(event: Event) -> dict[str, Any]:
-    """What a client says so that it becomes this event: a price is a number."""
+def track_payload(event: Event) -> dict[str, Any]:
+    """Return the payload that a client sends for this event; the price is a number."""
     ids = {"userId": event["userId"], "anonymousId": event["anonymousId"]}
     return {
         "type": event["type"],

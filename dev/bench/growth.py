@@ -1,7 +1,7 @@
-"""`growth`: the resolver's rate with 5,000,000 events in the tables, against that with 100,000.
+"""`growth`: the resolver's rate with 5,000,000 events in the tables, compared with 100,000.
 
-Both databases get the same new backlog in each round. Its people are known in both, with four
-events each: the work is the same, only the tables and indexes differ in size.
+In each round both databases get the same backlog. Both know its people, with four events each: only
+the sizes of tables and indexes differ.
 """
 
 from collections.abc import Iterator
@@ -22,10 +22,10 @@ _SQL = sql.load(__package__, "growth.sql")
 
 
 def measure(run: Run) -> Iterator[Finding]:
-    """Events per second."""
+    """Measure events per second."""
     many = 2 * FEW if run.quick else MANY
     backlog = run.events(BACKLOG)
-    found: list[Round] = []
+    rounds: list[Round] = []
     with (
         servers.running(kafka=True) as running,
         servers.database(running) as large,
@@ -37,8 +37,8 @@ def measure(run: Run) -> Iterator[Finding]:
             events = people.events(backlog, seed=number, people=FEW // EVENTS_EACH)
             settings = topics.backlog(running, events)
             value = drain(running, settings, large, backlog).rate
-            found.append(Round(value, drain(running, settings, small, backlog).rate))
-    yield finding("growth", "events/s", found)
+            rounds.append(Round(value, drain(running, settings, small, backlog).rate))
+    yield finding("growth", "events/s", rounds)
 
 
 def grow(url: str, events: int) -> None:

@@ -1,7 +1,7 @@
-"""`ingest-batch`: 100 events a request, against a bare producer that has the records already.
+"""`ingest-batch`: 100 events a request, compared with a bare producer.
 
-The ceiling sends the same keys, values and headers, acks=all and idempotent as ingest is, in
-batches as full as the broker takes them.
+The bare producer sends the same keys, values and headers, idempotent and with acks=all like ingest,
+in the largest batches that the broker accepts.
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ CONNECTIONS = 32
 
 
 def measure(run: Run) -> Iterator[Finding]:
-    """Events per second."""
+    """Measure events per second."""
     count = run.events(100_000)
     requests = gateway.batches(count)
     records = topics.records(count)

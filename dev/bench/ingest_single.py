@@ -1,4 +1,4 @@
-"""`ingest-single`: one event a request, against the same server answering a constant."""
+"""`ingest-single`: one event a request, compared with the same server and a constant response."""
 
 from collections.abc import Iterator
 
@@ -9,14 +9,14 @@ from dev.bench.ratios import Finding, Round, Run, finding
 CONNECTIONS = (32, 256)
 
 WARMING_SECONDS = 20
-"""A JVM compiles as it runs: a broker's first minute is not what it does for months."""
+"""A JVM compiles code while it runs, so a broker's first minute is slower than later ones."""
 
 
 def measure(run: Run) -> Iterator[Finding]:
-    """Requests per second by the number of connections, and the generator beside its own ceiling.
+    """Measure requests per second by number of connections, and the generator's own ceiling.
 
-    The last figure is how many requests the generator could send if it had nothing to wait for:
-    what the constant server takes must be well below.
+    The last figure is the rate that the generator could send without waiting; the rate of the
+    constant server must be well below it.
     """
     requests = gateway.singles(run.events(50_000))
     rounds: dict[int, list[Round]] = {connections: [] for connections in CONNECTIONS}

@@ -15,7 +15,7 @@ from typing import Any
 import psycopg
 
 from dev.bench import end_to_end, gateway, servers, topics
-from dev.bench.drains import until
+from dev.bench.drains import wait_until_committed
 from dev.bench.load import drive
 from dev.bench.processes import child, process
 from dev.bench.ratios import Finding, Round, Run, finding
@@ -62,7 +62,7 @@ def _ours(running: Servers, requests: list[bytes], rate: float, run: Run) -> tup
             warmup=run.seconds(2),
             allowed=lambda seconds: rate * seconds / gateway.BATCH,
         )
-        until(database, settings, driven.total * gateway.BATCH)
+        wait_until_committed(database, settings, driven.total * gateway.BATCH)
         return _percentiles(database, "ours", run)
 
 

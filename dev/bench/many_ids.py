@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 from dev.bench import servers
-from dev.bench.batches import Said, Timed
+from dev.bench.batches import EventIds, TimedWriter
 from dev.bench.table import milliseconds, show
 from merganser.runtime.postgres import BY_KEY, connect
 
@@ -23,10 +23,10 @@ async def _measure(url: str) -> None:
     rows = []
     for name, say in CASES.items():
         async with await connect(url, "bench", BY_KEY) as connection:
-            timed = Timed(connection, name)
+            timed = TimedWriter(connection, name)
             # What was there before: each device with an event, the shared one with a thousand.
-            await timed.write([Said(n, None, f"{name}-device-{n}") for n in range(IDS)])
-            await timed.write([Said(n, None, f"{name}-shared") for n in range(1000)])
+            await timed.write([EventIds(n, None, f"{name}-device-{n}") for n in range(IDS)])
+            await timed.write([EventIds(n, None, f"{name}-shared") for n in range(1000)])
             timed.seconds.clear()
             for start in range(0, IDS, STEP):
                 await timed.write([say(name, n) for n in range(start, start + STEP)])
@@ -46,11 +46,11 @@ async def _measure(url: str) -> None:
     )
 
 
-CASES: dict[str, Callable[[str, int], Said]] = {
-    "one user, 10,000 devices": lambda name, n: Said(IDS + n, name, f"{name}-device-{n}"),
-    "one device, 10,000 users": lambda name, n: Said(IDS + n, f"{name}-{n}", f"{name}-shared"),
+CASES: dict[str, Callable[[str, int], EventIds]] = {
+    "one user, 10,000 devices": lambda name, n: EventIds(IDS + n, name, f"{name}-device-{n}"),
+    "one device, 10,000 users": lambda name, n: EventIds(IDS + n, f"{name}-{n}", f"{name}-shared"),
     # Each link is earlier than the one before: the thousand events move with every batch.
-    "one device, 10,000 users, each earlier": lambda name, n: Said(
+    "one device, 10,000 users, each earlier": lambda name, n: EventIds(
         -n, f"{name}-{n}", f"{name}-shared"
     ),
 }

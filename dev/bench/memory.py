@@ -6,7 +6,7 @@ from contextlib import ExitStack
 import psycopg
 
 from dev.bench import gateway, servers, topics
-from dev.bench.drains import until
+from dev.bench.drains import wait_until_committed
 from dev.bench.load import drive
 from dev.bench.processes import peak_mebibytes, process
 from dev.bench.ratios import Finding, Round, Run, finding
@@ -48,6 +48,6 @@ def _peaks(
         }
         resolver = stack.enter_context(process("resolver", running, settings, url, ready=False))
         driven = drive(ingest.port, requests, connections=32, seconds=run.seconds(5))
-        until(database, settings, backlog + driven.total * gateway.BATCH)
+        wait_until_committed(database, settings, backlog + driven.total * gateway.BATCH)
         measured = {"ingest": ingest.process, "resolver": resolver, **others}
         return {name: peak_mebibytes(one) for name, one in measured.items()}

@@ -1,4 +1,4 @@
-"""Merganser's processes under measurement: started with their own settings, and what they cost."""
+"""Run Merganser's processes with their own settings, and measure CPU time and memory."""
 
 import os
 import subprocess
@@ -28,15 +28,15 @@ def process(
     ready: bool = True,
     **more: str,
 ) -> Iterator[psutil.Process]:
-    """A process of ours for the length of a `with` block.
+    """Run a Merganser process for the length of a `with` block.
 
     Args:
         name: as in `merganser NAME`.
-        servers: its broker.
-        settings: its topics.
-        url: its database.
-        ready: whether to wait until it is.
-        more: other settings, by their names without MERGANSER_, in small letters.
+        servers: with the broker.
+        settings: with the topics.
+        url: of the database.
+        ready: whether to wait until it is ready.
+        more: other settings, by their names in lower case without MERGANSER_.
     """
     own = {
         "kafka_bootstrap": servers.kafka_bootstrap if servers.kafka else "",
@@ -57,7 +57,7 @@ def process(
 
 @contextmanager
 def child(command: list[str], env: dict[str, str] | None = None) -> Iterator[psutil.Process]:
-    """Any process for the length of a `with` block."""
+    """Run any process for the length of a `with` block."""
     started = subprocess.Popen(command, env=env)
     try:
         yield psutil.Process(started.pid)
@@ -76,19 +76,19 @@ def until_answered(url: str) -> None:
 
 
 def cpu_seconds(root: psutil.Process) -> float:
-    """CPU time, user and system, of a process and all that it started, those that ended too."""
+    """Return user and system CPU seconds of a process and its descendants, ended ones included."""
     total = 0.0
     for one in (root, *root.children(recursive=True)):
         try:
             times = one.cpu_times()
         except psutil.NoSuchProcess:
-            continue  # ended between the list and the look; its parent has its time from now on
+            continue  # it ended after it was listed; its parent's time includes its time now
         total += times.user + times.system + times.children_user + times.children_system
     return total
 
 
 def peak_mebibytes(one: psutil.Process) -> float:
-    """The most physical memory that a process has had at once (Linux)."""
+    """Return the peak of a process's physical memory in MiB (Linux)."""
     status = Path(f"/proc/{one.pid}/status").read_text()
     (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
     return int(line.split()[1]) / 1024

@@ -1,4 +1,4 @@
-"""A figure beside its ceiling, measured in turn in one run: the ratio is what may be quoted."""
+"""Figures and their ceilings, measured in turn in one run. Only the ratio is comparable."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,39 +8,39 @@ from typing import NamedTuple
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """How much is measured."""
+    """The size of a run."""
 
     quick: bool = False
-    """A smoke run: everything happens, once and small; its figures mean nothing."""
+    """A smoke run, once and small; its figures mean nothing."""
 
     @property
     def rounds(self) -> int:
-        """Times that the figure and its ceiling are measured in turn."""
+        """How often the figure and its ceiling are measured in turn."""
         return 1 if self.quick else 5
 
     def events(self, count: int) -> int:
-        """So many events, or a few batches of them."""
+        """Return the number of events, or a few batches in a smoke run."""
         return min(count, 12_000) if self.quick else count
 
     def seconds(self, length: float) -> float:
-        """So long under load, or a moment."""
+        """Return the seconds of load, or a short time in a smoke run."""
         return min(length, 3.0) if self.quick else length
 
 
 class Round(NamedTuple):
-    """What was measured in one round."""
+    """The measurements of one round."""
 
     value: float
     ceiling: float
 
     @property
     def ratio(self) -> float:
-        """How near the value came to its ceiling."""
+        """The value divided by its ceiling."""
         return self.value / self.ceiling
 
 
 class Finding(NamedTuple):
-    """What all rounds say: medians, and the smallest and the largest ratio."""
+    """The result of all rounds: medians, the smallest and the largest ratio."""
 
     name: str
     value: float
@@ -51,7 +51,7 @@ class Finding(NamedTuple):
 
 
 def finding(name: str, unit: str, rounds: Sequence[Round]) -> Finding:
-    """Sum up the rounds of one figure."""
+    """Summarize the rounds of one figure."""
     ratios = sorted(one.ratio for one in rounds)
     return Finding(
         name,
@@ -64,5 +64,5 @@ def finding(name: str, unit: str, rounds: Sequence[Round]) -> Finding:
 
 
 def _rounded(value: float) -> float:
-    """Three digits are more than a benchmark knows."""
+    """Round to three digits, which is more than the precision of a benchmark."""
     return round(value, 1) if value < 1000 else round(value)  # noqa: PLR2004 - where a digit stops to matter

@@ -1,7 +1,7 @@
-"""Each route of the read API on 5,000,000 events: how long a page takes, and by which plans.
+"""Time each route of the read API on 5,000,000 events, and show its query plans.
 
-The API runs in this process, without a network. Its own cheapest answer is the yardstick: 404 for
-an event that is not there, after one statement by key.
+The API runs in this process, without a network. Its cheapest response is the baseline: 404 for an
+unknown event, after one statement by key.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from merganser.runtime.postgres import Connection, Database, connect
 from merganser.runtime.settings import ApiSettings
 
 REQUESTS = 100
-"""Of each kind, every one for the page after the one before."""
+"""Requests for each route, each for the next page."""
 
 NOTHING = "/event/evt_none"
 MOMENT = {"to": "2026-01-15T00:00:00.000001Z"}
@@ -59,45 +59,45 @@ PAGES: dict[str, tuple[str, dict[str, str]]] = {
 _SQL = sql.load(__package__, "read_api.sql")
 
 
-class Heard:
-    """A connection that keeps what is asked by way of it."""
+class RecordingConnection:
+    """A connection that records the statements that it executes."""
 
-    def __init__(self, connection: Connection, asked: dict[bytes, Mapping[str, Any]]) -> None:
+    def __init__(self, connection: Connection, statements: dict[bytes, Mapping[str, Any]]) -> None:
         self._connection = connection
-        self._asked = asked
+        self._statements = statements
 
     async def execute(self, statement: bytes, values: Mapping[str, Any]) -> Any:
         """Execute a statement."""
-        self._asked[statement] = dict(values)
+        self._statements[statement] = dict(values)
         return await self._connection.execute(statement, values)
 
 
-class HearingPool(Pool):
-    """A pool that keeps what is asked by way of its connections."""
+class RecordingPool(Pool):
+    """A pool that records the statements of its connections."""
 
     def __init__(self, url: str, settings: ApiSettings) -> None:
         super().__init__(url, settings.api_connections, settings.api_statement_timeout)
-        self.asked: dict[bytes, Mapping[str, Any]] = {}
+        self.statements: dict[bytes, Mapping[str, Any]] = {}
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[Connection]:
-        """As any pool's."""
+        """Do what `Pool.reading` does."""
         async with super().reading() as connection:
-            yield cast("Connection", Heard(connection, self.asked))
+            yield cast("Connection", RecordingConnection(connection, self.statements))
 
     async def plans(self) -> list[Any]:
-        """The plans of each statement that was asked, with its last values."""
-        found = []
+        """Return the plan of each recorded statement, with its last values."""
+        plans = []
         async with super().reading() as connection:
-            for statement, values in self.asked.items():
+            for statement, values in self.statements.items():
                 explain = b"EXPLAIN (FORMAT JSON) " + statement
                 (row,) = await (await connection.execute(explain, values)).fetchall()
-                found.append(row[0][0]["Plan"])
-        return found
+                plans.append(row[0][0]["Plan"])
+        return plans
 
 
 def main() -> None:
-    """Print medians, 99th percentiles, ratios, and how the tables are read."""
+    """Print medians, 99th percentiles, ratios and the kinds of scans."""
     with servers.running(kafka=False) as running, servers.database(running) as url:
         asyncio.run(_measure(url))
 
@@ -108,7 +108,7 @@ async def _measure(url: str) -> None:
         await _fill(connection, secret)
     settings = ApiSettings(_env_file=None)
     keys = Database(url, "keys")
-    pool = HearingPool(url, settings)
+    pool = RecordingPool(url, settings)
     await pool.open()
     api = app.create_app(pool, ApiKeys(keys, 1, Stop(), ""), settings.api_scan)
     async with httpx.AsyncClient(
@@ -118,13 +118,13 @@ async def _measure(url: str) -> None:
     ) as client:
         rows = []
         for name, page in PAGES.items():
-            took, yardstick = await _alternate(client, page)
+            took, baseline = await _alternate(client, page)
             p50, p99 = median(took), quantiles(took, n=100)[98]
             rows.append(
                 (
                     name,
                     *(f"{seconds * 1000:.1f}" for seconds in (p50, p99)),
-                    *(f"{seconds / median(yardstick):.1f}" for seconds in (p50, p99)),
+                    *(f"{seconds / median(baseline):.1f}" for seconds in (p50, p99)),
                 )
             )
     kinds = {
@@ -158,9 +158,9 @@ async def _fill(connection: AsyncConnection[Any], secret: str) -> None:
 async def _alternate(
     client: httpx.AsyncClient, page: tuple[str, dict[str, str]]
 ) -> tuple[list[float], list[float]]:
-    """Seconds of pages, one after the other, and of the yardstick, in turn."""
+    """Return the seconds of consecutive pages and of baseline requests, sent in turn."""
     path, parameters = page
-    took, yardstick = [], []
+    took, baseline = [], []
     cursor: dict[str, str] = {}
     for _ in range(REQUESTS):
         answer = await client.get(path, params={**parameters, **cursor})
@@ -168,8 +168,8 @@ async def _alternate(
         cursor = {"cursor": onward} if onward else {}
         took.append(answer.elapsed.total_seconds())
         nothing = await client.get(NOTHING)
-        yardstick.append(nothing.elapsed.total_seconds())
-    return took, yardstick
+        baseline.append(nothing.elapsed.total_seconds())
+    return took, baseline
 
 
 def _nodes(plan: Any) -> Iterator[Any]:

@@ -16,7 +16,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from dev.bench import servers, topics
-from dev.bench.drains import until
+from dev.bench.drains import wait_until_committed
 from dev.bench.processes import child, cpu_seconds, process
 from dev.bench.ratios import Finding, Round, Run, finding
 from dev.stack import Servers
@@ -68,7 +68,7 @@ def _drain(running: Servers, records: list[Record], resolvers: int) -> tuple[flo
             )
         topics.publish(settings, records)
         used = cpu_seconds(postgres)
-        first, start = until(database, settings, 1)
-        last, end = until(database, settings, len(records))
+        first, start = wait_until_committed(database, settings, 1)
+        last, end = wait_until_committed(database, settings, len(records))
         used = cpu_seconds(postgres) - used
     return (last - first) / (end - start), used / (end - start)

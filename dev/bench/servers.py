@@ -1,4 +1,4 @@
-"""Real servers with their durability as it comes, and databases that come and go."""
+"""Real servers with default durability, and temporary databases."""
 
 import asyncio
 import tempfile
@@ -19,7 +19,7 @@ from schemas import migrations
 
 @contextmanager
 def running(*, kafka: bool) -> Iterator[Servers]:
-    """Postgres, and Kafka if asked for, for the length of a `with` block."""
+    """Run Postgres, and Kafka if requested, for the length of a `with` block."""
     with (
         tempfile.TemporaryDirectory() as home,
         local_servers(Path(home), kafka=kafka) as servers,
@@ -29,7 +29,7 @@ def running(*, kafka: bool) -> Iterator[Servers]:
 
 @contextmanager
 def database(servers: Servers) -> Iterator[str]:
-    """The URL of a migrated, empty database, gone at the end of the `with` block."""
+    """Create a migrated, empty database for the length of a `with` block and yield its URL."""
     name = f"bench_{uuid.uuid4().hex}"
     url = make_conninfo(servers.database_url, dbname=name)
     with psycopg.connect(servers.database_url, autocommit=True) as admin:
@@ -39,16 +39,16 @@ def database(servers: Servers) -> Iterator[str]:
             yield url
         finally:
             admin.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
-            admin.execute("CHECKPOINT")  # what one round wrote is not the next one's to flush
+            admin.execute("CHECKPOINT")  # so that the next round does not flush this round's writes
 
 
 def postgres(servers: Servers) -> psutil.Process:
-    """The Postgres server's process, whose children do the work."""
+    """Return the Postgres server's process, whose children do the work."""
     return _process(servers.postgres)
 
 
 def broker(servers: Servers) -> psutil.Process:
-    """The Kafka broker's process."""
+    """Return the Kafka broker's process."""
     return _process(servers.kafka)
 
 
@@ -59,7 +59,7 @@ def _process(server: Kafka | Postgres | None) -> psutil.Process:
 
 
 def keep_commit_times(servers: Servers) -> None:
-    """Have Postgres keep when each transaction was committed, from now on; restarts it."""
+    """Make Postgres record the time of each commit from now on; this restarts it."""
     with psycopg.connect(servers.database_url, autocommit=True) as admin:
         admin.execute("ALTER SYSTEM SET track_commit_timestamp = on")
     if servers.postgres is not None:

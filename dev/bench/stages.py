@@ -1,4 +1,4 @@
-"""What each stage of an event costs in Python: CPU time of one thread, nothing else involved."""
+"""The CPU time of each stage of an event in Python, in one thread without I/O."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -20,11 +20,11 @@ LIMITS = EventLimits(
     id_characters=191, data_keys=256, depth=32, event_bytes=64 << 10, nobody=NOBODY
 )
 BATCH = 5_000
-"""Events that the resolver plans at once."""
+"""Events of one plan of the resolver."""
 
 
 def microseconds(count: int) -> dict[str, float]:
-    """CPU microseconds of one event by stage, over so many events in batches of each kind."""
+    """Return the CPU microseconds of one event by stage, measured over this many events."""
     stages: dict[str, float] = {}
 
     def timed(name: str, work: Callable[[], Any]) -> Any:

@@ -1,4 +1,4 @@
-"""How benchmarks show what they found."""
+"""Tables of the benchmarks' results."""
 
 import sys
 from collections.abc import Iterable, Sequence
@@ -12,7 +12,7 @@ WIDTH = 120
 
 
 def milliseconds(seconds: Sequence[float]) -> str:
-    """The median."""
+    """Return the median in milliseconds as text."""
     return f"{median(seconds) * 1000:.1f}"
 
 

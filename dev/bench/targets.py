@@ -1,4 +1,4 @@
-"""What each figure is to reach: the table of the benchmarks' contract, in one place."""
+"""The targets of all figures."""
 
 from typing import NamedTuple
 
@@ -6,12 +6,12 @@ from dev.bench.ratios import Finding
 
 
 class Target(NamedTuple):
-    """Of one figure, as ratios to its ceiling."""
+    """The target of one figure, as ratios to its ceiling."""
 
     least: float
     aim: float
     at_most: bool = False
-    """Whether less is better."""
+    """Whether lower is better."""
 
     def verdict(self, found: Finding) -> str:
         """Whether the ratio is under `least`, past it, or past `aim`."""

@@ -19,7 +19,7 @@ from schemas.event import VERSION_HEADER, Event
 
 
 def topic(running: Servers) -> Settings:
-    """Settings with an empty topic of its own."""
+    """Create an empty topic and return settings for it."""
     name = f"bench-{uuid.uuid4().hex}"
     settings = Settings(
         _env_file=None,
@@ -32,20 +32,20 @@ def topic(running: Servers) -> Settings:
 
 
 def backlog(running: Servers, events: Iterable[Event] | int) -> Settings:
-    """A topic of its own with these events, or with so many."""
+    """Create a topic with these events, or this number, and return settings for it."""
     settings = topic(running)
     publish(settings, records(events))
     return settings
 
 
 def records(events: Iterable[Event] | int) -> list[Record]:
-    """These events, or so many, as ingest publishes them."""
+    """Return these events, or this number, as the records that ingest publishes."""
     chosen = people.events(events) if isinstance(events, int) else events
     return [Record(wire.partition_key(event), wire.encode(event)) for event in chosen]
 
 
 def publish(settings: Settings, records: list[Record]) -> float:
-    """Send records with acks=all, in batches that are as full as may be; gives the seconds."""
+    """Send records with acks=all in the largest batches; return the seconds that it took."""
     return asyncio.run(_publish(settings, records))
 
 

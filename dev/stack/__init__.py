@@ -3,8 +3,8 @@
     with stack.run_stack(Path("home")) as info: ...          # everything
     with stack.local_servers(Path("home")) as servers: ...   # Kafka and Postgres alone
 
-Nothing outlives the calling process, however that ends. The commands behind `merganser up`, which
-leave the stack running, are in `dev.stack.commands`.
+All processes end with the calling process, even if it is killed. `dev.stack.commands` has the
+commands behind `merganser up`, which leave the stack running.
 """
 
 from dev.stack.errors import StackError

@@ -15,7 +15,9 @@ from dev.stack.home import Home, default_home
 from dev.stack.launch import MERGANSER, Launch, launched
 
 _OTHER_COMMAND_SECONDS = 600.0
-_OTHER_COMMAND = "Another `merganser up` or `down` has been at work for 10 minutes; end that one."
+_OTHER_COMMAND = (
+    "Another `merganser up` or `down` has been running for 10 minutes; stop it and try again."
+)
 _STOP_SECONDS = 90.0
 
 OK = 0
@@ -26,11 +28,11 @@ INTERRUPTED = 130
 _P = ParamSpec("_P")
 
 
-def _telling_errors(command: Callable[_P, int]) -> Callable[_P, int]:
+def _report_errors(command: Callable[_P, int]) -> Callable[_P, int]:
     """Turn StackError into a message and an exit code."""
 
     @wraps(command)
-    def told(*args: _P.args, **kwargs: _P.kwargs) -> int:
+    def reported(*args: _P.args, **kwargs: _P.kwargs) -> int:
         try:
             return command(*args, **kwargs)
         except StackError as error:
@@ -40,15 +42,15 @@ def _telling_errors(command: Callable[_P, int]) -> Callable[_P, int]:
             view.say("Interrupted.")
             return INTERRUPTED
 
-    return told
+    return reported
 
 
-@_telling_errors
+@_report_errors
 def up(*, json: bool = False, cli: Sequence[str] = MERGANSER, usual_ports: bool = True) -> int:
-    """Start the stack and leave it running; print how to reach it, with `json` as one object.
+    """Start the stack and leave it running; print its addresses, with `json` as one JSON object.
 
-    If it runs already, nothing changes and the same is printed. `cli` is the command line that
-    runs `merganser`; without `usual_ports` all ports are random ones.
+    If it is already running, only print them. `cli` is the command line that
+    runs `merganser`; without `usual_ports` all ports are random.
     """
     home = Home(default_home())
     with locks.holding(home.command_lock, _OTHER_COMMAND_SECONDS, _OTHER_COMMAND):
@@ -66,16 +68,16 @@ def up(*, json: bool = False, cli: Sequence[str] = MERGANSER, usual_ports: bool 
     return OK
 
 
-@_telling_errors
+@_report_errors
 def run(
     then: Callable[[Launch], object] = Launch.wait,
     *,
     cli: Sequence[str] = MERGANSER,
     usual_ports: bool = True,
 ) -> int:
-    """Start the stack, print how to reach it, call `then`, and stop it.
+    """Start the stack, print its addresses, call `then`, and stop the stack.
 
-    It also stops on Ctrl-C, and when this process ends in any other way.
+    It also stops on Ctrl-C and whenever this process ends.
     """
     home = Home(default_home())
     with ExitStack() as until_end:
@@ -89,9 +91,9 @@ def run(
     return OK
 
 
-@_telling_errors
+@_report_errors
 def status() -> int:
-    """Print what runs; return 0 if everything does and is ready, else 3."""
+    """Print the processes' states; return 0 if all are running and ready, else 3."""
     current = state.read(Home(default_home()))
     if current is None:
         view.say("Nothing is running. `merganser up` starts it.")
@@ -99,18 +101,18 @@ def status() -> int:
     return OK if view.show_status(current) else NOT_RUNNING
 
 
-@_telling_errors
+@_report_errors
 def logs(name: str | None = None, *, follow: bool = False) -> int:
-    """Print the end of the log `name`, or of all; with `follow` go on until Ctrl-C."""
+    """Print the end of the log `name`, or of all; with `follow`, continue until Ctrl-C."""
     log_files.show(Home(default_home()), name, follow=follow)
     return OK
 
 
-@_telling_errors
+@_report_errors
 def down(*, wipe: bool = False) -> int:
-    """Stop the stack, if it runs. With `wipe`, delete its data and logs.
+    """Stop the stack if it is running. With `wipe`, delete its data and logs.
 
-    What stays are Kafka's jars, the ports and the API key, which `up` makes valid again.
+    This keeps Kafka's jars, the ports and the API key, which the next `up` stores again.
     """
     home = Home(default_home())
     if not home.root.exists():
@@ -133,7 +135,7 @@ def down(*, wipe: bool = False) -> int:
 
 
 def _stop(home: Home, supervisor: int) -> None:
-    """End the supervisor, in order if it can, and return when it no longer owns the home."""
+    """Stop the supervisor, gracefully if possible; return when it no longer owns the home."""
     for number, seconds in ((signal.SIGTERM, _STOP_SECONDS), (signal.SIGKILL, 5.0)):
         with suppress(ProcessLookupError):
             os.kill(supervisor, number)

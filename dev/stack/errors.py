@@ -2,4 +2,4 @@
 
 
 class StackError(Exception):
-    """The stack cannot do what was asked; the message says why and what to do about it."""
+    """An operation of the stack failed; the message says why and what to do about it."""

@@ -1,20 +1,20 @@
-"""The guard: parent of one process of the stack, and its end once the owner is gone.
+"""The guard: the parent of one process of the stack, which ends it when the owner dies.
 
 Run as a script (`python -I guard.py CRASH_SIGNAL LOCK_FD COMMAND...`), one guard per process, by
-`dev.stack.process.Process`. Why a process of its own: SIGKILL lets nobody clean up after
-themselves, so somebody else has to see the owner die. The kernel closes a dead process's
-pipes, on every Unix.
+`dev.stack.process.Process`. A process cannot clean up after SIGKILL, so
+another process must notice the owner's death. On every Unix, the kernel closes the pipes of a dead
+process.
 
 - stdin is the *lifeline*. Each byte is the number of a signal to pass on (only the parent can be
-  sure that a pid still is its child). End of file means that the owner is gone: everything ends,
-  first by CRASH_SIGNAL with some seconds' grace, then by SIGKILL.
+  sure that a pid still is its child). End of file means that the owner is dead: the guard ends
+  the command, first with CRASH_SIGNAL, and after some seconds with SIGKILL.
 - stdout carries one line, the pid of the command.
 - stderr is the log, and becomes the command's stdout and stderr.
-- LOCK_FD is a locked file, handed down to the command and all that it starts (see `process.py`).
+- LOCK_FD is a locked file, inherited by the command and its descendants (see `process.py`).
 - The exit code is the command's, or 128 + the number of the signal that ended it.
 
-The guard itself may be killed too. On Linux the command then gets SIGKILL from the kernel, on
-other systems from the owner, which sees its guard gone.
+The guard itself may be killed too. Then the command gets SIGKILL: on Linux from the kernel, on
+other systems from the owner.
 """
 
 import ctypes
@@ -32,7 +32,7 @@ GRACE_SECONDS = 3.0
 """Between CRASH_SIGNAL and SIGKILL. Postgres needs about 0.1 s to end on SIGQUIT."""
 
 OWNER_CHECK_SECONDS = 1.0
-"""How often to look whether the owner lives, in case a forked child of it keeps the pipe open."""
+"""How often to check that the owner lives, as a forked child of it may keep the pipe open."""
 
 LINUX = sys.platform == "linux"
 _PR_SET_PDEATHSIG = 1
@@ -44,7 +44,7 @@ def main(crash_signal: int, lock_fd: int, command: list[str]) -> int:
     owner = os.getppid()
     wakeup = _wake_on_child_exit()
     if LINUX:
-        # Orphans of the command become children of the guard instead of pid 1's, so none escapes.
+        # Orphans of the command become children of the guard instead of pid 1.
         _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     child = _start(command, lock_fd)
     try:
@@ -59,7 +59,7 @@ def main(crash_signal: int, lock_fd: int, command: list[str]) -> int:
                     break
                 for number in signals:
                     child.send_signal(number)
-        _ask_to_end(child, crash_signal)
+        _end_gracefully(child, crash_signal)
     finally:
         _kill_all(child)
     code = child.returncode
@@ -86,7 +86,7 @@ def _start(command: list[str], lock_fd: int) -> "subprocess.Popen[bytes]":
     )
 
 
-def _ask_to_end(child: "subprocess.Popen[bytes]", crash_signal: int) -> None:
+def _end_gracefully(child: "subprocess.Popen[bytes]", crash_signal: int) -> None:
     if child.poll() is None and crash_signal != signal.SIGKILL:
         child.send_signal(crash_signal)
         with suppress(subprocess.TimeoutExpired):
@@ -94,9 +94,9 @@ def _ask_to_end(child: "subprocess.Popen[bytes]", crash_signal: int) -> None:
 
 
 def _kill_all(child: "subprocess.Popen[bytes]") -> None:
-    """End the command and all its descendants, and return when they are gone."""
+    """Kill the command and all its descendants, and return when they have ended."""
     if child.poll() is None:
-        # Stopped first, it cannot start new processes while the others are being counted.
+        # A stopped process cannot start others while the guard lists its descendants.
         child.send_signal(signal.SIGSTOP)
     while descendants := psutil.Process().children(recursive=True):
         for process in descendants:
@@ -106,13 +106,13 @@ def _kill_all(child: "subprocess.Popen[bytes]") -> None:
         if not _reap_orphans(child):
             time.sleep(0.005)
     child.wait()
-    if not LINUX:  # orphans are nobody's descendants there, but mostly still of the same group
+    if not LINUX:  # orphans are not descendants there, but mostly still in the same group
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(child.pid, signal.SIGKILL)
 
 
 def _reap_orphans(child: "subprocess.Popen[bytes]") -> bool:
-    """Reap what ended beside the command itself, whose exit code `subprocess` must collect."""
+    """Reap ended orphans, but not the command, whose exit code `subprocess` must collect."""
     if child.returncode is None:
         return False
     with suppress(ChildProcessError):

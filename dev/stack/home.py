@@ -17,7 +17,7 @@ def default_home() -> Path:
 
 
 def jar_cache() -> Path:
-    """Return where Kafka's jars are kept: with the default home, whatever home is being used."""
+    """Return the folder of Kafka's jars: always in the default home."""
     return default_home() / "kafka_libs"
 
 
@@ -29,12 +29,12 @@ class Home:
 
     @property
     def state(self) -> Path:
-        """What runs, while it runs (see `state.py`)."""
+        """The state of a running stack (see `state.py`)."""
         return self.root / "state.json"
 
     @property
     def ports(self) -> Path:
-        """The ports of the last run, so that the next can use the same."""
+        """The ports of the last run, which the next run uses again."""
         return self.root / "ports.json"
 
     @property
@@ -59,16 +59,16 @@ class Home:
 
     @property
     def command_lock(self) -> Path:
-        """Held by `up` and `down` while they act, so that they act one after the other."""
+        """The lock of `up` and `down`, so that only one of them acts at a time."""
         return self.root / "locks" / "command"
 
     @property
     def owner_lock(self) -> Path:
-        """Held by the one process that owns the running processes."""
+        """The lock of the process that owns the running processes."""
         return self.root / "locks" / "owner"
 
     def process_lock(self, name: str) -> Path:
-        """Held by the process `name`, its guard and its descendants."""
+        """The lock that the process `name`, its guard and its descendants share."""
         return self.root / "locks" / f"process-{name}"
 
     def log(self, name: str) -> Path:
@@ -79,12 +79,12 @@ class Home:
     def owned(self, timeout: float = 5.0) -> Iterator[None]:
         """Own this home for the length of a `with` block; only an owner may start processes.
 
-        Waits up to `timeout` seconds for another owner to go, then raises StackError. Begins by
-        ending what a dead owner may have left, and by putting long logs aside.
+        Waits up to `timeout` seconds for another owner to end, then raises StackError. First ends
+        processes of a dead owner and renames long logs.
         """
         self.logs.mkdir(parents=True, exist_ok=True)
-        refusal = f"{self.root} is in use by another process; stop that one, or use another home."
-        with locks.holding(self.owner_lock, timeout, refusal):
+        in_use = f"{self.root} is in use by another process; stop it, or use another home."
+        with locks.holding(self.owner_lock, timeout, in_use):
             self._end_leftovers()
             for log in self.logs.glob("*.log"):
                 if log.stat().st_size > _LOG_LIMIT_BYTES:

@@ -21,18 +21,18 @@ _START_SECONDS = 120.0
 _STOP_SECONDS = 15.0
 _ANSWER_SECONDS = 1.0
 _API_VERSIONS = struct.Struct(">ihhih").pack(10, 18, 0, 1, -1)
-"""The request every broker answers: length, key 18, version 0, correlation id, no client id."""
+"""A request that every broker answers: length, key 18, version 0, correlation id, no client id."""
 _METADATA = struct.Struct(">ihhihi").pack(14, 3, 2, 2, -1, 0)
-"""What cluster is this? Length, key 3, version 2, correlation id, no client id, no topics."""
+"""A metadata request: length, key 3, version 2, correlation id, no client id, no topics."""
 _LARGEST_ANSWER = 65_536
 
 
 class Kafka:
     """The broker; `port` is for clients, `controller_port` for the broker's own use.
 
-    `cache` is where its jars are kept, `heap_mb` the most memory its Java heap may take; `config`
-    are properties of the broker beside or instead of ours, `scram` users in the form that
-    kafka-storage takes. The process can be stopped, killed and started again: port and data stay.
+    `cache` is the folder of its jars, `heap_mb` the limit of its Java heap. `config` has broker
+    properties that add to or override ours, `scram` has users in the format of kafka-storage. The
+    process can be stopped, killed and started again with the same port and data.
     """
 
     name = "kafka"
@@ -66,7 +66,7 @@ class Kafka:
 
     @property
     def running(self) -> bool:
-        """Whether the broker's process lives; see `ready` for whether it answers."""
+        """Whether the broker's process is running; see `ready` for whether it answers."""
         return self.process is not None and self.process.running
 
     def launch(self) -> Process:
@@ -91,28 +91,28 @@ class Kafka:
         return self.process
 
     def start(self) -> None:
-        """Start the broker and return when it answers, not somebody else's on its port.
+        """Start the broker and return when it answers, rather than another broker on its port.
 
         Raises StackError if that fails.
         """
         self.launch().wait_until(self.ready, _START_SECONDS)
 
     def stop(self) -> None:
-        """Stop the broker in order; kill it if that takes too long. No harm if it is down."""
+        """Stop the broker gracefully; kill it if that takes too long. It may be stopped already."""
         if self.process:
             self.process.stop(signal.SIGTERM, _STOP_SECONDS)
 
     def ready(self) -> bool:
-        """Say whether the broker answers a request: the one with our data, and no other."""
+        """Return whether the broker with our data answers, rather than another one."""
         cluster = cluster_of(self.bootstrap)
         return cluster is not None and f"cluster.id={cluster}" in self._formatted()
 
     def _formatted(self) -> list[str]:
-        """What kafka-storage wrote about the data."""
+        """Return the lines that kafka-storage wrote about the data."""
         return (self._data / "meta.properties").read_text().splitlines()
 
     def _format(self, java: str, libs: Path) -> None:
-        # Formatted aside and renamed, so that a kill in between leaves nothing half-made.
+        # Format in another folder and rename it: a kill leaves no incomplete data.
         unfinished = self._home.kafka / "unfinished"
         shutil.rmtree(unfinished, ignore_errors=True)
         config = self._write_config("format.properties", unfinished)
@@ -120,7 +120,7 @@ class Kafka:
         run(
             self._home,
             "kafka-format",
-            # So short a run is over before the second compiler would pay.
+            # This run is too short for the optimizing compiler.
             [
                 *_java(java, libs, "-XX:TieredStopAtLevel=1"),
                 "kafka.tools.StorageTool",
@@ -137,20 +137,20 @@ class Kafka:
     def _write_config(self, name: str, data: Path) -> Path:
         if "," in str(data):
             raise StackError(
-                f"Kafka takes {data} for several directories, as it has a comma; set "
+                f"Kafka would read {data} as several directories, as it has a comma; set "
                 "MERGANSER_HOME to a directory without one."
             )
         path = self._home.kafka / name
         escaped = str(data).replace("\\", r"\\")
         config = _CONFIG.format(port=self.port, controller=self._controller_port, data=escaped)
-        # Of two lines that say the same, the later counts.
+        # The later line of a property counts.
         more = "".join(f"{name}={value}\n" for name, value in self._config.items())
         path.write_bytes(_properties(config + more))
         return path
 
 
 def answers(bootstrap: str) -> bool:
-    """Say whether the first broker of `bootstrap` ("host:port,...") answers a request."""
+    """Return whether the first broker of `bootstrap` ("host:port,...") answers a request."""
     host, _, port = bootstrap.split(",", 1)[0].rpartition(":")
     try:
         with socket.create_connection((host, int(port)), _ANSWER_SECONDS) as connection:
@@ -163,8 +163,8 @@ def answers(bootstrap: str) -> bool:
 def cluster_of(bootstrap: str) -> str | None:
     """Return the id of the cluster that answers at "host:port".
 
-    None if no broker does, or if it does not count itself among the living yet: then it could not
-    name its controller to those who want to make topics.
+    None if no broker answers, or if it has not registered itself yet: then it could not name the
+    controller to clients that create topics.
     """
     host, _, port = bootstrap.rpartition(":")
     try:
@@ -178,7 +178,7 @@ def cluster_of(bootstrap: str) -> str | None:
 
 
 def _cluster_id(answer: BinaryIO) -> str | None:
-    """Read an answer to `_METADATA`: correlation id, brokers, cluster id, and more."""
+    """Read a response to `_METADATA`: correlation id, brokers, cluster id, and more."""
     answer.read(4)
     brokers = _number(answer, 4)
     if not brokers:
@@ -192,12 +192,12 @@ def _cluster_id(answer: BinaryIO) -> str | None:
 
 
 def _number(answer: BinaryIO, size: int) -> int:
-    """Read a number of so many bytes; -1, which stands for nothing, is 0."""
+    """Read a number of `size` bytes; return 0 for -1, which stands for null."""
     return max(int.from_bytes(answer.read(size), signed=True), 0)
 
 
 def _properties(text: str) -> bytes:
-    """A file of properties as Java reads it: Latin-1, other characters as UTF-16's code units."""
+    """Encode a properties file for Java: Latin-1, with UTF-16 escapes for other characters."""
     units = memoryview(text.encode("utf-16-le")).cast("H")
     return b"".join(bytes([unit]) if unit < 0x80 else b"\\u%04x" % unit for unit in units)  # noqa: PLR2004
 
@@ -219,7 +219,7 @@ controller.listener.names=CONTROLLER
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
 log.dirs={data}
 
-# A misspelt topic should fail, not appear.
+# Do not create a topic for a misspelled name.
 auto.create.topics.enable=false
 num.partitions=12
 default.replication.factor=1
@@ -235,7 +235,7 @@ share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 share.coordinator.state.topic.num.partitions=1
 
-# After SIGKILL the next start waits until the former self is held to be dead (9 s by default).
+# After SIGKILL the next start waits until the old session has expired (9 s by default).
 broker.session.timeout.ms=3000
 broker.heartbeat.interval.ms=500
 

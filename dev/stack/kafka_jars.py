@@ -1,4 +1,4 @@
-"""Kafka's jars: fetched once by Maven, then kept."""
+"""Download Kafka's jars with Maven, once."""
 
 import os
 import re
@@ -20,7 +20,7 @@ LOGGING_CONFIG = _PACKAGE / "log4j2.properties"
 
 
 def version() -> str:
-    """Return the version of Kafka that `pom.xml` asks for."""
+    """Return the version of Kafka in `pom.xml`."""
     found = re.search("<kafka.version>(.+)</kafka.version>", _POM.read_text())
     if found is None:
         raise StackError(f"{_POM} names no kafka.version; install merganser again.")
@@ -28,15 +28,15 @@ def version() -> str:
 
 
 def fetched(cache: Path) -> Path | None:
-    """Return the folder with the jars, or None when they are not in `cache` yet."""
+    """Return the folder with the jars, or None if they are not in `cache`."""
     folder = cache / version()
     return folder if folder.is_dir() else None
 
 
 def fetch(cache: Path, home: Home) -> Path:
-    """Return the folder with the jars, downloading them (about 45 MB) if they are not there.
+    """Return the folder with the jars, downloading them (about 45 MB) if necessary.
 
-    `home` gets Maven's log. Several processes may do this at once. Raises StackError if Maven is
+    Maven logs into `home`. Several processes may call this at once. Raises StackError if Maven is
     missing or fails.
     """
     if folder := fetched(cache):
@@ -58,7 +58,7 @@ def fetch(cache: Path, home: Home) -> Path:
             env=java_environment(),
             timeout=_FETCH_SECONDS,
         )
-        # Renamed when complete: the folder's existence is what says that all jars are there.
+        # Rename it when complete: an existing folder means that all jars are there.
         with suppress(OSError):  # another process was faster
             libs.rename(cache / version())
     if folder := fetched(cache):
@@ -67,9 +67,9 @@ def fetch(cache: Path, home: Home) -> Path:
 
 
 def java_environment() -> dict[str, str]:
-    """Return the environment in which Java can open files of any name.
+    """Return an environment in which Java can open files of any name.
 
-    It takes the encoding of names from the locale, and under `C` knows but ASCII.
+    Java takes the encoding of names from the locale; in `C` it can only use ASCII.
     """
     return {**os.environ, "LC_ALL": "C.UTF-8"}
 

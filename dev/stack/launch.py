@@ -1,4 +1,4 @@
-"""Starting a supervisor, and staying tied to it until it is handed over."""
+"""Start a supervisor; it stops with this process unless it is handed over."""
 
 import json
 import os
@@ -32,13 +32,13 @@ class Launch:
         self._supervisor = supervisor
 
     def hand_over(self) -> None:
-        """Let the stack run on by itself, until `merganser down`."""
+        """Let the stack run after this process ends, until `merganser down`."""
         if self._supervisor.stdin:
             self._supervisor.stdin.write(b"h")
             self.handed_over = True
 
     def wait(self) -> None:
-        """Return when the stack has been stopped from elsewhere."""
+        """Wait until another process stops the stack."""
         self._supervisor.wait()
 
 
@@ -52,8 +52,8 @@ def launched(
 ) -> Iterator[Launch]:
     """Start the whole stack; stop it at the end of the `with` block unless it was handed over.
 
-    `cli` is the command line that runs `merganser`, `on_event` is told what is being waited for.
-    Raises StackError if the stack does not come up.
+    `cli` is the command line that runs `merganser`, `on_event` gets the progress.
+    Raises StackError if the stack does not start.
     """
     home.logs.mkdir(parents=True, exist_ok=True)
     log = home.log("supervisor")
@@ -66,7 +66,7 @@ def launched(
             stderr=stderr,
             bufsize=0,
             env=_importable(os.environ),
-            start_new_session=True,  # outlives the terminal, and hears its Ctrl-C from nobody else
+            start_new_session=True,  # survives the terminal and does not get its Ctrl-C
         )
     launch = Launch(supervisor)
     try:
@@ -83,8 +83,7 @@ def run_stack(
 ) -> Iterator[StackInfo]:
     """Run the whole stack for the length of a `with` block, or of this process's life.
 
-    All data, logs and state lie below `home` and stay there. Raises StackError if the stack does
-    not come up.
+    All data, logs and state stay in `home`. Raises StackError if the stack does not start.
     """
     with launched(Home(home.absolute()), cli=cli, usual_ports=usual_ports) as launch:
         yield launch.info
@@ -93,7 +92,7 @@ def run_stack(
 def _follow(
     supervisor: "subprocess.Popen[bytes]", home: Home, on_event: Callable[[Event], None]
 ) -> StackInfo:
-    """Pass on the supervisor's progress until it is ready."""
+    """Report the supervisor's progress until it is ready."""
     for line in supervisor.stdout or ():
         event = json.loads(line)
         if "failed" in event:
@@ -101,22 +100,22 @@ def _follow(
         if "ready" in event and (current := state.read(home)) and current.info:
             return current.info
         on_event(event)
-    raise StackError(f"The supervisor has ended; {home.log('supervisor')} may tell why.")
+    raise StackError(f"The supervisor has ended; {home.log('supervisor')} may say why.")
 
 
 def _end(supervisor: "subprocess.Popen[bytes]", home: Home) -> None:
-    """Stop the supervisor and return when no process of the home is left."""
+    """Stop the supervisor and return when all processes of the home have ended."""
     supervisor.terminate()
     try:
         supervisor.wait(_STOP_SECONDS)
     except subprocess.TimeoutExpired:
         supervisor.kill()
         supervisor.wait()
-    with home.owned():  # which is to say that all has ended
+    with home.owned():  # succeeds only when all have ended
         pass
 
 
 def _importable(env: "os._Environ[str]") -> dict[str, str]:
-    """Return `env` with this very package importable, from whatever directory."""
+    """Return `env` with this package importable from any directory."""
     here = str(Path(__file__).parents[2])
     return {**env, "PYTHONPATH": os.pathsep.join(filter(None, [here, env.get("PYTHONPATH")]))}

@@ -13,12 +13,12 @@ from merganser.cli.terminal import out
 
 ROWS = {
     "events accepted": ("ingest", "merganser_ingest_events_accepted_total"),
-    "events refused": ("ingest", "merganser_ingest_events_rejected_total"),
+    "events rejected": ("ingest", "merganser_ingest_events_rejected_total"),
     "events resolved": ("resolver", "merganser_events_resolved_total"),
     "external rows resolved": ("scanner", "merganser_scanner_rows_resolved_total"),
     "lag (records)": ("resolver", "merganser_resolver_lag_records"),
     "properties written": ("properties", "merganser_properties_values_written_total"),
-    "properties behind (seconds)": ("properties", "merganser_properties_staleness_seconds"),
+    "properties' delay (seconds)": ("properties", "merganser_properties_staleness_seconds"),
     "merges by events": ("resolver", "merganser_profile_merges_total"),
     "merges by rows": ("scanner", "merganser_profile_merges_total"),
     "dead letters": ("resolver", "merganser_resolver_dead_letters_total"),
@@ -29,7 +29,7 @@ Totals = Mapping[str, float | None]
 
 
 def watch(info: StackInfo, title: str) -> None:
-    """Show the view under a title, renewed every second, until it is interrupted."""
+    """Show the view with a title, updated every second, until Ctrl-C."""
     with httpx.Client(timeout=2) as http, Live(console=out, auto_refresh=False) as live:
         before, then = _read(http, info), time.monotonic()
         while True:
@@ -40,7 +40,7 @@ def watch(info: StackInfo, title: str) -> None:
 
 
 def _read(http: httpx.Client, info: StackInfo) -> Totals:
-    """The sum of each row's series; None where the process does not answer."""
+    """Return the sum of each row's series; None if the process does not answer."""
     sums = {name: _sums(http, url) for name, url in info.metrics.items()}
     return {
         label: series.get(metric, 0.0) if (series := sums[process]) is not None else None

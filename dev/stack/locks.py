@@ -1,7 +1,7 @@
-"""Locks on files: who owns a home, and whether anything of a process is left.
+"""File locks: they show who owns a home, and whether a process has surviving descendants.
 
-All are `flock`s. The kernel drops them with the last process holding the descriptor, so there are
-no stale ones, and a lock handed down to children says whether *any* of them still lives.
+All are `flock`s. The kernel releases a lock when the last process closes the descriptor, so no lock
+is stale. If children inherit a lock, it shows whether *any* of them still lives.
 """
 
 import fcntl
@@ -16,14 +16,14 @@ import psutil
 from dev.stack.errors import StackError
 
 LEFTOVER_GRACE_SECONDS = 5.0
-"""How long what a dead owner left behind may take to end by itself (its guards see to it)."""
+"""How long processes of a dead owner may take to end; their guards end them."""
 
 _KILL_SECONDS = 10.0
 _POLL_SECONDS = 0.05
 
 
 def is_held(path: Path) -> bool:
-    """Say whether some process holds the lock `path`."""
+    """Return whether any process holds the lock `path`."""
     try:
         fd = os.open(path, os.O_RDWR)
     except FileNotFoundError:
@@ -38,9 +38,9 @@ def is_held(path: Path) -> bool:
 
 
 def acquire(path: Path, timeout: float) -> int | None:
-    """Take the lock `path` within `timeout` seconds; return its descriptor, or None if too late.
+    """Take the lock `path` within `timeout` seconds; return its descriptor, or None.
 
-    Closing the descriptor gives the lock back, unless a child has inherited it.
+    Closing the descriptor releases the lock, unless a child has inherited it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
@@ -58,14 +58,14 @@ def acquire(path: Path, timeout: float) -> int | None:
 
 
 @contextmanager
-def holding(path: Path, timeout: float, otherwise: str) -> Iterator[None]:
+def holding(path: Path, timeout: float, error: str) -> Iterator[None]:
     """Hold the lock `path` for the length of a `with` block.
 
-    Raises StackError with the message `otherwise` if it is not free within `timeout` seconds.
+    Raises StackError with the message `error` if it is not free within `timeout` seconds.
     """
     fd = acquire(path, timeout)
     if fd is None:
-        raise StackError(otherwise)
+        raise StackError(error)
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""Reading the logs of the processes."""
+"""Read the logs of the processes."""
 
 import os
 import time
@@ -16,21 +16,21 @@ _POLL_SECONDS = 0.2
 
 @dataclass
 class Tail:
-    """A place in a log that grows."""
+    """An offset in a growing log."""
 
     path: Path
     _offset: int = 0
     _rest: bytes = field(default=b"")
 
     def last(self) -> list[str]:
-        """Return the last lines there are, and go to the end."""
+        """Return the last lines, and go to the end."""
         self._offset = max(0, self.path.stat().st_size - _TAIL_BYTES)
         return self.more()[-_TAIL_LINES:]
 
     def more(self) -> list[str]:
         """Return the complete lines that were added since the last call."""
         with self.path.open("rb") as log:
-            if log.seek(0, os.SEEK_END) < self._offset:  # another file has taken its place
+            if log.seek(0, os.SEEK_END) < self._offset:  # the file was replaced
                 self._offset = 0
             log.seek(self._offset)
             new = log.read()
@@ -40,9 +40,9 @@ class Tail:
 
 
 def show(home: Home, name: str | None, *, follow: bool) -> None:
-    """Print the end of one log, or of all with their names; with `follow`, what is added too.
+    """Print the end of one log, or of all with their names; with `follow`, also new lines.
 
-    Raises StackError if there is no such log.
+    Raises StackError if the log does not exist.
     """
     logs = sorted(home.logs.glob("*.log"))
     if name is not None:

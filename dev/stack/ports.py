@@ -1,7 +1,7 @@
-"""Which TCP ports to use: those of the last run, else the usual ones, else free ones.
+"""Choose TCP ports: those of the last run, else the usual ones, else free ones.
 
-Between the choice of a port and the server that listens on it lie seconds, in which another stack
-may look for ports, too. So a stack claims its ports: it holds a lock on a file for each.
+A server listens on its port only seconds after the choice, and another stack may choose meanwhile.
+Therefore a stack claims its ports: it locks a file for each.
 """
 
 import json
@@ -32,17 +32,17 @@ USUAL = {
     "decoration-metrics": 9106,
 }
 
-# Below the range from which systems take the ports of outgoing connections: one of those, to the
-# very port of a server that is just down, would connect to itself and keep the server from it.
+# Below the range of ports for outgoing connections: such a connection to the port of a server that
+# is down could connect to itself and block the port.
 _FREE_RANGE = range(15_000, 32_000)
 _TRIES = 200
 _NONE_LEFT = f"No free TCP port found between {_FREE_RANGE.start} and {_FREE_RANGE.stop}."
 
 
 def is_free(port: int) -> bool:
-    """Say whether a server could listen on `port` of 127.0.0.1 now."""
+    """Return whether a server could listen on `port` of 127.0.0.1 now."""
     with socket.socket() as probe:
-        # A server on all addresses would not keep us from binding to this one on every system.
+        # On some systems, binding succeeds although a server listens on all addresses.
         probe.settimeout(0.5)
         if probe.connect_ex(("127.0.0.1", port)) == 0:
             return False
@@ -56,9 +56,9 @@ def is_free(port: int) -> bool:
 
 
 def free_port(taken: set[int]) -> int:
-    """Return a random port that is not in `taken`, which nobody listens on and no stack claims.
+    """Return a random port that is not in `taken`, without a server and a claim.
 
-    It is not claimed: somebody else may take it before a server listens on it.
+    This does not claim it: another process may use it first.
     """
     for _ in range(_TRIES):
         port = random.choice(_FREE_RANGE)  # noqa: S311 -- not a secret
@@ -77,12 +77,12 @@ def claimed(
 ) -> Iterator[dict[str, int]]:
     """Claim a port per name, all different, for the length of a `with` block or of this process.
 
-    No other stack of this user claims the same port meanwhile, whether a server already listens on
-    it or not. The choice is written to the file `remembered`.
+    No other stack of this user can claim the same port meanwhile, with or without a server on it.
+    The choice is written to the file `remembered`.
 
-    A port in `fixed` is taken as it is. For the others the first one counts that nobody has: the
-    remembered, the `usual`, a random one. Without usual ports nobody else is likely to want the
-    same: that is for tests. Raises StackError if another stack has a port in `fixed`.
+    Ports in `fixed` are used unchanged. For the others, the first free one counts: the remembered,
+    the `usual`, a random one. Tests pass no usual ports, to avoid conflicts. Raises StackError if
+    another stack has a port in `fixed`.
     """
     earlier: dict[str, int] = json.loads(remembered.read_text()) if remembered.exists() else {}
     with ExitStack() as held:
@@ -91,7 +91,7 @@ def claimed(
             fd = locks.acquire(_claim(port), timeout=0)
             if fd is None:
                 return False
-            # Claimed before it is looked at: who comes second sees the claim or the server.
+            # Claim it before the check: a second stack then sees either the claim or the server.
             if taken or is_free(port):
                 held.callback(os.close, fd)
                 return True
@@ -102,8 +102,8 @@ def claimed(
         for name, port in chosen.items():
             if not claim(port, taken=True):
                 raise StackError(
-                    f"Port {port}, which is asked for as the one of {name}, is another stack's or "
-                    "asked for twice; ask for another one, or stop that stack."
+                    f"Port {port}, set as the port of {name}, belongs to another stack or is set "
+                    "twice; set another port, or stop that stack."
                 )
         for name in names:
             if name not in chosen:
@@ -117,9 +117,11 @@ def claimed(
 
 
 def _claim(port: int) -> Path:
-    """The file whose lock is the claim on a port, in a folder of this user's own."""
+    """Return the file whose lock claims a port, in a folder that this user owns."""
     folder = Path(tempfile.gettempdir(), f"merganser-{os.getuid()}")
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.is_symlink() or folder.stat().st_uid != os.getuid():
-        raise StackError(f"{folder} belongs to somebody else; set TMPDIR to a directory of yours.")
+        raise StackError(
+            f"{folder} belongs to another user; set TMPDIR to a directory of your own."
+        )
     return folder / f"port-{port}"

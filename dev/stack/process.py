@@ -1,4 +1,4 @@
-"""A process of the stack: started under a guard, so that it never outlives its owner."""
+"""A process of the stack, with a guard that ends it when its owner dies."""
 
 import os
 import signal
@@ -23,9 +23,9 @@ _GUARD_SECONDS = 10.0
 class Process:
     """One child process with its guard, log and lock; it can be started again after it ended.
 
-    `home` says where log and lock lie, `name` is the stem of both files. `command` is what to
-    run, `env` its whole environment (default: that of this process). `crash_signal` is what the
-    guard sends first when this process, the owner, dies.
+    `home` has its log and lock, `name` is the stem of both files. `command` is the command line,
+    `env` its complete environment (default: that of this process). `crash_signal` is the first
+    signal that the guard sends when this process, the owner, dies.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Process:
 
     @property
     def running(self) -> bool:
-        """Whether the process was started and has not ended."""
+        """Whether the process is running."""
         return self._guard is not None and self._guard.poll() is None
 
     @property
@@ -60,7 +60,7 @@ class Process:
 
     @property
     def exit_code(self) -> int | None:
-        """As a shell would report it (128 + n after signal n); None before the end."""
+        """The exit code as a shell reports it (128 + n after signal n); None while running."""
         return self._guard.poll() if self._guard else None
 
     def start(self) -> None:
@@ -76,7 +76,7 @@ class Process:
             with self.log.open("ab") as log:
                 self._log_start = log.tell()
                 self._guard = subprocess.Popen(
-                    # Isolated: neither PYTHON* variables nor this directory on the guard's path.
+                    # Isolated from PYTHON* variables and this directory.
                     [
                         *(sys.executable, "-I", guard.__file__),
                         *(str(int(self._crash_signal)), str(lock_fd)),
@@ -88,7 +88,7 @@ class Process:
                     bufsize=0,
                     env=self._env,
                     pass_fds=[lock_fd],
-                    # Ctrl-C and a closed terminal are for the owner to act on, in its order.
+                    # The owner handles Ctrl-C and a closed terminal, in its own order.
                     start_new_session=True,
                 )
         finally:
@@ -101,13 +101,13 @@ class Process:
         self.started_at = time.time()
 
     def send(self, number: signal.Signals) -> None:
-        """Send a signal to the process; nothing happens if it has ended."""
+        """Send a signal to the process if it is running."""
         if self._guard and self._guard.stdin:
             with suppress(BrokenPipeError, ValueError):
                 self._guard.stdin.write(bytes([number]))
 
     def wait(self, timeout: float) -> bool:
-        """Wait up to `timeout` seconds for the end; say whether it came."""
+        """Wait up to `timeout` seconds for the process to end; return whether it has."""
         if self._guard:
             try:
                 self._guard.wait(timeout)
@@ -116,20 +116,20 @@ class Process:
         return True
 
     def stop(self, number: signal.Signals = signal.SIGTERM, timeout: float = 10.0) -> None:
-        """Ask the process to end, kill it after `timeout` seconds, return when all is gone."""
+        """Send a signal, kill the process after `timeout` seconds; return when all have ended."""
         self.send(number)
-        self.send(signal.SIGCONT)  # a suspended process would not hear the first
+        self.send(signal.SIGCONT)  # a suspended process would not handle the first
         self.wait(timeout)
         self.kill()
 
     def kill(self) -> None:
-        """End the process and its descendants at once, by the guard's crash signal."""
+        """End the process and its descendants at once, with the guard's crash signal."""
         self._close_pipes()
         if self._guard:
             if not self.wait(_GUARD_SECONDS):
                 self._guard.kill()
                 self._guard.wait()
-            # Mostly nothing is left, unless somebody killed or suspended the guard itself.
+            # Only needed if the guard itself was killed or suspended.
             self.end_leftovers()
 
     def end_leftovers(self) -> None:
@@ -178,7 +178,7 @@ def run(
     env: Mapping[str, str] | None = None,
     timeout: float,
 ) -> None:
-    """Run a command to its end, under a guard.
+    """Run a command with a guard and wait for its end.
 
     Raises StackError, with the end of its log, if it fails or takes longer than `timeout` seconds.
     """

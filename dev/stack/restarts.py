@@ -1,4 +1,4 @@
-"""When to start a process again that ended unexpectedly."""
+"""Restart processes that end unexpectedly."""
 
 import logging
 from typing import Protocol
@@ -9,17 +9,17 @@ from dev.stack.process import Process
 _FIRST_DELAY_SECONDS = 0.5
 _LONGEST_DELAY_SECONDS = 30.0
 _STABLE_SECONDS = 60.0
-"""After running for so long, an end counts as the first one again."""
+"""After running this long, a process restarts with the first delay again."""
 
 _log = logging.getLogger(__name__)
 
 
 class Startable(Protocol):
-    """What Kafka, Postgres and the services have in common."""
+    """The interface of Kafka, Postgres and the services."""
 
     @property
     def name(self) -> str:
-        """What to call it in messages; its log has the same name."""
+        """The name in messages, and of the log."""
 
     process: Process | None
 
@@ -30,11 +30,11 @@ class Startable(Protocol):
         """Start it and return when it is ready. Raises StackError if that fails."""
 
     def stop(self) -> None:
-        """Stop it; no harm if it is down."""
+        """Stop it, if it is running."""
 
 
 class Restarter:
-    """Starts one process again whenever it has ended, with longer and longer pauses."""
+    """Restarts one process whenever it ends, with growing delays."""
 
     def __init__(self, target: Startable) -> None:
         self._target = target
@@ -43,7 +43,10 @@ class Restarter:
         self._due: float | None = None
 
     def check(self, now: float) -> bool:
-        """Look at the process at the time `now` (seconds); say whether it was started again."""
+        """Restart the process if it has ended and the delay is over; return whether it did.
+
+        `now` is the time in seconds.
+        """
         process = self._target.process
         if process is not None and process.running:
             return False
@@ -52,7 +55,7 @@ class Restarter:
                 self._delay = _FIRST_DELAY_SECONDS
             code = process.exit_code if process else None
             _log.error(
-                "%s ended with code %s; starting it again in %.1f s",
+                "%s ended with code %s; restarting it in %.1f s",
                 self._target.name,
                 code,
                 self._delay,
@@ -66,7 +69,7 @@ class Restarter:
         try:
             self._target.launch()
         except StackError as error:
-            _log.error("%s could not be started: %s", self._target.name, error)
+            _log.error("%s could not be restarted: %s", self._target.name, error)
             return False
-        _log.info("%s was started again", self._target.name)
+        _log.info("%s was restarted", self._target.name)
         return True

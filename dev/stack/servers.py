@@ -1,4 +1,4 @@
-"""Kafka and Postgres alone, for tests and tools: started by, and never outliving, their caller."""
+"""Kafka and Postgres without Merganser's processes, for tests; they end with their caller."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +15,7 @@ from dev.stack.postgres import Postgres
 
 @dataclass(frozen=True)
 class Servers:
-    """The running servers; what was not asked for is None, or StackError by the properties."""
+    """The running servers; the property of one that was not requested raises StackError."""
 
     kafka: Kafka | None
     postgres: Postgres | None
@@ -46,20 +46,20 @@ def local_servers(
 ) -> Iterator[Servers]:
     """Run a broker and a database for the length of a `with` block, on free ports.
 
-    Their data and logs lie below `home` and stay there. `unsafe_fast` lets Postgres skip waiting
-    for the disk; `locale` is the database's, one of the operating system's. Raises StackError if a
-    server does not start or `home` is in use.
+    Their data and logs stay in `home`. With `unsafe_fast` Postgres does not wait for the disk;
+    `locale` is the database's, one of the operating system's. Raises StackError if a server does
+    not start or `home` is in use.
     """
-    place = Home(home.absolute())
+    stack_home = Home(home.absolute())
     names = ["kafka", "kafka-controller", "postgres"]
     with (
-        place.owned(),
-        ports.claimed(names, place.ports, usual={}) as chosen,
+        stack_home.owned(),
+        ports.claimed(names, stack_home.ports, usual={}) as chosen,
         ThreadPoolExecutor() as pool,
     ):
-        broker = Kafka(place, chosen["kafka"], chosen["kafka-controller"]) if kafka else None
+        broker = Kafka(stack_home, chosen["kafka"], chosen["kafka-controller"]) if kafka else None
         database = (
-            Postgres(place, chosen["postgres"], unsafe_fast=unsafe_fast, locale=locale)
+            Postgres(stack_home, chosen["postgres"], unsafe_fast=unsafe_fast, locale=locale)
             if postgres
             else None
         )

@@ -21,7 +21,7 @@ ENSURE_KEY = (
     *("--permission=events:write", "--permission=events:read", "--permission=events:delete"),
     "--permission=profiles:read",
 )
-"""The command that makes the development key; a file for the secret is to be added."""
+"""The command that creates the development key, without the option for the secret's file."""
 
 _START_SECONDS = 60.0
 _STOP_SECONDS = 10.0
@@ -55,21 +55,21 @@ class Service:
         self.launch().wait_until(self.ready, _START_SECONDS)
 
     def stop(self) -> None:
-        """Let the process finish what it has in hand; kill it after 10 s."""
+        """Let the process finish its work; kill it after 10 s."""
         if self.process:
             self.process.stop(signal.SIGTERM, _STOP_SECONDS)
 
     def ready(self) -> bool:
-        """Say whether the process and what it depends on answer."""
+        """Return whether the process is ready."""
         return answers(f"http://127.0.0.1:{self._metrics_port}/readyz")
 
 
 def environment(
     base: Mapping[str, str], kafka_bootstrap: str, database_url: str, ports: Mapping[str, int]
 ) -> dict[str, str]:
-    """Return the environment for the processes: `base`, with how to reach everything.
+    """Return the environment for the processes: `base` plus all addresses.
 
-    The shop of the story that `make run` tells has its users in a schema of its own.
+    The shop of `make run` has its users in a separate schema of the database.
     """
     return {
         "MERGANSER_STORY_SHOP_URL": database_url,
@@ -85,34 +85,34 @@ def environment(
 
 
 def fixed_ports(base: Mapping[str, str]) -> dict[str, int]:
-    """Return the ports which the environment `base` asks for, by their names in `ports.py`."""
+    """Return the ports that the environment `base` sets, by their names in `ports.py`."""
     return {
         name: int(base[variable]) for name, variable in PORT_VARIABLES.items() if base.get(variable)
     }
 
 
 def addresses(ports: Mapping[str, int]) -> dict[str, str]:
-    """Return by name where each process can be reached."""
+    """Return the address of each process by name."""
     others = {name: f"http://127.0.0.1:{ports[f'{name}-metrics']}" for name in NAMES}
     return others | {name: f"http://127.0.0.1:{ports[name]}" for name in ("ingest", "api")}
 
 
 def ready_urls(ports: Mapping[str, int]) -> dict[str, str]:
-    """Return by name where each process says whether it is ready."""
+    """Return the URL of each process's /readyz by name."""
     return {name: f"http://127.0.0.1:{ports[f'{name}-metrics']}/readyz" for name in NAMES}
 
 
 def metrics_urls(ports: Mapping[str, int]) -> dict[str, str]:
-    """Return by name where each process serves its metrics."""
+    """Return the URL of each process's /metrics by name."""
     return {name: f"http://127.0.0.1:{ports[f'{name}-metrics']}/metrics" for name in NAMES}
 
 
 def answers(ready_url: str) -> bool:
-    """Say whether this /readyz answers with 200."""
+    """Return whether this /readyz answers 200."""
     try:
         with urllib.request.urlopen(  # noqa: S310 -- a URL of our own
             ready_url, timeout=_ANSWER_SECONDS
         ):
             return True
-    except OSError:  # also what the answers 4xx and 5xx are raised as
+    except OSError:  # includes responses 4xx and 5xx
         return False

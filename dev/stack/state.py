@@ -1,4 +1,4 @@
-"""What runs: written by the supervisor, read by the commands, handed to users."""
+"""The state of a running stack: the supervisor writes it, the commands read it."""
 
 import dataclasses
 import json
@@ -15,7 +15,7 @@ STOPPING = "stopping"
 
 @dataclass(frozen=True)
 class StackInfo:
-    """How to reach a running stack; `metrics` has a URL per process of `dev.stack.services`."""
+    """The addresses of a running stack; `metrics` has a URL per process of `dev.stack.services`."""
 
     ingest_url: str
     api_url: str
@@ -31,9 +31,9 @@ class StackInfo:
 
 @dataclass(frozen=True)
 class ProcessState:
-    """One process; a server of somebody else's is not `ours`. `started_at` is Unix time.
+    """One process; an external server is not `ours`. `started_at` is Unix time.
 
-    `probe` is the URL which answers when it is ready: http, postgresql or kafka.
+    `probe` is the URL that answers when it is ready: http, postgresql or kafka.
     """
 
     name: str
@@ -55,7 +55,7 @@ class State:
 
 
 def write(home: Home, state: State) -> None:
-    """Replace the state at once, readable for its owner only: it holds the API key."""
+    """Replace the state file atomically; only its owner can read it, as it has the API key."""
     new = home.state.with_suffix(".new")
     new.unlink(missing_ok=True)
     fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

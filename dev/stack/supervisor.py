@@ -1,11 +1,11 @@
-"""The supervisor: the one process that owns all others of a running stack.
+"""The supervisor: the process that owns all others of a running stack.
 
 `python -m dev.stack.supervisor HOME OPTIONS`, started by `dev.stack.launch`. It reports its
 progress on stdout, one JSON object per line. Its stdin is a lifeline: if it
 closes before a byte arrives, the process that started the stack is gone and everything stops.
 
-Until all is ready, stopping means to exit at once: the guards then end the processes, and Kafka
-and Postgres keep their data through that as through any crash. Afterwards they stop in order.
+Before everything is ready, stopping means to exit at once: the guards then end the processes, and
+Kafka and Postgres recover as after any crash. Afterwards all stop gracefully, in order.
 """
 
 import contextlib
@@ -66,7 +66,7 @@ class Supervisor:
             services.Service(home, name, self._ports[f"{name}-metrics"], cli, self._env)
             for name in services.NAMES
         ]
-        # By name: where to reach it, and where to see whether it is ready.
+        # By name: its address, and the URL that shows whether it is ready.
         self._addresses = services.addresses(self._ports) | {
             "kafka": bootstrap,
             "postgres": database_url,
@@ -77,14 +77,14 @@ class Supervisor:
         }
 
     def stop(self) -> None:
-        """Stop the stack: in order once it is ready, before that by exiting on the spot."""
+        """Stop the stack: gracefully if it is ready, else by exiting at once."""
         if self._phase == state.STARTING:
             self._home.state.unlink(missing_ok=True)
             os._exit(1)
         self._stop.set()
 
     def start(self) -> None:
-        """Bring everything up. Raises StackError if something does not come up."""
+        """Start everything. Raises StackError if something does not start."""
         self._write_state()
         _all_at_once([self._start_database, self._start_broker])
         _all_at_once([partial(_start, service) for service in self._services])
@@ -92,7 +92,7 @@ class Supervisor:
         self._write_state()
 
     def watch(self) -> None:
-        """Restart what ends unexpectedly, until told to stop; then stop everything in order."""
+        """Restart processes that end unexpectedly; after `stop`, stop everything in order."""
         restarters = [Restarter(target) for target in self._targets()]
         while not self._stop.wait(_CHECK_SECONDS):
             restarted = [r for r in restarters if r.check(time.monotonic())]
@@ -160,7 +160,7 @@ class Supervisor:
 
 
 def _all_at_once(tasks: list[Callable[[], None]]) -> None:
-    """Run all tasks side by side; raise the first error without waiting for the others."""
+    """Run all tasks in parallel; raise the first error without waiting for the others."""
     pool = ThreadPoolExecutor(max_workers=len(tasks))
     futures = [pool.submit(task) for task in tasks]
     done, _ = wait(futures, return_when=FIRST_EXCEPTION)
@@ -193,13 +193,13 @@ def _report(**event: object) -> None:
 def _end_with_lifeline() -> None:
     if not os.read(0, 1):
         _log.info("the process that started this stack is gone")
-        while True:  # a main thread that was about to wait for a lock acts on the next signal only
+        while True:  # the main thread may miss a signal just before it waits for a lock
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(1)
 
 
 def _claimed(home: Home, *, usual: bool) -> AbstractContextManager[dict[str, int]]:
-    """Claim all ports; with `usual` the well-known ones, where nobody has them."""
+    """Claim all ports; with `usual`, the well-known ones if they are free."""
     fixed = services.fixed_ports(os.environ)
     return ports.claimed(
         list(ports.USUAL), home.ports, usual=ports.USUAL if usual else {}, fixed=fixed
@@ -207,7 +207,7 @@ def _claimed(home: Home, *, usual: bool) -> AbstractContextManager[dict[str, int
 
 
 def main(root: str, options: str) -> int:
-    """Run the stack of the home `root` until told to stop; return the exit code."""
+    """Run the stack of the home `root` until stopped; return the exit code."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     threading.Thread(target=_end_with_lifeline, daemon=True).start()
     home = Home(Path(root))

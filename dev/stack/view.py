@@ -1,4 +1,4 @@
-"""What the commands show: results on stdout, progress and messages on stderr."""
+"""The commands' output: results on stdout, progress and messages on stderr."""
 
 import re
 import time
@@ -31,7 +31,7 @@ def error(message: str) -> None:
 
 @contextmanager
 def progress() -> Iterator[Callable[[Event], None]]:
-    """Show, for the length of a `with` block, what is being waited for."""
+    """Show the running steps for the length of a `with` block."""
     waiting: list[object] = []
     with _err.status("Starting…") as shown:
 
@@ -47,7 +47,7 @@ def progress() -> Iterator[Callable[[Event], None]]:
 
 
 def show_info(info: StackInfo, *, json: bool) -> None:
-    """Show how to reach the stack."""
+    """Show the addresses of the stack."""
     if json:
         print(info.as_json())  # noqa: T201 -- rich would wrap it
         return
@@ -63,8 +63,10 @@ def show_info(info: StackInfo, *, json: bool) -> None:
 
 
 def show_status(current: State) -> bool:
-    """Show a row per process; say whether all run and are ready."""
-    address = Column("address", overflow="fold")  # whole, to be copied from a narrow terminal too
+    """Show a row per process; return whether all are running and ready."""
+    address = Column(
+        "address", overflow="fold"
+    )  # not cut off, so that it can be copied from a narrow terminal
     table = Table("process", "pid", "state", address, "uptime", "ready")
     rows = [(process, _alive(process), _ready(process.probe)) for process in current.processes]
     for process, alive, ready in rows:

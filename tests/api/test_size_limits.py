@@ -8,11 +8,13 @@ import pytest
 from api import events, profiles, responses
 from merganser.runtime import metrics
 from tests.api.reader import Reader
+from tests.support import examples
 from tests.support.events import event
 
 MOST = 16 << 20
 """Bytes of any response."""
-LARGE = 200_000_000
+LARGE = examples.count(fast=20_000_000, full=200_000_000)
+"""Bytes of a value: more than any response may have."""
 
 
 async def bounded(api: Reader, path: str, **parameters: Any) -> Any:
@@ -40,7 +42,7 @@ async def data(api: Reader, guid: str, key: str, value: str, count: int = 1) -> 
     )
 
 
-async def test_values_of_200_mb(api: Reader) -> None:
+async def test_huge_values(api: Reader) -> None:
     """An event with them, and one beside it."""
     large, small = event("ann", at=1), event("ann", at=2, path="/")
     await api.store(large, small)
@@ -67,7 +69,7 @@ async def test_values_of_200_mb(api: Reader) -> None:
     assert (profile["properties"], profile["moreProperties"]) == ({}, True)
 
 
-async def test_a_key_of_200_mb(api: Reader) -> None:
+async def test_a_huge_key(api: Reader) -> None:
     large = event("ann", path="/")
     await api.store(large)
     await data(api, large["guid"], f"repeat('k', {LARGE})", "'x'")
@@ -76,7 +78,7 @@ async def test_a_key_of_200_mb(api: Reader) -> None:
 
 
 @pytest.mark.parametrize("column", ["ipAddress", "producerGuid"])
-async def test_fields_of_200_mb(api: Reader, column: str) -> None:
+async def test_huge_fields(api: Reader, column: str) -> None:
     """On a page with another event, whose fields are as they are."""
     large, small = event("ann", at=1), event("ann", at=2)
     await api.store(large, small)

@@ -20,7 +20,7 @@ from tests.chaos.verdict import Verdict, judge
 from tests.chaos.view import View
 from tests.chaos.watch import Watch
 from tests.support import database
-from tests.support.rest import unfinished
+from tests.support.unfinished_work import describe_unfinished_work
 from tests.support.waiting import eventually
 
 CLIENTS = 8
@@ -118,7 +118,7 @@ async def _rest(verdict: Verdict, stage: Stage) -> None:
                 return f"an answer of Kafka's: {error!r}"
             # Whether only hostile ones are set aside is for the judge to say.
             aside = await opened_database.value(SET_ASIDE_ROWS)
-            return await unfinished(opened_database, ends, aside)
+            return await describe_unfinished_work(opened_database, ends, aside)
 
         try:
             await eventually(left, lambda it: not it, within=REST_SECONDS, what="all is resolved")

@@ -15,8 +15,8 @@ from typing import Any, Literal
 
 import pytest
 
-from tests.clients import weather
-from tests.clients.weather import Weather
+from tests.clients import network_trouble
+from tests.clients.network_trouble import Trouble
 from tests.support.gateway import Gateway
 from tests.support.service import ROOT
 from tests.support.system import System
@@ -168,11 +168,11 @@ async def test_a_server_speaks_for_many(system: System, gateway: Gateway) -> Non
     }
 
 
-@pytest.mark.parametrize("sky", ["away", "cut", "slow"])
-async def test_bad_weather(system: System, gateway: Gateway, sky: Weather) -> None:
+@pytest.mark.parametrize("trouble", ["away", "cut", "slow"])
+async def test_network_trouble(system: System, gateway: Gateway, trouble: Trouble) -> None:
     """503, connections cut after the gateway took the events, late answers: each event once."""
     async with (
-        weather.before(gateway.port, sky) as proxy,
+        network_trouble.before(gateway.port, trouble) as proxy,
         client(proxy.url, gateway.key, "browser", timeout=1000, batchSize=10) as call,
     ):
         await call("open", "https://shop.example/")

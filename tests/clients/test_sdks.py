@@ -1,7 +1,7 @@
 """Every client that is already out there, unchanged, tells its story: each event once.
 
-On the running stack, in fine weather and in bad: the gateway away, connections cut after it took
-the request, slow answers (`weather.py`).
+On the running stack, without trouble and with it: the gateway away, connections cut after it took
+the request, slow answers (`network_trouble.py`).
 """
 
 import asyncio
@@ -12,9 +12,9 @@ from typing import get_args
 
 import pytest
 
-from tests.clients import weather
+from tests.clients import network_trouble
+from tests.clients.network_trouble import Trouble
 from tests.clients.sdks import SDKS, STEPS, Sdk
-from tests.clients.weather import Weather
 from tests.support.database import Database
 from tests.support.gateway import Gateway
 from tests.support.system import System
@@ -22,7 +22,7 @@ from tests.support.waiting import equals, eventually
 
 pytestmark = [pytest.mark.clients, pytest.mark.timeout(180)]
 
-TROUBLED: list[Weather] = [one for one in get_args(Weather) if one != "fine"]
+TROUBLED: list[Trouble] = [one for one in get_args(Trouble) if one != "fine"]
 PATIENCE = 90.0
 """Seconds: some clients wait long between tries."""
 
@@ -35,12 +35,12 @@ async def stack(system: System) -> tuple[System, Gateway]:
 
 
 async def tell(
-    stack: tuple[System, Gateway], sdk: Sdk, sky: Weather, user: str, visitor: str
+    stack: tuple[System, Gateway], sdk: Sdk, trouble: Trouble, user: str, visitor: str
 ) -> None:
     """Run a driver until all it told is there, and check it."""
     system, gateway = stack
     start = datetime.now(UTC)
-    async with weather.before(gateway.port, sky) as proxy:
+    async with network_trouble.before(gateway.port, trouble) as proxy:
         process = await asyncio.create_subprocess_exec(
             *sdk.command(proxy.url, gateway.key, user, visitor),
             stdin=asyncio.subprocess.PIPE,
@@ -59,7 +59,7 @@ async def tell(
             pytest.fail(f"{types}, {proxy}\n{output.decode()[-4000:]}\n{gateway.log_tail()}")
         output, _ = await asyncio.wait_for(process.communicate(b""), 60)
         assert process.returncode == 0, output.decode()[-4000:]
-        assert sky == "fine" or proxy.troubled, "the weather was no trouble"
+        assert trouble == "fine" or proxy.troubled, "the proxy caused no trouble"
     await settled(system)
     await check(system.database, sdk, user, visitor, start)
 
@@ -124,10 +124,10 @@ async def test_a_client_tells_its_story(stack: tuple[System, Gateway], sdk: Sdk)
     if sdk.missing:
         pytest.skip(sdk.missing)
     system, _ = stack
-    for number, sky in enumerate(get_args(Weather)):
-        if sky == "away" and sdk.gives_up:
+    for number, trouble in enumerate(get_args(Trouble)):
+        if trouble == "away" and sdk.gives_up:
             continue
-        await tell(stack, sdk, sky, f"10{number}", f"visitor-{number}")
+        await tell(stack, sdk, trouble, f"10{number}", f"visitor-{number}")
     assert await system.database.count("profiles") == len(
-        [sky for sky in get_args(Weather) if sky != "away" or not sdk.gives_up]
+        [trouble for trouble in get_args(Trouble) if trouble != "away" or not sdk.gives_up]
     )

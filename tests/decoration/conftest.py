@@ -40,7 +40,7 @@ async def crowd(source_database: Database) -> Database:
 async def harness(
     database: Database, source_database: Database
 ) -> AsyncIterator[DecorationHarness]:
-    """Rules may ask the source crm, which is that database."""
+    """A harness whose source `crm` is the company's database."""
     harness = DecorationHarness(database, {"CRM_URL": url_of(source_database.url)})
     yield harness
     await harness.worker.close()
@@ -48,7 +48,7 @@ async def harness(
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
-    """The users of each query to a source, in order."""
+    """The userIds of each query to a source, in order."""
     asked: list[tuple[str, ...]] = []
     ask = SourceClient.run_query
 

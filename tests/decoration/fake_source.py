@@ -1,4 +1,4 @@
-"""A source whose driver gives any value of Python, and fails where it is told to."""
+"""A fake source whose driver returns any Python value, or raises for chosen users."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,17 +8,17 @@ from merganser.rulebook.language import Query
 
 
 class FakeSource:
-    """To stand for `statements.ask`, which asks a database."""
+    """Replaces `dialects.execute_query`, which queries a database."""
 
     def __init__(self, plans: Mapping[str, Any]) -> None:
         self.plans = plans
-        """Of each user; an exception is what the driver raises for it."""
+        """The plan of each user. The driver raises a value that is an exception."""
         self.ids: dict[str, Any] = {}
-        """What stands where a user's id should."""
+        """What the id column has instead of a userId."""
         self.calls = 0
 
     def ask(self, _: object, __: Query, user_ids: Sequence[str]) -> tuple[tuple[str, ...], Chunks]:
-        """As `statements.ask`; the rows come in chunks of three."""
+        """Do as `dialects.execute_query`, with chunks of three rows."""
         self.calls += 1
         rows = [
             (self.ids.get(user_id, user_id), f"{user_id}@x.io", self.plans[user_id])
@@ -43,19 +43,19 @@ class Unspeakable:
 
 
 class Addressed:
-    """Its text would be where it is in memory."""
+    """Has no text except its memory address."""
 
 
 def knot() -> list[Any]:
-    """A list that has itself in it."""
-    made: list[Any] = []
-    made.append(made)
-    return made
+    """Return a list that contains itself."""
+    items: list[Any] = []
+    items.append(items)
+    return items
 
 
 def nested(levels: int) -> list[Any]:
-    """A list in a list in a list."""
-    made: list[Any] = []
+    """Return lists nested this deep."""
+    items: list[Any] = []
     for _ in range(levels):
-        made = [made]
-    return made
+        items = [items]
+    return items

@@ -1,4 +1,4 @@
-"""One test's decoration: a database with rules and profiles, and a worker whose time is given."""
+"""The harness of decoration tests: a database with rules and profiles, a worker and a clock."""
 
 import asyncio
 import threading
@@ -20,12 +20,12 @@ from tests.support.database import Database
 NOW = datetime(2026, 6, 15, 12, tzinfo=UTC)
 SQL = "SELECT id, email, plan FROM users WHERE id = ANY(:userIds)"
 GATED = f"{SQL} AND pg_advisory_xact_lock_shared(1) IS NOT NULL"
-"""Waits for a test that holds the gate closed."""
+"""Waits while a test holds the advisory lock 1."""
 USER_ID = {"key": "userId", "type": "string", "unique": True, "identifying": True}
 
 
 def query(column: str = "plan", key: str | None = None, **options: Any) -> dict[str, Any]:
-    """A rule; `sql`, `source` and whatever a rule may have are options."""
+    """Return a rule. Options are `sql`, `source` and any field of a rule."""
     asked = {"source": options.pop("source", "crm"), "sql": options.pop("sql", SQL)}
     return {
         "key": key or column,
@@ -36,7 +36,7 @@ def query(column: str = "plan", key: str | None = None, **options: Any) -> dict[
 
 
 def url_of(conninfo: str) -> str:
-    """The SQLAlchemy URL of a Postgres database, as a company configures it."""
+    """Return the SQLAlchemy URL of a Postgres database, as a company configures it."""
     parts = conninfo_to_dict(conninfo)
     return URL.create(
         "postgresql",
@@ -49,7 +49,7 @@ def url_of(conninfo: str) -> str:
 
 
 class DecorationHarness:
-    """Makes profiles become known and lets workers catch up."""
+    """Creates profiles and runs a worker until no work is left."""
 
     def __init__(self, database: Database, environment: Mapping[str, str]) -> None:
         self.database = database
@@ -58,7 +58,7 @@ class DecorationHarness:
         self.worker = self.another()
 
     def another(self) -> DecorationWorker:
-        """One more process."""
+        """Return one more worker."""
         return DecorationWorker(
             postgres.Database(self.database.url, "decoration"),
             Stop(),
@@ -67,34 +67,34 @@ class DecorationHarness:
         )
 
     async def apply(self, *rules: Mapping[str, Any], **source: Any) -> None:
-        """Make these the rules, of one source."""
+        """Apply these rules, with the source `crm`."""
         await self.apply_to({"crm": {"url": "CRM_URL", **source}}, *rules)
 
     async def apply_to(self, sources: Mapping[str, Any], *rules: Mapping[str, Any]) -> None:
-        """Make these the sources and rules, beside the identifying one."""
+        """Apply these sources and rules, and the identifying rule."""
         file = RuleFile.model_validate({"sources": sources, "rules": [USER_ID, *rules]})
         await rule_store.apply_file(self.database.connection, file)
 
     async def known(self, *user_ids: str) -> None:
-        """Make users known, as the resolver does. The profile of user 1 is pro_1."""
+        """Create profiles of users. The profile of user 1 is pro_1."""
         for user_id in user_ids:
             await self.database.execute(
                 'INSERT INTO profiles (guid, "userId") VALUES (%s, %s)', f"pro_{user_id}", user_id
             )
 
     async def settle(self) -> None:
-        """All that there is to do now."""
+        """Run the worker until no work is left."""
         while await self.worker.poll() or self.worker.busy:
             await self.worker.join()
 
     async def begin(self) -> None:
-        """Look until calls are under way."""
+        """Poll until tasks are running."""
         while not self.worker.busy:
             await self.worker.poll()
             await asyncio.sleep(0.01)
 
     async def values(self, key: str = "plan") -> dict[str, list[str]]:
-        """The values of a property by userId."""
+        """Return the values of a property by userId."""
         rows = await self.database.rows(
             'SELECT substr("profileGuid", 5), array_agg(value ORDER BY position) '
             'FROM "profileProperties" WHERE key = %s GROUP BY 1',
@@ -103,16 +103,16 @@ class DecorationHarness:
         return dict(rows)
 
     async def state(self, source: str = "crm") -> SourceStatus:
-        """How a source is doing."""
+        """Return the status of a source."""
         return (await read_statuses(self.database.connection, self.now))[source]
 
     def later(self, seconds: float) -> None:
-        """Let time pass."""
+        """Move the clock forward."""
         self.now += timedelta(seconds=seconds)
 
 
 def threads() -> int:
-    """How many threads ask sources."""
+    """Return the number of threads that query sources."""
     return sum(thread.name == "decoration" for thread in threading.enumerate())
 
 

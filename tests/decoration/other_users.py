@@ -1,16 +1,16 @@
-"""Twenty users with plans, who must have them whatever is said of others."""
+"""Twenty users who must get their plans, whatever the source answers for other users."""
 
 from tests.support.database import Database
 
 INNOCENT = [str(number) for number in range(20)]
 GOOD = {user_id: f"plan of {user_id}" for user_id in INNOCENT}
-"""What the source says of them."""
+"""The plan of each user in the source."""
 PLANS = {user_id: [plan] for user_id, plan in GOOD.items()}
-"""What their profiles have then."""
+"""The property values of each user."""
 
 
 async def items(database: Database) -> dict[tuple[str, str], tuple[str, int, str]]:
-    """Values that are set aside: (profile, key) -> state, attempts, reason."""
+    """Return the values that are set aside: (profile, key) -> (state, attempts, reason)."""
     rows = await database.rows(
         """SELECT subject, place, state, attempts, reason FROM "setAside" WHERE kind = 'value'"""
     )

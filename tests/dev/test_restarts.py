@@ -88,4 +88,4 @@ def test_the_log_tells_what_happened(broken: bool, caplog: pytest.LogCaptureFixt
     restarter.check(0)
     with caplog.at_level("INFO"):
         restarter.check(1)
-    assert ("no memory" if broken else "was started again") in caplog.text
+    assert ("no memory" if broken else "was restarted") in caplog.text

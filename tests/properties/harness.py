@@ -1,4 +1,4 @@
-"""One test's properties: a database, rules, events on profiles, and steps of the process."""
+"""The harness of properties tests: a database, rules, events on profiles, and steps."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -35,7 +35,7 @@ PATHS = {
 
 
 class PropertyHarness:
-    """Makes events and lets the process catch up."""
+    """Writes events and runs steps until no work is left."""
 
     def __init__(self, database: Database, batch: int = 1000) -> None:
         self.database = database
@@ -44,12 +44,12 @@ class PropertyHarness:
         self._numbers = iter(range(1_000_000))
 
     async def apply(self, *rules: Mapping[str, Any]) -> None:
-        """Make these the rules, beside the identifying one."""
+        """Apply these rules and the identifying rule."""
         file = RuleFile.model_validate({"rules": [USER_ID, *rules]})
         await rule_store.apply_file(self.database.connection, file)
 
     async def profile(self, guid: str, user_id: str | None = None) -> str:
-        """Make a profile."""
+        """Create a profile."""
         await self.database.execute(
             'INSERT INTO profiles (guid, "userId") VALUES (%s, %s)', guid, user_id
         )
@@ -79,26 +79,26 @@ class PropertyHarness:
         return guids
 
     async def step(self, connection: AsyncConnection[Any] | None = None) -> StepResult:
-        """One transaction of the process."""
+        """Run one step in its own transaction."""
         own = connection or self.database.connection
         async with own.transaction():
             return await self.properties.run_step(own, self.now)
 
     async def settle(self) -> list[StepResult]:
-        """All that there is to do."""
+        """Run steps until no work is left."""
         steps = [await self.step()]
         while steps[-1].more:
             steps.append(await self.step())
         return steps
 
     async def serve(self) -> list[StepResult]:
-        """All that there is to do, as the process does it: whatever the data is."""
+        """Run steps as the process does, which isolates failures, until no work is left."""
         database = postgres.Database(self.database.url, "test")
         steps: list[StepResult] = []
         try:
             while not steps or steps[-1].more:
                 steps.append(await self.properties.commit_step(database, self.now, Stop()))
-                assert len(steps) < MOST_STEPS, "it never ends"
+                assert len(steps) < MOST_STEPS, "the loop does not finish"
         finally:
             await database.close()
         return steps
@@ -112,7 +112,7 @@ class PropertyHarness:
         )
 
     async def retry(self) -> None:
-        """What `merganser dead retry` does with all profiles."""
+        """Retry all profiles, as `merganser dead retry` does."""
         async with self.database.connection.transaction():
             guids = await self.database.column(
                 "UPDATE \"setAside\" SET state = 'retried' WHERE kind = 'profile' RETURNING subject"
@@ -120,7 +120,7 @@ class PropertyHarness:
             await store.start_rebuilds(self.database.connection, guids)
 
     async def value(self, profile: str, key: str) -> list[str]:
-        """The values of a property, in order."""
+        """Return the values of a property, in order."""
         return await self.database.column(
             'SELECT value FROM "profileProperties" WHERE "profileGuid" = %s AND key = %s '
             "ORDER BY position",
@@ -129,7 +129,7 @@ class PropertyHarness:
         )
 
     async def disagreements(self) -> list[PropertyDisagreement]:
-        """What an audit finds."""
+        """Run an audit and return its disagreements."""
         async with await connect(self.database.url, "audit") as connection:
             report = await audit(connection, self.now, lambda _: None)
         return report.disagreements

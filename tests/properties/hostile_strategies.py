@@ -1,4 +1,4 @@
-"""Events, rows and stored states made to do harm, by Hypothesis."""
+"""Hypothesis strategies for hostile events, data rows, corrections and stored states."""
 
 import json
 from dataclasses import dataclass, field
@@ -87,7 +87,7 @@ Row = tuple[str, str]
 
 
 @dataclass(frozen=True)
-class Sent:
+class HostileEvent:
     """An event on one of a few profiles."""
 
     profile: str
@@ -99,10 +99,10 @@ class Sent:
 
 
 @st.composite
-def sent(draw: st.DrawFn, profiles: list[str]) -> Sent:
+def hostile_events(draw: st.DrawFn, profiles: list[str]) -> HostileEvent:
     """A hostile event."""
     keys = st.sampled_from(["price", "name", "at"])
-    return Sent(
+    return HostileEvent(
         draw(st.sampled_from(profiles)),
         draw(MOMENTS_OF_ALL_TIME),
         draw(st.sampled_from(TYPES)),

@@ -27,7 +27,7 @@ PER = {"hour": 3600, "day": 86400, "week": 604800}
 
 
 @dataclass(frozen=True)
-class Seen:
+class ReferenceEvent:
     """An event of a profile."""
 
     guid: str
@@ -38,7 +38,7 @@ class Seen:
     data: dict[str, str] = field(default_factory=dict)
 
 
-def values(rule: Rule, events: Iterable[Seen], now: datetime) -> list[str]:
+def values(rule: Rule, events: Iterable[ReferenceEvent], now: datetime) -> list[str]:
     """The values of the property by the definition."""
     assert rule.events
     with localcontext() as context:
@@ -49,7 +49,7 @@ def values(rule: Rule, events: Iterable[Seen], now: datetime) -> list[str]:
         )
 
 
-def _counts(source: Events, event: Seen, now: datetime) -> bool:
+def _counts(source: Events, event: ReferenceEvent, now: datetime) -> bool:
     if source.window:
         midnight = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
         if event.occurred_at < midnight - timedelta(days=source.window - 1):
@@ -57,7 +57,7 @@ def _counts(source: Events, event: Seen, now: datetime) -> bool:
     return event.type in source.types and all(_meets(one, event) for one in source.filters)
 
 
-def _read(column: str, event: Seen) -> str | None:
+def _read(column: str, event: ReferenceEvent) -> str | None:
     if column.startswith("data."):
         return event.data.get(column[5:])
     if column == "occurredAt":
@@ -66,12 +66,12 @@ def _read(column: str, event: Seen) -> str | None:
     return {"type": event.type, "userId": event.user_id, "ipAddress": event.ip_address}[column]
 
 
-def _value(column: str, event: Seen, longest: int = LONGEST) -> str | None:
+def _value(column: str, event: ReferenceEvent, longest: int = LONGEST) -> str | None:
     found = _read(column, event)
     return None if found is None or len(found.encode()) > longest else found
 
 
-def _meets(condition: Filter, event: Seen) -> bool:  # noqa: PLR0911 - a line for each operator
+def _meets(condition: Filter, event: ReferenceEvent) -> bool:  # noqa: PLR0911 - a line for each operator
     found, wanted = _value(condition.column, event), condition.value
     if condition.op == "exists":
         return _read(condition.column, event) is not None
@@ -98,7 +98,7 @@ def _meets(condition: Filter, event: Seen) -> bool:  # noqa: PLR0911 - a line fo
 
 
 def _aggregate(  # noqa: C901, PLR0911, PLR0912 - a line for each aggregation
-    rule: Rule, source: Events, events: list[Seen]
+    rule: Rule, source: Events, events: list[ReferenceEvent]
 ) -> list[str]:
     raw = [
         (event, text)
@@ -151,7 +151,9 @@ def _newest(values: list[str]) -> list[str]:
     return found[::-1]
 
 
-def _fitting(rule: Rule, raw: list[tuple[Seen, str]]) -> list[tuple[Seen, list[str]]]:
+def _fitting(
+    rule: Rule, raw: list[tuple[ReferenceEvent, str]]
+) -> list[tuple[ReferenceEvent, list[str]]]:
     assert rule.events
     longest = LONGEST
     if rule.events.window and rule.events.aggregation in ("min", "max", "least recent"):
@@ -178,7 +180,7 @@ def _elements(text: str) -> list[str]:
         return [text]
 
 
-def _diff(rule: Rule, source: Events, events: list[Seen]) -> list[str]:
+def _diff(rule: Rule, source: Events, events: list[ReferenceEvent]) -> list[str]:
     measured = [
         (event, amount) for event in events if (amount := _amount(source, event)) is not None
     ]
@@ -197,7 +199,7 @@ def _diff(rule: Rule, source: Events, events: list[Seen]) -> list[str]:
     return [format_number(Decimal(int(end - start)) if rule.type == "integer" else end - start)]
 
 
-def _amount(source: Events, event: Seen) -> Decimal | None:
+def _amount(source: Events, event: ReferenceEvent) -> Decimal | None:
     text = _value(source.column or "occurredAt", event)
     if text is None:
         return None

@@ -1,4 +1,4 @@
-"""One rule and a profile's few events, as plainly as a table of cases can say them."""
+"""Compute one rule for a few events of a profile, for tests that list cases in a table."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,12 +11,12 @@ from properties.rules.event_view import EventView, SkipReason
 
 START = datetime(2026, 6, 1, 12, tzinfo=UTC)
 
-Said = tuple[float, str, Mapping[str, str | None]]
+CaseEvent = tuple[float, str, Mapping[str, str | None]]
 """(seconds after START, type, data)."""
 
 
-def occurrence(said: Said, number: int = 0, **columns: Any) -> EventView:
-    """An event; its guid is its place in the table."""
+def to_event_view(said: CaseEvent, number: int = 0, **columns: Any) -> EventView:
+    """Return an event whose guid is its index in the table."""
     seconds, kind, data = said
     at = START + timedelta(seconds=seconds)
     microseconds = (at - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
@@ -31,25 +31,25 @@ def occurrence(said: Said, number: int = 0, **columns: Any) -> EventView:
 
 
 def values(
-    events: dict[str, Any], said: list[Said], *, kind: str = "string", array: bool = False
+    events: dict[str, Any], said: list[CaseEvent], *, kind: str = "string", array: bool = False
 ) -> tuple[list[str], int]:
-    """What a rule with this source gives, and how many values did not fit its type."""
+    """Return the values of a rule, and how many values did not fit its type."""
     found, skips = values_and_skips(events, said, kind=kind, array=array)
     return found, skips[SkipReason.UNFIT]
 
 
 def values_and_skips(
     events: dict[str, Any],
-    said: Sequence[Said],
+    said: Sequence[CaseEvent],
     *,
     kind: str = "string",
     array: bool = False,
 ) -> tuple[list[str], Counter[SkipReason]]:
-    """What a rule with this source gives, and what it skipped."""
+    """Return the values of a rule, and how many values it skipped for each reason."""
     rule = Rule.model_validate({"key": "made", "type": kind, "array": array, "events": events})
     skips = Counter[SkipReason]()
-    occurrences = [occurrence(one, number) for number, one in enumerate(said)]
+    views = [to_event_view(one, number) for number, one in enumerate(said)]
     found = Engine([(1, rule)]).compute_from_events(
-        occurrences, day_of(START), None, lambda _, skip: skips.update((skip,))
+        views, day_of(START), None, lambda _, skip: skips.update((skip,))
     )
     return found["made"], skips

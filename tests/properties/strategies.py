@@ -1,4 +1,4 @@
-"""Rules and events made by Hypothesis: few types, keys, values and moments, so that all collide."""
+"""Hypothesis strategies for rules and events, with few types, keys, values and times."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any, get_args
@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from merganser.rulebook.language import AggregationName, Rule
 from merganser.rulebook.values import MAX_VALUE_BYTES, PropertyType, utf8_size
 from properties.rules.event_view import EventView
-from tests.properties.reference import Seen
+from tests.properties.reference import ReferenceEvent
 
 NOW = datetime(2026, 6, 15, 12, tzinfo=UTC)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -120,9 +120,9 @@ def rules(draw: st.DrawFn, key: str = "made") -> Rule:
 
 
 @st.composite
-def seen(draw: st.DrawFn) -> Seen:
+def reference_events(draw: st.DrawFn) -> ReferenceEvent:
     """An event of the one profile."""
-    return Seen(
+    return ReferenceEvent(
         f"evt_{draw(st.integers(0, 999)):03}",
         draw(MOMENT),
         draw(st.sampled_from(TYPES)),
@@ -132,7 +132,7 @@ def seen(draw: st.DrawFn) -> Seen:
     )
 
 
-def occurrence(event: Seen) -> EventView:
+def to_event_view(event: ReferenceEvent) -> EventView:
     """The same event as the rules see it."""
     return EventView(
         (event.occurred_at - EPOCH) // timedelta(microseconds=1),

@@ -6,10 +6,10 @@ import pytest
 
 from merganser.rulebook.values import MAX_ARRAY_VALUES
 from properties.rules.aggregations import MAX_DISTINCT
-from tests.properties.single_rule import Said, values
+from tests.properties.single_rule import CaseEvent, values
 
 DAY = 86_400
-BUYS: list[Said] = [
+BUYS: list[CaseEvent] = [
     (30, "buy", {"price": "0.20", "name": "c"}),
     (10, "buy", {"price": "0.10", "name": "a"}),
     (20, "buy", {"price": "x", "name": "b"}),
@@ -86,7 +86,7 @@ def test_nothing_is_no_value_save_for_counts(source: dict[str, Any]) -> None:
 
 
 def test_the_newest_fitting_value_counts_not_the_newest_event() -> None:
-    said: list[Said] = [
+    said: list[CaseEvent] = [
         (1, "visit", {"utm": "spring"}),
         (2, "visit", {}),
         (3, "visit", {"utm": "summer"}),
@@ -98,7 +98,7 @@ def test_the_newest_fitting_value_counts_not_the_newest_event() -> None:
 
 
 def test_events_of_one_moment_are_in_the_order_of_their_guids() -> None:
-    said: list[Said] = [
+    said: list[CaseEvent] = [
         (5, "visit", {"n": "1"}),
         (5, "visit", {"n": "2"}),
         (5, "visit", {"n": "3"}),
@@ -110,14 +110,14 @@ def test_events_of_one_moment_are_in_the_order_of_their_guids() -> None:
 
 
 def test_sums_are_exact_where_floats_are_not() -> None:
-    said: list[Said] = [(n, "buy", {"price": "0.1"}) for n in range(1000)]
+    said: list[CaseEvent] = [(n, "buy", {"price": "0.1"}) for n in range(1000)]
     said += [(5, "buy", {"price": "9007199254740993"}), (6, "buy", {"price": "1e-20"})]
     source = {"type": "buy", "column": "data.price", "aggregation": "sum"}
     assert values(source, said, kind="float")[0] == ["9007199254741093.00000000000000000001"]
 
 
 def test_an_array_property_takes_the_elements_of_an_array() -> None:
-    said: list[Said] = [
+    said: list[CaseEvent] = [
         (2, "buy", {"skus": '["b",3,{"x":1.50},null]'}),
         (1, "buy", {"skus": "a"}),
         (3, "buy", {"skus": "[]"}),
@@ -132,13 +132,13 @@ def test_an_array_property_takes_the_elements_of_an_array() -> None:
 
 
 def test_all_values_are_the_most_recent_thousand() -> None:
-    said: list[Said] = [(n, "buy", {"n": str(n)}) for n in range(MAX_ARRAY_VALUES + 5)]
+    said: list[CaseEvent] = [(n, "buy", {"n": str(n)}) for n in range(MAX_ARRAY_VALUES + 5)]
     source = {"type": "buy", "column": "data.n", "aggregation": "all values"}
     assert values(source, said, array=True)[0] == [str(n) for n in range(5, MAX_ARRAY_VALUES + 5)]
 
 
 def test_distinct_count_stops_at_its_cap() -> None:
-    said: list[Said] = [(n, "buy", {"n": f"{n:060}"}) for n in range(MAX_DISTINCT + 5)]
+    said: list[CaseEvent] = [(n, "buy", {"n": f"{n:060}"}) for n in range(MAX_DISTINCT + 5)]
     source = {"type": "buy", "column": "data.n", "aggregation": "distinct count"}
     assert values(source, said[:9999] + said[:10], kind="integer")[0] == ["9999"]
     assert values(source, said, kind="integer")[0] == ["10000"]
@@ -154,7 +154,7 @@ def sides(take_from: str, take_to: str, **more: Any) -> dict[str, Any]:
     }
 
 
-JOURNEY: list[Said] = [
+JOURNEY: list[CaseEvent] = [
     (90.5, "purchase", {"total": "20", "on": "2026-03-01"}),
     (30, "sign-up", {"total": "1", "on": "2026-02-28T12:00Z"}),
     (10, "sign-up", {"total": "5", "on": "2026-01-01"}),
@@ -194,17 +194,17 @@ def test_diff_needs_both_ends() -> None:
 
 
 def test_diff_can_be_negative() -> None:
-    said: list[Said] = [(1, "sign-up", {"n": "1"}), (2, "sign-up", {"n": "-2.5"})]
+    said: list[CaseEvent] = [(1, "sign-up", {"n": "1"}), (2, "sign-up", {"n": "-2.5"})]
     source = {"type": "sign-up", "column": "data.n", "aggregation": "diff"}
     assert values(source, said, kind="float")[0] == ["-3.5"]
     assert values(source, said, kind="integer")[0] == ["-3"]
-    later: list[Said] = [(20, "sign-up", {}), (10, "purchase", {})]
+    later: list[CaseEvent] = [(20, "sign-up", {}), (10, "purchase", {})]
     assert values(sides("first", "first"), later, kind="float")[0] == ["-10"]
 
 
 def test_a_window_is_whole_days_in_utc() -> None:
     """START is noon, so 12 h and a second before are yesterday."""
-    said: list[Said] = [
+    said: list[CaseEvent] = [
         (0, "visit", {}),
         (-DAY / 2, "visit", {}),
         (-DAY / 2 - 1, "visit", {}),
@@ -220,6 +220,6 @@ def test_a_window_is_whole_days_in_utc() -> None:
 
 @pytest.mark.parametrize("aggregation", ["min", "max"])
 def test_the_empty_text_is_a_value(aggregation: str) -> None:
-    said: list[Said] = [(0, "buy", {"name": ""}), (1, "buy", {})]
+    said: list[CaseEvent] = [(0, "buy", {"name": ""}), (1, "buy", {})]
     for source in (NAMES, {**NAMES, "window": 7}):
         assert values({**source, "aggregation": aggregation}, said) == ([""], 0)

@@ -13,18 +13,18 @@ from merganser.rulebook.language import Rule
 from merganser.rulebook.values import MAX_VALUE_BYTES
 from properties.rules import aggregations
 from properties.rules.aggregations import build_aggregation
-from properties.rules.engine import Engine
+from properties.rules.engine import Engine, ignore_skip
 from properties.rules.event_view import SkipReason
 from tests.properties import reference
-from tests.properties.reference import Seen
-from tests.properties.single_rule import Said, values, values_and_skips
-from tests.properties.strategies import NOW, TODAY, occurrence
+from tests.properties.reference import ReferenceEvent
+from tests.properties.single_rule import CaseEvent, values, values_and_skips
+from tests.properties.strategies import NOW, TODAY, to_event_view
 from tests.support import examples
 
 VALUES = ["", "a", "b", "cc", "ddd", "eeee", "ü", "üü", '["a","bb","ccc"]', '["","",""]']
 EVENTS = st.lists(
     st.builds(
-        lambda number, hours, value: Seen(
+        lambda number, hours, value: ReferenceEvent(
             f"evt_{number:03}", NOW + timedelta(hours=hours), "view", data={"name": value}
         ),
         st.integers(0, 999),
@@ -73,24 +73,24 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
 @CAPPED
 @given(made=st.sampled_from(RULES), events=EVENTS, data=st.data())
 def test_caps_are_exact_in_any_order_and_batches_and_as_days_go_by(
-    made: Rule, events: list[Seen], data: st.DataObject
+    made: Rule, events: list[ReferenceEvent], data: st.DataObject
 ) -> None:
-    book = Engine([(1, made)])
-    state, left, today = book.empty_state(), data.draw(st.permutations(events)), TODAY
+    engine = Engine([(1, made)])
+    state, left, today = engine.empty_state(), data.draw(st.permutations(events)), TODAY
     for _ in range(6):
         taken = data.draw(st.integers(0, len(left)))
-        book.count(state, [occurrence(event) for event in left[:taken]], today, _ignore)
+        engine.count(state, [to_event_view(event) for event in left[:taken]], today, ignore_skip)
         left = left[taken:]
         if data.draw(st.booleans()):
-            book.expire(state, today)
+            engine.expire(state, today)
             state = json.loads(json.dumps(state))  # as it is between two transactions
         today += data.draw(st.integers(0, 1))
-    book.count(state, [occurrence(event) for event in left], today, _ignore)
+    engine.count(state, [to_event_view(event) for event in left], today, ignore_skip)
     if data.draw(st.booleans()):
         today += data.draw(st.integers(0, 3))
-    book.expire(state, today)
+    engine.expire(state, today)
     now = NOW + timedelta(days=today - TODAY)
-    assert book.compute_properties(state, None)["made"] == reference.values(made, events, now)
+    assert engine.compute_properties(state, None)["made"] == reference.values(made, events, now)
 
 
 @pytest.mark.usefixtures("tiny")
@@ -101,31 +101,31 @@ def test_caps_are_exact_in_any_order_and_batches_and_as_days_go_by(
     day=st.integers(TODAY - 3, TODAY + 1),
 )
 def test_combining_is_associative_and_commutative(
-    made: Rule, parts: tuple[list[Seen], ...], day: int
+    made: Rule, parts: tuple[list[ReferenceEvent], ...], day: int
 ) -> None:
     """Also where a state is cut meanwhile, as it is when it is stored."""
     assert made.events
-    monoid = build_aggregation(made, made.events)
+    aggregation = build_aggregation(made, made.events)
 
-    def of(events: list[Seen]) -> Any:
+    def of(events: list[ReferenceEvent]) -> Any:
         state = None
         for event in events:
-            single = monoid.from_event(occurrence(event), [])
+            single = aggregation.from_event(to_event_view(event), [])
             state = both(state, single)
         return state
 
     def both(one: Any, other: Any) -> Any:
         if one is None or other is None:
             return one or other
-        return monoid.combine(json.loads(json.dumps(one)), other, [])
+        return aggregation.combine(json.loads(json.dumps(one)), other, [])
 
     def told(state: Any) -> list[str]:
-        if state is not None and monoid.trim:
-            state, _ = monoid.trim(state, day) or (None, 0)
-        return [] if state is None else monoid.values(state)
+        if state is not None and aggregation.trim:
+            state, _ = aggregation.trim(state, day) or (None, 0)
+        return [] if state is None else aggregation.values(state)
 
     def stored(state: Any) -> Any:
-        kept = monoid.trim(state, 0) if state is not None and monoid.trim else None
+        kept = aggregation.trim(state, 0) if state is not None and aggregation.trim else None
         return kept[0] if kept else state
 
     one, two, three = (list(part) for part in parts)
@@ -138,7 +138,7 @@ def test_all_values_end_with_the_one_with_which_they_come_to_48_kib() -> None:
     """In whichever order they come; so they have 64 KiB at most."""
     source = {"type": "buy", "column": "data.n", "aggregation": "all values"}
     long = "x" * MAX_VALUE_BYTES
-    said: list[Said] = [(n, "buy", {"n": long}) for n in range(5)]
+    said: list[CaseEvent] = [(n, "buy", {"n": long}) for n in range(5)]
     said += [(9, "buy", {"n": "y"})]
     for order in (said, said[::-1]):
         assert values(source, order, array=True)[0] == [long] * 3 + ["y"]
@@ -148,7 +148,7 @@ def test_all_values_end_with_the_one_with_which_they_come_to_48_kib() -> None:
 
 def test_a_value_of_more_than_16_kib_is_skipped_and_counted() -> None:
     long, too_long = "ü" * (MAX_VALUE_BYTES // 2), None
-    said: list[Said] = [(1, "buy", {"n": long}), (2, "buy", {"n": too_long}), (3, "buy", {})]
+    said: list[CaseEvent] = [(1, "buy", {"n": long}), (2, "buy", {"n": too_long}), (3, "buy", {})]
     for name, expected in {
         "most recent": [long],
         "least recent": [long],
@@ -180,16 +180,16 @@ def test_a_value_of_each_day_is_shorter_the_more_days_there_are(
     name: str, window: int, longest: int
 ) -> None:
     source = {"type": "buy", "column": "data.n", "aggregation": name, "window": window}
-    fits: list[Said] = [(0, "buy", {"n": "x" * longest})]
+    fits: list[CaseEvent] = [(0, "buy", {"n": "x" * longest})]
     assert values_and_skips(source, fits) == (["x" * longest], {})
-    longer: list[Said] = [(0, "buy", {"n": "x" * longest + "x"})]
+    longer: list[CaseEvent] = [(0, "buy", {"n": "x" * longest + "x"})]
     assert values_and_skips(source, longer) == ([], {SkipReason.TOO_LONG: 1})
 
 
 @pytest.mark.parametrize("name", ["most recent", "least recent"])
 def test_an_array_property_has_a_thousand_elements_at_most(name: str) -> None:
     source = {"type": "buy", "column": "data.n", "aggregation": name}
-    said: list[Said] = [(0, "buy", {"n": json.dumps(list(range(1_005)))})]
+    said: list[CaseEvent] = [(0, "buy", {"n": json.dumps(list(range(1_005)))})]
     found, skips = values_and_skips(source, said, array=True)
     assert found == [str(n) for n in range(1_000)]
     assert skips == {SkipReason.CAPPED: 5}
@@ -197,7 +197,7 @@ def test_an_array_property_has_a_thousand_elements_at_most(name: str) -> None:
 
 def test_what_a_cap_leaves_out_is_counted() -> None:
     source = {"type": "buy", "column": "data.n", "aggregation": "all values"}
-    said: list[Said] = [(n, "buy", {"n": str(n)}) for n in range(1_003)]
+    said: list[CaseEvent] = [(n, "buy", {"n": str(n)}) for n in range(1_003)]
     assert values_and_skips(source, said, array=True)[1] == {SkipReason.CAPPED: 3}
     source["aggregation"] = "distinct count"
     said = [(n, "buy", {"n": str(n)}) for n in range(10_003)]
@@ -221,15 +221,12 @@ def test_what_a_cap_leaves_out_is_counted() -> None:
 def test_a_state_is_small_whatever_is_sent(name: str, window: int | None, most: int) -> None:
     """As JSON: 20,000 long values over ten years."""
     made = rule(name, window, array=name == "all values")
-    book, random, state = Engine([(1, made)]), Random(1), None
-    state = book.empty_state()
+    engine, random, state = Engine([(1, made)]), Random(1), None
+    state = engine.empty_state()
     for number in range(20_000):
         day = NOW - timedelta(days=random.randrange(3650 if window == 3650 else 30), hours=6)
         value = f"{number:05}" * random.choice([1, 50, 50, 2000])
-        event = Seen(f"evt_{number:060}", day, "view", data={"name": value})
-        book.count(state, [occurrence(event)], TODAY, _ignore)
-    book.expire(state, TODAY)
+        event = ReferenceEvent(f"evt_{number:060}", day, "view", data={"name": value})
+        engine.count(state, [to_event_view(event)], TODAY, ignore_skip)
+    engine.expire(state, TODAY)
     assert len(json.dumps(state)) < most
-
-
-def _ignore(_key: str, _skip: SkipReason) -> None: ...

@@ -7,60 +7,58 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from merganser.rulebook.language import Rule
-from properties.rules.engine import Engine
-from properties.rules.event_view import SkipReason
+from properties.rules.engine import Engine, ignore_skip
 from tests.properties import reference
-from tests.properties.reference import Seen
-from tests.properties.strategies import NOW, TODAY, occurrence, rules, seen
+from tests.properties.reference import ReferenceEvent
+from tests.properties.strategies import NOW, TODAY, reference_events, rules, to_event_view
 from tests.support import examples
 
 MANY = settings(max_examples=examples.count(fast=200, full=1_500, nightly=20_000))
 
 
-def _ignore(_key: str, _skip: SkipReason) -> None: ...
-
-
-EVENTS = st.lists(seen(), max_size=12, unique_by=lambda event: event.guid)
+EVENTS = st.lists(reference_events(), max_size=12, unique_by=lambda event: event.guid)
 
 
 @given(rule=rules(), events=EVENTS)
 @MANY
-def test_all_at_once_is_what_the_definition_says(rule: Rule, events: list[Seen]) -> None:
-    book = Engine([(1, rule)])
-    found = book.compute_from_events([occurrence(event) for event in events], TODAY, None, _ignore)
+def test_all_at_once_is_what_the_definition_says(rule: Rule, events: list[ReferenceEvent]) -> None:
+    engine = Engine([(1, rule)])
+    found = engine.compute_from_events(
+        [to_event_view(event) for event in events], TODAY, None, ignore_skip
+    )
     assert found["made"] == reference.values(rule, events, NOW)
 
 
 @given(rule=rules(), data=st.data(), events=EVENTS)
 @MANY
 def test_order_and_batches_do_not_matter(
-    rule: Rule, data: st.DataObject, events: list[Seen]
+    rule: Rule, data: st.DataObject, events: list[ReferenceEvent]
 ) -> None:
-    book = Engine([(1, rule)])
-    state = book.empty_state()
+    engine = Engine([(1, rule)])
+    state = engine.empty_state()
     for event in data.draw(st.permutations(events)):
         if data.draw(st.booleans()):
             state = json.loads(json.dumps(state))  # as it is between two transactions
-        book.count(state, [occurrence(event)], TODAY, _ignore)
-    assert book.compute_properties(state, None)["made"] == reference.values(rule, events, NOW)
+        engine.count(state, [to_event_view(event)], TODAY, ignore_skip)
+    assert engine.compute_properties(state, None)["made"] == reference.values(rule, events, NOW)
 
 
 @given(rule=rules(), days=st.integers(0, 6), events=EVENTS)
 @MANY
 def test_as_days_go_by_events_leave_their_windows(
-    rule: Rule, days: int, events: list[Seen]
+    rule: Rule, days: int, events: list[ReferenceEvent]
 ) -> None:
     """And `expire` names the day of the next change, so that nobody needs to look before."""
-    book = Engine([(1, rule)])
-    state = book.empty_state()
-    book.count(state, [occurrence(event) for event in events], TODAY, _ignore)
-    leaves = book.expire(state, TODAY)
-    before = book.compute_properties(state, None)
+    engine = Engine([(1, rule)])
+    state = engine.empty_state()
+    engine.count(state, [to_event_view(event) for event in events], TODAY, ignore_skip)
+    leaves = engine.expire(state, TODAY)
+    before = engine.compute_properties(state, None)
     for day in range(1, days + 1):
         if leaves is None or TODAY + day < leaves:
-            assert book.compute_properties(state, None) == before
+            assert engine.compute_properties(state, None) == before
         else:
-            leaves = book.expire(state, TODAY + day)
-        before = book.compute_properties(state, None)
+            leaves = engine.expire(state, TODAY + day)
+        before = engine.compute_properties(state, None)
         later = NOW + timedelta(days=day)
         assert before["made"] == reference.values(rule, events, later)

@@ -6,7 +6,7 @@ import pytest
 
 from merganser.rulebook.language import Filter
 from properties.rules.filters import build_filter
-from tests.properties.single_rule import Said, occurrence, values
+from tests.properties.single_rule import CaseEvent, to_event_view, values
 
 # Operator, value of the filter, text in the event, whether it meets.
 CASES: list[tuple[str, Any, str, bool]] = [
@@ -53,14 +53,14 @@ def made(column: str, op: str, value: object) -> Filter:
 @pytest.mark.parametrize(("op", "value", "text", "met"), CASES)
 def test_an_operator(op: str, value: object, text: str, met: bool) -> None:  # noqa: FBT001 - a case
     meets = build_filter(made("data.x", op, value))
-    assert meets(occurrence((0, "view", {"x": text}))) is met
+    assert meets(to_event_view((0, "view", {"x": text}))) is met
 
 
 @pytest.mark.parametrize(
     ("op", "value"), {(op, str(value)): (op, value) for op, value, _, _ in CASES}.values()
 )
 def test_what_an_event_does_not_have_meets_no_filter(op: str, value: object) -> None:
-    assert not build_filter(made("data.x", op, value))(occurrence((0, "view", {"y": "1"})))
+    assert not build_filter(made("data.x", op, value))(to_event_view((0, "view", {"y": "1"})))
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_what_an_event_does_not_have_meets_no_filter(op: str, value: object) -> 
     ],
 )
 def test_every_column(column: str, value: str) -> None:
-    event = occurrence((0, "view", {"x.y": "dotted"}), user_id="123", ip_address="192.0.2.1")
+    event = to_event_view((0, "view", {"x.y": "dotted"}), user_id="123", ip_address="192.0.2.1")
     assert build_filter(made(column, "equals", value))(event)
     assert not build_filter(made(column, "does not equal", value))(event)
 
@@ -89,7 +89,7 @@ def test_several_filters_are_and() -> None:
             {"column": "data.shop", "op": "equals", "value": "north"},
         ],
     }
-    said: list[Said] = [
+    said: list[CaseEvent] = [
         (0, "buy", {"price": "10", "shop": "north"}),
         (1, "buy", {"price": "10", "shop": "south"}),
         (2, "buy", {"price": "5", "shop": "north"}),

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.properties.single_rule import Said, values
+from tests.properties.single_rule import CaseEvent, values
 
 AGGREGATIONS: dict[str, Callable[[Sequence[str]], Any]] = {
     "all values": list,
@@ -42,13 +42,13 @@ NUMBERS = st.integers(100, 999).map(lambda quarters: f"{quarters / 4:06.2f}")
 EVENTS = st.lists(st.tuples(NUMBERS, NUMBERS), max_size=16)
 
 
-def theirs(aggregation: str, op: str, wanted: str, said: Sequence[Said]) -> Any:
+def theirs(aggregation: str, op: str, wanted: str, said: Sequence[CaseEvent]) -> Any:
     pairs = [(data["key"] or "", data["other"] or "") for _, _, data in sorted(said)]
     rows = [key for key, other in pairs if OPERATORS[op](other, wanted)]
     return AGGREGATIONS[aggregation](rows)
 
 
-def ours(aggregation: str, op: str | None, wanted: str, said: list[Said]) -> list[str]:
+def ours(aggregation: str, op: str | None, wanted: str, said: list[CaseEvent]) -> list[str]:
     filters = [{"column": "data.other", "op": op, "value": wanted}] if op else []
     source = {
         "type": "buy",
@@ -66,7 +66,7 @@ def ours(aggregation: str, op: str | None, wanted: str, said: list[Said]) -> lis
 def test_every_aggregation_under_every_operator(
     aggregation: str, op: str, events: list[tuple[str, str]], wanted: str
 ) -> None:
-    said: list[Said] = [
+    said: list[CaseEvent] = [
         (second, "buy", {"key": key, "other": other}) for second, (key, other) in enumerate(events)
     ]
     expected = theirs(aggregation, op, wanted, said)
@@ -83,7 +83,7 @@ def _to_twelve_digits(value: float) -> Decimal:
     return Decimal(value).quantize(Decimal("1e-12"))
 
 
-def buys(*keys: str | None) -> list[Said]:
+def buys(*keys: str | None) -> list[CaseEvent]:
     return [
         (second, "buy", {"other": "x"} | ({"key": key} if key is not None else {}))
         for second, key in enumerate(keys)
@@ -110,7 +110,7 @@ def test_one_text_that_is_no_number_costs_only_itself() -> None:
 
 
 def met(op: str, value: str, wanted: str) -> bool:
-    said: list[Said] = [(0, "buy", {"key": "1", "other": value})]
+    said: list[CaseEvent] = [(0, "buy", {"key": "1", "other": value})]
     return ours("count", op, wanted, said) == ["1"]
 
 
@@ -135,7 +135,7 @@ def test_all_filters_must_be_met() -> None:
             {"column": "data.b", "op": "equals", "value": "1"},
         ],
     }
-    said: list[Said] = [
+    said: list[CaseEvent] = [
         (0, "buy", {"a": "1", "b": "1"}),
         (1, "buy", {"a": "1", "b": "2"}),
         (2, "buy", {"a": "2", "b": "1"}),

@@ -30,11 +30,11 @@ from tests.properties.hostile_strategies import (
     REFUSED,
     STATES,
     Correction,
-    Sent,
-    sent,
+    HostileEvent,
+    hostile_events,
 )
-from tests.properties.reference import Seen
-from tests.properties.strategies import NOW, rules, seen
+from tests.properties.reference import ReferenceEvent
+from tests.properties.strategies import NOW, reference_events, rules
 from tests.properties.test_state_machine import EMPTY, STORED
 from tests.support import examples
 
@@ -63,11 +63,11 @@ RULES = st.lists(st.integers(0, 3), unique=True, max_size=3).flatmap(
 )
 ROUNDS = st.lists(
     st.tuples(
-        st.lists(st.tuples(st.sampled_from(INNOCENT), seen()), min_size=1, max_size=5),
+        st.lists(st.tuples(st.sampled_from(INNOCENT), reference_events()), min_size=1, max_size=5),
         st.lists(
             st.one_of(
-                sent(HOSTILE),
-                sent(HOSTILE),
+                hostile_events(HOSTILE),
+                hostile_events(HOSTILE),
                 st.builds(Correction, st.sampled_from(CORRECTIONS), st.sampled_from(HOSTILE)),
             ),
             max_size=5,
@@ -136,7 +136,7 @@ class World:
             )
             # One event each, or a profile has no properties yet.
             for guid in INNOCENT + HOSTILE:
-                await self._insert(Sent(guid, NOW, "view", None, None))
+                await self._insert(HostileEvent(guid, NOW, "view", None, None))
             for innocent, hostile, states, days in rounds:
                 self.now += timedelta(days=days)
                 for guid, state in states.items():
@@ -146,7 +146,7 @@ class World:
                     )
                 for guid, event in innocent:
                     await self._insert(
-                        Sent(
+                        HostileEvent(
                             guid,
                             event.occurred_at,
                             event.type,
@@ -156,7 +156,7 @@ class World:
                         )
                     )
                 for one in hostile:
-                    if isinstance(one, Sent):
+                    if isinstance(one, HostileEvent):
                         await self._insert(one)
                     else:
                         await connection.execute(one.statement.encode(), [one.profile])
@@ -174,7 +174,7 @@ class World:
             [definition],
         )
         for guid in INNOCENT:
-            await self._insert(Sent(guid, NOW, "view", None, None, [("name", "late")]))
+            await self._insert(HostileEvent(guid, NOW, "view", None, None, [("name", "late")]))
         await self._serve()
         assert await self._stored("broad") == before
         await self._check(fixed=False, without={"broad"})
@@ -197,7 +197,7 @@ class World:
             await self._serve()
             await self._check(fixed=True)
 
-    async def _insert(self, one: Sent) -> None:
+    async def _insert(self, one: HostileEvent) -> None:
         self.number += 1
         guid = f"evt_{self.number:09}"
         async with self.connection.transaction(), self.connection.cursor() as cursor:
@@ -249,13 +249,13 @@ class World:
         cursor = await self.connection.execute('SELECT count(*) FROM "eventChanges"')
         assert await cursor.fetchone() == (0,)
 
-    async def _events(self) -> dict[str, list[Seen]]:
-        profiles: dict[str, list[Seen]] = {}
+    async def _events(self) -> dict[str, list[ReferenceEvent]]:
+        profiles: dict[str, list[ReferenceEvent]] = {}
         cursor = await self.connection.execute(EVENTS)
         for guid, event, at, kind, user_id, ip_address, data in await cursor.fetchall():
             events = profiles.setdefault(guid, [])
             if event is not None and at is not None:
-                events.append(Seen(event, at, kind, user_id, ip_address, data or {}))
+                events.append(ReferenceEvent(event, at, kind, user_id, ip_address, data or {}))
         return profiles
 
     async def _stored(self, key: str) -> list[tuple[Any, ...]]:

@@ -33,7 +33,7 @@ from schemas.ids import NOBODY
 from tests.identity.histories import guid_of
 from tests.identity.test_machine import CRASHES, Crash, Record
 from tests.properties import reference
-from tests.properties.reference import Seen
+from tests.properties.reference import ReferenceEvent
 from tests.properties.strategies import DATA, MOMENT, NOW, TYPES, rules
 from tests.support import examples
 from tests.support.chunks import move_some
@@ -277,11 +277,11 @@ class Machine(RuleBasedStateMachine):
         made = [stored.rule for stored in await rule_store.read_rules(connection)]
         wanted: dict[tuple[str, str], list[str]] = {}
         cursor = await connection.execute(EVENTS)
-        profiles: dict[str, tuple[str | None, list[Seen]]] = {}
+        profiles: dict[str, tuple[str | None, list[ReferenceEvent]]] = {}
         for profile, owner, guid, at, kind, user_id, ip_address, data in await cursor.fetchall():
             events = profiles.setdefault(profile, (owner, []))[1]
             if guid is not None:
-                events.append(Seen(guid, at, kind, user_id, ip_address, data or {}))
+                events.append(ReferenceEvent(guid, at, kind, user_id, ip_address, data or {}))
         for profile, (owner, events) in profiles.items():
             for one in made:
                 if one.identifying:

@@ -19,9 +19,9 @@ from tests.identity.misplaced import misplaced
 from tests.identity.reference import Told, grouping
 from tests.support import database, topics
 from tests.support.database import Cluster, Database
-from tests.support.rest import unfinished
 from tests.support.system import System, opened_system, settings_env
 from tests.support.topics import Topics
+from tests.support.unfinished_work import describe_unfinished_work
 from tests.support.waiting import eventually
 
 
@@ -214,7 +214,9 @@ class _Run:
     async def _left(self) -> str:
         """What is still to be done, or the empty string."""
         nobody = sum(not _names(event) for event in self.history)
-        left = await unfinished(self.database, await self.topics.events.ends(), nobody)
+        left = await describe_unfinished_work(
+            self.database, await self.topics.events.ends(), nobody
+        )
         dead = [service.name for service in self.services if not service.running]
         self.say(f"{left or 'nothing'} to go {' '.join(dead)}")
         return left

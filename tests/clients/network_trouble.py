@@ -1,4 +1,4 @@
-"""A gateway on a bad day: an HTTP proxy that answers 503, cuts connections, or is slow."""
+"""An HTTP proxy before a gateway that answers 503, cuts connections, or is slow."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -6,12 +6,12 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Literal
 
-Weather = Literal["fine", "away", "cut", "slow"]
+Trouble = Literal["fine", "away", "cut", "slow"]
 """What becomes of the first requests with events: all is well; 503 with Retry-After; the gateway
 takes them, but the connection is cut before its answer; the answer comes late."""
 
 TROUBLES = 2
-"""Requests with events that the bad weather lasts for."""
+"""Requests with events that the trouble lasts for."""
 SLOW_SECONDS = 1.5
 
 _AWAY = (
@@ -27,16 +27,16 @@ class Proxy:
     """What it saw."""
 
     url: str
-    weather: Weather
+    trouble: Trouble
     requests: int = 0
     """With events."""
     troubled: int = 0
 
 
 @asynccontextmanager
-async def before(port: int, weather: Weather) -> AsyncIterator[Proxy]:
+async def before(port: int, trouble: Trouble) -> AsyncIterator[Proxy]:
     """A proxy before the gateway on this port."""
-    proxy = Proxy("", weather)
+    proxy = Proxy("", trouble)
     connections: set[asyncio.StreamWriter] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -63,18 +63,18 @@ async def _serve(
     """One request of a connection; clients open another one for the next."""
     head = await reader.readuntil(b"\r\n\r\n")
     request = head + await _body(head, reader)
-    troubled = _has_events(head) and proxy.requests < TROUBLES and proxy.weather != "fine"
+    troubled = _has_events(head) and proxy.requests < TROUBLES and proxy.trouble != "fine"
     proxy.requests += _has_events(head)
     proxy.troubled += troubled
-    if troubled and proxy.weather == "away":
+    if troubled and proxy.trouble == "away":
         writer.write(_AWAY % _header(head, b"origin", b"*"))
         await writer.drain()
         return
     answer = await _ask(port, request)
-    if troubled and proxy.weather == "cut":
+    if troubled and proxy.trouble == "cut":
         writer.transport.abort()
         return
-    if troubled and proxy.weather == "slow":
+    if troubled and proxy.trouble == "slow":
         await asyncio.sleep(SLOW_SECONDS)
     writer.write(answer)
     await writer.drain()
