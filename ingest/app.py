@@ -19,7 +19,7 @@ from pydantic_core import to_json
 from ingest import body, client_address
 from ingest.dialects import Dialect, Response, StaticResponse
 from ingest.publisher import Publisher, Record
-from ingest.rate_limit import RateLimiter, Rate
+from ingest.rate_limit import Rate, RateLimiter
 from ingest.request import Request
 from ingest.routes import Routes
 from ingest.validate import validate

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.rate_limit import RateLimiter, Rate, take
+from ingest.rate_limit import Rate, RateLimiter, take
 from merganser.http.errors import ErrorKind, HttpError
 from tests.support.gateway import Gateway
 from tests.support.system import System
