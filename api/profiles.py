@@ -12,10 +12,9 @@ from api.responses import (
     MAX_PAGE_BYTES,
     parse_property,
     take_fitting,
-    to_json_value,
 )
 from merganser.http.errors import ErrorKind, HttpError
-from merganser.identity import explain
+from merganser.identity.explain import Explanation, explain
 from merganser.runtime import sql
 from merganser.runtime.postgres import Connection
 
@@ -108,9 +107,52 @@ async def read_explanations(connection: Connection, guid: str) -> tuple[dict[str
         HttpError: NOT_FOUND.
     """
     await current_guid(connection, guid)
-    explanations = await explain.explain(connection, guid)
-    fitting = take_fitting(to_json_value(explanation) for explanation in explanations)
+    explanations = await explain(connection, guid)
+    fitting = take_fitting(_explanation_to_json(explanation) for explanation in explanations)
     return {"explanations": fitting.entries}, not fitting.all
+
+
+def _explanation_to_json(explanation: Explanation) -> dict[str, Any]:
+    """Return what a response has of an explanation. Clients rely on the keys."""
+    return {
+        "id": explanation.id,
+        "kind": explanation.kind,
+        "because": explanation.text,
+        "profile": explanation.profile,
+        "userId": explanation.user_id,
+        "events": explanation.events,
+        "visitors": [
+            {
+                "anonymousId": known.anonymous_id,
+                "profile": known.profile,
+                "owner": known.owner,
+                "linkEvent": known.link_event,
+                "linkedAt": known.linked_at,
+            }
+            for known in explanation.anonymous_ids
+        ],
+        "merges": [
+            {
+                "reason": merge.reason,
+                "anonymousId": merge.anonymous_id,
+                "loser": merge.loser,
+                "survivor": merge.survivor,
+                "linkEvent": merge.link_event,
+                "at": merge.merged_at,
+            }
+            for merge in explanation.merges
+        ],
+        "refused": [
+            {
+                "event": link.event,
+                "anonymousId": link.anonymous_id,
+                "userId": link.user_id,
+                "owner": link.owner,
+            }
+            for link in explanation.refused_links
+        ],
+        "moving": [[move.anonymous_id, move.loser] for move in explanation.pending_moves],
+    }
 
 
 async def current_guid(connection: Connection, guid: str) -> str:

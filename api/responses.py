@@ -8,7 +8,6 @@ at most `MAX_ENTRY_BYTES` of data that has no other limit; escaping it for JSON 
 that.
 """
 
-import dataclasses
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -256,7 +255,7 @@ def json_response(
 
 
 def to_json_value(value: Any) -> Any:
-    """Convert to types of JSON: times to text in UTC, dataclasses to objects in camelCase."""
+    """Convert to types of JSON: times become text in UTC."""
     match value:
         case datetime():
             return value.isoformat(timespec="microseconds").replace("+00:00", "Z")
@@ -266,11 +265,6 @@ def to_json_value(value: Any) -> Any:
             return {name: to_json_value(part) for name, part in value.items()}
         case Sequence():
             return [to_json_value(part) for part in value]
-        case _ if dataclasses.is_dataclass(value):
-            fields = dataclasses.fields(value)
-            return {
-                to_camel(field.name): to_json_value(getattr(value, field.name)) for field in fields
-            }
         case _:
             return value
 

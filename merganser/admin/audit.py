@@ -5,11 +5,15 @@ from datetime import datetime
 
 from merganser.admin.database import open_connection
 from merganser.identity import audit as identity
+from merganser.identity.audit import IdentityAuditReport
 from merganser.runtime.settings import Settings
 from properties import audit as properties
+from properties.audit import PropertyAuditReport
 
 
-async def audit_identity(settings: Settings, progress: Callable[[float], None]) -> identity.Report:
+async def audit_identity(
+    settings: Settings, progress: Callable[[float], None]
+) -> IdentityAuditReport:
     """Compare the profile of each event with what the events say.
 
     Args:
@@ -22,7 +26,7 @@ async def audit_identity(settings: Settings, progress: Callable[[float], None]) 
 
 async def audit_properties(
     settings: Settings, now: datetime, progress: Callable[[float], None]
-) -> properties.PropertyAuditReport:
+) -> PropertyAuditReport:
     """Compare the properties of each profile with what rules compute from the events.
 
     Args:

@@ -11,13 +11,13 @@ from rich.table import Table
 
 from merganser.admin import audit as admin
 from merganser.cli.terminal import out, progress_bar, run
-from merganser.identity.audit import Report as IdentityReport
+from merganser.identity.audit import IdentityAuditReport
 from merganser.runtime.settings import Settings
-from properties.audit import PropertyAuditReport as PropertiesReport
+from properties.audit import PropertyAuditReport
 
 app = typer.Typer()
 
-SHOWN = 100
+MAX_SHOWN = 100
 """Disagreements about properties that the table shows."""
 
 
@@ -45,9 +45,9 @@ def audit(
     raise typer.Exit(0 if agrees else 1)
 
 
-def _show_identity(report: IdentityReport) -> None:
+def _show_identity(report: IdentityAuditReport) -> None:
     if report.disagreements:
-        table = Table("what", "subject", "stored", "expected")
+        table = Table("problem", "subject", "stored", "expected")
         for disagreement in report.disagreements:
             table.add_row(*(escape(text or "") for text in dataclasses.astuple(disagreement)))
         out.print(table)
@@ -67,10 +67,10 @@ def _show_identity(report: IdentityReport) -> None:
     )
 
 
-def _show_properties(report: PropertiesReport) -> None:
+def _show_properties(report: PropertyAuditReport) -> None:
     if report.disagreements:
         table = Table("profile", "property", "stored", "expected")
-        for disagreement in report.disagreements[:SHOWN]:
+        for disagreement in report.disagreements[:MAX_SHOWN]:
             stored = ", ".join(disagreement.stored) or "no value"
             expected = ", ".join(disagreement.expected) or "no value"
             table.add_row(

@@ -1,15 +1,14 @@
 """`merganser explain`: which profile does an id lead to, and why?"""
 
-import dataclasses
 import json
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
 
 from merganser.admin import explain as admin
 from merganser.cli.terminal import out, run
-from merganser.identity.explain import Explanation, Merge
+from merganser.identity.explain import ExplainedMerge, Explanation
 from merganser.runtime.settings import Settings
 
 app = typer.Typer()
@@ -28,38 +27,84 @@ def explain(
     """Show which profile an id leads to, and why."""
     explanations = run(admin.explain_id(Settings.read(), name))
     if as_json:
-        data = [dataclasses.asdict(explanation) for explanation in explanations]
-        typer.echo(json.dumps(data, default=str))
+        data = [_to_json(explanation) for explanation in explanations]
+        typer.echo(json.dumps(data, default=str))  # times become text
         return
     for explanation in explanations:
         _show(explanation)
 
 
+def _to_json(explanation: Explanation) -> dict[str, Any]:
+    """Return what `--json` prints. The keys are part of the interface: do not rename them."""
+    return {
+        "id": explanation.id,
+        "kind": explanation.kind,
+        "because": explanation.text,
+        "profile": explanation.profile,
+        "user_id": explanation.user_id,
+        "events": explanation.events,
+        "visitors": [
+            {
+                "anonymous_id": known.anonymous_id,
+                "profile": known.profile,
+                "owner": known.owner,
+                "link_event": known.link_event,
+                "linked_at": known.linked_at,
+            }
+            for known in explanation.anonymous_ids
+        ],
+        "merges": [
+            {
+                "reason": merge.reason,
+                "anonymous_id": merge.anonymous_id,
+                "loser": merge.loser,
+                "survivor": merge.survivor,
+                "link_event": merge.link_event,
+                "at": merge.merged_at,
+            }
+            for merge in explanation.merges
+        ],
+        "refused": [
+            {
+                "event": link.event,
+                "anonymous_id": link.anonymous_id,
+                "user_id": link.user_id,
+                "owner": link.owner,
+            }
+            for link in explanation.refused_links
+        ],
+        "moving": [(move.anonymous_id, move.loser) for move in explanation.pending_moves],
+    }
+
+
 def _show(explanation: Explanation) -> None:
     subject = escape(f"{explanation.kind} {explanation.id}")
-    out.print(f"[bold]{subject}[/]: {escape(explanation.because)}.", highlight=False)
+    out.print(f"[bold]{subject}[/]: {escape(explanation.text)}.", highlight=False)
     if explanation.profile is None:
         return
     owner = "no known user" if explanation.user_id is None else f"user {explanation.user_id}"
     lines = [f"profile {explanation.profile} of {owner}, {explanation.events:,} events"]
-    for visitor in explanation.visitors:
-        link = f", linked by {visitor.link_event}" if visitor.link_event else ", not linked"
-        lines.append(f"has anonymousId {visitor.anonymous_id}{link}")
-    lines += [f"{merge.at:%Y-%m-%d %H:%M:%S} {_sentence(merge)}" for merge in explanation.merges]
+    for known in explanation.anonymous_ids:
+        link = f", linked by {known.link_event}" if known.link_event else ", not linked"
+        lines.append(f"has anonymousId {known.anonymous_id}{link}")
     lines += [
-        f"refused: {refused.event} links {refused.anonymous_id} to user {refused.user_id}, "
-        f"but it belongs to user {refused.owner}"
-        for refused in explanation.refused
+        f"{merge.merged_at:%Y-%m-%d %H:%M:%S} {_describe_merge(merge)}"
+        for merge in explanation.merges
     ]
     lines += [
-        f"a move of events of {anonymous_id} from {profile} is in progress"
-        for anonymous_id, profile in explanation.moving
+        f"refused: {link.event} links {link.anonymous_id} to user {link.user_id}, "
+        f"but it belongs to user {link.owner}"
+        for link in explanation.refused_links
+    ]
+    lines += [
+        f"a move of events of {move.anonymous_id} from {move.loser} is in progress"
+        for move in explanation.pending_moves
     ]
     for line in lines:
         out.print(f"  {line}", highlight=False, markup=False)
 
 
-def _sentence(merge: Merge) -> str:
+def _describe_merge(merge: ExplainedMerge) -> str:
     match merge.reason:
         case "claimed":
             what = f"the anonymous profile of {merge.anonymous_id} became this user's"

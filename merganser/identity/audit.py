@@ -1,7 +1,7 @@
-"""Recomputes the grouping of everything stored, from the events alone, and compares.
+"""Recompute the profile of each stored event from the events alone, and compare.
 
-Safe on a live system: it reads one snapshot, takes no lock, and what it compares was committed
-together. It is written in SQL, from the definition, and shares no code with the plan.
+An audit is safe on a live system: it reads one snapshot and takes no lock. It follows the
+definition in `merganser/identity/plan.py`, in SQL, and shares no code with the plan.
 """
 
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import psycopg
+from psycopg import AsyncConnection
 
 from merganser.runtime import sql
 from schemas import ids
@@ -17,74 +17,83 @@ from schemas import ids
 _SQL = sql.load(__package__, "audit.sql")
 
 CHUNK_PAGES = 4096
-"""Pages of the events table that one step compares: 32 MiB."""
+"""Pages of the events table that one query compares: 32 MiB."""
 
-MOST = 100
-"""Disagreements of one kind that a step reports: one is enough to act on."""
+MAX_DISAGREEMENTS = 100
+"""Disagreements that one query returns."""
 
-OTHER_CHECKS = {
+_EVENT_PROBLEM = "this event is on the wrong profile"
+
+_OTHER_PROBLEMS = {
     "wrong_owners": "the earliest link of this anonymousId is another event",
-    "wrong_visitors": "this anonymousId points at a wrong profile",
-    "shared_profiles": "this anonymous profile has not just one anonymousId",
+    "wrong_profiles": "this anonymousId has the wrong profile",
+    "shared_profiles": "this anonymous profile must have exactly one anonymousId",
 }
+"""Problems by the statement that finds them."""
 
 
 @dataclass(frozen=True, slots=True)
-class Disagreement:
-    """Something that is stored otherwise than the events say."""
+class IdentityDisagreement:
+    """A stored value that is not what the events say."""
 
-    what: str
+    problem: str
     subject: str
+    """Guid of the event or profile, or the anonymousId."""
     stored: str | None
     expected: str | None
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """What an audit found."""
+class IdentityAuditReport:
+    """The result of an audit."""
 
     events: int
+    """Number of compared events."""
     unresolved: int
+    """Number of events without a profile."""
     moves_in_progress: int
     erasures_in_progress: int
-    """Forgotten people whose events still go; these are not compared."""
+    """Number of forgotten people with events that are not erased yet; the audit ignores them."""
     pruned_before: datetime | None
-    """Links from before it are believed, not recomputed."""
-    disagreements: list[Disagreement]
+    """Links from before this time are not recomputed, as their events may be pruned."""
+    disagreements: list[IdentityDisagreement]
 
 
 async def audit(
-    connection: psycopg.AsyncConnection[Any],
-    nobody: frozenset[str],
-    progress: Callable[[float], None],
-) -> Report:
-    """Compare everything.
+    connection: AsyncConnection[Any], nobody: frozenset[str], progress: Callable[[float], None]
+) -> IdentityAuditReport:
+    """Compare all events, anonymousIds and anonymous profiles with what the events say.
 
     Args:
         connection: in autocommit mode.
-        nobody: ids that mean nobody, as the processes have them.
-        progress: told how much is done, from 0 to 1.
+        nobody: ids that mean nobody, the same as in the settings of the processes.
+        progress: called with the completed fraction, from 0 to 1.
     """
-    values: dict[str, Any] = {"nobody": list(nobody), "space": ids.WHITE_SPACE, "most": MOST}
-    found: list[Disagreement] = []
+    values: dict[str, Any] = {
+        "nobody": list(nobody),
+        "space": ids.WHITE_SPACE,
+        "at_most": MAX_DISAGREEMENTS,
+    }
+    disagreements: list[IdentityDisagreement] = []
     async with connection.transaction(), connection.cursor() as cursor:
         await cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        for statement in ("owners", "index_owners", "analyze_owners"):
+        for statement in ("create_owners", "index_owners", "analyze_owners"):
             await cursor.execute(_SQL[statement], values)
-        await cursor.execute(_SQL["pages"])
+        await cursor.execute(_SQL["count_pages"])
         (pages,) = await cursor.fetchone() or (0,)
         for page in range(0, pages, CHUNK_PAGES):
             chunk = {"first": f"({page},0)", "last": f"({page + CHUNK_PAGES},0)"}
             await cursor.execute(_SQL["wrong_events"], values | chunk)
-            found += [
-                Disagreement("this event lies on a wrong profile", *row)
-                for row in await cursor.fetchall()
+            disagreements += [
+                IdentityDisagreement(_EVENT_PROBLEM, *row) for row in await cursor.fetchall()
             ]
             progress(min(page + CHUNK_PAGES, pages) / pages)
-        for statement, what in OTHER_CHECKS.items():
+        for statement, problem in _OTHER_PROBLEMS.items():
             await cursor.execute(_SQL[statement], values)
-            found += [Disagreement(what, *row) for row in await cursor.fetchall()]
-        await cursor.execute(_SQL["in_progress"])
+            disagreements += [
+                IdentityDisagreement(problem, *row) for row in await cursor.fetchall()
+            ]
+        await cursor.execute(_SQL["count_in_progress"])
         moves, erasures, pruned, unresolved, events = await cursor.fetchone() or (0, 0, None, 0, 0)
     progress(1)
-    return Report(events, unresolved, moves, erasures, pruned, found)
+    return IdentityAuditReport(events, unresolved, moves, erasures, pruned, disagreements)

@@ -1,90 +1,115 @@
-"""Why an event, a profile, a user or a visitor is where it is: in data, and in plain words."""
+"""Explain which profile an id leads to and why, as data and as text."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-import psycopg
+from psycopg import AsyncConnection
 
+from merganser.identity.plan import Reason
+from merganser.identity.store import PendingMove
 from merganser.runtime import sql
 
 _SQL = sql.load(__package__, "explain.sql")
 
-MOST = 50
-"""Anonymous ids, merges and refused links that are listed of one profile."""
-MOST_GONE = 5
-"""Merges of a profile that went."""
+MAX_ENTRIES = 50
+"""AnonymousIds, merges, refused links or pending moves of a profile that are listed."""
+
+MAX_MERGES_OF_LOSER = 5
+"""Merges of a merged profile that are explained, newest first."""
+
+_TIME_FORMAT = "%Y-%m-%d %H:%M:%S"
 
 
 @dataclass(frozen=True, slots=True)
-class Visitor:
-    """An anonymousId and the link that owns it, if any."""
+class ExplainedAnonymousId:
+    """An anonymousId and its earliest link, if there is one."""
 
     anonymous_id: str
     profile: str
+    """Guid."""
     owner: str | None
+    """UserId."""
     link_event: str | None
+    """Guid of the earliest link."""
     linked_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
-class Merge:
-    """An entry of the trail."""
+class ExplainedMerge:
+    """A claim, merge or move: a row of `profileMerges`."""
 
-    reason: str
+    reason: Reason
     anonymous_id: str
     loser: str | None
+    """Guid of the profile that the events left; None for a claim."""
     survivor: str
+    """Guid of the profile that the events went to."""
     link_event: str
-    at: datetime
+    """Guid of the link."""
+    merged_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
-    """A link that was not followed."""
+class RefusedLink:
+    """A link that names another user than the owner of its anonymousId."""
 
     event: str
+    """Guid."""
     anonymous_id: str
     user_id: str
+    """UserId of the link."""
     owner: str
+    """UserId."""
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """What one id is, whose profile it leads to, and why."""
+    """What an id is, which profile it leads to, and why."""
 
     id: str
     kind: str
     """event, profile, merged profile, userId or anonymousId."""
-    because: str
+    text: str
+    """Why the id leads to the profile."""
     profile: str | None
+    """Guid; None for an event without a profile. The other fields describe this profile."""
     user_id: str | None = None
     events: int = 0
-    visitors: list[Visitor] = field(default_factory=list)
-    merges: list[Merge] = field(default_factory=list)
-    refused: list[Refused] = field(default_factory=list)
-    moving: list[tuple[str, str]] = field(default_factory=list)
-    """AnonymousIds whose events still follow, and the profile they come from."""
+    """Number of events."""
+    anonymous_ids: list[ExplainedAnonymousId] = field(default_factory=list)
+    merges: list[ExplainedMerge] = field(default_factory=list)
+    refused_links: list[RefusedLink] = field(default_factory=list)
+    pending_moves: list[PendingMove] = field(default_factory=list)
+    """Moves to this profile."""
 
 
-async def explain(connection: psycopg.AsyncConnection[Any], name: str) -> list[Explanation]:
-    """All that this id is: an id may be a userId and an anonymousId at once; none if unknown."""
-    found = [
-        *await _event(connection, name),
-        *await _profile(connection, name),
-        *await _gone(connection, name),
-        *await _visitor(connection, name),
+async def explain(connection: AsyncConnection[Any], name: str) -> list[Explanation]:
+    """Explain an id. It may be a userId and an anonymousId at once, each with an explanation.
+
+    Args:
+        connection: outside or inside of a transaction; it only reads.
+        name: guid of an event or a profile, a userId or an anonymousId.
+
+    Returns:
+        The explanations; none if nothing stored has this id.
+    """
+    explanations = [
+        *await _explain_event(connection, name),
+        *await _explain_profile(connection, name),
+        *await _explain_merged_profile(connection, name),
+        *await _explain_anonymous_id(connection, name),
     ]
-    return [await _with_profile(connection, explanation) for explanation in found]
+    return [await _add_profile(connection, explanation) for explanation in explanations]
 
 
-async def _event(connection: psycopg.AsyncConnection[Any], name: str) -> list[Explanation]:
-    found = []
-    for row in await _rows(connection, "event", {"id": name}):
-        guid, kind, occurred_at, user_id, anonymous_id, profile, owner, link, linked_at = row
-        text = f"it is a {kind} of {occurred_at:%Y-%m-%d %H:%M:%S.%f} "
+async def _explain_event(connection: AsyncConnection[Any], name: str) -> list[Explanation]:
+    explanations = []
+    for row in await _read(connection, "event", {"id": name}):
+        guid, type_, occurred_at, user_id, anonymous_id, profile, owner, link, linked_at = row
+        text = f"it is a {type_} of {_format_exact_time(occurred_at)} "
         if profile is None:
-            text += "that is not resolved: the scanner has not come to it, or its ids mean nobody"
+            text += "without a profile: the scanner has not resolved it yet, or its ids mean nobody"
         elif user_id is not None and owner not in {None, user_id}:
             text += (
                 f"with userId {user_id}, which takes precedence; its anonymousId {anonymous_id} "
@@ -95,81 +120,92 @@ async def _event(connection: psycopg.AsyncConnection[Any], name: str) -> list[Ex
         elif owner is not None:
             text += (
                 f"whose anonymousId {anonymous_id} belongs to user {owner} by its earliest link, "
-                f"{link} of {linked_at:%Y-%m-%d %H:%M:%S.%f}"
+                f"{link} of {_format_exact_time(linked_at)}"
             )
         else:
-            text += f"whose anonymousId {anonymous_id} has never been seen with a userId"
-        found.append(Explanation(guid, "event", text, profile))
-    return found
+            text += f"whose anonymousId {anonymous_id} has no link to a userId"
+        explanations.append(Explanation(guid, "event", text, profile))
+    return explanations
 
 
-async def _profile(connection: psycopg.AsyncConnection[Any], name: str) -> list[Explanation]:
-    found = []
-    for guid, user_id, created_at in await _rows(connection, "profile", {"id": name}):
-        whose = f"user {user_id}" if user_id is not None else "a visitor whom nobody knows yet"
-        found.append(
-            Explanation(
-                name,
-                "profile" if name == guid else "userId",
-                f"it is the profile of {whose}, made {created_at:%Y-%m-%d %H:%M:%S}"
-                if name == guid
-                else f"user {user_id} has this profile, made {created_at:%Y-%m-%d %H:%M:%S}",
-                guid,
-            )
-        )
-    return found
+async def _explain_profile(connection: AsyncConnection[Any], name: str) -> list[Explanation]:
+    explanations = []
+    for guid, user_id, created_at in await _read(connection, "profile", {"id": name}):
+        created = f"created {created_at:{_TIME_FORMAT}}"
+        if name != guid:
+            kind, text = "userId", f"user {user_id} has this profile, {created}"
+        elif user_id is not None:
+            kind, text = "profile", f"it is the profile of user {user_id}, {created}"
+        else:
+            kind, text = "profile", f"it is the profile of an anonymous visitor, {created}"
+        explanations.append(Explanation(name, kind, text, guid))
+    return explanations
 
 
-async def _gone(connection: psycopg.AsyncConnection[Any], name: str) -> list[Explanation]:
+async def _explain_merged_profile(connection: AsyncConnection[Any], name: str) -> list[Explanation]:
+    scope = {"id": name, "at_most": MAX_MERGES_OF_LOSER}
     return [
         Explanation(
             name,
             "merged profile",
             f"it was the anonymous profile of {anonymous_id} and merged on "
-            f"{at:%Y-%m-%d %H:%M:%S}, when {event} linked it",
+            f"{merged_at:{_TIME_FORMAT}}, when {link_event} linked it",
             profile,
         )
-        for _, anonymous_id, profile, event, at in await _rows(
-            connection, "gone", {"id": name, "most": MOST_GONE}
+        for anonymous_id, profile, link_event, merged_at in await _read(
+            connection, "merges_of_loser", scope
         )
     ]
 
 
-async def _visitor(connection: psycopg.AsyncConnection[Any], name: str) -> list[Explanation]:
-    found = []
-    for visitor in [Visitor(*row) for row in await _rows(connection, "visitor", {"id": name})]:
-        if visitor.owner is None:
-            text = "no event has been seen with this anonymousId and a userId"
+async def _explain_anonymous_id(connection: AsyncConnection[Any], name: str) -> list[Explanation]:
+    explanations = []
+    for row in await _read(connection, "anonymous_id", {"id": name}):
+        known = ExplainedAnonymousId(*row)
+        if known.owner is None or known.linked_at is None:
+            text = "no event links it to a userId"
         else:
             text = (
-                f"it belongs to user {visitor.owner} by its earliest link, {visitor.link_event} "
-                f"of {visitor.linked_at:%Y-%m-%d %H:%M:%S.%f}"
+                f"it belongs to user {known.owner} by its earliest link, {known.link_event} "
+                f"of {_format_exact_time(known.linked_at)}"
             )
-        found.append(Explanation(name, "anonymousId", text, visitor.profile))
-    return found
+        explanations.append(Explanation(name, "anonymousId", text, known.profile))
+    return explanations
 
 
-async def _with_profile(connection: psycopg.AsyncConnection[Any], bare: Explanation) -> Explanation:
-    if bare.profile is None:
-        return bare
-    scope = {"profile": bare.profile, "most": MOST}
-    profiles = await _rows(connection, "profile", {"id": bare.profile})
-    ((events,),) = await _rows(connection, "count", scope)
-    return Explanation(
-        bare.id,
-        bare.kind,
-        bare.because,
-        bare.profile,
-        next((user_id for guid, user_id, _ in profiles if guid == bare.profile), None),
-        events,
-        [Visitor(*row) for row in await _rows(connection, "visitors_of", scope)],
-        [Merge(*row) for row in await _rows(connection, "merges_of", scope)],
-        [Refused(*row) for row in await _rows(connection, "refused_of", scope)],
-        await _rows(connection, "moving", scope),
+async def _add_profile(connection: AsyncConnection[Any], explanation: Explanation) -> Explanation:
+    """Return the explanation with what is stored of its profile."""
+    if explanation.profile is None:
+        return explanation
+    scope = {"profile": explanation.profile, "at_most": MAX_ENTRIES}
+    profiles = await _read(connection, "profile", {"id": explanation.profile})
+    ((events,),) = await _read(connection, "count_events", scope)
+    return replace(
+        explanation,
+        user_id=next((user for guid, user, _ in profiles if guid == explanation.profile), None),
+        events=events,
+        anonymous_ids=[
+            ExplainedAnonymousId(*row)
+            for row in await _read(connection, "anonymous_ids_of_profile", scope)
+        ],
+        merges=[
+            ExplainedMerge(*row) for row in await _read(connection, "merges_of_profile", scope)
+        ],
+        refused_links=[
+            RefusedLink(*row) for row in await _read(connection, "refused_links_of_profile", scope)
+        ],
+        pending_moves=[
+            PendingMove(*row) for row in await _read(connection, "pending_moves_to_profile", scope)
+        ],
     )
 
 
-async def _rows(
-    connection: psycopg.AsyncConnection[Any], statement: str, values: dict[str, Any]
+async def _read(
+    connection: AsyncConnection[Any], statement: str, values: dict[str, Any]
 ) -> list[Any]:
     return await (await connection.execute(_SQL[statement], values)).fetchall()
+
+
+def _format_exact_time(time: datetime) -> str:
+    """Format a time with microseconds: they decide which link is the earliest."""
+    return f"{time:{_TIME_FORMAT}.%f}"

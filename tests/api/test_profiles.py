@@ -271,6 +271,25 @@ async def test_why_a_profile_is_what_it_is(api: Reader) -> None:
     assert [visitor["anonymousId"] for visitor in explanation["visitors"]] == ["phone"]
 
 
+async def test_the_keys_of_an_explanation_stay_the_same(api: Reader) -> None:
+    """Clients read them."""
+    _, survivor = await merged(api)
+    await api.store(event("bob", "phone", at=60))
+    (explanation,) = (await api.get_json(f"/profile/{survivor}/explain"))["explanations"]
+    assert list(explanation) == [
+        *("id", "kind", "because", "profile", "userId", "events"),
+        *("visitors", "merges", "refused", "moving"),
+    ]
+    assert list(explanation["visitors"][0]) == [
+        *("anonymousId", "profile", "owner", "linkEvent", "linkedAt")
+    ]
+    assert list(explanation["merges"][0]) == [
+        *("reason", "anonymousId", "loser", "survivor", "linkEvent", "at")
+    ]
+    assert list(explanation["refused"][0]) == ["event", "anonymousId", "userId", "owner"]
+    assert explanation["moving"] == []
+
+
 async def test_a_cursor_of_another_page(api: Reader) -> None:
     await api.store(*(event(anonymous=f"visitor {n}") for n in range(3)))
     cursor = (await api.get_json("/profiles", limit=1))["nextCursor"]

@@ -54,7 +54,7 @@ async def read_guids(database: Database) -> list[str]:
 
 async def audit_identity(database: Database) -> list[str]:
     report = await audit(database.connection, NOBODY, lambda _: None)
-    return [disagreement.what for disagreement in report.disagreements]
+    return [disagreement.problem for disagreement in report.disagreements]
 
 
 OLD_LINK = EventIds("evt_1", ago(50), "ann", "phone")

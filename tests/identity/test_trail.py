@@ -53,7 +53,7 @@ async def profiles(database: Database) -> dict[str, str]:
 
 async def disagreements(database: Database) -> list[str]:
     report = await audit(database.connection, NOBODY, lambda _: None)
-    return [disagreement.what for disagreement in report.disagreements]
+    return [disagreement.problem for disagreement in report.disagreements]
 
 
 def pages(anonymous_id: str, count: int = PAGES) -> list[EventIds]:
@@ -147,7 +147,7 @@ async def test_a_move_that_was_led_back_is_finished_without_moving(database: Dat
     [
         pytest.param(
             "UPDATE events SET \"profileGuid\" = 'pro_x' WHERE guid = 'evt_phone_1'",
-            "this event lies on a wrong profile",
+            "this event is on the wrong profile",
             id="an event on a wrong profile",
         ),
         pytest.param(
@@ -157,17 +157,17 @@ async def test_a_move_that_was_led_back_is_finished_without_moving(database: Dat
         ),
         pytest.param(
             'UPDATE "anonymousIds" SET "userId" = \'eve\'',
-            "this anonymousId points at a wrong profile",
+            "this anonymousId has the wrong profile",
             id="a wrong owner",
         ),
         pytest.param(
             "INSERT INTO profiles (guid) VALUES ('pro_orphan')",
-            "this anonymous profile has not just one anonymousId",
+            "this anonymous profile must have exactly one anonymousId",
             id="an orphan",
         ),
         pytest.param(
             "UPDATE profiles SET \"userId\" = 'eve' WHERE \"userId\" = 'ann'",
-            "this event lies on a wrong profile",
+            "this event is on the wrong profile",
             id="a profile of another user",
         ),
     ],
@@ -207,6 +207,26 @@ async def test_explain_tells_of_events_profiles_users_visitors_and_refusals(
     ]
     assert [merge["reason"] for merge in explanation["merges"]] == ["claimed"]
     assert (await run("explain", database, "nobody-knows-this")).exit_code == 1
+
+
+async def test_the_json_keys_of_explain_stay_the_same(database: Database) -> None:
+    """Programs read them."""
+    await resolve(database, EventIds("evt_ann", at(1), "ann", None), *pages("phone"))
+    await resolve(database, EventIds("evt_link", at(2), "ann", "phone"), move=0)
+    await resolve(database, EventIds("evt_bob", at(3), "bob", "phone"))
+    (explanation,) = await explained(database, "ann")
+    assert list(explanation) == [
+        *("id", "kind", "because", "profile", "user_id", "events"),
+        *("visitors", "merges", "refused", "moving"),
+    ]
+    assert list(explanation["visitors"][0]) == [
+        *("anonymous_id", "profile", "owner", "link_event", "linked_at")
+    ]
+    assert list(explanation["merges"][0]) == [
+        *("reason", "anonymous_id", "loser", "survivor", "link_event", "at")
+    ]
+    assert list(explanation["refused"][0]) == ["event", "anonymous_id", "user_id", "owner"]
+    assert explanation["moving"] == [["phone", "pro_phone_0"]]
 
 
 async def test_an_id_that_is_a_userid_and_an_anonymousid_is_explained_as_both(

@@ -1,7 +1,7 @@
--- owners --
--- The definition of ownership, from the events alone: the earliest link of each anonymousId. A link
--- from before the time that was pruned is believed, as its event may be gone; those of forgotten
--- people, whose events still go, no longer count.
+-- create_owners --
+-- The owner of each anonymousId by definition: its earliest link among the events. Links of forgotten
+-- people do not count, even while their events are being erased. Stored links from before
+-- "prunedBefore" count as well, as their events may be pruned.
 CREATE TEMP TABLE "auditOwners" ON COMMIT DROP AS
 SELECT DISTINCT ON ("anonymousId") "anonymousId", "userId", "linkedAt", guid
 FROM (
@@ -18,25 +18,25 @@ FROM (
 ORDER BY "anonymousId", "linkedAt", guid;
 
 -- index_owners --
--- For the join with each chunk of events.
+-- `wrong_events` joins it with each chunk of events.
 CREATE UNIQUE INDEX ON "auditOwners" ("anonymousId");
 
 -- analyze_owners --
--- A temporary table has no statistics until it is asked for them.
+-- Autovacuum does not analyze temporary tables.
 ANALYZE "auditOwners";
 
--- pages --
--- The size of the events table, in the pages that `wrong_events` reads in chunks.
+-- count_pages --
+-- The size of the events table in pages; `wrong_events` reads chunks of them.
 SELECT pg_relation_size('events') / current_setting('block_size')::bigint;
 
 -- wrong_events --
--- Events that lie on another profile than the definition says, leaving out moves in progress.
+-- Events that are not on the profile that the definition says, except for moves in progress.
 SELECT guid, "profileGuid", expected
 FROM (
     SELECT events.guid, events."profileGuid", events."anonymousId", events."userId",
         CASE
-            WHEN whose.id IS NOT NULL THEN users.guid
-            ELSE visitors."profileGuid"
+            WHEN correct."userId" IS NOT NULL THEN users.guid
+            ELSE ids."profileGuid"
         END AS expected
     FROM events
     LEFT JOIN "auditOwners" AS owners ON owners."anonymousId" = events."anonymousId"
@@ -44,57 +44,58 @@ FROM (
         SELECT CASE
             WHEN lower(btrim(events."userId", %(space)s)) <> ALL(%(nobody)s) THEN events."userId"
             ELSE owners."userId"
-        END AS id
-    ) AS whose
-    LEFT JOIN profiles AS users ON users."userId" = whose.id
-    LEFT JOIN "anonymousIds" AS visitors ON visitors."anonymousId" = events."anonymousId"
+        END AS "userId"
+    ) AS correct
+    LEFT JOIN profiles AS users ON users."userId" = correct."userId"
+    LEFT JOIN "anonymousIds" AS ids ON ids."anonymousId" = events."anonymousId"
     WHERE events.ctid >= %(first)s::tid AND events.ctid < %(last)s::tid
         AND events."profileGuid" IS NOT NULL
         AND events."profileGuid" NOT IN (SELECT "profileGuid" FROM erasures)
-) AS placed
+) AS compared
 WHERE "profileGuid" IS DISTINCT FROM expected
     AND NOT EXISTS (
         SELECT FROM "eventMoves" AS moves
-        WHERE moves."anonymousId" = placed."anonymousId"
-            AND moves."fromGuid" = placed."profileGuid"
+        WHERE moves."anonymousId" = compared."anonymousId"
+            AND moves."fromGuid" = compared."profileGuid"
             AND expected IS NOT NULL
     )
-LIMIT %(most)s;
+LIMIT %(at_most)s;
 
 -- wrong_owners --
--- AnonymousIds whose stored link is not the earliest one, leaving out people who are being forgotten.
-SELECT coalesce(owners."anonymousId", visitors."anonymousId"),
-    visitors."linkEventGuid", owners.guid
+-- AnonymousIds whose stored link is not the earliest one, except for forgotten people.
+SELECT coalesce(owners."anonymousId", ids."anonymousId"),
+    ids."linkEventGuid", owners.guid
 FROM "auditOwners" AS owners
-FULL JOIN "anonymousIds" AS visitors USING ("anonymousId")
+FULL JOIN "anonymousIds" AS ids USING ("anonymousId")
 WHERE (owners."userId", owners.guid, owners."linkedAt")
-    IS DISTINCT FROM (visitors."userId", visitors."linkEventGuid", visitors."linkedAt")
-    AND NOT EXISTS (SELECT FROM erasures WHERE "profileGuid" = visitors."profileGuid")
-LIMIT %(most)s;
+    IS DISTINCT FROM (ids."userId", ids."linkEventGuid", ids."linkedAt")
+    AND NOT EXISTS (SELECT FROM erasures WHERE "profileGuid" = ids."profileGuid")
+LIMIT %(at_most)s;
 
--- wrong_visitors --
--- AnonymousIds that point at another profile than their owner's, or than one of their own.
-SELECT visitors."anonymousId", visitors."profileGuid", owned.guid
-FROM "anonymousIds" AS visitors
-LEFT JOIN profiles AS pointed ON pointed.guid = visitors."profileGuid"
-LEFT JOIN profiles AS owned ON owned."userId" = visitors."userId"
-WHERE pointed.guid IS NULL
-    OR pointed.guid IS DISTINCT FROM owned.guid AND visitors."userId" IS NOT NULL
-    OR pointed."userId" IS NOT NULL AND visitors."userId" IS NULL
-LIMIT %(most)s;
+-- wrong_profiles --
+-- AnonymousIds whose profile is not their owner's or, if they have no owner, not an anonymous one.
+SELECT ids."anonymousId", ids."profileGuid", expected.guid
+FROM "anonymousIds" AS ids
+LEFT JOIN profiles AS current ON current.guid = ids."profileGuid"
+LEFT JOIN profiles AS expected ON expected."userId" = ids."userId"
+WHERE current.guid IS NULL
+    OR current.guid IS DISTINCT FROM expected.guid AND ids."userId" IS NOT NULL
+    OR current."userId" IS NOT NULL AND ids."userId" IS NULL
+LIMIT %(at_most)s;
 
 -- shared_profiles --
--- Anonymous profiles that are not the profile of just one anonymousId.
-SELECT profiles.guid, count(visitors."anonymousId")::text, '1'
+-- Anonymous profiles that do not have exactly one anonymousId.
+SELECT profiles.guid, count(ids."anonymousId")::text, '1'
 FROM profiles
-LEFT JOIN "anonymousIds" AS visitors ON visitors."profileGuid" = profiles.guid
+LEFT JOIN "anonymousIds" AS ids ON ids."profileGuid" = profiles.guid
 WHERE profiles."userId" IS NULL AND profiles.guid NOT IN (SELECT "profileGuid" FROM erasures)
 GROUP BY profiles.guid
-HAVING count(visitors."anonymousId") <> 1
-LIMIT %(most)s;
+HAVING count(ids."anonymousId") <> 1
+LIMIT %(at_most)s;
 
--- in_progress --
--- Moves and erasures that are not finished, what was pruned, rows that wait for the scanner.
+-- count_in_progress --
+-- Unfinished moves and erasures, the time before which events were pruned, and the numbers of events
+-- without and with a profile.
 SELECT
     (SELECT count(*) FROM "eventMoves"),
     (SELECT count(*) FROM erasures),

@@ -1,73 +1,73 @@
 -- event --
--- One event, with the link that owns its anonymousId.
+-- An event, with the earliest link of its anonymousId. A userId that means nobody has no profile, so
+-- it is NULL here.
 SELECT events.guid, events.type, coalesce(events."occurredAt", events."createdAt"),
     named."userId", events."anonymousId", events."profileGuid",
-    visitors."userId", visitors."linkEventGuid", visitors."linkedAt"
+    ids."userId", ids."linkEventGuid", ids."linkedAt"
 FROM events
 LEFT JOIN profiles AS named ON named."userId" = events."userId"
-LEFT JOIN "anonymousIds" AS visitors USING ("anonymousId")
+LEFT JOIN "anonymousIds" AS ids USING ("anonymousId")
 WHERE events.guid = %(id)s;
 
 -- profile --
 -- A profile by its guid or its userId.
 SELECT guid, "userId", "createdAt" FROM profiles WHERE guid = %(id)s OR "userId" = %(id)s;
 
--- visitor --
--- An anonymousId.
+-- anonymous_id --
+-- An anonymousId, with its earliest link.
 SELECT "anonymousId", "profileGuid", "userId", "linkEventGuid", "linkedAt"
 FROM "anonymousIds" WHERE "anonymousId" = %(id)s;
 
--- gone --
--- A profile that went: its anonymousId leads to where its events are today.
-SELECT merges."loserGuid", visitors."anonymousId", visitors."profileGuid",
-    merges."eventGuid", merges."createdAt"
+-- merges_of_loser --
+-- Merges that deleted a profile, with the profile that its anonymousId has now.
+SELECT ids."anonymousId", ids."profileGuid", merges."eventGuid", merges."createdAt"
 FROM "profileMerges" AS merges
-JOIN "anonymousIds" AS visitors USING ("anonymousId")
+JOIN "anonymousIds" AS ids USING ("anonymousId")
 WHERE merges."loserGuid" = %(id)s AND merges.reason = 'merged'
 ORDER BY merges."createdAt" DESC
-LIMIT %(most)s;
+LIMIT %(at_most)s;
 
--- visitors_of --
+-- anonymous_ids_of_profile --
 -- The anonymousIds of a profile.
 SELECT "anonymousId", "profileGuid", "userId", "linkEventGuid", "linkedAt"
 FROM "anonymousIds" WHERE "profileGuid" = %(profile)s
-ORDER BY "linkedAt", "anonymousId" LIMIT %(most)s;
+ORDER BY "linkedAt", "anonymousId" LIMIT %(at_most)s;
 
--- merges_of --
--- What came to a profile, and what left it.
+-- merges_of_profile --
+-- Claims, merges and moves to a profile, and moves from it.
 SELECT reason, "anonymousId", "loserGuid", "survivorGuid", "eventGuid", "createdAt"
 FROM "profileMerges" WHERE "survivorGuid" = %(profile)s OR "loserGuid" = %(profile)s
-ORDER BY "createdAt", "anonymousId" LIMIT %(most)s;
+ORDER BY "createdAt", "anonymousId" LIMIT %(at_most)s;
 
--- refused_of --
--- Links that were not followed, because two known users would have met: on the profile's own
--- anonymousIds by others, and by its user on the anonymousIds of others.
+-- refused_links_of_profile --
+-- Refused links: events of other users with an anonymousId of this profile, and events of this
+-- profile's user with an anonymousId of other profiles.
 (
-    SELECT events.guid, events."anonymousId", events."userId", visitors."userId"
-    FROM "anonymousIds" AS visitors
+    SELECT events.guid, events."anonymousId", events."userId", ids."userId"
+    FROM "anonymousIds" AS ids
     JOIN events USING ("anonymousId")
     JOIN profiles AS named ON named."userId" = events."userId"
-    WHERE visitors."profileGuid" = %(profile)s AND named.guid <> visitors."profileGuid"
-    LIMIT %(most)s
+    WHERE ids."profileGuid" = %(profile)s AND named.guid <> ids."profileGuid"
+    LIMIT %(at_most)s
 )
 UNION
 (
-    SELECT events.guid, events."anonymousId", events."userId", visitors."userId"
+    SELECT events.guid, events."anonymousId", events."userId", ids."userId"
     FROM events
     JOIN profiles AS named ON named."userId" = events."userId"
-    JOIN "anonymousIds" AS visitors USING ("anonymousId")
+    JOIN "anonymousIds" AS ids USING ("anonymousId")
     WHERE events."profileGuid" = %(profile)s AND named.guid = events."profileGuid"
-        AND visitors."profileGuid" <> events."profileGuid"
-    LIMIT %(most)s
+        AND ids."profileGuid" <> events."profileGuid"
+    LIMIT %(at_most)s
 );
 
--- moving --
--- Moves to a profile that are not finished.
-SELECT moves."anonymousId", moves."fromGuid"
+-- pending_moves_to_profile --
+-- Unfinished moves to a profile.
+SELECT moves."anonymousId", moves."fromGuid", ids."profileGuid"
 FROM "eventMoves" AS moves
-JOIN "anonymousIds" AS visitors USING ("anonymousId")
-WHERE visitors."profileGuid" = %(profile)s LIMIT %(most)s;
+JOIN "anonymousIds" AS ids USING ("anonymousId")
+WHERE ids."profileGuid" = %(profile)s LIMIT %(at_most)s;
 
--- count --
--- The events of a profile.
+-- count_events --
+-- The number of events of a profile.
 SELECT count(*) FROM events WHERE "profileGuid" = %(profile)s;
