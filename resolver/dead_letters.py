@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 from merganser.runtime import kafka, metrics
 from merganser.runtime.lifecycle import Stop, StoppedWhileWaiting
 from merganser.runtime.retry import backoff
-from schemas.dead_letter import Letter
+from schemas.dead_letter import DeadLetter
 
 log = structlog.get_logger(__name__)
 
@@ -31,7 +31,7 @@ class DeadLetterPublisher:
         self._published_at: deque[float] = deque()
         """Times of those that count toward the limit, oldest first."""
 
-    async def publish(self, letters: Sequence[Letter], stop: Stop) -> None:
+    async def publish(self, letters: Sequence[DeadLetter], stop: Stop) -> None:
         """Publish dead letters and wait for the broker, so that the offset may pass their records.
 
         Only records that fail for the first time count toward the limit. Records that an operator
@@ -56,8 +56,8 @@ class DeadLetterPublisher:
             "dead letters",
             count=len(published),
             reasons=sorted({letter.reason for letter in letters}),
-            first_partition=letters[0].failed.partition,
-            first_offset=letters[0].failed.offset,
+            first_partition=letters[0].record.partition,
+            first_offset=letters[0].record.offset,
         )
         if len(allowed) < len(first_failures):
             raise TooManyDeadLetters(
@@ -70,7 +70,7 @@ class DeadLetterPublisher:
             self._published_at.popleft()
         return self._limit - len(self._published_at)
 
-    async def _publish_until_acknowledged(self, letters: Sequence[Letter], stop: Stop) -> None:
+    async def _publish_until_acknowledged(self, letters: Sequence[DeadLetter], stop: Stop) -> None:
         """Publish all at once, which is as fast as the broker allows; retry those that failed."""
         for delay in backoff():
             results = await asyncio.gather(*map(self._try_publish, letters))
@@ -80,14 +80,14 @@ class DeadLetterPublisher:
             if await stop.wait(delay):
                 raise StoppedWhileWaiting
 
-    async def _try_publish(self, letter: Letter) -> Letter | None:
+    async def _try_publish(self, letter: DeadLetter) -> DeadLetter | None:
         """Publish one dead letter; return the one to publish instead if that failed."""
         try:
             await kafka.send(
-                self._producer, self._topic, letter.key, letter.value, letter.encoded()
+                self._producer, self._topic, letter.key, letter.value, letter.encode_headers()
             )
         except MessageSizeTooLargeError:
-            if letter.dropped:
+            if letter.omitted_bytes:
                 raise
             return letter.without_record()
         except KafkaError as error:

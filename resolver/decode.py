@@ -8,7 +8,7 @@ from aiokafka import TopicPartition
 
 from merganser.runtime import isolation
 from schemas import event as wire
-from schemas.dead_letter import Header, Letter, Place, Reason
+from schemas.dead_letter import DeadLetter, Header, Reason, RecordAddress
 from schemas.event import Event
 from schemas.ids import somebody
 
@@ -32,7 +32,7 @@ class Batch:
 
     records: list[tuple[Record, Event]] = field(default_factory=list)
     """Records with a valid event, by partition and offset."""
-    dead_letters: list[Letter] = field(default_factory=list)
+    dead_letters: list[DeadLetter] = field(default_factory=list)
     """The other records."""
     first_offsets: dict[TopicPartition, int] = field(default_factory=dict)
     """The offset of each partition's first record, valid or not."""
@@ -70,7 +70,7 @@ def decode_records(
     return batch
 
 
-def make_dead_letter(record: Record, reason: Reason, error: str) -> Letter:
+def make_dead_letter(record: Record, reason: Reason, error: str) -> DeadLetter:
     """Return the dead letter of a record.
 
     Args:
@@ -78,8 +78,8 @@ def make_dead_letter(record: Record, reason: Reason, error: str) -> Letter:
         reason: the kind of failure.
         error: details, without content of the record.
     """
-    place = Place(record.topic, record.partition, record.offset)
-    return Letter.of(reason, error, place, record.key, record.value, record.headers)
+    address = RecordAddress(record.topic, record.partition, record.offset)
+    return DeadLetter.of_record(reason, error, address, record.key, record.value, record.headers)
 
 
 def split_batch(batch: Batch) -> tuple[Batch, Batch]:

@@ -1,11 +1,12 @@
-"""A dead letter as its topic carries it: a record as it was, and why it can never succeed.
+"""The format of a dead letter: a record that cannot be processed, and the reason.
 
-Key and value are the record's own. Before the record's headers stand those in `OWN`, in that order
-and all of them, so that a record whose headers have the same names spoils nothing.
+A letter's key and value are those of the record. Its headers are `LETTER_HEADERS`, all of them in
+that order, then the headers of the record, which may have the same names.
 
-A record that is sent again says which letter it comes from (`retried`). If it fails again, its new
-letter has the first one's origin and the next number. Origin and number are what a letter *is*: a
-resolver that died between a letter and its position writes the letter twice.
+A retry sends the record again, with headers for its origin and attempt (`retry_headers`). If it
+fails again, the new letter has the same origin and the next attempt. Origin and attempt identify a
+letter: if the resolver crashes before it commits the offset of a record, it writes the same letter
+twice.
 """
 
 import re
@@ -16,40 +17,50 @@ from typing import NamedTuple, Self
 
 
 class Reason(StrEnum):
-    """Why a record can never succeed."""
+    """Why a record cannot be processed."""
 
     TOMBSTONE = "tombstone"
     """It has no value."""
     VERSION = "version"
-    """It does not say that it is of this version of events, or says another."""
+    """It has no header with the supported version of events."""
     UNREADABLE = "unreadable"
-    """The record is not an event."""
+    """Its value is not an event."""
     NOBODY = "nobody"
-    """None of its ids names somebody."""
+    """Its ids are missing or mean nobody."""
     REFUSED = "refused"
-    """Postgres refuses the event."""
+    """Postgres rejects the event."""
     FAILED = "failed"
-    """Our own code failed on it."""
+    """A bug: processing it raised an exception."""
 
 
-OWN = ("reason", "error", "topic", "partition", "offset", "origin", "attempt", "dropped")
+LETTER_HEADERS = (
+    "reason",
+    "error",
+    "topic",
+    "partition",
+    "offset",
+    "origin",
+    "attempt",
+    "dropped",  # the value of `omitted_bytes`
+)
+"""Names of the headers that a letter adds to those of its record."""
 
 _RETRY_OF, _ATTEMPT = "retry-of", "retry-attempt"
 
-_PLACE = re.compile(r"([A-Za-z0-9._-]{1,249})/([0-9]{1,9})/([0-9]{1,18})")
+# Other systems may write any headers. These limits are those of Kafka and of a column of Postgres.
+_ADDRESS = re.compile(r"([A-Za-z0-9._-]{1,249})/([0-9]{1,9})/([0-9]{1,18})")
 _NUMBER = re.compile(r"[0-9]{1,9}")
-"""What Kafka and a table of ours can hold: others may write to the topics as well, and anything."""
 
 Header = tuple[str, bytes | None]
-"""Kafka has headers without a value."""
+"""Name and value of a Kafka header; the value may be missing."""
 
 
-class Foreign(ValueError):
-    """A record of the dead-letter topic that is not a dead letter of this version."""
+class InvalidDeadLetter(ValueError):
+    """A record of the dead-letter topic is not a dead letter of this version."""
 
 
-class Place(NamedTuple):
-    """Where a record stands."""
+class RecordAddress(NamedTuple):
+    """Where a record is in Kafka."""
 
     topic: str
     partition: int
@@ -59,127 +70,129 @@ class Place(NamedTuple):
         return f"{self.topic}/{self.partition}/{self.offset}"
 
     @classmethod
-    def read(cls, text: str) -> Self:
-        """The place that `str` wrote.
+    def parse(cls, text: str) -> Self:
+        """Return the address that `str` wrote.
 
         Raises:
-            ValueError: it did not write this.
+            ValueError: it is not topic/partition/offset.
         """
-        if (parts := _PLACE.fullmatch(text)) is None:
-            raise ValueError("no place of a record")
+        if (parts := _ADDRESS.fullmatch(text)) is None:
+            raise ValueError("the address of a record must be topic/partition/offset")
         topic, partition, offset = parts.groups()
         return cls(topic, int(partition), int(offset))
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
-    """A record that failed, and why."""
+class DeadLetter:
+    """A record that cannot be processed, and the reason."""
 
     reason: Reason
     error: str
-    """More of the reason; never the content."""
-    failed: Place
-    """Where the record stood that failed."""
-    origin: Place
-    """Where it stood when it failed for the first time."""
+    """Details of the reason, without content of the record."""
+    record: RecordAddress
+    """The record that failed."""
+    origin: RecordAddress
+    """The record that failed first, if this one is a retry; else the same record."""
     attempt: int
-    """How often it has failed, 1 for the first time."""
+    """1 for the first failure."""
     key: bytes | None
     value: bytes | None
     headers: tuple[Header, ...]
-    """The record's own."""
-    dropped: int = 0
-    """Bytes of a record too large for the topic of dead letters, left where it failed; else 0."""
+    """The headers of the record, except those of a retry."""
+    omitted_bytes: int = 0
+    """Size of the record if the letter omits it, as it is too large for the topic; else 0."""
 
     @classmethod
-    def of(
+    def of_record(
         cls,
         reason: Reason,
         error: str,
-        place: Place,
+        address: RecordAddress,
         key: bytes | None,
         value: bytes | None,
         headers: Sequence[Header],
     ) -> Self:
-        """The letter of a record that failed at a place."""
-        origin, attempt = _history(place, headers)
-        kept = tuple(header for header in headers if header[0] not in (_RETRY_OF, _ATTEMPT))
-        return cls(reason, error, place, origin, attempt, key, value, kept)
+        """Return the letter of a record that failed."""
+        origin, attempt = _read_origin(address, headers)
+        others = tuple(header for header in headers if header[0] not in (_RETRY_OF, _ATTEMPT))
+        return cls(reason, error, address, origin, attempt, key, value, others)
 
     def without_record(self) -> Self:
-        """The same letter for a topic that does not take so large a record: where that is."""
-        return replace(self, key=None, value=b"", headers=(), dropped=self.size)
+        """Return the letter without its record, which is too large for the dead-letter topic."""
+        return replace(self, key=None, value=b"", headers=(), omitted_bytes=self.size)
 
     @property
     def size(self) -> int:
-        """Bytes of the record."""
+        """Bytes of the key, value and headers."""
         headers = sum(len(name) + len(value or b"") for name, value in self.headers)
         return len(self.key or b"") + len(self.value or b"") + headers
 
-    def encoded(self) -> tuple[Header, ...]:
-        """The headers of the letter's record."""
-        own = (
+    def encode_headers(self) -> tuple[Header, ...]:
+        """Return all headers of the letter in the dead-letter topic."""
+        letter_values = (
             self.reason,
             self.error,
-            self.failed.topic,
-            str(self.failed.partition),
-            str(self.failed.offset),
+            self.record.topic,
+            str(self.record.partition),
+            str(self.record.offset),
             str(self.origin),
             str(self.attempt),
-            str(self.dropped),
+            str(self.omitted_bytes),
         )
-        texts = (text.encode("utf-8", "replace") for text in own)
-        return (*zip(OWN, texts, strict=True), *self.headers)
+        encoded = (text.encode("utf-8", "replace") for text in letter_values)
+        return (*zip(LETTER_HEADERS, encoded, strict=True), *self.headers)
 
     @classmethod
-    def decoded(cls, key: bytes | None, value: bytes | None, headers: Sequence[Header]) -> Self:
-        """The letter of a record in the dead-letter topic.
+    def decode(cls, key: bytes | None, value: bytes | None, headers: Sequence[Header]) -> Self:
+        """Return the letter that a record of the dead-letter topic contains.
 
         Raises:
-            Foreign: somebody else wrote it, or another version.
+            InvalidDeadLetter: another system or another version wrote the record.
         """
-        if tuple(name for name, _ in headers[: len(OWN)]) != OWN:
-            raise Foreign("without the headers of a dead letter")
+        count = len(LETTER_HEADERS)
+        if tuple(name for name, _ in headers[:count]) != LETTER_HEADERS:
+            raise InvalidDeadLetter("it does not have the headers of a dead letter")
         try:
-            reason, error, topic, partition, offset, origin, attempt, dropped = (
-                _text(value) for _, value in headers[: len(OWN)]
+            reason, error, topic, partition, offset, origin, attempt, omitted_bytes = (
+                _decode_text(value) for _, value in headers[:count]
             )
             return cls(
                 reason=Reason(reason),
                 error=error,
-                failed=Place.read(f"{topic}/{partition}/{offset}"),
-                origin=Place.read(origin),
-                attempt=_number(attempt),
+                record=RecordAddress.parse(f"{topic}/{partition}/{offset}"),
+                origin=RecordAddress.parse(origin),
+                attempt=_parse_number(attempt),
                 key=key,
                 value=value,
-                headers=tuple(headers[len(OWN) :]),
-                dropped=_number(dropped),
+                headers=tuple(headers[count:]),
+                omitted_bytes=_parse_number(omitted_bytes),
             )
-        except ValueError as fault:
-            raise Foreign(f"with headers that this version cannot read: {fault}") from None
+        except ValueError as invalid:
+            raise InvalidDeadLetter(f"this version cannot read its headers: {invalid}") from None
 
-    def retried(self) -> tuple[Header, ...]:
-        """The headers of the record that tries again."""
-        history = ((_RETRY_OF, str(self.origin)), (_ATTEMPT, str(self.attempt + 1)))
-        return (*self.headers, *((name, text.encode()) for name, text in history))
+    def retry_headers(self) -> tuple[Header, ...]:
+        """Return the headers of the record that a retry sends."""
+        retry = ((_RETRY_OF, str(self.origin)), (_ATTEMPT, str(self.attempt + 1)))
+        return (*self.headers, *((name, text.encode()) for name, text in retry))
 
 
-def _history(place: Place, headers: Sequence[Header]) -> tuple[Place, int]:
-    """Origin and number of a record's failure: what a retry wrote, else this place and 1."""
-    named = dict(headers)
+def _read_origin(address: RecordAddress, headers: Sequence[Header]) -> tuple[RecordAddress, int]:
+    """Return a record's origin and attempt; without valid headers of a retry, itself and 1."""
+    values = dict(headers)
     try:
-        return Place.read(_text(named[_RETRY_OF])), _number(_text(named[_ATTEMPT]))
+        origin = RecordAddress.parse(_decode_text(values[_RETRY_OF]))
+        return origin, _parse_number(_decode_text(values[_ATTEMPT]))
     except (KeyError, ValueError):
-        return place, 1
+        return address, 1
 
 
-def _text(value: bytes | None) -> str:
+def _decode_text(value: bytes | None) -> str:
     if value is None:
-        raise ValueError("a header without a value")
+        raise ValueError("a header has no value")
     return value.decode()
 
 
-def _number(text: str) -> int:
+def _parse_number(text: str) -> int:
     if not _NUMBER.fullmatch(text):
-        raise ValueError("no number")
+        raise ValueError("a header must be a number of at most 9 digits")
     return int(text)

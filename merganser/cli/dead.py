@@ -15,7 +15,7 @@ from merganser.cli.terminal import confirm, err, fail, out, run
 from merganser.cli.time_options import time_option
 from merganser.runtime.set_aside import Kind
 from merganser.runtime.settings import Settings
-from schemas.dead_letter import Letter, Reason
+from schemas.dead_letter import DeadLetter, Reason
 
 app = typer.Typer(no_args_is_help=True, help="List, show, retry and drop what failed.")
 
@@ -108,10 +108,10 @@ def show(
             dead_output.show_item(set_aside_item)
         return
     record, resolution = run(service.read_letter(settings, item))
-    if not isinstance(record.letter, Letter):
+    if not isinstance(record.letter, DeadLetter):
         fail(f"{record.address} is not a dead letter: {record.letter}")
     if raw:
-        if record.letter.dropped:
+        if record.letter.omitted_bytes:
             fail(dead_output.where_record_is(record.letter))
         sys.stdout.buffer.write(record.letter.value or b"")
         sys.stdout.buffer.flush()

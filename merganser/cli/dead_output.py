@@ -14,7 +14,7 @@ from merganser.admin.dead_letters.set_aside_items import SetAsideItem
 from merganser.admin.dead_letters.topic import DeadTopicRecord
 from merganser.cli.terminal import out
 from merganser.runtime.set_aside import Kind
-from schemas.dead_letter import Letter
+from schemas.dead_letter import DeadLetter
 
 SHOWN = 100
 """Rows of a table; the latest ones if there are more."""
@@ -60,30 +60,30 @@ def letter_json(letter: LetterSummary) -> dict[str, Any]:
         "at": letter.written_at.isoformat(),
         "reason": letter.letter.reason,
         "error": letter.letter.error,
-        "failed": str(letter.letter.failed),
+        "failed": str(letter.letter.record),
         "origin": str(letter.letter.origin),
         "attempt": letter.letter.attempt,
         "bytes": letter.size,
-        "complete": not letter.letter.dropped,
+        "complete": not letter.letter.omitted_bytes,
         "outcome": resolution.outcome if resolution else None,
         "handledAt": resolution.resolved_at.isoformat() if resolution else None,
     }
 
 
-def show_letter(record: DeadTopicRecord, letter: Letter, resolution: Resolution | None) -> None:
+def show_letter(record: DeadTopicRecord, letter: DeadLetter, resolution: Resolution | None) -> None:
     """Print a letter with the content of its record."""
     lines = {
         "letter": f"{record.address}, written {record.written_at:%Y-%m-%d %H:%M:%S}Z",
         "reason": f"{letter.reason}: {letter.error}",
-        "record": f"{letter.failed}, {letter.size:,} bytes",
+        "record": f"{letter.record}, {letter.size:,} bytes",
     }
     if letter.attempt > 1:
         lines["attempt"] = f"{letter.attempt}, first failed as {letter.origin}"
-    if letter.dropped:
+    if letter.omitted_bytes:
         lines["record"] = where_record_is(letter)
     _print_lines(lines)
     out.print(f"[bold]{'state':11}[/] {_letter_state(resolution)}", highlight=False)
-    if letter.dropped:
+    if letter.omitted_bytes:
         return
     _print_bytes("key", letter.key)
     for name, value in letter.headers:
@@ -91,10 +91,10 @@ def show_letter(record: DeadTopicRecord, letter: Letter, resolution: Resolution 
     _print_bytes("value", letter.value)
 
 
-def where_record_is(letter: Letter) -> str:
+def where_record_is(letter: DeadLetter) -> str:
     """Return where to find a record that is too large for its letter."""
     return (
-        f"{letter.dropped:,} bytes, too large for a letter: it is in {letter.failed} "
+        f"{letter.omitted_bytes:,} bytes, too large for a letter: it is in {letter.record} "
         "(topic/partition/offset) for as long as that topic keeps it"
     )
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from psycopg import AsyncConnection
 
 from merganser.runtime import sql
-from schemas.dead_letter import Letter
+from schemas.dead_letter import DeadLetter
 
 _SQL = sql.load(__package__, "set_aside.sql")
 
@@ -57,7 +57,7 @@ async def put(connection: AsyncConnection[Any], items: Collection[Item]) -> None
 
 
 async def put_records(
-    connection: AsyncConnection[Any], cluster: str, letters: Collection[Letter]
+    connection: AsyncConnection[Any], cluster: str, letters: Collection[DeadLetter]
 ) -> None:
     """Record dead letters, in the transaction that moves the offset past their records."""
     if not letters:

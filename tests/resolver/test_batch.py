@@ -7,7 +7,7 @@ import pytest
 from aiokafka import TopicPartition
 
 from resolver.decode import Record, decode_records, split_batch
-from schemas.dead_letter import Header, Place
+from schemas.dead_letter import Header, RecordAddress
 from schemas.event import VERSION_HEADER, encode
 from schemas.ids import NOBODY
 from tests.support.events import event
@@ -48,10 +48,10 @@ def test_a_bad_record_is_a_dead_letter_and_its_neighbours_are_events(
     batch = decode_records(fetched, NOBODY)
     assert [record.offset for record, _ in batch.records] == [6, 9]
     (letter,) = batch.dead_letters
-    assert (letter.reason, letter.failed, letter.origin) == (
+    assert (letter.reason, letter.record, letter.origin) == (
         reason,
-        Place("t", 0, 7),
-        letter.failed,
+        RecordAddress("t", 0, 7),
+        letter.record,
     )
     assert (letter.key, letter.value, letter.headers) == (bad.key, bad.value, tuple(bad.headers))
     assert letter.error

@@ -4,12 +4,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.dead_letter import OWN, Foreign, Header, Letter, Place, Reason
+from schemas.dead_letter import (
+    LETTER_HEADERS,
+    DeadLetter,
+    Header,
+    InvalidDeadLetter,
+    Reason,
+    RecordAddress,
+)
 
-PLACE = Place("events", 3, 17)
+ADDRESS = RecordAddress("events", 3, 17)
 
 headers = st.lists(
-    st.tuples(st.sampled_from([*OWN, "retry-of", "trace"]), st.none() | st.binary()), max_size=12
+    st.tuples(st.sampled_from([*LETTER_HEADERS, "retry-of", "trace"]), st.none() | st.binary()),
+    max_size=12,
 )
 contents = st.none() | st.binary()
 
@@ -19,29 +27,35 @@ def test_a_letter_is_read_as_it_was_written(
     reason: Reason, error: str, key: bytes | None, value: bytes | None, own: list[Header]
 ) -> None:
     """A record's headers may have the names of a letter's headers."""
-    letter = Letter.of(reason, error.encode(errors="replace").decode(), PLACE, key, value, own)
-    assert Letter.decoded(key, value, letter.encoded()) == letter
+    letter = DeadLetter.of_record(
+        reason, error.encode(errors="replace").decode(), ADDRESS, key, value, own
+    )
+    assert DeadLetter.decode(key, value, letter.encode_headers()) == letter
     assert letter.headers == tuple(
         header for header in own if header[0] not in ("retry-of", "retry-attempt")
     )
 
 
 @given(headers)
-def test_any_other_record_is_foreign_or_a_letter(own: list[Header]) -> None:
+def test_any_other_record_is_a_letter_or_invalid(own: list[Header]) -> None:
     try:
-        Letter.decoded(b"", b"", own)
-    except Foreign as foreign:
-        assert str(foreign)  # noqa: PT017 - both outcomes are right
+        DeadLetter.decode(b"", b"", own)
+    except InvalidDeadLetter as invalid:
+        assert str(invalid)  # noqa: PT017 - both outcomes are right
 
 
 def test_a_retried_record_has_its_origin_and_its_attempt() -> None:
-    first = Letter.of(Reason.NOBODY, "", PLACE, b"k", b"v", [("trace", b"t")])
-    assert (first.origin, first.attempt) == (PLACE, 1)
-    second = Letter.of(Reason.REFUSED, "", Place("events", 0, 99), b"k", b"v", first.retried())
-    assert (second.origin, second.attempt) == (PLACE, 2)
-    assert second.failed == Place("events", 0, 99)
-    third = Letter.of(Reason.NOBODY, "", Place("events", 0, 120), b"k", b"v", second.retried())
-    assert (third.origin, third.attempt, third.headers) == (PLACE, 3, (("trace", b"t"),))
+    first = DeadLetter.of_record(Reason.NOBODY, "", ADDRESS, b"k", b"v", [("trace", b"t")])
+    assert (first.origin, first.attempt) == (ADDRESS, 1)
+    second = DeadLetter.of_record(
+        Reason.REFUSED, "", RecordAddress("events", 0, 99), b"k", b"v", first.retry_headers()
+    )
+    assert (second.origin, second.attempt) == (ADDRESS, 2)
+    assert second.record == RecordAddress("events", 0, 99)
+    third = DeadLetter.of_record(
+        Reason.NOBODY, "", RecordAddress("events", 0, 120), b"k", b"v", second.retry_headers()
+    )
+    assert (third.origin, third.attempt, third.headers) == (ADDRESS, 3, (("trace", b"t"),))
 
 
 @pytest.mark.parametrize(
@@ -58,8 +72,8 @@ def test_a_retried_record_has_its_origin_and_its_attempt() -> None:
     ],
 )
 def test_invalid_retry_headers_are_ignored(history: dict[str, bytes | None]) -> None:
-    letter = Letter.of(Reason.NOBODY, "", PLACE, None, None, list(history.items()))
-    assert (letter.origin, letter.attempt) == (PLACE, 1)
+    letter = DeadLetter.of_record(Reason.NOBODY, "", ADDRESS, None, None, list(history.items()))
+    assert (letter.origin, letter.attempt) == (ADDRESS, 1)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +86,9 @@ def test_invalid_retry_headers_are_ignored(history: dict[str, bytes | None]) -> 
         ("attempt", None),
     ],
 )
-def test_a_letter_of_another_version_is_foreign(name: str, value: bytes | None) -> None:
-    own = dict(Letter.of(Reason.NOBODY, "", PLACE, None, None, []).encoded()) | {name: value}
-    with pytest.raises(Foreign):
-        Letter.decoded(None, None, list(own.items()))
+def test_a_letter_of_another_version_is_invalid(name: str, value: bytes | None) -> None:
+    own = dict(
+        DeadLetter.of_record(Reason.NOBODY, "", ADDRESS, None, None, []).encode_headers()
+    ) | {name: value}
+    with pytest.raises(InvalidDeadLetter):
+        DeadLetter.decode(None, None, list(own.items()))

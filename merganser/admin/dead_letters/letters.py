@@ -21,7 +21,7 @@ from merganser.admin.dead_letters.topic import (
 )
 from merganser.runtime import kafka
 from merganser.runtime.settings import Settings
-from schemas.dead_letter import Letter, Place
+from schemas.dead_letter import DeadLetter, RecordAddress
 
 CHUNK = 1000
 """Letters that one transaction drops."""
@@ -33,7 +33,7 @@ class LetterSummary:
 
     address: LetterAddress
     written_at: datetime
-    letter: Letter
+    letter: DeadLetter
     """Without key, value and headers."""
     size: int
     """Bytes of the record."""
@@ -77,7 +77,7 @@ async def find_letters(
     Raises:
         KafkaError: the brokers cannot be reached, or have no such topic.
     """
-    latest: dict[Place, LetterSummary] = {}
+    latest: dict[RecordAddress, LetterSummary] = {}
     foreign: list[DeadTopicRecord] = []
     async for records in read_topic(settings, selection):
         resolved = await resolutions.read([letter for _, letter in _letters(records)])
@@ -85,7 +85,7 @@ async def find_letters(
             earlier = latest.get(letter.origin)
             if earlier is None or earlier.letter.attempt < letter.attempt:
                 latest[letter.origin] = _summarize(record, letter, resolved)
-        foreign += [record for record in records if not isinstance(record.letter, Letter)]
+        foreign += [record for record in records if not isinstance(record.letter, DeadLetter)]
     return FoundLetters(sorted(latest.values(), key=lambda letter: letter.address), foreign)
 
 
@@ -150,20 +150,20 @@ async def drop_letters(resolutions: Resolutions, letters: Sequence[LetterSummary
     return dropped
 
 
-def resolution_of(letter: Letter, resolution: Resolution | None) -> Resolution | None:
+def resolution_of(letter: DeadLetter, resolution: Resolution | None) -> Resolution | None:
     """Return a record's resolution if it is of this letter's attempt or a later one."""
     return resolution if resolution and resolution.attempt >= letter.attempt else None
 
 
-async def _send(settings: Settings, producer: AIOKafkaProducer, letter: Letter) -> None:
-    if letter.dropped:
+async def _send(settings: Settings, producer: AIOKafkaProducer, letter: DeadLetter) -> None:
+    if letter.omitted_bytes:
         raise MessageSizeTooLargeError
-    await kafka.send(producer, settings.topic, letter.key, letter.value, letter.retried())
+    await kafka.send(producer, settings.topic, letter.key, letter.value, letter.retry_headers())
 
 
 async def _keep_open(
-    resolutions: Resolutions, letters: dict[LetterAddress, Letter]
-) -> dict[LetterAddress, Letter]:
+    resolutions: Resolutions, letters: dict[LetterAddress, DeadLetter]
+) -> dict[LetterAddress, DeadLetter]:
     """Return the letters that no other operator has resolved since they were listed."""
     resolved = await resolutions.read(letters.values())
     return {
@@ -174,18 +174,18 @@ async def _keep_open(
 
 
 def _summarize(
-    record: DeadTopicRecord, letter: Letter, resolved: dict[Place, Resolution]
+    record: DeadTopicRecord, letter: DeadLetter, resolved: dict[RecordAddress, Resolution]
 ) -> LetterSummary:
     return LetterSummary(
         record.address,
         record.written_at,
         replace(letter, key=None, value=None, headers=()),
-        letter.dropped or letter.size,
+        letter.omitted_bytes or letter.size,
         resolution_of(letter, resolved.get(letter.origin)),
     )
 
 
-def _letters(records: Collection[DeadTopicRecord]) -> Iterator[tuple[DeadTopicRecord, Letter]]:
+def _letters(records: Collection[DeadTopicRecord]) -> Iterator[tuple[DeadTopicRecord, DeadLetter]]:
     for record in records:
-        if isinstance(record.letter, Letter):
+        if isinstance(record.letter, DeadLetter):
             yield record, record.letter

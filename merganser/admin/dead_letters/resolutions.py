@@ -8,7 +8,7 @@ from typing import Any, Literal
 from psycopg import AsyncConnection
 
 from merganser.runtime import sql
-from schemas.dead_letter import Letter, Place
+from schemas.dead_letter import DeadLetter, RecordAddress
 
 Outcome = Literal["retried", "dropped"]
 
@@ -36,15 +36,15 @@ class Resolutions:
         """Make other operators wait until the transaction ends."""
         await self.connection.execute(_SQL["lock"])
 
-    async def read(self, letters: Collection[Letter]) -> dict[Place, Resolution]:
+    async def read(self, letters: Collection[DeadLetter]) -> dict[RecordAddress, Resolution]:
         """Return the resolutions of these letters' records, by origin."""
         cursor = await self.connection.execute(_SQL["read"], self._scope(letters))
         return {
-            Place.read(origin): Resolution(attempt, outcome, resolved_at)
+            RecordAddress.parse(origin): Resolution(attempt, outcome, resolved_at)
             for origin, attempt, outcome, resolved_at in await cursor.fetchall()
         }
 
-    async def write(self, letters: Collection[Letter], outcome: Outcome) -> None:
+    async def write(self, letters: Collection[DeadLetter], outcome: Outcome) -> None:
         """Store a resolution of letters, of which no two have the same origin."""
         values = {
             **self._scope(letters),
@@ -54,6 +54,6 @@ class Resolutions:
         }
         await self.connection.execute(_SQL["write"], values)
 
-    def _scope(self, letters: Collection[Letter]) -> dict[str, Any]:
+    def _scope(self, letters: Collection[DeadLetter]) -> dict[str, Any]:
         origins = sql.texts(str(letter.origin) for letter in letters)
         return {"cluster": self.cluster, "subjects": origins}

@@ -37,7 +37,7 @@ from merganser.admin.errors import AdminError
 from merganser.runtime import kafka
 from merganser.runtime.set_aside import Kind
 from merganser.runtime.settings import Settings
-from schemas.dead_letter import Letter, Reason
+from schemas.dead_letter import DeadLetter, Reason
 
 ITEM_KINDS = [kind for kind in Kind if kind is not Kind.RECORD]
 """Kinds of set-aside items. A record's item is its dead letter."""
@@ -186,7 +186,7 @@ async def read_letter(
     selection = LetterSelection(addresses=frozenset([address]))
     async with _open_resolutions(settings) as resolutions:
         async for (record,) in read_topic(settings, selection):
-            if not isinstance(record.letter, Letter):
+            if not isinstance(record.letter, DeadLetter):
                 return record, None
             resolved = await resolutions.read([record.letter])
             return record, resolution_of(record.letter, resolved.get(record.letter.origin))

@@ -10,7 +10,7 @@ from aiokafka.errors import KafkaTimeoutError
 
 from merganser.runtime import kafka
 from merganser.runtime.settings import Settings
-from schemas.dead_letter import Foreign, Letter, Reason
+from schemas.dead_letter import DeadLetter, InvalidDeadLetter, Reason
 
 FETCH_TIMEOUT_SECONDS = 30
 """Without a record for this time Kafka counts as unavailable."""
@@ -35,7 +35,7 @@ class DeadTopicRecord:
 
     address: LetterAddress
     written_at: datetime
-    letter: Letter | Foreign
+    letter: DeadLetter | InvalidDeadLetter
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +107,10 @@ async def _find_bounds(
 
 def _parse(record: Any) -> DeadTopicRecord:
     try:
-        letter: Letter | Foreign = Letter.decoded(record.key, record.value, record.headers)
-    except Foreign as foreign:
-        letter = foreign
+        letter: DeadLetter | InvalidDeadLetter = DeadLetter.decode(
+            record.key, record.value, record.headers
+        )
+    except InvalidDeadLetter as invalid:
+        letter = invalid
     written_at = datetime.fromtimestamp(record.timestamp / 1000, UTC)
     return DeadTopicRecord(LetterAddress(record.partition, record.offset), written_at, letter)
