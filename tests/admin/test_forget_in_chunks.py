@@ -106,8 +106,8 @@ async def test_50000_anonymous_ids_are_forgotten_while_a_resolver_runs(
             ]
         )
 
-    monkeypatch.setattr(forget, "suppress", suppressing)
-    monkeypatch.setattr(forget, "forget_visitors", forgetting)
+    monkeypatch.setattr(forget, "suppress_ids", suppressing)
+    monkeypatch.setattr(forget, "forget_anonymous_ids", forgetting)
     person = await forget.find_person(database.connection, "kiosk")
     assert person is not None
     settings = Settings(database_url=SecretStr(database.url), _env_file=None)

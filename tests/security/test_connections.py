@@ -94,8 +94,8 @@ REFUSED = [
     (kafka_wrong_authority, "CERTIFICATE_VERIFY_FAILED"),
     (kafka_wrong_name, "IP address mismatch"),
     (kafka_without_certificate, "MERGANSER_KAFKA_CERTIFICATE"),
-    (kafka_without_tls, "another MERGANSER_KAFKA_SECURITY"),
-    (kafka_without_sasl, "another MERGANSER_KAFKA_SECURITY"),
+    (kafka_without_tls, "check MERGANSER_KAFKA_SECURITY"),
+    (kafka_without_sasl, "check MERGANSER_KAFKA_SECURITY"),
     (postgres_wrong_password, "password authentication failed"),
     (postgres_wrong_authority, "certificate verify failed"),
     (postgres_without_tls, "no encryption"),
@@ -127,11 +127,11 @@ def kafka_without_grants(servers: Secured) -> dict[str, str]:
 
 
 TOLD = [
-    (kafka_without_grants, "topics", "docs/managed-services.md for the grants"),
+    (kafka_without_grants, "topics", "docs/managed-services.md lists the grants"),
     (kafka_wrong_password, "topics", "Check MERGANSER_KAFKA_SASL_USERNAME"),
     (kafka_wrong_password_plain, "topics", "Check MERGANSER_KAFKA_SASL_USERNAME"),
     (kafka_wrong_authority, "topics", "not signed by MERGANSER_KAFKA_CA"),
-    (kafka_wrong_name, "topics", "not for the host name in MERGANSER_KAFKA_BOOTSTRAP"),
+    (kafka_wrong_name, "topics", "does not match the host name in MERGANSER_KAFKA_BOOTSTRAP"),
     (kafka_without_certificate, "topics", "MERGANSER_KAFKA_SECURITY"),
     (kafka_without_tls, "topics", "MERGANSER_KAFKA_SECURITY"),
     (kafka_without_sasl, "topics", "MERGANSER_KAFKA_SECURITY"),
