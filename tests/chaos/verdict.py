@@ -15,7 +15,7 @@ from tests.chaos.history import Happening, happening
 from tests.chaos.ledger import Ledger
 from tests.chaos.stage import HOSTILE, Stage
 from tests.identity.misplaced import misplaced
-from tests.identity.reference import Told, grouping
+from tests.identity.reference import SentEvent, grouping
 
 MOST = 20
 """Guids that are named of each kind."""
@@ -90,7 +90,7 @@ async def compare(
     by_guid = {guid: number for number, guid in ledger.guids.items()}
     seen: Counter[int] = Counter()
     profiles: dict[str, str | None] = {}
-    told: list[Told] = []
+    told: list[SentEvent] = []
     altered, invented = [], []
     async with connection.transaction(), connection.cursor("events") as cursor:
         await cursor.execute(
@@ -107,7 +107,7 @@ async def compare(
             event = happening(ledger.seed, number)
             seen[number] += 1
             profiles[guid] = profile
-            told.append(Told(guid, event.occurred_at, event.user_id, event.anonymous_id))
+            told.append(SentEvent(guid, event.occurred_at, event.user_id, event.anonymous_id))
             if difference := _difference(event, stored, data):
                 altered.append(f"{guid}: {difference}")
     verdict.acknowledged, verdict.stored = len(ledger.guids), len(profiles) + len(invented)

@@ -1,4 +1,4 @@
-"""Histories that hurt: shared devices, late links, equal times, ids equal across kinds, nobody."""
+"""Random events: shared devices, late links, equal times, ids of both kinds, nobody."""
 
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -6,38 +6,38 @@ from random import Random
 
 from hypothesis import strategies as st
 
-from tests.identity.reference import Told
+from tests.identity.reference import SentEvent
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
-# Few people and few moments, so that everything collides. "a" and "b" are ids of both kinds.
+# Few ids and few times, so that they often repeat. "a" and "b" are both userIds and anonymousIds.
 USERS = ["a", "b", "u1", "u2", None, None, "null", "0"]
 DEVICES = ["a", "b", "d1", "d2", "d3", None, "undefined", "ANONYMOUS"]
 
 
 def guid_of(number: int) -> str:
-    """Event guids that do not sort by when they happened."""
+    """Return the guid of an event; guids are not in the order of their numbers."""
     return f"evt_{uuid.UUID(int=Random(number).getrandbits(128), version=4)}"
 
 
 @st.composite
-def histories(draw: st.DrawFn, most: int = 24) -> list[Told]:
-    """Up to `most` events of a handful of people at a handful of moments."""
-    told = draw(
+def histories(draw: st.DrawFn, most: int = 24) -> list[SentEvent]:
+    """Draw up to `most` events of a few people at a few times."""
+    ids = draw(
         st.lists(
             st.tuples(st.integers(0, 6), st.sampled_from(USERS), st.sampled_from(DEVICES)),
             max_size=most,
         )
     )
     return [
-        Told(guid_of(number), START + timedelta(seconds=second), user_id, anonymous_id)
-        for number, (second, user_id, anonymous_id) in enumerate(told)
+        SentEvent(guid_of(number), START + timedelta(seconds=second), user_id, anonymous_id)
+        for number, (second, user_id, anonymous_id) in enumerate(ids)
     ]
 
 
 @st.composite
-def deliveries(draw: st.DrawFn, most: int = 24) -> tuple[list[Told], list[list[Told]]]:
-    """A history, and how it arrives: any order, some of it repeatedly, in batches of any size."""
+def deliveries(draw: st.DrawFn, most: int = 24) -> tuple[list[SentEvent], list[list[SentEvent]]]:
+    """Draw events and batches of them: in any order, some repeated, of any size."""
     history = draw(histories(most))
     repeated = draw(st.lists(st.sampled_from(history), max_size=8)) if history else []
     order = draw(st.permutations(history + repeated))
@@ -46,8 +46,8 @@ def deliveries(draw: st.DrawFn, most: int = 24) -> tuple[list[Told], list[list[T
     return history, batches
 
 
-def hostile(random: Random, events: int, people: int) -> list[Told]:
-    """A large history for real stacks: chains of devices, shared devices, late earlier links.
+def hostile(random: Random, events: int, people: int) -> list[SentEvent]:
+    """Return many events: chains of devices, shared devices, earlier links that arrive late.
 
     Each person has some devices of their own and shares some with strangers; most events carry
     only the device, as before a sign-in.
@@ -64,5 +64,5 @@ def hostile(random: Random, events: int, people: int) -> list[Told]:
             anonymous_id = random.choice(["null", "", "undefined", None])
             user_id = user_id or f"{person}"
         moment = START + timedelta(seconds=random.randrange(1, 2000))
-        history.append(Told(guid_of(random.getrandbits(64)), moment, user_id, anonymous_id))
+        history.append(SentEvent(guid_of(random.getrandbits(64)), moment, user_id, anonymous_id))
     return history

@@ -1,13 +1,21 @@
-"""Which events lie on other profiles than the reference says."""
+"""Compare the profiles of stored events with the reference."""
 
 from collections.abc import Hashable, Iterator, Mapping
 
 
 def misplaced(stored: Mapping[str, str | None], expected: Mapping[str, Hashable]) -> Iterator[str]:
-    """A sentence for each event, by guid, that shows that the two groupings are not the same."""
-    there: dict[Hashable, str | None] = {}
-    back: dict[str | None, Hashable] = {}
+    """Yield a sentence for each event that is not grouped as expected, by guid.
+
+    Args:
+        stored: profile of each event, by guid.
+        expected: group of each event, by guid; the names of groups do not matter.
+    """
+    profile_of_group: dict[Hashable, str | None] = {}
+    group_of_profile: dict[str | None, Hashable] = {}
     for guid in sorted(expected):
         profile, group = stored.get(guid), expected[guid]
-        if there.setdefault(group, profile) != profile or back.setdefault(profile, group) != group:
-            yield f"{guid} of {group} lies on {profile}, while the group's is {there[group]}"
+        if (
+            profile_of_group.setdefault(group, profile) != profile
+            or group_of_profile.setdefault(profile, group) != group
+        ):
+            yield f"{guid} of {group} is on {profile}, but the group has {profile_of_group[group]}"

@@ -1,6 +1,6 @@
-"""The definition of identity, over the whole list at once in a few lines.
+"""The definition of identity, applied to all events at once.
 
-Written from the definition, not from the code: it shares nothing with `merganser.identity.plan`.
+It shares no code with `merganser.identity.plan`.
 """
 
 from collections.abc import Collection, Hashable, Iterable
@@ -11,8 +11,8 @@ NOBODY = {"", "null", "undefined", "none", "nil", "0", "anonymous", "guest", "[o
 NOBODY |= {"00000000-0000-0000-0000-000000000000"}
 
 
-class Told(NamedTuple):
-    """One event of a history, ids as a client sent them."""
+class SentEvent(NamedTuple):
+    """The ids and time of an event as a client sent them."""
 
     guid: str
     occurred_at: datetime
@@ -20,35 +20,43 @@ class Told(NamedTuple):
     anonymous_id: str | None
 
 
-def grouping(history: Iterable[Told]) -> dict[str, Hashable]:
-    """Whose each event is, by guid: a name of the group, the same for all events of one profile."""
+def grouping(history: Iterable[SentEvent]) -> dict[str, Hashable]:
+    """Return the group of each event, by guid; events of one profile have the same group."""
     events = {event.guid: _without_nobody(event) for event in history}
     owner: dict[str, str] = {}
     for event in sorted(events.values(), key=lambda event: (event.occurred_at, event.guid)):
         if event.user_id and event.anonymous_id:
             owner.setdefault(event.anonymous_id, event.user_id)
-    return {guid: _whose(event, owner) for guid, event in events.items()}
+    return {guid: _group_of(event, owner) for guid, event in events.items()}
 
 
-def admitted(event: Told, users: Collection[str], devices: Collection[str]) -> Told | None:
-    """What is stored of an event, if anything, where these userIds and devices are suppressed."""
-    bare = _without_nobody(event)
-    if bare.user_id in users:
+def without_suppressed(
+    event: SentEvent, users: Collection[str], devices: Collection[str]
+) -> SentEvent | None:
+    """Return an event without suppressed ids, or None if it is not stored.
+
+    Args:
+        event: as a client sent it.
+        users: suppressed userIds.
+        devices: suppressed anonymousIds.
+    """
+    meaningful = _without_nobody(event)
+    if meaningful.user_id in users:
         return None
-    if bare.anonymous_id not in devices:
+    if meaningful.anonymous_id not in devices:
         return event
-    return event._replace(anonymous_id=None) if bare.user_id else None
+    return event._replace(anonymous_id=None) if meaningful.user_id else None
 
 
-def _whose(event: Told, owner: dict[str, str]) -> Hashable:
+def _group_of(event: SentEvent, owner: dict[str, str]) -> Hashable:
     if user_id := event.user_id or owner.get(event.anonymous_id or ""):
         return ("user", user_id)
     return ("anonymous", event.anonymous_id) if event.anonymous_id else None
 
 
-def _without_nobody(event: Told) -> Told:
+def _without_nobody(event: SentEvent) -> SentEvent:
     user_id, anonymous_id = (
         None if (name or "").lower() in NOBODY else name
         for name in (event.user_id, event.anonymous_id)
     )
-    return Told(event.guid, event.occurred_at, user_id, anonymous_id)
+    return SentEvent(event.guid, event.occurred_at, user_id, anonymous_id)

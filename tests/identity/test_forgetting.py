@@ -1,7 +1,7 @@
-"""Forgetting on a real Postgres, between batches, claims, moves and crashes.
+"""Forget people on a real Postgres, between batches, moves and crashes.
 
-Afterwards it is as if the person's events had never been, nor the person's ids on those of others,
-whenever these came. The topic brings events again that were erased.
+At the end the tables are as if neither the person's events nor the person's ids on events of others
+had ever been sent, even if the topic delivers erased events again.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from merganser.runtime.postgres import connect
 from schemas.ids import NOBODY, somebody
 from tests.identity.histories import START as DAWN
 from tests.identity.histories import guid_of
-from tests.identity.reference import Told, admitted, grouping
+from tests.identity.reference import SentEvent, grouping, without_suppressed
 from tests.identity.test_machine import CRASHES, Crash, Machine, Record, value_of
 from tests.support import examples
 from tests.support.chunks import erase_some
@@ -36,52 +36,52 @@ SHARED = st.lists(
 
 
 class Suppressed(NamedTuple):
-    """Ids that were suppressed, and the events told before."""
+    """Suppressed ids, and the guids of the events resolved before, which stay as they are."""
 
     before: frozenset[str]
     user_id: str | None
     anonymous_ids: frozenset[str]
 
-    def admit(self, event: Told) -> Told | None:
-        """What is stored of an event."""
+    def admit(self, event: SentEvent) -> SentEvent | None:
+        """Return what is stored of an event, or None."""
         if event.guid in self.before:
             return event
         users = () if self.user_id is None else (self.user_id,)
-        return admitted(event, users, self.anonymous_ids)
+        return without_suppressed(event, users, self.anonymous_ids)
 
 
 class Forgetting(Machine):
-    """People are forgotten, and their events come all the same."""
+    """Forgets people while events keep arriving."""
 
     def __init__(self) -> None:
         super().__init__()
         self.suppressed: list[Suppressed] = []
         self.run(self._execute('TRUNCATE erasures, "suppressedIds", "deletedEvents"'))
-        anchor = Told(guid_of(next(self.numbers)), DAWN, ANCHOR, None)
+        anchor = SentEvent(guid_of(next(self.numbers)), DAWN, ANCHOR, None)
         self.history.append(anchor)
         self.log.append(Record(0, value_of(anchor)))
 
-    @initialize(told=SHARED)
-    def begin(self, told: list[tuple[int, str | None, str | None]]) -> None:
-        """There are people, and they share devices."""
-        self.publish(told, [])
+    @initialize(sent=SHARED)
+    def begin(self, sent: list[tuple[int, str | None, str | None]]) -> None:
+        """Resolve events of people who share devices."""
+        self.publish(sent, [])
         self.consume(100, Crash.NEVER)
 
     @rule(which=st.integers(0, 20), crash=CRASHES, killed=st.booleans())
     def forget(self, which: int, crash: Crash, killed: bool) -> None:  # noqa: FBT001 - drawn
-        """Somebody goes for good; `killed`: the events are left to the scanner."""
+        """Forget a person and suppress the ids; if `killed`, leave the events to the scanner."""
         self.run(self._forget(which, crash, suppress=True, killed=killed))
 
     @rule(which=st.integers(0, 20), crash=CRASHES)
-    def begin_anew(self, which: int, crash: Crash) -> None:
-        """Somebody goes, and may come back. What is on its way to the tables has arrived."""
+    def forget_without_suppression(self, which: int, crash: Crash) -> None:
+        """Forget a person forgotten_group ids may be used again, after all records are resolved."""
         while self.run(self._consume(100, Crash.NEVER)):
             pass
         self.run(self._forget(which, crash, suppress=False, killed=False))
 
     @rule(most=st.integers(1, 4), crash=CRASHES)
     def erase(self, most: int, crash: Crash) -> None:
-        """The scanner deletes some of what the command left."""
+        """Erase a chunk of events, as the scanner does."""
         self.run(self._attempt(lambda connection: erase_some(connection, most), crash))
 
     async def _forget(self, which: int, crash: Crash, *, suppress: bool, killed: bool) -> None:
@@ -104,7 +104,7 @@ class Forgetting(Machine):
                 'NOT IN (SELECT "profileGuid" FROM erasures)'
             )
             resolved = {guid for (guid,) in await cursor.fetchall()}
-        await self._steps(profile, crash, suppress=suppress)
+        await self._run_steps(profile, crash, suppress=suppress)
         if not killed:
             while await self._attempt(lambda c: erase_some(c, 2), Crash.NEVER) is not None:
                 pass
@@ -113,33 +113,33 @@ class Forgetting(Machine):
             report = await audit(connection, NOBODY, lambda _: None)
         assert report.disagreements == []
 
-    async def _steps(self, profile: str, crash: Crash, *, suppress: bool) -> None:
-        """All that the command does but erase events, one anonymousId at a time."""
-        visitors: list[str] = []
+    async def _run_steps(self, profile: str, crash: Crash, *, suppress: bool) -> None:
+        """Run all steps of the command but `erase_chunk`, one anonymousId at a time."""
+        anonymous_ids: list[str] = []
 
-        async def clear(connection: psycopg.AsyncConnection[Any]) -> bool:
-            return await forget.detach_anonymous_ids(connection, profile, visitors, 2)
+        async def detach_anonymous_ids(connection: psycopg.AsyncConnection[Any]) -> bool:
+            return await forget.detach_anonymous_ids(connection, profile, anonymous_ids, 2)
 
-        async def forget_visitors(connection: psycopg.AsyncConnection[Any]) -> None:
-            await forget.forget_anonymous_ids(connection, profile, visitors, suppressed=suppress)
+        async def forget_anonymous_ids(connection: psycopg.AsyncConnection[Any]) -> None:
+            await forget.forget_anonymous_ids(
+                connection, profile, anonymous_ids, suppressed=suppress
+            )
 
-        while visitors := await self._repeatedly(
+        while anonymous_ids := await self._retry(
             lambda c: forget.suppress_ids(c, profile, 1), crash
         ):
-            while await self._repeatedly(clear, crash):
+            while await self._retry(detach_anonymous_ids, crash):
                 pass
-            await self._repeatedly(forget_visitors, crash)
+            await self._retry(forget_anonymous_ids, crash)
             async with await connect(self.url, "test") as connection:
                 report = await audit(connection, NOBODY, lambda _: None)
             assert report.disagreements == []
-        while await self._repeatedly(lambda c: forget.forget_merges(c, profile, 1), crash):
+        while await self._retry(lambda c: forget.forget_merges(c, profile, 1), crash):
             pass
-        await self._repeatedly(
-            lambda c: forget.forget_profile(c, profile, suppressed=suppress), crash
-        )
+        await self._retry(lambda c: forget.forget_profile(c, profile, suppressed=suppress), crash)
 
-    async def _repeatedly(self, work: Any, crash: Crash) -> Any:
-        """A step whose connection dies, and the same step again."""
+    async def _retry(self, work: Any, crash: Crash) -> Any:
+        """Run a step with a crash, then run it again without."""
         if crash is not Crash.NEVER:
             await self._attempt(work, crash)
         return await self._attempt(work, Crash.NEVER)
@@ -152,23 +152,23 @@ class Forgetting(Machine):
         *,
         suppress: bool,
     ) -> None:
-        """What the history is now, by the definition."""
-        whose = ("user", user_id) if user_id else ("anonymous", *devices)
+        """Change the history to what must be stored, by the definition."""
+        forgotten_group = ("user", user_id) if user_id else ("anonymous", *devices)
         known = [event for event in self.history if event.guid in resolved]
-        gone = {guid for guid, group in grouping(known).items() if group == whose}
-        told = Suppressed(frozenset(), user_id, devices)
-        left = []
+        forgotten = {guid for guid, group in grouping(known).items() if group == forgotten_group}
+        suppressed = Suppressed(frozenset(), user_id, devices)
+        remaining = []
         for event in self.history:
-            if event.guid in resolved - gone:
-                off = event.anonymous_id in devices
-                left.append(event._replace(anonymous_id=None) if off else event)
-            elif event.guid not in gone:
-                kept = told.admit(event) if suppress else event
-                left += [kept] if kept else []
-        self.history = left
+            if event.guid in resolved - forgotten:
+                unlinked = event.anonymous_id in devices
+                remaining.append(event._replace(anonymous_id=None) if unlinked else event)
+            elif event.guid not in forgotten:
+                stored_event = suppressed.admit(event) if suppress else event
+                remaining += [stored_event] if stored_event else []
+        self.history = remaining
         if suppress:
-            before = frozenset(event.guid for event in left if event.guid in resolved)
-            self.suppressed.append(told._replace(before=before))
+            before = frozenset(event.guid for event in remaining if event.guid in resolved)
+            self.suppressed.append(suppressed._replace(before=before))
 
     async def _finish(self) -> None:
         while await self._consume(100, Crash.NEVER):
@@ -176,7 +176,9 @@ class Forgetting(Machine):
         while (await self._attempt(lambda c: erase_some(c, 100), Crash.NEVER)) is not None:
             pass
         for suppressed in self.suppressed:
-            self.history = [kept for event in self.history if (kept := suppressed.admit(event))]
+            self.history = [
+                admitted for event in self.history if (admitted := suppressed.admit(event))
+            ]
         await super()._finish()
         async with await connect(self.url, "test") as connection:
             cursor = await connection.execute('SELECT guid, "anonymousId" FROM events')
@@ -199,7 +201,7 @@ def machine(database_url: str) -> Iterator[type[Forgetting]]:
 
 
 @pytest.mark.timeout(600)
-def test_whoever_is_forgotten_never_was(machine: type[Forgetting]) -> None:
+def test_nothing_is_left_of_a_forgotten_person(machine: type[Forgetting]) -> None:
     run_state_machine_as_test(
         machine,
         settings=settings(

@@ -1,4 +1,4 @@
-"""The plan on a real Postgres: resolver batches, scanner claims, foreign rows, crashes."""
+"""Batches, rows, moves and crashes in any order on a real Postgres keep identity correct."""
 
 import asyncio
 import itertools
@@ -27,7 +27,7 @@ from schemas.ids import NOBODY, somebody
 from tests.identity.histories import DEVICES, USERS, guid_of
 from tests.identity.histories import START as DAWN
 from tests.identity.misplaced import misplaced
-from tests.identity.reference import Told, grouping
+from tests.identity.reference import SentEvent, grouping
 from tests.support import examples
 from tests.support.chunks import move_some
 
@@ -36,16 +36,16 @@ Result = TypeVar("Result")
 
 
 class Crash(Enum):
-    """When the worker's connection dies."""
+    """When Postgres terminates the worker's connection."""
 
     NEVER = "never"
     BEFORE = "before any write"
     DURING = "after the writes, before the commit"
-    AFTER = "after the commit, before its answer"
+    AFTER = "after the commit, before the worker knows"
 
 
 CRASHES = st.sampled_from([Crash.NEVER, Crash.NEVER, *Crash])
-TOLD = st.lists(
+SENT = st.lists(
     st.tuples(st.integers(0, 6), st.sampled_from(USERS), st.sampled_from(DEVICES)), max_size=6
 )
 
@@ -64,14 +64,14 @@ class Record:
 
 
 class Machine(RuleBasedStateMachine):
-    """One database, one partition, and workers that die."""
+    """One database, one partition, and workers that crash."""
 
     url: str
     loop: asyncio.AbstractEventLoop
 
     def __init__(self) -> None:
         super().__init__()
-        self.history: list[Told] = []
+        self.history: list[SentEvent] = []
         self.numbers = itertools.count()
         self.log: list[decode.Record] = []
         self.writer = Writer(Offsets("group", "cluster"), 7, move_limit=3)
@@ -80,10 +80,10 @@ class Machine(RuleBasedStateMachine):
     def run(self, work: Coroutine[Any, Any, Result]) -> Result:
         return self.loop.run_until_complete(work)
 
-    @rule(told=TOLD, again=st.lists(st.integers(0, 200), max_size=3))
-    def publish(self, told: list[tuple[int, str | None, str | None]], again: list[int]) -> None:
-        """New events on the topic, and some that were on it before."""
-        for event in self._told(told):
+    @rule(sent=SENT, again=st.lists(st.integers(0, 200), max_size=3))
+    def publish(self, sent: list[tuple[int, str | None, str | None]], again: list[int]) -> None:
+        """Publish new events, and publish some earlier ones again."""
+        for event in self._sent_events(sent):
             if somebody(event.user_id, NOBODY) or somebody(event.anonymous_id, NOBODY):
                 self.history.append(event)
                 self.log.append(Record(len(self.log), value_of(event)))
@@ -92,36 +92,38 @@ class Machine(RuleBasedStateMachine):
                 repeated = self.log[number % len(self.log)]
                 self.log.append(Record(len(self.log), repeated.value))
 
-    @rule(told=TOLD)
-    def insert(self, told: list[tuple[int, str | None, str | None]]) -> None:
-        """Rows of another system, placeholders and all."""
-        events = self._told(told)
+    @rule(sent=SENT)
+    def insert(self, sent: list[tuple[int, str | None, str | None]]) -> None:
+        """Insert rows as another system does; some ids mean nobody."""
+        events = self._sent_events(sent)
         self.history += events
         self.run(self._insert(events))
 
     @rule(most=st.integers(1, 8), crash=CRASHES)
     def consume(self, most: int, crash: Crash) -> None:
-        """A resolver's batch."""
+        """Resolve a batch of records, as a resolver does."""
         self.run(self._consume(most, crash))
 
     @rule(limit=st.integers(1, 5), crash=CRASHES)
     def scan(self, limit: int, crash: Crash) -> None:
-        """A scanner's claim."""
+        """Resolve rows in batches, as a scanner does."""
         self.run(self._scan(limit, crash))
 
     @rule(most=st.integers(1, 3), crash=CRASHES)
     def move(self, most: int, crash: Crash) -> None:
-        """A chunk of a move that was too big."""
+        """Move a chunk of a pending move."""
         self.run(self._move(most, crash))
 
     def teardown(self) -> None:
-        """Let everything be done, then compare."""
+        """Finish all work, then compare with the definition."""
         self.run(self._finish())
 
-    def _told(self, told: list[tuple[int, str | None, str | None]]) -> list[Told]:
+    def _sent_events(self, sent: list[tuple[int, str | None, str | None]]) -> list[SentEvent]:
         return [
-            Told(guid_of(next(self.numbers)), DAWN.replace(second=second), user_id, anonymous_id)
-            for second, user_id, anonymous_id in told
+            SentEvent(
+                guid_of(next(self.numbers)), DAWN.replace(second=second), user_id, anonymous_id
+            )
+            for second, user_id, anonymous_id in sent
         ]
 
     async def _empty(self) -> None:
@@ -131,7 +133,7 @@ class Machine(RuleBasedStateMachine):
                 '"eventMoves", "consumerOffsets"'
             )
 
-    async def _insert(self, events: list[Told]) -> None:
+    async def _insert(self, events: list[SentEvent]) -> None:
         async with await connect(self.url, "test") as connection, connection.cursor() as cursor:
             await cursor.executemany(
                 'INSERT INTO events (guid, type, "occurredAt", "userId", "anonymousId") '
@@ -155,7 +157,7 @@ class Machine(RuleBasedStateMachine):
 
         await self._attempt(work, crash)
         if crash is Crash.AFTER:
-            with pytest.raises(Fenced):  # the answer was lost: the same batch again
+            with pytest.raises(Fenced):  # it was committed: the worker retries the same batch
                 await self._attempt(work, Crash.NEVER)
         return True
 
@@ -181,7 +183,7 @@ class Machine(RuleBasedStateMachine):
         return moved
 
     async def _attempt(self, work: Any, crash: Crash) -> Any:
-        """Run a transaction on a connection that dies when the crash says."""
+        """Run a transaction; terminate its connection at the time of the crash."""
         connection = await connect(self.url, "test")
         try:
             async with connection.transaction():
@@ -227,7 +229,7 @@ def machine(database_url: str) -> Iterator[type[Machine]]:
 
 
 @pytest.mark.timeout(600)
-def test_any_interleaving_of_workers_and_crashes_ends_in_the_grouping_of_the_definition(
+def test_any_interleaving_and_crashes_give_the_groups_of_the_definition(
     machine: type[Machine],
 ) -> None:
     run_state_machine_as_test(
@@ -243,7 +245,7 @@ def test_any_interleaving_of_workers_and_crashes_ends_in_the_grouping_of_the_def
     )
 
 
-def value_of(event: Told) -> bytes:
+def value_of(event: SentEvent) -> bytes:
     return wire.encode(
         {
             "guid": event.guid,

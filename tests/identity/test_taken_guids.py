@@ -1,4 +1,4 @@
-"""An event that comes again with another id: its guid names a profile that is taken already."""
+"""An event arrives again with another id, and the guid of its new profile is taken."""
 
 import pytest
 
@@ -10,8 +10,8 @@ FIRST = EventIds("evt_first", at(1), "ann", None)
 OTHERS = [EventIds(f"evt_other_{n}", at(n), f"user {n}", f"device {n}") for n in range(5)]
 
 
-async def gone(database: Database, guid: str) -> None:
-    """Delete an event as `merganser prune` does: nothing remembers it."""
+async def delete_event(database: Database, guid: str) -> None:
+    """Delete an event as `merganser prune` does: it is not among the deleted events."""
     await database.execute("SET merganser.remember_deleted_since = 'infinity'")
     await database.execute("DELETE FROM events WHERE guid = %s", guid)
 
@@ -26,8 +26,8 @@ async def gone(database: Database, guid: str) -> None:
 )
 async def test_with_another_id(database: Database, again: EventIds) -> None:
     await resolve(database, FIRST, EventIds("evt_second", at(2), "ann", None))
-    await gone(database, "evt_first")
-    # The taken profile has events of its own in the same batch: they stay there.
+    await delete_event(database, "evt_first")
+    # Events of the existing profile in the same batch stay on it.
     await resolve(database, again, EventIds("evt_third", at(3), "ann", None), *OTHERS)
     placed = await profiles(database)
     assert placed["evt_third"] == placed["evt_second"] == "pro_first"
@@ -36,15 +36,15 @@ async def test_with_another_id(database: Database, again: EventIds) -> None:
     assert await disagreements(database) == []
 
 
-async def test_when_the_visitor_of_that_guid_has_merged(database: Database) -> None:
-    """The old guid leads to the user it merged into, not to the person who comes now."""
+async def test_when_the_profile_with_that_guid_has_merged(database: Database) -> None:
+    """The guid leads to the profile that it merged into, not to the new profile."""
     await resolve(
         database,
         EventIds("evt_ann", at(0), "ann", None),
         EventIds("evt_view", at(1), None, "phone"),
     )
     await resolve(database, EventIds("evt_link", at(2), "ann", "phone"))
-    await gone(database, "evt_view")
+    await delete_event(database, "evt_view")
     await resolve(database, EventIds("evt_view", at(1), "bob", None))
     placed = await profiles(database)
     assert placed["evt_view"] not in {"pro_view", placed["evt_ann"]}
@@ -53,12 +53,12 @@ async def test_when_the_visitor_of_that_guid_has_merged(database: Database) -> N
     assert await disagreements(database) == []
 
 
-async def test_when_the_person_of_that_guid_is_forgotten_and_events_still_go(
+async def test_when_the_profile_with_that_guid_is_being_erased(
     database: Database,
 ) -> None:
-    """Else the erasure would wait for ever, and the new person would have the old one's events."""
+    """With the same guid the new profile would have the forgotten events."""
     await resolve(database, FIRST, EventIds("evt_second", at(2), "ann", None))
-    await gone(database, "evt_first")
+    await delete_event(database, "evt_first")
     await database.execute("""INSERT INTO erasures VALUES ('pro_first')""")
     await database.execute("""DELETE FROM profiles WHERE guid = 'pro_first'""")
     await resolve(database, EventIds("evt_first", at(1), "bob", None))
@@ -69,11 +69,11 @@ async def test_when_the_person_of_that_guid_is_forgotten_and_events_still_go(
 async def test_a_link_that_another_system_corrects(
     database: Database, before: str, after: str
 ) -> None:
-    """The visitor goes over to the other user, and back, however often the row is corrected."""
+    """Each correction of the row moves the anonymousId to the other user."""
     await resolve(database, EventIds("evt_view", at(1), None, "phone"))
     await resolve(database, EventIds("evt_link", at(2), before, "phone"))
     for user in (after, before, after):
-        await gone(database, "evt_link")
+        await delete_event(database, "evt_link")
         await resolve(database, EventIds("evt_link", at(2), user, "phone"))
         placed = await profiles(database)
         assert placed["evt_view"] == placed["evt_link"] == await database.profile_of(user)

@@ -1,4 +1,4 @@
-"""Splits, trails and big merges on a real Postgres; `audit` and `explain` tell the truth."""
+"""Merges and moves on a real Postgres, and what `audit` and `explain` show of them."""
 
 import asyncio
 import json
@@ -66,7 +66,9 @@ LATE = EventIds("evt_late", at(2), "ann", "shared")
 SOON = EventIds("evt_soon", at(5), "bob", "shared")
 
 
-async def test_an_earlier_link_moves_the_visitors_events_and_no_others(database: Database) -> None:
+async def test_an_earlier_link_moves_only_the_events_of_the_anonymous_id(
+    database: Database,
+) -> None:
     await resolve(database, *pages("shared"), SOON)
     await resolve(database, LATE)
     placed = await profiles(database)
@@ -79,7 +81,7 @@ async def test_an_earlier_link_moves_the_visitors_events_and_no_others(database:
     assert await disagreements(database) == []
 
 
-async def test_an_earlier_link_that_comes_as_a_row_of_another_system_moves_them_too(
+async def test_an_earlier_link_in_a_row_of_another_system_moves_them_too(
     database: Database,
 ) -> None:
     await resolve(database, *pages("shared"), SOON)
@@ -98,7 +100,7 @@ async def test_an_earlier_link_that_comes_as_a_row_of_another_system_moves_them_
     assert await disagreements(database) == []
 
 
-async def test_an_old_guid_leads_on_over_a_merge_and_a_later_move(database: Database) -> None:
+async def test_a_merged_guid_leads_to_the_profile_after_a_later_move(database: Database) -> None:
     await resolve(database, EventIds("evt_bob", at(1), "bob", None), *pages("shared"))
     old = (await profiles(database))["evt_shared_0"]
     await resolve(database, SOON)
@@ -108,13 +110,13 @@ async def test_an_old_guid_leads_on_over_a_merge_and_a_later_move(database: Data
     assert explanation["profile"] == await database.profile_of("ann")
 
 
-async def test_a_merge_too_big_for_its_transaction_follows_in_chunks(database: Database) -> None:
+async def test_a_large_merge_moves_events_in_chunks(database: Database) -> None:
     await resolve(database, EventIds("evt_ann", at(1), "ann", None), *pages("phone"))
     anonymous = (await profiles(database))["evt_phone_0"]
     await resolve(database, EventIds("evt_link", at(2), "ann", "phone"), move=2)
     survivor = await database.profile_of("ann")
 
-    # The identity has changed at once: a new event goes where the old ones will.
+    # New events are on the new profile before the old ones are moved.
     await resolve(database, EventIds("evt_new", at(50), None, "phone"))
     placed = await profiles(database)
     assert placed["evt_new"] == survivor
@@ -129,7 +131,7 @@ async def test_a_merge_too_big_for_its_transaction_follows_in_chunks(database: D
     assert await disagreements(database) == []
 
 
-async def test_a_move_that_was_led_back_is_finished_without_moving(database: Database) -> None:
+async def test_a_move_back_finishes_without_moving_events(database: Database) -> None:
     bob, ann = EventIds("evt_b", at(3), "bob", None), EventIds("evt_a", at(3), "ann", None)
     await resolve(database, bob, ann, *pages("shared"))
     await resolve(database, EventIds("evt_1", at(9), "bob", "shared"), move=0)
@@ -181,7 +183,7 @@ async def test_audit_finds(database: Database, damage: Any, found: str) -> None:
     assert (await run("audit", database)).exit_code == 1
 
 
-async def test_explain_tells_of_events_profiles_users_visitors_and_refusals(
+async def test_explain_shows_events_profiles_users_anonymous_ids_and_refused_links(
     database: Database,
 ) -> None:
     await resolve(database, *pages("shared", 1))
@@ -240,23 +242,26 @@ async def test_an_id_that_is_a_userid_and_an_anonymousid_is_explained_as_both(
     assert len({explanation["profile"] for explanation in explanations}) == 2
 
 
-async def test_two_workers_that_make_the_same_user_at_once_make_one_profile(
+async def test_two_workers_that_create_the_same_user_create_one_profile(
     database: Database,
 ) -> None:
     first, second = EventIds("evt_1", at(1), "ann", "x"), EventIds("evt_2", at(2), "ann", "y")
-    async with await connect(database.url, "one") as one, await connect(database.url, "two") as two:
+    async with (
+        await connect(database.url, "winner") as winner,
+        await connect(database.url, "loser") as loser,
+    ):
 
         async def lose() -> None:
-            async with two.transaction():
-                await two.execute("SET LOCAL lock_timeout = '300ms'")
-                await store.resolve(two, [second], 10)  # waits for the other's commit
+            async with loser.transaction():
+                await loser.execute("SET LOCAL lock_timeout = '300ms'")
+                await store.resolve(loser, [second], 10)  # waits for the other's commit
 
-        async with one.transaction():
-            await store.resolve(one, [first], 10)
+        async with winner.transaction():
+            await store.resolve(winner, [first], 10)
             with pytest.raises(psycopg.errors.LockNotAvailable):
                 await lose()
-        async with two.transaction():
-            plan = await store.resolve(two, [second], 10)
+        async with loser.transaction():
+            plan = await store.resolve(loser, [second], 10)
     assert plan.event_profiles == ("pro_1",)
     assert await database.count("profiles") == 1
 
@@ -269,6 +274,6 @@ async def explained(database: Database, name: str) -> list[dict[str, Any]]:
 
 
 async def run(command: str, database: Database, *arguments: str) -> Result:
-    """Run a command of `merganser`, in a thread, for it has an event loop of its own."""
+    """Run a command of `merganser` in a thread, as it starts its own event loop."""
     env = {"MERGANSER_DATABASE_URL": database.url}
     return await asyncio.to_thread(lambda: CliRunner().invoke(app, [command, *arguments], env=env))

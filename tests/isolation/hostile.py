@@ -1,4 +1,4 @@
-"""Records and rows that are meant to do harm, by chance."""
+"""Random records and rows that try to break the resolver and the scanner."""
 
 import json
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ STATES = ("22003", "23503", "54000", "XX000", "57014")
 FORBIDDEN = tuple(f"forbidden {state}" for state in STATES)
 
 GUIDS = [f"evt_{number:04}" for number in range(12)]
-"""Few, so that events come again, with other ids."""
+"""Few, so that events are repeated with other ids."""
 IDS = ["ann", "bob", "phone", "laptop", "🦆" * 512, "\\", "\t", "'; DROP TABLE events; --"]
 
 _LONG = "🦆" * 513
@@ -83,7 +83,7 @@ _hostile: dict[str, st.SearchStrategy[Any]] = {
 
 @st.composite
 def _values(draw: st.DrawFn) -> bytes:
-    """An event, an event with fields of any kind, any JSON, or any of these with bytes changed."""
+    """Draw an event, one with random fields, any JSON, or one of these with changed bytes."""
     event: Any = draw(_usual)
     for field in draw(st.lists(st.sampled_from(sorted(_hostile)), max_size=2)):
         event[field] = draw(_hostile[field] if draw(st.integers(0, 3)) else _JSON)
@@ -100,7 +100,7 @@ def _values(draw: st.DrawFn) -> bytes:
 
 
 class HostileRecord(NamedTuple):
-    """A record that somebody put on the topic of events."""
+    """A record that another system publishes to the topic of events."""
 
     value: bytes | None
     headers: dict[str, bytes]
@@ -114,7 +114,7 @@ records = st.builds(
 
 
 class HostileRow(NamedTuple):
-    """A row that somebody inserts into the table of events, with rows of data."""
+    """A row that another system inserts into `events`, with rows of `eventData`."""
 
     guid: str
     kind: str
@@ -126,7 +126,7 @@ class HostileRow(NamedTuple):
 
 
 def _storable(text: str | None) -> bool:
-    """Whether Postgres takes it as an id or a type: the inserting system hears it if not."""
+    """Return whether Postgres accepts it as an id or type; if not, the INSERT fails."""
     return text is None or (
         len(text) <= 512 and "\x00" not in text and not any("\ud800" <= c <= "\udfff" for c in text)
     )

@@ -1,4 +1,4 @@
-"""Whatever comes as a record or as a row: it costs itself alone."""
+"""A record or row that cannot be processed never affects others."""
 
 import asyncio
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from tests.isolation.hostile import GUIDS, HostileRecord, HostileRow, records, rows
-from tests.isolation.world import World
+from tests.isolation.running_processes import RunningProcesses
 from tests.support import database, examples, topics
 from tests.support.servers import Servers
 from tests.support.system import opened_system, settings_env
@@ -26,28 +26,30 @@ def runner() -> Iterator[asyncio.Runner]:
 
 
 @pytest.fixture
-def world(
+def processes(
     runner: asyncio.Runner, servers_running: Servers, database_url: str, tmp_path: Path
-) -> Iterator[World]:
-    """Processes that all examples share; what one leaves behind is there for the next."""
+) -> Iterator[RunningProcesses]:
+    """Start processes that all examples share; the tables keep the events of earlier examples."""
     bootstrap, stack = servers_running.kafka_bootstrap, AsyncExitStack()
 
-    async def opened() -> World:
+    async def start() -> RunningProcesses:
         base = await stack.enter_async_context(database.opened(database_url))
         made = await stack.enter_async_context(topics.made(bootstrap))
         producer = AIOKafkaProducer(bootstrap_servers=bootstrap)
         env = settings_env(bootstrap, database_url, made)
         system = stack.enter_context(opened_system(tmp_path, env, base, made))
-        world = World(system, await stack.enter_async_context(producer))
-        await world.start()
-        return world
+        processes = RunningProcesses(system, await stack.enter_async_context(producer))
+        await processes.start()
+        return processes
 
-    yield runner.run(opened())
+    yield runner.run(start())
     runner.run(stack.aclose())
 
 
 @pytest.mark.timeout(7200 if examples.NIGHTLY else 180)
-def test_hostile_events_cost_themselves_alone(world: World, runner: asyncio.Runner) -> None:
+def test_hostile_events_do_not_affect_others(
+    processes: RunningProcesses, runner: asyncio.Runner
+) -> None:
     @settings(
         max_examples=EXAMPLES,
         deadline=None,
@@ -60,6 +62,6 @@ def test_hostile_events_cost_themselves_alone(world: World, runner: asyncio.Runn
         st.lists(st.sampled_from(GUIDS), max_size=3),
     )
     def examples(hostile: list[HostileRecord], inserted: list[HostileRow], gone: list[str]) -> None:
-        runner.run(world.suffer(hostile, inserted, gone))
+        runner.run(processes.check(hostile, inserted, gone))
 
     examples()

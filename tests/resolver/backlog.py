@@ -1,4 +1,4 @@
-"""Many events that wait in the topic, and the question whether each was resolved exactly once."""
+"""Publish many events, and check that each is resolved exactly once."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -18,13 +18,13 @@ class Backlog:
 
     @classmethod
     async def published(cls, system: System, size: int) -> Self:
-        """Put so many events into the topic."""
+        """Publish this number of events."""
         events = [
             event(
                 user=f"user-{n % 40}" if n % 7 == 0 else None,
                 anonymous=f"visitor-{n % 150}",
                 kind=f"kind-{n}",
-                at=n * 7919 % size,  # so that links arrive in another order than they were made
+                at=n * 7919 % size,  # links do not arrive in the order of their times
                 number=str(n),
             )
             for n in range(size)
@@ -33,15 +33,15 @@ class Backlog:
         return cls(system, events)
 
     async def in_the_middle(self) -> None:
-        """Wait until some of it is resolved, and check that some is not."""
+        """Wait until some events are resolved; check that others are not."""
         await eventually(lambda: self.system.database.count("events"))
         assert await self.system.database.count("events") < len(self.events), "make it larger"
 
     async def resolved_once(self) -> None:
-        """Wait for all of it, and check that nothing is lost, doubled or on the wrong profile."""
+        """Wait for all events, and check that none is lost, repeated or on the wrong profile."""
         database = self.system.database
         count = len(self.events)
-        # Distinct, so that a repeated event does not stand in for a lost one.
+        # Distinct, so that a repeated event does not hide a lost one.
         distinct = "SELECT count(DISTINCT guid) FROM events WHERE guid LIKE 'evt_%%'"
         await eventually(lambda: database.value(distinct), lambda found: found >= count)
         assert await database.count("events") == count
@@ -56,7 +56,7 @@ class Backlog:
 
 
 def expected_grouping(events: list[Event]) -> set[frozenset[str]]:
-    """The rules of identity over the whole list at once."""
+    """Return the types of the events of each profile, by the rules of identity."""
     owners: dict[str, str] = {}
     for one in sorted(events, key=lambda one: (one["occurredAt"], one["guid"])):
         if one["userId"] and one["anonymousId"]:

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from tests.identity.misplaced import misplaced
-from tests.identity.reference import Told, grouping
+from tests.identity.reference import SentEvent, grouping
 from tests.support import database
 from tests.support.database import Database
 from tests.support.waiting import eventually
@@ -55,7 +55,7 @@ class Ledger:
         Users' ids must mean somebody: the gate keeps no others.
         """
         stored = {
-            guid: (Told(guid, occurred_at, user_id, anonymous_id), profile)
+            guid: (SentEvent(guid, occurred_at, user_id, anonymous_id), profile)
             for guid, occurred_at, user_id, anonymous_id, profile in await opened.rows(
                 'SELECT guid, "occurredAt", "userId", "anonymousId", "profileGuid" FROM events'
             )
@@ -94,5 +94,5 @@ class Ledger:
         return f"{missing} events missing, {waiting} unresolved, {moves} moves" if busy else ""
 
 
-def _told(guid: str, sent: Sent) -> Told:
-    return Told(guid, sent.occurred_at, sent.user_id, sent.anonymous_id)
+def _told(guid: str, sent: Sent) -> SentEvent:
+    return SentEvent(guid, sent.occurred_at, sent.user_id, sent.anonymous_id)

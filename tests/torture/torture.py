@@ -16,7 +16,7 @@ from schemas.event import Event
 from schemas.ids import NOBODY, somebody
 from tests.identity.histories import hostile
 from tests.identity.misplaced import misplaced
-from tests.identity.reference import Told, grouping
+from tests.identity.reference import SentEvent, grouping
 from tests.support import database, topics
 from tests.support.database import Cluster, Database
 from tests.support.system import System, opened_system, settings_env
@@ -116,7 +116,7 @@ class _Run:
         opened: Database,
         made: Topics,
         random: Random,
-        history: Sequence[Told],
+        history: Sequence[SentEvent],
         size: Size,
         say: Progress,
     ) -> None:
@@ -171,13 +171,13 @@ class _Run:
         # Half of them keep their name over a restart, the others make the group rebalance.
         return settings | ({"resolver_instance": f"static-{number}"} if number % 2 else {})
 
-    async def _publish(self, deliveries: Sequence[Told]) -> None:
+    async def _publish(self, deliveries: Sequence[SentEvent]) -> None:
         for start in range(0, len(deliveries), CHUNK):
             await self.topics.events.publish_events(map(_event, deliveries[start : start + CHUNK]))
             self.say(f"published {start + CHUNK:,}")
             await asyncio.sleep(self.random.uniform(0, self._pause(deliveries)))
 
-    async def _insert(self, rows: Sequence[Told]) -> None:
+    async def _insert(self, rows: Sequence[SentEvent]) -> None:
         async with database.opened(self.database.url) as own:
             for start in range(0, len(rows), CHUNK):
                 async with own.connection.cursor() as cursor:
@@ -191,7 +191,7 @@ class _Run:
                     )
                 await asyncio.sleep(self.random.uniform(0, self._pause(rows)))
 
-    def _pause(self, deliveries: Sequence[Told]) -> float:
+    def _pause(self, deliveries: Sequence[SentEvent]) -> float:
         """Between chunks, at most: so that events flow about as long as processes are killed."""
         return 4 * self.size.kills * CHUNK / max(len(deliveries), 1)
 
@@ -253,11 +253,11 @@ class _Run:
         return found + [line for service in self.services for line in service.defects][:3]
 
 
-def _names(event: Told) -> bool:
+def _names(event: SentEvent) -> bool:
     return any(somebody(name, NOBODY) for name in (event.user_id, event.anonymous_id))
 
 
-def _event(told: Told) -> Event:
+def _event(told: SentEvent) -> Event:
     return {
         "guid": told.guid,
         "producerGuid": "key_torture",

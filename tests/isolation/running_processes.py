@@ -1,4 +1,4 @@
-"""A running resolver and scanner, hostile events for them, and innocent ones beside."""
+"""A running resolver and scanner that get hostile events among valid ones."""
 
 import asyncio
 import itertools
@@ -17,7 +17,7 @@ from tests.support.system import System
 from tests.support.waiting import equals, eventually
 
 DELAY = 10.0
-"""Seconds that an innocent event may take, whatever comes before it."""
+"""Seconds until a valid event must be stored, whatever precedes it."""
 
 _FORBID = "".join(
     f"""
@@ -39,7 +39,7 @@ _INSERT = """
     ON CONFLICT (guid) DO UPDATE
     SET "userId" = 'corrected ' || length(events."userId"), "profileGuid" = NULL
 """
-"""A row that is there already is corrected: another user, and it is to be resolved again."""
+"""An existing row gets another user and must be resolved again."""
 
 _DELETE = """
     DELETE FROM events
@@ -58,8 +58,8 @@ _OPEN_ROWS = """
 """
 
 
-class World:
-    """Both processes on one database and one topic, for many examples."""
+class RunningProcesses:
+    """Resolver and scanner on one database and one topic, for many examples."""
 
     def __init__(self, system: System, producer: AIOKafkaProducer) -> None:
         self._system = system
@@ -67,58 +67,58 @@ class World:
         self._numbers = itertools.count()
 
     async def start(self) -> None:
-        """Forbid some types, and start the processes."""
+        """Create triggers that fail for some types, and start the processes."""
         await self._system.database.connection.execute(_FORBID.encode())
         await self._system.resolver(resolver_dead_limit=1_000_000)
         await self._system.scanner(scanner_interval=0.1)
 
-    async def suffer(
+    async def check(
         self, records: Sequence[HostileRecord], rows: Sequence[HostileRow], gone: Sequence[str]
     ) -> None:
-        """Bring hostile events among innocent ones, and check what becomes of each."""
+        """Send hostile events among valid ones, and check the result of each."""
         database = self._system.database
         await database.execute("SET merganser.remember_deleted_since = 'infinity'")
         await database.execute(_DELETE, list(gone))
-        innocent = [event for _ in range(3) for event in self._person()]
-        places = await self._publish(records, innocent)
+        valid = [event for _ in range(3) for event in self._make_person()]
+        published = await self._publish(records, valid)
         await self._insert(rows)
-        await self._innocent_are_stored(innocent)
-        await self._each_record_is_somewhere(places)
-        await self._each_row_is_somewhere(rows)
+        await self._check_valid_events(valid)
+        await self._check_records(published)
+        await self._check_rows(rows)
         for service in self._system.services:
             assert service.running
         report = await audit(database.connection, NOBODY, lambda _: None)
         assert report.disagreements == []
 
-    def _person(self) -> list[Event]:
-        """A visitor who becomes a user, in two events."""
+    def _make_person(self) -> list[Event]:
+        """Return two events: of an anonymous visitor, who then becomes a user."""
         number = next(self._numbers)
         moment = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=number)
         return [
             {
-                "guid": f"evt_innocent_{number}_{step}",
+                "guid": f"evt_valid_{number}_{step}",
                 "producerGuid": None,
                 "ipAddress": None,
                 "createdAt": moment,
                 "occurredAt": moment,
-                "type": "innocent",
+                "type": "valid",
                 "userId": user_id,
-                "anonymousId": f"innocent visitor {number}",
+                "anonymousId": f"valid visitor {number}",
                 "data": {"number": str(number)},
             }
-            for step, user_id in enumerate([None, f"innocent user {number}"])
+            for step, user_id in enumerate([None, f"valid user {number}"])
         ]
 
     async def _publish(
-        self, records: Sequence[HostileRecord], innocent: Sequence[Event]
+        self, records: Sequence[HostileRecord], valid: Sequence[Event]
     ) -> dict[int, HostileRecord]:
-        """Publish all, innocent before and after hostile ones; the hostile ones by offset."""
-        half = len(innocent) // 2
+        """Publish hostile records between valid ones; return the hostile ones by offset."""
+        half = len(valid) // 2
         topic = self._system.events.name
         version = [wire.VERSION_HEADER]
         before = [
-            await self._producer.send(topic, wire.encode(one), partition=0, headers=version)
-            for one in innocent[:half]
+            await self._producer.send(topic, wire.encode(event), partition=0, headers=version)
+            for event in valid[:half]
         ]
         hostile = []
         for record in records:
@@ -127,12 +127,12 @@ class World:
             assert batch.append(timestamp=None, key=None, value=record.value, headers=headers)
             hostile.append(await self._producer.send_batch(batch, topic, partition=0))
         after = [
-            await self._producer.send(topic, wire.encode(one), partition=0, headers=version)
-            for one in innocent[half:]
+            await self._producer.send(topic, wire.encode(event), partition=0, headers=version)
+            for event in valid[half:]
         ]
         await asyncio.gather(*before, *after)
         acknowledged = await asyncio.gather(*hostile)
-        return dict(zip((one.offset for one in acknowledged), records, strict=True))
+        return dict(zip((record.offset for record in acknowledged), records, strict=True))
 
     async def _insert(self, rows: Sequence[HostileRow]) -> None:
         for row in rows:
@@ -143,24 +143,26 @@ class World:
                     *(row.guid, key, value),
                 )
 
-    async def _innocent_are_stored(self, innocent: Sequence[Event]) -> None:
-        guids = [event["guid"] for event in innocent]
+    async def _check_valid_events(self, valid: Sequence[Event]) -> None:
+        guids = [event["guid"] for event in valid]
         stored = 'SELECT count(DISTINCT "profileGuid") FROM events WHERE guid = ANY(%s)'
         together = """
             SELECT count(DISTINCT guid) FROM events
             WHERE "profileGuid" IN (SELECT "profileGuid" FROM events WHERE guid = ANY(%s))
         """
-        people = equals(len(innocent) // 2)
+        people = equals(len(valid) // 2)
         database = self._system.database
         await eventually(lambda: database.value(stored, guids), people, within=DELAY)
-        assert await database.value(together, guids) == len(innocent), "only their own events"
+        assert await database.value(together, guids) == len(valid), "only their own events"
 
-    async def _each_record_is_somewhere(self, published: Mapping[int, HostileRecord]) -> None:
-        """Each is a dead letter now, or an event that is stored, by its own guid."""
+    async def _check_records(self, published: Mapping[int, HostileRecord]) -> None:
+        """Check that each record is a dead letter or a stored event."""
         database, topic = self._system.database, self._system.events.name
-        position = 'SELECT "nextOffset" FROM "consumerOffsets" WHERE partition = 0'
+        next_offset = 'SELECT "nextOffset" FROM "consumerOffsets" WHERE partition = 0'
         end = max(published, default=-1)
-        await eventually(lambda: database.value(position), lambda next_: next_ > end, within=DELAY)
+        await eventually(
+            lambda: database.value(next_offset), lambda next_: next_ > end, within=DELAY
+        )
         letters = set(
             await database.column("SELECT subject FROM \"setAside\" WHERE kind = 'record'")
         )
@@ -172,7 +174,7 @@ class World:
         stored = await database.column("SELECT guid FROM events WHERE guid = ANY(%s)", guids)
         assert set(stored) == set(guids), sorted(set(guids) - set(stored))
 
-    async def _each_row_is_somewhere(self, rows: Sequence[HostileRow]) -> None:
+    async def _check_rows(self, rows: Sequence[HostileRow]) -> None:
         guids = [row.guid for row in rows]
         nobody = list(NOBODY)
         values = (guids, WHITE_SPACE, nobody, WHITE_SPACE, nobody)

@@ -1,4 +1,4 @@
-"""COPY's text format: whatever an event may hold comes out of real Postgres as it went in."""
+"""Any event that is copied into Postgres in COPY's text format is read back unchanged."""
 
 from typing import Any
 
@@ -21,20 +21,20 @@ ODD = [
 ]
 
 
-async def copied(database: Database, statement: str, block: bytes) -> None:
+async def copy_block(database: Database, statement: str, block: bytes) -> None:
     async with database.connection.cursor() as cursor, cursor.copy(COPY[statement]) as copy:
         await copy.write(block)
 
 
 async def round_trip(database: Database, sent: list[Event]) -> list[dict[str, Any]]:
-    """Copy events into the tables and read them back."""
+    """Copy events into the tables, read them back and return them."""
     async with database.connection.transaction(force_rollback=True):
         guids = iter(f"edt_{n:06}" for n in range(100_000))
-        await copied(
-            database, "copy_events", copy_format.encode_events([(one, "pro_1") for one in sent])
+        await copy_block(
+            database, "copy_events", copy_format.encode_events([(each, "pro_1") for each in sent])
         )
         if block := copy_format.encode_event_data(sent, guids):
-            await copied(database, "copy_event_data", block)
+            await copy_block(database, "copy_event_data", block)
         data = await database.rows('SELECT "eventGuid", key, value FROM "eventData"')
         columns = (
             'guid, "producerGuid", "ipAddress", "createdAt", "occurredAt", type, "userId", '
@@ -84,13 +84,13 @@ async def test_any_strings(database: Database, datas: list[dict[str, str]]) -> N
     assert await round_trip(database, sent) == sent
 
 
-async def test_what_is_missing_is_null(database: Database) -> None:
+async def test_missing_fields_are_null(database: Database) -> None:
     sent = event(anonymous="a")
     sent["producerGuid"] = sent["ipAddress"] = None
     assert await round_trip(database, [sent]) == [sent]
 
 
-async def test_times_are_kept_to_the_microsecond_from_year_1_to_9999(database: Database) -> None:
+async def test_times_from_year_1_to_9999_keep_their_microseconds(database: Database) -> None:
     sent = [event(user="1") for _ in range(3)]
     sent[0]["occurredAt"] = NOON.replace(year=1, month=1, day=1, microsecond=1)
     sent[1]["occurredAt"] = NOON.replace(year=9999, month=12, day=31, microsecond=999999)
@@ -98,6 +98,6 @@ async def test_times_are_kept_to_the_microsecond_from_year_1_to_9999(database: D
     assert await round_trip(database, sent) == sent
 
 
-def test_nothing_is_nothing() -> None:
+def test_no_rows_give_an_empty_block() -> None:
     assert copy_format.encode_events([]) == b""
     assert copy_format.encode_event_data([event(user="1")], iter([])) == b""
