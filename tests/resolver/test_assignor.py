@@ -1,4 +1,4 @@
-"""A resolver that joins takes its share, and nothing moves between those that were there."""
+"""A new resolver takes partitions from each of the others; no other partition moves."""
 
 import pytest
 
@@ -11,36 +11,36 @@ pytestmark = pytest.mark.faults
 COUNT = 12
 
 
-async def shared_out(resolvers: list[Service]) -> list[set[int]]:
-    """The partitions of each, once all have some and no two the same."""
+async def wait_for_assignment(resolvers: list[Service]) -> list[set[int]]:
+    """Return the partitions of each resolver, once each partition has one resolver."""
 
-    def held() -> list[set[int]]:
-        return [assigned(resolver) for resolver in resolvers]
+    def read_assignment() -> list[set[int]]:
+        return [last_assigned(resolver) for resolver in resolvers]
 
     return await eventually(
-        held,
+        read_assignment,
         lambda parts: (
             all(parts)
             and sum(map(len, parts)) == COUNT
             and set().union(*parts) == set(range(COUNT))
         ),
         within=60,
-        what="shared out",
+        what="assigned",
     )
 
 
-def assigned(resolver: Service) -> set[int]:
-    """What a resolver was assigned last."""
+def last_assigned(resolver: Service) -> set[int]:
+    """Return the partitions that a resolver was last assigned."""
     found = [line for line in resolver.log_lines if line["event"] == "partitions assigned"]
     return set(found[-1]["partitions"]) if found else set()
 
 
-async def test_a_third_takes_from_both_and_they_nothing_from_each_other(system: System) -> None:
+async def test_a_third_resolver_takes_partitions_from_the_other_two(system: System) -> None:
     await system.events.grow(to=COUNT)
     old = [await system.resolver(), await system.resolver()]
-    before = await shared_out(old)
+    before = await wait_for_assignment(old)
     assert [len(part) for part in before] == [6, 6]
-    after = await shared_out([*old, await system.resolver()])
+    after = await wait_for_assignment([*old, await system.resolver()])
     assert [len(part) for part in after] == [4, 4, 4]
     assert after[0] < before[0]
     assert after[1] < before[1]

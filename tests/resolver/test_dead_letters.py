@@ -1,4 +1,4 @@
-"""Records that can never succeed: put aside with all it takes to act on them."""
+"""Records that cannot be processed become dead letters with everything needed to act on them."""
 
 import pytest
 from aiokafka import AIOKafkaProducer
@@ -18,7 +18,7 @@ BAD = {
 }
 
 
-async def test_bad_records_are_put_aside_and_the_rest_is_resolved(system: System) -> None:
+async def test_invalid_records_become_dead_letters(system: System) -> None:
     good = [record_of(event(user=f"u{n}"))._replace(partition=0) for n in range(len(BAD) + 1)]
     mixed = [good[0]]
     for bad, after in zip(BAD.values(), good[1:], strict=True):
@@ -45,7 +45,7 @@ async def test_bad_records_are_put_aside_and_the_rest_is_resolved(system: System
         assert await resolver.metric(counted, reason=reason) == 1
 
 
-async def test_a_record_of_neither_key_nor_value_is_put_aside(system: System) -> None:
+async def test_a_record_without_key_and_value_becomes_a_dead_letter(system: System) -> None:
     async with AIOKafkaProducer(bootstrap_servers=system.events.bootstrap) as producer:
         nothing = producer.create_batch()
         assert nothing.append(timestamp=None, key=None, value=None)
@@ -58,8 +58,8 @@ async def test_a_record_of_neither_key_nor_value_is_put_aside(system: System) ->
     assert (letter.key, letter.value) == (None, None)
 
 
-async def test_records_that_unpack_to_more_than_a_topic_takes(system: System) -> None:
-    """Whole as far as a letter goes; past it the letter says where the record is."""
+async def test_records_too_large_for_the_dead_letter_topic(system: System) -> None:
+    """A letter that is too large omits the record and has its address."""
     sizes = (6 << 20, 40 << 20)
     async with AIOKafkaProducer(
         bootstrap_servers=system.events.bootstrap,
@@ -83,8 +83,8 @@ async def test_records_that_unpack_to_more_than_a_topic_takes(system: System) ->
     )
 
 
-async def test_a_record_that_postgres_refuses_is_put_aside_alone(system: System) -> None:
-    """A constraint that an operator added; our own are checked before."""
+async def test_only_the_record_that_postgres_rejects_becomes_a_dead_letter(system: System) -> None:
+    """An operator added the constraint; the resolver checks all others itself."""
     await system.database.execute(
         "ALTER TABLE events ADD CONSTRAINT mine CHECK (type <> 'forbidden')"
     )
@@ -116,9 +116,9 @@ async def test_a_flood_of_dead_letters_halts_the_resolver_and_readyz_says_so(
     assert "more than 3 dead letters" in reasons["halted"]
     assert await resolver.metric("merganser_check_failing", check="halted") == 1
     assert await resolver.metric("merganser_resolver_halted") == 1
-    (said,) = [line for line in resolver.log_lines if line["level"] == "error"]
-    assert said["event"] == "halted: look at the dead letters, fix the cause, restart"
-    assert "MERGANSER_RESOLVER_DEAD_LIMIT" in said["why"]
+    (log_line,) = [line for line in resolver.log_lines if line["level"] == "error"]
+    assert log_line["event"] == "halted: look at the dead letters, fix the cause, restart"
+    assert "MERGANSER_RESOLVER_DEAD_LIMIT" in log_line["why"]
     assert resolver.running
     assert (await resolver.ops("/healthz")).status_code == 200
     assert await system.dead.size() == 3  # what the limit allows, for an operator to look at
@@ -138,7 +138,7 @@ async def test_a_flood_of_dead_letters_halts_the_resolver_and_readyz_says_so(
 
 @pytest.mark.parametrize("kind", ["events", "dead"])
 async def test_large_records_pass(system: System, kind: str) -> None:
-    """An event may grow beyond Kafka's usual megabyte; so may garbage."""
+    """Events and invalid records may be larger than 1 MB, the default limit of Kafka."""
     big = event(user="1", text="x" * 3_000_000)
     await system.resolver()
     if kind == "events":

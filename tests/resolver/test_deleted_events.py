@@ -1,4 +1,4 @@
-"""Events that were deleted stay deleted, however they come again."""
+"""A deleted event stays deleted when it is delivered again."""
 
 from typing import Any
 
@@ -32,7 +32,7 @@ async def test_an_event_deleted_over_the_api_stays_deleted(system: System) -> No
     result = await replay(system, "--from", "start", "--yes")
     assert result.exit_code == 0, result.output
     await eventually(lambda: resolver.metric(DELETED), equals(1))
-    assert await gateway.tracked(**goes) == guid  # told that all is well
+    assert await gateway.tracked(**goes) == guid  # the client gets a success
     await eventually(lambda: resolver.metric(DELETED), equals(2))
     await gateway.tracked(type="new", userId="ann")
     await eventually(lambda: types(system), equals(["new", "stays"]))
@@ -42,7 +42,7 @@ async def test_an_event_deleted_over_the_api_stays_deleted(system: System) -> No
     assert sum(line.get("deleted", 0) for line in resolver.log_lines) == 2
 
 
-async def test_what_another_system_inserts_again_is_stored(system: System) -> None:
+async def test_a_deleted_row_that_another_system_inserts_again_is_stored(system: System) -> None:
     await system.resolver()
     one = event("ann", kind="one")
     await system.events.publish_events([one])
@@ -58,7 +58,9 @@ async def test_what_another_system_inserts_again_is_stored(system: System) -> No
     assert await system.database.unresolved() == 0
 
 
-async def test_whoever_may_delete_needs_no_right_to_what_is_remembered(system: System) -> None:
+async def test_a_role_that_may_delete_events_needs_no_right_to_deleted_events(
+    system: System,
+) -> None:
     await system.database.execute(
         "INSERT INTO events (guid, type, \"userId\") VALUES ('evt_1', 'row', 'ann')"
     )

@@ -1,4 +1,4 @@
-"""Each event is resolved exactly once, whatever happens to the resolver or is done to it."""
+"""Each event is resolved exactly once, despite restarts, kills and lost connections."""
 
 import signal
 
@@ -11,11 +11,11 @@ from tests.support.topics import record_of
 from tests.support.waiting import equals, eventually
 
 SMALL = {"resolver_batch": 20}
-"""Many transactions, so that there is a middle to interrupt."""
+"""Many transactions, so that a test can interrupt between them."""
 
 
 async def test_an_event_delivered_twice_is_one_row(system: System) -> None:
-    """In one batch, and again when it was stored long ago."""
+    """Repeated in one batch, and again after it is stored."""
     one, other = event(user="1", k="v"), event(user="2", k="v")
     resolver = await system.resolver()
     await system.events.publish_events([one, one, other])
@@ -37,7 +37,7 @@ async def test_twice_in_two_partitions_is_one_row_too(system: System) -> None:
     assert await system.database.count("events") == 1
 
 
-async def test_a_restart_goes_on_where_the_last_one_stood(system: System) -> None:
+async def test_a_restart_continues_at_the_committed_offset(system: System) -> None:
     backlog = await Backlog.published(system, 500)
     first = await system.resolver()
     await backlog.resolved_once()
@@ -52,7 +52,7 @@ async def test_a_restart_goes_on_where_the_last_one_stood(system: System) -> Non
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda n: n.name)
-async def test_asked_to_end_amid_a_backlog(system: System, number: signal.Signals) -> None:
+async def test_stopped_during_a_backlog(system: System, number: signal.Signals) -> None:
     backlog = await Backlog.published(system, 4000)
     first = await system.resolver(**SMALL)
     await backlog.in_the_middle()
@@ -63,9 +63,9 @@ async def test_asked_to_end_amid_a_backlog(system: System, number: signal.Signal
     await backlog.resolved_once()
 
 
-async def test_killed_amid_a_backlog(system: System) -> None:
+async def test_killed_during_a_backlog(system: System) -> None:
     backlog = await Backlog.published(system, 4000)
-    # A static member, so that its next life need not wait until the first is held to be dead.
+    # A static member, so that Kafka gives it the partitions at once after a restart.
     resolver = await system.resolver(**SMALL, resolver_instance="only")
     for _ in range(3):
         await backlog.in_the_middle()
@@ -75,7 +75,7 @@ async def test_killed_amid_a_backlog(system: System) -> None:
     await backlog.resolved_once()
 
 
-async def test_connections_to_postgres_cut_again_and_again(system: System) -> None:
+async def test_connections_to_postgres_are_terminated_repeatedly(system: System) -> None:
     backlog = await Backlog.published(system, 4000)
     resolver = await system.resolver(**SMALL)
     for _ in range(5):

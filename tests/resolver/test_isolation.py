@@ -1,4 +1,4 @@
-"""One record that fails costs itself alone, whatever Postgres says of it."""
+"""A record that Postgres rejects becomes a dead letter and does not affect others."""
 
 import pytest
 
@@ -25,7 +25,7 @@ RAISES = """
         ("23503", "ForeignKeyViolation 23503"),
         ("54000", "ProgramLimitExceeded 54000"),
         ("XX000", "InternalError_ XX000"),
-        # These pass by themselves as a rule; for these rows they come back with each try.
+        # Usually a retry of these succeeds; for these rows each retry fails.
         ("40001", "SerializationFailure 40001"),
         ("57014", "QueryCanceled 57014"),
         ("53200", "OutOfMemory 53200"),
@@ -50,8 +50,8 @@ async def test_a_record_whose_row_always_fails(system: System, state: str, reaso
     assert resolver.running
 
 
-async def test_a_unique_constraint_that_no_other_worker_is_to_blame_for(system: System) -> None:
-    """It is refused at once: only the constraints that workers race for are tried again."""
+async def test_a_unique_violation_that_no_other_worker_caused(system: System) -> None:
+    """It becomes a dead letter at once: only conflicts between workers are retried."""
     await system.database.execute(
         "CREATE UNIQUE INDEX mine ON events (type) WHERE type = 'hostile'"
     )

@@ -1,4 +1,4 @@
-"""The topic read again from an offset or a time, while resolvers run."""
+"""Replay the topic from an offset or a time, while resolvers run."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -24,18 +24,18 @@ async def replay(system: System, *arguments: str) -> Result:
 
 
 async def tables(system: System) -> list[list[tuple[Any, ...]]]:
-    """All that events and identity hold."""
+    """Return the rows of all tables of events and identity."""
     names = ("events", "eventData", "profiles", "anonymousIds", "profileMerges")
     rows = [await system.database.rows(f'SELECT * FROM "{name}"') for name in names]
     return [sorted(some, key=str) for some in rows]
 
 
-async def positions(system: System) -> dict[int, int]:
+async def read_offsets(system: System) -> dict[int, int]:
     rows = await system.database.rows('SELECT partition, "nextOffset" FROM "consumerOffsets"')
     return dict(rows)
 
 
-async def test_all_of_it_while_resolvers_run_changes_nothing(system: System) -> None:
+async def test_a_full_replay_while_resolvers_run_changes_nothing(system: System) -> None:
     resolvers = await asyncio.gather(*(system.resolver(resolver_batch=50) for _ in range(2)))
     backlog = await Backlog.published(system, 600)
     await backlog.resolved_once()
@@ -47,8 +47,9 @@ async def test_all_of_it_while_resolvers_run_changes_nothing(system: System) -> 
     await eventually(consumed, equals(600))
     dry = await replay(system, "--from", "start", "--dry-run")
     assert "600 records would be read again" in dry.stdout
-    assert (await replay(system, "--from", "start")).exit_code == 1  # nobody is there to ask
-    assert await positions(system) == await system.events.ends()
+    # Without a terminal the command cannot ask for confirmation.
+    assert (await replay(system, "--from", "start")).exit_code == 1
+    assert await read_offsets(system) == await system.events.ends()
 
     result = await replay(system, "--from", "start", "--yes")
     assert result.exit_code == 0, result.output
@@ -60,8 +61,8 @@ async def test_all_of_it_while_resolvers_run_changes_nothing(system: System) -> 
         assert await eventually(resolver.why_not_ready, equals({})) == {}
 
 
-async def test_rows_that_were_lost_come_back(system: System) -> None:
-    """From a time, from an offset of one partition; what lies before stays lost."""
+async def test_a_replay_restores_lost_rows(system: System) -> None:
+    """From a time or an offset of one partition; rows from before stay lost."""
     events = [event(user="1", kind=f"kind-{n}") for n in range(6)]
     records = [record_of(one)._replace(partition=0) for one in events]
     await system.resolver()
@@ -80,11 +81,11 @@ async def test_rows_that_were_lost_come_back(system: System) -> None:
     assert await eventually(kinds, equals(expected[3:]))
     assert (await replay(system, "--from", "2", "--partition", "0", "--yes")).exit_code == 0
     assert await eventually(kinds, equals(expected[2:]))
-    await eventually(lambda: positions(system), lambda found: found[0] == 6)
+    await eventually(lambda: read_offsets(system), lambda found: found[0] == 6)
 
 
-async def test_rows_that_were_deleted_by_mistake_come_back(system: System) -> None:
-    """As the documentation says: what is remembered of them goes first."""
+async def test_a_replay_restores_rows_deleted_by_mistake(system: System) -> None:
+    """As the documentation says: first delete their rows of `deletedEvents`."""
     await system.resolver()
     await system.events.publish_events([event(user="1"), event(user="2")])
     await eventually(lambda: system.database.count("events"), equals(2))
@@ -96,7 +97,7 @@ async def test_rows_that_were_deleted_by_mistake_come_back(system: System) -> No
     await eventually(lambda: system.database.count("events"), equals(2))
 
 
-async def test_what_is_not_there_is_refused_and_nothing_is_skipped(system: System) -> None:
+async def test_an_offset_that_does_not_exist_is_rejected(system: System) -> None:
     await system.events.publish(
         *(record_of(event(user=f"u{n}"))._replace(partition=n % 4) for n in range(8))
     )
@@ -104,19 +105,19 @@ async def test_what_is_not_there_is_refused_and_nothing_is_skipped(system: Syste
     await eventually(lambda: system.database.count("events"), equals(8))
     await resolver.stop()
     await system.events.publish_events(event(user=f"u{n}") for n in range(20))
-    before = await positions(system)
-    for wrong, said in (
+    before = await read_offsets(system)
+    for wrong, message in (
         (["--from", "99"], "holds offsets 0 to"),
         (["--from", "0", "--partition", "7"], "no partition 7"),
     ):
         result = await replay(system, *wrong, "--yes")
         assert result.exit_code == 1
-        assert said in result.stderr
+        assert message in result.stderr
     assert (await replay(system, "--from", "yesterday", "--yes")).exit_code == 2
-    # Neither a time nor an offset that the group has not reached moves it forward.
+    # A time or offset that the group has not reached does not move it forward.
     for ahead in (["--from", "2"], ["--from", "2099-01-01"]):
         result = await replay(system, *ahead, "--yes")
         assert "nothing to do" in result.stderr
-    assert await positions(system) == before
+    assert await read_offsets(system) == before
     await system.resolver()
     await eventually(lambda: system.database.count("events"), equals(28))

@@ -1,4 +1,4 @@
-"""Events with ids of forgotten people: what is stored of them, and that a crash changes nothing."""
+"""Events with suppressed ids: what the resolver stores of them, also after a crash."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -21,7 +21,7 @@ ANN, PHONE, LAPTOP = "ann", "phone-of-ann", "laptop-of-ann"
 
 
 class Worker:
-    """A resolver's connection and what it reads."""
+    """Writes batches as a resolver does."""
 
     def __init__(self, connection: psycopg.AsyncConnection[Any]) -> None:
         self.connection = connection
@@ -32,7 +32,7 @@ class Worker:
         return await self.settle(read(*events, start=start))
 
     async def settle(self, read: decode.Batch, *, crash: bool = False) -> WrittenBatch:
-        """Write what was read; with a crash, none of it is committed."""
+        """Write a batch; with a crash, roll it back."""
         await self.writer.offsets.read_or_create(self.connection, {PARTITION: 0})
         async with self.connection.transaction(force_rollback=crash):
             return await self.writer.write(self.connection, read, read.first_offsets)
@@ -45,7 +45,7 @@ def read(*events: Event, start: int = 0) -> decode.Batch:
 
 @pytest.fixture
 async def worker(database: Database) -> AsyncIterator[Worker]:
-    """On a database where Ann and two devices were forgotten."""
+    """Connect to a database where a user and two devices are suppressed."""
     await database.execute(
         """INSERT INTO "suppressedIds" (hash) VALUES
             ("suppressionHash"('userId', %s)),
@@ -90,9 +90,7 @@ LEFT = [
 ]
 
 
-async def test_of_a_mixed_batch_each_event_is_stored_as_its_ids_allow(
-    database: Database, worker: Worker
-) -> None:
+async def test_each_event_is_stored_as_its_ids_allow(database: Database, worker: Worker) -> None:
     written = await worker.write(*mixed())
     assert await stored(database) == LEFT
     assert (len(written.events), written.suppressed, written.repeated) == (5, 4, 0)
@@ -103,7 +101,7 @@ async def test_of_a_mixed_batch_each_event_is_stored_as_its_ids_allow(
     assert await database.column('SELECT value FROM "eventData"') == ["7"]
 
 
-async def test_data_that_is_the_id_goes_with_it(database: Database, worker: Worker) -> None:
+async def test_data_with_a_suppressed_id_is_not_stored(database: Database, worker: Worker) -> None:
     """Clients repeat the ids of a device among an event's properties."""
     await worker.write(
         event("bob", PHONE, previousId=PHONE, device=LAPTOP, url="/start"),
@@ -116,16 +114,14 @@ async def test_data_that_is_the_id_goes_with_it(database: Database, worker: Work
     ]
 
 
-async def test_a_user_and_a_device_of_the_same_name_are_two(
+async def test_a_user_id_and_an_equal_anonymous_id_are_different(
     database: Database, worker: Worker
 ) -> None:
     await worker.write(event(PHONE, ANN, kind="a"))
     assert await stored(database) == [("a", PHONE, ANN, PHONE)]
 
 
-async def test_no_merge_comes_of_a_device_that_others_share(
-    database: Database, worker: Worker
-) -> None:
+async def test_a_suppressed_device_merges_nothing(database: Database, worker: Worker) -> None:
     await worker.write(event("bob", PHONE, kind="a", at=1), event("cat", PHONE, kind="b"))
     await worker.write(event(None, PHONE, kind="c"), event("bob", PHONE, kind="d"), start=2)
     assert await stored(database) == [
@@ -145,12 +141,12 @@ async def test_the_same_batch_after_a_crash_has_the_same_result(
     assert await stored(database) == []
     assert await worker.settle(same) == lost
     assert await stored(database) == LEFT
-    with pytest.raises(Fenced):  # the answer was lost
+    with pytest.raises(Fenced):  # it was committed before
         await worker.settle(same)
     assert await stored(database) == LEFT
 
 
-async def test_an_event_that_comes_again_is_one_row(database: Database, worker: Worker) -> None:
+async def test_a_repeated_event_is_one_row(database: Database, worker: Worker) -> None:
     """In one batch, in a later one, and after its device was readmitted."""
     one = event("bob", PHONE, kind="a")
     written = await worker.write(one, one)

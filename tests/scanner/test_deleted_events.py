@@ -1,4 +1,4 @@
-"""The scanner forgets deleted events that the topic no longer holds."""
+"""The scanner deletes the hashes of deleted events that the topic no longer has."""
 
 from datetime import timedelta
 
@@ -14,7 +14,7 @@ AGES = [1, 7, 9, 30, 40, 50, 400]
 """Days."""
 
 
-async def remember(database: Database) -> None:
+async def insert_hashes(database: Database) -> None:
     await database.execute(
         """INSERT INTO "deletedEvents" (hash, "deletedAt")
         SELECT sha256(age::text::bytea), now() - age * interval '1 day'
@@ -31,20 +31,20 @@ async def ages(database: Database) -> list[int]:
 
 
 @pytest.mark.parametrize(("retention", "left"), [(1, [1, 7]), (30, [1, 7, 9, 30]), (0, AGES)])
-async def test_what_is_older_than_the_topic_goes(
+async def test_hashes_older_than_the_topic_are_deleted(
     system: System, retention: int, left: list[int]
 ) -> None:
-    """A week more than its retention, as segments go as a whole; none where it keeps all."""
-    await remember(system.database)
+    """The limit is the retention and a week, as Kafka deletes whole segments; 0 keeps all."""
+    await insert_hashes(system.database)
     await system.scanner(topic_retention=retention)
     await eventually(lambda: ages(system.database), equals(left))
     await system.database.execute("INSERT INTO events (type, \"userId\") VALUES ('row', 'ann')")
-    await eventually(system.database.unresolved, equals(0))  # it goes on
+    await eventually(system.database.unresolved, equals(0))  # the scanner still works
     assert await ages(system.database) == left
 
 
-async def test_some_at_a_time_and_two_scanners_share_them(database: Database) -> None:
-    await remember(database)
+async def test_two_scanners_delete_hashes_in_chunks(database: Database) -> None:
+    await insert_hashes(database)
     retention = timedelta(days=8)
     async with await connect(database.url, "one") as one, await connect(database.url, "two") as two:
         async with one.transaction(), two.transaction():

@@ -10,7 +10,7 @@ SCANNED = "merganser_scanner_rows_resolved_total"
 
 
 async def test_rows_with_one_id_or_two(system: System) -> None:
-    """A visitor, a user, and then the link between them: two people become one."""
+    """A link merges an anonymous profile into the profile of a user."""
     scanner = await system.scanner()
     await system.database.execute("""
         INSERT INTO events (type, "userId", "anonymousId") VALUES
@@ -66,7 +66,7 @@ async def test_the_creation_time_decides_between_links_without_a_time(system: Sy
     }
 
 
-async def test_rows_and_events_of_one_person_meet(system: System) -> None:
+async def test_rows_and_events_of_one_person_are_on_one_profile(system: System) -> None:
     await system.database.execute(
         """INSERT INTO events (type, "anonymousId") VALUES ('row', 'person_1')"""
     )
@@ -80,7 +80,7 @@ async def test_rows_and_events_of_one_person_meet(system: System) -> None:
     assert await system.database.grouping() == {frozenset({"row", "event", "sign-in"})}
 
 
-async def test_a_row_inserted_later_in_an_earlier_moment_is_found(system: System) -> None:
+async def test_a_row_with_an_earlier_created_at_is_found(system: System) -> None:
     """A transaction may commit long after its rows' createdAt."""
     await system.scanner()
     for day in ("2020-02-02", "2020-02-01", "0001-01-01", "9999-12-31"):
@@ -100,7 +100,7 @@ async def test_more_rows_than_a_batch_in_one_go(system: System) -> None:
     assert await system.database.count("profiles") == 95
 
 
-async def test_a_scanner_asked_to_end_amid_its_work_ends_and_the_next_goes_on(
+async def test_a_stopped_scanner_finishes_its_batch_and_the_next_one_continues(
     system: System,
 ) -> None:
     await system.database.execute("""

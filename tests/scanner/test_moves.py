@@ -1,4 +1,4 @@
-"""Big merges: identity changes at once, the events follow in chunks."""
+"""A large merge changes identity at once; the scanner moves the events in chunks."""
 
 from tests.support.events import event
 from tests.support.system import System
@@ -7,8 +7,8 @@ from tests.support.waiting import equals, eventually
 MOVED = "merganser_scanner_events_moved_total"
 
 
-async def a_visitor_with_many_events(system: System, count: int = 100) -> str:
-    """User 123 has a profile; person_1 has so many events. Returns person_1's profile."""
+async def publish_many_anonymous_events(system: System, count: int = 100) -> str:
+    """Publish an event of user 123 and many of person_1; return the profile of person_1."""
     await system.events.publish_events(
         [event("123", kind="sign-up", at=-1)]
         + [event(anonymous="person_1", kind=f"view-{n}", at=n) for n in range(count)]
@@ -17,14 +17,14 @@ async def a_visitor_with_many_events(system: System, count: int = 100) -> str:
     return str(await system.database.value('SELECT "profileGuid" FROM "anonymousIds"'))
 
 
-async def test_events_of_a_big_merge_follow_in_chunks(system: System) -> None:
+async def test_the_events_of_a_large_merge_move_in_chunks(system: System) -> None:
     await system.resolver(resolver_move=10)
-    loser = await a_visitor_with_many_events(system)
+    loser = await publish_many_anonymous_events(system)
     survivor = await system.database.profile_of("123")
     await system.events.publish_events([event("123", "person_1", kind="sign-in", at=200)])
     await eventually(lambda: system.database.count("profileMerges"), equals(1))
 
-    # Identity is settled with the link: the loser is gone, a new event goes to the survivor.
+    # The merged profile is deleted at once, and new events are on the survivor.
     assert await system.database.column("SELECT guid FROM profiles") == [survivor]
     left = 'SELECT count(*) FROM events WHERE "profileGuid" = %s'
     assert await system.database.value(left, loser) == 90
@@ -41,7 +41,7 @@ async def test_events_of_a_big_merge_follow_in_chunks(system: System) -> None:
 
 async def test_a_merge_by_an_external_row_is_chunked_too(system: System) -> None:
     await system.resolver()
-    await a_visitor_with_many_events(system)
+    await publish_many_anonymous_events(system)
     await system.database.execute("""
         INSERT INTO events (type, "userId", "anonymousId") VALUES ('sign-in', '123', 'person_1')
     """)
@@ -51,10 +51,10 @@ async def test_a_merge_by_an_external_row_is_chunked_too(system: System) -> None
     assert len(await system.database.grouping()) == 1
 
 
-async def test_an_owner_that_changes_while_events_follow(system: System) -> None:
-    """An earlier link arrives before the scanner has moved all to the first owner."""
+async def test_an_owner_that_changes_while_events_move(system: System) -> None:
+    """An earlier link arrives before the scanner has moved all events to the first owner."""
     await system.resolver(resolver_move=10)
-    await a_visitor_with_many_events(system)
+    await publish_many_anonymous_events(system)
     await system.events.publish_events([event("123", "person_1", kind="late", at=500)])
     await eventually(lambda: system.database.count("profileMerges"), equals(1))
     await system.events.publish_events([event("456", "person_1", kind="early", at=-500)])
@@ -69,7 +69,7 @@ async def test_an_owner_that_changes_while_events_follow(system: System) -> None
 
 async def test_two_scanners_move_together(system: System) -> None:
     await system.resolver(resolver_move=10)
-    await a_visitor_with_many_events(system, count=400)
+    await publish_many_anonymous_events(system, count=400)
     await system.events.publish_events([event("123", "person_1", kind="sign-in", at=500)])
     await eventually(lambda: system.database.count("profileMerges"), equals(1))
     scanners = [await system.scanner(scanner_move=3) for _ in range(2)]

@@ -1,4 +1,4 @@
-"""Rows that nobody can resolve are left alone, counted, and never in the way of others."""
+"""The scanner counts rows whose ids mean nobody, and resolves the rows behind them."""
 
 from tests.support.system import System
 from tests.support.waiting import equals, eventually
@@ -14,7 +14,7 @@ BAD = """
 """
 
 
-async def test_older_rows_of_nobody_do_not_starve_the_rest(system: System) -> None:
+async def test_older_rows_of_nobody_do_not_delay_others(system: System) -> None:
     await system.database.execute(BAD)
     await system.database.execute("""INSERT INTO events (type, "userId") VALUES ('good', '1')""")
     scanner = await system.scanner(scanner_batch=10)
@@ -31,7 +31,7 @@ async def test_older_rows_of_nobody_do_not_starve_the_rest(system: System) -> No
 
 
 async def test_sql_and_python_agree_on_odd_blanks_and_cases(system: System) -> None:
-    """Else a row would be claimed again and again, or audit would find what is not wrong."""
+    """Otherwise the scanner would read a row again and again, or an audit would report it."""
     for odd in ("\u00a0", "\u2003null", "guest\u3000", "\tNULL ", "GUEST\n", "\u212a", "N\u0130L"):
         await system.database.execute(
             """INSERT INTO events (type, "userId", "anonymousId") VALUES ('t', %s, %s)""", odd, odd
@@ -44,7 +44,7 @@ async def test_sql_and_python_agree_on_odd_blanks_and_cases(system: System) -> N
     assert "all agree" in await system.cli("audit")
 
 
-async def test_they_are_left_as_they_are(system: System) -> None:
+async def test_rows_of_nobody_do_not_change(system: System) -> None:
     await system.database.execute(BAD)
     before = await system.database.rows("SELECT * FROM events ORDER BY guid")
     scanner = await system.scanner()
@@ -52,7 +52,7 @@ async def test_they_are_left_as_they_are(system: System) -> None:
     assert await system.database.rows("SELECT * FROM events ORDER BY guid") == before
 
 
-async def test_one_id_of_nobody_beside_one_of_somebody_does_not_count(system: System) -> None:
+async def test_an_id_that_means_nobody_is_ignored_beside_another_id(system: System) -> None:
     await system.database.execute("""
         INSERT INTO events (type, "userId", "anonymousId") VALUES
             ('a', 'undefined', 'person_1'), ('b', '123', 'guest'), ('c', '456', 'guest')
@@ -72,7 +72,7 @@ async def test_more_ids_of_nobody_are_a_setting(system: System) -> None:
     assert await system.database.grouping() == {frozenset("c")}
 
 
-async def test_what_cannot_be_seen_does_not_make_somebody(system: System) -> None:
+async def test_invisible_characters_do_not_make_an_id(system: System) -> None:
     await system.database.execute(r"""
         INSERT INTO events (type, "userId") VALUES
             ('a', U&'\00A0'), ('b', U&'\FEFFGuest\200B'), ('c', U&'\2003'), ('d', U&'\200Bann')
@@ -83,7 +83,7 @@ async def test_what_cannot_be_seen_does_not_make_somebody(system: System) -> Non
     assert await system.database.column('SELECT "userId" FROM profiles') == ["\u200bann"]
 
 
-async def test_a_row_mended_by_its_writer_is_resolved(system: System) -> None:
+async def test_a_row_that_another_system_corrects_is_resolved(system: System) -> None:
     await system.database.execute("""INSERT INTO events (type) VALUES ('t')""")
     scanner = await system.scanner()
     await eventually(lambda: scanner.metric("merganser_scanner_unresolvable_rows"), equals(1))

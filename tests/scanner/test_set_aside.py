@@ -1,4 +1,4 @@
-"""Rows, moves and erasures that fail are set aside alone until an operator has them tried again."""
+"""The scanner sets failing rows, moves and erasures aside until an operator retries them."""
 
 import json
 from typing import Any
@@ -11,7 +11,7 @@ from tests.support.waiting import equals, eventually
 FORBIDDEN = """
     ALTER TABLE events ADD CONSTRAINT mine CHECK (type <> 'secret' OR "profileGuid" IS NULL)
 """
-"""A constraint of an operator's own that a row meets only until it is resolved."""
+"""A constraint of an operator; a row violates it once it is resolved."""
 
 STUCK = """
     CREATE FUNCTION stuck() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -25,17 +25,17 @@ STUCK = """
 
 
 async def items(system: System, *arguments: str) -> list[dict[str, Any]]:
-    """What `merganser dead list` says of set-aside items, which needs no Kafka."""
+    """Return the set-aside items that `merganser dead list` prints; that needs no Kafka."""
     kinds = [f"--kind={kind}" for kind in ("row", "move", "erasure")]
-    said = await system.cli("dead", "list", "--json", *kinds, *arguments)
-    return [json.loads(line) for line in said.splitlines()]
+    output = await system.cli("dead", "list", "--json", *kinds, *arguments)
+    return [json.loads(line) for line in output.splitlines()]
 
 
 async def open_items(service: Service, kind: str) -> float:
     return await service.metric("merganser_set_aside_open", kind=kind)
 
 
-async def test_rows_that_fail_cost_themselves_alone(system: System) -> None:
+async def test_failing_rows_do_not_affect_others(system: System) -> None:
     await system.database.execute(FORBIDDEN)
     await system.database.execute("""
         INSERT INTO events (guid, type, "userId", "createdAt")
@@ -53,12 +53,12 @@ async def test_rows_that_fail_cost_themselves_alone(system: System) -> None:
     assert await scanner.metric("merganser_scanner_unresolved_oldest_seconds") == 0
     assert await scanner.why_not_ready() == {}
 
-    # Rows behind them are resolved, and nobody tries them again unasked.
+    # Rows behind them are resolved, and the scanner does not retry them by itself.
     await system.database.execute("""INSERT INTO events (type, "userId") VALUES ('later', '1')""")
     await eventually(system.database.unresolved, equals(3))
     assert {item["attempts"] for item in await items(system)} == {1}
 
-    # Asked to while the cause is there, they fail once more; afterwards they are resolved.
+    # A retry fails again while the constraint exists; without it the retry succeeds.
     await system.cli("dead", "retry", "row:evt_7")
     again = 'SELECT attempts, state FROM "setAside" WHERE subject = %s'
     await eventually(lambda: system.database.rows(again, "evt_7"), equals([(2, "open")]))
@@ -74,8 +74,8 @@ async def test_rows_that_fail_cost_themselves_alone(system: System) -> None:
     assert "CheckViolation" in shown
 
 
-async def merged(system: System) -> None:
-    """Two merges whose events follow in chunks; the events of one are stuck."""
+async def insert_pending_moves(system: System) -> None:
+    """Insert two pending moves; one has an event that `STUCK` makes fail."""
     await system.database.execute("""
         CREATE SEQUENCE numbers;
         INSERT INTO profiles (guid, "userId") VALUES ('pro_ann', 'ann'), ('pro_bob', 'bob');
@@ -90,8 +90,8 @@ async def merged(system: System) -> None:
     """)
 
 
-async def test_a_move_that_fails_costs_itself_alone(system: System) -> None:
-    await merged(system)
+async def test_a_failing_move_does_not_affect_others(system: System) -> None:
+    await insert_pending_moves(system)
     await system.database.execute(STUCK)
     scanner = await system.scanner()
     of_bob = """SELECT count(*) FROM events WHERE "profileGuid" = 'pro_bob'"""
@@ -108,7 +108,7 @@ async def test_a_move_that_fails_costs_itself_alone(system: System) -> None:
     assert scanner.running
 
 
-async def test_an_erasure_that_fails_costs_itself_alone(system: System) -> None:
+async def test_a_failing_erasure_does_not_affect_others(system: System) -> None:
     await system.resolver()
     await system.events.publish_events(
         [event(user, kind=kind) for user, kind in (("ann", "secret"), ("bob", "fine"))]

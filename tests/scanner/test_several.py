@@ -1,4 +1,4 @@
-"""Several scanners, beside resolvers: each row is resolved once and nobody waits in a circle."""
+"""Several scanners and resolvers resolve each row once, without deadlocks."""
 
 import asyncio
 
@@ -11,7 +11,7 @@ ROWS = 2000
 
 
 async def test_each_row_is_resolved_once_and_nothing_deadlocks(system: System) -> None:
-    """All in small transactions over the same few people, who sign in as each other too."""
+    """Small transactions on the same few people, who share devices."""
     resolvers = await asyncio.gather(*(system.resolver(resolver_batch=7) for _ in range(2)))
     scanners = await asyncio.gather(*(system.scanner(scanner_batch=7) for _ in range(2)))
     await system.database.execute(
@@ -35,7 +35,7 @@ async def test_each_row_is_resolved_once_and_nothing_deadlocks(system: System) -
         assert "40P01" not in process.log
         assert process.running
 
-    # Each anonymousId has one owner, that of its earliest link, and all its events are there.
+    # All events of an anonymousId are on the profile of the user of its earliest link.
     await eventually(lambda: system.database.count("eventMoves"), equals(0))
     misplaced = await system.database.rows("""
         WITH owners AS (
@@ -50,7 +50,7 @@ async def test_each_row_is_resolved_once_and_nothing_deadlocks(system: System) -
     assert misplaced == []
 
 
-async def test_rows_that_somebody_else_holds_are_passed_over(system: System) -> None:
+async def test_rows_locked_by_others_are_skipped(system: System) -> None:
     await system.database.execute("""
         INSERT INTO events (type, "userId") VALUES ('held', '1'), ('free', '2')
     """)

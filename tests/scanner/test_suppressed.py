@@ -1,4 +1,4 @@
-"""Rows with ids of forgotten people: what remains of them, and that a crash changes nothing."""
+"""Rows with suppressed ids: what the scanner keeps of them, also after a crash."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -34,7 +34,7 @@ LEFT = [
 
 @pytest.fixture
 async def worker(database: Database) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
-    """On a database where Ann and her phone were forgotten."""
+    """Connect to a database where `ann` and `phone` are suppressed."""
     await database.execute(
         """INSERT INTO "suppressedIds" (hash) VALUES
             ("suppressionHash"('userId', 'ann')), ("suppressionHash"('anonymousId', 'phone'))"""
@@ -59,7 +59,7 @@ async def left(database: Database) -> list[tuple[Any, ...]]:
     )
 
 
-async def test_of_each_row_is_left_what_its_ids_allow(
+async def test_each_row_is_stored_as_its_ids_allow(
     database: Database, worker: psycopg.AsyncConnection[Any]
 ) -> None:
     await database.execute(ROWS)
@@ -71,7 +71,7 @@ async def test_of_each_row_is_left_what_its_ids_allow(
     assert await database.count("profileMerges") == 0
 
 
-async def test_data_that_is_the_id_goes_with_it(
+async def test_data_with_a_suppressed_id_is_deleted(
     database: Database, worker: psycopg.AsyncConnection[Any]
 ) -> None:
     await database.execute(ROWS)
@@ -87,7 +87,7 @@ async def test_data_that_is_the_id_goes_with_it(
     ) == [("evt_e", "7"), ("evt_f", "phone"), ("evt_f", "7")]
 
 
-async def test_a_batch_of_nothing_else(
+async def test_a_batch_with_only_suppressed_devices(
     database: Database, worker: psycopg.AsyncConnection[Any]
 ) -> None:
     await database.execute("""
@@ -110,10 +110,10 @@ async def test_the_same_rows_after_a_crash_have_the_same_result(
     assert await left(database) == LEFT
 
 
-async def test_each_row_is_written_once_and_noted_once(
+async def test_each_row_is_written_once(
     database: Database, worker: psycopg.AsyncConnection[Any]
 ) -> None:
-    """A second write would have the properties of the whole profile counted again."""
+    """A second write would make the properties of the whole profile be computed again."""
     await database.execute('SELECT "takeNotes"(true)')
     await database.execute(ROWS)
     await scanned(worker)
