@@ -1,6 +1,6 @@
--- The public contract (design §3): other systems insert into these tables and analysts read them.
--- Names and columns are the seed's. No foreign keys: eventData may come after or before its event,
--- rows are loaded by COPY, and profileGuid follows a merge in chunks.
+-- The public contract: other systems insert into these tables and analysts read them.
+-- Names and columns are those of the Grouparoo event system. No foreign keys: eventData may come after
+-- or before its event, rows are loaded by COPY, and profileGuid follows a merge in chunks.
 
 -- A guid: prefix and UUIDv7, so that new keys land at the right edge of every index.
 -- PostgreSQL 18 has uuidv7(); before that it is a random UUID with the time written over its head.

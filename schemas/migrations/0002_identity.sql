@@ -1,4 +1,4 @@
--- Who is who (design §4). Only the resolver and the scanner write here.
+-- Identity. Only the resolver and the scanner write here.
 
 CREATE TABLE profiles (
     guid        text COLLATE "C" PRIMARY KEY,
@@ -46,7 +46,7 @@ CREATE TABLE "eventMoves" (
     PRIMARY KEY ("anonymousId", "fromGuid")
 );
 
--- Where the resolver stands, moved in the transaction that writes the rows (design §5).
+-- Where the resolver stands, moved in the transaction that writes the rows.
 -- The cluster is part of the key: offsets of another broker's topic mean nothing here.
 CREATE TABLE "consumerOffsets" (
     "consumerGroup" text COLLATE "C" NOT NULL,

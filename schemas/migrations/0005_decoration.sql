@@ -7,8 +7,8 @@ CREATE TABLE "profileDecorations" (
     PRIMARY KEY ("profileGuid", source)
 ) WITH (fillfactor = 80);
 COMMENT ON COLUMN "profileDecorations"."dueAt" IS
-    'When the source is asked for the profile, or again if whoever asks does not come back. 1970 '
-    'until it was asked for the first time: who becomes known comes before all others.';
+    'When the process queries the source for this profile next. During a query: when its lease ends. '
+    '1970 until the first query, so that new users come first.';
 CREATE INDEX "profileDecorations_source_dueAt" ON "profileDecorations" (source, "dueAt");
 
 CREATE TABLE "propertySourceStates" (

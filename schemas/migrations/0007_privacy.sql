@@ -18,8 +18,8 @@ CREATE TABLE "suppressedIds" (
     "createdAt" timestamptz NOT NULL DEFAULT now()
 );
 COMMENT ON TABLE "suppressedIds" IS
-    'Whoever plans identity holds this table in ROW SHARE mode until its transaction ends; whoever '
-    'takes identity away holds it in EXCLUSIVE mode, and so waits for all plans under way.';
+    'A transaction that plans identity locks this table in ROW SHARE mode. A transaction that '
+    'suppresses ids locks it in EXCLUSIVE mode, so it waits for all plans that are under way.';
 
 -- Profiles that are forgotten already, whose events still go, in chunks.
 CREATE TABLE erasures (

@@ -3,7 +3,7 @@
 -- indexes, and a single comparison of two long types of emoji takes it half a second.
 --
 -- What this locks: each ALTER TABLE below waits for the transactions that use its table and keeps
--- others out until the whole migration has committed. No table is written anew. But the index on
+-- others out until the whole migration has committed. No table is rewritten. But the index on
 -- `events.type` is built again, and that of the values of properties, as their order changes; and the
 -- constraints on changed columns are checked again, which reads `events` once. The tables are in the
 -- order in which writers come to them, so that no writer and this migration wait for each other.

@@ -12,7 +12,7 @@ COMMENT ON TABLE "deletedEvents" IS
     'still hold the event; the scanner deletes older ones.';
 CREATE INDEX "deletedEvents_deletedAt" ON "deletedEvents" ("deletedAt");
 
--- Whoever deletes: the API, `forget`, `prune`, other systems; but for TRUNCATE, which names no rows.
+-- It runs for every DELETE: of the API, `forget`, `prune` and other systems. TRUNCATE names no rows.
 -- `merganser prune` says in `merganser.remember_deleted_since` which events the topic no longer holds:
 -- those that were created before. The function runs with its owner's rights: who may delete events
 -- needs none to the hashes.

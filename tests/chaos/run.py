@@ -105,6 +105,7 @@ async def _clients(stage: Stage, ledger: Ledger, chance: Random) -> list[Client]
     return [Client(stage.front_doors, key, ledger, Random(chance.random())) for _ in range(CLIENTS)]
 
 
+DUE = """SELECT count(*) FROM "profileDecorations" WHERE "dueAt" <= now()"""
 SET_ASIDE_ROWS = """SELECT count(*) FROM "setAside" WHERE kind = 'row' AND state = 'open'"""
 
 
@@ -118,6 +119,8 @@ async def _rest(verdict: Verdict, stage: Stage) -> None:
                 return f"an answer of Kafka's: {error!r}"
             # Whether only hostile ones are set aside is for the judge to say.
             aside = await opened_database.value(SET_ASIDE_ROWS)
+            if due := await opened_database.value(DUE):
+                return f"{due:,} profiles to decorate"
             return await describe_unfinished_work(opened_database, ends, aside)
 
         try:

@@ -2,7 +2,7 @@
 
 clients ─▶ ingest ─▶ broker ─▶ resolver ─▶ Postgres
               └─────────────────────────────▲ ▲  ▲
-                         scanner, properties ─┘  └─ other systems, directly
+             scanner, properties, decoration ─┘  └─ other systems, directly
 """
 
 import asyncio
@@ -22,6 +22,7 @@ from dev.stack.kafka import Kafka
 from dev.stack.ports import free_port
 from dev.stack.postgres import Postgres
 from merganser.rulebook import rule_store
+from merganser.rulebook.language import Rule, RuleFile, Source
 from schemas import migrations
 from tests.support import database, topics
 from tests.support.gateway import Gateway
@@ -34,6 +35,34 @@ from tests.torture.torture import RULES
 PARTITIONS = 6
 
 RESOLVERS, SCANNERS, PROPERTIES, GATEWAYS, EXTRAS = 3, 2, 2, 2, 2
+
+_PLAN = """
+SELECT "userId" AS id, CASE
+    WHEN NOT starts_with("userId", 'hostile ') THEN 'free'
+    WHEN mod(hashtext("userId"), 2) = 0 THEN repeat('x', 100000)
+    ELSE CAST(length("userId") / 0 AS text)
+END AS plan
+FROM profiles WHERE "userId" IN (:userIds)
+"""
+"""What the company's database answers: for a hostile user too much, or an error for the query."""
+
+CHAOS_RULES = RuleFile(
+    sources={"crm": Source(url="CRM_URL", batch=50)},
+    rules=[
+        *RULES.rules,
+        Rule.model_validate(
+            {"key": "bait", "type": "integer", "events": {"type": "record", "aggregation": "count"}}
+        ),
+        Rule.model_validate(
+            {
+                "key": "plan",
+                "type": "string",
+                "query": {"source": "crm", "sql": _PLAN, "column": "plan"},
+            }
+        ),
+    ],
+)
+"""A hostile operator breaks the rule `bait`."""
 
 HOSTILE = "evt_hostile-"
 """What the guids of hostile events begin with."""
@@ -140,7 +169,7 @@ async def opened(place: Path, random: Random) -> AsyncIterator[Stage]:
     doors = {kind: port() for kind in ("ingest", "resolver")}
     proxies = {
         f"{kind} → Postgres": Proxy("127.0.0.1", postgres.port, port())
-        for kind in ("ingest", "resolver", "scanner", "properties")
+        for kind in ("ingest", "resolver", "scanner", "properties", "decoration")
     } | {f"{kind} → Kafka": Proxy("127.0.0.1", door, port()) for kind, door in doors.items()}
     kafka_port, controller_port = port(), port()
     kafka = Kafka(
@@ -190,9 +219,10 @@ async def _played(
         topics.made(kafka.bootstrap, PARTITIONS, keep=True) as made,
         database.opened(postgres.url) as own,
     ):
-        await rule_store.apply_file(own.connection, RULES)
+        await rule_store.apply_file(own.connection, CHAOS_RULES)
         await own.connection.execute(_FORBID.encode())
         system = System(home, settings_env(kafka.bootstrap, postgres.url, made), own, made)
+        system.env["CRM_URL"] = postgres.url
         stage = Stage(kafka, postgres, made, system, proxies, random)
         try:
             await _cast(stage)
@@ -225,6 +255,7 @@ async def _cast(stage: Stage) -> None:
         stage.worker("scanner", scanner_batch=stage.random.randrange(50, 500), scanner_move=25)
     for _ in range(PROPERTIES):
         stage.worker("properties")
+    stage.worker("decoration", decoration_interval=0.5)
     lasting = [service for service in stage.services if service not in stage.extras]
     for service in lasting:
         await asyncio.to_thread(service.start)

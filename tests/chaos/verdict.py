@@ -71,6 +71,19 @@ class Verdict:
         return len(names)
 
 
+_SET_ASIDE_LINES = ('"event": "values set aside"', '"event": "profiles set aside"')
+"""Errors in logs that hostile items cause; `_set_aside` checks whose they are."""
+
+_UNDECORATED = """
+SELECT guid FROM profiles
+WHERE "userId" IS NOT NULL AND NOT starts_with("userId", 'hostile ')
+    AND NOT EXISTS (
+        SELECT FROM "profileProperties"
+        WHERE "profileGuid" = profiles.guid AND key = 'plan' AND value = 'free'
+    )
+"""
+
+
 async def judge(verdict: Verdict, stage: Stage, ledger: Ledger) -> None:
     """Look at everything, when all is at rest."""
     async with await stage.connect() as connection:
@@ -79,7 +92,15 @@ async def judge(verdict: Verdict, stage: Stage, ledger: Ledger) -> None:
         await _set_aside(verdict, connection)
     await _dead_letters(verdict, stage)
     started = [one for one in stage.services if one.running or one.exit_code is not None]
-    verdict.blame("a log", [line for service in started for line in service.defects])
+    verdict.blame(
+        "a log",
+        [
+            line
+            for service in started
+            for line in service.defects
+            if not any(text in line for text in _SET_ASIDE_LINES)
+        ],
+    )
     verdict.blame("an answer", ledger.surprises)
 
 
@@ -153,6 +174,8 @@ async def _audits(verdict: Verdict, connection: psycopg.AsyncConnection[Any]) ->
     verdict.blame("audit", map(str, report.disagreements))
     properties = await audit_properties(connection, datetime.now(UTC), lambda _: None)
     verdict.blame("audit of properties", map(str, properties.disagreements))
+    cursor = await connection.execute(_UNDECORATED)
+    verdict.blame("without its value of the source", [guid for (guid,) in await cursor.fetchall()])
     if properties.profiles == 0 or properties.pending:
         verdict.failures.append(f"audit of properties: {properties}")
 

@@ -69,7 +69,7 @@ async def _publish(stage: Stage, events: Sequence[dict[str, Any]]) -> None:
 
 
 async def _rows(stage: Stage, number: int) -> None:
-    """Rows of other systems: some that cannot be resolved, a huge one, and a broken state."""
+    """Rows of other systems: some that cannot be resolved, a huge one; a broken state and rule."""
     async with await connected(stage) as connection, connection.cursor() as cursor:
         await cursor.executemany(
             'INSERT INTO events (guid, type, "userId", "anonymousId") VALUES (%s, %s, %s, %s)',
@@ -87,6 +87,9 @@ async def _rows(stage: Stage, number: int) -> None:
             UPDATE "propertyStates" SET state = (repeat('[', 3000) || repeat(']', 3000))::json
             WHERE "profileGuid" IN (SELECT guid FROM profiles WHERE "userId" LIKE 'hostile owner %')
             """
+        )
+        await cursor.execute(
+            """UPDATE "profilePropertyRules" SET definition = '1' WHERE key = 'bait'"""
         )
 
 
@@ -127,7 +130,7 @@ async def hostile_events(stage: Stage) -> AsyncIterator[Harm]:
         _event(f"{number}-{place}", f"user {number} {place}", None, type=FORBIDDEN[place % 4])
         for place in range(2 * PARTITIONS)
     ]
-    yield Harm("hostile events: refused, taken, spoilt, huge, of the year 9999")
+    yield Harm("hostile events, rows, states, rules and answers of the company's database")
     await _taken_guids(stage, number)
     await _publish(stage, [*forbidden, *_properties(number)])
     await _rows(stage, number)

@@ -9,7 +9,7 @@ from tests.chaos.faults.fault import Fault, Harm, fault
 from tests.chaos.stage import Stage
 from tests.support.service import Service
 
-KINDS = ("ingest", "resolver", "scanner", "properties")
+KINDS = ("ingest", "resolver", "scanner", "properties", "decoration")
 
 STOP_SECONDS = 10.0
 """What the design allows a process after SIGTERM."""
