@@ -71,7 +71,11 @@ class Verdict:
         return len(names)
 
 
-_SET_ASIDE_LINES = ('"event": "values set aside"', '"event": "profiles set aside"')
+_HOSTILE_LINES = (
+    '"event": "values set aside"',
+    '"event": "profiles set aside"',
+    '{"rule": "bait", ',
+)
 """Errors in logs that hostile items cause; `_set_aside` checks whose they are."""
 
 _UNDECORATED = """
@@ -98,7 +102,7 @@ async def judge(verdict: Verdict, stage: Stage, ledger: Ledger) -> None:
             line
             for service in started
             for line in service.defects
-            if not any(text in line for text in _SET_ASIDE_LINES)
+            if not any(text in line for text in _HOSTILE_LINES)
         ],
     )
     verdict.blame("an answer", ledger.surprises)
