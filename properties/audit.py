@@ -16,6 +16,7 @@ from psycopg import AsyncConnection
 from merganser.rulebook import rule_store
 from merganser.rulebook.values import MAX_VALUE_BYTES
 from merganser.runtime import sql
+from properties import store
 from properties.rules.engine import Engine, ProfileState, day_of, ignore_skip
 from properties.rules.event_view import EventView
 
@@ -132,15 +133,7 @@ async def _count(
     connection: AsyncConnection[Any], engine: Engine, states: dict[str, ProfileState], today: int
 ) -> None:
     async with connection.cursor("audited_events") as cursor:
-        await cursor.execute(
-            _SQL["read_events"],
-            {
-                "profiles": list(states),
-                "types": list(engine.types),
-                "keys": list(engine.data_keys),
-                "max_value_bytes": MAX_VALUE_BYTES,
-            },
-        )
+        await store.select_events(cursor, engine, states)
         async for profile, at, guid, type_, user_id, ip_address, data in cursor:
             event = EventView(at, guid, type_, user_id, ip_address, data or {})
             engine.count(states[profile], [event], today, ignore_skip)

@@ -8,12 +8,10 @@ from psycopg import AsyncConnection
 
 from merganser.rulebook.language import Rule
 from merganser.rulebook.profile_lookup import find_profile
-from merganser.rulebook.values import DAY, MAX_VALUE_BYTES
-from merganser.runtime import sql
+from merganser.rulebook.values import DAY
+from properties import store
 from properties.rules.engine import Engine, EventRule, day_of, ignore_skip
 from properties.rules.event_view import EventView, SkipReason
-
-_SQL = sql.load(__package__, "dry_run.sql")
 
 Outcome = Literal[
     "counted",
@@ -66,19 +64,10 @@ async def dry_run_event_rule(
         return None
     profile, user_id = found
     engine, today = Engine([(0, rule)]), day_of(now)
-    cursor = await connection.execute(
-        _SQL["read_events"],
-        {
-            "profile": profile,
-            "types": list(engine.types),
-            "keys": list(engine.data_keys),
-            "max_value_bytes": MAX_VALUE_BYTES,
-        },
-    )
-    events = [
-        EventView(at, guid, type_, user, ip_address, data or {})
-        for at, guid, type_, user, ip_address, data in await cursor.fetchall()
-    ]
+    cursor = connection.cursor()
+    await store.select_events(cursor, engine, [profile])
+    by_profile = store.group_by_profile(await cursor.fetchall())
+    events = sorted(by_profile.get(profile, []), key=lambda event: (event.at, event.guid))
     values = engine.compute_from_events(events, today, user_id, ignore_skip)[rule.key]
     outcomes = [
         EventOutcome(event, _outcome(engine, event_rule, event, today))

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, NamedTuple
 
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, AsyncCursor
 
 from merganser.rulebook import property_store
-from merganser.rulebook.values import DAY, EPOCH, to_datetime
+from merganser.rulebook.values import DAY, EPOCH, MAX_VALUE_BYTES, to_datetime
 from merganser.runtime import sql
-from properties.rules.engine import ProfileState
+from properties.rules.engine import Engine, ProfileState
 from properties.rules.event_view import EventView
 
 _SQL = sql.load(__package__, "store.sql")
@@ -171,6 +171,27 @@ async def delete_profiles(connection: AsyncConnection[Any], guids: Collection[st
         await delete_rebuilds(connection, guids)
         await connection.execute(_SQL["delete_set_aside"], {"profiles": sql.texts(guids)})
         await property_store.delete_properties(connection, guids)
+
+
+async def select_events(
+    cursor: AsyncCursor[Any], engine: Engine, profiles: Collection[str]
+) -> None:
+    """Select all events of profiles that rules count, unordered, as `group_by_profile` reads them.
+
+    Args:
+        cursor: fetches the rows; one with a name fetches a few at a time.
+        engine: the rules.
+        profiles: guids.
+    """
+    await cursor.execute(
+        _SQL["read_events"],
+        {
+            "profiles": list(profiles),
+            "types": list(engine.types),
+            "keys": list(engine.data_keys),
+            "max_value_bytes": MAX_VALUE_BYTES,
+        },
+    )
 
 
 def group_by_profile(rows: Iterable[tuple[Any, ...]]) -> dict[str, list[EventView]]:

@@ -28,24 +28,6 @@ SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = 'profiles'::regc
 -- The next profiles in the order of their guids.
 SELECT guid, "userId" FROM profiles WHERE guid > %(after)s ORDER BY guid LIMIT %(limit)s;
 
--- read_events --
--- All their events of the types that rules count. Data as in read_placed_events.
-SELECT
-    events."profileGuid", (extract(epoch FROM events."occurredAt") * 1000000)::bigint,
-    events.guid, events.type, events."userId", left(events."ipAddress", %(max_value_bytes)s + 1), (
-        SELECT jsonb_object_agg(last.key, last.value)
-        FROM (
-            SELECT DISTINCT ON (key COLLATE "C")
-                key, CASE WHEN octet_length(value) <= %(max_value_bytes)s THEN value END AS value
-            FROM "eventData"
-            WHERE "eventGuid" = events.guid AND key = ANY(%(keys)s)
-            ORDER BY key COLLATE "C", guid DESC
-        ) AS last
-    )
-FROM events
-WHERE events."profileGuid" = ANY(%(profiles)s) AND events.type = ANY(%(types)s)
-    AND events."occurredAt" IS NOT NULL;
-
 -- read_stored --
 -- Their stored properties.
 SELECT "profileGuid", key, array_agg(left(value, %(max_value_bytes)s + 1) ORDER BY position)

@@ -61,3 +61,21 @@ DELETE FROM "propertyRecounts" WHERE "profileGuid" = ANY(%(profiles)s::text[]);
 -- delete_set_aside --
 -- Delete profiles that no longer exist from the items set aside.
 DELETE FROM "setAside" WHERE kind = 'profile' AND subject = ANY(%(profiles)s::text[]);
+
+-- read_events --
+-- All events of profiles, of the types that rules count. Data as in read_placed_events.
+SELECT
+    events."profileGuid", (extract(epoch FROM events."occurredAt") * 1000000)::bigint,
+    events.guid, events.type, events."userId", left(events."ipAddress", %(max_value_bytes)s + 1), (
+        SELECT jsonb_object_agg(last.key, last.value)
+        FROM (
+            SELECT DISTINCT ON (key COLLATE "C")
+                key, CASE WHEN octet_length(value) <= %(max_value_bytes)s THEN value END AS value
+            FROM "eventData"
+            WHERE "eventGuid" = events.guid AND key = ANY(%(keys)s)
+            ORDER BY key COLLATE "C", guid DESC
+        ) AS last
+    )
+FROM events
+WHERE events."profileGuid" = ANY(%(profiles)s) AND events.type = ANY(%(types)s)
+    AND events."occurredAt" IS NOT NULL;
