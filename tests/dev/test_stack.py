@@ -380,13 +380,9 @@ input()
     program.communicate("\n")
 
 
-def test_the_real_thing(home: Path, servers: Servers) -> None:
-    code = """
-import os, sys
-from dev.stack import commands
-sys.exit(commands.up(json=True, usual_ports=False) or commands.status() or commands.down())
-"""
-    program = processes.python(
+def python_on(servers: Servers, home: Path, code: str) -> subprocess.Popen[str]:
+    """Run code whose stack uses these servers, with topics and a consumer group of its own."""
+    return processes.python(
         home,
         code,
         MERGANSER_KAFKA_BOOTSTRAP=servers.kafka_bootstrap,
@@ -395,6 +391,15 @@ sys.exit(commands.up(json=True, usual_ports=False) or commands.status() or comma
         MERGANSER_DEAD_TOPIC=f"{home.parent.name}.dead",
         MERGANSER_CONSUMER_GROUP=home.parent.name,
     )
+
+
+def test_the_real_thing(home: Path, servers: Servers) -> None:
+    code = """
+import os, sys
+from dev.stack import commands
+sys.exit(commands.up(json=True, usual_ports=False) or commands.status() or commands.down())
+"""
+    program = python_on(servers, home, code)
     out, _ = program.communicate(timeout=90)
     assert program.returncode == 0
     assert json.loads(out.splitlines()[0])["api_key"]
@@ -411,15 +416,7 @@ def tell(launch):
     story.play_story(launch.info)
 sys.exit(commands.run(tell, usual_ports=False))
 """
-    program = processes.python(
-        home,
-        code,
-        MERGANSER_KAFKA_BOOTSTRAP=servers.kafka_bootstrap,
-        MERGANSER_DATABASE_URL=servers.database_url,
-        MERGANSER_TOPIC=home.parent.name,
-        MERGANSER_DEAD_TOPIC=f"{home.parent.name}.dead",
-        MERGANSER_CONSUMER_GROUP=home.parent.name,
-    )
+    program = python_on(servers, home, code)
     out, _ = program.communicate(timeout=120)
     assert program.returncode == 0, out
     for known in ("user123@example.test", "user123001@example.test"):
