@@ -27,11 +27,16 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from typing import IO
 
+from tests.support import ROOT
+
 PRELOADED = (
     *("ingest.main", "resolver.main", "scanner.main", "properties.main", "decoration.main"),
     *("api.main", "merganser.cli.main", "uvloop", "aiokafka.admin", "dev.commands"),
 )
 """All of these together change nothing: each process has a registry of metrics of its own."""
+
+READ_AT_START = ("LD_PRELOAD", "PYTHONPATH")
+"""A child with another value of one of these runs in a fresh Python."""
 
 _PR_SET_PDEATHSIG = 1
 _EXIT_SECONDS = 10.0
@@ -98,6 +103,7 @@ def _server() -> socket.socket:
         subprocess.Popen(
             [sys.executable, "-m", __name__, str(theirs.fileno())],
             stdin=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
             pass_fds=[theirs.fileno()],
             start_new_session=True,  # Ctrl-C is for the test run, which then ends all children
         )
@@ -190,7 +196,7 @@ def _main(requests_fd: int) -> None:
     request = _Server(socket.socket(fileno=requests_fd)).serve()
     if request is None:
         return
-    if "LD_PRELOAD" in request.env:  # only a new program loads such a library
+    if any(os.environ.get(name) != request.env.get(name) for name in READ_AT_START):
         code = f"from {request.module} import main; main()"
         os.execve(sys.executable, [sys.executable, "-c", code, *request.arguments], request.env)  # noqa: S606
     os.environ.clear()

@@ -5,7 +5,6 @@ import os
 import re
 import signal
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,10 +12,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from dev.stack.home import Home
+from tests.support import ROOT
 from tests.support.fork_server import Forked, Request
 from tests.support.waiting import eventually
-
-ROOT = Path(__file__).parents[2]
 
 LOG_TAIL_LINES = 20
 
