@@ -23,12 +23,18 @@ MAX_MESSAGE_CHARACTERS = 300
 _DATA_SQLSTATES = ("21", "22", "23", "54", "P0", "XX")
 """Classes of SQLSTATEs that one user's data may cause: several rows where one is expected, data,
 constraints, program limits, exceptions of functions, internal errors such as a damaged page."""
+_QUERY_CANCELED = "57014"
+"""SQLSTATE of Postgres when `statement_timeout` has passed."""
 _TOO_LARGE = "a value is too large to be read"
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
 class SourceUnavailable(Exception):
     """The source does not answer, or not in time. No further query should be sent now."""
+
+
+class SourceTimedOut(SourceUnavailable):
+    """The source does not answer in time. The rows of one user may be the cause."""
 
 
 class QueryRefused(Exception):
@@ -96,6 +102,8 @@ def _classify(error: Exception) -> type[SourceUnavailable | QueryRefused]:
     match error:
         case DBAPIError() if kind := _classify_data_error(error):
             return kind
+        case DBAPIError() if error.orig and _QUERY_CANCELED in _sqlstate(error.orig):
+            return SourceTimedOut
         case NoConnectionFree() | OSError() | DBAPIError(connection_invalidated=True):
             return SourceUnavailable
         case OperationalError() | InterfaceError() if not is_sqlite_statement_error(error.orig):

@@ -70,19 +70,28 @@ async def process_lease(
     Raises:
         StoppedWhileWaiting: Postgres does not answer and the process must stop.
     """
+    timed_out = None
     try:
         user_ids = list(lease.user_ids.values())
         result = await query.run_queries(client, lease.source, queries, user_ids)
         if result.failure is None:
             await _write(database, lease, clock(), refresh, result)
             return
-        failure = result.failure
+        failure, timed_out = result.failure, result.timed_out
     except StoppedWhileWaiting:
         raise
     except Exception as error:  # noqa: BLE001 - only this source is affected
         failure = isolation.reason(error)
     now = clock()
-    await database.transact(lambda connection: schedule.return_unanswered(connection, lease, now))
+    if timed_out and len(lease.user_ids) == 1:
+        written = await database.transact(
+            lambda connection: store.write_timeout(connection, lease, timed_out, now, refresh)
+        )
+        _report(lease.source, written)
+    else:
+        await database.transact(
+            lambda connection: schedule.return_unanswered(connection, lease, now)
+        )
     await record_failure(database, lease.source, now, failure)
 
 

@@ -22,6 +22,7 @@ from decoration.errors import (
     AnswerUnreadable,
     DataRefused,
     QueryRefused,
+    SourceTimedOut,
     SourceUnavailable,
 )
 from decoration.source_client import SourceClient, check_size
@@ -73,10 +74,8 @@ class BatchAnswer:
     rows: list[Sequence[Any]] = field(default_factory=list)
     size: int = 0
     """Approximate bytes of the rows in memory."""
-    refused: set[str] = field(default_factory=set)
-    """UserIds for which the query cannot be run."""
-    refusal: str | None = None
-    """Why, for one of them."""
+    refused: dict[str, str] = field(default_factory=dict)
+    """Why the query cannot be run for a user, by userId."""
     unreadable: dict[str, str] = field(default_factory=dict)
     """Why a user's rows cannot be read, by userId."""
 
@@ -102,8 +101,8 @@ class QueryAnswer:
     """The values of a query's rules."""
 
     query: SourceQuery
-    refused: frozenset[str]
-    """UserIds without an answer: their stored values stay."""
+    refused: Mapping[str, str]
+    """Why a user has no answer, by userId. The stored values of these users stay."""
     values: Mapping[str, RuleValues]
     """By key, for each rule of the query."""
 
@@ -115,6 +114,8 @@ class SourceAnswers:
     answers: list[QueryAnswer] = field(default_factory=list)
     failure: str | None = None
     """Why the source counts as failing; None if it has answered."""
+    timed_out: QueryAnswer | None = None
+    """Refuses all users: the query has timed out."""
     rule_errors: dict[str, str] = field(default_factory=dict)
     """Why rules get no values, or not for all users, by key."""
 
@@ -147,6 +148,10 @@ async def run_queries(
             await asyncio.to_thread(_add_answer, result, query, answer, len(user_ids))
         except SourceUnavailable as unavailable:
             result.failure = str(unavailable)
+            if isinstance(unavailable, SourceTimedOut):
+                no_values = {key: RuleValues() for key in query.keys}
+                refused = dict.fromkeys(user_ids, result.failure)
+                result.timed_out = QueryAnswer(query, refused, no_values)
             return result
         except QueryRefused as refused:
             result.rule_errors.update(dict.fromkeys(query.keys, str(refused)))
@@ -170,30 +175,28 @@ async def run_query(
     """
     answer = BatchAnswer()
     pending = deque([sorted(user_ids, key=_id_kind)])
-    calls, end = 0, time.monotonic() + MAX_TIMEOUTS * client.timeout
+    calls, end, reason = 0, time.monotonic() + MAX_TIMEOUTS * client.timeout, ""
     while pending:
         group = pending.popleft()
         if calls and time.monotonic() > end:
-            answer.refused.update(group)
+            answer.refused.update(dict.fromkeys(group, reason))
             continue
         try:
             table = await _run_measured(client, source, query, group)
         except DataRefused as refused:
-            calls += 1
+            calls, reason = calls + 1, str(refused)
             if len(group) == 1 and isinstance(refused, AnswerUnreadable):
-                answer.unreadable[group[0]] = str(refused)
+                answer.unreadable[group[0]] = reason
                 continue
-            answer.refusal = str(refused)
             if len(group) == 1 or calls + len(pending) >= MAX_CALLS:
-                answer.refused.update(group)
+                answer.refused.update(dict.fromkeys(group, reason))
             else:
                 pending += _halve(group)
             continue
         try:
             answer.add(table)
         except AnswerTooLarge as refused:
-            answer.refusal = str(refused)
-            answer.refused.update(group)
+            answer.refused.update(dict.fromkeys(group, str(refused)))
     return answer
 
 
@@ -229,7 +232,8 @@ def _add_answer(result: SourceAnswers, query: SourceQuery, answer: BatchAnswer, 
     """Read the values of the rules whose column is in the answer."""
     problems: list[str] = []
     if answer.refused:
-        problems.append(f"refused {len(answer.refused)} of {users} users: {answer.refusal}")
+        *_, reason = answer.refused.values()
+        problems.append(f"refused {len(answer.refused)} of {users} users: {reason}")
     table = answer.table
     user_ids, unreadable = read_user_ids(table)
     if unreadable:
@@ -249,4 +253,4 @@ def _add_answer(result: SourceAnswers, query: SourceQuery, answer: BatchAnswer, 
         values[stored.rule.key] = rule_values
     if answered:
         answered_query = replace(query, rules=tuple(answered))
-        result.answers.append(QueryAnswer(answered_query, frozenset(answer.refused), values))
+        result.answers.append(QueryAnswer(answered_query, answer.refused, values))

@@ -22,6 +22,7 @@ from decoration.errors import (
     AnswerTooLarge,
     AnswerUnreadable,
     QueryRefused,
+    SourceTimedOut,
     SourceUnavailable,
     classify_error,
 )
@@ -208,8 +209,8 @@ def _run_query(
         raise classify_error(error, engine.url) from None
 
 
-def _timed_out(seconds: float) -> SourceUnavailable:
-    return SourceUnavailable(f"no answer within {seconds:g} s")
+def _timed_out(seconds: float) -> SourceTimedOut:
+    return SourceTimedOut(f"no answer within {seconds:g} s")
 
 
 async def _run_in_thread(

@@ -1,7 +1,7 @@
 """Write the answers of a source as property values, in one short transaction.
 
-The transaction sets aside values that cannot be read, and removes values of earlier answers that
-can be read now from the items set aside.
+The transaction sets aside values that cannot be read, and those of users for whom the source
+refuses the query. It deletes items of earlier answers whose values can be read now.
 
 Anything may change between the query and the write. So the transaction first locks what the answer
 is about (the rules by revision, the profiles by userId, the leased rows), always in this order, and
@@ -10,12 +10,13 @@ leaves out what has changed.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from psycopg import AsyncConnection
 
 from decoration import schedule
+from decoration.breaker import MAX_DELAY
 from decoration.query import QueryAnswer
 from decoration.schedule import Lease
 from merganser.rulebook import property_store
@@ -50,7 +51,8 @@ async def write_answers(
     """
     result = WriteResult()
     for answer, user_ids in await _lock_unchanged(connection, lease, answers, due):
-        result.values += await _write_values(connection, user_ids, answer)
+        answered = {guid: user for guid, user in user_ids.items() if user not in answer.refused}
+        result.values += await _write_values(connection, answered, answer)
         result.set_aside += await _update_set_aside(connection, user_ids, answer)
     return result
 
@@ -72,14 +74,41 @@ async def set_answers_aside(
         reason: why they cannot be written.
     """
     items = [
-        Item(Kind.VALUE, profile, key, values.failures.get(user_id, reason))
+        Item(Kind.VALUE, profile, key, _failures(answer, key).get(user_id, reason))
         for answer, user_ids in await _lock_unchanged(connection, lease, answers, due)
         for key, values in answer.values.items()
         for profile, user_id in user_ids.items()
-        if user_id in values.values or user_id in values.failures
+        if user_id in values.values or user_id in _failures(answer, key)
     ]
     await set_aside.put(connection, items)
     return WriteResult(set_aside=items)
+
+
+async def write_timeout(
+    connection: AsyncConnection[Any],
+    lease: Lease,
+    answer: QueryAnswer,
+    now: datetime,
+    refresh: float,
+) -> WriteResult:
+    """Set aside the values of one profile whose query has timed out, and delay the next query.
+
+    The rows of this profile may be the cause. Each timeout doubles the delay, up to `refresh`.
+
+    Args:
+        connection: as in `write_answers`.
+        lease: the profile; its stored values stay.
+        answer: refuses its userId.
+        now: the current time.
+        refresh: seconds until an answered profile is due again.
+    """
+    (profile,) = lease.user_ids
+    cursor = await connection.execute(
+        _SQL["read_attempts"], {"profile": profile, "keys": list(answer.values)}
+    )
+    (attempts,) = await cursor.fetchone() or (0,)
+    delay = min(MAX_DELAY * 2 ** min(attempts, 16), timedelta(seconds=refresh))
+    return await write_answers(connection, lease, [answer], {profile: now + delay})
 
 
 async def _lock_unchanged(
@@ -99,11 +128,7 @@ async def _lock_unchanged(
     unchanged = []
     for answer in answers:
         rules = [stored for stored in answer.query.rules if stored.revision in revisions]
-        user_ids = {
-            guid: user_id
-            for guid, user_id in lease.user_ids.items()
-            if guid in leased and user_id not in answer.refused
-        }
+        user_ids = {guid: user for guid, user in lease.user_ids.items() if guid in leased}
         if rules and user_ids:
             values = {stored.rule.key: answer.values[stored.rule.key] for stored in rules}
             unchanged.append((replace(answer, values=values), user_ids))
@@ -139,10 +164,11 @@ async def _update_set_aside(
 ) -> list[Item]:
     """Set aside what cannot be read, and delete the items that can be read now."""
     items = [
-        Item(Kind.VALUE, profile, key, values.failures[user_id])
-        for key, values in answer.values.items()
+        Item(Kind.VALUE, profile, key, failures[user_id])
+        for key in answer.values
+        if (failures := _failures(answer, key))
         for profile, user_id in user_ids.items()
-        if user_id in values.failures
+        if user_id in failures
     ]
     await connection.execute(
         _SQL["delete_readable"],
@@ -155,3 +181,8 @@ async def _update_set_aside(
     )
     await set_aside.put(connection, items)
     return items
+
+
+def _failures(answer: QueryAnswer, key: str) -> Mapping[str, str]:
+    """Return why a rule has no value for a user, by userId."""
+    return {**answer.refused, **answer.values[key].failures}

@@ -25,3 +25,9 @@ WHERE kind = 'value'
         FROM unnest(%(failed_profiles)s::text[], %(failed_keys)s::text[]) AS failed(profile, key)
         WHERE failed.profile = subject AND failed.key = place
     );
+
+-- read_attempts --
+-- Return how often the values of a profile were set aside.
+SELECT coalesce(max(attempts), 0)
+FROM "setAside"
+WHERE kind = 'value' AND subject = %(profile)s AND place = ANY(%(keys)s::text[]);

@@ -299,6 +299,7 @@ async def test_a_value_that_sqlite_cannot_go_on_with(database: Database, tmp_pat
     assert (await harness.state()).rule_errors == {
         "plan": "refused 1 of 21 users: OperationalError"
     }
+    assert await items(database) == {("pro_odd", "plan"): ("open", 1, "OperationalError")}
     await harness.worker.close()
 
 
@@ -318,6 +319,14 @@ async def test_a_user_for_whom_a_function_raises(
     assert (await harness.state()).rule_errors == {
         "plan": "refused 1 of 21 users: RaiseException P0001"
     }
+    assert await items(harness.database) == {
+        ("pro_odd", "plan"): ("open", 1, "RaiseException P0001")
+    }
+
+    await crowd.execute("UPDATE users SET id = 'other' WHERE id = 'odd'")
+    harness.later(4000)
+    await harness.settle()
+    assert await items(harness.database) == {}, "the source answers for this user now"
 
 
 async def test_a_user_for_whom_the_query_takes_too_long(
@@ -342,6 +351,33 @@ async def test_a_user_for_whom_the_query_takes_too_long(
         await harness.settle()
         harness.later(1)
     assert await harness.values() == {**PLANS, "new": ["plan of new"]}
+
+
+@pytest.mark.parametrize("slow", ["pg_sleep(30)", "pg_advisory_xact_lock_shared(1)"])
+async def test_a_user_whose_query_always_times_out_is_set_aside_and_queried_less_often(
+    harness: DecorationHarness, crowd: Database, slow: str
+) -> None:
+    sql = f"{SQL} AND (id <> 'odd' OR {slow} IS NOT NULL)"
+    await crowd.execute("INSERT INTO users VALUES ('odd', 'odd@x.io', 'x')")
+    await crowd.execute("SELECT pg_advisory_lock(1)")
+    await harness.apply(query(sql=sql), timeout=0.1)
+    await harness.known("odd")
+    await harness.settle()
+    found = await items(harness.database)
+    assert found.keys() == {("pro_odd", "plan")}
+    assert found["pro_odd", "plan"][:2] == ("open", 1)
+    for _ in range(60):
+        harness.later(10)
+        await harness.settle()
+    attempts = (await items(harness.database))["pro_odd", "plan"][1]
+    assert attempts == 4, "in ten minutes: at once, and 1, 2 and 4 minutes after the one before"
+
+    await crowd.execute("SELECT pg_advisory_unlock(1)")
+    await crowd.execute("UPDATE users SET id = 'other' WHERE id = 'odd'")
+    harness.later(4000)
+    await harness.settle()
+    assert await items(harness.database) == {}
+    assert (await harness.state()).error is None
 
 
 @pytest.mark.usefixtures("source_database")

@@ -88,7 +88,7 @@ class RunningProcesses:
         for service in self._system.services:
             assert service.running
         report = await audit(database.connection, NOBODY, lambda _: None)
-        assert report.disagreements == []
+        assert not report.disagreements, report.disagreements
 
     def _make_person(self) -> list[Event]:
         """Return two events: of an anonymous visitor, who then becomes a user."""

@@ -74,6 +74,18 @@ async def test_failing_rows_do_not_affect_others(system: System) -> None:
     assert "CheckViolation" in shown
 
 
+async def test_a_deleted_row_is_no_longer_set_aside(system: System) -> None:
+    await system.database.execute(FORBIDDEN)
+    insert = """INSERT INTO events (guid, type, "userId") VALUES ('evt_1', %s, 'user')"""
+    await system.database.execute(insert, "secret")
+    scanner = await system.scanner()
+    await eventually(lambda: open_items(scanner, "row"), equals(1))
+    await system.database.execute("DELETE FROM events")
+    assert await items(system) == []
+    await system.database.execute(insert, "fine")
+    await eventually(system.database.unresolved, equals(0))
+
+
 async def insert_pending_moves(system: System) -> None:
     """Insert two pending moves; one has an event that `STUCK` makes fail."""
     await system.database.execute("""

@@ -138,15 +138,13 @@ LIMIT 1
 FOR UPDATE;
 
 -- delete_events --
--- Delete some events of the profile, with their data and their set-aside items.
+-- Delete some events of the profile with their data; a trigger deletes their set-aside items.
 WITH deleted AS (
     DELETE FROM events
     WHERE guid IN (SELECT guid FROM events WHERE "profileGuid" = %(profile)s LIMIT %(at_most)s)
     RETURNING guid
 ), data AS (
     DELETE FROM "eventData" WHERE "eventGuid" IN (SELECT guid FROM deleted)
-), rows AS (
-    DELETE FROM "setAside" WHERE kind = 'row' AND subject IN (SELECT guid FROM deleted)
 )
 SELECT count(*) FROM deleted;
 
