@@ -16,7 +16,7 @@ FOLDERS = (
     "api|clients|decoration|deploy|dev|docs|ingest|merganser|properties|resolver|scanner|"
     "schemas|tests"
 )
-PLACEHOLDERS = {"ingest/dialects/NAME.py", "schemas/migrations/0012_name.sql"}
+PLACEHOLDERS = {"ingest/dialects/NAME.py", "schemas/migrations/0099_name.sql"}
 
 
 def anchors(page: Path) -> set[str]:
