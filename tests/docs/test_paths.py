@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.service import ROOT
+from tests.support import ROOT
 
 PAGES = sorted(
     page.relative_to(ROOT)
