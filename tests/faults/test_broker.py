@@ -11,10 +11,11 @@ from contextlib import asynccontextmanager
 import pytest
 
 from dev.stack.kafka import Kafka
+from tests.chaos.comparison import verify
+from tests.chaos.load import Load
 from tests.support import memory
 from tests.support.freezing import freeze, thaw
 from tests.support.gateway import Gateway
-from tests.support.load import Load
 from tests.support.system import System
 from tests.support.waiting import equals, eventually
 
@@ -34,14 +35,14 @@ async def loaded(system: System) -> AsyncIterator[Load]:
     gateway = await system.ingest(ingest_publish_timeout=PATIENCE)
     resolver = await system.resolver(resolver_session_timeout=6)
     async with Load([gateway.url], gateway.key) as load:
-        await load.grown(by=200)
+        await load.wait_for(more=200)
         yield load
-        await load.grown(by=200, within=90)
+        await load.wait_for(more=200, within=90)
         for service in (gateway, resolver):
             await eventually(service.why_not_ready, equals({}), within=60)
             assert service.defects == []
-    assert 0 < load.longest_refusal < SOON
-    await load.ledger.verified(system.database.url)
+    assert 0 < load.ledger.slowest_refusal < SOON
+    await verify(system, load.ledger)
 
 
 async def test_stopped_for_30_s_and_started(system: System, broker: Kafka) -> None:
@@ -50,7 +51,7 @@ async def test_stopped_for_30_s_and_started(system: System, broker: Kafka) -> No
         acknowledged = len(load.ledger)
         await asyncio.sleep(AWAY)
         assert len(load.ledger) == acknowledged
-        assert set(load.failed) == {"503"}
+        assert load.ledger.failures == {"503"}
         await asyncio.to_thread(broker.start)
 
 
@@ -60,7 +61,7 @@ async def test_killed_and_started(system: System, broker: Kafka) -> None:
             os.kill(broker.pid or 0, signal.SIGKILL)
             await eventually(lambda: not broker.running)
             await asyncio.to_thread(broker.start)
-            await load.grown(by=200, within=90)
+            await load.wait_for(more=200, within=90)
 
 
 async def test_frozen_and_thawed(system: System, broker: Kafka) -> None:
@@ -70,7 +71,7 @@ async def test_frozen_and_thawed(system: System, broker: Kafka) -> None:
             await asyncio.to_thread(freeze, broker)
             await asyncio.sleep(seconds)
             thaw(broker)
-            await load.grown(by=200, within=90)
+            await load.wait_for(more=200, within=90)
 
 
 REQUESTS = 10_000
@@ -86,7 +87,7 @@ async def test_ten_thousand_requests_while_it_is_frozen(system: System, broker: 
     gateway = await system.ingest(ingest_publish_timeout=PATIENCE)
     await system.resolver(resolver_session_timeout=6)
     async with Load([gateway.url], gateway.key) as load:
-        await load.grown(by=200)
+        await load.wait_for(more=200)
     await asyncio.to_thread(freeze, broker)
     growth, answers = await memory.grown(gateway.pid, _flood(gateway))
     assert len(answers) == REQUESTS
@@ -96,11 +97,11 @@ async def test_ten_thousand_requests_while_it_is_frozen(system: System, broker: 
     assert growth < MOST_GROWTH
     thaw(broker)
     async with load:
-        await load.grown(by=200)
+        await load.wait_for(more=200)
     # No request of the flood was acknowledged: what Kafka took of it in the end is not promised.
     await system.consumed()
     await system.database.execute("DELETE FROM events WHERE type = 'flood'")
-    await load.ledger.verified(system.database.url)
+    await verify(system, load.ledger)
     assert await gateway.metric("merganser_ingest_waiting_bytes") == 0
 
 

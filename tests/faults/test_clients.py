@@ -2,8 +2,9 @@
 
 import pytest
 
+from tests.chaos.comparison import verify
+from tests.chaos.load import Load
 from tests.support import proxy
-from tests.support.load import Load
 from tests.support.system import System
 
 pytestmark = pytest.mark.faults
@@ -15,8 +16,8 @@ async def test_clients_that_hang_up_in_the_middle_of_a_request(system: System) -
     await system.resolver()
     urls = [gateway.url for gateway in gateways]
     async with Load(urls, gateways[0].key, hang_up=0.6) as load:
-        await load.grown(by=2000)
-    await load.ledger.verified(system.database.url)
+        await load.wait_for(more=2000)
+    await verify(system, load.ledger)
     # Some of what was given up had been taken: that is what makes this a test.
     assert await system.events.size() > len(load.ledger)
 
@@ -28,8 +29,8 @@ async def test_a_consumer_far_slower_than_the_events(system: System) -> None:
         network.delay = 0.2
         await system.resolver(database_url=url, resolver_batch=5)
         async with Load([gateway.url], gateway.key) as load:
-            await load.grown(by=1500)
-        assert load.failed == []
+            await load.wait_for(more=1500)
+        assert load.ledger.failures == set()
         assert await system.database.count("events") < len(load.ledger) / 2
         network.hurry()
-        await load.ledger.verified(system.database.url)
+        await verify(system, load.ledger)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.load import Load
+from tests.chaos.comparison import verify
+from tests.chaos.load import Load
 from tests.support.service import Service
 from tests.support.system import System
 from tests.support.waiting import equals, eventually
@@ -66,14 +67,14 @@ async def test_a_clock_that_jumps(
     (jumping,) = (service for service in system.services if service.kind == kind)
     async with Load([gateway.url], gateway.key, rows_url=system.database.url) as load:
         for seconds in (DAY, -30 * DAY, 400 * DAY, 0):
-            await load.grown(by=100)
+            await load.wait_for(more=100)
             set_clock(seconds)
             await eventually(lambda: _days_off(jumping), equals(seconds / DAY))
-            await load.grown(by=300)
+            await load.wait_for(more=300)
             for service in (gateway, resolver, scanner):
                 assert await service.why_not_ready() == {}
-    assert load.failed == []
-    await load.ledger.verified(system.database.url)
+    assert load.ledger.failures == set()
+    await verify(system, load.ledger)
     # Of an event that is accepted tomorrow the way took no time, not less.
     assert await resolver.metric("merganser_resolver_accepted_to_resolved_seconds_sum") >= 0
 
@@ -91,9 +92,9 @@ async def test_sent_again_more_than_a_year_later(
     gateway = await system.ingest()
     await system.resolver()
     async with Load([gateway.url], gateway.key) as load:
-        await load.grown(by=100)
-    await load.ledger.verified(system.database.url)
+        await load.wait_for(more=100)
+    await verify(system, load.ledger)
     set_clock(400 * DAY)
     async with Load([gateway.url], gateway.key, ledger=load.ledger) as again:
-        await again.grown(by=100)
-    await again.ledger.verified(system.database.url)
+        await again.wait_for(more=100)
+    await verify(system, again.ledger)

@@ -7,8 +7,9 @@ from random import Random
 import psycopg
 import pytest
 
+from tests.chaos.comparison import verify
+from tests.chaos.load import Load
 from tests.support.events import event
-from tests.support.load import Load
 from tests.support.system import System
 from tests.support.topics import PARTITIONS
 from tests.support.waiting import equals, eventually
@@ -37,8 +38,8 @@ async def test_a_storm_of_rebalances(system: System) -> None:
                 assert await leaver.stop() in {0, 128 + signal.SIGTERM}
             leaver.start()
             await asyncio.sleep(random.uniform(0, 1))
-        await load.grown(by=100)
-    await load.ledger.verified(system.database.url)
+        await load.wait_for(more=100)
+    await verify(system, load.ledger)
 
 
 async def test_a_partition_that_is_added_is_read_soon(system: System) -> None:
@@ -46,10 +47,10 @@ async def test_a_partition_that_is_added_is_read_soon(system: System) -> None:
     gateway = await system.ingest()
     await system.resolver()
     async with Load([gateway.url], gateway.key) as load:
-        await load.grown(by=100)
+        await load.wait_for(more=100)
         await system.events.grow(to=PARTITIONS + 3)
         await eventually(system.events.ends, lambda ends: all(ends.values()), within=60)
-    await load.ledger.verified(system.database.url, within=60)
+    await verify(system, load.ledger, within=60)
 
 
 async def test_one_that_is_suspended_amid_a_copy_holds_nobody_up(system: System) -> None:
@@ -75,16 +76,16 @@ async def test_two_that_both_believe_they_own_the_partitions(system: System) -> 
     gateway = await system.ingest()
     sleeper = await system.resolver(resolver_session_timeout=SESSION, resolver_batch=20)
     other = system.new("resolver", resolver_session_timeout=SESSION, resolver_batch=20)
-    async with Load([gateway.url], gateway.key, pause=0.02) as load:
-        await load.grown(by=200)
+    async with Load([gateway.url], gateway.key, rate=600) as load:
+        await load.wait_for(more=200)
         sleeper.send(signal.SIGSTOP)
         other.start()
         await other.ready()
         await asyncio.sleep(2 * SESSION)
-        await load.grown(by=200)
+        await load.wait_for(more=200)
         sleeper.send(signal.SIGCONT)
-        await load.grown(by=400)
-    await load.ledger.verified(system.database.url)
+        await load.wait_for(more=400)
+    await verify(system, load.ledger)
     fences = await eventually(
         lambda: asyncio.gather(sleeper.metric(FENCED), other.metric(FENCED)), any, what="fenced"
     )

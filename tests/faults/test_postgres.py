@@ -14,9 +14,10 @@ import pytest
 from psycopg import sql
 
 from dev.stack.postgres import Postgres
+from tests.chaos.comparison import verify
+from tests.chaos.load import Load
 from tests.support import database, proxy
 from tests.support.freezing import freeze, thaw
-from tests.support.load import Load
 from tests.support.service import Service
 from tests.support.system import System
 from tests.support.waiting import equals, eventually
@@ -33,19 +34,19 @@ async def loaded(system: System, **settings: object) -> AsyncIterator[tuple[Load
     gateway = await system.ingest()
     services = [await system.resolver(**settings), await system.scanner()]
     async with Load([gateway.url], gateway.key, rows_url=system.database.url) as load:
-        await load.grown(by=200)
+        await load.wait_for(more=200)
         yield load, services
-        await load.grown(by=200)
+        await load.wait_for(more=200)
         for service in services:
             await eventually(service.why_not_ready, equals({}))
-    assert load.failed == []
-    await load.ledger.verified(system.database.url)
+    assert load.ledger.failures == set()
+    await verify(system, load.ledger)
 
 
 async def test_stopped_and_started(system: System, postgres: Postgres) -> None:
     async with loaded(system) as (load, _):
         await asyncio.to_thread(postgres.stop)
-        await load.grown(by=500)
+        await load.wait_for(more=500)
         await asyncio.to_thread(postgres.start)
 
 
@@ -54,7 +55,7 @@ async def test_restarted_again_and_again(system: System, postgres: Postgres) -> 
         for _ in range(4):
             await asyncio.to_thread(postgres.stop)
             await asyncio.to_thread(postgres.start)
-            await load.grown(by=100)
+            await load.wait_for(more=100)
 
 
 @pytest.mark.parametrize("what", ["the server", "the resolver's backend"])
@@ -69,7 +70,7 @@ async def test_killed(system: System, postgres: Postgres, what: str) -> None:
             else:
                 await eventually(postgres.ready)
                 os.kill(await _backend(system), signal.SIGKILL)
-            await load.grown(by=200)
+            await load.wait_for(more=200)
 
 
 async def _backend(system: System) -> int:
@@ -83,7 +84,7 @@ async def test_frozen_and_thawed(system: System, postgres: Postgres) -> None:
     async with loaded(system) as (load, _):
         await asyncio.to_thread(freeze, postgres)
         written = _written(postgres)
-        await load.grown(by=500)
+        await load.wait_for(more=500)
         assert _written(postgres) == written, "somebody committed"
         thaw(postgres)
 
@@ -112,7 +113,7 @@ async def test_cut_in_the_middle_of_a_copy(system: System, by: str) -> None:
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_progress_copy "
                     "WHERE datname = current_database()"
                 )
-            await load.grown(by=100)
+            await load.wait_for(more=100)
         network.hurry()
 
 
@@ -126,7 +127,7 @@ async def test_the_disk_is_full(system: System) -> None:
         async with _tables_on(disk, system), loaded(system) as (load, (resolver, _)):
             await _says(resolver, "53100", within=60)
             await asyncio.to_thread(_enlarge, disk)
-            await load.grown(by=200)
+            await load.wait_for(more=200)
 
 
 @contextmanager
@@ -176,7 +177,7 @@ async def test_read_only(system: System) -> None:
             await run("ALTER SYSTEM SET default_transaction_read_only = on")
             await run("SELECT pg_reload_conf()")
             await _says(resolver, "25006")
-            await load.grown(by=200)
+            await load.wait_for(more=200)
         finally:
             await run("ALTER SYSTEM RESET default_transaction_read_only")
             await run("SELECT pg_reload_conf()")
@@ -187,7 +188,7 @@ async def test_too_many_connections(system: System) -> None:
         taken: list[psycopg.AsyncConnection[object]] = []
         try:
             await eventually(lambda: _crowded(system, taken, resolver), within=60)
-            await load.grown(by=200)
+            await load.wait_for(more=200)
         finally:
             for connection in taken:
                 await connection.close()
