@@ -1,4 +1,4 @@
-"""Clients that send all twice: one event each, whatever restarts and rebalances meanwhile."""
+"""Clients that send each event twice: it is stored once, also with restarts and rebalances."""
 
 import pytest
 
@@ -10,8 +10,8 @@ from tests.support.system import System
 pytestmark = pytest.mark.faults
 
 
-async def test_sent_twice_at_once_amid_restarts_and_rebalances(system: System) -> None:
-    """Two loads of the same events, each to its own gateway: their answers must agree."""
+async def test_sent_twice_at_once_during_restarts_and_rebalances(system: System) -> None:
+    """Two loads of the same events, each to its own gateway: their answers have the same guids."""
     one, other = [await system.ingest(), await system.ingest()]
     resolvers = [await system.resolver(resolver_batch=20) for _ in range(2)]
     ledger = Ledger()
@@ -28,7 +28,7 @@ async def test_sent_twice_at_once_amid_restarts_and_rebalances(system: System) -
     assert await system.events.size() > 1.5 * len(ledger), "it was not sent twice"
 
 
-async def test_sent_again_after_all_of_it_was_stored_and_everything_was_restarted(
+async def test_sent_again_after_all_was_stored_and_all_processes_were_restarted(
     system: System,
 ) -> None:
     services = [gateway := await system.ingest(), await system.resolver()]
