@@ -13,6 +13,7 @@ from ingest.dialects import Dialect, RequestParser, Response, StaticResponse, na
 from ingest.request import Request
 from merganser.http import docs_page
 from merganser.http.errors import ErrorKind
+from merganser.http.static_files import StaticFile
 from merganser.runtime.settings import IngestSettings
 from schemas.track import Track
 
@@ -135,24 +136,27 @@ _SHAPES: dict[RequestParser, tuple[str, str]] = {
 
 
 def pages(dialects: Sequence[Dialect], settings: IngestSettings) -> Dialect:
-    """The routes that tell of all routes, their own as well; they need no key."""
-    responses: dict[str, Response] = {}
+    """Return the routes that describe all routes, their own included; they need no key."""
+    response = Response(b"", b"application/json")
 
     def openapi(_: Request) -> StaticResponse:
         """This document."""
-        return StaticResponse(responses["openapi"])
+        return StaticResponse(response)
 
-    def docs(_: Request) -> StaticResponse:
-        """This document as a page."""
-        return StaticResponse(responses["docs"])
-
-    own: Dialect = {"GET /openapi.json": openapi, "GET /docs": docs}
-    described = document([*dialects, own], settings)
-    responses["openapi"] = Response(to_json(described), b"application/json")
-    policy = (b"content-security-policy", docs_page.SECURITY_POLICY.encode())
-    page = docs_page.page(described).encode()
-    responses["docs"] = Response(page, b"text/html; charset=utf-8", [policy])
+    own: Dialect = {
+        "GET /openapi.json": openapi,
+        **{f"GET {path}": _file_route(file) for path, file in docs_page.FILES.items()},
+    }
+    response = response._replace(content=to_json(document([*dialects, own], settings)))
     return own
+
+
+def _file_route(file: StaticFile) -> RequestParser:
+    def page(request: Request) -> StaticResponse:
+        """This document as a page, and the files that the page needs."""
+        return StaticResponse.of_file(file, request)
+
+    return page
 
 
 def document(dialects: Iterable[Dialect], settings: IngestSettings) -> _Json:
@@ -201,6 +205,7 @@ def _operation(method: str, path: str, reader: RequestParser) -> _Json:
     sent, answered = _SHAPES.get(reader) or (None, None)
     operation: _Json = {
         "tags": [reader.__module__.rpartition(".")[2]],
+        "summary": reader.__doc__,
         "description": reader.__doc__,
         "responses": {
             "200": {"description": "OK.", "content": _content(answered)},

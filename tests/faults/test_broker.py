@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import LiteralString
 
 import pytest
 
@@ -100,9 +101,15 @@ async def test_ten_thousand_requests_while_it_is_frozen(system: System, broker: 
         await load.wait_for(more=200)
     # No request of the flood was acknowledged, but Kafka may have written some of its events.
     await system.consumed()
-    await system.database.execute("DELETE FROM events WHERE type = 'flood'")
+    await system.database.execute(DELETE_FLOOD)
     await verify(system, load.ledger)
     assert await gateway.metric("merganser_ingest_waiting_bytes") == 0
+
+
+DELETE_FLOOD: LiteralString = """
+WITH flood AS (DELETE FROM events WHERE type = 'flood' RETURNING guid)
+DELETE FROM "eventData" USING flood WHERE "eventGuid" = flood.guid
+"""
 
 
 async def _flood(gateway: Gateway) -> list[tuple[int, str, float]]:

@@ -108,10 +108,14 @@ class Topic:
 
     async def refuse_larger(self, size: int) -> None:
         """Have it refuse larger batches, as an operator's own topic may."""
+        await self.configure("max.message.bytes", str(size))
+
+    async def configure(self, name: str, value: str) -> None:
+        """Set a property of the topic."""
         admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
         await admin.start()
         try:
-            configs = {"max.message.bytes": str(size)}
+            configs = {name: value}
             await admin.alter_configs(
                 [ConfigResource(ConfigResourceType.TOPIC, self.name, configs=configs)]
             )
