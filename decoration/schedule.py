@@ -177,7 +177,7 @@ async def schedule_all(
         return False
     (after,) = progress
     # Of an earlier rule with the same key: no source has values for anonymous profiles.
-    await property_store.delete_anonymous(connection, keys, after, CHUNK)
+    await property_store.delete_anonymous_properties(connection, keys, after, CHUNK)
     cursor = await connection.execute(
         _SQL["schedule_profiles"], {"source": source, "now": now, "after": after, "limit": CHUNK}
     )

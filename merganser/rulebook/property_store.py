@@ -68,7 +68,7 @@ async def delete_properties(connection: AsyncConnection[Any], profiles: Collecti
     await connection.execute(_SQL["delete_profiles"], {"profiles": sql.texts(profiles)})
 
 
-async def delete_anonymous(
+async def delete_anonymous_properties(
     connection: AsyncConnection[Any], keys: Collection[str], after: str, limit: int
 ) -> None:
     """Delete properties of the anonymous profiles among the next profiles.
@@ -80,7 +80,7 @@ async def delete_anonymous(
         limit: the number of profiles.
     """
     await connection.execute(
-        _SQL["delete_anonymous"], {"keys": list(keys), "after": after, "limit": limit}
+        _SQL["delete_anonymous_properties"], {"keys": list(keys), "after": after, "limit": limit}
     )
 
 

@@ -29,7 +29,7 @@ WHERE stored."profileGuid" = surplus.profile
     AND stored.key = surplus.key
     AND stored.position = surplus.position;
 
--- delete_anonymous --
+-- delete_anonymous_properties --
 -- Delete values with these keys of the anonymous ones among the next profiles by guid.
 DELETE FROM "profileProperties"
 USING (
