@@ -15,7 +15,7 @@ _FILE = StaticFile(files("ingest") / "static" / "merganser.js", b"text/javascrip
 
 
 def script(request: Request) -> StaticResponse:
-    """The browser client as a script, compressed if the client accepts gzip. No key needed."""
+    """Return the browser client as a script. It needs no API key."""
     return StaticResponse.of_file(_FILE, request)
 
 

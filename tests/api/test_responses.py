@@ -11,10 +11,9 @@ import pytest
 from merganser.http.errors import ErrorKind
 from merganser.runtime import metrics
 from tests.api.reader import Reader, reading
-from tests.support import proxy
+from tests.support import ROOT, proxy
 from tests.support.database import Database
 from tests.support.events import event
-from tests.support.service import ROOT
 from tests.support.waiting import equals, eventually
 
 OTHERS = {

@@ -7,7 +7,7 @@ import re
 import httpx
 
 from merganser.http import docs_page
-from tests.support.service import ROOT
+from tests.support import ROOT
 from tests.support.system import System
 
 FOLDER = ROOT / "merganser" / "http" / "swagger_ui"

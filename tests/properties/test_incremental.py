@@ -152,6 +152,29 @@ async def test_a_rebuild_finishes_under_traffic(database: Database) -> None:
     assert await harness.read_values("pro_1", "visits") == ["39"]
 
 
+async def test_a_rebuild_of_many_events_does_not_delay_other_rebuilds(database: Database) -> None:
+    """Even if it begins again and again."""
+    harness = PropertyHarness(database, batch=10)
+    await harness.apply(COUNT)
+    events = {
+        number: await harness.add_views(await harness.add_profile(f"pro_{number}"), range(count))
+        for number, count in enumerate([100, 100, 2, 2])
+    }
+    await harness.run_steps()
+    deleted = [events[2][0], events[3][0]]
+    await harness.database.execute("DELETE FROM events WHERE guid = ANY(%s)", deleted)
+    for _ in range(4):
+        first = [events[0][0], events[1][0]]
+        await harness.database.execute(
+            'UPDATE events SET "updatedAt" = now() WHERE guid = ANY(%s)', first
+        )
+        await harness.run_process(at_most=1)
+    assert await harness.read_values("pro_2", "visits") == ["1"]
+    assert await harness.read_values("pro_3", "visits") == ["1"]
+    await harness.run_steps()
+    assert await harness.find_disagreements() == []
+
+
 async def test_a_profile_whose_transaction_is_older_than_the_rule_is_counted(
     database: Database,
 ) -> None:

@@ -165,6 +165,16 @@ async def test_the_backfill_of_a_new_rule_skips_a_set_aside_profile(
 REFUSED = """
 ALTER TABLE "profileProperties" ADD CONSTRAINT refused CHECK (value <> 'refused') NOT VALID
 """
+REFUSED_AT_COMMIT = """
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'refused';
+END
+$$;
+CREATE CONSTRAINT TRIGGER refused AFTER INSERT OR UPDATE ON "profileProperties"
+    DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW WHEN (NEW.value = 'refused') EXECUTE FUNCTION refuse();
+"""
 
 
 async def test_a_value_that_postgres_refuses_sets_one_profile_of_many_aside(
@@ -191,6 +201,19 @@ async def test_a_value_that_postgres_refuses_sets_one_profile_of_many_aside(
     await harness.run_process()
     assert await harness.read_values("pro_x077", "paths") == ["refused"]
     assert await harness.database.count("setAside") == 0
+
+
+async def test_what_postgres_refuses_at_commit_sets_one_profile_aside(
+    harness: PropertyHarness,
+) -> None:
+    await harness.database.execute(REFUSED_AT_COMMIT)
+    for number in range(1, 4):
+        path = "refused" if number == 2 else "/"
+        await harness.add_views(f"pro_{number}", [1], path=path)
+    await harness.run_process()
+    (reason,) = (await harness.read_set_aside()).values()
+    assert reason.startswith("RaiseException P0001 at")
+    await harness.check_other_profiles("1")
 
 
 async def test_values_that_postgres_refuses_in_a_backfill_set_their_profiles_aside(
