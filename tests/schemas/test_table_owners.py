@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.support import ROOT
 from tests.support.database import Database
-from tests.support.service import ROOT
 
 FOLDERS = ("api", "decoration", "ingest", "merganser", "properties", "resolver", "scanner")
 """Not dev/: its benchmarks fill databases of their own."""
