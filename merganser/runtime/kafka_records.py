@@ -66,7 +66,7 @@ class _TolerantBatch:
 def _read_repaired(data: memoryview) -> Iterator[Any]:
     """Return the records of a batch, with `?` for the bytes of such a name that are not ASCII."""
     batch = PythonRecordBatch(data)
-    records = iter(batch)  # unpacks the buffer
+    records: Iterator[Any] = iter(batch)  # unpacks the buffer
     buffer, position = batch._buffer, batch._pos  # noqa: SLF001 - aiokafka offers no other way
     while position < len(buffer):
         position = _repair_record(buffer, position)
