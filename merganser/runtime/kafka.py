@@ -11,7 +11,7 @@ import structlog
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
-from merganser.runtime import kafka_connection
+from merganser.runtime import kafka_connection, kafka_records
 from merganser.runtime.lifecycle import Stop, StoppedWhileWaiting
 from merganser.runtime.retry import backoff
 from merganser.runtime.settings import Settings
@@ -20,6 +20,7 @@ from schemas.dead_letter import Header
 log = structlog.get_logger(__name__)
 
 kafka_connection.install()
+kafka_records.install()
 
 METADATA_SECONDS = 10
 """How often a client reads the topic's partitions: until then, it does not read a new partition.
