@@ -107,12 +107,16 @@ class PropertyHarness:
             steps.append(await self.run_step())
         return steps
 
-    async def run_process(self) -> list[StepResult]:
-        """Run steps as the process does, which isolates failures, until no work is left."""
+    async def run_process(self, at_most: int | None = None) -> list[StepResult]:
+        """Run steps as the process does, which isolates failures, until no work is left.
+
+        Args:
+            at_most: stop after so many steps.
+        """
         database = postgres.Database(self.database.url, "test")
         steps: list[StepResult] = []
         try:
-            while not steps or steps[-1].more:
+            while len(steps) != at_most and (not steps or steps[-1].more):
                 steps.append(await self.updater.commit_step(database, self.now, Stop()))
                 assert len(steps) < MAX_STEPS, "the loop does not finish"
         finally:
