@@ -9,6 +9,7 @@ from merganser.identity.plan import EventIds
 from merganser.identity.store import resolve
 from merganser.runtime import metrics
 from tests.decoration.harness import NOW, SQL, DecorationHarness, query
+from tests.support.counters import read_counter
 from tests.support.database import Database
 
 ODD = ["a,b", 'say "hi"', "back\\slash", "{}", "NULL", "o'neil", " spaced ", "%s", ":userIds"]
@@ -192,11 +193,10 @@ async def test_what_did_not_change_is_not_written(
     await harness.known("1", "2")
     await harness.settle()
     await source_database.execute("UPDATE users SET plan = 'gold' WHERE id = '1'")
-    written = metrics.SOURCE_VALUES_WRITTEN.labels("crm")
-    before = written._value.get()  # noqa: SLF001 - there is no other way to read it
+    before = read_counter(metrics.SOURCE_VALUES_WRITTEN, "crm")
     harness.later(4000)
     await harness.settle()
-    assert written._value.get() - before == 1  # noqa: SLF001
+    assert read_counter(metrics.SOURCE_VALUES_WRITTEN, "crm") - before == 1
 
 
 async def test_a_value_that_does_not_fit_is_no_value(

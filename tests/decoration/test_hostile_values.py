@@ -26,6 +26,7 @@ from tests.decoration.harness import DecorationHarness, query
 from tests.decoration.other_users import items
 from tests.support import database as databases
 from tests.support import examples
+from tests.support.counters import read_counter
 
 INNOCENT = [f"innocent-{number}" for number in range(5)]
 REFUSED = "what our Postgres refuses"
@@ -238,7 +239,7 @@ def _is_null(said: Any) -> bool:
 def _skipped() -> float:
     """How many values of plans were skipped and counted."""
     counters = (metrics.SOURCE_VALUES_UNFIT, metrics.SOURCE_VALUES_TOO_LONG)
-    return float(sum(counter.labels("plan")._value.get() for counter in counters))  # noqa: SLF001
+    return sum(read_counter(counter, "plan") for counter in counters)
 
 
 @pytest.fixture
