@@ -1,9 +1,10 @@
-"""How many events a key may send: a token bucket per key, off unless ingest_rate is set."""
+"""How many events a key may send: a token bucket for each key with a rate."""
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from merganser.http.authentication import ApiKey
 from merganser.http.errors import ErrorKind, HttpError
 
 
@@ -45,35 +46,37 @@ class RateLimiter:
     """The buckets of this process's keys. Each gateway has its own: two let twice as much through.
 
     Args:
-        rate: of each key; None lets everything through.
+        per_second: events of a key without a rate of its own; None: no limit.
+        burst: events of any key at once.
         clock: monotonic seconds.
     """
 
-    def __init__(self, rate: Rate | None, clock: Callable[[], float]) -> None:
-        self._rate = rate
+    def __init__(self, per_second: float | None, burst: int, clock: Callable[[], float]) -> None:
+        self._per_second = per_second
+        self._burst = burst
         self._clock = clock
         self._full_at: dict[str, float] = {}
 
-    def admit(self, key: str, events: int, otherwise: ErrorKind) -> None:
+    def admit(self, key: ApiKey, events: int, otherwise: ErrorKind) -> None:
         """Let events of a key pass.
 
         Args:
-            key: its guid; only known keys come here, so there are as many buckets as keys.
+            key: known and valid, so there are as many buckets as keys.
             events: how many.
             otherwise: what the client's dialect calls a request that comes too soon.
 
         Raises:
             HttpError: `otherwise`, with the seconds to wait in Retry-After.
         """
-        if self._rate is None:
+        per_second = key.rate or self._per_second
+        if per_second is None:
             return
-        now = self._clock()
-        self._full_at[key], wait = take(self._rate, self._full_at.get(key, now), now, events)
+        now, rate = self._clock(), Rate(per_second, self._burst)
+        self._full_at[key.guid], wait = take(rate, self._full_at.get(key.guid, now), now, events)
         if wait:
             seconds = math.ceil(wait)
             raise HttpError(
                 otherwise,
-                f"this API key may send {self._rate.per_second:g} events/s: "
-                f"try again in {seconds} s",
+                f"this API key may send {per_second:g} events/s: try again in {seconds} s",
                 headers=[(b"retry-after", str(seconds).encode())],
             )

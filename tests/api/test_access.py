@@ -40,6 +40,22 @@ async def test_each_route_needs_its_permission_and_no_other(api: Reader) -> None
             assert needed in response.json()["message"]
 
 
+async def test_a_publishable_key_does_nothing_here_whatever_its_row_says(api: Reader) -> None:
+    await api.store(event("ann"))
+    for constraint in ("a publishable key can only send events", "kind is secret or publishable"):
+        await api.database.execute(f'ALTER TABLE "apiKeys" DROP CONSTRAINT "{constraint}"')
+    for kind in ("publishable", "of another version"):
+        key = await api.new_key(*Permission, kind=kind)
+        for route in NEEDS:
+            method, _, path = route.rpartition(" ")
+            authorization = {"authorization": f"Bearer {key}"}
+            response = await api.request(method or "GET", f"/api/v1{path}", authorization)
+            assert response.status_code == 403, (kind, route)
+            assert response.json()["code"] == "forbidden"
+            assert "use a secret key" in response.json()["message"]
+    assert await api.database.count("events") == 1
+
+
 async def test_the_document_names_the_permission_of_every_route(api: Reader) -> None:
     paths = (await api.request("GET", "/openapi.json")).json()["paths"]
     named = [

@@ -19,6 +19,7 @@ from tests.support.service import ROOT
 from tests.support.waiting import equals, eventually
 
 OTHERS = {
+    ErrorKind.ORIGIN_NOT_ALLOWED,
     ErrorKind.TIMEOUT,
     ErrorKind.TOO_LARGE,
     ErrorKind.RATE_LIMITED,

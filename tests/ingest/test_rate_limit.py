@@ -7,12 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.rate_limit import Rate, RateLimiter, take
+from merganser.http.authentication import ApiKey
 from merganser.http.errors import ErrorKind, HttpError
 from tests.support.gateway import Gateway
 from tests.support.system import System
 from tests.support.waiting import equals, eventually
 
 RATE = Rate(per_second=10, burst=100)
+ONE, OTHER = (ApiKey("", guid, frozenset()) for guid in ("key_1", "key_2"))
 
 
 def test_a_burst_and_then_the_rate() -> None:
@@ -67,20 +69,20 @@ def test_never_more_than_burst_and_rate_and_the_wait_told_is_true(
 
 def test_each_key_has_a_bucket_of_its_own() -> None:
     now = 5.0
-    limiter = RateLimiter(RATE, lambda: now)
-    limiter.admit("one", 100, ErrorKind.RATE_LIMITED)
-    limiter.admit("other", 100, ErrorKind.RATE_LIMITED)
+    limiter = RateLimiter(RATE.per_second, RATE.burst, lambda: now)
+    limiter.admit(ONE, 100, ErrorKind.RATE_LIMITED)
+    limiter.admit(OTHER, 100, ErrorKind.RATE_LIMITED)
     with pytest.raises(HttpError) as refused:
-        limiter.admit("one", 15, ErrorKind.RATE_LIMITED)
+        limiter.admit(ONE, 15, ErrorKind.RATE_LIMITED)
     assert (b"retry-after", b"2") in refused.value.headers
     now += 1.5
-    limiter.admit("one", 15, ErrorKind.RATE_LIMITED)
+    limiter.admit(ONE, 15, ErrorKind.RATE_LIMITED)
 
 
 def test_off_it_lets_everything_through() -> None:
-    limiter = RateLimiter(None, lambda: 0.0)
+    limiter = RateLimiter(None, 1, lambda: 0.0)
     for _ in range(10):
-        limiter.admit("one", 1_000_000, ErrorKind.RATE_LIMITED)
+        limiter.admit(ONE, 1_000_000, ErrorKind.RATE_LIMITED)
 
 
 async def test_a_key_that_sends_too_much_hears_when_to_come_back_and_others_go_on(
