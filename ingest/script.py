@@ -1,6 +1,6 @@
 """Our own client for browsers, so that a page needs one tag: `GET /merganser.js`.
 
-    <script async src="https://events.example.com/merganser.js" data-api-key="..."></script>
+    <script async src="https://events.example.com/merganser.js" data-api-key="mk_pub_..."></script>
 
 It is `clients/javascript`, built: `npm run build -- --commit` there renews the copy in `static`.
 """
