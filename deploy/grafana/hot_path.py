@@ -20,8 +20,8 @@ INGEST = [
     Panel(
         "Events",
         "eps",
-        "Accepted: Kafka has acknowledged them; by the kind of their API key. Rejected: by the error "
-        "code in the response.",
+        "Accepted: Kafka has acknowledged them; by the kind of their API key. Rejected: by the "
+        "error code in the response.",
         [
             Query(
                 rate("merganser_ingest_events_accepted_total", "key_kind"),

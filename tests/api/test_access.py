@@ -56,6 +56,25 @@ async def test_a_publishable_key_does_nothing_here_whatever_its_row_says(api: Re
     assert await api.database.count("events") == 1
 
 
+async def test_an_event_says_which_kind_of_key_it_came_with(api: Reader) -> None:
+    for kind in ("publishable", "secret"):
+        await api.new_key("events:write", kind=kind)
+    await api.database.execute('UPDATE "apiKeys" SET "revokedAt" = now(), name = kind')
+    await api.database.execute(
+        """INSERT INTO events (type, "userId", "producerGuid", "occurredAt")
+        SELECT name, '1', guid, now() FROM "apiKeys"
+        UNION ALL VALUES ('unknown', '1', 'key_unknown', now()), ('row', '1', NULL, now())"""
+    )
+    reader = await api.new_key("events:read")
+    authorization = {"authorization": f"Bearer {reader}"}
+    kinds = {"publishable": "publishable", "secret": "secret", "unknown": None, "row": None}
+    listed = (await api.request("GET", "/api/v1/events", authorization)).json()["events"]
+    assert {e["type"]: e["producerKind"] for e in listed} == kinds
+    for one in listed:
+        found = await api.request("GET", f"/api/v1/event/{one['guid']}", authorization)
+        assert found.json()["event"]["producerKind"] == one["producerKind"]
+
+
 async def test_the_document_names_the_permission_of_every_route(api: Reader) -> None:
     paths = (await api.request("GET", "/openapi.json")).json()["paths"]
     named = [

@@ -2,11 +2,14 @@
 
 import base64
 import json
+import re
 from typing import Any
 
 import pytest
 
+from merganser.http.authentication import hash_key
 from tests.support.gateway import Gateway
+from tests.support.service import ROOT
 from tests.support.system import System
 from tests.support.waiting import equals, eventually
 
@@ -147,6 +150,21 @@ async def test_a_preflight_has_no_key_and_is_answered_for_every_origin(gateway: 
         answer = await gateway.request("OPTIONS", TRACK, headers={"origin": origin})
         assert answer.status_code == 204
         assert answer.headers["access-control-allow-origin"] == origin
+
+
+async def test_a_running_gateway_follows_a_changed_row(shared: System, gateway: Gateway) -> None:
+    """By the statement in docs/security.md."""
+    key = await publishable_key(shared, "--origin", SHOP)
+    mobile = {"origin": "https://m.shop.example"}
+    assert await send(gateway, key, mobile) == 403
+    page = (ROOT / "docs" / "security.md").read_text()
+    (statement,) = re.findall(r"```sql\n(UPDATE .*?)```", page, re.DOTALL)
+    assert "name = 'web'" in statement
+    await shared.database.execute(
+        statement.replace("name = 'web'", f"\"keyHash\" = '{hash_key(key)}'")
+    )
+    await eventually(lambda: send(gateway, key, mobile), equals(200))
+    assert await send(gateway, key, {"origin": SHOP}) == 200
 
 
 async def test_a_key_with_a_rate_ignores_the_setting(system: System) -> None:
