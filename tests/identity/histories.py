@@ -1,4 +1,4 @@
-"""Random events: shared devices, late links, equal times, ids of both kinds, nobody."""
+"""Random events: shared devices, late links, equal times, ids of both kinds, placeholder ids."""
 
 import uuid
 from datetime import UTC, datetime, timedelta

@@ -96,10 +96,10 @@ def test_a_suppressed_id_is_ignored(
     history, batches = delivery
     store = MemoryStore((users, devices))
     for batch in batches:
-        left = {event.guid: without_suppressed(event, users, devices) for event in batch}
+        stored = {event.guid: without_suppressed(event, users, devices) for event in batch}
         plan = store.receive(batch)
         assert plan.unlinked_events == {
-            event.guid for event in batch if left[event.guid] not in {None, event}
+            event.guid for event in batch if stored[event.guid] not in {None, event}
         }
     expected = grouping(
         without_suppressed(event, users, devices) or event._replace(user_id=None, anonymous_id=None)
@@ -137,7 +137,7 @@ def test_an_anonymous_profile_merges_into_the_profile_of_the_user() -> None:
     assert store.profiles == {"pro_3": "123"}
 
 
-def test_of_two_links_in_a_batch_the_earlier_one_claims() -> None:
+def test_the_earlier_of_two_links_in_a_batch_claims() -> None:
     store = MemoryStore()
     store.receive([PAGE, sent(4, 1, None, "phone")])
     plan = store.receive([sent(5, 9, "123", "phone"), SIGN_IN])
@@ -200,7 +200,7 @@ def test_no_event_of_a_suppressed_user_and_no_link_of_a_suppressed_device(
     assert plan.unlinked_events == ({"evt_1"} if profile and not kept else set())
 
 
-def test_a_known_device_that_is_suppressed_links_nobody() -> None:
+def test_a_suppressed_device_links_no_user() -> None:
     """A suppressed anonymousId still exists until `forget` deletes it."""
     store = MemoryStore()
     store.receive([sent(1, 1, None, "phone"), sent(2, 9, "ann", "laptop")])

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from merganser.http.authentication import hash_key
+from tests.support import ROOT
 from tests.support.gateway import Gateway
-from tests.support.service import ROOT
 from tests.support.system import System
 from tests.support.waiting import equals, eventually
 
