@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from merganser.admin import keys
 from merganser.admin.errors import AdminError
@@ -109,7 +109,15 @@ def list_keys(
     if as_json:
         typer.echo(json.dumps([_to_json(key) for key in listed]))
         return
-    table = Table("guid", "name", "kind", "permissions", "limits", "created", "revoked")
+    table = Table(
+        Column("guid", overflow="fold"),
+        Column("name", overflow="fold"),
+        Column("kind", no_wrap=True),
+        Column("permissions", overflow="fold"),
+        Column("limits", overflow="fold"),
+        "created",
+        "revoked",
+    )
     for key in listed:
         rate = [f"{key.rate:g} events/s"] if key.rate else []
         table.add_row(
