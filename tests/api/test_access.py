@@ -40,7 +40,7 @@ async def test_each_route_needs_its_permission_and_no_other(api: Reader) -> None
             assert needed in response.json()["message"]
 
 
-async def test_a_publishable_key_does_nothing_here_whatever_its_row_says(api: Reader) -> None:
+async def test_a_publishable_key_cannot_read_or_delete_whatever_its_row_says(api: Reader) -> None:
     await api.store(event("ann"))
     for constraint in ("a publishable key can only send events", "kind is secret or publishable"):
         await api.database.execute(f'ALTER TABLE "apiKeys" DROP CONSTRAINT "{constraint}"')

@@ -55,7 +55,7 @@ async def test_list_shows_kind_origins_and_rate(database: Database) -> None:
         (["--rate=much"], "--rate"),
     ],
 )
-async def test_options_that_make_no_key(
+async def test_invalid_options_create_no_key(
     database: Database, options: list[str], problem: str
 ) -> None:
     env = {"MERGANSER_DATABASE_URL": database.url, "COLUMNS": "200"}

@@ -29,7 +29,7 @@ async def send(
     return (await gateway.request("POST", "/api/v1/batch", body, headers)).status_code
 
 
-async def test_its_events_are_known_by_its_row(system: System) -> None:
+async def test_producer_guid_leads_to_the_kind_of_key(system: System) -> None:
     gateway = await system.ingest()
     await system.resolver()
     key = await publishable_key(system)
@@ -85,7 +85,7 @@ def filled(value: Any, key: str) -> Any:
 
 
 @pytest.mark.parametrize("name", REQUESTS)
-async def test_pages_of_other_origins_cannot_use_it_in_any_dialect(
+async def test_pages_of_other_origins_cannot_use_a_key_in_any_dialect(
     shared: System, gateway: Gateway, name: str
 ) -> None:
     key = await publishable_key(shared, "--origin", f"{SHOP}/", "--origin", "http://localhost:3000")
@@ -105,7 +105,7 @@ async def test_pages_of_other_origins_cannot_use_it_in_any_dialect(
         assert refused.status_code == 403, origin
         assert refused.json()["code"] == refused.json()["error"]["code"] == "origin_not_allowed"
         assert "docs/security.md" in refused.json()["message"]
-        assert "shop.example" not in refused.text  # where it may be used is not for strangers
+        assert "shop.example" not in refused.text  # the response does not list the allowed origins
         assert "localhost" not in refused.text
         assert refused.headers["access-control-allow-origin"] == origin
     assert await shared.events.size() == before
@@ -117,7 +117,7 @@ async def test_pages_of_other_origins_cannot_use_it_in_any_dialect(
         assert (await answer(allowed)).status_code == 200, allowed
 
 
-async def test_the_pixel_of_a_page_tells_its_origin_as_referer(
+async def test_the_referer_of_a_pixel_must_be_an_allowed_origin(
     shared: System, gateway: Gateway
 ) -> None:
     key = await publishable_key(shared, "--origin", SHOP)
@@ -128,7 +128,7 @@ async def test_the_pixel_of_a_page_tells_its_origin_as_referer(
     assert (await gateway.request("GET", path)).status_code == 200
 
 
-async def test_a_wildcard_stands_for_all_subdomains(shared: System, gateway: Gateway) -> None:
+async def test_a_wildcard_allows_all_subdomains(shared: System, gateway: Gateway) -> None:
     key = await publishable_key(shared, "--origin", "https://*.shop.example")
     for origin, status in (
         ("https://www.shop.example", 200),
@@ -139,21 +139,23 @@ async def test_a_wildcard_stands_for_all_subdomains(shared: System, gateway: Gat
         assert await send(gateway, key, {"origin": origin}) == status, origin
 
 
-async def test_a_key_without_origins_is_for_pages_of_all(shared: System, gateway: Gateway) -> None:
+async def test_pages_of_every_origin_can_use_a_key_without_origins(
+    shared: System, gateway: Gateway
+) -> None:
     key = await publishable_key(shared)
     for origin in (SHOP, OTHER, "null"):
         assert await send(gateway, key, {"origin": origin}) == 200
 
 
-async def test_a_preflight_has_no_key_and_is_answered_for_every_origin(gateway: Gateway) -> None:
+async def test_a_preflight_gets_204_from_every_origin(gateway: Gateway) -> None:
     for origin in (SHOP, OTHER, "null"):
         answer = await gateway.request("OPTIONS", TRACK, headers={"origin": origin})
         assert answer.status_code == 204
         assert answer.headers["access-control-allow-origin"] == origin
 
 
-async def test_a_running_gateway_follows_a_changed_row(shared: System, gateway: Gateway) -> None:
-    """By the statement in docs/security.md."""
+async def test_a_running_gateway_applies_changed_origins(shared: System, gateway: Gateway) -> None:
+    """The statement in docs/security.md changes them."""
     key = await publishable_key(shared, "--origin", SHOP)
     mobile = {"origin": "https://m.shop.example"}
     assert await send(gateway, key, mobile) == 403
@@ -189,7 +191,7 @@ async def test_a_key_with_a_rate_ignores_the_setting(system: System) -> None:
     assert await gateway.metric(REJECTED, reason="rate_limited", key_kind="secret") == 2
 
 
-async def test_a_refused_page_takes_nothing_of_the_rate(system: System) -> None:
+async def test_a_refused_origin_does_not_use_up_the_rate(system: System) -> None:
     gateway = await system.ingest(ingest_burst=1)
     key = await publishable_key(system, "--origin", SHOP, "--rate", "0.001")
     for _ in range(3):

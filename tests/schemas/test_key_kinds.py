@@ -1,4 +1,4 @@
-"""The kind of an API key never changes, whatever anyone does to its row."""
+"""Postgres protects the kind of an API key."""
 
 import psycopg
 import pytest
@@ -52,7 +52,7 @@ async def test_postgres_allows_what_an_operator_needs(keys: Database) -> None:
     assert await keys.count("apiKeys") == 2
 
 
-async def test_keys_of_before_are_secret_keys(
+async def test_keys_from_before_the_migration_are_secret_keys(
     empty_database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known = migrations.available()
