@@ -1,7 +1,6 @@
 """Changes between a query and the write of its result, and races of processes, on real Postgres."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -13,7 +12,8 @@ from merganser.identity.store import resolve
 from merganser.runtime.postgres import connect
 from tests.decoration.harness import BLOCKED_SQL, NOW, DecorationHarness, query
 from tests.properties.harness import COUNT
-from tests.support.database import Database
+from tests.support.database import Database, opened
+from tests.support.waiting import equals, eventually
 
 
 @asynccontextmanager
@@ -122,8 +122,7 @@ async def test_the_lease_of_a_killed_process_expires(
         assert len(queried) == 1, "the first process has the lease"
         blocked.advance(60)
         await other.poll()
-        await asyncio.sleep(0.1)
-        assert len(queried) == 2
+        await eventually(lambda: len(queried), equals(2))
         await source_database.execute("UPDATE users SET plan = 'gold'")
     await other.join()
     assert (await blocked.read_status()).due == 0
@@ -141,21 +140,19 @@ async def test_a_stopping_process_returns_its_leases(
     assert await blocked.read_values() == {"1": ["free"], "2": ["pro"]}
 
 
-async def test_a_source_that_hangs_does_not_slow_the_resolver(
+async def test_a_hanging_source_does_not_block_the_resolver(
     blocked: DecorationHarness, source_database: Database
 ) -> None:
     """Not even for the profiles that the query is for."""
     async with (
         while_querying(blocked, source_database),
         await connect(blocked.database.url, "test") as resolver,
-    ):
-        started = time.monotonic()
-        async with resolver.transaction():
-            await resolver.execute("SET LOCAL lock_timeout = '100ms'")
-            await resolver.execute('UPDATE profiles SET "updatedAt" = now()')
-            new = [EventIds(f"evt_new{n}", NOW, f"new-{n}", f"anonymous-{n}") for n in range(50)]
-            await resolve(resolver, new, 100)
-        assert time.monotonic() - started < 1
+        resolver.transaction(),
+    ):  # its lock_timeout fails a wait for a lock
+        await resolver.execute("SET LOCAL lock_timeout = '100ms'")
+        await resolver.execute('UPDATE profiles SET "updatedAt" = now()')
+        new = [EventIds(f"evt_new{n}", NOW, f"new-{n}", f"anonymous-{n}") for n in range(50)]
+        await resolve(resolver, new, 100)
     await blocked.run_worker()
     assert await blocked.read_values() == {"1": ["free"], "2": ["pro"]}
 
@@ -180,7 +177,8 @@ async def test_a_user_added_while_a_source_is_applied_is_decorated(
         async with resolver.transaction():
             await resolver.execute("INSERT INTO profiles VALUES ('pro_1', '1')")
             applying = asyncio.create_task(harness.apply(query()))
-            await asyncio.sleep(0.2)
+            async with opened(harness.database.url) as other:
+                await eventually(other.lock_waits)
             await harness.worker.poll()
         await applying
     await harness.run_worker()
