@@ -36,6 +36,8 @@ down: $(READY) ## Stop what runs in the background
 
 # MERGANSER_TEST_LOCALE=en_US.UTF-8 gives the Postgres that the tests start glibc's locale.
 PYTEST := $(BIN)/python -m pytest --numprocesses 3 --dist worksteal
+# Without a cache of bytecode, each worker compiles all tests, and each process all of our code.
+test test-all test-faults: export PYTHONDONTWRITEBYTECODE =
 
 test: $(READY) ## Run the tests on a real Kafka and Postgres, about 4 minutes on 2 cores (ARGS=... goes to pytest)
 	$(PYTEST) $(ARGS)
