@@ -17,7 +17,7 @@ from schemas.ids import somebody
 _SQL = sql.load(__package__, "rows.sql")
 
 Row = tuple[Any, ...]
-"""(guid, createdAt, occurredAt, userId, anonymousId)."""
+"""(guid, createdAt, occurredAt, userId, anonymousId, receivedAt)."""
 
 
 class ScanCursor(NamedTuple):
@@ -160,12 +160,13 @@ class RowScanner:
         return {"nobody_ids": list(self.nobody_ids), "white_space": ids.WHITE_SPACE}
 
     def _ids_of(self, row: Row) -> EventIds:
-        event_guid, _, occurred_at, user_id, anonymous_id = row
+        event_guid, _, occurred_at, user_id, anonymous_id, received_at = row
         return EventIds(
             event_guid,
             occurred_at,
             somebody(user_id, self.nobody_ids),
             somebody(anonymous_id, self.nobody_ids),
+            received_at,
         )
 
 

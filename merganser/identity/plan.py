@@ -1,12 +1,20 @@
 """The rules of identity, as a pure function: `make_plan(known, events) -> Plan`.
 
 Definition
-    A *link* is an event with a userId and an anonymousId. The *owner* of an anonymousId is the
-    userId of its earliest link, ordered by (occurredAt, guid).
+    A *link* is an event with a userId and an anonymousId. Its *link time* is its `createdAt`, when
+    the gateway received it, if it came over a publishable key; else its `occurredAt`. The *owner*
+    of an anonymousId is the userId of its earliest link, ordered by (link time, occurredAt, guid).
 
     1. An event with a userId belongs to the profile of that userId.
     2. An event with only an anonymousId belongs to the profile of its owner. While there is no
        owner, it belongs to the anonymous profile of that anonymousId.
+
+Why a publishable key's time does not count
+    Everybody can read the key of a web page and send a link with any `occurredAt`. Such a link
+    never becomes earlier than one that was there before it. The events of one device keep their
+    order, as a device sends them in order. A key never becomes publishable or secret, so identity
+    depends on the events and their keys only. If an event arrives again, its earliest `createdAt`
+    counts.
 
 What a link changes
     claim   The anonymousId gets its first owner, who has no profile yet: its anonymous profile
@@ -60,6 +68,13 @@ class EventIds(NamedTuple):
     occurred_at: datetime
     user_id: str | None
     anonymous_id: str | None
+    received_at: datetime | None = None
+    """`createdAt` of an event that came over a publishable key; None for all others."""
+
+    @property
+    def link_time(self) -> datetime:
+        """When it counts as a link."""
+        return self.received_at or self.occurred_at
 
     @property
     def has_id(self) -> bool:
@@ -70,6 +85,8 @@ class EventIds(NamedTuple):
 class Link(NamedTuple):
     """A link, of an anonymousId known from the context. The smaller of two links is earlier."""
 
+    time: datetime
+    """The link time."""
     occurred_at: datetime
     guid: str
     user_id: str
@@ -227,10 +244,11 @@ def _find_unlinked(batch: Sequence[EventIds], events: Sequence[EventIds]) -> fro
 def _find_earlier_links(known: Known, events: Sequence[EventIds]) -> dict[str, Link]:
     """Return the earliest link of each anonymousId, where that is not the known one."""
     links: dict[str, Link] = {}
-    for event_guid, occurred_at, user_id, anonymous_id in events:
+    for event in events:
+        event_guid, occurred_at, user_id, anonymous_id, _ = event
         if user_id is None or anonymous_id is None:
             continue
-        link = Link(occurred_at, event_guid, user_id)
+        link = Link(event.link_time, occurred_at, event_guid, user_id)
         before = known.anonymous_ids.get(anonymous_id)
         earliest = links.get(anonymous_id) or (before.link if before else None)
         if earliest is None or link < earliest or _corrects(link, earliest):
@@ -240,7 +258,7 @@ def _find_earlier_links(known: Known, events: Sequence[EventIds]) -> dict[str, L
 
 def _corrects(link: Link, earlier: Link) -> bool:
     """Return whether it is the same event with another userId: another system corrected its row."""
-    return link[:2] == earlier[:2] and link.user_id != earlier.user_id
+    return link[:3] == earlier[:3] and link.user_id != earlier.user_id
 
 
 def _name_profile(event_guid: str, known: Known) -> str:
@@ -264,7 +282,7 @@ def _count_refused_links(
 ) -> int:
     return sum(
         1
-        for _, _, user_id, anonymous_id in events
+        for _, _, user_id, anonymous_id, _ in events
         if user_id is not None
         and anonymous_id is not None
         and (link := anonymous_ids[anonymous_id].link) is not None

@@ -138,12 +138,12 @@ async def _read_known(cursor: AsyncCursor[Any], batch: Sequence[EventIds]) -> Kn
         await cursor.execute(
             _SQL["lock_anonymous_ids"], {"anonymous_ids": sql.texts(batch_anonymous_ids)}
         )
-        for anonymous_id, profile, linked_at, link_event, user_id in await cursor.fetchall():
+        for anonymous_id, profile, *link in await cursor.fetchall():
             if profile is None:
                 suppressed_anonymous_ids.add(anonymous_id)
-                continue
-            link = Link(linked_at, link_event, user_id) if user_id is not None else None
-            anonymous_ids[anonymous_id] = AnonymousId(profile, link)
+            else:
+                known_link = None if link[-1] is None else Link(*link)
+                anonymous_ids[anonymous_id] = AnonymousId(profile, known_link)
     # After the locks, to see the users that the previous holder of a lock has created.
     if batch_user_ids:
         await cursor.execute(_SQL["read_users"], {"user_ids": sql.texts(batch_user_ids)})
@@ -208,13 +208,14 @@ async def _move_events(cursor: AsyncCursor[Any], merges: Sequence[Merge], move_l
 
 
 def _anonymous_id_columns(anonymous_ids: Mapping[str, AnonymousId]) -> dict[str, Any]:
-    links = [known.link or (None, None, None) for known in anonymous_ids.values()]
+    links = [known.link or (None, None, None, None) for known in anonymous_ids.values()]
     return {
         "anonymous_ids": sql.texts(anonymous_ids),
         "profiles": sql.texts(known.profile for known in anonymous_ids.values()),
-        "linked_at": [linked_at for linked_at, _, _ in links],
-        "link_events": sql.texts(event for _, event, _ in links),
-        "user_ids": sql.texts(user_id for _, _, user_id in links),
+        "linked_at": [linked_at for linked_at, _, _, _ in links],
+        "occurred_at": [occurred_at for _, occurred_at, _, _ in links],
+        "link_events": sql.texts(event for _, _, event, _ in links),
+        "user_ids": sql.texts(user_id for _, _, _, user_id in links),
     }
 
 

@@ -1,4 +1,4 @@
-"""Random events: shared devices, late links, equal times, ids of both kinds, nobody."""
+"""Random events: shared devices, late links, equal times, ids and keys of both kinds, nobody."""
 
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -20,27 +20,51 @@ def guid_of(number: int) -> str:
     return f"evt_{uuid.UUID(int=Random(number).getrandbits(128), version=4)}"
 
 
+_SECONDS = st.integers(0, 6)
+
+
 @st.composite
 def histories(draw: st.DrawFn, most: int = 24) -> list[SentEvent]:
     """Draw up to `most` events of a few people at a few times."""
     ids = draw(
         st.lists(
-            st.tuples(st.integers(0, 6), st.sampled_from(USERS), st.sampled_from(DEVICES)),
+            st.tuples(
+                _SECONDS, st.sampled_from(USERS), st.sampled_from(DEVICES), st.none() | _SECONDS
+            ),
             max_size=most,
         )
     )
     return [
-        SentEvent(guid_of(number), START + timedelta(seconds=second), user_id, anonymous_id)
-        for number, (second, user_id, anonymous_id) in enumerate(ids)
+        SentEvent(
+            guid_of(number),
+            at(second),
+            user_id,
+            anonymous_id,
+            None if received is None else at(received),
+        )
+        for number, (second, user_id, anonymous_id, received) in enumerate(ids)
     ]
+
+
+def at(second: int) -> datetime:
+    """Return a time of a history."""
+    return START + timedelta(seconds=second)
 
 
 @st.composite
 def deliveries(draw: st.DrawFn, most: int = 24) -> tuple[list[SentEvent], list[list[SentEvent]]]:
-    """Draw events and batches of them: in any order, some repeated, of any size."""
+    """Draw events and batches of them: in any order, of any size.
+
+    Some events are repeated, those over publishable keys with other times of receipt.
+    """
     history = draw(histories(most))
-    repeated = draw(st.lists(st.sampled_from(history), max_size=8)) if history else []
-    order = draw(st.permutations(history + repeated))
+    repeated = (
+        draw(st.lists(st.tuples(st.sampled_from(history), _SECONDS), max_size=8)) if history else []
+    )
+    history += [
+        event._replace(received_at=event.received_at and at(second)) for event, second in repeated
+    ]
+    order = draw(st.permutations(history))
     cuts = sorted(draw(st.lists(st.integers(0, len(order)), max_size=8)))
     batches = [order[start:end] for start, end in zip([0, *cuts], [*cuts, len(order)], strict=True)]
     return history, batches

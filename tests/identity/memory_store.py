@@ -68,7 +68,10 @@ class MemoryStore:
             assert merge.loser is not None
             assert self.profiles.pop(merge.loser) is None, "only anonymous profiles are merged"
         for guid, (event, profile) in self.events.items():
-            if event[2:] == (None, merge.anonymous_id) and profile == merge.loser:
+            if (event.user_id, event.anonymous_id) == (
+                None,
+                merge.anonymous_id,
+            ) and profile == merge.loser:
                 self.events[guid] = (event, merge.survivor)
 
 
@@ -79,4 +82,5 @@ def to_event_ids(event: SentEvent) -> EventIds:
         event.occurred_at,
         somebody(event.user_id, NOBODY),
         somebody(event.anonymous_id, NOBODY),
+        event.received_at,
     )

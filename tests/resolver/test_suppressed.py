@@ -25,7 +25,7 @@ class Worker:
 
     def __init__(self, connection: psycopg.AsyncConnection[Any]) -> None:
         self.connection = connection
-        self.writer = Writer(Offsets("group", "cluster"), 7, move_limit=100)
+        self.writer = Writer(Offsets("group", "cluster"), 7, move_limit=100, nobody_ids=NOBODY)
 
     async def write(self, *events: Event, start: int = 0) -> WrittenBatch:
         """Write a batch that starts at an offset."""
