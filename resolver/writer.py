@@ -79,9 +79,9 @@ class Writer:
         repeated_links = await self._lock_links(connection, found.earlier_receipts)
         ids = [*await self._ids_of(connection, events), *repeated_links]
         plan = await store.resolve(connection, ids, self.move_limit)
-        if plan.unlinked_events:
+        if plan.detached_events:
             events = [
-                _without_anonymous_id(event) if event["guid"] in plan.unlinked_events else event
+                _without_anonymous_id(event) if event["guid"] in plan.detached_events else event
                 for event in events
             ]
         stored = [

@@ -128,7 +128,7 @@ class RowScanner:
         plan = await store.resolve(connection, batch, self.move_limit)
         planned = list(zip(batch, plan.event_profiles, strict=True))
         resolved = [(event, profile) for event, profile in planned if profile is not None]
-        await self._write_profiles(connection, resolved, plan.unlinked_events)
+        await self._write_profiles(connection, resolved, plan.detached_events)
         # These rows have an id, but the plan has no profile for them: the id is suppressed.
         suppressed = [event.guid for event, profile in planned if profile is None and event.has_id]
         if suppressed:
@@ -140,14 +140,14 @@ class RowScanner:
         self,
         connection: AsyncConnection[Any],
         resolved: Sequence[tuple[EventIds, str]],
-        unlinked_events: Collection[str],
+        detached_events: Collection[str],
     ) -> None:
         """Update each row once: a second update would count as a change of its profile."""
-        if unlinked_events:
-            unlinked = [(e, profile) for e, profile in resolved if e.guid in unlinked_events]
-            resolved = [(e, profile) for e, profile in resolved if e.guid not in unlinked_events]
+        if detached_events:
+            unlinked = [(e, profile) for e, profile in resolved if e.guid in detached_events]
+            resolved = [(e, profile) for e, profile in resolved if e.guid not in detached_events]
             await connection.execute(
-                _SQL["set_profiles_and_unlink"],
+                _SQL["set_profiles_and_detach"],
                 {
                     **_columns(unlinked),
                     "anonymous_ids": sql.texts(event.anonymous_id for event, _ in unlinked),

@@ -148,7 +148,7 @@ class Plan:
     """Number of events in the batch whose userId is not the owner of their anonymousId."""
     event_profiles: tuple[str | None, ...]
     """Profile guid of each event of the batch, in order; None if it must not be stored."""
-    unlinked_events: frozenset[str]
+    detached_events: frozenset[str]
     """Guids of events to store without their anonymousId, as that is suppressed."""
 
 
@@ -211,7 +211,7 @@ def make_plan(known: Known, batch: Sequence[EventIds]) -> Plan:
         merges=tuple(merges),
         refused_links=_count_refused_links(anonymous_ids, events),
         event_profiles=tuple(_profile_of(event, user_profiles, anonymous_ids) for event in events),
-        unlinked_events=_find_unlinked(batch, events),
+        detached_events=_find_detached(batch, events),
     )
 
 
@@ -230,7 +230,7 @@ def _without_suppressed_ids(known: Known, batch: Sequence[EventIds]) -> Sequence
     return events
 
 
-def _find_unlinked(batch: Sequence[EventIds], events: Sequence[EventIds]) -> frozenset[str]:
+def _find_detached(batch: Sequence[EventIds], events: Sequence[EventIds]) -> frozenset[str]:
     """Return the guids of users' events that lost their anonymousId to suppression."""
     if events is batch:
         return frozenset()

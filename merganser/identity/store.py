@@ -43,7 +43,7 @@ async def resolve(
 
     Returns:
         The plan. The caller stores each event with its profile in `event_profiles`, none that has
-        no profile there, and those in `unlinked_events` without their anonymousId.
+        no profile there, and those in `detached_events` without their anonymousId.
 
     Raises:
         Contended: roll back and retry.

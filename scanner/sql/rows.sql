@@ -46,7 +46,7 @@ SET "profileGuid" = n.profile,
 FROM unnest(%(guids)s::text[], %(profiles)s::text[]) AS n(guid, profile)
 WHERE events.guid = n.guid;
 
--- set_profiles_and_unlink --
+-- set_profiles_and_detach --
 -- Like `set_profiles`, for rows of users whose anonymousId is suppressed: remove it from the row, and
 -- delete data whose value is the anonymousId.
 WITH updated AS (

@@ -97,7 +97,7 @@ def test_a_suppressed_id_is_ignored(
     store = MemoryStore((users, devices))
     for batch in batches:
         plan = store.receive(batch)
-        assert plan.unlinked_events == {
+        assert plan.detached_events == {
             event.guid
             for event in batch
             if without_suppressed(event, users, devices) not in {None, event}
@@ -227,7 +227,7 @@ def test_no_event_of_a_suppressed_user_and_no_link_of_a_suppressed_device(
     assert plan.event_profiles == (profile,)
     kept = profile is not None and anonymous_id != "phone"
     assert list(plan.new_anonymous_ids) == ([anonymous_id] if kept else [])
-    assert plan.unlinked_events == ({"evt_1"} if profile and not kept else set())
+    assert plan.detached_events == ({"evt_1"} if profile and not kept else set())
 
 
 def test_a_known_device_that_is_suppressed_links_nobody() -> None:
