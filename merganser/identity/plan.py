@@ -27,6 +27,14 @@ What a link changes
     Profiles of two users never merge: rule 1 has no exception. A link that names another user than
     the owner is a *refused* link.
 
+Ignored links (`merganser/identity/unlink.py`)
+    An operator may say that an event is not a link, and take that back. The definition then holds
+    with all links but the ignored ones. The event itself stays on its user's profile, by rule 1.
+
+    unlink  The ignored event was the earliest link: the anonymousId's own events go to the profile
+            of the owner by its next link. Without one they go to a new anonymous profile.
+    relink  The event is planned again, like one that arrives late.
+
 Suppressed ids (`merganser/identity/forget.py`)
     No event of a suppressed userId is stored. A suppressed anonymousId is ignored: a user's event
     is stored without it, and an event that has no other id is not stored.
@@ -58,7 +66,7 @@ from typing import Literal, NamedTuple
 
 from schemas import guid
 
-Reason = Literal["claimed", "merged", "moved"]
+Reason = Literal["claimed", "merged", "moved", "unlinked"]
 
 
 class EventIds(NamedTuple):
@@ -110,11 +118,14 @@ class NewProfile(NamedTuple):
 
 
 class Merge(NamedTuple):
-    """A claim, merge or move: a row of `profileMerges`."""
+    """A claim, merge, move or unlink: a row of `profileMerges`."""
 
     reason: Reason
     anonymous_id: str
-    link: Link
+    event: str
+    """Guid of the link that is the reason; of an unlink that of the ignored event."""
+    user_id: str | None
+    """The new owner; None only after an unlink."""
     loser: str | None
     """Guid of the profile that the anonymousId's events leave; None for a claim."""
     survivor: str
@@ -130,6 +141,8 @@ class Known:
     anonymous_ids: Mapping[str, AnonymousId]
     suppressed_user_ids: Collection[str] = frozenset()
     suppressed_anonymous_ids: Collection[str] = frozenset()
+    ignored_links: Collection[str] = frozenset()
+    """Guids of those events of the batch that are not links."""
     replaced_guids: Mapping[str, str] = field(default_factory=dict)
     """Other guids for new profiles whose guid is taken, by the taken one."""
 
@@ -171,7 +184,9 @@ def make_plan(known: Known, batch: Sequence[EventIds]) -> Plan:
         before = known.anonymous_ids.get(anonymous_id)
         if before and not before.link and link.user_id not in user_profiles:
             user_profiles[link.user_id] = before.profile
-            merges.append(Merge("claimed", anonymous_id, link, None, before.profile))
+            merges.append(
+                Merge("claimed", anonymous_id, link.guid, link.user_id, None, before.profile)
+            )
         else:
             unclaimed[anonymous_id] = link
 
@@ -188,7 +203,9 @@ def make_plan(known: Known, batch: Sequence[EventIds]) -> Plan:
         survivor = user_profiles[link.user_id]
         if before and before.profile != survivor:
             reason: Reason = "moved" if before.link else "merged"
-            merges.append(Merge(reason, anonymous_id, link, before.profile, survivor))
+            merges.append(
+                Merge(reason, anonymous_id, link.guid, link.user_id, before.profile, survivor)
+            )
 
     # Create anonymous profiles of new anonymousIds without a link.
     written = {a: AnonymousId(user_profiles[link.user_id], link) for a, link in links.items()}
@@ -209,9 +226,37 @@ def make_plan(known: Known, batch: Sequence[EventIds]) -> Plan:
         new_anonymous_ids={a: v for a, v in written.items() if a not in known.anonymous_ids},
         changed_anonymous_ids={a: v for a, v in written.items() if a in known.anonymous_ids},
         merges=tuple(merges),
-        refused_links=_count_refused_links(anonymous_ids, events),
+        refused_links=_count_refused_links(known, anonymous_ids, events),
         event_profiles=tuple(_profile_of(event, user_profiles, anonymous_ids) for event in events),
         detached_events=_find_detached(batch, events),
+    )
+
+
+def make_unlink_plan(
+    anonymous_id: str,
+    known: AnonymousId,
+    next_link: Link | None,
+    survivor: str,
+) -> Plan:
+    """Return what to write so that the earliest link of an anonymousId counts no more.
+
+    Args:
+        anonymous_id: its link is ignored from now on.
+        known: what is known of it; it has that link.
+        next_link: its earliest link that is not ignored.
+        survivor: the profile of that link's user; without one the guid of a new profile.
+    """
+    owner = None if next_link is None else next_link.user_id
+    ignored = "" if known.link is None else known.link.guid
+    merge = Merge("unlinked", anonymous_id, ignored, owner, known.profile, survivor)
+    return Plan(
+        new_profiles=() if next_link else (NewProfile(survivor, None),),
+        new_anonymous_ids={},
+        changed_anonymous_ids={anonymous_id: AnonymousId(survivor, next_link)},
+        merges=() if survivor == known.profile else (merge,),
+        refused_links=0,
+        event_profiles=(),
+        detached_events=frozenset(),
     )
 
 
@@ -246,7 +291,7 @@ def _find_earlier_links(known: Known, events: Sequence[EventIds]) -> dict[str, L
     links: dict[str, Link] = {}
     for event in events:
         event_guid, occurred_at, user_id, anonymous_id, _ = event
-        if user_id is None or anonymous_id is None:
+        if user_id is None or anonymous_id is None or event_guid in known.ignored_links:
             continue
         link = Link(event.link_time, occurred_at, event_guid, user_id)
         before = known.anonymous_ids.get(anonymous_id)
@@ -278,13 +323,14 @@ def _profile_of(
 
 
 def _count_refused_links(
-    anonymous_ids: Mapping[str, AnonymousId], events: Sequence[EventIds]
+    known: Known, anonymous_ids: Mapping[str, AnonymousId], events: Sequence[EventIds]
 ) -> int:
     return sum(
         1
-        for _, _, user_id, anonymous_id, _ in events
+        for event_guid, _, user_id, anonymous_id, _ in events
         if user_id is not None
         and anonymous_id is not None
+        and event_guid not in known.ignored_links
         and (link := anonymous_ids[anonymous_id].link) is not None
         and link.user_id != user_id
     )

@@ -27,15 +27,18 @@ class SentEvent(NamedTuple):
         return self.received_at or self.occurred_at, self.occurred_at, self.guid
 
 
-def grouping(history: Iterable[SentEvent]) -> dict[str, Hashable]:
+def grouping(
+    history: Iterable[SentEvent], ignored: Collection[str] = frozenset()
+) -> dict[str, Hashable]:
     """Return the group of each event, by guid; events of one profile have the same group.
 
-    The history may have an event several times, with other times of receipt.
+    The history may have an event several times, with other times of receipt. Events whose guid is
+    in `ignored` are not links.
     """
     events = [_without_nobody(event) for event in history]
     owner: dict[str, str] = {}
     for event in sorted(events, key=lambda event: event.link_order):
-        if event.user_id and event.anonymous_id:
+        if event.user_id and event.anonymous_id and event.guid not in ignored:
             owner.setdefault(event.anonymous_id, event.user_id)
     return {event.guid: _group_of(event, owner) for event in events}
 

@@ -165,7 +165,11 @@ class Forgetting(Machine):
             for event in self.history
             if event.guid in resolved
         ]
-        forgotten = {guid for guid, group in grouping(known).items() if group == forgotten_group}
+        forgotten = {
+            guid
+            for guid, group in grouping(known, self.ignored).items()
+            if group == forgotten_group
+        }
         suppressed = Suppressed(frozenset(), user_id, devices)
         remaining = []
         for event in self.history:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
 from merganser.identity.audit import audit
+from merganser.identity.unlink import LinkChange, NotALink, Unlinker
 from merganser.runtime.postgres import connect
 from resolver import decode
 from resolver.offsets import Fenced, Offsets
@@ -78,6 +79,8 @@ class Machine(RuleBasedStateMachine):
         self.history: list[SentEvent] = []
         self.numbers = itertools.count()
         self.published: list[SentEvent] = []
+        self.ignored: set[str] = set()
+        """Guids of events that are not links."""
         self.log: list[decode.Record] = []
         self.writer = Writer(Offsets("group", "cluster"), 7, move_limit=3, nobody_ids=NOBODY)
         self.run(self._empty())
@@ -121,6 +124,23 @@ class Machine(RuleBasedStateMachine):
         """Move a chunk of a pending move."""
         self.run(self._move(most, crash))
 
+    @rule(which=st.integers(0, 200), crash=CRASHES)
+    def unlink(self, which: int, crash: Crash) -> None:
+        """Ignore an event as a link, as an operator does."""
+        if event := self._pick(which):
+            change = self.run(self._change(Unlinker.unlink, event.guid, crash))
+            if change and change.changes:
+                self.ignored.add(event.guid)
+
+    @rule(which=st.integers(0, 200), crash=CRASHES)
+    def relink(self, which: int, crash: Crash) -> None:
+        """Let an ignored event be a link again."""
+        if self.ignored:
+            event = sorted(self.ignored)[which % len(self.ignored)]
+            change = self.run(self._change(Unlinker.relink, event, crash))
+            if change and change.changes:
+                self.ignored.remove(event)
+
     def teardown(self) -> None:
         """Finish all work, then compare with the definition."""
         self.run(self._finish())
@@ -145,7 +165,7 @@ class Machine(RuleBasedStateMachine):
         async with await connect(self.url, "test") as connection:
             await connection.execute(
                 'TRUNCATE events, "eventData", profiles, "anonymousIds", "profileMerges", '
-                '"eventMoves", "consumerOffsets"'
+                '"eventMoves", "consumerOffsets", "ignoredLinks", "linkChanges"'
             )
             await connection.execute(
                 'INSERT INTO "apiKeys" (guid, name, "keyHash", permissions, kind) '
@@ -204,6 +224,24 @@ class Machine(RuleBasedStateMachine):
         moved: int | None = await self._attempt(work, crash)
         return moved
 
+    def _pick(self, which: int) -> SentEvent | None:
+        return self.history[which % len(self.history)] if self.history else None
+
+    async def _change(self, action: Any, event: str, crash: Crash) -> LinkChange | None:
+        """Return None if the transaction crashes, or if the event is not a stored link."""
+
+        async def work(connection: psycopg.AsyncConnection[Any]) -> LinkChange | None:
+            try:
+                change: LinkChange = await action(
+                    Unlinker(NOBODY, 2), connection, event, "me", "why"
+                )
+            except NotALink:
+                return None
+            return change
+
+        result: LinkChange | None = await self._attempt(work, crash)
+        return result
+
     async def _attempt(self, work: Any, crash: Crash) -> Any:
         """Run a transaction; terminate its connection at the time of the crash."""
         connection = await connect(self.url, "test")
@@ -239,7 +277,7 @@ class Machine(RuleBasedStateMachine):
             stored = dict(await cursor.fetchall())
             assert len(stored) == len(self.history), "each event is one row"
             await self._check_receipts(connection)
-            assert next(misplaced(stored, grouping(self.history)), None) is None
+            assert next(misplaced(stored, grouping(self.history, self.ignored)), None) is None
             report = await audit(connection, NOBODY, lambda _: None)
             assert report.disagreements == []
             assert report.moves_in_progress == 0

@@ -36,6 +36,31 @@ def test_any_order_and_batches_give_the_groups_of_the_definition(delivery: Deliv
 
 
 @MANY
+@given(deliveries(), st.data())
+def test_links_are_ignored_and_taken_back_in_any_order(
+    delivery: Delivery, data: st.DataObject
+) -> None:
+    history, batches = delivery
+    changes = st.lists(st.tuples(st.booleans(), st.sampled_from(history)), max_size=6)
+    store = MemoryStore()
+    seen: list[SentEvent] = []
+    for batch in batches:
+        store.receive(batch)
+        seen += batch
+        for unlinks, event in data.draw(changes) if history else []:
+            if unlinks:
+                store.unlink(event.guid)
+            else:
+                store.relink(event.guid)
+            assert same_groups(store.grouping(), grouping(seen, store.ignored))
+            users = [user_id for user_id in store.profiles.values() if user_id is not None]
+            assert len(users) == len(set(users)), "a user has one profile"
+            alone = Counter(known.profile for known in store.anonymous_ids.values())
+            anonymous = [guid for guid, user_id in store.profiles.items() if user_id is None]
+            assert all(alone[guid] == 1 for guid in anonymous)
+
+
+@MANY
 @given(deliveries())
 def test_the_tables_are_consistent_after_each_batch(delivery: Delivery) -> None:
     _, batches = delivery
@@ -123,9 +148,7 @@ def test_a_claimed_profile_keeps_its_guid() -> None:
     store = MemoryStore()
     store.receive([PAGE])
     plan = store.receive([SIGN_IN])
-    link = store.anonymous_ids["person_1"].link
-    assert link is not None
-    assert plan.merges == (Merge("claimed", "person_1", link, None, "pro_1"),)
+    assert plan.merges == (Merge("claimed", "person_1", "evt_2", "123", None, "pro_1"),)
     assert store.grouping() == {"evt_1": "pro_1", "evt_2": "pro_1"}
 
 

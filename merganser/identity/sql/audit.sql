@@ -1,6 +1,6 @@
 -- create_owners --
 -- The owner of each anonymousId by definition: its earliest link among the events. A link over a
--- publishable key counts from "createdAt". Links of forgotten people do not count, even while their events
+-- publishable key counts from "createdAt". Ignored links do not count. Links of forgotten people do not count, even while their events
 -- are being erased. Stored links of events from before "prunedBefore" count as well, as their events may
 -- be pruned.
 CREATE TEMP TABLE "auditOwners" ON COMMIT DROP AS
@@ -19,6 +19,7 @@ FROM (
         AND lower(btrim(events."userId", %(space)s)) <> ALL(%(nobody)s)
         AND lower(btrim(events."anonymousId", %(space)s)) <> ALL(%(nobody)s)
         AND "profileGuid" NOT IN (SELECT "profileGuid" FROM erasures)
+        AND NOT EXISTS (SELECT FROM "ignoredLinks" WHERE "eventGuid" = events.guid)
     UNION ALL
     SELECT "anonymousId", "userId", "linkedAt", coalesce("linkOccurredAt", "linkedAt"), "linkEventGuid"
     FROM "anonymousIds" JOIN retention ON coalesce("linkOccurredAt", "linkedAt") < "prunedBefore"

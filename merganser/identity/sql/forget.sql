@@ -102,6 +102,15 @@ WHERE ("anonymousId", "eventGuid", "createdAt") IN (
     LIMIT %(at_most)s
 );
 
+-- delete_unlinks --
+-- Delete some unlinks by which other people's anonymousIds left this profile.
+DELETE FROM "profileMerges"
+WHERE ("anonymousId", "eventGuid", "createdAt") IN (
+    SELECT "anonymousId", "eventGuid", "createdAt"
+    FROM "profileMerges" WHERE "loserGuid" = %(profile)s AND reason = 'unlinked'
+    LIMIT %(at_most)s
+);
+
 -- clear_loser --
 -- Remove this profile from some merges by which other people's anonymousIds left it.
 UPDATE "profileMerges"

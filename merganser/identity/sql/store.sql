@@ -22,18 +22,20 @@ FROM (
 ) AS suppressed;
 
 -- read_users --
--- The profiles of a batch's userIds, then the suppressed userIds, without a profile. Needs no lock on
+-- The profiles of a batch's userIds, then the suppressed userIds, then the ignored links. Needs no lock on
 -- profiles: a user's profile never changes, and is deleted only while no worker plans.
-SELECT "userId", guid FROM profiles WHERE "userId" = ANY(%(user_ids)s::text[])
+SELECT 'user', "userId", guid FROM profiles WHERE "userId" = ANY(%(user_ids)s::text[])
 UNION ALL
-SELECT id, NULL
+SELECT 'suppressed', id, NULL
 FROM (
     SELECT batch.id
     FROM unnest(%(user_ids)s::text[]) AS batch(id)
     JOIN "suppressedIds" ON hash = "suppressionHash"('userId', batch.id)
     WHERE EXISTS (SELECT FROM "suppressedIds")
     FOR KEY SHARE OF "suppressedIds"
-) AS suppressed;
+) AS suppressed
+UNION ALL
+SELECT 'ignored', "eventGuid", NULL FROM "ignoredLinks" WHERE "eventGuid" = ANY(%(links)s::text[]);
 
 -- insert_profiles --
 -- Returns the guids that were inserted. One is missing if it is taken (`replace_taken_guids`), or if
