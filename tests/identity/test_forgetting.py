@@ -13,7 +13,7 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import initialize, rule, run_state_machine_as_test
+from hypothesis.stateful import rule, run_state_machine_as_test
 
 from merganser.identity import forget
 from merganser.identity.audit import audit
@@ -22,23 +22,11 @@ from schemas.ids import NOBODY, somebody
 from tests.identity.histories import START as DAWN
 from tests.identity.histories import guid_of
 from tests.identity.reference import SentEvent, grouping, without_suppressed
-from tests.identity.test_machine import CRASHES, SECONDS, Crash, Machine, Record, SentIds, value_of
+from tests.identity.test_machine import CRASHES, Crash, Machine, Record, value_of
 from tests.support import examples
 from tests.support.chunks import erase_some
 
 ANCHOR = "a person who stays"
-
-
-SHARED = st.lists(
-    st.tuples(
-        SECONDS,
-        st.sampled_from(["a", "b", None]),
-        st.sampled_from(["d1", "d2"]),
-        st.none() | SECONDS,
-    ),
-    min_size=4,
-    max_size=10,
-)
 
 
 class Suppressed(NamedTuple):
@@ -66,12 +54,6 @@ class Forgetting(Machine):
         anchor = SentEvent(guid_of(next(self.numbers)), DAWN, ANCHOR, None)
         self.history.append(anchor)
         self.log.append(Record(0, value_of(anchor)))
-
-    @initialize(sent=SHARED)
-    def begin(self, sent: list[SentIds]) -> None:
-        """Resolve events of people who share devices."""
-        self.publish(sent, [])
-        self.consume(100, Crash.NEVER)
 
     @rule(which=st.integers(0, 20), crash=CRASHES, killed=st.booleans())
     def forget(self, which: int, crash: Crash, killed: bool) -> None:  # noqa: FBT001 - drawn

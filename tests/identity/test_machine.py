@@ -13,7 +13,7 @@ import pytest
 from aiokafka import TopicPartition
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from merganser.identity.audit import audit
 from merganser.identity.unlink import LinkChange, NotALink, Unlinker
@@ -53,6 +53,16 @@ SENT = st.lists(
     max_size=6,
 )
 """When it occurred, userId, anonymousId, and when it was received over a publishable key."""
+SHARED = st.lists(
+    st.tuples(
+        SECONDS,
+        st.sampled_from(["a", "b", None]),
+        st.sampled_from(["d1", "d2"]),
+        st.none() | SECONDS,
+    ),
+    min_size=4,
+    max_size=10,
+)
 
 
 @dataclass
@@ -88,7 +98,13 @@ class Machine(RuleBasedStateMachine):
     def run(self, work: Coroutine[Any, Any, Result]) -> Result:
         return self.loop.run_until_complete(work)
 
-    @rule(sent=SENT, again=st.lists(st.tuples(st.integers(0, 200), SECONDS), max_size=3))
+    @initialize(sent=SHARED)
+    def begin(self, sent: list[SentIds]) -> None:
+        """Resolve events of people who share devices."""
+        self.publish(sent, [])
+        self.consume(100, Crash.NEVER)
+
+    @rule(sent=SENT, again=st.lists(st.tuples(st.integers(0, 200), SECONDS), max_size=6))
     def publish(self, sent: list[SentIds], again: list[tuple[int, int]]) -> None:
         """Publish new events, and some earlier ones again, with another time of receipt."""
         for event in self._sent_events(sent):
