@@ -147,13 +147,18 @@ LIMIT 1
 FOR UPDATE;
 
 -- delete_events --
--- Delete some events of the profile with their data; a trigger deletes their set-aside items.
+-- Delete some events of the profile with their data, and what is stored of them as links; a trigger
+-- deletes their set-aside items.
 WITH deleted AS (
     DELETE FROM events
     WHERE guid IN (SELECT guid FROM events WHERE "profileGuid" = %(profile)s LIMIT %(at_most)s)
     RETURNING guid
 ), data AS (
     DELETE FROM "eventData" WHERE "eventGuid" IN (SELECT guid FROM deleted)
+), ignored AS (
+    DELETE FROM "ignoredLinks" WHERE "eventGuid" IN (SELECT guid FROM deleted)
+), trail AS (
+    DELETE FROM "linkChanges" WHERE "eventGuid" IN (SELECT guid FROM deleted)
 )
 SELECT count(*) FROM deleted;
 
