@@ -69,11 +69,11 @@ test-deploy: $(READY) deploy/tools/.ready ## Run what deploy/ has: image's steps
 test-nightly: $(READY) ## Try 50,000 histories on each property of identity, and 10,000 lots of hostile events
 	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest --timeout 7200 tests/identity/test_plan.py tests/identity/test_forgetting.py tests/isolation tests/properties/test_hostile.py tests/decoration/test_hostile_values.py $(ARGS)
 
-torture: $(READY) ## Kill processes under hostile events and compare (ARGS="--seed 1 --runs 50")
-	$(BIN)/python -m tests.torture $(ARGS)
-
 chaos: $(READY) ## Break everything under load, then prove that nothing was lost (ARGS="--seconds 600 --seed 1")
 	@$(BIN)/python -m tests.chaos $(ARGS)
+
+torture: override ARGS := --torture $(ARGS)
+torture: chaos ## Run `chaos` with --torture: short random histories, killed processes (ARGS="--seed 1 --runs 50")
 
 bench: $(READY) ## Measure everything beside its ceiling, about 45 minutes (ARGS=NAME for one, ARGS=--quick to try)
 	$(BIN)/python -m dev.bench $(ARGS)

@@ -1,12 +1,13 @@
 """The read API as an ASGI application: its routes and its documentation pages."""
 
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 from starlette.routing import Match, Route
 
 from api import event_routes, profile_routes
@@ -19,6 +20,7 @@ from api.routing import Routes
 from merganser.http import docs_page
 from merganser.http.asgi import App
 from merganser.http.authentication import ApiKeys
+from merganser.http.static_files import StaticFile
 
 _TEXT = """Events and profiles, for programs. Every route needs an API key: `Authorization: Bearer \
 KEY`, or the key as user of Basic authentication, or `?apiKey=KEY`.
@@ -27,8 +29,6 @@ A page has a `nextCursor`: send it as `cursor`, with the same filters, until it 
 to GET have an ETag: send it as If-None-Match to get 304 without a body if nothing has changed.
 
 Times are ISO 8601 in UTC."""
-
-_CSP = {"content-security-policy": docs_page.SECURITY_POLICY}
 
 
 def create_app(pool: Pool, keys: ApiKeys, scan: int) -> App:
@@ -47,7 +47,6 @@ def create_app(pool: Pool, keys: ApiKeys, scan: int) -> App:
     document["components"]["securitySchemes"] = SCHEMES
     for unused in ("HTTPValidationError", "ValidationError"):
         document["components"]["schemas"].pop(unused, None)
-    page = docs_page.page(document)
 
     async def handle_error(request: Request, error: Exception) -> Response:
         if isinstance(error, HTTPException) and error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
@@ -61,11 +60,19 @@ def create_app(pool: Pool, keys: ApiKeys, scan: int) -> App:
     async def openapi() -> Response:
         return json_response(document)
 
-    @app.get("/docs")
-    async def docs() -> Response:
-        return HTMLResponse(page, headers=_CSP)
-
+    for path, file in docs_page.FILES.items():
+        app.get(path)(_file_route(file))
     return ResponseMiddleware(app)
+
+
+def _file_route(file: StaticFile) -> Callable[[Request], Awaitable[Response]]:
+    async def send_file(request: Request) -> Response:
+        content, headers = file.encode(request.headers.get("accept-encoding", "").encode())
+        response = Response(content, media_type=file.media_type.decode())
+        response.raw_headers.extend(headers)
+        return response
+
+    return send_file
 
 
 def _allowed_methods(app: FastAPI, request: Request) -> list[str]:

@@ -51,7 +51,9 @@ class ResponseMiddleware:
             self._error_log.write(request_id, status)
         if method == "GET" and status == _OK:
             tag = b'"' + hashlib.sha256(body).hexdigest()[:32].encode() + b'"'
-            own += [(b"etag", tag), _CACHED]
+            own.append((b"etag", tag))
+            if not any(name == _CACHED[0] for name, _ in own):
+                own.append(_CACHED)
             if _matches_etag(headers, tag):
                 own = [(name, value) for name, value in own if name != b"content-type"]
                 status, body = _NOT_MODIFIED, b""

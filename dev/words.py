@@ -44,6 +44,7 @@ SKIPPED = (
     "clients/javascript/package.json",
     "deploy/grafana/dashboards/",
     "dev/words.py",
+    "merganser/http/swagger_ui/LICENSE",
     "tests/bad_input/",
     "tests/clients/package.json",
     "tests/data/",

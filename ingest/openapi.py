@@ -1,9 +1,10 @@
-"""What ingest takes and answers, as OpenAPI at `/openapi.json` and as a page at `/docs`.
+"""The requests and responses of ingest, as OpenAPI at `/openapi.json` and as a page at `/docs`.
 
 It is generated: paths from the dialects, the fields of an event from `schemas.track`, errors from
 `merganser.http.errors`, and limits from the settings.
 """
 
+import inspect
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -13,29 +14,30 @@ from ingest.dialects import Dialect, RequestParser, Response, StaticResponse, na
 from ingest.request import Request
 from merganser.http import docs_page
 from merganser.http.errors import ErrorKind
+from merganser.http.static_files import StaticFile
 from merganser.runtime.settings import IngestSettings
 from schemas.track import Track
 
 _Json = dict[str, Any]
 
-_TEXT = """Takes events over HTTP and answers 200 once all in-sync replicas of the Kafka topic \
-have them. Send JSON in UTF-8, under any content type, plain or as gzip.
+_TEXT = """Ingest accepts events over HTTP and answers 200 when all in-sync replicas of the Kafka \
+topic have them. Send JSON in UTF-8, with any content type, plain or as gzip.
 
-The API key: `Authorization: Bearer KEY`, or the key as user of Basic authentication, or where the \
+Send the API key as `Authorization: Bearer KEY`, as the user of Basic authentication, or where the \
 dialect has it in the body or the URL; with /api/v1 it is `apiKey` in the body.
 
-Limits: a body of {max_body} bytes, also unpacked; {max_batch} events; {max_event} bytes an event; \
-{max_id} characters of type, userId and anonymousId; {max_keys} keys of data, {max_depth} levels \
-deep.
+Limits: {max_body} bytes of a body, also unpacked; {max_batch} events of a batch; {max_event} \
+bytes of an event; {max_id} characters of type, userId and anonymousId; {max_keys} keys of data, \
+{max_depth} levels deep.
 
-Doubled and trailing slashes mean nothing. A path that is not here is answered 404, another method \
-405 with what the path takes in Allow, and OPTIONS 204 for pages of any origin."""
+Ingest ignores doubled and trailing slashes. It answers 404 for a path that is not listed here, \
+405 with the header Allow for another method, and 204 to OPTIONS from pages of any origin."""
 
 LIMITS = tuple(f"ingest_max_{what}" for what in ("body", "batch", "event", "id", "keys", "depth"))
-"""Settings that bound what a client may send."""
+"""Settings that limit what a client may send."""
 
 _NEVER = {ErrorKind.CONFLICT.status}
-"""What only the read API answers."""
+"""Statuses of the read API only."""
 
 _OF_NO_PATH = {ErrorKind.NOT_FOUND.status, ErrorKind.METHOD_NOT_ALLOWED.status}
 
@@ -45,7 +47,7 @@ _OF_EVENTS = {
     ErrorKind.INVALID.status,
     ErrorKind.RATE_LIMITED.status,
 }
-"""What is not answered where no events are sent."""
+"""Statuses of routes that take events only."""
 
 _MEANINGS = {
     400: "The body is not JSON of this dialect's shape, or broken gzip.",
@@ -53,12 +55,12 @@ _MEANINGS = {
     403: "The key may not write events.",
     404: "There is no such path.",
     405: "The path takes other methods: those in Allow.",
-    408: "The body did not come in time.",
-    413: "The body, the batch or the event is larger than is allowed.",
-    422: "A field does not fit: `error.fields` says which and why.",
-    429: "This key sends too much: try again after Retry-After seconds.",
+    408: "The body did not arrive in time.",
+    413: "The body, the batch or the event exceeds a limit.",
+    422: "A field is not valid: `error.fields` says which and why.",
+    429: "This key exceeds its rate limit: try again after Retry-After seconds.",
     500: "An internal error: try again later.",
-    503: "Kafka does not take the events now: try again after Retry-After seconds.",
+    503: "Kafka does not accept the events now: try again after Retry-After seconds.",
 }
 
 _ERROR: _Json = {
@@ -101,9 +103,9 @@ _BATCH: _Json = {
         "events": {
             "type": "array",
             "items": {},
-            "description": "Each as Event; what does not fit is refused by itself.",
+            "description": "Each is an Event; ingest refuses an invalid one alone.",
         },
-        "sentAt": {"description": "That of each event which has none of its own."},
+        "sentAt": {"description": "For each event that has no sentAt of its own."},
     },
 }
 
@@ -116,7 +118,7 @@ _BATCH_TAKEN: _Json = {
         "rejected": {"type": "integer"},
         "events": {
             "type": "array",
-            "description": "In the order in which they were sent.",
+            "description": "In the order of the request.",
             "items": {
                 "anyOf": [
                     {"$ref": "#/components/schemas/Taken"},
@@ -131,28 +133,31 @@ _SHAPES: dict[RequestParser, tuple[str, str]] = {
     native.track: ("Event", "Taken"),
     native.batch: ("Batch", "BatchTaken"),
 }
-"""Of what our own dialect takes and answers. What others do is theirs, and docs/dialects.md's."""
+"""Schemas of the request and the response, for our own dialect; docs/dialects.md has the others."""
 
 
 def pages(dialects: Sequence[Dialect], settings: IngestSettings) -> Dialect:
-    """The routes that tell of all routes, their own as well; they need no key."""
-    responses: dict[str, Response] = {}
+    """Return the routes that describe all routes, their own included; they need no key."""
+    response = Response(b"", b"application/json")
 
     def openapi(_: Request) -> StaticResponse:
-        """This document."""
-        return StaticResponse(responses["openapi"])
+        """Return this document."""
+        return StaticResponse(response)
 
-    def docs(_: Request) -> StaticResponse:
-        """This document as a page."""
-        return StaticResponse(responses["docs"])
-
-    own: Dialect = {"GET /openapi.json": openapi, "GET /docs": docs}
-    described = document([*dialects, own], settings)
-    responses["openapi"] = Response(to_json(described), b"application/json")
-    policy = (b"content-security-policy", docs_page.SECURITY_POLICY.encode())
-    page = docs_page.page(described).encode()
-    responses["docs"] = Response(page, b"text/html; charset=utf-8", [policy])
+    own: Dialect = {
+        "GET /openapi.json": openapi,
+        **{f"GET {path}": _file_route(file) for path, file in docs_page.FILES.items()},
+    }
+    response = response._replace(content=to_json(document([*dialects, own], settings)))
     return own
+
+
+def _file_route(file: StaticFile) -> RequestParser:
+    def page(request: Request) -> StaticResponse:
+        """Return this document as a page, or a file that the page needs."""
+        return StaticResponse.of_file(file, request)
+
+    return page
 
 
 def document(dialects: Iterable[Dialect], settings: IngestSettings) -> _Json:
@@ -199,9 +204,11 @@ def _operation(method: str, path: str, reader: RequestParser) -> _Json:
     of_others = _OF_NO_PATH | (set() if sends_events else _OF_EVENTS)
     refusals = [status for status in statuses() if status not in of_others]
     sent, answered = _SHAPES.get(reader) or (None, None)
+    text = inspect.getdoc(reader) or ""
     operation: _Json = {
         "tags": [reader.__module__.rpartition(".")[2]],
-        "description": reader.__doc__,
+        "summary": text.partition("\n")[0],
+        "description": text,
         "responses": {
             "200": {"description": "OK.", "content": _content(answered)},
             **{str(one): {"$ref": f"#/components/responses/{one}"} for one in refusals},
@@ -237,7 +244,7 @@ def _event(settings: IngestSettings) -> _Json:
         field.pop("default", None)
     del shape["title"]
     fields = shape["properties"]
-    fields["apiKey"] = {"type": "string", "description": "Where no header has the key."}
+    fields["apiKey"] = {"type": "string", "description": "The key, if no header has it."}
     for name in ("userId", "anonymousId"):
         fields[name]["anyOf"][0] = {"type": "string", "maxLength": settings.ingest_max_id}
     fields["type"]["maxLength"] = settings.ingest_max_id

@@ -5,27 +5,18 @@
 It is `clients/javascript`, built: `npm run build -- --commit` there renews the copy in `static`.
 """
 
-import gzip
 from importlib.resources import files
 
-from ingest.dialects import Dialect, Response, StaticResponse
+from ingest.dialects import Dialect, StaticResponse
 from ingest.request import Request
+from merganser.http.static_files import StaticFile
 
-_SCRIPT = (files("ingest") / "static" / "merganser.js").read_bytes()
-_PACKED = gzip.compress(_SCRIPT, mtime=0)
-_TYPE = b"text/javascript; charset=utf-8"
-_HEADERS = (
-    # Browsers have a new version within an hour.
-    (b"cache-control", b"public, max-age=3600"),
-    (b"vary", b"accept-encoding"),
-)
+_FILE = StaticFile(files("ingest") / "static" / "merganser.js", b"text/javascript; charset=utf-8")
 
 
 def script(request: Request) -> StaticResponse:
-    """The browser client as a script, compressed if the client accepts gzip. No key needed."""
-    if b"gzip" in request.headers.get(b"accept-encoding", b""):
-        return StaticResponse(Response(_PACKED, _TYPE, (*_HEADERS, (b"content-encoding", b"gzip"))))
-    return StaticResponse(Response(_SCRIPT, _TYPE, _HEADERS))
+    """Return the browser client as a script. It needs no API key."""
+    return StaticResponse.of_file(_FILE, request)
 
 
 ROUTES: Dialect = {"GET /merganser.js": script}

@@ -94,6 +94,8 @@ class PropertyUpdater:
             careful,
             self._failing_rules,
         )
+        if careful:
+            await connection.execute(_SQL["check_at_once"])
         applied = await incremental.apply_event_changes(step)
         more = not applied.exhausted
         if applied.exhausted:

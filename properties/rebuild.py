@@ -4,6 +4,9 @@ A transaction counts some thousand events, so a profile with a million events ta
 transactions; the table "propertyRecounts" keeps how far each rebuild is. A rebuild runs only while
 no event changes are pending: it would count their events, and the changes would count them again.
 While a rebuild is running, incremental.py adds to it the new events that it has already passed.
+
+Rebuilds take turns: one that needs more than its transaction waits behind all others, so that a
+profile with many events does not delay them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -178,6 +181,8 @@ async def _count(step: Step, guids: Sequence[str]) -> StepCounts:
         properties.pop(guid, None)
     await store.write_states(step.connection, states)
     await store.write_rebuilds(step.connection, rebuilds)
+    if may_continue and reached:
+        await step.connection.execute(_SQL["wait_again"], {"profile": reached[-1]})
     counts.written = await property_store.write_properties(
         step.connection, step.engine.keys, properties
     )
@@ -209,13 +214,16 @@ async def _give_up(step: Step, failed: Mapping[str, Exception]) -> int:
 
 
 async def _read_rebuilds(step: Step, guids: Sequence[str]) -> dict[str, _Rebuild]:
-    """Return the rebuilds of profiles that exist and are not set aside; delete the others."""
+    """Return the rebuilds of profiles that exist and are not set aside; delete the others.
+
+    They have the order of the guids.
+    """
     cursor = await step.connection.execute(_SQL["read_rebuilds"], {"profiles": sql.texts(guids)})
     rows = await cursor.fetchall()
     await store.delete_profiles(step.connection, set(guids) - {row[0] for row in rows})
     if aside := [guid for guid, is_aside, *_ in rows if is_aside]:
         await store.delete_rebuilds(step.connection, aside)
-    return {
+    rebuilds = {
         guid: _Rebuild(
             user_id,
             None if checksum is None else SerializedState(text, checksum),
@@ -224,6 +232,7 @@ async def _read_rebuilds(step: Step, guids: Sequence[str]) -> dict[str, _Rebuild
         for guid, is_aside, user_id, text, checksum, at, last in rows
         if not is_aside
     }
+    return {guid: rebuilds[guid] for guid in guids if guid in rebuilds}
 
 
 async def _read_next_events(

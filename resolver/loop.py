@@ -88,6 +88,7 @@ class Resolver:
             generation = self._partitions.generation
             if fetched and generation is not None:
                 batch = decode_records(fetched, self._settings.nobody_ids)
+                self._partitions.note_fetched(batch.next_offsets)
                 await decoded.put((generation, batch))
 
     async def _report_every_second(self, stop: Stop) -> None:

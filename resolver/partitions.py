@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import itertools
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
@@ -74,8 +74,10 @@ class AssignedPartitions(ConsumerRebalanceListener):  # type: ignore[misc] # aio
         self._offsets_read = False
         self._stalls = StallDetector()
         self._seek_lock = asyncio.Lock()
-        self._gaps: set[tuple[TopicPartition, int]] = set()
-        """Partitions and offsets where records were missing at the first read."""
+        self._fetched_to: dict[TopicPartition, int] = {}
+        """The offset after the last record of each partition that the loop has fetched."""
+        self._gaps: dict[TopicPartition, int] = {}
+        """The last offset of each partition at which records were missing at the first read."""
         self._committing: asyncio.Future[None] | None = None
         self._answered_at = time.monotonic()
         self._last_failure = ""
@@ -90,6 +92,7 @@ class AssignedPartitions(ConsumerRebalanceListener):  # type: ignore[misc] # aio
         except TimeoutError:
             log.warning("the rebalance did not wait any longer for the current batch")
         self.next_offsets.clear()
+        self._fetched_to.clear()
         self._stalls.start_rebalance(time.monotonic())
         for partition in revoked:
             metrics.LAG.remove(partition.topic, str(partition.partition))
@@ -163,6 +166,7 @@ class AssignedPartitions(ConsumerRebalanceListener):  # type: ignore[misc] # aio
                 self._consumer.seek(partition, next_offset)
         # Without an await after the seeks: whatever is fetched from now on starts there.
         self.next_offsets = {p: offset.next_offset for p, offset in stored.items()}
+        self._fetched_to = dict(self.next_offsets)
         self.generation = next(self._generations)
 
     async def _read_log_bounds(
@@ -191,10 +195,10 @@ class AssignedPartitions(ConsumerRebalanceListener):  # type: ignore[misc] # aio
             raise Fenced
         old_offsets = {partition: self.next_offsets[partition] for partition in batch.next_offsets}
         for partition, first_offset in batch.first_offsets.items():
-            gap = (partition, old_offsets[partition])
-            if first_offset > old_offsets[partition] and gap not in self._gaps:
+            old_offset = old_offsets[partition]
+            if first_offset > old_offset and self._gaps.get(partition) != old_offset:
                 # Read once more. Records that are missing again do not exist.
-                self._gaps.add(gap)
+                self._gaps[partition] = old_offset
                 log.warning("records are missing, reading again", partition=partition.partition)
                 raise Fenced
         return old_offsets
@@ -218,6 +222,10 @@ class AssignedPartitions(ConsumerRebalanceListener):  # type: ignore[misc] # aio
                     count=lost,
                 )
 
+    def note_fetched(self, next_offsets: Mapping[TopicPartition, int]) -> None:
+        """Note the offsets after a fetched batch, before any await after the fetch."""
+        self._fetched_to.update(next_offsets)
+
     def advance(self, generation: int, next_offsets: dict[TopicPartition, int]) -> None:
         """Note that a batch was committed; its partitions may have been revoked meanwhile."""
         if generation == self.generation:
@@ -228,11 +236,13 @@ class AssignedPartitions(ConsumerRebalanceListener):  # type: ignore[misc] # aio
         """Copy the offsets to Kafka and read the lag: once a second, and before a rebalance."""
         next_offsets = dict(self.next_offsets)
         log_ends: dict[TopicPartition, int] = {}
+        waiting_from: dict[TopicPartition, int] = {}
         if partitions := list(next_offsets) or self._any_partition():
             step = "reading the ends of partitions"
             try:
                 async with asyncio.timeout(COMMIT_SECONDS):
                     log_ends = await self._consumer.end_offsets(partitions)
+                    waiting_from = await self._find_waiting(next_offsets)
                     step = "committing offsets"
                     if next_offsets:
                         # An error means that the group rebalances. Kafka did answer, and a later
@@ -246,13 +256,29 @@ class AssignedPartitions(ConsumerRebalanceListener):  # type: ignore[misc] # aio
         self._answered_at = time.monotonic()
         # A partition that was revoked meanwhile is another resolver's to report.
         lags = {
-            p: end - next_offsets[p]
+            p: max(end - waiting_from[p], 0)
             for p, end in log_ends.items()
             if p in next_offsets and p in self.next_offsets
         }
         for partition, lag in lags.items():
             metrics.LAG.labels(partition.topic, str(partition.partition)).set(lag)
         self._stalls.note_lag(lags, self._answered_at)
+
+    async def _find_waiting(
+        self, next_offsets: Mapping[TopicPartition, int]
+    ) -> dict[TopicPartition, int]:
+        """Return the offset from which on records may wait, by partition.
+
+        If all fetched records are resolved, that is the consumer's position. It is beyond the next
+        offset where no records follow: markers of transactions, and what retention has deleted.
+        """
+        waiting_from = dict(next_offsets)
+        for partition, next_offset in next_offsets.items():
+            with contextlib.suppress(IllegalStateError):  # revoked meanwhile
+                position = await self._consumer.position(partition)
+                if self.generation and self._fetched_to.get(partition) == next_offset:
+                    waiting_from[partition] = max(next_offset, position)
+        return waiting_from
 
     async def _commit(self, next_offsets: dict[TopicPartition, int]) -> None:
         """Commit the offsets to Kafka, or wait for the commit that is under way.

@@ -62,14 +62,15 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 
 
 @pytest.fixture(scope="session")
-def servers_running(
-    pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Servers]:
+def servers_running(pytestconfig: pytest.Config) -> Iterator[Servers]:
     """The real Kafka and Postgres, shared by all tests and by all workers of pytest-xdist."""
     if worker := getattr(pytestconfig, "workerinput", None):
         yield servers.wait_for_shared(Path(worker["shared_servers"]))
     else:
-        with servers.running(_choice(pytestconfig), tmp_path_factory.mktemp("servers")) as running:
+        with (
+            servers.temporary_home() as home,
+            servers.running(_choice(pytestconfig), Path(home)) as running,
+        ):
             yield running
 
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from deploy.grafana import pipeline
-from deploy.grafana.hot_path import INGEST, RESOLVER
+from deploy.grafana.ingest_and_resolver import INGEST, RESOLVER
 from deploy.grafana.panels import Panel, Query, dashboard
 from deploy.grafana.queries import INSTANCE, connections_cut, forgotten, process, quantiles, rate
 

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 from ingest.request import Request
 from merganser.http.errors import ErrorKind, HttpError
+from merganser.http.static_files import StaticFile
 
 
 class Response(NamedTuple):
@@ -54,9 +55,15 @@ class ParsedRequest:
 
 @dataclass(frozen=True, slots=True)
 class StaticResponse:
-    """The response to a client that asks for its configuration. It needs no API key."""
+    """The response to a client that asks for its configuration or a file. It needs no API key."""
 
     response: dict[str, Any] | Response
+
+    @classmethod
+    def of_file(cls, file: StaticFile, request: Request) -> "StaticResponse":
+        """Return the response with a file, compressed if the client accepts gzip."""
+        content, headers = file.encode(request.headers.get(b"accept-encoding", b""))
+        return cls(Response(content, file.media_type, headers))
 
 
 RequestParser = Callable[[Request], ParsedRequest | StaticResponse]

@@ -47,11 +47,11 @@ _NOT_DATA = ("event_type", "event_id", "utc_time", "user", "api_key", "eventn_ct
 
 
 def call(kind: str) -> RequestParser:
-    """The reader of `@jitsu/js`' requests that are one event of a kind."""
+    """Return the parser of requests of `@jitsu/js` with one event of this kind."""
     read = segment.call(kind)
 
     def reader(request: Request) -> ParsedRequest:
-        """One event, of the kind that the path names."""
+        """Accept one event of the kind that the path names."""
         first, _, secret = request.headers.get(b"x-write-key", b"").decode("latin-1").partition(":")
         return replace(read(request), api_key=secret or first, respond=_respond)
 
@@ -59,7 +59,7 @@ def call(kind: str) -> RequestParser:
 
 
 def event(request: Request) -> ParsedRequest:
-    """What `@jitsu/sdk-js` sends: an array of events, or one."""
+    """Accept what `@jitsu/sdk-js` sends: one event or an array of events."""
     body = request.json()
     events = body if isinstance(body, list) else [body]
     seen: Counter[str] = Counter()

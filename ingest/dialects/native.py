@@ -18,7 +18,7 @@ from merganser.http.errors import ErrorKind, HttpError
 
 
 def track(request: Request) -> ParsedRequest:
-    """One event."""
+    """Accept one event."""
     fields = request.object()
     if "ocurredAt" in fields:
         fields.setdefault("messageId", hashlib.blake2b(request.body, digest_size=16).hexdigest())
@@ -26,7 +26,7 @@ def track(request: Request) -> ParsedRequest:
 
 
 def batch(request: Request) -> ParsedRequest:
-    """Many events."""
+    """Accept a batch of events."""
     fields = request.object()
     events = fields.get("events")
     if not isinstance(events, list):

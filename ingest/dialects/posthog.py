@@ -76,7 +76,7 @@ clicks are captured is left to the page. Pages that wait for flags are told that
 
 
 def capture(request: Request) -> ParsedRequest:
-    """An event, an array of events, or an object with a `batch` of them."""
+    """Accept an event, an array of events, or an object with a `batch` of events."""
     body = _body(request)
     shared = body if isinstance(body, dict) else {}
     events = body if isinstance(body, list) else shared.get("batch", [shared])
@@ -94,22 +94,22 @@ def capture(request: Request) -> ParsedRequest:
 
 
 def config(_: Request) -> StaticResponse:
-    """What posthog-js asks for first."""
+    """Return the configuration that posthog-js reads first: optional features are off."""
     return StaticResponse(_CONFIG)
 
 
 def flags(_: Request) -> StaticResponse:
-    """What all clients ask for who use feature flags."""
+    """Return an empty list of feature flags."""
     return StaticResponse(_FLAGS)
 
 
 def decide(_: Request) -> StaticResponse:
-    """Both, for older clients."""
+    """Return configuration and feature flags together, for older clients."""
     return StaticResponse({**_CONFIG, **_FLAGS})
 
 
 def recording(_: Request) -> StaticResponse:
-    """Part of a session's recording, which is not kept."""
+    """Ignore a part of a session recording."""
     return StaticResponse({"status": 1})
 
 

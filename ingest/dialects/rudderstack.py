@@ -13,15 +13,15 @@ from ingest.request import Request
 
 
 def beacon(request: Request) -> ParsedRequest:
-    """A batch, with its key in the URL."""
+    """Accept a batch whose key is in the URL."""
     parsed = segment.batch(request)
     return replace(parsed, api_key=request.query().get("writeKey") or parsed.api_key)
 
 
 def source_config(_: Request) -> StaticResponse:
-    """A source without destinations: they go on, and send their events only to us.
+    """Return a source without destinations, so that clients send their events only to ingest.
 
-    They check that there are an id, a config and a list of destinations.
+    Clients check that there are an id, a config and a list of destinations.
     """
     return StaticResponse(
         {

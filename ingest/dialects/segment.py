@@ -39,10 +39,10 @@ _Event = dict[str, Any]
 
 
 def call(kind: str) -> Callable[[Request], ParsedRequest]:
-    """The reader of requests that are one event of a kind."""
+    """Return the parser of requests with one event of this kind."""
 
     def read(request: Request) -> ParsedRequest:
-        """One event, of the kind that the path names."""
+        """Accept one event of the kind that the path names."""
         event = request.object()
         return ParsedRequest(
             _key(event), parse_each([event], lambda one: _read(one, kind)), _respond
@@ -52,7 +52,7 @@ def call(kind: str) -> Callable[[Request], ParsedRequest]:
 
 
 def batch(request: Request) -> ParsedRequest:
-    """Many events, each of its own kind."""
+    """Accept a batch of events, each of its own kind."""
     body = request.object()
     events = body.get("batch")
     if not isinstance(events, list):
@@ -72,9 +72,9 @@ def batch(request: Request) -> ParsedRequest:
 
 
 def settings(request: Request) -> StaticResponse:
-    """The settings without which a browser or mobile client sends nothing.
+    """Return the settings that browser and mobile clients read before they send events.
 
-    They point the client to the host that it has just used, and turn off its own metrics.
+    The settings name the host of this request, and turn off the client's own metrics.
     """
     (key,) = request.parts
     here: dict[str, Any] = {"apiKey": key}

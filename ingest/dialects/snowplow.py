@@ -54,7 +54,7 @@ _PIXEL = Response(
 
 
 def post(request: Request) -> ParsedRequest:
-    """`{"schema", "data": [...]}`."""
+    """Accept a batch: `{"schema", "data": [...]}`."""
     events = request.object().get("data")
     if not isinstance(events, list):
         raise invalid_field("data", 'must be an array: send {"data": [...]}')
@@ -62,7 +62,7 @@ def post(request: Request) -> ParsedRequest:
 
 
 def pixel(request: Request) -> ParsedRequest:
-    """One event in the parameters of the URL."""
+    """Accept one event in the parameters of the URL, and return a pixel."""
     event = request.query()
     return ParsedRequest(_key(event), parse_each([event], _read), _respond_with_pixel)
 

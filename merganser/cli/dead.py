@@ -139,8 +139,16 @@ def retry(
             others = f", {result.resolved_by_others:,} were resolved by another operator meanwhile"
         err.print(f"[green]{result.sent:,} sent again[/]{others}")
         err.print("a record that fails again comes back as a letter with the next attempt")
-    if listing.items:
+    if len(listing.items) > len(result.deleted):
         err.print(f"[green]{result.items:,} set-aside items go back[/] to their processes")
+    if result.deleted:
+        names = ", ".join(map(str, result.deleted[: dead_output.SHOWN]))
+        err.print(
+            f"[yellow]{len(result.deleted):,} records stay open[/], as the dead-letter topic no "
+            f"longer has their letters; drop them: {names}",
+            highlight=False,
+            soft_wrap=True,
+        )
     if result.too_large:
         addresses = ", ".join(map(str, result.too_large[: dead_output.SHOWN]))
         fail(

@@ -20,13 +20,14 @@ SHOWN = 100
 """Rows of a table; the latest ones if there are more."""
 
 _KIND_MEANING = {
+    Kind.RECORD: "a Kafka record whose letter the dead-letter topic no longer has: drop it",
     Kind.ROW: "a row that another system inserted into events and that the scanner cannot resolve",
     Kind.MOVE: "events that a merge moves from this profile to another one",
     Kind.ERASURE: "events of an erased person, by the guid of the profile",
     Kind.PROFILE: "a profile whose properties cannot be computed from its events",
     Kind.VALUE: "a value that a company database returned for this profile",
 }
-_PLACE_MEANING = {Kind.MOVE: "anonymousId", Kind.VALUE: "rule"}
+_PLACE_MEANING = {Kind.RECORD: "cluster", Kind.MOVE: "anonymousId", Kind.VALUE: "rule"}
 _BYTES_PER_LINE = 16
 _PRINTABLE_ASCII = {chr(code) for code in range(0x20, 0x7F)}
 
@@ -115,6 +116,8 @@ def show_items(items: Sequence[SetAsideItem]) -> None:
         )
     _print_table(table, len(items))
     out.print(f"{len(items):,} set-aside items")
+    if any(item.kind is Kind.RECORD for item in items):
+        out.print("The dead-letter topic no longer has the letters of these records: drop them.")
 
 
 def item_json(item: SetAsideItem) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import asyncio
 import getpass
 import os
+import re
 import sys
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
@@ -12,11 +13,24 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from merganser.admin.errors import explain_error
 
-out = Console()
-err = Console(stderr=True)
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+"""Control characters and marks of direction, except tab and newline."""
+
+
+class PlainTextConsole(Console):
+    """A console on which the text of events cannot control the terminal."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Return the text with a replacement character for each control character."""
+        return super().render_str(_CONTROLS.sub("\ufffd", text), **options)
+
+
+out = PlainTextConsole(emoji=False)
+err = PlainTextConsole(emoji=False, stderr=True)
 
 Result = TypeVar("Result")
 

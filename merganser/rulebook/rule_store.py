@@ -25,6 +25,8 @@ _SQL = sql.load(__package__, "rule_store.sql")
 
 MAX_DEFINITION_BYTES = 1 << 20
 """Bytes of a rule's or source's definition in the table; longer ones are not read."""
+LOCK_TIMEOUT = "10s"
+"""How long applying a file waits for writers of events, as Postgres writes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +206,7 @@ async def apply_file(connection: AsyncConnection[Any], file: RuleFile) -> RuleCh
         psycopg.errors.LockNotAvailable: another transaction has been writing events for too long.
     """
     async with connection.transaction():
-        await connection.execute(_SQL["set_lock_timeout"])
+        await connection.execute(_SQL["set_lock_timeout"], {"timeout": LOCK_TIMEOUT})
         await connection.execute(_SQL["lock_event_tables"])
         changes = await compare_with_file(connection, file)
         written = [*changes.added, *(after for _, after in changes.changed), *changes.repaired]

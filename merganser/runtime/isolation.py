@@ -22,9 +22,12 @@ TRIES = 5
 NARROWING_TRIES = 2
 """The same for the halves; fewer, because each level of halving has its own tries."""
 
-_ITEM_ERRORS = ("22", "23", "54", "XX")
-"""SQLSTATE classes of errors that written values cause: data exception, integrity constraint
-violation, program limit exceeded, internal error (such as an allocation beyond 1 GiB)."""
+_COMMON_ERRORS = tuple(
+    "08 0A 24 25 26 28 2D 34 3B 3D 3F 42 53 55 57 58 72 F0 HV".split()  # noqa: SIM905 - readable
+)
+"""SQLSTATE classes of errors that affect every item: of connections, transactions, cursors,
+privileges, schemas, resources, the server and other servers. Any other error can be about one item,
+also those that an operator's trigger raises, with whatever SQLSTATE."""
 
 
 def blames_items(error: Exception) -> bool:
@@ -43,7 +46,7 @@ def blames_items(error: Exception) -> bool:
         return not isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
     if is_contention(error) or error.sqlstate in STRAIN:
         return True  # it reaches this function only after several tries
-    return not is_retryable(error) and error.sqlstate.startswith(_ITEM_ERRORS)
+    return not is_retryable(error) and not error.sqlstate.startswith(_COMMON_ERRORS)
 
 
 def reason(error: BaseException) -> str:

@@ -2,6 +2,10 @@
 -- The profiles that have waited longest for a rebuild, or whose rebuild is running.
 SELECT "profileGuid" FROM "propertyRecounts" ORDER BY "createdAt", "profileGuid" LIMIT %(limit)s;
 
+-- wait_again --
+-- Put a rebuild that continues behind all others that wait.
+UPDATE "propertyRecounts" SET "createdAt" = clock_timestamp() WHERE "profileGuid" = %(profile)s;
+
 -- read_next_profiles --
 -- The next profiles of a backfill. It includes profiles that were deleted while there was no rule, so
 -- that no event change was recorded, but whose states or properties are still stored.

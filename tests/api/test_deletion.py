@@ -34,13 +34,13 @@ async def test_properties_follow(api: Reader) -> None:
     await harness.apply(COUNT)
     visits = [event("ann", kind="view") for _ in range(3)]
     await api.store(*visits)
-    await harness.settle()
+    await harness.run_steps()
     profile = await api.profile_of(visits[0])
-    assert await harness.value(profile, "visits") == ["3"]
+    assert await harness.read_values(profile, "visits") == ["3"]
     assert (await delete(api, visits[1]["guid"])).status_code == 200
-    await harness.settle()
-    assert await harness.value(profile, "visits") == ["2"]
-    assert await harness.disagreements() == []
+    await harness.run_steps()
+    assert await harness.read_values(profile, "visits") == ["2"]
+    assert await harness.find_disagreements() == []
     found = await api.get_json(f"/profile/{profile}")
     assert found["profile"]["properties"]["visits"] == 2
 

@@ -1,7 +1,6 @@
 """What all answers have in common: ETags, errors, CORS; and the documents."""
 
 import asyncio
-import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -12,10 +11,9 @@ import pytest
 from merganser.http.errors import ErrorKind
 from merganser.runtime import metrics
 from tests.api.reader import Reader, reading
-from tests.support import proxy
+from tests.support import ROOT, proxy
 from tests.support.database import Database
 from tests.support.events import event
-from tests.support.service import ROOT
 from tests.support.waiting import equals, eventually
 
 OTHERS = {
@@ -45,7 +43,7 @@ async def test_what_has_not_changed_is_not_sent_again(api: Reader) -> None:
 
 async def test_the_head_of_an_answer_is_that_of_get(api: Reader) -> None:
     await api.store(event("ann"))
-    same = {"x-request-id": "mine"}
+    same = {"x-request-id": "mine", "accept-encoding": "identity"}
     for path, status in (("/api/v1/events", 200), ("/docs", 200), ("/api/v1/event/none", 404)):
         got, head = await api.request("GET", path, same), await api.request("HEAD", path, same)
         assert (head.status_code, head.headers, head.content) == (status, got.headers, b"")
@@ -190,17 +188,6 @@ async def test_the_document_says_all(api: Reader) -> None:
             for parameter in operation.get("parameters", []):
                 assert parameter["description"], (path, parameter["name"])
             assert operation["security"] == [{"bearer": []}, {"basic": []}, {"apiKey": []}]
-
-
-async def test_the_docs_need_nothing_of_other_hosts(api: Reader) -> None:
-    response = await api.request("GET", "/docs", {"authorization": ""})
-    assert response.status_code == 200
-    assert response.headers["content-type"].startswith("text/html")
-    assert response.headers["content-security-policy"].startswith("default-src 'none'")
-    assert not re.search(r"<script|https?://|src=", response.text)
-    for path, operations in (await document(api))["paths"].items():
-        for method in operations:
-            assert f"{method.upper()} {path}" in response.text
 
 
 async def test_the_manual_has_every_route_and_code(api: Reader) -> None:

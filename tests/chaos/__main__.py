@@ -1,4 +1,8 @@
-"""`make chaos`: break everything under load, then prove that nothing was lost."""
+"""`make chaos`: break everything under load, then prove that nothing was lost.
+
+With `--torture`: deliver short random histories while processes are killed, each on a new
+database, and compare with the definition of identity; stop at the first run that disagrees.
+"""
 
 import argparse
 import asyncio
@@ -8,58 +12,104 @@ import random
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from rich.console import Console
 
-from tests.chaos.faults import TABLE
-from tests.chaos.run import Plan, run
-from tests.chaos.view import show_verdict
+from tests.chaos import chaos, torture
+from tests.chaos.chaos import Plan
+from tests.chaos.display import show_torture_total, show_torture_verdict, show_verdict
+from tests.chaos.faults import FAULTS
+from tests.chaos.torture import Size
+from tests.chaos.verdict import Verdict
 
 console = Console()
 
 
 def main() -> int:
     """Return 1 if anything was wrong in any run."""
-    parser = argparse.ArgumentParser(prog="make chaos ARGS=...", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=Plan.seconds, help="how long to break")
-    parser.add_argument("--rate", type=float, default=Plan.rate, help="events a second")
-    parser.add_argument("--seed", type=int, help="decides events and faults; default: random")
-    parser.add_argument("--runs", type=int, default=1, help="with this seed and the next ones")
-    parser.add_argument("--seeds", help="the seeds of the runs, by comma")
-    parser.add_argument("--only", default="", help="faults whose names have one of these, by comma")
-    parser.add_argument("--home", type=Path, help="an empty place for data and logs; kept")
-    parser.add_argument("--json", type=Path, help="write the verdicts to this file, one a line")
+    parser = _parser()
     chosen = parser.parse_args()
+    other_mode = {"seconds", "rate", "only"} if chosen.torture else {"events", "kills"}
+    for option in sorted(other_mode & vars(chosen).keys()):
+        parser.error(f"--{option} belongs to the other mode: see --torture")
     for library in ("aiokafka", "psycopg"):
-        logging.getLogger(library).setLevel("CRITICAL")  # our own clients meet the faults, too
-    first = random.randrange(1_000_000) if chosen.seed is None else chosen.seed
+        logging.getLogger(library).setLevel("CRITICAL")  # faults also affect our own clients
+    first = chosen.seed
+    if first is None:
+        first = 1 if chosen.torture else random.randrange(1_000_000)
     seeds = map(int, chosen.seeds.split(",")) if chosen.seeds else range(first, first + chosen.runs)
-    faults = [e for e in TABLE if any(part in e.name for part in chosen.only.split(","))]
-    if not faults:
-        parser.error(f"--only: the faults are {', '.join(entry.name for entry in TABLE)}")
     home = (chosen.home or Path(tempfile.mkdtemp(prefix="merganser-chaos-"))).absolute()
     home.mkdir(parents=True, exist_ok=True)
     if any(home.iterdir()):
         parser.error(f"{home} is not empty")
     good = []
-    for seed in seeds:
-        place = home / f"seed-{seed}"
-        console.print(f"seed {seed}: starting Kafka, Postgres and our processes", highlight=False)
-        plan = Plan(seed, chosen.seconds, chosen.rate, faults)
-        verdict = asyncio.run(run(plan, place, console))
-        show_verdict(console, verdict)
+    for verdict in (_torture if chosen.torture else _chaos)(parser, chosen, home, seeds):
         good.append(verdict.good)
-        if verdict.good and not chosen.home:
-            shutil.rmtree(place)
-        else:
-            console.print(f"logs and data: {place}", highlight=False, soft_wrap=True)
         if chosen.json:
             with chosen.json.open("a") as lines:
                 lines.write(json.dumps(verdict.as_json()) + "\n")
-    if not any(home.iterdir()):
-        home.rmdir()
+    if all(good) and not chosen.home:
+        shutil.rmtree(home)
+    else:
+        console.print(f"logs and data: {home}", highlight=False, soft_wrap=True)
     return not all(good)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="make chaos ARGS=...", description=__doc__)
+    parser.add_argument("--seed", type=int, help="decides events and faults; default: random")
+    parser.add_argument("--runs", type=int, default=1, help="with this seed and the next ones")
+    parser.add_argument("--seeds", help="the seeds of the runs, separated by commas")
+    parser.add_argument("--home", type=Path, help="an empty folder for data and logs, which stay")
+    parser.add_argument("--json", type=Path, help="append the verdicts to this file, one a line")
+    load = parser.add_argument_group("under load", argument_default=argparse.SUPPRESS)
+    load.add_argument("--seconds", type=float, help=f"how long; default: {Plan.seconds:g}")
+    load.add_argument("--rate", type=float, help=f"events a second; default: {Plan.rate:g}")
+    load.add_argument("--only", help="faults whose names contain one of these, comma-separated")
+    short = parser.add_argument_group("short runs", argument_default=argparse.SUPPRESS)
+    short.add_argument(
+        "--torture", action="store_true", default=False, help="short runs; default seed: 1"
+    )
+    short.add_argument("--events", type=int, help=f"in a history; default: {Size.events:,}")
+    short.add_argument("--kills", type=int, help=f"killed processes; default: {Size.kills}")
+    return parser
+
+
+def _chaos(
+    parser: argparse.ArgumentParser, chosen: argparse.Namespace, home: Path, seeds: Iterable[int]
+) -> Iterator[Verdict]:
+    options = {key: value for key, value in vars(chosen).items() if key in ("seconds", "rate")}
+    parts = vars(chosen).get("only", "").split(",")
+    faults = [fault for fault in FAULTS if any(part in fault.name for part in parts)]
+    if not faults:
+        parser.error(f"--only: the faults are {', '.join(fault.name for fault in FAULTS)}")
+    for seed in seeds:
+        place = home / f"seed-{seed}"
+        console.print(f"seed {seed}: starting Kafka, Postgres and our processes", highlight=False)
+        verdict = asyncio.run(chaos.run(Plan(seed, faults=faults, **options), place, console))
+        show_verdict(console, verdict)
+        if verdict.good and not chosen.home:
+            shutil.rmtree(place)
+        yield verdict
+
+
+def _torture(
+    _: argparse.ArgumentParser, chosen: argparse.Namespace, home: Path, seeds: Iterable[int]
+) -> Iterator[Verdict]:
+    size = Size(**{key: value for key, value in vars(chosen).items() if key in ("events", "kills")})
+    verdicts = []
+    with torture.torture_servers(home / "servers") as servers:
+        for seed in seeds:
+            place = home / f"seed-{seed}"
+            verdict = asyncio.run(torture.run(servers, place, seed, size, console))
+            show_torture_verdict(console, verdict)
+            verdicts.append(verdict)
+            yield verdict
+            if not verdict.good:
+                break
+    show_torture_total(console, verdicts)
 
 
 if __name__ == "__main__":

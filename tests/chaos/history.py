@@ -1,9 +1,11 @@
-"""What people do: event number `n` of a seed is the same event whenever it is asked for.
+"""The events that clients send: a seed and a number always give the same event.
 
-So nobody has to remember the events: clients send them, and the verdict asks for them again.
+So a long run does not have to keep its events in memory: clients generate them to send them, and
+the comparison generates them again.
 """
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any, NamedTuple
@@ -11,22 +13,21 @@ from typing import Any, NamedTuple
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 TEXTS = ["", "plain", "a\tb\nc\\d", "Grüße, 世界 🦆", '"quoted"', "\\N", "NULL", "{}", "'; --"]
-"""What has broken a COPY, a CSV or an SQL statement somewhere."""
+"""Values that break a COPY, a CSV or an SQL statement without correct quoting."""
 
 
-class Happening(NamedTuple):
+class ClientEvent(NamedTuple):
     """One event as its client knows it."""
 
-    number: int
     type: str
     user_id: str | None
     anonymous_id: str | None
     occurred_at: datetime
-    data: dict[str, Any]
+    data: Mapping[str, Any]
 
     def body(self, message_id: str | None) -> dict[str, Any]:
-        """What a client sends."""
-        said = {
+        """Return the JSON object that a client sends."""
+        fields = {
             "type": self.type,
             "userId": self.user_id,
             "anonymousId": self.anonymous_id,
@@ -34,10 +35,10 @@ class Happening(NamedTuple):
             "messageId": message_id,
             "data": self.data,
         }
-        return {name: value for name, value in said.items() if value is not None}
+        return {name: value for name, value in fields.items() if value is not None}
 
-    def stored(self) -> dict[str, str]:
-        """The rows of eventData, by key."""
+    def stored_data(self) -> dict[str, str]:
+        """Return the value of each row of `eventData`, by key."""
         return {
             key: value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
             for key, value in self.data.items()
@@ -45,11 +46,11 @@ class Happening(NamedTuple):
         }
 
 
-def happening(seed: int, number: int) -> Happening:
-    """The event of this number: visitors on own and shared devices, who sign in now and then.
+def generate_event(seed: int, number: int) -> ClientEvent:
+    """Return the event with this number: of a visitor on an own or a shared device.
 
-    Most events are of people who came lately, so that merges happen all the time; some are of
-    anybody before. Times are in no order, and many are equal.
+    Most events are of recent people, so that merges happen all the time; some are of any earlier
+    person. Times are in no order, and many are equal.
     """
     random = Random(f"{seed} {number}")
     newest = number // 10 + 1  # not 0, which means nobody
@@ -57,7 +58,7 @@ def happening(seed: int, number: int) -> Happening:
     if random.random() < 0.05:
         person = random.randint(1, newest)
     device: str | None = random.choice(
-        # A user's id is also an anonymousId: the two kinds must not be mixed up.
+        # A userId is also an anonymousId: the system must not confuse the two kinds.
         [f"own-{person}-{random.randrange(3)}", f"shared-{person // 3}", f"{person}"]
     )
     user_id = f"{person}" if random.random() < 0.2 else None
@@ -71,8 +72,7 @@ def happening(seed: int, number: int) -> Happening:
         "nothing": None,
         "cart": {"skus": [f"mug-{random.randrange(9)}"], "size": random.randrange(5)},
     }
-    return Happening(
-        number=number,
+    return ClientEvent(
         type=random.choice(["record", "row", "pageview"]),
         user_id=user_id,
         anonymous_id=device,

@@ -1,42 +1,49 @@
-"""What clients sent and what they were told: the truth that the tables are held against."""
+"""What clients sent and how the system answered: the comparison checks the tables against it."""
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
+
+from tests.chaos.history import ClientEvent, generate_event
 
 
 @dataclass
 class Ledger:
-    """All clients of one run. Events are known by their number in the history."""
+    """The acknowledged events of all clients of one run, by their number in its history."""
 
-    seed: int
-    begun: int = 0
-    """Numbers given out: all events below this were sent, or are about to be."""
+    event_of: Callable[[int], ClientEvent] = field(default=partial(generate_event, 1))
+    """Returns the event with a number."""
     guids: dict[int, str] = field(default_factory=dict)
-    """The guid of each acknowledged event: a 200, or a commit."""
-    perhaps: set[int] = field(default_factory=set)
-    """Events without messageId whose answer did not come: they may be there once, or not."""
-    answers: Counter[str] = field(default_factory=Counter)
-    """How requests ended: a status, `no answer`, `hung up`."""
+    """The guid of each acknowledged event: answered with 200, written by Kafka, or committed."""
+    unanswered: set[int] = field(default_factory=set)
+    """Events without a messageId that got no answer: each is stored once or not at all."""
+    outcomes: Counter[str] = field(default_factory=Counter)
+    """Requests by outcome: a status, the name of an error, or `hung up`."""
+    slowest_refusal: float = 0.0
+    """Seconds until the slowest answer other than 200."""
     rows: int = 0
-    """Acknowledged events that other systems inserted."""
-    repeats: int = 0
-    """Events that were sent again, for want of an answer or on purpose."""
-    surprises: list[str] = field(default_factory=list)
-    """What no client should ever be told."""
+    """Acknowledged events that were inserted as rows."""
+    sent_again: int = 0
+    """Events that were sent again, on purpose or because an answer was missing."""
+    unexpected: list[str] = field(default_factory=list)
+    """Answers that no client must ever get."""
 
-    def take(self, count: int) -> range:
-        """Numbers for so many new events."""
-        numbers = range(self.begun, self.begun + count)
-        self.begun = numbers.stop
-        return numbers
+    def __len__(self) -> int:
+        return len(self.guids)
 
     def acknowledge(self, number: int, guid: str) -> None:
-        """An event was answered with 200. One event has one guid, however often it is sent."""
+        """Record an acknowledged event. One event has one guid, however often it is sent."""
         earlier = self.guids.setdefault(number, guid)
         if earlier != guid:
-            self.surprises.append(f"event {number} was first {earlier}, then {guid}")
+            self.unexpected.append(f"event {number} first had the guid {earlier}, then {guid}")
+
+    @property
+    def failures(self) -> set[str]:
+        """Outcomes other than 200."""
+        return {outcome for outcome in self.outcomes if outcome != "200"}
 
     @property
     def refused(self) -> int:
-        """Requests that were not taken."""
-        return sum(count for status, count in self.answers.items() if status != "200")
+        """Number of requests that were not answered with 200."""
+        return sum(self.outcomes[outcome] for outcome in self.failures)

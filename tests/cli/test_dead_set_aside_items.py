@@ -1,12 +1,15 @@
 """`merganser dead` on set-aside items of all kinds."""
 
 import asyncio
+import json
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from merganser.cli.main import app
+from tests.support.events import event
 from tests.support.system import System
+from tests.support.waiting import equals, eventually
 
 ITEMS = """
     INSERT INTO "setAside" (kind, subject, place, reason) VALUES
@@ -84,3 +87,36 @@ async def test_retried_items_are_scheduled_for_their_processes(system: System) -
     assert (await dead(system, "drop", "profile:pro_1", "--yes")).exit_code == 1
     assert (await dead(system, "retry", "--all")).exit_code == 0
     assert await system.database.column(STATES, "open") == []
+
+
+@pytest.mark.parametrize(
+    "selection", [["--all"], ["--kind", "record"], ["record:old/0/17", "record:events/1/2"]]
+)
+async def test_records_whose_letters_are_deleted_can_be_dropped(
+    system: System, selection: list[str]
+) -> None:
+    """Retention of the dead-letter topic deletes letters; other clusters have other letters."""
+    await system.resolver()
+    await system.events.publish_events([event("null")])
+    await eventually(lambda: system.database.count("setAside"), equals(1))
+    await system.database.execute("""
+        INSERT INTO "setAside" (kind, subject, place, reason) VALUES
+            ('record', 'old/0/17', 'old cluster', 'nobody'),
+            ('record', 'events/1/2', 'a cluster', 'failed')
+    """)
+    listed = [
+        json.loads(line) for line in (await dead(system, "list", "--json")).stdout.split("\n")[:-1]
+    ]
+    names = {line.get("item", line.get("letter")) for line in listed}
+    assert {"record:old/0/17", "record:events/1/2"} < names
+    assert len(listed) == 3
+    assert "old cluster" in (await dead(system, "show", "record:old/0/17")).stdout
+
+    retried = await dead(system, "retry", "record:old/0/17")
+    assert "drop them: record:old/0/17" in retried.stderr
+    assert len(await system.database.column(STATES, "open")) == 3
+
+    assert (await dead(system, "drop", "--yes", *selection)).exit_code == 0
+    left = await system.database.column(STATES, "open")
+    assert "record:old/0/17:old cluster" not in left
+    assert "record:events/1/2:a cluster" not in left

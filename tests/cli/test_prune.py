@@ -165,20 +165,20 @@ async def test_events_that_rules_count_stay(database: Database) -> None:
     await harness.apply(COUNT, windowed, clicks)
     await store_events(database, OLD_LINK, PAGE)
     await store_events(database, EventIds("evt_5", ago(60), "ann", None), kind="click")
-    await harness.settle()
+    await harness.run_steps()
     ann = await database.profile_of("ann")
     result = await prune(database)
     assert "1 stay: rules count them (visits;" in result.err
     assert await read_guids(database) == ["evt_1", "evt_3"]
     assert await database.count("eventChanges") == 0  # the properties process has nothing to do
-    assert await harness.value(ann, "visits") == ["2"]
-    assert await harness.disagreements() == []
+    assert await harness.read_values(ann, "visits") == ["2"]
+    assert await harness.find_disagreements() == []
 
     await prune(database, "--counted")
-    await harness.settle()
+    await harness.run_steps()
     assert await read_guids(database) == ["evt_3"]
-    assert await harness.value(ann, "visits") == ["1"]
-    assert await harness.disagreements() == []
+    assert await harness.read_values(ann, "visits") == ["1"]
+    assert await harness.find_disagreements() == []
     assert await audit_identity(database) == []
 
 
@@ -186,7 +186,7 @@ async def test_a_broken_rule_blocks_pruning(database: Database) -> None:
     harness = PropertyHarness(database)
     await harness.apply(COUNT)
     await store_events(database, OLD_LINK, PAGE)
-    await harness.settle()
+    await harness.run_steps()
     await database.execute(
         """UPDATE "profilePropertyRules" SET definition = '1' WHERE key = 'visits'"""
     )

@@ -17,8 +17,8 @@ import pytest
 
 from tests.clients import network_trouble
 from tests.clients.network_trouble import Trouble
+from tests.support import ROOT
 from tests.support.gateway import Gateway
-from tests.support.service import ROOT
 from tests.support.system import System
 from tests.support.waiting import equals, eventually
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.support.service import ROOT
+from tests.support import ROOT
 
 pytestmark = pytest.mark.deploy
 

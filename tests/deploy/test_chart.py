@@ -25,7 +25,7 @@ from merganser.runtime.settings import (
     ScannerSettings,
     Settings,
 )
-from tests.support.service import ROOT
+from tests.support import ROOT
 
 pytestmark = pytest.mark.deploy
 

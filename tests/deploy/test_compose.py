@@ -9,9 +9,8 @@ import yaml
 
 from dev.stack import postgres
 from dev.stack.ports import free_port
-from tests.support import containers
+from tests.support import ROOT, containers
 from tests.support.servers import Servers
-from tests.support.service import ROOT
 
 SERVICES: dict[str, Any] = yaml.safe_load((ROOT / "deploy/compose.yaml").read_text())["services"]
 

@@ -15,8 +15,7 @@ from prometheus_client import CollectorRegistry
 
 from deploy.grafana.processes import all_dashboards
 from merganser.runtime import metrics
-from tests.support import variables
-from tests.support.service import ROOT
+from tests.support import ROOT, variables
 
 DEPLOY = ROOT / "deploy"
 PROCESSES = ["ingest", "resolver", "scanner", "properties", "decoration", "api"]

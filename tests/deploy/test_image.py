@@ -24,8 +24,8 @@ import pytest
 
 from dev.stack import services
 from dev.stack.ports import free_port
+from tests.support import ROOT
 from tests.support.servers import needs_docker
-from tests.support.service import ROOT
 from tests.support.system import System
 from tests.support.waiting import eventually
 

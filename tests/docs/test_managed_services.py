@@ -14,11 +14,10 @@ import yaml
 from psycopg import AsyncConnection, errors, sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from tests.support import proxy
+from tests.support import ROOT, proxy
 from tests.support.command import command
 from tests.support.database import Database
 from tests.support.events import event
-from tests.support.service import ROOT
 from tests.support.system import System
 from tests.support.waiting import equals, eventually
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.service import ROOT
+from tests.support import ROOT
 
 PAGES = sorted(
     page.relative_to(ROOT)
@@ -16,7 +16,7 @@ FOLDERS = (
     "api|clients|decoration|deploy|dev|docs|ingest|merganser|properties|resolver|scanner|"
     "schemas|tests"
 )
-PLACEHOLDERS = {"ingest/dialects/NAME.py", "schemas/migrations/0012_name.sql"}
+PLACEHOLDERS = {"ingest/dialects/NAME.py", "schemas/migrations/0099_name.sql"}
 
 
 def anchors(page: Path) -> set[str]:

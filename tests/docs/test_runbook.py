@@ -5,7 +5,7 @@ import re
 import pytest
 import yaml
 
-from tests.support.service import ROOT
+from tests.support import ROOT
 
 RULES = sorted((ROOT / "deploy" / "prometheus" / "rules").glob("*.yaml"))
 RUNBOOK = (ROOT / "docs" / "runbook.md").read_text()

@@ -7,8 +7,7 @@ import pytest
 from ingest import openapi
 from merganser.http.errors import ErrorKind
 from merganser.runtime.settings import Settings
-from tests.support import variables
-from tests.support.service import ROOT
+from tests.support import ROOT, variables
 
 DOCS = ROOT / "docs"
 CONFIGURATION = (DOCS / "configuration.md").read_text()

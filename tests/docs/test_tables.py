@@ -8,8 +8,8 @@ import pytest
 from psycopg import AsyncConnection, errors, sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from tests.support import ROOT
 from tests.support.database import Database
-from tests.support.service import ROOT
 
 PAGE = (ROOT / "docs" / "tables.md").read_text()
 CONTRACT, ROLE, INSERTS, QUERIES, OTHERS = re.split(

@@ -1,7 +1,7 @@
-"""A broker and a Postgres of our own to harm, whole again after each test.
+"""A broker and a Postgres that fault tests may break; they are repaired after each test.
 
-They take the place of the servers that other tests share: `system`, `database` and `topics` are as
-everywhere. Each pytest worker has its own pair.
+They replace the servers that other tests share: `system`, `database` and `topics` work as in other
+tests. Each pytest worker has its own pair.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ HOST = "127.0.0.1"
 
 @pytest.fixture(scope="session")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
-    home = Home(tmp_path_factory.mktemp("harmed"))
+    home = Home(tmp_path_factory.mktemp("faults"))
     with home.owned():
         yield home
 
@@ -43,7 +43,7 @@ def broker_ports(place: Home) -> Iterator[dict[str, int]]:
 
 @pytest.fixture(scope="session")
 def broker(place: Home, broker_ports: dict[str, int]) -> Iterator[Kafka]:
-    """The broker; it has a second listener, for those who come by way of `kafka_network`."""
+    """The broker; it has a second listener, for processes that connect through `kafka_network`."""
     port, controller, proxied, proxy = broker_ports.values()
     kafka = Kafka(
         place,
@@ -61,20 +61,20 @@ def broker(place: Home, broker_ports: dict[str, int]) -> Iterator[Kafka]:
         kafka.start()
         yield kafka
     except StackError as error:
-        pytest.skip(f"needs a broker to harm: {error}")
+        pytest.skip(f"needs a broker to break: {error}")
     finally:
         kafka.stop()
 
 
 @pytest.fixture(scope="session")
 def postgres(place: Home) -> Iterator[Postgres]:
-    """The server; it waits for the disk as in production, for it will be killed."""
+    """The server; it waits for the disk as in production, because tests kill it."""
     server = Postgres(place, ports.free_port(set()))
     try:
         server.start()
         yield server
     except StackError as error:
-        pytest.skip(f"needs a Postgres to harm: {error}")
+        pytest.skip(f"needs a Postgres to break: {error}")
     finally:
         server.stop()
 
@@ -97,7 +97,7 @@ def template(cluster: Cluster) -> Iterator[str]:
 
 @pytest.fixture(name="system")
 async def system_(system: System, broker: Kafka, postgres: Postgres) -> AsyncIterator[System]:
-    """A system on servers that may be harmed, and are fixed at the end."""
+    """A system on servers that the test may break; they are repaired at the end."""
     yield system
     for server in (broker, postgres):
         thaw(server)
@@ -109,7 +109,7 @@ async def system_(system: System, broker: Kafka, postgres: Postgres) -> AsyncIte
 
 @pytest_asyncio.fixture
 async def kafka_network(broker_ports: dict[str, int]) -> AsyncIterator[Proxy]:
-    """A network that leads to the broker, for processes that get its port as their bootstrap."""
+    """A proxy before the broker, for processes that get its port as their bootstrap."""
     proxy = Proxy(HOST, broker_ports["proxied"], broker_ports["proxy"])
     await proxy.start()
     yield proxy

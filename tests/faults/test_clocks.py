@@ -1,4 +1,4 @@
-"""Clocks that jump: durations are measured by another clock, and guids stay unique."""
+"""Clocks that jump: durations use a monotonic clock, and guids stay unique."""
 
 import platform
 from collections.abc import Callable
@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.load import Load
+from tests.chaos.comparison import verify
+from tests.chaos.load import Load
 from tests.support.service import Service
 from tests.support.system import System
 from tests.support.waiting import equals, eventually
@@ -21,13 +22,14 @@ DAY = 24 * 3600
 
 @pytest.fixture
 def set_clock(system: System, tmp_path: Path) -> Callable[[int], None]:
-    """Move the wall clock of this system's processes, while they run, by seconds off the true one.
+    """Return a function that sets the wall clock of this system's processes while they run.
 
-    libfaketime is loaded into them; their monotonic clock is left alone, as a real jump does.
+    Its argument is the difference from the true time in seconds. The processes load libfaketime;
+    their monotonic clock does not change, as in a real jump.
     """
     if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
         pytest.skip("libfaketime comes built for Linux on x86-64 only")
-    # Found without importing it: the package is there for its library only.
+    # Not imported: only its library is needed.
     found = find_spec("libfaketime")
     assert found, "libfaketime is missing: make setup"
     library = Path(found.origin or "").parent / "vendor/libfaketime/src/libfaketime.so.1"
@@ -48,16 +50,14 @@ def set_clock(system: System, tmp_path: Path) -> Callable[[int], None]:
 
 
 @pytest.mark.parametrize("kind", ["ingest", "resolver", "scanner"])
-async def test_a_clock_that_jumps(
-    system: System, set_clock: Callable[[int], None], kind: str
-) -> None:
-    """To and fro by days, in one process: for the others its events lie in the future or past."""
-    true = {k: v for k, v in system.env.items() if "FAKE" not in k and k != "LD_PRELOAD"}
+async def test_a_clock_jumps(system: System, set_clock: Callable[[int], None], kind: str) -> None:
+    """By days, in one process: for the others its events are in the future or in the past."""
+    real = {k: v for k, v in system.env.items() if "FAKE" not in k and k != "LD_PRELOAD"}
     faked = dict(system.env)
 
     def with_clock_of(name: str) -> System:
         system.env.clear()
-        system.env |= faked if name == kind else true
+        system.env |= faked if name == kind else real
         return system
 
     gateway = await with_clock_of("ingest").ingest()
@@ -66,34 +66,34 @@ async def test_a_clock_that_jumps(
     (jumping,) = (service for service in system.services if service.kind == kind)
     async with Load([gateway.url], gateway.key, rows_url=system.database.url) as load:
         for seconds in (DAY, -30 * DAY, 400 * DAY, 0):
-            await load.grown(by=100)
+            await load.wait_for(more=100)
             set_clock(seconds)
             await eventually(lambda: _days_off(jumping), equals(seconds / DAY))
-            await load.grown(by=300)
+            await load.wait_for(more=300)
             for service in (gateway, resolver, scanner):
                 assert await service.why_not_ready() == {}
-    assert load.failed == []
-    await load.ledger.verified(system.database.url)
-    # Of an event that is accepted tomorrow the way took no time, not less.
+    assert load.ledger.failures == set()
+    await verify(system, load.ledger)
+    # For an event that was accepted tomorrow the duration is 0, not negative.
     assert await resolver.metric("merganser_resolver_accepted_to_resolved_seconds_sum") >= 0
 
 
 async def _days_off(service: Service) -> int:
-    """How many days after the true time a process believes that it is, by its answers."""
-    believed = parsedate_to_datetime((await service.ops("/healthz")).headers["date"])
-    return round((believed - datetime.now(UTC)) / timedelta(days=1))
+    """Return how many days the clock of a process is fast, by the date of its answers."""
+    date = parsedate_to_datetime((await service.ops("/healthz")).headers["date"])
+    return round((date - datetime.now(UTC)) / timedelta(days=1))
 
 
 async def test_sent_again_more_than_a_year_later(
     system: System, set_clock: Callable[[int], None]
 ) -> None:
-    """By the clocks of all processes."""
+    """More than a year by the clocks of all processes."""
     gateway = await system.ingest()
     await system.resolver()
     async with Load([gateway.url], gateway.key) as load:
-        await load.grown(by=100)
-    await load.ledger.verified(system.database.url)
+        await load.wait_for(more=100)
+    await verify(system, load.ledger)
     set_clock(400 * DAY)
     async with Load([gateway.url], gateway.key, ledger=load.ledger) as again:
-        await again.grown(by=100)
-    await again.ledger.verified(system.database.url)
+        await again.wait_for(more=100)
+    await verify(system, again.ledger)

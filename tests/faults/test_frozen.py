@@ -1,4 +1,4 @@
-"""A Postgres that neither answers nor goes away does not hold up the end."""
+"""A Postgres that is frozen does not delay the shutdown of a resolver."""
 
 import pytest
 
@@ -11,7 +11,7 @@ from tests.support.waiting import equals, eventually
 pytestmark = pytest.mark.faults
 
 
-async def test_asked_to_end_while_postgres_is_frozen_ends_well_and_loses_nothing(
+async def test_sigterm_while_postgres_is_frozen_loses_nothing(
     system: System,
 ) -> None:
     async with proxy.before(system.database.url) as (network, url):
@@ -20,7 +20,7 @@ async def test_asked_to_end_while_postgres_is_frozen_ends_well_and_loses_nothing
         )
         network.freeze()
         await system.events.publish_events([event(anonymous="person_1")])
-        # It has fetched the event, and waits for Postgres with it.
+        # It has fetched the event and waits for Postgres.
         await eventually(lambda: _lag(resolver), equals(1))
         reasons = await eventually(resolver.why_not_ready)
         assert "1 records wait, and none was resolved" in reasons["stalled"]

@@ -1,4 +1,4 @@
-"""Kafka away: 503 soon, never a 200 for an event that can be lost, and back by itself."""
+"""Kafka fails: ingest answers 503 soon, never 200 for an event that can be lost, and recovers."""
 
 import asyncio
 
@@ -18,7 +18,7 @@ async def accepts(gateway: Gateway, kind: str) -> bool:
     return (await gateway.track(type=kind, userId="1")).status_code == 200
 
 
-async def test_a_broker_that_is_silent(broker: Kafka, system: System) -> None:
+async def test_a_broker_is_frozen(broker: Kafka, system: System) -> None:
     gateway = await system.ingest()
     accepted = {await gateway.tracked(type="before", userId="1")}
     freeze(broker)
@@ -33,7 +33,7 @@ async def test_a_broker_that_is_silent(broker: Kafka, system: System) -> None:
     reasons, warnings = await gateway.readiness()
     assert (reasons, list(warnings)) == ({}, ["kafka"])
     assert await gateway.metric("merganser_check_failing", check="kafka") == 1
-    # Known to be away, it is not waited for: a thousand requests do not pile up.
+    # ingest knows that Kafka does not answer, so further requests do not wait for it.
     again = await gateway.track(type="during", userId="1")
     assert again.status_code == 503
 
@@ -46,7 +46,7 @@ async def test_a_broker_that_is_silent(broker: Kafka, system: System) -> None:
     assert await gateway.metric("merganser_ingest_waiting_bytes") == 0
 
 
-async def test_a_broker_that_dies_and_comes_back(broker: Kafka, system: System) -> None:
+async def test_a_broker_is_killed_and_started(broker: Kafka, system: System) -> None:
     gateway = await system.ingest()
     accepted = [await gateway.tracked(type="before", userId=f"u{n}") for n in range(10)]
     assert broker.process
@@ -60,18 +60,18 @@ async def test_a_broker_that_dies_and_comes_back(broker: Kafka, system: System) 
     assert set(accepted) <= found
 
 
-BOUND = 512 << 10
+MAX_WAITING = 512 << 10
 
 
 async def test_waiting_events_take_bounded_memory(broker: Kafka, system: System) -> None:
-    """Beyond the bound the answer is 503 at once."""
-    gateway = await system.ingest(ingest_max_waiting=BOUND, ingest_publish_timeout=30)
+    """Beyond the limit the answer is 503 at once."""
+    gateway = await system.ingest(ingest_max_waiting=MAX_WAITING, ingest_publish_timeout=30)
     freeze(broker)
     big = {"type": "t", "userId": "1", "data": {"a": "x" * 50_000}}
     waiting = [asyncio.create_task(gateway.track(**big)) for _ in range(20)]
     refused = await eventually(lambda: [task for task in waiting if task.done()], len)
     assert {task.result().status_code for task in refused} == {503}
-    assert await gateway.metric("merganser_ingest_waiting_bytes") <= BOUND
+    assert await gateway.metric("merganser_ingest_waiting_bytes") <= MAX_WAITING
     thaw(broker)
     statuses = [(await task).status_code for task in waiting]
     assert 200 in statuses
@@ -79,7 +79,7 @@ async def test_waiting_events_take_bounded_memory(broker: Kafka, system: System)
 
 
 @pytest.mark.parametrize("kind", ["ingest", "resolver"])
-async def test_it_ends_in_time_while_kafka_is_away(
+async def test_sigterm_while_kafka_is_frozen_ends_it_in_time(
     broker: Kafka, system: System, kind: str
 ) -> None:
     service = await (system.ingest() if kind == "ingest" else system.resolver())
@@ -89,7 +89,7 @@ async def test_it_ends_in_time_while_kafka_is_away(
     assert await service.stop() == 0
 
 
-async def test_requests_in_hand_are_answered_before_it_ends(system: System) -> None:
+async def test_sigterm_lets_ingest_answer_open_requests(system: System) -> None:
     gateway = await system.ingest()
     requests = [
         asyncio.create_task(gateway.track(type="t", userId=f"u{n}", data={"a": "x" * 1000}))

@@ -1,4 +1,4 @@
-"""Postgres stopped, killed, cut, full, read-only and crowded, under load: it waits and goes on."""
+"""Postgres is stopped, killed, cut off, full, read-only or without free connections, under load."""
 
 import asyncio
 import os
@@ -14,9 +14,10 @@ import pytest
 from psycopg import sql
 
 from dev.stack.postgres import Postgres
+from tests.chaos.comparison import verify
+from tests.chaos.load import Load
 from tests.support import database, proxy
 from tests.support.freezing import freeze, thaw
-from tests.support.load import Load
 from tests.support.service import Service
 from tests.support.system import System
 from tests.support.waiting import equals, eventually
@@ -26,40 +27,40 @@ pytestmark = pytest.mark.faults
 
 @asynccontextmanager
 async def loaded(system: System, **settings: object) -> AsyncIterator[tuple[Load, list[Service]]]:
-    """A load before, during and after what the block does, and the verdict.
+    """Run a load before, during and after the block, then compare the tables.
 
-    Ingest needs Postgres for new keys only, so no client ever notices.
+    ingest needs Postgres for new keys only, so no client may get an error.
     """
     gateway = await system.ingest()
     services = [await system.resolver(**settings), await system.scanner()]
     async with Load([gateway.url], gateway.key, rows_url=system.database.url) as load:
-        await load.grown(by=200)
+        await load.wait_for(more=200)
         yield load, services
-        await load.grown(by=200)
+        await load.wait_for(more=200)
         for service in services:
             await eventually(service.why_not_ready, equals({}))
-    assert load.failed == []
-    await load.ledger.verified(system.database.url)
+    assert load.ledger.failures == set()
+    await verify(system, load.ledger)
 
 
 async def test_stopped_and_started(system: System, postgres: Postgres) -> None:
     async with loaded(system) as (load, _):
         await asyncio.to_thread(postgres.stop)
-        await load.grown(by=500)
+        await load.wait_for(more=500)
         await asyncio.to_thread(postgres.start)
 
 
-async def test_restarted_again_and_again(system: System, postgres: Postgres) -> None:
+async def test_restarted_repeatedly(system: System, postgres: Postgres) -> None:
     async with loaded(system) as (load, _):
         for _ in range(4):
             await asyncio.to_thread(postgres.stop)
             await asyncio.to_thread(postgres.start)
-            await load.grown(by=100)
+            await load.wait_for(more=100)
 
 
 @pytest.mark.parametrize("what", ["the server", "the resolver's backend"])
 async def test_killed(system: System, postgres: Postgres, what: str) -> None:
-    """The server recovers from its log; a killed backend makes it do so by itself."""
+    """The server recovers from its log; after a killed backend it does so by itself."""
     async with loaded(system) as (load, _):
         for _ in range(3):
             if what == "the server":
@@ -69,7 +70,7 @@ async def test_killed(system: System, postgres: Postgres, what: str) -> None:
             else:
                 await eventually(postgres.ready)
                 os.kill(await _backend(system), signal.SIGKILL)
-            await load.grown(by=200)
+            await load.wait_for(more=200)
 
 
 async def _backend(system: System) -> int:
@@ -79,24 +80,24 @@ async def _backend(system: System) -> int:
         return int(pid)
 
 
-async def test_frozen_and_thawed(system: System, postgres: Postgres) -> None:
+async def test_frozen(system: System, postgres: Postgres) -> None:
     async with loaded(system) as (load, _):
         await asyncio.to_thread(freeze, postgres)
         written = _written(postgres)
-        await load.grown(by=500)
-        assert _written(postgres) == written, "somebody committed"
+        await load.wait_for(more=500)
+        assert _written(postgres) == written, "a transaction was committed"
         thaw(postgres)
 
 
 def _written(postgres: Postgres) -> dict[str, int]:
-    """When each file of its log was written last: without the log no transaction commits."""
+    """Return when each file of its log was last written: each commit writes to the log."""
     log = (postgres.data / "pg_wal").iterdir()
     return {file.name: file.stat().st_mtime_ns for file in log}
 
 
 @pytest.mark.parametrize("by", ["pg_terminate_backend", "the network"])
-async def test_cut_in_the_middle_of_a_copy(system: System, by: str) -> None:
-    """The network is slow, so that a COPY has a middle."""
+async def test_a_copy_is_interrupted(system: System, by: str) -> None:
+    """The network is slow, so that a COPY takes long enough."""
     async with (
         proxy.before(system.database.url) as (network, url),
         loaded(system, database_url=url) as (load, _),
@@ -112,7 +113,7 @@ async def test_cut_in_the_middle_of_a_copy(system: System, by: str) -> None:
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_progress_copy "
                     "WHERE datname = current_database()"
                 )
-            await load.grown(by=100)
+            await load.wait_for(more=100)
         network.hurry()
 
 
@@ -124,15 +125,15 @@ async def _copying(system: System) -> int:
 async def test_the_disk_is_full(system: System) -> None:
     with _small_disk() as disk:
         async with _tables_on(disk, system), loaded(system) as (load, (resolver, _)):
-            await _says(resolver, "53100", within=60)
+            await _wait_for_state(resolver, "53100", within=60)
             await asyncio.to_thread(_enlarge, disk)
-            await load.grown(by=200)
+            await load.wait_for(more=200)
 
 
 @contextmanager
 def _small_disk() -> Iterator[Path]:
-    """A file system that is full soon, and can be made larger."""
-    # Postgres runs as a user who may not enter the test's own directory.
+    """Mount a small file system, and yield its path."""
+    # Postgres runs as a user that must not read the test's own directory.
     disk = Path(f"/mnt/merganser-test-{os.getpid()}")
     mount = ["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", str(disk)]
     try:
@@ -156,7 +157,7 @@ def _enlarge(disk: Path) -> None:
 
 @asynccontextmanager
 async def _tables_on(disk: Path, system: System) -> AsyncIterator[None]:
-    """Events lie there for the length of the block."""
+    """Keep events on this disk for the length of the block."""
     run = system.database.connection.execute
     where = sql.Literal(str(disk))
     await run(sql.SQL("CREATE TABLESPACE small LOCATION {}").format(where))
@@ -175,8 +176,8 @@ async def test_read_only(system: System) -> None:
         try:
             await run("ALTER SYSTEM SET default_transaction_read_only = on")
             await run("SELECT pg_reload_conf()")
-            await _says(resolver, "25006")
-            await load.grown(by=200)
+            await _wait_for_state(resolver, "25006")
+            await load.wait_for(more=200)
         finally:
             await run("ALTER SYSTEM RESET default_transaction_read_only")
             await run("SELECT pg_reload_conf()")
@@ -184,22 +185,22 @@ async def test_read_only(system: System) -> None:
 
 async def test_too_many_connections(system: System) -> None:
     async with loaded(system) as (load, (resolver, _)):
-        taken: list[psycopg.AsyncConnection[object]] = []
+        connections: list[psycopg.AsyncConnection[object]] = []
         try:
-            await eventually(lambda: _crowded(system, taken, resolver), within=60)
-            await load.grown(by=200)
+            await eventually(lambda: _use_all(system, connections, resolver), within=60)
+            await load.wait_for(more=200)
         finally:
-            for connection in taken:
+            for connection in connections:
                 await connection.close()
 
 
-async def _crowded(
-    system: System, taken: list[psycopg.AsyncConnection[object]], resolver: Service
+async def _use_all(
+    system: System, connections: list[psycopg.AsyncConnection[object]], resolver: Service
 ) -> bool:
-    """Take every place there is, also the resolver's own; whether it has none."""
+    """Use all connections, also those of the resolver; return whether it has none."""
     with suppress(psycopg.OperationalError):
         while True:
-            taken.append(await psycopg.AsyncConnection.connect(system.database.url))
+            connections.append(await psycopg.AsyncConnection.connect(system.database.url))
     await system.database.rows(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
         "WHERE datname = current_database() AND application_name LIKE 'merganser resolver%%'"
@@ -208,8 +209,8 @@ async def _crowded(
     return "too many clients" in (await resolver.why_not_ready()).get("postgres", "")
 
 
-async def _says(service: Service, state: str, within: float = 30) -> None:
-    """Wait until /readyz gives this SQLSTATE as the reason."""
+async def _wait_for_state(service: Service, state: str, within: float = 30) -> None:
+    """Wait until /readyz reports this SQLSTATE."""
     await eventually(
         service.why_not_ready,
         lambda reasons: state in reasons.get("postgres", ""),

@@ -1,4 +1,4 @@
-"""Three resolvers under load, restarted one after another: with static membership nothing moves.
+"""Three resolvers restart one after another: with static membership no partition moves.
 
 The table that it prints (pytest -s) is in docs/runbook.md.
 """
@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import pytest
 
@@ -23,51 +23,50 @@ SESSION_SECONDS = 45
 
 
 @dataclass
-class Load:
-    """Events all the time, and how many wait."""
+class EventStream:
+    """Publishes events at a constant rate, and measures how many wait."""
 
     system: System
-    ending: bool = False
+    stopping: bool = False
     sent: int = 0
-    worst: int = 0
-    stalled: float = 0
-    """The longest time in which no event was resolved while some waited, in seconds."""
-    _still: tuple[int, float] = field(default=(0, 0))
+    most_waiting: int = 0
+    longest_stall: float = 0
+    """The longest time in which no event was resolved although some waited, in seconds."""
 
     async def send(self) -> None:
-        while not self.ending:
+        while not self.stopping:
             events = [event(user=f"u{self.sent + n}", kind="load") for n in range(RATE // 5)]
             await self.system.events.publish_events(events)
             self.sent += len(events)
             await asyncio.sleep(0.2)
 
     async def watch(self) -> None:
+        last_stored, last_progress = 0, time.monotonic()
         while True:
             stored = await self.system.database.count("events")
             now = time.monotonic()
-            if stored != self._still[0] or stored == self.sent:
-                self._still = (stored, now)
-            self.stalled = max(self.stalled, now - self._still[1])
-            self.worst = max(self.worst, self.sent - stored)
+            if stored != last_stored or stored == self.sent:
+                last_stored, last_progress = stored, now
+            self.longest_stall = max(self.longest_stall, now - last_progress)
+            self.most_waiting = max(self.most_waiting, self.sent - stored)
             await asyncio.sleep(0.1)
 
 
 @contextlib.asynccontextmanager
-async def load(system: System) -> AsyncIterator[Load]:
-    made = Load(system)
-    made._still = (0, time.monotonic())  # noqa: SLF001 - its own factory
-    sending, watching = asyncio.create_task(made.send()), asyncio.create_task(made.watch())
+async def streaming(system: System) -> AsyncIterator[EventStream]:
+    stream = EventStream(system)
+    sending, watching = asyncio.create_task(stream.send()), asyncio.create_task(stream.watch())
     try:
-        yield made
+        yield stream
     finally:
-        made.ending = True
-        await sending  # events that are on their way count
+        stream.stopping = True
+        await sending  # the last events count, too
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
 
 
-async def held(resolver: Service) -> set[str]:
-    """The partitions that a resolver has, by its own account."""
+async def partitions_of(resolver: Service) -> set[str]:
+    """Return the partitions of a resolver, according to its metrics."""
     return {
         sample.labels["partition"]
         for family in (await resolver.metrics()).families
@@ -76,53 +75,53 @@ async def held(resolver: Service) -> set[str]:
     }
 
 
-async def shared_out(resolvers: list[Service]) -> list[set[str]]:
-    async def all_held() -> list[set[str]]:
-        return [await held(resolver) for resolver in resolvers]
+async def wait_until_shared(resolvers: list[Service]) -> list[set[str]]:
+    async def assignments() -> list[set[str]]:
+        return [await partitions_of(resolver) for resolver in resolvers]
 
     return await eventually(
-        all_held,
+        assignments,
         lambda parts: all(parts) and sum(map(len, parts)) == 4,
         within=90,
         what="each has some partitions",
     )
 
 
-def rounds(resolver: Service) -> int:
-    """How often partitions were assigned to it."""
+def count_assignments(resolver: Service) -> int:
+    """Return how often partitions were assigned to a resolver."""
     return sum(line["event"] == "partitions assigned" for line in resolver.log_lines)
 
 
 @pytest.mark.faults
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("static", [True, False], ids=["static", "dynamic"])
-async def test_a_roll(system: System, static: bool) -> None:  # noqa: FBT001 - a parameter
+async def test_a_rolling_restart(system: System, static: bool) -> None:  # noqa: FBT001 - a parameter
     resolvers = []
     for number in range(3):
         own = {"resolver_instance": f"resolver-{number}"} if static else {}
         resolvers.append(await system.resolver(resolver_session_timeout=SESSION_SECONDS, **own))
-    before = await shared_out(resolvers)
-    async with load(system) as running:
+    before = await wait_until_shared(resolvers)
+    async with streaming(system) as stream:
         await eventually(lambda: system.database.count("events"), lambda count: count > RATE)
-        running.worst, running.stalled = 0, 0
+        stream.most_waiting, stream.longest_stall = 0, 0
         start = time.monotonic()
         moved = 0
         for restarted in resolvers:
             others = [other for other in resolvers if other is not restarted]
-            seen = [rounds(other) for other in others]
+            seen = [count_assignments(other) for other in others]
             assert await restarted.stop() == 0
             restarted.start()
             await restarted.ready()
-            await shared_out(resolvers)
-            moved += sum(rounds(other) for other in others) - sum(seen)
+            await wait_until_shared(resolvers)
+            moved += sum(count_assignments(other) for other in others) - sum(seen)
         seconds = time.monotonic() - start
-        after = await shared_out(resolvers)
-    await eventually(lambda: system.database.count("events"), equals(running.sent), within=90)
-    with_what = "static" if static else "dynamic"
-    print(  # noqa: T201 - what the test is run for
-        f"\n{with_what} membership: 3 resolvers restarted in {seconds:.0f} s at {RATE} events/s: "
-        f"{moved} reassignments of others, most events waiting {running.worst}, "
-        f"longest time in which nothing was resolved {running.stalled:.1f} s"
+        after = await wait_until_shared(resolvers)
+    await eventually(lambda: system.database.count("events"), equals(stream.sent), within=90)
+    membership = "static" if static else "dynamic"
+    print(  # noqa: T201 - the measurement
+        f"\n{membership} membership: 3 resolvers restarted in {seconds:.0f} s at {RATE} events/s: "
+        f"{moved} reassignments of others, most events waiting {stream.most_waiting}, "
+        f"longest time in which nothing was resolved {stream.longest_stall:.1f} s"
     )
     if static:
         assert after == before

@@ -90,21 +90,13 @@ def test_its_limits_are_the_settings() -> None:
     assert event["data"]["anyOf"][0]["maxProperties"] == others["ingest_max_keys"]
 
 
-@pytest.mark.parametrize(
-    ("path", "kind"),
-    [("/openapi.json", "application/json"), ("/docs", "text/html; charset=utf-8")],
-)
-async def test_it_is_served_to_anybody(gateway: Gateway, path: str, kind: str) -> None:
-    answer = await gateway.request("GET", path, headers={"origin": "https://a.example"})
-    assert answer.status_code == 200
-    assert answer.headers["content-type"] == kind
-    assert answer.headers["access-control-allow-origin"] == "https://a.example"
-    assert all(route in answer.text for route in DOCUMENT["paths"])
-
-
-async def test_what_is_served_is_the_document(gateway: Gateway) -> None:
-    answer = await gateway.request("GET", "/openapi.json")
-    assert answer.json() == json.loads(json.dumps(DOCUMENT))
+async def test_any_client_can_read_the_document(gateway: Gateway) -> None:
+    headers = {"origin": "https://a.example"}
+    response = await gateway.request("GET", "/openapi.json", headers=headers)
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "application/json"
+    assert response.headers["access-control-allow-origin"] == "https://a.example"
+    assert response.json() == json.loads(json.dumps(DOCUMENT))
 
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda one: f"{one.method} {one.path}")

@@ -10,7 +10,7 @@ from merganser.rulebook.values import MAX_VALUE_BYTES
 from tests.properties.strategies import MOMENT, MOMENTS, NAMES, PRICES, TYPES
 
 DEFECT, REFUSED = "defect", "refused"
-"""Values that our own code, and Postgres, fail on in this test."""
+"""Values on which our code, and Postgres, fail in these tests."""
 
 _EDGES = [
     0,
@@ -52,7 +52,7 @@ _ARRAYS = st.one_of(
         lambda parts: "[" + ",".join(f'"{part}"' for part in parts) + "]"
     ),
     st.builds(
-        lambda one, count: json.dumps([one] * count),
+        lambda element, count: json.dumps([element] * count),
         st.sampled_from([None, True, 1.5, "", "v", [], {"k": "v"}, [[None]]]),
         st.sampled_from([0, 1, 999, 1_000, 1_001, 5_000]),
     ),
@@ -68,9 +68,9 @@ TEXTS = st.one_of(
     _NESTED,
     _ARRAYS,
 )
-"""As eventData may have them: Postgres takes neither NUL nor lone surrogates, but their escapes."""
+"""Values of eventData. Postgres refuses NUL and lone surrogates; it stores their JSON escapes."""
 
-MOMENTS_OF_ALL_TIME = st.one_of(
+ANY_MOMENTS = st.one_of(
     MOMENT,
     st.datetimes(timezones=st.just(UTC)),
     st.sampled_from(
@@ -100,11 +100,11 @@ class HostileEvent:
 
 @st.composite
 def hostile_events(draw: st.DrawFn, profiles: list[str]) -> HostileEvent:
-    """A hostile event."""
+    """Draw a hostile event."""
     keys = st.sampled_from(["price", "name", "at"])
     return HostileEvent(
         draw(st.sampled_from(profiles)),
-        draw(MOMENTS_OF_ALL_TIME),
+        draw(ANY_MOMENTS),
         draw(st.sampled_from(TYPES)),
         draw(st.sampled_from([None, "u1", "u" * 512])),
         draw(st.one_of(st.none(), st.sampled_from(["192.0.2.1", "x" * 20_000, "ü" * 8_192, ""]))),
@@ -129,26 +129,26 @@ STATES = st.one_of(
     ),
     st.sampled_from(["x", "é"]).map(lambda text: json.dumps({"1": text * 300_000})),
 )
-"""What somebody may have written where states are stored."""
+"""Texts that another writer stores as the state of a profile."""
 
 
 @dataclass(frozen=True)
 class Correction:
-    """What another system does to all events of a hostile profile that were sent."""
+    """A change that another system makes to all events of a hostile profile."""
 
     statement: str
     profile: str
 
 
 _OF_THE_PROFILE = """FROM events WHERE events.guid = "eventGuid" AND "profileGuid" = %s"""
-_OF_ONE_EVENT = """FROM (SELECT guid FROM events WHERE "profileGuid" = %s LIMIT 1) AS one"""
+_OF_ONE_EVENT = """FROM (SELECT guid FROM events WHERE "profileGuid" = %s LIMIT 1) AS event"""
 CORRECTIONS = [
     """UPDATE events SET type = 'buy' WHERE "profileGuid" = %s""",
     """UPDATE events SET "occurredAt" = '9999-12-31' WHERE "profileGuid" = %s""",
     """UPDATE events SET "occurredAt" = NULL WHERE "profileGuid" = %s""",
     """UPDATE events SET "ipAddress" = repeat('x', 100000) WHERE "profileGuid" = %s""",
     f"""UPDATE "eventData" SET value = repeat('9', 500) {_OF_THE_PROFILE}""",
-    # Not of the thousands of rows below: that would take minutes to write.
+    # Not all keys: the thousands of rows below would take minutes to write.
     f"""UPDATE "eventData" SET value = repeat('z', 2000000) {_OF_THE_PROFILE}
     AND key IN ('at', 'price')""",
     """DELETE FROM events WHERE "profileGuid" = %s""",

@@ -1,7 +1,7 @@
-"""What rules mean, said a second time and as plainly as possible: over all events, in their order.
+"""The definition of each aggregation, in its plainest form: over all events, in their order.
 
-It shares nothing with `properties.rules.aggregations` but the reading of values, which has tests
-of its own (test_values.py).
+This reference and `properties.rules.aggregations` share only the parsing of values, which
+tests/rulebook/test_values.py tests.
 """
 
 from collections.abc import Iterable
@@ -14,14 +14,14 @@ from merganser.rulebook.language import Events, Filter, Rule
 from merganser.rulebook.values import coerce, format_number, is_storable
 from schemas import exact_json
 
-LONGEST = 16_384
-"""Bytes of a value."""
-LONGEST_OF_ALL_DAYS, SHORT = 65_536, 256
-"""Bytes of a value of each day, divided by the days of the window, but never less than so many."""
-MOST_VALUES = 1_000
+MAX_BYTES = 16_384
+"""Of a value."""
+MAX_BYTES_OF_ALL_DAYS, MIN_LIMIT = 65_536, 256
+"""A rule that keeps one value for each day of a window shares the first among its days."""
+MAX_VALUES = 1_000
 ENOUGH_BYTES = 49_152
-"""Bytes of values after which `all values` takes no older one."""
-MOST_DISTINCT = 10_000
+"""`all values` takes no older value once its values have this many bytes."""
+MAX_DISTINCT = 10_000
 
 PER = {"hour": 3600, "day": 86400, "week": 604800}
 
@@ -38,8 +38,8 @@ class ReferenceEvent:
     data: dict[str, str] = field(default_factory=dict)
 
 
-def values(rule: Rule, events: Iterable[ReferenceEvent], now: datetime) -> list[str]:
-    """The values of the property by the definition."""
+def compute_values(rule: Rule, events: Iterable[ReferenceEvent], now: datetime) -> list[str]:
+    """Return the values of the rule's property by definition."""
     assert rule.events
     with localcontext() as context:
         context.prec = 300
@@ -54,7 +54,9 @@ def _counts(source: Events, event: ReferenceEvent, now: datetime) -> bool:
         midnight = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
         if event.occurred_at < midnight - timedelta(days=source.window - 1):
             return False
-    return event.type in source.types and all(_meets(one, event) for one in source.filters)
+    return event.type in source.types and all(
+        _meets(condition, event) for condition in source.filters
+    )
 
 
 def _read(column: str, event: ReferenceEvent) -> str | None:
@@ -66,9 +68,9 @@ def _read(column: str, event: ReferenceEvent) -> str | None:
     return {"type": event.type, "userId": event.user_id, "ipAddress": event.ip_address}[column]
 
 
-def _value(column: str, event: ReferenceEvent, longest: int = LONGEST) -> str | None:
+def _value(column: str, event: ReferenceEvent, max_bytes: int = MAX_BYTES) -> str | None:
     found = _read(column, event)
-    return None if found is None or len(found.encode()) > longest else found
+    return None if found is None or len(found.encode()) > max_bytes else found
 
 
 def _meets(condition: Filter, event: ReferenceEvent) -> bool:  # noqa: PLR0911 - a line for each operator
@@ -93,8 +95,8 @@ def _meets(condition: Filter, event: ReferenceEvent) -> bool:  # noqa: PLR0911 -
     left, right = coerce(kind, found), coerce(kind, str(wanted))
     if left is None or right is None:
         return False
-    one, other = (Decimal(left), Decimal(right)) if numeric else (left, right)
-    return one > other if condition.op == "greater than" else one < other  # type: ignore[operator] # both of one kind
+    value, limit = (Decimal(left), Decimal(right)) if numeric else (left, right)
+    return value > limit if condition.op == "greater than" else value < limit  # type: ignore[operator] # both have the same type
 
 
 def _aggregate(  # noqa: C901, PLR0911, PLR0912 - a line for each aggregation
@@ -109,8 +111,8 @@ def _aggregate(  # noqa: C901, PLR0911, PLR0912 - a line for each aggregation
         case "count":
             return [str(len(raw))]
         case "distinct count":
-            texts = {text for _, text in raw if len(text.encode()) <= LONGEST}
-            return [str(min(len(texts), MOST_DISTINCT))]
+            texts = {text for _, text in raw if len(text.encode()) <= MAX_BYTES}
+            return [str(min(len(texts), MAX_DISTINCT))]
         case "rate":
             times = [event.occurred_at for event, _ in raw]
             if not times:
@@ -122,9 +124,9 @@ def _aggregate(  # noqa: C901, PLR0911, PLR0912 - a line for each aggregation
         case "all values":
             return _newest([value for _, many in _fitting(rule, raw) for value in many])
         case "most recent":
-            return next((many for _, many in reversed(_fitting(rule, raw))), [])[:MOST_VALUES]
+            return next((many for _, many in reversed(_fitting(rule, raw))), [])[:MAX_VALUES]
         case "least recent":
-            return next((many for _, many in _fitting(rule, raw)), [])[:MOST_VALUES]
+            return next((many for _, many in _fitting(rule, raw)), [])[:MAX_VALUES]
     fitting = [many[0] for _, many in _fitting(rule, raw)]
     if not fitting:
         return []
@@ -145,7 +147,7 @@ def _aggregate(  # noqa: C901, PLR0911, PLR0912 - a line for each aggregation
 def _newest(values: list[str]) -> list[str]:
     found: list[str] = []
     for value in reversed(values):
-        if len(found) == MOST_VALUES or sum(len(one.encode()) for one in found) >= ENOUGH_BYTES:
+        if len(found) == MAX_VALUES or sum(len(text.encode()) for text in found) >= ENOUGH_BYTES:
             break
         found.append(value)
     return found[::-1]
@@ -155,12 +157,12 @@ def _fitting(
     rule: Rule, raw: list[tuple[ReferenceEvent, str]]
 ) -> list[tuple[ReferenceEvent, list[str]]]:
     assert rule.events
-    longest = LONGEST
+    max_bytes = MAX_BYTES
     if rule.events.window and rule.events.aggregation in ("min", "max", "least recent"):
-        longest = min(LONGEST, max(SHORT, LONGEST_OF_ALL_DAYS // rule.events.window))
+        max_bytes = min(MAX_BYTES, max(MIN_LIMIT, MAX_BYTES_OF_ALL_DAYS // rule.events.window))
     found = []
     for event, text in raw:
-        if len(text.encode()) > longest:
+        if len(text.encode()) > max_bytes:
             continue
         parts = _elements(text) if rule.array else [text]
         fits = [coerce(rule.type, part) for part in parts if is_storable(part)]
@@ -175,7 +177,7 @@ def _elements(text: str) -> list[str]:
         return [text]
     try:
         elements = exact_json.loads(text)
-        return [exact_json.as_text(one, 32) for one in elements if one is not None]
+        return [exact_json.as_text(element, 32) for element in elements if element is not None]
     except ValueError:
         return [text]
 

@@ -15,9 +15,9 @@ CaseEvent = tuple[float, str, Mapping[str, str | None]]
 """(seconds after START, type, data)."""
 
 
-def to_event_view(said: CaseEvent, number: int = 0, **columns: Any) -> EventView:
+def to_event_view(case: CaseEvent, number: int = 0, **columns: Any) -> EventView:
     """Return an event whose guid is its index in the table."""
-    seconds, kind, data = said
+    seconds, kind, data = case
     at = START + timedelta(seconds=seconds)
     microseconds = (at - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
     return EventView(
@@ -30,26 +30,26 @@ def to_event_view(said: CaseEvent, number: int = 0, **columns: Any) -> EventView
     )
 
 
-def values(
-    events: dict[str, Any], said: list[CaseEvent], *, kind: str = "string", array: bool = False
+def compute_values(
+    source: dict[str, Any], events: list[CaseEvent], *, kind: str = "string", array: bool = False
 ) -> tuple[list[str], int]:
-    """Return the values of a rule, and how many values did not fit its type."""
-    found, skips = values_and_skips(events, said, kind=kind, array=array)
+    """Return the values of a rule over these events, and how many did not fit its type."""
+    found, skips = compute_values_and_skips(source, events, kind=kind, array=array)
     return found, skips[SkipReason.UNFIT]
 
 
-def values_and_skips(
-    events: dict[str, Any],
-    said: Sequence[CaseEvent],
+def compute_values_and_skips(
+    source: dict[str, Any],
+    events: Sequence[CaseEvent],
     *,
     kind: str = "string",
     array: bool = False,
 ) -> tuple[list[str], Counter[SkipReason]]:
-    """Return the values of a rule, and how many values it skipped for each reason."""
-    rule = Rule.model_validate({"key": "made", "type": kind, "array": array, "events": events})
+    """Return the values of a rule over these events, and how many it skipped for each reason."""
+    rule = Rule.model_validate({"key": "tested", "type": kind, "array": array, "events": source})
     skips = Counter[SkipReason]()
-    views = [to_event_view(one, number) for number, one in enumerate(said)]
+    views = [to_event_view(event, number) for number, event in enumerate(events)]
     found = Engine([(1, rule)]).compute_from_events(
         views, day_of(START), None, lambda _, skip: skips.update((skip,))
     )
-    return found["made"], skips
+    return found["tested"], skips

@@ -42,7 +42,7 @@ NAMES = [
     "+49 30 1",
 ]
 LONG = ["x" * 257, "x" * 16_384, "x" * 16_385, "ü" * 8_193, f'["a", "{"x" * 300}"]']
-"""About the bounds of a value, in bytes."""
+"""Values around the limits of their length in bytes."""
 MOMENTS = ["2026-06-14", "2026-06-15T01:02:03.5Z", "2026-06-15T01:02:03+05:30", "never", "17"]
 
 DATA = st.fixed_dictionaries(
@@ -89,8 +89,8 @@ SIDE = st.fixed_dictionaries(
 
 
 @st.composite
-def rules(draw: st.DrawFn, key: str = "made") -> Rule:
-    """A rule over events that is valid."""
+def event_rules(draw: st.DrawFn, key: str = "tested") -> Rule:
+    """Draw a valid rule over events."""
     aggregation = draw(st.sampled_from([*get_args(AggregationName), "diff"]))
     source: dict[str, Any] = {
         "aggregation": aggregation,
@@ -121,7 +121,7 @@ def rules(draw: st.DrawFn, key: str = "made") -> Rule:
 
 @st.composite
 def reference_events(draw: st.DrawFn) -> ReferenceEvent:
-    """An event of the one profile."""
+    """Draw an event of a profile."""
     return ReferenceEvent(
         f"evt_{draw(st.integers(0, 999)):03}",
         draw(MOMENT),
@@ -133,7 +133,7 @@ def reference_events(draw: st.DrawFn) -> ReferenceEvent:
 
 
 def to_event_view(event: ReferenceEvent) -> EventView:
-    """The same event as the rules see it."""
+    """Return the event in the form that rules read."""
     return EventView(
         (event.occurred_at - EPOCH) // timedelta(microseconds=1),
         event.guid,

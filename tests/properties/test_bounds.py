@@ -1,4 +1,4 @@
-"""Bounds of what rules remember: exact in any order, and small however much is sent."""
+"""Limits of the state of rules: exact in any order of events, and small for any events."""
 
 import json
 from datetime import timedelta
@@ -17,7 +17,7 @@ from properties.rules.engine import Engine, ignore_skip
 from properties.rules.event_view import SkipReason
 from tests.properties import reference
 from tests.properties.reference import ReferenceEvent
-from tests.properties.single_rule import CaseEvent, values, values_and_skips
+from tests.properties.single_rule import CaseEvent, compute_values, compute_values_and_skips
 from tests.properties.strategies import NOW, TODAY, to_event_view
 from tests.support import examples
 
@@ -40,14 +40,14 @@ CAPPED = settings(
 )
 
 
-def rule(name: str, window: int | None, *, array: bool = False) -> Rule:
+def build_rule(name: str, window: int | None, *, array: bool = False) -> Rule:
     kind = "integer" if name == "distinct count" else "string"
     events = {"type": "view", "aggregation": name, "column": "data.name", "window": window}
-    return Rule.model_validate({"key": "made", "type": kind, "array": array, "events": events})
+    return Rule.model_validate({"key": "tested", "type": kind, "array": array, "events": events})
 
 
 RULES = [
-    rule(name, window, array=array)
+    build_rule(name, window, array=array)
     for name, array in {
         "all values": True,
         "distinct count": False,
@@ -60,95 +60,102 @@ RULES = [
 
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Caps that few events reach."""
+    """Lower the caps so that few events reach them."""
     monkeypatch.setattr(aggregations, "MAX_ARRAY_VALUES", 3)
     monkeypatch.setattr(aggregations, "MAX_ALL_VALUES_BYTES", MAX_VALUE_BYTES + 6)
     monkeypatch.setattr(aggregations, "MAX_DISTINCT", 3)
-    monkeypatch.setattr(reference, "MOST_VALUES", 3)
+    monkeypatch.setattr(reference, "MAX_VALUES", 3)
     monkeypatch.setattr(reference, "ENOUGH_BYTES", 6)
-    monkeypatch.setattr(reference, "MOST_DISTINCT", 3)
+    monkeypatch.setattr(reference, "MAX_DISTINCT", 3)
 
 
 @pytest.mark.usefixtures("tiny")
 @CAPPED
-@given(made=st.sampled_from(RULES), events=EVENTS, data=st.data())
-def test_caps_are_exact_in_any_order_and_batches_and_as_days_go_by(
-    made: Rule, events: list[ReferenceEvent], data: st.DataObject
+@given(rule=st.sampled_from(RULES), events=EVENTS, data=st.data())
+def test_caps_are_exact_in_any_order_and_batches_and_as_days_pass(
+    rule: Rule, events: list[ReferenceEvent], data: st.DataObject
 ) -> None:
-    engine = Engine([(1, made)])
-    state, left, today = engine.empty_state(), data.draw(st.permutations(events)), TODAY
+    engine = Engine([(1, rule)])
+    state, remaining, today = engine.empty_state(), data.draw(st.permutations(events)), TODAY
     for _ in range(6):
-        taken = data.draw(st.integers(0, len(left)))
-        engine.count(state, [to_event_view(event) for event in left[:taken]], today, ignore_skip)
-        left = left[taken:]
+        taken = data.draw(st.integers(0, len(remaining)))
+        engine.count(
+            state, [to_event_view(event) for event in remaining[:taken]], today, ignore_skip
+        )
+        remaining = remaining[taken:]
         if data.draw(st.booleans()):
             engine.expire(state, today)
-            state = json.loads(json.dumps(state))  # as it is between two transactions
+            state = json.loads(json.dumps(state))  # as between two transactions
         today += data.draw(st.integers(0, 1))
-    engine.count(state, [to_event_view(event) for event in left], today, ignore_skip)
+    engine.count(state, [to_event_view(event) for event in remaining], today, ignore_skip)
     if data.draw(st.booleans()):
         today += data.draw(st.integers(0, 3))
     engine.expire(state, today)
     now = NOW + timedelta(days=today - TODAY)
-    assert engine.compute_properties(state, None)["made"] == reference.values(made, events, now)
+    assert engine.compute_properties(state, None)["tested"] == reference.compute_values(
+        rule, events, now
+    )
 
 
 @pytest.mark.usefixtures("tiny")
 @CAPPED
 @given(
-    made=st.sampled_from(RULES),
+    rule=st.sampled_from(RULES),
     parts=st.tuples(EVENTS, EVENTS, EVENTS),
     day=st.integers(TODAY - 3, TODAY + 1),
 )
 def test_combining_is_associative_and_commutative(
-    made: Rule, parts: tuple[list[ReferenceEvent], ...], day: int
+    rule: Rule, parts: tuple[list[ReferenceEvent], ...], day: int
 ) -> None:
-    """Also where a state is cut meanwhile, as it is when it is stored."""
-    assert made.events
-    aggregation = build_aggregation(made, made.events)
+    """It stays so if a state is trimmed in between, as before it is stored."""
+    assert rule.events
+    aggregation = build_aggregation(rule, rule.events)
 
-    def of(events: list[ReferenceEvent]) -> Any:
+    def add_up(events: list[ReferenceEvent]) -> Any:
         state = None
         for event in events:
             single = aggregation.from_event(to_event_view(event), [])
-            state = both(state, single)
+            state = combine(state, single)
         return state
 
-    def both(one: Any, other: Any) -> Any:
-        if one is None or other is None:
-            return one or other
-        return aggregation.combine(json.loads(json.dumps(one)), other, [])
+    def combine(left: Any, right: Any) -> Any:
+        if left is None or right is None:
+            return left or right
+        return aggregation.combine(json.loads(json.dumps(left)), right, [])
 
-    def told(state: Any) -> list[str]:
+    def compute(state: Any) -> list[str]:
         if state is not None and aggregation.trim:
             state, _ = aggregation.trim(state, day) or (None, 0)
         return [] if state is None else aggregation.values(state)
 
-    def stored(state: Any) -> Any:
-        kept = aggregation.trim(state, 0) if state is not None and aggregation.trim else None
-        return kept[0] if kept else state
+    def trim(state: Any) -> Any:
+        trimmed = aggregation.trim(state, 0) if state is not None and aggregation.trim else None
+        return trimmed[0] if trimmed else state
 
-    one, two, three = (list(part) for part in parts)
-    together = told(both(both(of(one), of(two)), of(three)))
-    assert together == told(both(of(one), both(of(two), of(three))))
-    assert together == told(both(stored(both(stored(of(three)), of(one))), stored(of(two))))
+    def state(part: int) -> Any:
+        return add_up(parts[part])
+
+    expected = compute(combine(combine(state(0), state(1)), state(2)))
+    assert compute(combine(state(0), combine(state(1), state(2)))) == expected
+    trimmed = combine(trim(combine(trim(state(2)), state(0))), trim(state(1)))
+    assert compute(trimmed) == expected
 
 
-def test_all_values_end_with_the_one_with_which_they_come_to_48_kib() -> None:
-    """In whichever order they come; so they have 64 KiB at most."""
+def test_all_values_stop_at_the_value_that_reaches_48_kib() -> None:
+    """In any order of events. So all values together have at most 64 KiB."""
     source = {"type": "buy", "column": "data.n", "aggregation": "all values"}
     long = "x" * MAX_VALUE_BYTES
-    said: list[CaseEvent] = [(n, "buy", {"n": long}) for n in range(5)]
-    said += [(9, "buy", {"n": "y"})]
-    for order in (said, said[::-1]):
-        assert values(source, order, array=True)[0] == [long] * 3 + ["y"]
-    said = [(n, "buy", {"n": "x" * 16_000}) for n in range(9)]
-    assert values(source, said, array=True)[0] == ["x" * 16_000] * 4
+    events: list[CaseEvent] = [(n, "buy", {"n": long}) for n in range(5)]
+    events += [(9, "buy", {"n": "y"})]
+    for order in (events, events[::-1]):
+        assert compute_values(source, order, array=True)[0] == [long] * 3 + ["y"]
+    events = [(n, "buy", {"n": "x" * 16_000}) for n in range(9)]
+    assert compute_values(source, events, array=True)[0] == ["x" * 16_000] * 4
 
 
 def test_a_value_of_more_than_16_kib_is_skipped_and_counted() -> None:
     long, too_long = "ü" * (MAX_VALUE_BYTES // 2), None
-    said: list[CaseEvent] = [(1, "buy", {"n": long}), (2, "buy", {"n": too_long}), (3, "buy", {})]
+    events: list[CaseEvent] = [(1, "buy", {"n": long}), (2, "buy", {"n": too_long}), (3, "buy", {})]
     for name, expected in {
         "most recent": [long],
         "least recent": [long],
@@ -158,7 +165,7 @@ def test_a_value_of_more_than_16_kib_is_skipped_and_counted() -> None:
     }.items():
         source = {"type": "buy", "column": "data.n", "aggregation": name}
         kind = "integer" if "count" in name else "string"
-        found, skips = values_and_skips(source, said, kind=kind)
+        found, skips = compute_values_and_skips(source, events, kind=kind)
         assert found == expected, name
         assert skips == ({} if name == "count" else {SkipReason.TOO_LONG: 1}), name
 
@@ -171,38 +178,40 @@ def test_a_value_of_more_than_16_kib_exists_and_meets_nothing_else(op: str, met:
         "aggregation": "count",
         "filters": [{"column": "data.n", "op": op, **value}],
     }
-    assert values(source, [(1, "buy", {"n": None})], kind="integer")[0] == [str(met)]
+    assert compute_values(source, [(1, "buy", {"n": None})], kind="integer")[0] == [str(met)]
 
 
 @pytest.mark.parametrize("name", ["min", "max", "least recent"])
 @pytest.mark.parametrize(("window", "longest"), [(5, 13_107), (8, 8_192), (3650, 256)])
-def test_a_value_of_each_day_is_shorter_the_more_days_there_are(
+def test_more_days_in_a_window_lower_the_length_limit_of_a_value(
     name: str, window: int, longest: int
 ) -> None:
     source = {"type": "buy", "column": "data.n", "aggregation": name, "window": window}
     fits: list[CaseEvent] = [(0, "buy", {"n": "x" * longest})]
-    assert values_and_skips(source, fits) == (["x" * longest], {})
+    assert compute_values_and_skips(source, fits) == (["x" * longest], {})
     longer: list[CaseEvent] = [(0, "buy", {"n": "x" * longest + "x"})]
-    assert values_and_skips(source, longer) == ([], {SkipReason.TOO_LONG: 1})
+    assert compute_values_and_skips(source, longer) == ([], {SkipReason.TOO_LONG: 1})
 
 
 @pytest.mark.parametrize("name", ["most recent", "least recent"])
 def test_an_array_property_has_a_thousand_elements_at_most(name: str) -> None:
     source = {"type": "buy", "column": "data.n", "aggregation": name}
-    said: list[CaseEvent] = [(0, "buy", {"n": json.dumps(list(range(1_005)))})]
-    found, skips = values_and_skips(source, said, array=True)
+    events: list[CaseEvent] = [(0, "buy", {"n": json.dumps(list(range(1_005)))})]
+    found, skips = compute_values_and_skips(source, events, array=True)
     assert found == [str(n) for n in range(1_000)]
     assert skips == {SkipReason.CAPPED: 5}
 
 
-def test_what_a_cap_leaves_out_is_counted() -> None:
+def test_values_that_a_cap_drops_are_counted() -> None:
     source = {"type": "buy", "column": "data.n", "aggregation": "all values"}
-    said: list[CaseEvent] = [(n, "buy", {"n": str(n)}) for n in range(1_003)]
-    assert values_and_skips(source, said, array=True)[1] == {SkipReason.CAPPED: 3}
+    events: list[CaseEvent] = [(n, "buy", {"n": str(n)}) for n in range(1_003)]
+    assert compute_values_and_skips(source, events, array=True)[1] == {SkipReason.CAPPED: 3}
     source["aggregation"] = "distinct count"
-    said = [(n, "buy", {"n": str(n)}) for n in range(10_003)]
+    events = [(n, "buy", {"n": str(n)}) for n in range(10_003)]
     for window in (None, 1):
-        found, skips = values_and_skips({**source, "window": window}, said, kind="integer")
+        found, skips = compute_values_and_skips(
+            {**source, "window": window}, events, kind="integer"
+        )
         assert (found, skips) == (["10000"], {SkipReason.CAPPED: 3})
 
 
@@ -218,10 +227,10 @@ def test_what_a_cap_leaves_out_is_counted() -> None:
         ("max", 3650, 1_200_000),
     ],
 )
-def test_a_state_is_small_whatever_is_sent(name: str, window: int | None, most: int) -> None:
+def test_a_state_stays_small_for_any_events(name: str, window: int | None, most: int) -> None:
     """As JSON: 20,000 long values over ten years."""
-    made = rule(name, window, array=name == "all values")
-    engine, random, state = Engine([(1, made)]), Random(1), None
+    rule = build_rule(name, window, array=name == "all values")
+    engine, random, state = Engine([(1, rule)]), Random(1), None
     state = engine.empty_state()
     for number in range(20_000):
         day = NOW - timedelta(days=random.randrange(3650 if window == 3650 else 30), hours=6)

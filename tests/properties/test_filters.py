@@ -6,9 +6,9 @@ import pytest
 
 from merganser.rulebook.language import Filter
 from properties.rules.filters import build_filter
-from tests.properties.single_rule import CaseEvent, to_event_view, values
+from tests.properties.single_rule import CaseEvent, compute_values, to_event_view
 
-# Operator, value of the filter, text in the event, whether it meets.
+# Operator, value of the filter, text in the event, whether the event meets the filter.
 CASES: list[tuple[str, Any, str, bool]] = [
     ("equals", "a", "a", True),
     ("equals", "a", "A", False),
@@ -44,23 +44,23 @@ CASES: list[tuple[str, Any, str, bool]] = [
 ]
 
 
-def made(column: str, op: str, value: object) -> Filter:
+def filter_of(column: str, op: str, value: object) -> Filter:
     return Filter.model_validate(
         {"column": column, "op": op} | ({} if value is None else {"value": value})
     )
 
 
 @pytest.mark.parametrize(("op", "value", "text", "met"), CASES)
-def test_an_operator(op: str, value: object, text: str, met: bool) -> None:  # noqa: FBT001 - a case
-    meets = build_filter(made("data.x", op, value))
+def test_an_operator_compares_a_value(op: str, value: object, text: str, met: bool) -> None:  # noqa: FBT001 - a case
+    meets = build_filter(filter_of("data.x", op, value))
     assert meets(to_event_view((0, "view", {"x": text}))) is met
 
 
 @pytest.mark.parametrize(
     ("op", "value"), {(op, str(value)): (op, value) for op, value, _, _ in CASES}.values()
 )
-def test_what_an_event_does_not_have_meets_no_filter(op: str, value: object) -> None:
-    assert not build_filter(made("data.x", op, value))(to_event_view((0, "view", {"y": "1"})))
+def test_a_missing_value_meets_no_filter(op: str, value: object) -> None:
+    assert not build_filter(filter_of("data.x", op, value))(to_event_view((0, "view", {"y": "1"})))
 
 
 @pytest.mark.parametrize(
@@ -73,13 +73,13 @@ def test_what_an_event_does_not_have_meets_no_filter(op: str, value: object) -> 
         ("data.x.y", "dotted"),
     ],
 )
-def test_every_column(column: str, value: str) -> None:
+def test_a_filter_reads_every_column(column: str, value: str) -> None:
     event = to_event_view((0, "view", {"x.y": "dotted"}), user_id="123", ip_address="192.0.2.1")
-    assert build_filter(made(column, "equals", value))(event)
-    assert not build_filter(made(column, "does not equal", value))(event)
+    assert build_filter(filter_of(column, "equals", value))(event)
+    assert not build_filter(filter_of(column, "does not equal", value))(event)
 
 
-def test_several_filters_are_and() -> None:
+def test_an_event_must_meet_all_filters() -> None:
     source = {
         "type": "buy",
         "aggregation": "count",
@@ -89,11 +89,11 @@ def test_several_filters_are_and() -> None:
             {"column": "data.shop", "op": "equals", "value": "north"},
         ],
     }
-    said: list[CaseEvent] = [
+    events: list[CaseEvent] = [
         (0, "buy", {"price": "10", "shop": "north"}),
         (1, "buy", {"price": "10", "shop": "south"}),
         (2, "buy", {"price": "5", "shop": "north"}),
         (3, "buy", {"price": "20", "shop": "north"}),
         (4, "buy", {"shop": "north"}),
     ]
-    assert values(source, said, kind="integer") == (["1"], 0)
+    assert compute_values(source, events, kind="integer") == (["1"], 0)

@@ -1,9 +1,9 @@
-"""The same answers as the Grouparoo event system gives on the same events, save where it is wrong.
+"""Rules give the values of the Grouparoo event system, except where that system is wrong.
 
-`theirs` is what its source does, on rows of one event type: of each event the aggregated key's
-value, where the filter's key has a value that meets the filter. Numbers are floats there, and
-greater and less compare texts, so the events here have numbers of as many digits each that floats
-hold exactly. docs/properties.md lists where it is wrong; the last tests show it, line by line.
+`compute_like_grouparoo` repeats what its source code does with the events of one type: it takes
+the key's value of each event whose other key meets the filter. Numbers are floats there, and
+"greater than" compares texts; so these events have numbers of equally many digits that floats
+represent exactly. docs/properties.md lists where that system is wrong; the last tests show it.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.properties.single_rule import CaseEvent, values
+from tests.properties.single_rule import CaseEvent, compute_values
 
 AGGREGATIONS: dict[str, Callable[[Sequence[str]], Any]] = {
     "all values": list,
@@ -39,16 +39,20 @@ OPERATORS: dict[str, Callable[[str, str], bool]] = {
 TYPES = {"all values": "string", "most recent": "string", "least recent": "string"}
 
 NUMBERS = st.integers(100, 999).map(lambda quarters: f"{quarters / 4:06.2f}")
-EVENTS = st.lists(st.tuples(NUMBERS, NUMBERS), max_size=16)
+PAIRS = st.lists(st.tuples(NUMBERS, NUMBERS), max_size=16)
 
 
-def theirs(aggregation: str, op: str, wanted: str, said: Sequence[CaseEvent]) -> Any:
-    pairs = [(data["key"] or "", data["other"] or "") for _, _, data in sorted(said)]
+def compute_like_grouparoo(
+    aggregation: str, op: str, wanted: str, events: Sequence[CaseEvent]
+) -> Any:
+    pairs = [(data["key"] or "", data["other"] or "") for _, _, data in sorted(events)]
     rows = [key for key, other in pairs if OPERATORS[op](other, wanted)]
     return AGGREGATIONS[aggregation](rows)
 
 
-def ours(aggregation: str, op: str | None, wanted: str, said: list[CaseEvent]) -> list[str]:
+def compute_with_rule(
+    aggregation: str, op: str | None, wanted: str, events: list[CaseEvent]
+) -> list[str]:
     filters = [{"column": "data.other", "op": op, "value": wanted}] if op else []
     source = {
         "type": "buy",
@@ -57,20 +61,20 @@ def ours(aggregation: str, op: str | None, wanted: str, said: list[CaseEvent]) -
         "filters": filters,
     }
     kind, array = TYPES.get(aggregation, "float"), aggregation == "all values"
-    return values(source, said, kind=kind, array=array)[0]
+    return compute_values(source, events, kind=kind, array=array)[0]
 
 
 @pytest.mark.parametrize("op", OPERATORS)
 @pytest.mark.parametrize("aggregation", AGGREGATIONS)
-@given(events=EVENTS, wanted=NUMBERS)
-def test_every_aggregation_under_every_operator(
-    aggregation: str, op: str, events: list[tuple[str, str]], wanted: str
+@given(pairs=PAIRS, wanted=NUMBERS)
+def test_each_aggregation_matches_grouparoo_under_each_operator(
+    aggregation: str, op: str, pairs: list[tuple[str, str]], wanted: str
 ) -> None:
-    said: list[CaseEvent] = [
-        (second, "buy", {"key": key, "other": other}) for second, (key, other) in enumerate(events)
+    events: list[CaseEvent] = [
+        (second, "buy", {"key": key, "other": other}) for second, (key, other) in enumerate(pairs)
     ]
-    expected = theirs(aggregation, op, wanted, said)
-    found = ours(aggregation, op, wanted, said)
+    expected = compute_like_grouparoo(aggregation, op, wanted, events)
+    found = compute_with_rule(aggregation, op, wanted, events)
     if aggregation in TYPES:
         assert found == (expected if isinstance(expected, list) else [expected] * bool(expected))
     elif expected is None:
@@ -90,43 +94,43 @@ def buys(*keys: str | None) -> list[CaseEvent]:
     ]
 
 
-def test_the_most_recent_value_is_not_lost_to_an_event_without_the_key() -> None:
-    assert ours("most recent", None, "", buys("a", None)) == ["a"]
-    assert ours("least recent", None, "", buys(None, "b")) == ["b"]
+def test_an_event_without_the_key_does_not_hide_the_most_recent_value() -> None:
+    assert compute_with_rule("most recent", None, "", buys("a", None)) == ["a"]
+    assert compute_with_rule("least recent", None, "", buys(None, "b")) == ["b"]
 
 
 @pytest.mark.parametrize("aggregation", ["sum", "average", "min", "max"])
-def test_nothing_is_not_zero(aggregation: str) -> None:
-    assert ours(aggregation, None, "", buys(None)) == []
+def test_an_aggregation_of_no_values_is_not_zero(aggregation: str) -> None:
+    assert compute_with_rule(aggregation, None, "", buys(None)) == []
 
 
 def test_sums_are_exact() -> None:
     assert 0.1 + 0.2 != 0.3
-    assert ours("sum", None, "", buys("0.1", "0.2")) == ["0.3"]
+    assert compute_with_rule("sum", None, "", buys("0.1", "0.2")) == ["0.3"]
 
 
-def test_one_text_that_is_no_number_costs_only_itself() -> None:
-    assert ours("sum", None, "", buys("1", "free", "2")) == ["3"]
+def test_a_text_that_is_not_a_number_is_skipped() -> None:
+    assert compute_with_rule("sum", None, "", buys("1", "free", "2")) == ["3"]
 
 
-def met(op: str, value: str, wanted: str) -> bool:
-    said: list[CaseEvent] = [(0, "buy", {"key": "1", "other": value})]
-    return ours("count", op, wanted, said) == ["1"]
+def meets(op: str, value: str, wanted: str) -> bool:
+    events: list[CaseEvent] = [(0, "buy", {"key": "1", "other": value})]
+    return compute_with_rule("count", op, wanted, events) == ["1"]
 
 
 def test_nine_is_less_than_ten() -> None:
     assert OPERATORS["greater than"]("9", "10")
-    assert not met("greater than", "9", "10")
-    assert met("less than", "9", "10")
+    assert not meets("greater than", "9", "10")
+    assert meets("less than", "9", "10")
 
 
-def test_wildcards_are_themselves() -> None:
-    assert not met("contains", "100 off", "100%")
-    assert met("contains", "100% off", "100%")
-    assert not met("contains", "ab", "a_")
+def test_wildcard_characters_match_themselves() -> None:
+    assert not meets("contains", "100 off", "100%")
+    assert meets("contains", "100% off", "100%")
+    assert not meets("contains", "ab", "a_")
 
 
-def test_all_filters_must_be_met() -> None:
+def test_several_filters_must_all_be_met() -> None:
     source = {
         "type": "buy",
         "aggregation": "count",
@@ -135,9 +139,9 @@ def test_all_filters_must_be_met() -> None:
             {"column": "data.b", "op": "equals", "value": "1"},
         ],
     }
-    said: list[CaseEvent] = [
+    events: list[CaseEvent] = [
         (0, "buy", {"a": "1", "b": "1"}),
         (1, "buy", {"a": "1", "b": "2"}),
         (2, "buy", {"a": "2", "b": "1"}),
     ]
-    assert values(source, said, kind="integer")[0] == ["1"]
+    assert compute_values(source, events, kind="integer")[0] == ["1"]

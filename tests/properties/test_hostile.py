@@ -1,8 +1,8 @@
-"""Hostile events, rows, rules and stored states, among innocent profiles: these are always served.
+"""Hostile events, rows, rules and stored states do not affect innocent profiles.
 
-Whatever comes, within a bounded number of steps the innocent profiles have the properties of the
-definition, and each hostile one has them too or is set aside, with the reason; and once the cause
-is fixed and it is retried, it has them.
+Within a bounded number of steps, the innocent profiles have the properties of the definition. Each
+hostile profile has them too or is set aside with a reason. Once the cause is fixed and the profile
+is retried, it has them.
 """
 
 import asyncio
@@ -34,14 +34,14 @@ from tests.properties.hostile_strategies import (
     hostile_events,
 )
 from tests.properties.reference import ReferenceEvent
-from tests.properties.strategies import NOW, reference_events, rules
+from tests.properties.strategies import NOW, event_rules, reference_events
 from tests.properties.test_state_machine import EMPTY, STORED
 from tests.support import examples
 
-MOST_STEPS = 200
-"""Of the process, after all that a round brings."""
-MOST_SECONDS = 30
-"""For them, on a machine that has other work too; alone it takes less than two."""
+MAX_STEPS = 200
+"""Of the process, after the events of a round."""
+MAX_SECONDS = 30
+"""For these steps. They take less than two on an idle machine."""
 
 INNOCENT, HOSTILE = ["pro_i1", "pro_i2", "pro_i3"], ["pro_h1", "pro_h2"]
 IDENTIFYING = Rule(key="userId", type="string", unique=True, identifying=True)
@@ -57,9 +57,9 @@ BROAD = Rule.model_validate(
         },
     }
 )
-"""A rule that most hostile values come to."""
+"""A rule that reads most hostile values."""
 RULES = st.lists(st.integers(0, 3), unique=True, max_size=3).flatmap(
-    lambda numbers: st.tuples(*(rules(key=f"rule{number}") for number in numbers))
+    lambda numbers: st.tuples(*(event_rules(key=f"rule{number}") for number in numbers))
 )
 ROUNDS = st.lists(
     st.tuples(
@@ -78,10 +78,10 @@ ROUNDS = st.lists(
     min_size=1,
     max_size=3,
 )
-BROKEN = st.sampled_from(
+BROKEN_DEFINITIONS = st.sampled_from(
     [None, None, None, "1", '"x"', "{}", '{"key": "broad"}', "[" * 500 + "]" * 500]
 )
-"""What somebody makes of the definition of the broad rule."""
+"""Texts that another writer stores as the definition of the broad rule."""
 
 SMALL = {
     "SHORT_STATE_BYTES": 50,
@@ -104,11 +104,11 @@ SELECT profiles.guid, events.guid, events."occurredAt", events.type, events."use
     )
 FROM profiles LEFT JOIN events ON events."profileGuid" = profiles.guid
 """
-"""Longer values are too long in any case."""
+"""The events with their data; values of more than 20,000 characters are too long anyway."""
 
 
-class World:
-    """One database, and what happens to it."""
+class HostileRun:
+    """Rounds of innocent and hostile events, each checked against the definition."""
 
     def __init__(self, url: str) -> None:
         self.database = Database(url, "test")
@@ -118,9 +118,9 @@ class World:
         self.properties = PropertyUpdater(5)
 
     async def run(
-        self, made: tuple[Rule, ...], rounds: Any, broken: str | None, batch: int
+        self, rules: tuple[Rule, ...], rounds: Any, broken: str | None, batch: int
     ) -> None:
-        """Let all of it happen."""
+        """Write the events of each round, run the process, and check all properties."""
         self.properties = PropertyUpdater(batch)
         self.now = NOW
         async with await connect(self.url, "test", BY_KEY) as connection:
@@ -128,13 +128,13 @@ class World:
             await connection.execute(f'{EMPTY}, "setAside"'.encode())
             await connection.execute(NO_REFUSAL.encode())
             await connection.execute(REFUSAL.encode())
-            await rule_store.apply_file(connection, RuleFile(rules=(IDENTIFYING, BROAD, *made)))
+            await rule_store.apply_file(connection, RuleFile(rules=(IDENTIFYING, BROAD, *rules)))
             await connection.execute(
                 'INSERT INTO profiles (guid, "userId") SELECT guid, guid '
                 "FROM unnest(%s::text[]) AS guid",
                 [INNOCENT + HOSTILE],
             )
-            # One event each, or a profile has no properties yet.
+            # A profile has properties from its first event on.
             for guid in INNOCENT + HOSTILE:
                 await self._insert(HostileEvent(guid, NOW, "view", None, None))
             for innocent, hostile, states, days in rounds:
@@ -155,19 +155,19 @@ class World:
                             list(event.data.items()),
                         )
                     )
-                for one in hostile:
-                    if isinstance(one, HostileEvent):
-                        await self._insert(one)
+                for item in hostile:
+                    if isinstance(item, HostileEvent):
+                        await self._insert(item)
                     else:
-                        await connection.execute(one.statement.encode(), [one.profile])
-                await self._serve()
+                        await connection.execute(item.statement.encode(), [item.profile])
+                await self._run_process()
                 await self._check(fixed=False)
             if broken is not None:
-                await self._break(broken)
-            await self._mend(made)
+                await self._break_rule(broken)
+            await self._fix_and_retry(rules)
 
-    async def _break(self, definition: str) -> None:
-        """Somebody breaks a rule: the others go on, and its values stay."""
+    async def _break_rule(self, definition: str) -> None:
+        """Break the broad rule; check that the other rules work and its values stay."""
         before = await self._stored("broad")
         await self.connection.execute(
             """UPDATE "profilePropertyRules" SET definition = %s WHERE key = 'broad'""",
@@ -175,17 +175,17 @@ class World:
         )
         for guid in INNOCENT:
             await self._insert(HostileEvent(guid, NOW, "view", None, None, [("name", "late")]))
-        await self._serve()
+        await self._run_process()
         assert await self._stored("broad") == before
         await self._check(fixed=False, without={"broad"})
 
-    async def _mend(self, made: tuple[Rule, ...]) -> None:
-        """Fix the defects, apply the rules again and retry what is set aside."""
+    async def _fix_and_retry(self, rules: tuple[Rule, ...]) -> None:
+        """Fix the defects, apply the rules again, and retry the set-aside profiles."""
         with pytest.MonkeyPatch.context() as fixed:
             fixed.setattr(event_view, "coerce", coerce)
             await self.connection.execute(NO_REFUSAL.encode())
             await rule_store.apply_file(
-                self.connection, RuleFile(rules=(IDENTIFYING, BROAD, *made))
+                self.connection, RuleFile(rules=(IDENTIFYING, BROAD, *rules))
             )
             async with self.connection.transaction():
                 cursor = await self.connection.execute(
@@ -194,10 +194,10 @@ class World:
                 await store.start_rebuilds(
                     self.connection, [guid for (guid,) in await cursor.fetchall()]
                 )
-            await self._serve()
+            await self._run_process()
             await self._check(fixed=True)
 
-    async def _insert(self, one: HostileEvent) -> None:
+    async def _insert(self, event: HostileEvent) -> None:
         self.number += 1
         guid = f"evt_{self.number:09}"
         async with self.connection.transaction(), self.connection.cursor() as cursor:
@@ -206,20 +206,20 @@ class World:
                 INSERT INTO events (guid, "profileGuid", "occurredAt", type, "userId", "ipAddress")
                 VALUES (%s, %s, %s, %s, %s, %s)
                 """,
-                (guid, one.profile, one.at, one.type, one.user_id, one.ip_address),
+                (guid, event.profile, event.at, event.type, event.user_id, event.ip_address),
             )
             await cursor.executemany(
                 'INSERT INTO "eventData" ("eventGuid", key, value) VALUES (%s, %s, %s)',
-                [(guid, key, value) for key, value in one.rows],
+                [(guid, key, value) for key, value in event.rows],
             )
 
-    async def _serve(self) -> None:
+    async def _run_process(self) -> None:
         start = time.monotonic()
-        for _ in range(MOST_STEPS):
+        for _ in range(MAX_STEPS):
             if not (await self.properties.commit_step(self.database, self.now, Stop())).more:
-                assert time.monotonic() - start < MOST_SECONDS
+                assert time.monotonic() - start < MAX_SECONDS
                 return
-        raise AssertionError("it does not come to an end")
+        raise AssertionError("the process does not finish")
 
     async def _check(self, *, fixed: bool, without: set[str] | None = None) -> None:
         cursor = await self.connection.execute(
@@ -232,20 +232,22 @@ class World:
         applied = await rule_store.read_rules(self.connection)
         wanted: dict[tuple[str, str], list[str]] = {}
         for guid, events in (await self._events()).items():
-            for one in applied:
-                if guid in aside or one.rule.key in (without or ()):
+            for stored_rule in applied:
+                if guid in aside or stored_rule.rule.key in (without or ()):
                     continue
-                if one.rule.identifying:
-                    wanted[guid, one.rule.key] = [guid]
+                if stored_rule.rule.identifying:
+                    wanted[guid, stored_rule.rule.key] = [guid]
                 else:
-                    wanted[guid, one.rule.key] = reference.values(one.rule, events, self.now)
+                    wanted[guid, stored_rule.rule.key] = reference.compute_values(
+                        stored_rule.rule, events, self.now
+                    )
         cursor = await self.connection.execute(STORED)
         stored = {
             (guid, key): found
             for guid, key, found in await cursor.fetchall()
             if guid not in aside and key not in (without or ())
         }
-        assert stored == {place: found for place, found in wanted.items() if found}
+        assert stored == {property_: found for property_, found in wanted.items() if found}
         cursor = await self.connection.execute('SELECT count(*) FROM "eventChanges"')
         assert await cursor.fetchone() == (0,)
 
@@ -267,21 +269,21 @@ class World:
         return await cursor.fetchall()
 
 
-def _defective(kind: PropertyType, text: str) -> str | None:
+def _coerce_with_defect(kind: PropertyType, text: str) -> str | None:
     if text == DEFECT:
         raise ZeroDivisionError(text)
     return coerce(kind, text)
 
 
-@pytest.fixture(name="world")
-def world_(
+@pytest.fixture
+def hostile_run(
     database_url: str, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[tuple[World, asyncio.Runner]]:
-    monkeypatch.setattr(event_view, "coerce", _defective)
+) -> Iterator[tuple[HostileRun, asyncio.Runner]]:
+    monkeypatch.setattr(event_view, "coerce", _coerce_with_defect)
     with asyncio.Runner() as runner:
-        world = World(database_url)
-        yield world, runner
-        runner.run(world.database.close())
+        run = HostileRun(database_url)
+        yield run, runner
+        runner.run(run.database.close())
 
 
 @pytest.mark.timeout(14_400 if examples.NIGHTLY else 600)
@@ -293,26 +295,26 @@ def world_(
     suppress_health_check=list(HealthCheck),
 )
 @given(
-    made=RULES,
+    drawn_rules=RULES,
     rounds=ROUNDS,
-    broken=BROKEN,
+    broken=BROKEN_DEFINITIONS,
     batch=st.sampled_from([2, 5, 1000]),
     small=st.booleans(),
 )
-def test_whatever_hostile_profiles_bring_the_innocent_ones_are_served(
-    world: tuple[World, asyncio.Runner],
-    made: tuple[Rule, ...],
+def test_hostile_profiles_do_not_affect_innocent_profiles(
+    hostile_run: tuple[HostileRun, asyncio.Runner],
+    drawn_rules: tuple[Rule, ...],
     rounds: Any,
     broken: str | None,
     batch: int,
     small: bool,  # noqa: FBT001 - drawn
 ) -> None:
-    """Also where almost everything counts as long, so that it is read in groups and parts."""
-    here, runner = world
+    """With `small`, almost all events and states count as long: read in groups and parts."""
+    run, runner = hostile_run
     with pytest.MonkeyPatch.context() as patched:
         if small:
             for name, most in SMALL.items():
                 patched.setattr(incremental, name, most)
             patched.setattr(rebuild, "FETCH_ROWS", 2)
             patched.setattr(rebuild, "MAX_BYTES", 1_000)
-        runner.run(here.run(made, rounds, broken, batch))
+        runner.run(run.run(drawn_rules, rounds, broken, batch))

@@ -1,4 +1,4 @@
-"""Properties on the running system: events come in over HTTP, and the process runs as a process."""
+"""The properties process in a running system, with events that arrive over HTTP."""
 
 import signal
 from typing import Any
@@ -35,12 +35,13 @@ RULES = RuleFile.model_validate({"rules": [USER_ID, COUNT, PATHS, SPENT, TO_SIGN
 
 @pytest.fixture
 async def ruled(system: System) -> System:
+    """A system with rules."""
     await rule_store.apply_file(system.database.connection, RULES)
     return system
 
 
-async def known_of(database: Database, user_id: str) -> dict[str, list[str]]:
-    """All properties of a user."""
+async def read_properties(database: Database, user_id: str) -> dict[str, list[str]]:
+    """Return all properties of a user."""
     rows = await database.rows(
         'SELECT key, array_agg(value ORDER BY position) FROM "profileProperties" '
         'JOIN profiles ON profiles.guid = "profileGuid" WHERE "userId" = %s GROUP BY key',
@@ -49,7 +50,7 @@ async def known_of(database: Database, user_id: str) -> dict[str, list[str]]:
     return dict(rows)
 
 
-async def test_properties_follow_events_merges_and_rows_of_others(ruled: System) -> None:
+async def test_properties_follow_events_merges_and_external_rows(ruled: System) -> None:
     gateway = await ruled.ingest()
     await ruled.resolver()
     await ruled.scanner()
@@ -77,7 +78,7 @@ async def test_properties_follow_events_merges_and_rows_of_others(ruled: System)
         "spent": ["12.1"],
         "secondsToSignUp": ["90"],
     }
-    await eventually(lambda: known_of(ruled.database, "1"), equals(before))
+    await eventually(lambda: read_properties(ruled.database, "1"), equals(before))
 
     await gateway.tracked(
         type="sign-in", anonymousId="phone", userId="1", occurredAt="2026-03-01T15:00:00Z"
@@ -92,15 +93,15 @@ async def test_properties_follow_events_merges_and_rows_of_others(ruled: System)
         "-2.10",
     )
     after = before | {"visits": ["3"], "paths": ["/", "/mugs", "/sale"], "spent": ["10"]}
-    await eventually(lambda: known_of(ruled.database, "1"), equals(after))
-    assert await PropertyHarness(ruled.database).disagreements() == []
+    await eventually(lambda: read_properties(ruled.database, "1"), equals(after))
+    assert await PropertyHarness(ruled.database).find_disagreements() == []
 
 
-async def test_it_measures_itself_and_ends_in_order(ruled: System) -> None:
+async def test_the_process_reports_metrics_and_stops_with_status_0(ruled: System) -> None:
     harness = PropertyHarness(ruled.database)
     service = await ruled.properties()
-    await harness.views(await harness.profile("pro_1"), range(5), path="/a")
-    await eventually(lambda: harness.value("pro_1", "visits"), equals(["5"]))
+    await harness.add_views(await harness.add_profile("pro_1"), range(5), path="/a")
+    await eventually(lambda: harness.read_values("pro_1", "visits"), equals(["5"]))
     await ruled.database.execute(
         'INSERT INTO events (guid, type, "profileGuid", "occurredAt") '
         "VALUES ('evt_gift', 'purchase', 'pro_1', now())"
@@ -108,40 +109,40 @@ async def test_it_measures_itself_and_ends_in_order(ruled: System) -> None:
     await ruled.database.execute(
         "INSERT INTO \"eventData\" (\"eventGuid\", key, value) VALUES ('evt_gift', 'price', 'none')"
     )
-    counted = "merganser_properties_values_unfit_total"
-    await eventually(lambda: service.metric(counted, rule="spent"))
+    unfit = "merganser_properties_values_unfit_total"
+    await eventually(lambda: service.metric(unfit, rule="spent"))
     measured = await service.metrics()
     assert measured.value("merganser_properties_events_counted_total") >= 6
     assert measured.value("merganser_properties_values_written_total") >= 1  # five views at once
     assert measured.value("merganser_properties_step_seconds_count") > 0
     assert measured.value("merganser_properties_backfill_profiles") == -1
-    ours = {family.name for family in measured.families if family.name.startswith("merganser_")}
-    assert ours <= {family.name for family in metrics.PROPERTIES.collect()}
+    exported = {family.name for family in measured.families if family.name.startswith("merganser_")}
+    assert exported <= {family.name for family in metrics.PROPERTIES.collect()}
     assert await service.stop() == 0
 
 
-async def test_what_is_left_out_is_measured_by_rule(ruled: System) -> None:
+async def test_skipped_values_and_broken_rules_are_counted(ruled: System) -> None:
     harness = PropertyHarness(ruled.database)
     service = await ruled.properties(properties_batch=5_000)
-    # In one step: an event that is counted before its data is there is counted again.
+    # In one transaction: an event counted before its data exists would count its values twice.
     async with ruled.database.connection.transaction():
-        await harness.views(await harness.profile("pro_1"), [1], path="x" * 20_000)
-        await harness.views("pro_1", range(2, 1_005), path="/")
+        await harness.add_views(await harness.add_profile("pro_1"), [1], path="x" * 20_000)
+        await harness.add_views("pro_1", range(2, 1_005), path="/")
     skipped = {"too_long": 1, "capped": 3}
-    for why, count in skipped.items():
-        name = f"merganser_properties_values_{why}_total"
-        await eventually(lambda name=name: service.metric(name, rule="paths"), equals(count))  # type: ignore[misc] # of this turn
+    for reason, count in skipped.items():
+        name = f"merganser_properties_values_{reason}_total"
+        await eventually(lambda name=name: service.metric(name, rule="paths"), equals(count))  # type: ignore[misc] # the loop awaits it
     await ruled.database.execute(
         """UPDATE "profilePropertyRules" SET definition = '1' WHERE key = 'paths'"""
     )
     broken = "merganser_properties_broken_rules"
     await eventually(lambda: service.metric(broken), equals(1))
-    await harness.views("pro_1", [9])
-    await eventually(lambda: harness.value("pro_1", "visits"), equals(["1005"]))
+    await harness.add_views("pro_1", [9])
+    await eventually(lambda: harness.read_values("pro_1", "visits"), equals(["1005"]))
     assert await service.stop() == 0
 
 
-async def test_a_profile_that_postgres_refuses_ends_no_process(ruled: System) -> None:
+async def test_a_profile_that_postgres_refuses_does_not_stop_the_process(ruled: System) -> None:
     harness = PropertyHarness(ruled.database)
     await ruled.database.execute(
         """ALTER TABLE "profileProperties" ADD CONSTRAINT refusal CHECK (value <> 'refused')"""
@@ -149,53 +150,53 @@ async def test_a_profile_that_postgres_refuses_ends_no_process(ruled: System) ->
     service = await ruled.properties()
     for number in range(5):
         path = "refused" if number == 2 else "/"
-        await harness.views(await harness.profile(f"pro_{number}"), [1], path=path)
+        await harness.add_views(await harness.add_profile(f"pro_{number}"), [1], path=path)
     for number in (0, 1, 3, 4):
-        await eventually(lambda n=number: harness.value(f"pro_{n}", "paths"), equals(["/"]))  # type: ignore[misc] # of this turn
+        await eventually(lambda n=number: harness.read_values(f"pro_{n}", "paths"), equals(["/"]))  # type: ignore[misc] # the loop awaits it
     aside = "merganser_properties_profiles_set_aside_total"
     await eventually(lambda: service.metric(aside), equals(1))
-    assert list(await harness.set_aside()) == ["pro_2"]
+    assert list(await harness.read_set_aside()) == ["pro_2"]
     assert await service.stop() == 0
 
 
-async def test_staleness_is_the_age_of_what_waits(ruled: System) -> None:
-    """While somebody else has the turn and does nothing with it."""
+async def test_staleness_is_the_age_of_the_oldest_event_change(ruled: System) -> None:
+    """Another session holds the lock of the properties process."""
     age = "merganser_properties_staleness_seconds"
     harness = PropertyHarness(ruled.database)
     async with await connect(ruled.database.url, "test") as other, other.transaction():
         await other.execute("SELECT pg_advisory_xact_lock(hashtext('merganser properties'))")
         service = await ruled.properties()
-        await harness.views(await harness.profile("pro_1"), [1])
+        await harness.add_views(await harness.add_profile("pro_1"), [1])
         await eventually(lambda: service.metric(age), lambda seconds: seconds > 1)
     await eventually(lambda: service.metric(age), equals(0))
 
 
-async def test_postgres_goes_and_comes_back(ruled: System) -> None:
+async def test_the_process_survives_an_outage_of_postgres(ruled: System) -> None:
     harness = PropertyHarness(ruled.database)
-    await harness.profile("pro_1")
+    await harness.add_profile("pro_1")
     async with proxy.before(ruled.database.url) as (network, url):
         service = await ruled.properties(database_url=url)
-        await harness.views("pro_1", [1])
-        await eventually(lambda: harness.value("pro_1", "visits"), equals(["1"]))
+        await harness.add_views("pro_1", [1])
+        await eventually(lambda: harness.read_values("pro_1", "visits"), equals(["1"]))
         await network.stop()
-        await harness.views("pro_1", [2])
+        await harness.add_views("pro_1", [2])
         assert list(await eventually(service.why_not_ready)) == ["postgres"]
         await network.start()
-        await eventually(lambda: harness.value("pro_1", "visits"), equals(["2"]))
+        await eventually(lambda: harness.read_values("pro_1", "visits"), equals(["2"]))
         await network.stop()
         await eventually(service.why_not_ready)
         assert await service.stop() == 0
 
 
-async def test_a_second_process_takes_over_from_one_that_is_killed(ruled: System) -> None:
+async def test_a_second_process_takes_over_from_a_killed_one(ruled: System) -> None:
     harness = PropertyHarness(ruled.database)
-    await harness.profile("pro_1")
+    await harness.add_profile("pro_1")
     both = [await ruled.properties() for _ in range(2)]
     for turn in range(1, 4):
-        await harness.views("pro_1", [turn])
-        await eventually(lambda: harness.value("pro_1", "visits"), equals([str(turn)]))
+        await harness.add_views("pro_1", [turn])
+        await eventually(lambda: harness.read_values("pro_1", "visits"), equals([str(turn)]))
     both[0].send(signal.SIGKILL)
     await both[0].ended()
-    await harness.views("pro_1", [9])
-    await eventually(lambda: harness.value("pro_1", "visits"), equals(["4"]))
-    assert await harness.disagreements() == []
+    await harness.add_views("pro_1", [9])
+    await eventually(lambda: harness.read_values("pro_1", "visits"), equals(["4"]))
+    assert await harness.find_disagreements() == []

@@ -1,8 +1,8 @@
-"""Properties on a real Postgres: whatever happens to events, at rest they are what a recount gives.
+"""Properties equal a recomputation from the stored events, on real Postgres.
 
-Events come through the resolver's writer and as rows of other systems, late and twice; links claim,
-merge and move; data comes late, changes and goes; events and days go; rules change; the process
-counts a little at a time, and its connection dies.
+Events arrive through the resolver's writer and as external rows, late and repeated. Links claim,
+merge and move. Data arrives late, changes and is deleted. Events are deleted, days pass, rules
+change. The process runs a few steps at a time, and its connection breaks.
 """
 
 import asyncio
@@ -34,44 +34,44 @@ from tests.identity.histories import guid_of
 from tests.identity.test_machine import CRASHES, Crash, Record
 from tests.properties import reference
 from tests.properties.reference import ReferenceEvent
-from tests.properties.strategies import DATA, MOMENT, NOW, TYPES, rules
+from tests.properties.strategies import DATA, MOMENT, NOW, TYPES, event_rules
 from tests.support import examples
 from tests.support.chunks import move_some
 
 PARTITION = TopicPartition("events", 0)
 Result = TypeVar("Result")
-Told = tuple[datetime, str, str | None, str | None, dict[str, str]]
+EventFields = tuple[datetime, str, str | None, str | None, dict[str, str]]
 
 IDENTIFYING = Rule(key="userId", type="string", unique=True, identifying=True)
 USERS, DEVICES = ["a", "b", None, None], ["d1", "d2", "d3", None]
-TOLD = st.lists(
+EVENT_FIELDS = st.lists(
     st.tuples(
         MOMENT, st.sampled_from(TYPES), st.sampled_from(USERS), st.sampled_from(DEVICES), DATA
     ),
     max_size=6,
 )
-BROAD = [
+BROAD_SOURCES = [
     {"aggregation": "count"},
     {"aggregation": "all values", "column": "occurredAt"},
     {"aggregation": "average", "column": "data.price"},
 ]
-"""Rules that notice every event; of the last one any data."""
-ALWAYS = tuple(
+"""Sources of rules whose values change with each event or its data."""
+BROAD_RULES = tuple(
     Rule(
         key=f"broad{number}",
         type="float" if source["aggregation"] != "all values" else "date",
         array=source["aggregation"] == "all values",
         events={"type": TYPES, **source},
     )
-    for number, source in enumerate(BROAD)
+    for number, source in enumerate(BROAD_SOURCES)
 )
-RULES = st.tuples(rules(key="one"), rules(key="two"))
+RULES = st.tuples(event_rules(key="one"), event_rules(key="two"))
 ANY = st.integers(0, 200)
 SELDOM = st.sampled_from([True, False, False, False, False])
 
 
 class Machine(RuleBasedStateMachine):
-    """One database, and everything that can happen to its events."""
+    """One database, and the changes of its events."""
 
     url: str
     loop: asyncio.AbstractEventLoop
@@ -82,7 +82,7 @@ class Machine(RuleBasedStateMachine):
         self.offsets = itertools.count(1)
         self.guids: list[str] = []
         self.now = NOW
-        self.properties = PropertyUpdater(3)
+        self.updater = PropertyUpdater(3)
         self.writer = Writer(Offsets("group", "cluster"), 7, move_limit=2, nobody_ids=NOBODY)
         self.connection = self.run(connect(self.url, "test", BY_KEY))
         self.run(self._execute(EMPTY))
@@ -90,91 +90,100 @@ class Machine(RuleBasedStateMachine):
     def run(self, work: Coroutine[Any, Any, Result]) -> Result:
         return self.loop.run_until_complete(work)
 
-    @initialize(told=TOLD, made=RULES)
-    def begin(self, told: list[Told], made: tuple[Rule, ...]) -> None:
-        """Some events are older than the first rule."""
-        self.publish(told)
-        self.apply(made, count=2, seldom=True)
+    @initialize(fields=EVENT_FIELDS, drawn_rules=RULES)
+    def begin(self, fields: list[EventFields], drawn_rules: tuple[Rule, ...]) -> None:
+        """Publish some events before the first rules apply."""
+        self.publish(fields)
+        self.apply(drawn_rules, count=2, seldom=True)
 
-    @rule(told=TOLD)
-    def publish(self, told: list[Told]) -> None:
-        """A resolver's batch."""
-        events = self._events(told)
+    @rule(fields=EVENT_FIELDS)
+    def publish(self, fields: list[EventFields]) -> None:
+        """A resolver writes a batch."""
+        events = self._events(fields)
         if events:
             self.run(self._publish(events))
 
-    @rule(told=TOLD, data_first=st.booleans())
-    def insert(self, told: list[Told], data_first: bool) -> None:  # noqa: FBT001 - drawn
-        """Rows of another system, whose data may come on its own."""
-        self.run(self._insert(self._events(told), data_first=data_first))
+    @rule(fields=EVENT_FIELDS, data_first=st.booleans())
+    def insert(self, fields: list[EventFields], data_first: bool) -> None:  # noqa: FBT001 - drawn
+        """Another system inserts rows, the data before or after the events."""
+        self.run(self._insert(self._events(fields), data_first=data_first))
 
     @rule(limit=st.integers(1, 5))
     def scan(self, limit: int) -> None:
-        """A scanner's claims."""
+        """A scanner resolves rows."""
         self.run(self._scan(limit))
 
-    @rule(most=st.integers(1, 3))
-    def move(self, most: int) -> None:
-        """A chunk of a big merge."""
-        self.run(self._transact(lambda connection: move_some(connection, most)))
+    @rule(limit=st.integers(1, 3))
+    def move(self, limit: int) -> None:
+        """A scanner moves a chunk of a large merge."""
+        self.run(self._transact(lambda connection: move_some(connection, limit)))
 
     @rule(which=ANY, data=DATA)
     def add_data(self, which: int, data: dict[str, str]) -> None:
-        """Another system sends data for an event that was there before."""
+        """Another system adds data to a stored event."""
         if self.guids:
             guid = self.guids[which % len(self.guids)]
             self.run(self._add_data([(guid, key, value) for key, value in data.items()]))
 
     @rule(which=ANY, value=st.sampled_from(["7", "new"]))
     def change_data(self, which: int, value: str) -> None:
-        """Somebody corrects data in the table."""
-        self._on_one(
+        """Another writer corrects data."""
+        self._execute_for_event(
             'UPDATE "eventData" SET value = %(value)s WHERE "eventGuid" = %(guid)s', which, value
         )
 
     @rule(which=ANY)
     def delete_data(self, which: int) -> None:
-        """Somebody deletes data."""
-        self._on_one('DELETE FROM "eventData" WHERE "eventGuid" = %(guid)s', which)
+        """Another writer deletes data."""
+        self._execute_for_event('DELETE FROM "eventData" WHERE "eventGuid" = %(guid)s', which)
 
     @rule(which=ANY)
     def delete_event(self, which: int) -> None:
-        """Somebody deletes an event; its data may lie about for ever."""
-        self._on_one("DELETE FROM events WHERE guid = %(guid)s", which)
+        """Another writer deletes an event and leaves its data."""
+        self._execute_for_event("DELETE FROM events WHERE guid = %(guid)s", which)
 
     @rule(which=ANY, value=st.sampled_from(TYPES))
     def change_event(self, which: int, value: str) -> None:
-        """Somebody corrects an event."""
-        self._on_one("UPDATE events SET type = %(value)s WHERE guid = %(guid)s", which, value)
+        """Another writer corrects an event."""
+        self._execute_for_event(
+            "UPDATE events SET type = %(value)s WHERE guid = %(guid)s", which, value
+        )
 
-    @rule(made=RULES, count=st.integers(0, 2), seldom=SELDOM)
-    def apply(self, made: tuple[Rule, ...], count: int, seldom: bool) -> None:  # noqa: FBT001 - drawn
-        """Other rules, or none. Seldom: what is counted again for them hides earlier mistakes."""
+    @rule(drawn_rules=RULES, count=st.integers(0, 2), seldom=SELDOM)
+    def apply(
+        self,
+        drawn_rules: tuple[Rule, ...],
+        count: int,
+        seldom: bool,  # noqa: FBT001 - drawn
+    ) -> None:
+        """Apply other rules, or none. Seldom, as their backfill hides earlier mistakes."""
         if seldom:
-            file = RuleFile(rules=(IDENTIFYING, *ALWAYS, *made[:count]) if count else ())
+            file = RuleFile(
+                rules=(IDENTIFYING, *BROAD_RULES, *drawn_rules[:count]) if count else ()
+            )
             self.run(rule_store.apply_file(self.connection, file))
 
     @rule()
-    def a_day_goes_by(self) -> None:
-        """Windows move."""
+    def pass_a_day(self) -> None:
+        """Windows move at midnight."""
         self.now += timedelta(days=1)
 
     @rule(times=st.integers(1, 2), crash=CRASHES)
-    def count_a_little(self, times: int, crash: Crash) -> None:
-        """Most often."""
-        self.count(times, crash)
+    def run_one_or_two_steps(self, times: int, crash: Crash) -> None:
+        """The properties process runs often, with few steps."""
+        self.run_steps(times, crash)
 
     @rule(times=st.integers(1, 9), crash=CRASHES)
-    def count(self, times: int, crash: Crash) -> None:
-        """The properties process does some of what it has to do."""
+    def run_steps(self, times: int, crash: Crash) -> None:
+        """The properties process runs some steps."""
         for _ in range(times):
-            self.run(self._step(crash))
+            self.run(self._run_step(crash))
 
     def teardown(self) -> None:
-        """Let everything be done, then compare."""
+        """Run everything to its end, then compare all properties."""
         self.run(self._finish())
 
-    def _events(self, told: list[Told]) -> list[wire.Event]:
+    def _events(self, fields: list[EventFields]) -> list[wire.Event]:
         events: list[wire.Event] = [
             {
                 "guid": guid_of(next(self.numbers)),
@@ -187,7 +196,7 @@ class Machine(RuleBasedStateMachine):
                 "anonymousId": device,
                 "data": data,
             }
-            for moment, kind, user_id, device, data in told
+            for moment, kind, user_id, device, data in fields
             if user_id or device
         ]
         self.guids += [event["guid"] for event in events]
@@ -229,7 +238,7 @@ class Machine(RuleBasedStateMachine):
             )
             cursor, locked = scanned.cursor, scanned.locked
 
-    def _on_one(self, statement: str, which: int, value: str = "") -> None:
+    def _execute_for_event(self, statement: str, which: int, value: str = "") -> None:
         if self.guids:
             guid = self.guids[which % len(self.guids)]
             self.run(self._execute(statement, guid=guid, value=value))
@@ -241,31 +250,31 @@ class Machine(RuleBasedStateMachine):
         async with self.connection.transaction():
             return await work(self.connection)
 
-    async def _step(self, crash: Crash) -> StepResult:
+    async def _run_step(self, crash: Crash) -> StepResult:
         if crash not in {Crash.BEFORE, Crash.DURING}:
             step: StepResult = await self._transact(
-                lambda connection: self.properties.run_step(connection, self.now)
+                lambda connection: self.updater.run_step(connection, self.now)
             )
             return step
         async with await connect(self.url, "test", BY_KEY) as doomed:
             with pytest.raises(psycopg.OperationalError):
-                await self._doomed_step(doomed, crash)
+                await self._run_step_and_kill(doomed, crash)
         return StepResult(0, StepCounts(), more=False)
 
-    async def _doomed_step(self, doomed: psycopg.AsyncConnection[Any], crash: Crash) -> None:
+    async def _run_step_and_kill(self, doomed: psycopg.AsyncConnection[Any], crash: Crash) -> None:
         async with doomed.transaction():
             if crash is Crash.DURING:
-                await self.properties.run_step(doomed, self.now)
+                await self.updater.run_step(doomed, self.now)
             await self.connection.execute(
                 "SELECT pg_terminate_backend(%s, 5000)", (doomed.info.backend_pid,)
             )
-            await self.properties.run_step(doomed, self.now)
+            await self.updater.run_step(doomed, self.now)
 
     async def _finish(self) -> None:
         await self._scan(100)
         while await self._transact(lambda connection: move_some(connection, 100)) is not None:
             pass
-        while (await self._step(Crash.NEVER)).more:
+        while (await self._run_step(Crash.NEVER)).more:
             pass
         await self._compare(self.connection)
         report = await audit(self.connection, self.now, lambda _: None)
@@ -274,7 +283,7 @@ class Machine(RuleBasedStateMachine):
         await self.connection.close()
 
     async def _compare(self, connection: psycopg.AsyncConnection[Any]) -> None:
-        made = [stored.rule for stored in await rule_store.read_rules(connection)]
+        applied = [stored.rule for stored in await rule_store.read_rules(connection)]
         wanted: dict[tuple[str, str], list[str]] = {}
         cursor = await connection.execute(EVENTS)
         profiles: dict[str, tuple[str | None, list[ReferenceEvent]]] = {}
@@ -283,14 +292,16 @@ class Machine(RuleBasedStateMachine):
             if guid is not None:
                 events.append(ReferenceEvent(guid, at, kind, user_id, ip_address, data or {}))
         for profile, (owner, events) in profiles.items():
-            for one in made:
-                if one.identifying:
-                    wanted[profile, one.key] = [owner] if owner else []
+            for applied_rule in applied:
+                if applied_rule.identifying:
+                    wanted[profile, applied_rule.key] = [owner] if owner else []
                 else:
-                    wanted[profile, one.key] = reference.values(one, events, self.now)
+                    wanted[profile, applied_rule.key] = reference.compute_values(
+                        applied_rule, events, self.now
+                    )
         cursor = await connection.execute(STORED)
         stored = {(profile, key): found for profile, key, found in await cursor.fetchall()}
-        assert stored == {place: found for place, found in wanted.items() if found}
+        assert stored == {property_: found for property_, found in wanted.items() if found}
 
 
 EMPTY = (
@@ -319,7 +330,7 @@ def machine(database_url: str) -> Iterator[type[Machine]]:
 
 
 @pytest.mark.timeout(600)
-def test_whatever_happens_to_events_properties_end_as_a_recount_of_what_is_there(
+def test_properties_equal_a_recomputation_from_the_stored_events(
     machine: type[Machine],
 ) -> None:
     run_state_machine_as_test(
@@ -328,7 +339,7 @@ def test_whatever_happens_to_events_properties_end_as_a_recount_of_what_is_there
             max_examples=examples.count(fast=12, full=60),
             stateful_step_count=30,
             deadline=None,
-            # Shrinking on a real database takes minutes; the steps of a failure are few as it is.
+            # Shrinking on a real database takes minutes, and a failure has few steps anyway.
             phases=[Phase.explicit, Phase.reuse, Phase.generate],
             suppress_health_check=list(HealthCheck),
         ),

@@ -1,4 +1,4 @@
-"""The migration that bounds states: all is computed from the events again, under way or not."""
+"""The migration that bounds states makes the process rebuild all properties from the events."""
 
 import psycopg
 import pytest
@@ -10,22 +10,22 @@ from tests.properties.harness import COUNT, NOW, PATHS, USER_ID, PropertyHarness
 from tests.support import database
 
 BOUNDS = 11
-"""Its number."""
+"""The number of the migration."""
 
-OLD_PUT_STATES = """
+OLD_WRITE_STATES = """
 INSERT INTO "propertyStates" ("profileGuid", state, "expiresAt")
 VALUES ('pro_1', '{"1": 7}'::json, NULL)
 ON CONFLICT ("profileGuid") DO UPDATE SET state = excluded.state
 """
 
 
-async def test_an_upgrade_computes_all_properties_again(
+async def test_an_upgrade_rebuilds_all_properties(
     empty_database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known = migrations.available()
-    with monkeypatch.context() as earlier:
-        before = [one for one in known if one.version < BOUNDS]
-        earlier.setattr(migrations, "available", lambda: before)
+    with monkeypatch.context() as patched:
+        before = [migration for migration in known if migration.version < BOUNDS]
+        patched.setattr(migrations, "available", lambda: before)
         await migrations.migrate(empty_database_url)
     async with database.opened(empty_database_url) as opened:
         harness = PropertyHarness(opened)
@@ -36,10 +36,11 @@ async def test_an_upgrade_computes_all_properties_again(
                 *(rule["key"], Jsonb(rule)),
             )
         await opened.execute('SELECT "takeNotes"(true)')
-        # A profile younger than the rules, as an older version left it: counted, and being counted.
+        # Profiles that are younger than the rules, one counted and one in a rebuild, as an older
+        # version stored them.
         for profile in ("pro_1", "pro_2"):
-            await harness.profile(profile)
-            await harness.views(profile, range(3), path="/a")
+            await harness.add_profile(profile)
+            await harness.add_views(profile, range(3), path="/a")
         await opened.execute('DELETE FROM "eventChanges"')
         await opened.execute(
             """
@@ -50,20 +51,28 @@ async def test_an_upgrade_computes_all_properties_again(
         )
         revisions = set(await opened.column('SELECT revision FROM "profilePropertyRules"'))
 
-        assert BOUNDS in [one.version for one in await migrations.migrate(empty_database_url)]
+        applied_now = await migrations.migrate(empty_database_url)
+        assert BOUNDS in [migration.version for migration in applied_now]
         with pytest.raises(psycopg.errors.NotNullViolation):
-            await opened.execute(OLD_PUT_STATES)  # by a process of the older version
-        assert await harness.value("pro_1", "paths") == ["x" * 50_000], "it stays until then"
+            await opened.execute(OLD_WRITE_STATES)  # as a process of the older version does
+        assert await harness.read_values("pro_1", "paths") == ["x" * 50_000], (
+            "values stay until the rebuild"
+        )
         applied = await rule_store.read_rules(opened.connection)
-        assert {one.rule.key for one in applied if one.backfilled_to == ""} == {"paths", "visits"}
-        assert len(revisions & {one.revision for one in applied}) == 1, "that of userId"
+        assert {stored.rule.key for stored in applied if stored.backfilled_to == ""} == {
+            "paths",
+            "visits",
+        }
+        assert len(revisions & {stored.revision for stored in applied}) == 1, (
+            "only the revision of userId stays"
+        )
 
-        await harness.views("pro_1", [9], path="/b")
-        await harness.profile("pro_3")
-        await harness.views("pro_3", [1], path="/c")
-        await harness.serve()
-        assert await harness.value("pro_1", "paths") == ["/a"] * 3 + ["/b"]
-        assert await harness.value("pro_2", "visits") == ["3"]
-        assert await harness.value("pro_3", "paths") == ["/c"]
-        assert await harness.disagreements() == []
+        await harness.add_views("pro_1", [9], path="/b")
+        await harness.add_profile("pro_3")
+        await harness.add_views("pro_3", [1], path="/c")
+        await harness.run_process()
+        assert await harness.read_values("pro_1", "paths") == ["/a"] * 3 + ["/b"]
+        assert await harness.read_values("pro_2", "visits") == ["3"]
+        assert await harness.read_values("pro_3", "paths") == ["/c"]
+        assert await harness.find_disagreements() == []
         assert await opened.value('SELECT "occurredAt" FROM events ORDER BY 1 LIMIT 1') == NOW

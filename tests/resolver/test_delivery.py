@@ -1,11 +1,14 @@
 """Each event is resolved exactly once, despite restarts, kills and lost connections."""
 
 import signal
+from functools import partial
 
 import pytest
+from aiokafka import AIOKafkaProducer
 
 from tests.resolver.backlog import Backlog
 from tests.support.events import event
+from tests.support.service import Service
 from tests.support.system import System
 from tests.support.topics import record_of
 from tests.support.waiting import equals, eventually
@@ -35,6 +38,33 @@ async def test_twice_in_two_partitions_is_one_row_too(system: System) -> None:
     consumed = "merganser_resolver_records_consumed_total"
     await eventually(lambda: resolver.metric(consumed), equals(4))
     assert await system.database.count("events") == 1
+
+
+@pytest.mark.parametrize("codec", ["gzip", "lz4", "snappy", "zstd"])
+async def test_records_are_read_however_they_are_compressed(system: System, codec: str) -> None:
+    """Other writers choose the codec, and so may the topic."""
+    await system.events.configure("compression.type", codec)
+    await system.events.publish_events([event("1"), event("2")])
+    await system.resolver()
+    await eventually(lambda: system.database.count("events"), equals(2))
+
+
+async def test_markers_of_transactions_do_not_count_as_lag(system: System) -> None:
+    """A writer's transaction ends with a marker, which takes an offset but is not a record."""
+    record = record_of(event("1"))
+    async with AIOKafkaProducer(
+        bootstrap_servers=system.events.bootstrap, transactional_id=system.events.name
+    ) as producer:
+        for _ in range(2):
+            async with producer.transaction():
+                await producer.send(
+                    system.events.name, record.value, headers=list(record.headers.items())
+                )
+    for _ in range(2):  # the second resolver reads nothing but the marker
+        resolver = await system.resolver()
+        await eventually(lambda: system.database.count("events"), equals(1))
+        await eventually(partial(_lags, resolver), equals([0] * 4))
+        assert await resolver.stop() == 0
 
 
 async def test_a_restart_continues_at_the_committed_offset(system: System) -> None:
@@ -93,3 +123,9 @@ async def test_connections_to_postgres_are_terminated_repeatedly(system: System)
 
 async def _more_than(system: System, count: int) -> bool:
     return await system.database.count("events") > count
+
+
+async def _lags(resolver: Service) -> list[float]:
+    name = "merganser_resolver_lag_records"
+    families = (await resolver.metrics()).families
+    return [s.value for family in families if family.name == name for s in family.samples]

@@ -25,6 +25,8 @@ RAISES = """
         ("23503", "ForeignKeyViolation 23503"),
         ("54000", "ProgramLimitExceeded 54000"),
         ("XX000", "InternalError_ XX000"),
+        ("P0001", "RaiseException P0001"),  # plain RAISE EXCEPTION
+        ("38000", "ExternalRoutineException 38000"),
         # Usually a retry of these succeeds; for these rows each retry fails.
         ("40001", "SerializationFailure 40001"),
         ("57014", "QueryCanceled 57014"),

@@ -89,9 +89,9 @@ async def test_properties_write_one_for_each_step_that_did_something(system: Sys
         system.database.connection, RuleFile.model_validate({"rules": [USER_ID, COUNT]})
     )
     harness = PropertyHarness(system.database)
-    await harness.profile("pro_1")
+    await harness.add_profile("pro_1")
     for start in range(0, 500, 50):
-        await harness.views("pro_1", range(start, start + 50))
+        await harness.add_views("pro_1", range(start, start + 50))
     properties = await system.properties(properties_batch=50, properties_interval=0.05)
     counted = "merganser_properties_events_counted_total"
     await eventually(lambda: properties.metric(counted), equals(500))

@@ -13,9 +13,10 @@ from merganser.rulebook import rule_store
 from merganser.rulebook.language import RuleFile
 from merganser.runtime.settings import Settings
 from tests.decoration.harness import USER_ID, query, url_of
+from tests.support import ROOT
 from tests.support.database import Database
 from tests.support.events import event
-from tests.support.service import ROOT, Service
+from tests.support.service import Service
 from tests.support.system import System
 from tests.support.topics import Record, record_of
 from tests.support.waiting import equals, eventually

@@ -1,18 +1,21 @@
-"""A command of `merganser` as an operator runs it: a process of its own, to its end."""
+"""A command of `merganser` as an operator runs it: a process of its own."""
 
 import asyncio
 import json
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from tempfile import TemporaryFile
 from typing import Any
 
+from tests.support.fork_server import Forked, Request
 from tests.support.service import environment
+
+LIMIT_SECONDS = 120.0
 
 
 @dataclass(frozen=True)
 class Ended:
-    """What it left behind."""
+    """The exit code and the output of a command."""
 
     status: int
     out: str
@@ -30,17 +33,16 @@ class Ended:
 
 
 async def command(env: Mapping[str, str], *arguments: str) -> Ended:
-    """Run a command."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "merganser.cli",
-        *arguments,
-        env=environment({**env, "MERGANSER_LOG_FORMAT": "json"}),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, err = await process.communicate()
-    assert process.returncode is not None
-    return Ended(process.returncode, out.decode(), err.decode())
+    """Run a command until it ends."""
+    own = environment({**env, "MERGANSER_LOG_FORMAT": "json"})
+    with TemporaryFile() as out, TemporaryFile() as err:
+        process = Forked(Request("merganser.cli.main", list(arguments), own), out, err)
+        try:
+            ended = await asyncio.to_thread(process.wait, LIMIT_SECONDS)
+        finally:
+            process.kill()
+        assert ended, f"{arguments} took longer than {LIMIT_SECONDS:g} s"
+        assert process.exit_code is not None
+        for file in (out, err):
+            file.seek(0)
+        return Ended(process.exit_code, out.read().decode(), err.read().decode())

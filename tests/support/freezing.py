@@ -1,4 +1,4 @@
-"""A server that is there and does not answer: suspended, or behind a dead network."""
+"""Suspend a server, so that it keeps its connections and does not answer."""
 
 import time
 from contextlib import suppress
@@ -24,13 +24,13 @@ def freeze(server: Kafka | Postgres) -> None:
 
 
 def thaw(server: Kafka | Postgres) -> None:
-    """Let the server go on, unless it has ended meanwhile."""
+    """Let the server continue, unless it has exited meanwhile."""
     if server.running:
         resume(server.pid or 0)
 
 
 def suspend(pid: int) -> None:
-    """Suspend a process, then its children: without the postmaster, backends work on and commit."""
+    """Suspend a process and its children: Postgres backends commit without their parent, too."""
     parent = psutil.Process(pid)
     _halt(parent)
     for child in parent.children(recursive=True):
@@ -38,7 +38,7 @@ def suspend(pid: int) -> None:
 
 
 def resume(pid: int) -> None:
-    """Let a process and its children go on, those that still live."""
+    """Let a process and its children continue, if they are still running."""
     with suppress(psutil.NoSuchProcess):
         parent = psutil.Process(pid)
         for process in (*parent.children(recursive=True), parent):

@@ -1,12 +1,10 @@
-"""One of our processes as an operator runs it: a subprocess with an environment and ports."""
+"""One of our processes as an operator runs it: with an environment, ports and a log of its own."""
 
 import json
 import os
 import re
 import signal
-import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,10 +12,11 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from dev.stack.home import Home
-from dev.stack.process import Process
+from tests.support import ROOT
+from tests.support.fork_server import Forked, Request
 from tests.support.waiting import eventually
 
-ROOT = Path(__file__).parents[2]
+LOG_TAIL_LINES = 20
 
 NO_BROKER = re.compile("Unable (to )?(connect|update|request)|NodeNotReadyError")
 
@@ -32,14 +31,18 @@ class Service:
         self.name = name
         self.kind = kind
         self.ops_url = f"http://127.0.0.1:{port}"
-        own = {**env, f"MERGANSER_{kind.upper()}_METRICS_PORT": str(port)}
-        # Without the command line, which imports all other commands: that takes half of the start.
-        command = [sys.executable, "-c", f"from {kind}.main import main; main()"]
-        self._process = Process(home, name, command, env=environment(own))
+        self._env = {**env, f"MERGANSER_{kind.upper()}_METRICS_PORT": str(port)}
+        self._log = home.log(name)
+        self._log_start = 0
+        self._process: Forked | None = None
 
     def start(self) -> None:
         """Start it, or start it again after it ended."""
-        self._process.start()
+        assert not self.running, f"{self.name} already runs"
+        request = Request(f"{self.kind}.main", [], environment(self._env))
+        with self._log.open("ab") as log:
+            self._log_start = log.tell()
+            self._process = Forked(request, log, log)
 
     async def ready(self, within: float = 60) -> None:
         """Wait for /readyz to say yes without a warning; else the test fails with the log's end."""
@@ -82,8 +85,9 @@ class Service:
         return (await self.metrics()).value(name, **labels)
 
     def send(self, number: signal.Signals) -> None:
-        """Send a signal."""
-        self._process.send(number)
+        """Send a signal if it runs."""
+        if self._process:
+            self._process.send(number)
 
     async def ended(self, within: float = 10) -> int:
         """Wait for its end and return the exit code, 128 + n after signal n."""
@@ -103,29 +107,30 @@ class Service:
         await self.ended()
 
     def close(self) -> None:
-        """End it at once, if it runs."""
-        self._process.kill()
+        """Send SIGKILL if it runs, and return when it has ended."""
+        if self._process:
+            self._process.kill()
 
     @property
     def pid(self) -> int:
         """Its process id."""
-        assert self._process.pid is not None
+        assert self._process, f"{self.name} was never started"
         return self._process.pid
 
     @property
     def running(self) -> bool:
         """Whether it was started and has not ended."""
-        return self._process.running
+        return self._process is not None and self._process.exit_code is None
 
     @property
     def exit_code(self) -> int | None:
         """As a shell reports it, None while it runs."""
-        return self._process.exit_code
+        return self._process.exit_code if self._process else None
 
     @property
     def log(self) -> str:
         """All it wrote to standard output and standard error."""
-        return self._process.log.read_text(errors="replace")
+        return self._log.read_text(errors="replace")
 
     @property
     def log_lines(self) -> list[dict[str, Any]]:
@@ -152,8 +157,13 @@ class Service:
         ]
 
     def log_tail(self) -> str:
-        """The last lines of the log, under a heading."""
-        return self._process.log_tail()
+        """The last lines of the log since the last start, under a heading."""
+        if not self._log.exists():
+            return f"{self.name} was never started."
+        with self._log.open("rb") as log:
+            log.seek(self._log_start)
+            lines = log.read().decode(errors="replace").splitlines()[-LOG_TAIL_LINES:]
+        return "\n".join(["The end of its log:", *lines])
 
     async def _ready_or_dead(self) -> bool:
         if not self.running:

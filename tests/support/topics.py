@@ -20,6 +20,9 @@ from tests.support.waiting import eventually
 
 PARTITIONS = 4
 
+METADATA_MS = 500
+"""Between requests for metadata: a broker that has just started may not know its topics yet."""
+
 
 class Record(NamedTuple):
     """A record, read or to be written; without a partition its key decides."""
@@ -64,7 +67,9 @@ class Topic:
     async def records(self, last: int | None = None) -> list[Record]:
         """All that the topic holds now, or the last of each partition, in order."""
         async with AIOKafkaConsumer(
-            bootstrap_servers=self.bootstrap, auto_offset_reset="earliest"
+            bootstrap_servers=self.bootstrap,
+            auto_offset_reset="earliest",
+            metadata_max_age_ms=METADATA_MS,
         ) as consumer:
             numbers = await self._partitions(consumer)
             partitions = [TopicPartition(self.name, number) for number in numbers]
@@ -85,7 +90,9 @@ class Topic:
 
     async def ends(self) -> dict[int, int]:
         """The offset after the last record of each partition."""
-        async with AIOKafkaConsumer(bootstrap_servers=self.bootstrap) as consumer:
+        async with AIOKafkaConsumer(
+            bootstrap_servers=self.bootstrap, metadata_max_age_ms=METADATA_MS
+        ) as consumer:
             numbers = await self._partitions(consumer)
             ends = await consumer.end_offsets([TopicPartition(self.name, n) for n in numbers])
             return {partition.partition: end for partition, end in ends.items()}
@@ -101,10 +108,14 @@ class Topic:
 
     async def refuse_larger(self, size: int) -> None:
         """Have it refuse larger batches, as an operator's own topic may."""
+        await self.configure("max.message.bytes", str(size))
+
+    async def configure(self, name: str, value: str) -> None:
+        """Set a property of the topic."""
         admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
         await admin.start()
         try:
-            configs = {"max.message.bytes": str(size)}
+            configs = {name: value}
             await admin.alter_configs(
                 [ConfigResource(ConfigResourceType.TOPIC, self.name, configs=configs)]
             )
@@ -124,15 +135,8 @@ class Topic:
         return found[0][1] if found else None
 
     async def _partitions(self, consumer: AIOKafkaConsumer) -> set[int]:
-        client = consumer._client  # noqa: SLF001 - a consumer without subscription asks for no topic
-
-        async def known() -> set[int]:
-            # Each time again: a broker that was away may not even name itself at first.
-            await client.force_metadata_update()
-            return consumer.partitions_for_topic(self.name) or set()
-
-        client.add_topic(self.name)
-        return await eventually(known)
+        consumer.assign([TopicPartition(self.name, 0)])  # makes it load the topic's metadata
+        return await eventually(lambda: consumer.partitions_for_topic(self.name) or set())
 
 
 @dataclass(frozen=True)

@@ -37,10 +37,7 @@ from merganser.admin.errors import AdminError
 from merganser.runtime import kafka
 from merganser.runtime.set_aside import Kind
 from merganser.runtime.settings import Settings
-from schemas.dead_letter import DeadLetter, Reason
-
-ITEM_KINDS = [kind for kind in Kind if kind is not Kind.RECORD]
-"""Kinds of set-aside items. A record's item is its dead letter."""
+from schemas.dead_letter import DeadLetter, Reason, RecordAddress
 
 Identifier = LetterAddress | ItemName
 """What an operator types to name a letter or items."""
@@ -90,8 +87,12 @@ class Selection:
         letters = None
         if Kind.RECORD in selected_kinds:
             letters = LetterSelection(frozenset(reasons), since, until, addresses)
-        item_kinds = sorted(selected_kinds - {Kind.RECORD})
-        return cls(letters, ItemSelection(item_kinds, since, until, names if identifiers else None))
+        item_kinds = selected_kinds - {Kind.RECORD}
+        if any(name.kind is Kind.RECORD for name in names):
+            item_kinds.add(Kind.RECORD)
+        return cls(
+            letters, ItemSelection(sorted(item_kinds), since, until, names if identifiers else None)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,7 @@ class Listing:
 
     letters: list[LetterSummary]
     items: list[SetAsideItem]
+    """A record is one of them if the dead-letter topic no longer has its letter."""
     foreign: list[DeadTopicRecord]
     """Records of the dead-letter topic that are not dead letters."""
 
@@ -116,6 +118,8 @@ class RetryResult:
     """Letters that another operator has resolved meanwhile."""
     items: int
     """Set-aside items that their processes handle again."""
+    deleted: list[ItemName]
+    """Records that stay open, as the dead-letter topic no longer has their letters."""
 
 
 def parse_identifier(text: str) -> Identifier:
@@ -127,11 +131,14 @@ def parse_identifier(text: str) -> Identifier:
     if numbers := re.fullmatch(r"(\d{1,9}):(\d{1,18})", text):
         return LetterAddress(int(numbers[1]), int(numbers[2]))
     kind, _, subject = text.partition(":")
-    if subject and kind in ITEM_KINDS:
+    if subject and kind in list(Kind):
+        if kind == Kind.RECORD:
+            RecordAddress.parse(subject)
         return ItemName(Kind(kind), subject)
+    kinds = ", ".join(f"{kind}:GUID" for kind in Kind if kind is not Kind.RECORD)
     raise ValueError(
         f"{text!r} is neither a dead letter (partition:offset, such as 0:17) nor a set-aside item "
-        f"({', '.join(f'{kind}:GUID' for kind in ITEM_KINDS)})"
+        f"({kinds}, record:TOPIC/PARTITION/OFFSET)"
     )
 
 
@@ -143,10 +150,12 @@ async def list_selected(
     Raises:
         KafkaError: letters are selected, and the brokers cannot be reached or have no such topic.
     """
-    found = await _find_letters(settings, selection)
+    found, deleted = await _find_letters(settings, selection)
     async with open_connection(settings, "dead") as connection:
         items = await read_items(connection, selection.items, resolved=resolved)
-    return Listing(found.resolved if resolved else found.open, items, found.foreign)
+    if resolved:
+        return Listing(found.resolved, items, found.foreign)
+    return Listing(found.open, [*deleted, *items], found.foreign)
 
 
 async def find_open(settings: Settings, selection: Selection) -> Listing:
@@ -158,9 +167,9 @@ async def find_open(settings: Settings, selection: Selection) -> Listing:
         NotOpen: an identifier of the selection matches neither a letter nor an open item.
         KafkaError: see `list_selected`.
     """
-    found = await _find_letters(settings, selection)
+    found, deleted = await _find_letters(settings, selection)
     async with open_connection(settings, "dead") as connection:
-        items = await read_items(connection, selection.items)
+        items = [*deleted, *await read_items(connection, selection.items)]
     known = {str(letter.address) for letter in found.letters} | {str(item.name) for item in items}
     named = {
         *(selection.letters.addresses if selection.letters else ()),
@@ -217,10 +226,12 @@ async def retry(settings: Settings, listing: Listing) -> RetryResult:
         KafkaError: the brokers cannot be reached. What they acknowledged is stored as retried.
     """
     letters = await _retry_letters(settings, listing.letters)
+    items = [item for item in listing.items if item.kind is not Kind.RECORD]
+    deleted = [item.name for item in listing.items if item.kind is Kind.RECORD]
     async with open_connection(settings, "dead") as connection, connection.transaction():
-        items = await retry_items(connection, listing.items)
+        retried = await retry_items(connection, items)
     by_others = len(listing.letters) - letters.sent - len(letters.too_large)
-    return RetryResult(letters.sent, letters.too_large, by_others, items)
+    return RetryResult(letters.sent, letters.too_large, by_others, retried, deleted)
 
 
 async def drop(settings: Settings, listing: Listing) -> int:
@@ -233,11 +244,23 @@ async def drop(settings: Settings, listing: Listing) -> int:
         return dropped + await drop_items(connection, listing.items)
 
 
-async def _find_letters(settings: Settings, selection: Selection) -> FoundLetters:
+async def _find_letters(
+    settings: Settings, selection: Selection
+) -> tuple[FoundLetters, list[SetAsideItem]]:
+    """Return the selected letters, and the open records whose letters the topic no longer has.
+
+    Only a selection of all letters finds such records: it reads the whole topic.
+    """
     if selection.letters is None:
-        return FoundLetters()
+        return FoundLetters(), []
     async with _open_resolutions(settings) as resolutions:
-        return await find_letters(settings, resolutions, selection.letters)
+        # Before the topic: a record is in the table only after its letter is in the topic.
+        records = await read_items(resolutions.connection, ItemSelection([Kind.RECORD]))
+        found = await find_letters(settings, resolutions, selection.letters)
+        if selection.letters != LetterSelection():
+            return found, []
+        present = {(str(summary.letter.origin), resolutions.cluster) for summary in found.letters}
+    return found, [item for item in records if (item.subject, item.place) not in present]
 
 
 async def _retry_letters(settings: Settings, letters: Sequence[LetterSummary]) -> RetriedLetters:

@@ -1,4 +1,7 @@
-"""Set-aside items other than records: read, retry and drop them."""
+"""Set-aside items: read, retry and drop them.
+
+A record is handled by its letter (`letters.py`). It is an item only where the letter is deleted.
+"""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -17,7 +20,7 @@ _SQL = sql.load(__package__, "set_aside_items.sql")
 
 
 class ItemName(NamedTuple):
-    """An operator's name for items, such as `row:evt_1`.
+    """An operator's name for items, such as `row:evt_1` or `record:events/0/17`.
 
     Items that differ only in `place` share it.
     """
@@ -93,7 +96,7 @@ async def retry_items(connection: AsyncConnection[Any], items: Sequence[SetAside
     Args:
         connection: in a transaction, so that an item is stored as retried only if its process
             comes back to it.
-        items: as `read_items` returned them.
+        items: as `read_items` returned them, without records.
 
     Returns:
         How many were open until now.

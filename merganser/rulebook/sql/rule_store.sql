@@ -25,7 +25,7 @@ SELECT count(*) FROM "profilePropertyRules" WHERE failure IS NOT NULL;
 
 -- set_lock_timeout --
 -- While this transaction waits for writers of events, later writers wait behind it: give up soon.
-SET LOCAL lock_timeout = '10s';
+SELECT set_config('lock_timeout', %(timeout)s, TRUE);
 
 -- lock_event_tables --
 -- Block writers of events until this transaction ends. Then all events of a profile that is created

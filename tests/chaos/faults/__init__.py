@@ -1,12 +1,12 @@
-"""Everything that is broken on purpose: a fault is a function in one of these files."""
+"""The list of faults: each is a function in one of these files."""
 
 from tests.chaos.faults import broker, hostile, network, postgres, processes, records
-from tests.chaos.faults.fault import TABLE, Entry, Harm
+from tests.chaos.faults.fault import FAULTS, Fault, Injected
 
 __all__ = [
-    "TABLE",
-    "Entry",
-    "Harm",
+    "FAULTS",
+    "Fault",
+    "Injected",
     "broker",
     "hostile",
     "network",

@@ -1,46 +1,48 @@
-"""What a fault is, and the table of them all."""
+"""What a fault is, and the list of all faults."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import NamedTuple
 
-from tests.chaos.stage import Stage
+from tests.chaos.deployment import Deployment
 
 
-class Harm(NamedTuple):
-    """Something that is broken now."""
+class Injected(NamedTuple):
+    """A fault that is active now."""
 
-    what: str
-    """For the person who watches."""
+    description: str
     seconds: float = 0.0
-    """How long it stays so."""
+    """How long it stays active."""
 
 
-Fault = Callable[[Stage], AsyncIterator[Harm]]
+Injection = Callable[[Deployment], AsyncIterator[Injected]]
 """Breaks something, yields what, and repairs it."""
 
 
-class Entry(NamedTuple):
-    """One line of the table."""
+class Fault(NamedTuple):
+    """One kind of fault."""
 
     name: str
-    inflict: Callable[[Stage], AbstractAsyncContextManager[Harm]]
-    needs: frozenset[str]
-    """What it takes hold of: faults that need the same never meet."""
+    inject: Callable[[Deployment], AbstractAsyncContextManager[Injected]]
+    resources: frozenset[str]
+    """What it breaks: two faults with a common resource are never active at once."""
     weight: int
-    """How often it comes, compared with the others."""
+    """How often it is injected, compared with the others."""
     quick: bool
-    """Whether it is over, with all that follows from it, within seconds."""
+    """Whether the system recovers from it within seconds."""
 
 
-TABLE: list[Entry] = []
+FAULTS: list[Fault] = []
 
 
-def fault(name: str, *needs: str, weight: int = 1, quick: bool = True) -> Callable[[Fault], Fault]:
-    """Put a fault into the table."""
+def fault(
+    name: str, *resources: str, weight: int = 1, quick: bool = True
+) -> Callable[[Injection], Injection]:
+    """Return a decorator that adds a fault to the list."""
 
-    def put(inflict: Fault) -> Fault:
-        TABLE.append(Entry(name, asynccontextmanager(inflict), frozenset(needs), weight, quick))
-        return inflict
+    def add(inject: Injection) -> Injection:
+        context_manager = asynccontextmanager(inject)
+        FAULTS.append(Fault(name, context_manager, frozenset(resources), weight, quick))
+        return inject
 
-    return put
+    return add

@@ -1,4 +1,4 @@
-"""Events and rows that are meant to do harm; innocent events measure what they cost others."""
+"""Events and rows that do harm; regular events measure how much they delay others."""
 
 import asyncio
 import json
@@ -9,15 +9,16 @@ from typing import Any
 import psycopg
 
 from schemas.event import VERSION_HEADER
-from tests.chaos.faults.fault import Harm, fault
-from tests.chaos.stage import FORBIDDEN, HOSTILE, PARTITIONS, Stage, connected
+from tests.chaos.comparison import HOSTILE_GUID
+from tests.chaos.deployment import FORBIDDEN, PARTITIONS, Deployment
+from tests.chaos.faults.fault import Injected, fault
 from tests.support.topics import Record
 
 DELAY = 10.0
-"""Seconds that an innocent event may take from acknowledged to stored beside hostile ones."""
+"""Seconds that a regular event may take from acknowledged to stored beside hostile ones."""
 
-SETTLED = 100
-"""Records of lag, at most, before the measurement: a backlog of another fault is none of ours."""
+MAX_LAG = 100
+"""Records of lag, at most, before the measurement: it leaves out delays by earlier faults."""
 
 _VERSION = dict([VERSION_HEADER])
 _NOON = "2026-01-01T12:00:00Z"
@@ -25,7 +26,7 @@ _NOON = "2026-01-01T12:00:00Z"
 
 def _event(guid: str, user: str | None, visitor: str | None, **more: Any) -> dict[str, Any]:
     return {
-        "guid": HOSTILE + guid,
+        "guid": HOSTILE_GUID + guid,
         "producerGuid": None,
         "ipAddress": None,
         "createdAt": _NOON,
@@ -39,9 +40,9 @@ def _event(guid: str, user: str | None, visitor: str | None, **more: Any) -> dic
 
 
 def _properties(number: int) -> list[dict[str, Any]]:
-    """Events of one user each that rules of all kinds count."""
+    """Return events with extreme values, each of another user, that all kinds of rules read."""
     ducks = "🦆" * 512
-    harms: list[dict[str, Any]] = [
+    extremes: list[dict[str, Any]] = [
         {"data": {"number": "9" * 300, "price": "1" + "0" * 250}},
         {"occurredAt": "9999-12-31T23:59:59.999999Z", "data": {"number": "1"}},
         {"occurredAt": "0001-01-01T00:00:00Z", "data": {"number": "1e999999"}},
@@ -52,35 +53,35 @@ def _properties(number: int) -> list[dict[str, Any]]:
         {"type": ducks, "data": {ducks: ducks}},
     ]
     return [
-        _event(f"{number}-properties-{place}", f"owner {number} {place}", None, **harm)
-        for place, harm in enumerate(harms)
+        _event(f"{number}-properties-{place}", f"owner {number} {place}", None, **fields)
+        for place, fields in enumerate(extremes)
     ]
 
 
-async def _publish(stage: Stage, events: Sequence[dict[str, Any]]) -> None:
-    """Write events to every partition, so that each has some before the innocent ones."""
+async def _publish(deployment: Deployment, events: Sequence[dict[str, Any]]) -> None:
+    """Write events to every partition, so that each has some before the regular ones."""
     records = []
     for place, event in enumerate(events):
-        key = f"hostile-{len(stage.hostile)}".encode()
-        stage.hostile.add(key)
+        key = f"hostile-{len(deployment.hostile_keys)}".encode()
+        deployment.hostile_keys.add(key)
         value = json.dumps(event).encode()
         records.append(Record(value, key, _VERSION, place % PARTITIONS))
-    await stage.publish(records)
+    await deployment.publish(records)
 
 
-async def _rows(stage: Stage, number: int) -> None:
-    """Rows of other systems: some that cannot be resolved, a huge one; a broken state and rule."""
-    async with await connected(stage) as connection, connection.cursor() as cursor:
+async def _rows(deployment: Deployment, number: int) -> None:
+    """Insert rows that cannot be resolved and a huge one; break a state and a rule."""
+    async with await deployment.reconnect() as connection, connection.cursor() as cursor:
         await cursor.executemany(
             'INSERT INTO events (guid, type, "userId", "anonymousId") VALUES (%s, %s, %s, %s)',
             [
-                (f"{HOSTILE}{number}-row-{place}", kind, f"hostile row {number}", None)
+                (f"{HOSTILE_GUID}{number}-row-{place}", kind, f"hostile row {number}", None)
                 for place, kind in enumerate([*FORBIDDEN, "row", "row"])
             ],
         )
         await cursor.execute(
             """INSERT INTO "eventData" ("eventGuid", key, value) VALUES (%s, 'text', %s)""",
-            (f"{HOSTILE}{number}-row-{len(FORBIDDEN)}", "z" * (20 << 20)),
+            (f"{HOSTILE_GUID}{number}-row-{len(FORBIDDEN)}", "z" * (20 << 20)),
         )
         await cursor.execute(
             """
@@ -93,12 +94,12 @@ async def _rows(stage: Stage, number: int) -> None:
         )
 
 
-async def _taken_guids(stage: Stage, number: int) -> None:
-    """An event that comes again with another user, and one that another system corrects."""
+async def _taken_guids(deployment: Deployment, number: int) -> None:
+    """Send events again with another user after another system has corrected them."""
     first = [_event(f"{number}-taken-{n}", f"ann {number}", f"phone {number}") for n in range(2)]
-    await _publish(stage, first)
+    await _publish(deployment, first)
     guids = [event["guid"] for event in first]
-    async with await connected(stage) as connection:
+    async with await deployment.reconnect() as connection:
         for _ in range(100):
             cursor = await connection.execute(
                 'SELECT FROM events WHERE guid = ANY(%s) AND "profileGuid" IS NOT NULL', (guids,)
@@ -117,48 +118,49 @@ async def _taken_guids(stage: Stage, number: int) -> None:
             (f"hostile corrected {number}", guids),
         )
     await _publish(
-        stage, [_event(f"{number}-taken-{n}", f"bob {number}", f"phone {number}") for n in range(2)]
+        deployment,
+        [_event(f"{number}-taken-{n}", f"bob {number}", f"phone {number}") for n in range(2)],
     )
 
 
 @fault("hostile events", "broker", "postgres", "network", "processes", weight=4)
-async def hostile_events(stage: Stage) -> AsyncIterator[Harm]:
-    """Innocent events come right behind hostile ones, and are looked for in the tables."""
-    number = len(stage.hostile)
-    settled = await _settled(stage)
+async def hostile_events(deployment: Deployment) -> AsyncIterator[Injected]:
+    """Send hostile events and right behind them regular ones, and wait until these are stored."""
+    number = len(deployment.hostile_keys)
+    caught_up = await _caught_up(deployment)
     forbidden = [
         _event(f"{number}-{place}", f"user {number} {place}", None, type=FORBIDDEN[place % 4])
         for place in range(2 * PARTITIONS)
     ]
-    yield Harm("hostile events, rows, states, rules and answers of the company's database")
-    await _taken_guids(stage, number)
-    await _publish(stage, [*forbidden, *_properties(number)])
-    await _rows(stage, number)
+    yield Injected("hostile events, rows, states, rules and answers of the company's database")
+    await _taken_guids(deployment, number)
+    await _publish(deployment, [*forbidden, *_properties(number)])
+    await _rows(deployment, number)
     start = time.monotonic()
-    innocent = await stage.send_innocent()
-    missing = await _missing(stage, innocent, start + DELAY)
-    if settled:
-        stage.measured += len(innocent)
-        stage.delayed += missing
+    regular = await deployment.send_regular_events()
+    missing = await _missing(deployment, regular, start + DELAY)
+    if caught_up:
+        deployment.measured += len(regular)
+        deployment.delayed += missing
 
 
-async def _settled(stage: Stage) -> bool:
-    """Whether the resolvers have caught up; waits for it a while."""
+async def _caught_up(deployment: Deployment) -> bool:
+    """Wait up to 30 s until the resolvers have caught up; return whether they have."""
     for _ in range(150):
-        ends = await stage.topics.events.ends()
-        async with await connected(stage) as connection:
+        ends = await deployment.topics.events.ends()
+        async with await deployment.reconnect() as connection:
             cursor = await connection.execute('SELECT sum("nextOffset") FROM "consumerOffsets"')
             ((read,),) = await cursor.fetchall()
-        if sum(ends.values()) - int(read or 0) <= SETTLED:
+        if sum(ends.values()) - int(read or 0) <= MAX_LAG:
             return True
         await asyncio.sleep(0.2)
     return False
 
 
-async def _missing(stage: Stage, guids: Sequence[str], deadline: float) -> list[str]:
-    """Events that are not resolved by then."""
+async def _missing(deployment: Deployment, guids: Sequence[str], deadline: float) -> list[str]:
+    """Return the events that are not resolved at the deadline."""
     missing = list(guids)
-    async with await connected(stage) as connection:
+    async with await deployment.reconnect() as connection:
         while missing and time.monotonic() < deadline:
             try:
                 cursor = await connection.execute(

@@ -1,4 +1,4 @@
-"""Postgres dies, stops, freezes, throws its clients out, and refuses to write or to listen."""
+"""Postgres is killed, stopped and frozen; terminates or refuses connections; is read-only."""
 
 import asyncio
 import os
@@ -9,75 +9,75 @@ from contextlib import AsyncExitStack
 
 import psycopg
 
-from tests.chaos.faults.fault import Harm, fault
-from tests.chaos.stage import Stage, admin, connected
+from tests.chaos.deployment import Deployment
+from tests.chaos.faults.fault import Injected, fault
 from tests.support.freezing import resume, suspend
 
 BACKENDS = "FROM pg_stat_activity WHERE application_name LIKE 'merganser %'"
 
 
 @fault("Postgres killed", "postgres", weight=2)
-async def killed(stage: Stage) -> AsyncIterator[Harm]:
-    assert stage.postgres.process
-    stage.postgres.process.send(signal.SIGKILL)
-    await asyncio.to_thread(stage.postgres.process.wait, 10)
-    yield Harm("Postgres got SIGKILL", stage.random.uniform(0, 4))
-    await asyncio.to_thread(stage.postgres.start)
+async def killed(deployment: Deployment) -> AsyncIterator[Injected]:
+    assert deployment.postgres.process
+    deployment.postgres.process.send(signal.SIGKILL)
+    await asyncio.to_thread(deployment.postgres.process.wait, 10)
+    yield Injected("Postgres got SIGKILL", deployment.random.uniform(0, 4))
+    await asyncio.to_thread(deployment.postgres.start)
 
 
 @fault("Postgres crashed", "postgres")
-async def crashed(stage: Stage) -> AsyncIterator[Harm]:
-    """A backend that dies takes all others with it: the server recovers by itself."""
-    async with await connected(stage) as connection:
+async def crashed(deployment: Deployment) -> AsyncIterator[Injected]:
+    """When one backend dies, Postgres ends all others and recovers by itself."""
+    async with await deployment.reconnect() as connection:
         cursor = await connection.execute(f"SELECT pid {BACKENDS} ORDER BY random() LIMIT 1")
         victims = [pid for (pid,) in await cursor.fetchall()]
     for pid in victims:
         os.kill(pid, signal.SIGKILL)
-    yield Harm("a Postgres backend got SIGKILL: crash recovery")
+    yield Injected("a Postgres backend got SIGKILL: crash recovery")
 
 
 @fault("Postgres stopped", "postgres")
-async def stopped(stage: Stage) -> AsyncIterator[Harm]:
-    await asyncio.to_thread(stage.postgres.stop)
-    yield Harm("Postgres is stopped", stage.random.uniform(0, 6))
-    await asyncio.to_thread(stage.postgres.start)
+async def stopped(deployment: Deployment) -> AsyncIterator[Injected]:
+    await asyncio.to_thread(deployment.postgres.stop)
+    yield Injected("Postgres is stopped", deployment.random.uniform(0, 6))
+    await asyncio.to_thread(deployment.postgres.start)
 
 
 @fault("Postgres frozen", "postgres", weight=2)
-async def frozen(stage: Stage) -> AsyncIterator[Harm]:
-    await asyncio.to_thread(suspend, stage.postgres.pid or 0)
-    yield Harm("Postgres is frozen (SIGSTOP)", stage.random.uniform(2, 10))
-    resume(stage.postgres.pid or 0)
+async def frozen(deployment: Deployment) -> AsyncIterator[Injected]:
+    await asyncio.to_thread(suspend, deployment.postgres.pid or 0)
+    yield Injected("Postgres is frozen (SIGSTOP)", deployment.random.uniform(2, 10))
+    resume(deployment.postgres.pid or 0)
 
 
 @fault("connections terminated", "postgres", weight=3)
-async def terminated(stage: Stage) -> AsyncIterator[Harm]:
-    rounds = stage.random.randrange(1, 6)
-    yield Harm(f"all backends are terminated, {rounds} times")
+async def terminated(deployment: Deployment) -> AsyncIterator[Injected]:
+    rounds = deployment.random.randrange(1, 6)
+    yield Injected(f"all backends are terminated, {rounds} times")
     for _ in range(rounds):
-        await admin(stage, f"SELECT pg_terminate_backend(pid) {BACKENDS}")
-        await asyncio.sleep(stage.random.uniform(0.1, 1))
+        await deployment.execute(f"SELECT pg_terminate_backend(pid) {BACKENDS}")
+        await asyncio.sleep(deployment.random.uniform(0.1, 1))
 
 
 @fault("Postgres read-only", "postgres")
-async def read_only(stage: Stage) -> AsyncIterator[Harm]:
-    await admin(stage, "ALTER SYSTEM SET default_transaction_read_only = on")
-    await admin(stage, "SELECT pg_reload_conf()")
-    yield Harm("Postgres is read-only", stage.random.uniform(2, 6))
-    await admin(stage, "ALTER SYSTEM RESET default_transaction_read_only")
-    await admin(stage, "SELECT pg_reload_conf()")
+async def read_only(deployment: Deployment) -> AsyncIterator[Injected]:
+    await deployment.execute("ALTER SYSTEM SET default_transaction_read_only = on")
+    await deployment.execute("SELECT pg_reload_conf()")
+    yield Injected("Postgres is read-only", deployment.random.uniform(2, 6))
+    await deployment.execute("ALTER SYSTEM RESET default_transaction_read_only")
+    await deployment.execute("SELECT pg_reload_conf()")
 
 
 @fault("too many connections", "postgres", quick=False)
-async def too_many_connections(stage: Stage) -> AsyncIterator[Harm]:
-    seconds = stage.random.uniform(3, 6)
-    async with AsyncExitStack() as held:
-        first = await held.enter_async_context(await connected(stage))
-        yield Harm("somebody else has all connections to Postgres")
+async def too_many_connections(deployment: Deployment) -> AsyncIterator[Injected]:
+    seconds = deployment.random.uniform(3, 6)
+    async with AsyncExitStack() as connections:
+        first = await connections.enter_async_context(await deployment.reconnect())
+        yield Injected("another client has all connections to Postgres")
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             try:
-                await held.enter_async_context(await stage.connect())
-            except psycopg.OperationalError:  # they are all ours, but for those of our processes
+                await connections.enter_async_context(await deployment.connect())
+            except psycopg.OperationalError:  # only connections of our processes are left
                 await first.execute(f"SELECT pg_terminate_backend(pid) {BACKENDS}")
                 await asyncio.sleep(0.05)

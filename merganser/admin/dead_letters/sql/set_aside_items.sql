@@ -1,9 +1,8 @@
 -- read --
--- Return the set-aside items that match every condition. Records are not among them: their letters
--- are in the dead-letter topic.
+-- Return the set-aside items that match every condition.
 SELECT kind, subject, place, reason, attempts, state, "createdAt", "updatedAt"
 FROM "setAside"
-WHERE kind = ANY(%(kinds)s::text[]) AND kind <> 'record'
+WHERE kind = ANY(%(kinds)s::text[])
     AND (state = 'open') = %(open)s
     AND (%(since)s::timestamptz IS NULL OR "updatedAt" >= %(since)s)
     AND (%(until)s::timestamptz IS NULL OR "updatedAt" < %(until)s)

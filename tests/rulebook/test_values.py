@@ -1,4 +1,4 @@
-"""Which texts fit a type, and how the value is written."""
+"""Which texts fit a type, and the form of their values."""
 
 import time
 from decimal import Decimal
@@ -19,7 +19,7 @@ from merganser.rulebook.values import (
 )
 
 FITTING: dict[PropertyType, dict[str, str]] = {
-    "string": {"": "", " as it is ": " as it is ", "Ä": "Ä"},
+    "string": {"": "", " unchanged ": " unchanged ", "Ä": "Ä"},
     "integer": {
         "5": "5",
         " -07 ": "-7",
@@ -53,7 +53,7 @@ FITTING: dict[PropertyType, dict[str, str]] = {
     "phone number": {"+49 (30) 901820": "+4930901820", "030/90.18-20": "030901820"},
 }
 LONG = ["1" * 39, "1" * 201, "1" * 16_384, "." + "1" * 39, "0." + "0" * 250 + "1", "1e-999"]
-"""Numbers of more digits than fit on a side of the point."""
+"""Numbers with more digits than a value has on either side of the point."""
 UNFIT: dict[PropertyType, list[str]] = {
     "string": [],
     "integer": ["", "x", "1.5", "0x10", "1_000", "NaN", "Infinity", "1e99", "٣", *LONG],
@@ -70,7 +70,7 @@ UNFIT: dict[PropertyType, list[str]] = {
     ("kind", "text", "value"),
     [(kind, text, value) for kind, texts in FITTING.items() for text, value in texts.items()],
 )
-def test_a_text_that_fits(kind: PropertyType, text: str, value: str) -> None:
+def test_a_text_that_fits_its_type_is_normalized(kind: PropertyType, text: str, value: str) -> None:
     assert coerce(kind, text) == value
     assert coerce(kind, value) == value
 
@@ -78,22 +78,22 @@ def test_a_text_that_fits(kind: PropertyType, text: str, value: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "text"), [(kind, text) for kind, texts in UNFIT.items() for text in texts]
 )
-def test_a_text_that_does_not_fit(kind: PropertyType, text: str) -> None:
+def test_a_text_that_does_not_fit_its_type_has_no_value(kind: PropertyType, text: str) -> None:
     assert coerce(kind, text) is None
 
 
 @given(
     st.decimals(allow_nan=False, allow_infinity=False, places=9, min_value=-1e20, max_value=1e20)
 )
-def test_a_number_is_the_one_that_was_written(value: Decimal) -> None:
+def test_a_number_keeps_its_exact_value(value: Decimal) -> None:
     found = parse_number(str(value))
     assert found == value
     assert Decimal(format_number(value)) == value
 
 
 @given(st.datetimes(), st.datetimes())
-def test_times_sort_as_their_texts(one: object, other: object) -> None:
-    first, second = parse_time(f"{one}"), parse_time(f"{other}")
+def test_times_sort_as_their_texts(left: object, right: object) -> None:
+    first, second = parse_time(f"{left}"), parse_time(f"{right}")
     assert first is not None
     assert second is not None
     assert (first < second) == (format_time(first) < format_time(second))
@@ -108,7 +108,7 @@ def test_a_quotient_is_rounded_to_twelve_digits(dividend: str, divisor: str, exp
     assert divide(Decimal(dividend), Decimal(divisor)) == expected
 
 
-def test_a_url_takes_no_time_that_grows_with_the_square_of_its_length() -> None:
+def test_a_long_url_is_checked_in_linear_time() -> None:
     text = "https://" + "a" * (MAX_VALUE_BYTES - 10) + " b"
     start = time.process_time()
     assert coerce("url", text) is None

@@ -1,4 +1,4 @@
-"""Looks on: how far the system is, who is up, how much memory they take; and restarts who died."""
+"""Watches a run: progress, whether the servers answer, memory; and restarts processes that died."""
 
 import asyncio
 import time
@@ -9,60 +9,60 @@ import psycopg
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from tests.chaos.stage import Stage
+from tests.chaos.deployment import Deployment
 
-LOOK_SECONDS = 1.0
-PATIENCE_SECONDS = 2.0
-"""For a server's answer; without one the last figures stand."""
+INTERVAL_SECONDS = 1.0
+TIMEOUT_SECONDS = 2.0
+"""For a server's answer; without one the last figures stay."""
 
 
 @dataclass
-class Watch:
-    """What is known now."""
+class Monitor:
+    """The latest figures."""
 
-    stage: Stage
+    deployment: Deployment
     stored: int = 0
     unresolved: int = 0
     read: int = 0
-    """Records of the topic that the resolvers are past."""
+    """Records of the topic that the resolvers have processed."""
     ends: dict[int, int] = field(default_factory=dict)
     kafka_answers: bool = True
     postgres_answers: bool = True
     peaks: dict[str, int] = field(default_factory=dict)
     """The most memory that a process of each kind took, in bytes."""
     deaths: list[str] = field(default_factory=list)
-    """Processes that ended although nobody ended them."""
+    """Processes that ended although no fault ended them."""
 
     @property
     def resolved(self) -> int:
-        """Events with a profile."""
+        """Number of events with a profile."""
         return self.stored - self.unresolved
 
     @property
     def lag(self) -> int:
-        """Records that wait for the resolvers."""
-        return max(sum(self.ends.values()) - self.read, 0)  # the two are not of one moment
+        """Number of records that wait for the resolvers."""
+        return max(sum(self.ends.values()) - self.read, 0)  # the two are from different moments
 
     async def run(self) -> None:
-        """Look on until cancelled."""
-        bootstrap = self.stage.kafka.bootstrap
-        # The topic grows under our eyes.
+        """Watch until cancelled."""
+        topic = self.deployment.topics.events.name
+        # A short maximum age: faults add partitions to the topic.
         async with AIOKafkaConsumer(
-            bootstrap_servers=bootstrap, metadata_max_age_ms=3000
+            bootstrap_servers=self.deployment.kafka.bootstrap, metadata_max_age_ms=3000
         ) as consumer:
+            consumer.assign([TopicPartition(topic, 0)])  # makes it load the topic's metadata
+            consumer.pause(TopicPartition(topic, 0))
             while True:
                 start = time.monotonic()
-                await asyncio.gather(self._ask_kafka(consumer), self._ask_postgres())
-                self._measure()
-                await self._supervise()
-                await asyncio.sleep(max(LOOK_SECONDS - (time.monotonic() - start), 0.1))
+                await asyncio.gather(self._query_kafka(consumer, topic), self._query_postgres())
+                self._measure_memory()
+                await self._restart_dead()
+                await asyncio.sleep(max(INTERVAL_SECONDS - (time.monotonic() - start), 0.1))
 
-    async def _ask_kafka(self, consumer: AIOKafkaConsumer) -> None:
-        topic = self.stage.topics.events.name
+    async def _query_kafka(self, consumer: AIOKafkaConsumer, topic: str) -> None:
         self.kafka_answers = False
         try:
-            async with asyncio.timeout(PATIENCE_SECONDS):
-                await consumer._client.add_topic(topic)  # noqa: SLF001 - see Topic._partitions
+            async with asyncio.timeout(TIMEOUT_SECONDS):
                 numbers = consumer.partitions_for_topic(topic) or set()
                 ends = await consumer.end_offsets([TopicPartition(topic, n) for n in numbers])
         except (KafkaError, TimeoutError):
@@ -70,10 +70,13 @@ class Watch:
         self.ends = {partition.partition: end for partition, end in ends.items()}
         self.kafka_answers = True
 
-    async def _ask_postgres(self) -> None:
+    async def _query_postgres(self) -> None:
         self.postgres_answers = False
         try:
-            async with asyncio.timeout(PATIENCE_SECONDS), await self.stage.connect() as connection:
+            async with (
+                asyncio.timeout(TIMEOUT_SECONDS),
+                await self.deployment.connect() as connection,
+            ):
                 cursor = await connection.execute(
                     "SELECT (SELECT count(*) FROM events), (SELECT count(*) FROM events WHERE "
                     '"profileGuid" IS NULL), (SELECT sum("nextOffset") FROM "consumerOffsets")'
@@ -84,18 +87,18 @@ class Watch:
         self.read = int(read or 0)
         self.postgres_answers = True
 
-    def _measure(self) -> None:
-        for service in self.stage.services:
-            if service.running and service.name not in self.stage.handled:
+    def _measure_memory(self) -> None:
+        for service in self.deployment.services:
+            if service.running and service.name not in self.deployment.stopped_by_fault:
                 try:
                     memory = psutil.Process(service.pid).memory_info().rss
                 except psutil.NoSuchProcess:
                     continue
                 self.peaks[service.kind] = max(self.peaks.get(service.kind, 0), memory)
 
-    async def _supervise(self) -> None:
-        """Start who died, as an operator's supervisor does; that it died is held against us."""
-        for service in self.stage.services:
-            if service.name not in self.stage.handled and not service.running:
+    async def _restart_dead(self) -> None:
+        """Start dead processes, as an operator's supervisor does; each death is a failure."""
+        for service in self.deployment.services:
+            if service.name not in self.deployment.stopped_by_fault and not service.running:
                 self.deaths.append(f"{service.name} ended by itself with {service.exit_code}")
                 await asyncio.to_thread(service.start)

@@ -1,4 +1,4 @@
-"""A mistake in a file of rules is told with file, line and what to write instead."""
+"""A mistake in a rule file is reported with the file, the line and what to write instead."""
 
 import json
 from pathlib import Path
@@ -31,75 +31,77 @@ rules:
 """
 
 
-def rule(text: str) -> str:
-    """A file whose rule on line 3 says this."""
+def file_with(text: str) -> str:
+    """Return a file that has a rule with these fields on line 3."""
     return (
         "rules:\n  - {key: userId, type: string, unique: true, identifying: true}\n"
-        f"  - {{key: made, {text}}}\n"
+        f"  - {{key: tested, {text}}}\n"
     )
 
 
 EVENTS = "events: {type: view, aggregation: count}"
 
-# What is wrong -> the file, the line that is named, words of the message.
+# Mistake -> the file, the line that the message names, words of the message.
 MISTAKES: dict[str, tuple[str, int, str]] = {
-    "no YAML": ("rules:\n  [", 2, "not valid YAML"),
-    "no mapping": ("- a\n- b\n", 1, "write `rules:` and under it a list"),
-    "nothing": ("", 1, "write `rules:` and under it a list"),
+    "invalid YAML": ("rules:\n  [", 2, "not valid YAML"),
+    "not a mapping": ("- a\n- b\n", 1, "write `rules:` and under it a list"),
+    "empty file": ("", 1, "write `rules:` and under it a list"),
     "no rules": ("sources: {}\n", 1, "rules: missing field: add it"),
     "unknown field": (
-        rule(f"type: integer, {EVENTS}, uniqe: true"),
+        file_with(f"type: integer, {EVENTS}, uniqe: true"),
         3,
         "uniqe: unknown field: remove",
     ),
     "no such type": (
-        rule(f"type: number, {EVENTS}"),
+        file_with(f"type: number, {EVENTS}"),
         3,
         "type: input should be 'string', 'integer'",
     ),
     "no such aggregation": (
-        rule("type: integer, events: {type: view, aggregation: median}"),
+        file_with("type: integer, events: {type: view, aggregation: median}"),
         3,
         "events.aggregation: input should be 'all values'",
     ),
     "bad column": (
-        rule("type: float, events: {type: view, aggregation: sum, column: price}"),
+        file_with("type: float, events: {type: view, aggregation: sum, column: price}"),
         3,
         "'price' does not match ^(type|userId|ipAddress|occurredAt|data\\..+)$",
     ),
     "no column": (
-        rule("type: float, events: {type: view, aggregation: sum}"),
+        file_with("type: float, events: {type: view, aggregation: sum}"),
         3,
         "`sum` needs a column, such as column: data.price",
     ),
     "no type": (
-        rule("type: integer, events: {aggregation: count}"),
+        file_with("type: integer, events: {aggregation: count}"),
         3,
         "an event type is missing: write type",
     ),
     "wrong property type": (
-        rule("type: string, events: {type: view, aggregation: count}"),
+        file_with("type: string, events: {type: view, aggregation: count}"),
         3,
         "`count` gives numbers: write type: integer or float",
     ),
     "array without need": (
-        rule(f"type: integer, array: true, {EVENTS}"),
+        file_with(f"type: integer, array: true, {EVENTS}"),
         3,
         "`count` gives one value: remove array: true",
     ),
     "all values without array": (
-        rule("type: string, events: {type: v, aggregation: all values, column: data.a}"),
+        file_with("type: string, events: {type: v, aggregation: all values, column: data.a}"),
         3,
         "`all values` needs array: true",
     ),
     "two sources": (
-        rule(f"type: integer, {EVENTS}, query: {{source: a, sql: 'ANY(:userIds)', column: b}}"),
+        file_with(
+            f"type: integer, {EVENTS}, query: {{source: a, sql: 'ANY(:userIds)', column: b}}"
+        ),
         3,
         "a rule has one source: either events or query",
     ),
-    "no source": (rule("type: string"), 3, "a rule has one source: either events or query"),
+    "no source": (file_with("type: string"), 3, "a rule has one source: either events or query"),
     "unique array": (
-        rule(
+        file_with(
             "type: string, unique: true, array: true, "
             "events: {type: v, aggregation: all values, column: data.a}"
         ),
@@ -107,12 +109,12 @@ MISTAKES: dict[str, tuple[str, int, str]] = {
         "a unique property has one value: remove array or unique",
     ),
     "two identifying": (
-        rule("type: string, unique: true, identifying: true"),
+        file_with("type: string, unique: true, identifying: true"),
         3,
         "identifying: userId is already the identifying rule: remove one of them",
     ),
     "none identifying": (
-        f"rules:\n  - {{key: made, type: integer, {EVENTS}}}\n",
+        f"rules:\n  - {{key: tested, type: integer, {EVENTS}}}\n",
         1,
         "no rule is identifying: add {key: userId",
     ),
@@ -127,18 +129,18 @@ MISTAKES: dict[str, tuple[str, int, str]] = {
         "the identifying rule has no source",
     ),
     "key twice": (
-        rule(f"type: integer, {EVENTS}") + f"  - {{key: made, type: integer, {EVENTS}}}\n",
+        file_with(f"type: integer, {EVENTS}") + f"  - {{key: tested, type: integer, {EVENTS}}}\n",
         4,
-        "rules.key: two rules have the key made",
+        "rules.key: two rules have the key tested",
     ),
     "bad key": (f"rules:\n  - {{key: a b, type: integer, {EVENTS}}}\n", 2, "'a b' does not match"),
     "no such source": (
-        rule("type: email, query: {source: crm, sql: 'x = ANY(:userIds)', column: email}"),
+        file_with("type: email, query: {source: crm, sql: 'x = ANY(:userIds)', column: email}"),
         3,
         "rules.query.source: `sources` has no crm",
     ),
     "not for a batch": (
-        rule("type: email, query: {source: crm, sql: 'WHERE id = :userId', column: email}"),
+        file_with("type: email, query: {source: crm, sql: 'WHERE id = :userId', column: email}"),
         3,
         "query a batch of users: WHERE id = ANY(:userIds)",
     ),
@@ -148,15 +150,15 @@ MISTAKES: dict[str, tuple[str, int, str]] = {
         "does not match ^[A-Za-z_]",
     ),
     "exists with a value": (
-        rule(
+        file_with(
             "type: integer, events: {type: v, aggregation: count, "
             "filters: [{column: data.a, op: exists, value: 1}]}"
         ),
         3,
         "`exists` takes no value; remove it",
     ),
-    "one of what": (
-        rule(
+    "one of without a list": (
+        file_with(
             "type: integer, events: {type: v, aggregation: count, "
             "filters: [{column: data.a, op: one of, value: b}]}"
         ),
@@ -164,7 +166,7 @@ MISTAKES: dict[str, tuple[str, int, str]] = {
         "`one of` takes a list: value: [a, b]",
     ),
     "greater than a word": (
-        rule(
+        file_with(
             "type: integer, events: {type: v, aggregation: count, "
             "filters: [{column: data.a, op: greater than, value: much}]}"
         ),
@@ -172,12 +174,14 @@ MISTAKES: dict[str, tuple[str, int, str]] = {
         "`greater than` takes a number, or a time such as 2026-01-31",
     ),
     "from without to": (
-        rule("type: float, events: {aggregation: diff, column: occurredAt, from: {type: sign-up}}"),
+        file_with(
+            "type: float, events: {aggregation: diff, column: occurredAt, from: {type: sign-up}}"
+        ),
         3,
         "`from` and `to` need each other and aggregation: diff",
     ),
     "from with type": (
-        rule(
+        file_with(
             "type: float, events: {type: a, aggregation: diff, column: occurredAt, "
             "from: {type: b}, to: {type: c}}"
         ),
@@ -185,24 +189,26 @@ MISTAKES: dict[str, tuple[str, int, str]] = {
         "`from` and `to` name the event types: remove type",
     ),
     "per without rate": (
-        rule("type: integer, events: {type: v, aggregation: count, per: day}"),
+        file_with("type: integer, events: {type: v, aggregation: count, per: day}"),
         3,
         "`per` belongs to aggregation: rate; remove it",
     ),
     "between without diff": (
-        rule("type: integer, events: {type: v, aggregation: count, between: previous and last}"),
+        file_with(
+            "type: integer, events: {type: v, aggregation: count, between: previous and last}"
+        ),
         3,
         "`between` belongs to aggregation: diff; remove it",
     ),
     "window of nothing": (
-        rule("type: integer, events: {type: v, aggregation: count, window: 0}"),
+        file_with("type: integer, events: {type: v, aggregation: count, window: 0}"),
         3,
         "events.window: input should be greater than or equal to 1, not 0",
     ),
 }
 
 
-def test_a_file(tmp_path: Path) -> None:
+def test_a_valid_file_is_read(tmp_path: Path) -> None:
     path = tmp_path / "rules.yaml"
     path.write_text(GOOD)
     file = read(path)
@@ -215,27 +221,27 @@ def test_a_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake(tmp_path: Path, mistake: str) -> None:
+def test_a_mistake_is_reported_with_its_line(tmp_path: Path, mistake: str) -> None:
     text, line, words = MISTAKES[mistake]
     path = tmp_path / "rules.yaml"
     path.write_text(text)
-    with pytest.raises(RuleFileError) as mistaken:
+    with pytest.raises(RuleFileError) as raised:
         read(path)
-    assert mistaken.value.args[0].startswith(f"{path}:{line}: ")
-    assert words in mistaken.value.args[0]
+    assert raised.value.args[0].startswith(f"{path}:{line}: ")
+    assert words in raised.value.args[0]
 
 
-def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:
+def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
     path = tmp_path / "rules.yaml"
     path.write_text(GOOD.replace("float", "number").replace("timeout: 2", "timeout: never"))
-    with pytest.raises(RuleFileError) as mistaken:
+    with pytest.raises(RuleFileError) as raised:
         read(path)
-    lines = [line.removeprefix(f"{path}:").split(":")[0] for line in mistaken.value.args]
+    lines = [line.removeprefix(f"{path}:").split(":")[0] for line in raised.value.args]
     assert lines == ["2", "6"]
 
 
-def test_the_published_schema_is_that_of_the_rules() -> None:
+def test_the_published_schema_matches_the_rule_language() -> None:
     published = Path(__file__).parents[2] / "docs" / "rules.schema.json"
     assert json.loads(published.read_text()) == RuleFile.model_json_schema(), (
-        "write it again: merganser rules schema > docs/rules.schema.json"
+        "update it: merganser rules schema > docs/rules.schema.json"
     )

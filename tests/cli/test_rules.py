@@ -1,4 +1,4 @@
-"""`merganser rules` and `merganser audit --properties` as an operator meets them."""
+"""The commands `merganser rules` and `merganser audit --properties`."""
 
 import asyncio
 import json
@@ -16,18 +16,18 @@ FILE = f"rules: [{json.dumps(USER_ID)}, {json.dumps(COUNT)}, {json.dumps(PATHS)}
 
 
 class Operator:
-    """Writes a file of rules and runs commands."""
+    """Runs commands; has a rule file."""
 
     def __init__(self, database: Database, folder: Path) -> None:
         self.file = folder / "rules.yaml"
         self.file.write_text(FILE)
         self._env = {"MERGANSER_DATABASE_URL": database.url, "COLUMNS": "200"}
 
-    async def __call__(self, *arguments: str, says: str | None = None) -> Result:
-        """Run a command; `says` is typed into it."""
+    async def __call__(self, *arguments: str, answer: str | None = None) -> Result:
+        """Run a command and type the answer into it."""
 
         def run() -> Result:
-            return CliRunner().invoke(app, arguments, input=says, env=self._env)
+            return CliRunner().invoke(app, arguments, input=answer, env=self._env)
 
         return await asyncio.to_thread(run)
 
@@ -64,33 +64,33 @@ async def test_apply_shows_what_it_changes(operator: Operator) -> None:
     assert "applied already" in (await operator.apply()).stderr
 
 
-async def test_apply_asks_and_takes_no_for_an_answer(
+async def test_apply_asks_for_confirmation(
     operator: Operator, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    nobody = await operator("rules", "apply", str(operator.file), "--no-wait")
-    assert nobody.exit_code == 1
-    assert "--yes" in nobody.stderr
+    no_terminal = await operator("rules", "apply", str(operator.file), "--no-wait")
+    assert no_terminal.exit_code == 1
+    assert "--yes" in no_terminal.stderr
     monkeypatch.setattr("merganser.cli.terminal.is_interactive", lambda: True)
-    no = await operator("rules", "apply", str(operator.file), "--no-wait", says="n\n")
+    no = await operator("rules", "apply", str(operator.file), "--no-wait", answer="n\n")
     assert no.exit_code == 1
     assert await database.count("profilePropertyRules") == 0
-    yes = await operator("rules", "apply", str(operator.file), "--no-wait", says="y\n")
+    yes = await operator("rules", "apply", str(operator.file), "--no-wait", answer="y\n")
     assert yes.exit_code == 0
     assert await database.count("profilePropertyRules") == 3
 
 
 async def test_apply_waits_for_the_backfill(operator: Operator, database: Database) -> None:
     harness = PropertyHarness(database)
-    await harness.views(await harness.profile("pro_1"), range(5))
+    await harness.add_views(await harness.add_profile("pro_1"), range(5))
     applying = asyncio.create_task(operator("rules", "apply", str(operator.file), "--yes"))
     while not applying.done():
-        await harness.settle()
+        await harness.run_steps()
         await asyncio.sleep(0.05)
     assert (await applying).exit_code == 0
-    assert await harness.value("pro_1", "visits") == ["5"]
+    assert await harness.read_values("pro_1", "visits") == ["5"]
 
 
-async def test_a_mistake_has_its_file_its_line_and_what_to_write(operator: Operator) -> None:
+async def test_a_mistake_is_reported_with_its_file_and_line_and_a_fix(operator: Operator) -> None:
     operator.file.write_text(
         "rules:\n"
         "  - {key: userId, type: string, unique: true, identifying: true}\n"
@@ -102,14 +102,16 @@ async def test_a_mistake_has_its_file_its_line_and_what_to_write(operator: Opera
     assert "such as column: data.price" in result.stderr
 
 
-async def test_list_and_show_say_what_applies(operator: Operator, database: Database) -> None:
+async def test_list_and_show_print_the_applied_rules(
+    operator: Operator, database: Database
+) -> None:
     await operator.apply()
     waiting = await operator("rules", "list")
     assert waiting.stdout.count("backfill: 0 of about") == 3
-    await PropertyHarness(database).settle()
+    await PropertyHarness(database).run_steps()
     assert (await operator("rules", "list")).stdout.count("up to date") == 3
     data = json.loads((await operator("rules", "list", "--json")).stdout)
-    assert [(one["key"], one["backfilled"]) for one in data] == [
+    assert [(rule["key"], rule["backfilled"]) for rule in data] == [
         ("paths", True),
         ("userId", True),
         ("visits", True),
@@ -121,29 +123,29 @@ async def test_list_and_show_say_what_applies(operator: Operator, database: Data
     assert "no rule has the key path" in unknown.stderr
 
 
-async def test_a_rule_is_tried_before_it_is_applied(operator: Operator, database: Database) -> None:
-    harness = PropertyHarness(database)
-    await harness.profile("pro_1", "123")
-    await harness.views("pro_1", [1], path="/a")
-    await harness.views("pro_1", [2])
-    try_ = ("rules", "test", "paths", "--profile", "123")
-    assert (await operator(*try_)).exit_code == 1
-    tried = await operator(*try_, "--file", str(operator.file))
-    assert tried.exit_code == 0
-    assert "paths of pro_1 (user 123): /a" in tried.stdout
-    assert "counted" in tried.stdout
-    assert "has no value" in tried.stdout
-    assert await database.count("profilePropertyRules") == 0
-    await operator.apply()
-    assert "paths of pro_1 (user 123): /a" in (await operator(*try_)).stdout
-    nobody = await operator("rules", "test", "paths", "--profile", "nobody")
-    assert nobody.exit_code == 1
-    assert "anonymousId is 'nobody'" in nobody.stderr
-
-
-async def test_an_audit_tells_whether_properties_are_right(
+async def test_a_rule_can_be_tested_before_it_is_applied(
     operator: Operator, database: Database
 ) -> None:
+    harness = PropertyHarness(database)
+    await harness.add_profile("pro_1", "123")
+    await harness.add_views("pro_1", [1], path="/a")
+    await harness.add_views("pro_1", [2])
+    test = ("rules", "test", "paths", "--profile", "123")
+    assert (await operator(*test)).exit_code == 1
+    tested = await operator(*test, "--file", str(operator.file))
+    assert tested.exit_code == 0
+    assert "paths of pro_1 (user 123): /a" in tested.stdout
+    assert "counted" in tested.stdout
+    assert "has no value" in tested.stdout
+    assert await database.count("profilePropertyRules") == 0
+    await operator.apply()
+    assert "paths of pro_1 (user 123): /a" in (await operator(*test)).stdout
+    unknown = await operator("rules", "test", "paths", "--profile", "unknown")
+    assert unknown.exit_code == 1
+    assert "anonymousId is 'unknown'" in unknown.stderr
+
+
+async def test_an_audit_reports_wrong_properties(operator: Operator, database: Database) -> None:
     await operator.apply()
     harness = PropertyHarness(database)
     await database.execute("INSERT INTO profiles (guid, \"userId\") VALUES ('pro_1', '123')")
@@ -151,7 +153,7 @@ async def test_an_audit_tells_whether_properties_are_right(
         'INSERT INTO events (type, "profileGuid", "userId", "occurredAt") '
         "SELECT 'view', 'pro_1', '123', now() FROM generate_series(1, 3)"
     )
-    await harness.settle()
+    await harness.run_steps()
     right = await operator("audit", "--properties")
     assert right.exit_code == 0
     assert "properties of 1 profiles compared" in " ".join(right.stdout.split())
@@ -159,10 +161,10 @@ async def test_an_audit_tells_whether_properties_are_right(
     wrong = await operator("audit", "--properties")
     assert wrong.exit_code == 1
     assert "disagreements found" in wrong.stdout
-    assert (await operator("audit")).exit_code == 0, "of identity, all is right"
+    assert (await operator("audit")).exit_code == 0, "the identity audit finds nothing"
 
 
-async def test_what_is_broken_is_listed_with_what_to_do(
+async def test_list_names_broken_rules_and_how_to_fix_them(
     operator: Operator, database: Database
 ) -> None:
     source = {"crm": {"url": "URL"}}
@@ -174,9 +176,9 @@ async def test_what_is_broken_is_listed_with_what_to_do(
     await database.execute("""UPDATE "propertySources" SET definition = '7'""")
     listed = await operator("rules", "list")
     assert "broken: type: Field" in listed.stdout
-    said = " ".join(listed.stderr.split())
-    assert "the source crm is broken: definition: Input should be" in said
-    assert "run `merganser rules apply FILE`" in said
+    errors = " ".join(listed.stderr.split())
+    assert "the source crm is broken: definition: Input should be" in errors
+    assert "run `merganser rules apply FILE`" in errors
     data = json.loads((await operator("rules", "list", "--json")).stdout)
     assert {"key": "paths", "broken": "type: Field required"} in data
     for arguments in (("show", "paths"), ("test", "paths", "--profile", "x")):
@@ -204,11 +206,11 @@ async def test_apply_drops_a_broken_rule_that_the_file_does_not_have(
     assert await database.count("profilePropertyRules") == 2
 
 
-async def test_a_value_that_is_too_long_is_said_to_be(
+async def test_testing_a_rule_shows_which_values_are_too_long(
     operator: Operator, database: Database
 ) -> None:
     await operator.apply()
     harness = PropertyHarness(database)
-    await harness.views(await harness.profile("pro_1"), [1], path="x" * 20_000)
-    tried = await operator("rules", "test", "paths", "--profile", "pro_1")
-    assert tried.stdout.count("too long") == 2, "the value and what became of it"
+    await harness.add_views(await harness.add_profile("pro_1"), [1], path="x" * 20_000)
+    tested = await operator("rules", "test", "paths", "--profile", "pro_1")
+    assert tested.stdout.count("too long") == 2, "for the value and for its event"

@@ -1,0 +1,129 @@
+"""The comparison on which fault tests and `make chaos` depend finds each kind of failure."""
+
+from typing import LiteralString
+
+import pytest
+
+from tests.chaos.comparison import compare, verify
+from tests.chaos.history import ClientEvent
+from tests.chaos.ledger import Ledger
+from tests.chaos.load import guid_of_row, insert_rows
+from tests.chaos.verdict import Verdict
+from tests.support.database import Database
+from tests.support.events import NOON
+from tests.support.system import System
+
+EVENTS = [
+    ClientEvent("row", None, "phone", NOON, {"number": "0"}),
+    ClientEvent("row", "u", "phone", NOON, {"number": "1", "text": "", "nothing": None}),
+    ClientEvent("row", "u", None, NOON, {"number": "2"}),
+    ClientEvent("row", "v", "phone", NOON, {}),
+]
+
+
+@pytest.fixture
+async def ledger(database: Database) -> Ledger:
+    """A ledger, and tables that agree with it."""
+    ledger = Ledger(EVENTS.__getitem__)
+    events = {f"evt_{number}": event for number, event in enumerate(EVENTS)}
+    assert await insert_rows(database.url, events)
+    for number, guid in enumerate(events):
+        ledger.acknowledge(number, guid)
+    await database.execute(
+        "UPDATE events SET \"profileGuid\" = 'pro_' || coalesce(\"userId\", 'u')"
+    )
+    return ledger
+
+
+async def _verdict(database: Database, ledger: Ledger) -> Verdict:
+    verdict = Verdict()
+    await compare(verdict, database.connection, ledger)
+    return verdict
+
+
+async def test_tables_that_agree(ledger: Ledger, database: Database) -> None:
+    verdict = await _verdict(database, ledger)
+    assert verdict.failures == []
+    assert verdict.good
+    assert verdict.acknowledged == verdict.stored == len(EVENTS)
+
+
+COPY_EVENT: LiteralString = """
+WITH copy AS (
+    INSERT INTO events (guid, type, "userId", "anonymousId", "occurredAt", "profileGuid")
+    SELECT 'evt_copy', type, "userId", "anonymousId", "occurredAt", "profileGuid"
+    FROM events WHERE guid = 'evt_2' RETURNING guid
+)
+INSERT INTO "eventData" (guid, "eventGuid", key, value)
+SELECT 'edt_copy', copy.guid, key, value FROM "eventData", copy WHERE "eventGuid" = 'evt_2'
+"""
+COPY_DATA: LiteralString = """
+INSERT INTO "eventData" ("eventGuid", key, value)
+SELECT "eventGuid", key, value FROM "eventData" WHERE key = 'text'
+"""
+
+
+@pytest.mark.parametrize(
+    ("statement", "problem"),
+    [
+        ("DELETE FROM events WHERE guid = 'evt_2'", "missing: evt_2"),
+        (COPY_EVENT, "stored more than once: event 2, evt_2"),
+        (
+            "INSERT INTO events (guid, type, \"userId\") VALUES ('evt_5', 'row', 'u')",
+            "never sent: evt_5",
+        ),
+        ("UPDATE events SET \"profileGuid\" = 'pro_v' WHERE guid = 'evt_0'", "misplaced: "),
+        ("UPDATE events SET \"profileGuid\" = 'pro_u'", "misplaced: evt_3"),
+        ("UPDATE events SET \"profileGuid\" = NULL WHERE guid = 'evt_2'", "misplaced: evt_2"),
+        ("UPDATE events SET type = 'other' WHERE guid = 'evt_2'", "altered: evt_2: "),
+        ("UPDATE events SET \"anonymousId\" = NULL WHERE guid = 'evt_3'", "altered: evt_3: "),
+        ("UPDATE events SET \"occurredAt\" = now() WHERE guid = 'evt_3'", "altered: evt_3: "),
+        ("UPDATE \"eventData\" SET value = 'x' WHERE key = 'text'", "altered: evt_1: data"),
+        ("DELETE FROM \"eventData\" WHERE key = 'text'", "altered: evt_1: data"),
+        (COPY_DATA, "altered: evt_1: data"),
+    ],
+)
+async def test_tables_that_differ(
+    ledger: Ledger, database: Database, statement: LiteralString, problem: str
+) -> None:
+    await database.execute(statement)
+    verdict = await _verdict(database, ledger)
+    assert verdict.failures[0].startswith(problem)
+    assert len({failure.split(":")[0] for failure in verdict.failures}) == 1
+    counts = (verdict.missing, verdict.duplicated, verdict.misplaced, verdict.altered)
+    assert sum(counts) + verdict.never_sent == len(verdict.failures)
+
+
+async def test_one_event_with_two_guids(ledger: Ledger, database: Database) -> None:
+    ledger.acknowledge(1, "evt_1")
+    assert ledger.unexpected == []
+    ledger.acknowledge(1, "evt_9")
+    verdict = await _verdict(database, ledger)
+    assert verdict.failures == ["an answer: event 1 first had the guid evt_1, then evt_9"]
+
+
+async def test_two_events_with_one_guid(ledger: Ledger, database: Database) -> None:
+    ledger.acknowledge(3, "evt_2")
+    assert not (await _verdict(database, ledger)).good
+
+
+async def test_an_unanswered_event_may_be_stored_once(ledger: Ledger, database: Database) -> None:
+    del ledger.guids[2]
+    ledger.unanswered.add(2)
+    assert (await _verdict(database, ledger)).good
+    await database.execute("DELETE FROM events WHERE guid = 'evt_2'")
+    assert (await _verdict(database, ledger)).good
+
+
+async def test_a_fault_test_fails_for_a_lost_event(system: System) -> None:
+    ledger = Ledger()
+    events = {guid_of_row(number): ledger.event_of(number) for number in range(200)}
+    assert await insert_rows(system.database.url, events)
+    for number, guid in enumerate(events):
+        ledger.acknowledge(number, guid)
+    await system.scanner()
+    await verify(system, ledger)
+    lost = ledger.guids[100]
+    await system.database.execute("DELETE FROM events WHERE guid = %s", lost)
+    with pytest.raises(AssertionError, match=f"missing: {lost}"):
+        await verify(system, ledger)

@@ -1,0 +1,29 @@
+"""A short run of `make chaos ARGS=--torture`."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from tests.chaos import torture
+from tests.chaos.torture import Servers, Size
+
+SMALL = Size(events=3_000, resolvers=2, scanners=2, kills=4)
+
+
+@pytest.fixture
+def servers(tmp_path: Path) -> Iterator[Servers]:
+    with torture.torture_servers(tmp_path / "servers") as running:
+        yield running
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(400)
+async def test_killed_processes_and_hostile_events_give_the_profiles_of_the_definition(
+    servers: Servers, tmp_path: Path
+) -> None:
+    verdict = await torture.run(servers, tmp_path / "run", 7, SMALL, Console())
+    assert verdict.failures == []
+    assert verdict.acknowledged == verdict.stored == SMALL.events
+    assert verdict.kills >= SMALL.kills

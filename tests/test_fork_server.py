@@ -1,0 +1,78 @@
+"""The fork server's children are processes as from a fresh Python, and end with their owner."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.support.fork_server import Forked, Request
+from tests.support.service import environment
+from tests.support.waiting import eventually
+
+
+def fork(log: Path, env: dict[str, str], *arguments: str) -> Forked:
+    """Run a command of `merganser` with its output in `log`."""
+    with log.open("ab") as file:
+        return Forked(Request("merganser.cli.main", list(arguments), environment(env)), file, file)
+
+
+def test_exit_code_and_output_of_a_command(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    child = fork(log, {}, "--version")
+    assert child.wait(30)
+    assert child.exit_code == 0
+    assert log.read_text().startswith("merganser ")
+    child = fork(log, {}, "no-such-command")
+    assert child.wait(30)
+    assert child.exit_code == 2
+    assert "no-such-command" in log.read_text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+async def test_signals_end_a_child(tmp_path: Path, number: signal.Signals) -> None:
+    """The scanner waits for a Postgres that does not exist."""
+    log = tmp_path / "log"
+    child = fork(log, SCANNER, "scanner")
+    await eventually(lambda: "trying again" in log.read_text())
+    assert child.exit_code is None
+    child.send(number)
+    assert child.wait(30)
+    assert child.exit_code == (0 if number == signal.SIGTERM else 128 + number)
+    assert not psutil.pid_exists(child.pid)
+
+
+@pytest.mark.parametrize("killed", ["owner", "fork server"])
+def test_children_end_with(killed: str) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", OWNER], stdout=subprocess.PIPE, env=environment(SCANNER)
+    ) as owner:
+        assert owner.stdout
+        child = psutil.Process(int(owner.stdout.readline()))
+        server = child.parent()
+        assert server
+        (owner if killed == "owner" else server).kill()
+        deadline = time.monotonic() + 30
+        while any(map(is_alive, (child, server))):
+            assert time.monotonic() < deadline, "they still run"
+            time.sleep(0.01)
+        owner.kill()
+
+
+def is_alive(process: psutil.Process) -> bool:
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+
+
+SCANNER = {"MERGANSER_DATABASE_URL": "postgresql://127.0.0.1:1/none"}
+
+OWNER = """
+import os, sys, time
+from tests.support.fork_server import Forked, Request
+log = sys.stderr.buffer
+child = Forked(Request("merganser.cli.main", ["scanner"], dict(os.environ)), log, log)
+print(child.pid, flush=True)
+time.sleep(100)
+"""

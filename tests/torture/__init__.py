@@ -1,1 +1,0 @@
-"""Hostile events, killed processes, the same grouping: `make torture`, and smaller in the tests."""
