@@ -11,6 +11,8 @@ from tests.identity.reference import SentEvent
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 # Few ids and few times, so that they often repeat. "a" and "b" are both userIds and anonymousIds.
+PUBLISHABLE = 0.5
+"""Share of the events of `hostile` that come over a publishable key."""
 USERS = ["a", "b", "u1", "u2", None, None, "null", "0"]
 DEVICES = ["a", "b", "d1", "d2", "d3", None, "undefined", "ANONYMOUS"]
 
@@ -87,6 +89,9 @@ def hostile(random: Random, events: int, people: int) -> list[SentEvent]:
         if random.random() < 0.05:
             anonymous_id = random.choice(["null", "", "undefined", None])
             user_id = user_id or f"{person}"
-        moment = START + timedelta(seconds=random.randrange(1, 2000))
-        history.append(SentEvent(guid_of(random.getrandbits(64)), moment, user_id, anonymous_id))
+        moment = at(random.randrange(1, 2000))
+        received = at(random.randrange(1, 2000)) if random.random() < PUBLISHABLE else None
+        history.append(
+            SentEvent(guid_of(random.getrandbits(64)), moment, user_id, anonymous_id, received)
+        )
     return history

@@ -26,9 +26,7 @@ async def grouped(system: System, *expected: set[str]) -> None:
 
 
 async def test_a_publishable_key_takes_no_history(system: System, gateway: Gateway) -> None:
-    await gateway.tracked(
-        type="forged", anonymousId="visitor", userId="thief", occurredAt=LONG_AGO
-    )
+    await gateway.tracked(type="forged", anonymousId="visitor", userId="thief", occurredAt=LONG_AGO)
     await grouped(system, {"view", "sign-in"}, {"forged"})
     assert await system.database.count("profileMerges") == 1, "the visitor's own"
     await system.cli("audit")  # it fails if anything is wrong
