@@ -1,6 +1,7 @@
 -- An operator may say that an event is not a link, and take that back (docs/identity.md).
 --
 -- Changing a constraint of "profileMerges" reads the table once, and blocks its readers and writers meanwhile.
+-- CREATE TRIGGER waits for the transactions that write to it.
 
 CREATE TABLE "ignoredLinks" (
     "eventGuid" text COLLATE "C" PRIMARY KEY
@@ -30,3 +31,15 @@ COMMENT ON TABLE "profileMerges" IS
     'from one user (loser, who stays) to another. unlinked: an operator ignored the link, and the '
     'anonymousId''s events went from its user (loser, who stays) to the next owner or, without one, '
     'to a new anonymous profile.';
+
+-- The new anonymous profile may have no event, but it has properties, such as the number of its events.
+CREATE FUNCTION "noteUnlinks"() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = public, pg_temp AS $$
+BEGIN
+    INSERT INTO "eventChanges" (kind, size, profiles) VALUES ('left', 1, ARRAY[NEW."survivorGuid"]);
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER "noteUnlinks" AFTER INSERT ON "profileMerges"
+    FOR EACH ROW WHEN (NEW.reason = 'unlinked') EXECUTE FUNCTION "noteUnlinks"();
+SELECT "takeNotes"(EXISTS (SELECT FROM "profilePropertyRules"));
