@@ -72,6 +72,7 @@ class Routes:
         add = self._app.api_route(
             full_path,
             methods=[method],
+            tags=["events" if path.startswith("/event") else "profiles"],
             dependencies=[self._authorizers[permission], Depends(_reject_repeated_parameters)],
             response_class=Response,
             responses=documented,

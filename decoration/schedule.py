@@ -15,7 +15,9 @@ from typing import Any
 
 from psycopg import AsyncConnection
 
-from merganser.runtime import sql
+from merganser.rulebook import property_store, rule_store
+from merganser.runtime import set_aside, sql
+from merganser.runtime.set_aside import Kind
 
 _SQL = sql.load(__package__, "schedule.sql")
 
@@ -71,7 +73,7 @@ async def lease_due_profiles(
     rows = await cursor.fetchall()
     if deleted := [profile for profile, user_id, _ in rows if user_id is None]:
         await connection.execute(_SQL["delete_profiles"], {"source": source, "profiles": deleted})
-        await connection.execute(_SQL["delete_set_aside"], {"profiles": deleted})
+        await set_aside.delete(connection, [Kind.VALUE], deleted)
     leased = [row for row in rows if row[1] is not None]
     return Lease(
         source,
@@ -133,9 +135,15 @@ async def make_due(
     """
     if not values:
         return set()
+    sources = await rule_store.read_query_sources(connection)
     profiles, keys = zip(*values, strict=True)
     cursor = await connection.execute(
-        _SQL["make_due"], {"profiles": sql.texts(profiles), "keys": sql.texts(keys)}
+        _SQL["make_due"],
+        {
+            "profiles": sql.texts(profiles),
+            "keys": sql.texts(keys),
+            "sources": sql.texts(sources.get(key) for key in keys),
+        },
     )
     return set(await cursor.fetchall())
 
@@ -167,10 +175,11 @@ async def schedule_all(
     progress = await cursor.fetchone()
     if progress is None:
         return False
-    chunk = {"after": progress[0], "limit": CHUNK}
-    await connection.execute(_SQL["delete_anonymous_values"], {**chunk, "keys": list(keys)})
+    (after,) = progress
+    # Of an earlier rule with the same key: no source has values for anonymous profiles.
+    await property_store.delete_anonymous_properties(connection, keys, after, CHUNK)
     cursor = await connection.execute(
-        _SQL["schedule_profiles"], {**chunk, "source": source, "now": now}
+        _SQL["schedule_profiles"], {"source": source, "now": now, "after": after, "limit": CHUNK}
     )
     last, count = await cursor.fetchone() or (None, 0)
     scheduled_to = last if count == CHUNK else None

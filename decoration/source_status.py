@@ -7,13 +7,14 @@ from typing import Any
 
 from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
-from pydantic import ValidationError
 
 from decoration import schedule
 from decoration.breaker import Breaker
 from decoration.errors import replace_unstorable
+from merganser.rulebook import rule_store
 from merganser.rulebook.language import Source
-from merganser.runtime import isolation, sql
+from merganser.runtime import set_aside, sql
+from merganser.runtime.set_aside import Kind
 
 _SQL = sql.load(__package__, "source_status.sql")
 
@@ -71,15 +72,15 @@ async def read_statuses(connection: AsyncConnection[Any], now: datetime) -> dict
 
 async def read_definitions(connection: AsyncConnection[Any]) -> dict[str, Source | str]:
     """Return each source by name, or a message that says what is wrong with its definition."""
-    cursor = await connection.execute(_SQL["read_definitions"])
-    return {name: _parse_definition(definition) for name, definition in await cursor.fetchall()}
+    sources, broken = await rule_store.read_all_sources(connection)
+    return {**sources, **{source.key: _describe(source.problem) for source in broken}}
 
 
 async def write_revisions(
     connection: AsyncConnection[Any], source: str, revisions: Sequence[int]
 ) -> None:
     """Record which rules query a source, and delete items set aside for rules without a query."""
-    await connection.execute(_SQL["delete_set_aside"])
+    await _delete_set_aside(connection)
     await connection.execute(
         _SQL["write_revisions"], {"source": source, "revisions": list(revisions)}
     )
@@ -87,7 +88,7 @@ async def write_revisions(
 
 async def delete_statuses(connection: AsyncConnection[Any], sources: Collection[str]) -> None:
     """Delete sources that no rule queries, and items set aside for rules without a query."""
-    await connection.execute(_SQL["delete_set_aside"])
+    await _delete_set_aside(connection)
     await connection.execute(_SQL["delete_statuses"], {"sources": list(sources)})
 
 
@@ -148,13 +149,12 @@ async def record_success(
     )
 
 
-def _parse_definition(definition: str) -> Source | str:
-    try:
-        return Source.model_validate_json(definition)
-    except ValidationError as error:
-        mistake = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        location = ".".join(map(str, mistake["loc"]))
-        problem = f"{location}: {mistake['msg']}" if location else mistake["msg"]
-    except Exception as error:  # noqa: BLE001 - the definition may be any JSON
-        problem = isolation.reason(error)
+async def _delete_set_aside(connection: AsyncConnection[Any]) -> None:
+    """Delete values set aside for rules that no longer exist or have no query."""
+    keys = await rule_store.read_query_sources(connection)
+    await set_aside.delete_other_places(connection, Kind.VALUE, keys)
+
+
+def _describe(problem: str) -> str:
+    problem = problem.removeprefix("definition: ")
     return f'the definition in "propertySources" is broken: {problem}; apply the rules again'

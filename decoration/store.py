@@ -19,7 +19,7 @@ from decoration import schedule
 from decoration.breaker import MAX_DELAY
 from decoration.query import QueryAnswer
 from decoration.schedule import Lease
-from merganser.rulebook import property_store
+from merganser.rulebook import property_store, rule_store
 from merganser.runtime import set_aside, sql
 from merganser.runtime.set_aside import Item, Kind
 
@@ -103,10 +103,7 @@ async def write_timeout(
         refresh: seconds until an answered profile is due again.
     """
     (profile,) = lease.user_ids
-    cursor = await connection.execute(
-        _SQL["read_attempts"], {"profile": profile, "keys": list(answer.values)}
-    )
-    (attempts,) = await cursor.fetchone() or (0,)
+    attempts = await set_aside.read_attempts(connection, Kind.VALUE, profile, answer.values)
     delay = min(MAX_DELAY * 2 ** min(attempts, 16), timedelta(seconds=refresh))
     return await write_answers(connection, lease, [answer], {profile: now + delay})
 
@@ -122,7 +119,9 @@ async def _lock_unchanged(
     Returns:
         Each answer with the rules that still apply, and the userIds of its profiles by guid.
     """
-    revisions = await _lock_rules(connection, answers)
+    revisions = await rule_store.lock_revisions(
+        connection, [revision for answer in answers for revision in answer.query.revisions]
+    )
     locked = await _lock_profiles(connection, lease)
     leased = await schedule.reschedule(connection, lease, {guid: due[guid] for guid in locked})
     unchanged = []
@@ -133,12 +132,6 @@ async def _lock_unchanged(
             values = {stored.rule.key: answer.values[stored.rule.key] for stored in rules}
             unchanged.append((replace(answer, values=values), user_ids))
     return unchanged
-
-
-async def _lock_rules(connection: AsyncConnection[Any], answers: Sequence[QueryAnswer]) -> set[int]:
-    revisions = [revision for answer in answers for revision in answer.query.revisions]
-    cursor = await connection.execute(_SQL["lock_rules"], {"revisions": revisions})
-    return {revision for (revision,) in await cursor.fetchall()}
 
 
 async def _lock_profiles(connection: AsyncConnection[Any], lease: Lease) -> list[str]:
@@ -170,15 +163,7 @@ async def _update_set_aside(
         for profile, user_id in user_ids.items()
         if user_id in failures
     ]
-    await connection.execute(
-        _SQL["delete_readable"],
-        {
-            "profiles": list(user_ids),
-            "keys": list(answer.values),
-            "failed_profiles": [item.subject for item in items],
-            "failed_keys": [item.place for item in items],
-        },
-    )
+    await set_aside.delete_places(connection, Kind.VALUE, user_ids, answer.values, kept=items)
     await set_aside.put(connection, items)
     return items
 

@@ -48,7 +48,7 @@ def down(
 def run(
     leave: Annotated[bool, typer.Option("--exit", help="Stop after the demo story.")] = False,
 ) -> None:
-    """Start a local stack, play the demo story, then show live what happens until Ctrl-C."""
+    """Start a local stack, play the demo story, then show a live view until Ctrl-C."""
 
     def show_demo(launch: Launch) -> None:
         story.play_story(launch.info)

@@ -45,7 +45,7 @@ _ALLOWED_HEADERS = (
 
 @dataclass(slots=True)
 class _Progress:
-    """What log, trace and metrics say about one request."""
+    """The facts of one request for its log line, trace and metrics."""
 
     request_id: bytes
     trace: Sequence[Header]
@@ -54,7 +54,7 @@ class _Progress:
 
 
 class _Producer(NamedTuple):
-    """Who sent the request."""
+    """The sender of a request."""
 
     key: str
     """The guid of its API key."""
@@ -92,7 +92,7 @@ class Gateway:
         self._error_log = ErrorLog()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one HTTP request."""
+        """Respond to one HTTP request."""
         start = time.monotonic()
         headers = dict(scope["headers"])
         request_id = request_ids.request_id(headers)
@@ -108,7 +108,7 @@ class Gateway:
         progress = _Progress(request_id, span.headers if span else ())
         try:
             status, response = 200, await self._handle(scope, headers, receive, progress)
-        except body.Gone:
+        except body.ClientDisconnected:
             return
         except HttpError as error:
             status, response = _error_response(error, response_headers)
@@ -121,19 +121,19 @@ class Gateway:
         if span:
             span.end(status, progress.events)
         _request_seconds(status).observe(time.monotonic() - start)
-        content, media_type, own = (
+        content, media_type, own_headers = (
             response if isinstance(response, Response) else Response(to_json(response), _JSON)
         )
-        response_headers = [*response_headers, (b"content-type", media_type), *own]
+        response_headers = [*response_headers, (b"content-type", media_type), *own_headers]
         await send_response(send, status, response_headers, content)
 
     async def _handle(
         self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive, progress: _Progress
     ) -> dict[str, Any] | Response:
         reader, parts = self._routes.find(scope["method"], scope["path"])
-        most = self._settings.ingest_max_body
-        raw = await body.read(receive, most, self._settings.ingest_body_timeout)
-        parsed = reader(Request(body.unpack(raw, most), parts, headers, scope["query_string"]))
+        max_bytes = self._settings.ingest_max_body
+        raw = await body.read(receive, max_bytes, self._settings.ingest_body_timeout)
+        parsed = reader(Request(body.unpack(raw, max_bytes), parts, headers, scope["query_string"]))
         if isinstance(parsed, StaticResponse):
             return parsed.response
         key = await self._keys.authorize(

@@ -1,4 +1,4 @@
-"""A request's body: read within bounds of size and time, and unpacked."""
+"""Read a request's body within limits of size and time, and decompress it."""
 
 import asyncio
 import zlib
@@ -10,49 +10,52 @@ from merganser.http.errors import ErrorKind, HttpError
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _GZIP_WINDOW = 16 + zlib.MAX_WBITS
-_MOST_MEMBERS = 100
-"""Of a gzip file. Each costs a copy of the rest: a megabyte of empty ones would take seconds."""
+_MAX_MEMBERS = 100
+"""Of a gzip file. Each member copies the rest of the file, so a megabyte of empty ones would take
+seconds."""
 
 
-class Gone(Exception):
-    """The client hung up before the body was complete: there is nobody to answer."""
+class ClientDisconnected(Exception):
+    """The client disconnected before the body was complete, so it gets no response."""
 
 
-async def read(receive: Receive, most: int, seconds: float) -> bytes:
-    """The raw body.
+async def read(receive: Receive, max_bytes: int, seconds: float) -> bytes:
+    """Return the raw body.
 
     Args:
-        receive: ASGI's.
-        most: bytes allowed.
-        seconds: time allowed.
+        receive: the function of ASGI.
+        max_bytes: of the body.
+        seconds: time limit.
 
     Raises:
         HttpError: TOO_LARGE or TIMEOUT.
-        Gone: the client hung up.
+        ClientDisconnected: before the body was complete.
     """
-    first = _AtOnce(receive())
+    first = _FirstMessage(receive())
     if first.message is not None and not first.message.get("more_body"):
-        body = _chunk(first.message)  # all was there already, as nearly always
-        _bound(len(body), most)
-        return body
+        whole = _chunk(first.message)  # the usual case
+        _check_size(len(whole), max_bytes)
+        return whole
     try:
         async with asyncio.timeout(seconds):
             message = await first
-            longer = bytearray(_chunk(message))
-            _bound(len(longer), most)
+            body = bytearray(_chunk(message))
+            _check_size(len(body), max_bytes)
             while message.get("more_body"):
                 message = await receive()
-                longer += _chunk(message)
-                _bound(len(longer), most)
-            return bytes(longer)
+                body += _chunk(message)
+                _check_size(len(body), max_bytes)
+            return bytes(body)
     except TimeoutError:
-        raise HttpError(ErrorKind.TIMEOUT, f"the body did not come within {seconds:g} s") from None
+        raise HttpError(
+            ErrorKind.TIMEOUT, f"the body did not arrive within {seconds:g} s"
+        ) from None
 
 
-class _AtOnce:
-    """What a receive gives without waiting; to be awaited if that is nothing yet.
+class _FirstMessage:
+    """The first message if it has arrived already; otherwise an awaitable for it.
 
-    A timer for each request costs as much as parsing its JSON.
+    This avoids a timer for most requests, which would cost as much as parsing the JSON.
     """
 
     def __init__(self, receiving: Awaitable[Message]) -> None:
@@ -64,48 +67,48 @@ class _AtOnce:
             self.message = end.value
 
     def __await__(self) -> Generator[Any, Any, Message]:
-        """Go on where it had to wait."""
+        """Continue waiting for the message."""
         if self.message is None:
             try:
                 yield self._waited_for
-            except BaseException:  # a cancellation, as a rule
+            except BaseException:  # usually a cancellation
                 self._steps.close()
                 raise
             self.message = yield from self._steps
         return self.message
 
 
-def unpack(raw: bytes, most: int) -> bytes:
-    """The body, unpacked where gzip's magic bytes are, whatever the headers say.
+def unpack(raw: bytes, max_bytes: int) -> bytes:
+    """Return the body, decompressed if it starts as gzip does. Headers do not matter.
 
     Raises:
-        HttpError: MALFORMED; TOO_LARGE when more than `most` bytes unpacked.
+        HttpError: MALFORMED; TOO_LARGE if the decompressed body has more than `max_bytes`.
     """
     try:
-        return _unpacked(raw, most) if raw.startswith(_GZIP_MAGIC) else raw
+        return _decompress(raw, max_bytes) if raw.startswith(_GZIP_MAGIC) else raw
     except zlib.error:
         raise HttpError(ErrorKind.MALFORMED, "the body is not complete gzip") from None
 
 
 def _chunk(message: Any) -> bytes:
     if message["type"] == "http.disconnect":
-        raise Gone
+        raise ClientDisconnected
     chunk: bytes = message.get("body", b"")
     return chunk
 
 
-def _bound(length: int, most: int) -> None:
-    if length > most:
-        raise HttpError(ErrorKind.TOO_LARGE, f"the body has more than {most} bytes")
+def _check_size(length: int, max_bytes: int) -> None:
+    if length > max_bytes:
+        raise HttpError(ErrorKind.TOO_LARGE, f"the body has more than {max_bytes} bytes")
 
 
-def _unpacked(raw: bytes, most: int) -> bytes:
-    """All members of a gzip file, never more than `most` bytes of memory for a bomb."""
+def _decompress(raw: bytes, max_bytes: int) -> bytes:
+    """Decompress all members of a gzip file, with at most `max_bytes` of memory for a gzip bomb."""
     unpacked = bytearray()
-    for _ in range(_MOST_MEMBERS):
+    for _ in range(_MAX_MEMBERS):
         member = zlib.decompressobj(_GZIP_WINDOW)
-        unpacked += member.decompress(raw, most + 1 - len(unpacked))
-        _bound(len(unpacked), most)
+        unpacked += member.decompress(raw, max_bytes + 1 - len(unpacked))
+        _check_size(len(unpacked), max_bytes)
         if not member.eof:
             break
         raw = member.unused_data

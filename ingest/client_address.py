@@ -1,4 +1,4 @@
-"""The address of a request's client: the peer's, or the one that a trusted proxy names."""
+"""The address of a request's client: the peer's, or the one that a trusted proxy reports."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -8,13 +8,13 @@ Network = IPv4Network | IPv6Network
 
 
 def address(peer: str, forwarded: str, trusted: Sequence[Network]) -> str:
-    """The client's address.
+    """Return the client's address.
 
     Args:
-        peer: who opened the connection.
-        forwarded: X-Forwarded-For, or the empty string; each proxy appended who had called it.
-        trusted: networks whose word counts. Read from the right, the first address outside of
-            them is the client's: anything left of it the client may have made up.
+        peer: the address that opened the connection.
+        forwarded: X-Forwarded-For, or the empty string; each proxy appends the address of its peer.
+        trusted: networks of trusted proxies. From the right, the first address outside of them is
+            the client's. The client may have invented everything left of it.
     """
     if not trusted or not _within(peer, tuple(trusted)):
         return peer
@@ -44,7 +44,7 @@ def _parsed(host: str) -> IPv4Address | IPv6Address | None:
 
 
 def _without_port(hop: str) -> str:
-    """`192.0.2.1:4711` and `[2001:db8::1]:4711` are what some proxies write."""
+    """Remove the port, as some proxies write `192.0.2.1:4711` or `[2001:db8::1]:4711`."""
     bare = hop.strip()
     if bare.startswith("["):
         return bare[1:].partition("]")[0]

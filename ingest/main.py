@@ -1,4 +1,4 @@
-"""Starts the ingest process."""
+"""Start the ingest process."""
 
 import asyncio
 from functools import partial
@@ -28,7 +28,7 @@ WIRE_BYTES_PER_BODY_BYTE = 16
 """Upper bound: a chunk with one byte of the body takes six bytes on the wire."""
 
 BYTES_BEFORE_RESPONSE = 1 << 20
-"""What a client may send before the application can answer that the body is too large."""
+"""Bytes that a client may send before the application responds that the body is too large."""
 
 CONNECT_SECONDS = 5.0
 """Time for Kafka to answer before ingest listens anyway. Ingest then answers 503 itself, so that

@@ -36,7 +36,7 @@ Ingest ignores doubled and trailing slashes. It answers 404 for a path that is n
 LIMITS = tuple(f"ingest_max_{what}" for what in ("body", "batch", "event", "id", "keys", "depth"))
 """Settings that limit what a client may send."""
 
-_NEVER = {ErrorKind.CONFLICT.status}
+_NOT_OF_INGEST = {ErrorKind.CONFLICT.status}
 """Statuses of the read API only."""
 
 _OF_NO_PATH = {ErrorKind.NOT_FOUND.status, ErrorKind.METHOD_NOT_ALLOWED.status}
@@ -133,7 +133,7 @@ _SHAPES: dict[RequestParser, tuple[str, str]] = {
     native.track: ("Event", "Taken"),
     native.batch: ("Batch", "BatchTaken"),
 }
-"""Schemas of the request and the response, for our own dialect; docs/dialects.md has the others."""
+"""Schemas of the native dialect's requests and responses; docs/dialects.md has the others."""
 
 
 def pages(dialects: Sequence[Dialect], settings: IngestSettings) -> Dialect:
@@ -195,30 +195,30 @@ def document(dialects: Iterable[Dialect], settings: IngestSettings) -> _Json:
 
 
 def statuses() -> list[int]:
-    """Those of all refusals that ingest answers."""
-    return sorted({problem.status for problem in ErrorKind} - _NEVER)
+    """Return the statuses of all refusals of ingest."""
+    return sorted({problem.status for problem in ErrorKind} - _NOT_OF_INGEST)
 
 
 def _operation(method: str, path: str, reader: RequestParser) -> _Json:
     sends_events = reader.__annotations__["return"] is not StaticResponse
-    of_others = _OF_NO_PATH | (set() if sends_events else _OF_EVENTS)
-    refusals = [status for status in statuses() if status not in of_others]
-    sent, answered = _SHAPES.get(reader) or (None, None)
+    excluded = _OF_NO_PATH | (set() if sends_events else _OF_EVENTS)
+    refusals = [status for status in statuses() if status not in excluded]
+    request, response = _SHAPES.get(reader) or (None, None)
     text = inspect.getdoc(reader) or ""
     operation: _Json = {
         "tags": [reader.__module__.rpartition(".")[2]],
         "summary": text.partition("\n")[0],
         "description": text,
         "responses": {
-            "200": {"description": "OK.", "content": _content(answered)},
-            **{str(one): {"$ref": f"#/components/responses/{one}"} for one in refusals},
+            "200": {"description": "OK.", "content": _content(response)},
+            **{str(status): {"$ref": f"#/components/responses/{status}"} for status in refusals},
         },
     }
     if "*" in path:
         part = {"name": "part", "in": "path", "required": True, "schema": {"type": "string"}}
         operation["parameters"] = [part]
-    if sent:
-        operation["requestBody"] = {"required": True, "content": _content(sent)}
+    if request:
+        operation["requestBody"] = {"required": True, "content": _content(request)}
     elif sends_events and method == "POST":
         operation["requestBody"] = {"required": True, "content": {"application/json": {}}}
     if sends_events:
@@ -237,7 +237,7 @@ def _refusal(status: int) -> _Json:
 
 
 def _event(settings: IngestSettings) -> _Json:
-    """The fields of an event, with the limits of this gateway."""
+    """Return the schema of an event with the limits of this gateway."""
     shape = Track.model_json_schema()
     for field in shape["properties"].values():
         del field["title"]

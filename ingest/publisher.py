@@ -25,7 +25,7 @@ from merganser.runtime.tracing import Header
 log = structlog.get_logger(__name__)
 
 PROBE_SECONDS = 5.0
-"""Between two probes of the broker."""
+"""Seconds between two probes of the broker."""
 
 
 class Record(NamedTuple):
@@ -36,11 +36,11 @@ class Record(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What became of one record."""
+    """The result of publishing one record."""
 
     error: str | None
-    """None once Kafka has acknowledged the record with acks=all, else why it did not. The record
-    may be in the topic all the same, if only the acknowledgment was late."""
+    """None if Kafka has acknowledged the record with acks=all, else the reason. The topic may still
+    have the record, if only the acknowledgment was late."""
 
 
 ACKNOWLEDGED = Outcome(None)
@@ -61,12 +61,12 @@ class _Group:
 
 
 class Publisher:
-    """Sends records and returns what became of each.
+    """Sends records and returns the outcome of each.
 
     Args:
         make_producer: returns a new producer. A failed one is replaced.
         topic: to send to.
-        most_waiting: bytes that may wait for Kafka. More are refused.
+        max_waiting: bytes that may wait for Kafka; more are refused.
         timeout: seconds after which waiting requests fail.
     """
 
@@ -74,12 +74,12 @@ class Publisher:
         self,
         make_producer: Callable[[], AIOKafkaProducer],
         topic: str,
-        most_waiting: int,
+        max_waiting: int,
         timeout: float,
     ) -> None:
         self._make_producer = make_producer
         self._topic = topic
-        self._most_waiting = most_waiting
+        self._max_waiting = max_waiting
         self._timeout = timeout
         self._producer = make_producer()
         self._open = _Group()
@@ -117,20 +117,20 @@ class Publisher:
             The outcome of each record.
         """
         if self.failure:
-            return [Outcome(f"Kafka is away ({self.failure})")] * len(records)
+            return [Outcome(f"Kafka is not available ({self.failure})")] * len(records)
         size = sum(len(record.value) for record in records)
-        if self._waiting + size > self._most_waiting:
+        if self._waiting + size > self._max_waiting:
             return [Outcome("too many events are waiting for Kafka")] * len(records)
         partitions = self._producer.client.cluster.partitions_for_topic(self._topic)
         if not partitions:
-            return [Outcome(f"the topic {self._topic} is not there")] * len(records)
+            return [Outcome(f"the topic {self._topic} does not exist")] * len(records)
         outcomes = self._append(records, size, len(partitions), [*headers])
         return [await outcome for outcome in outcomes]
 
     async def run(self, stop: Stop) -> None:
         """Connect, then send group after group, until cancelled.
 
-        Waits for a broker as long as it takes; `publish` fails meanwhile.
+        It waits for a broker without a limit; in the meantime `publish` fails.
         """
         try:
             await self._connect(stop)
@@ -141,12 +141,12 @@ class Publisher:
                 if not await self._send(group):
                     await self._renew(stop)
         except StoppedWhileWaiting:
-            log.info("stopped while Kafka was away")
+            log.info("stopped while Kafka was not available")
 
     async def probe(self, stop: Stop) -> None:
         """Probe the broker every few seconds, so that /readyz is right even without traffic."""
         while not await stop.wait(PROBE_SECONDS):
-            if self.failure:  # it says more, and there may be no connection to probe
+            if self.failure:  # `failure` is more specific, and a connection may not exist
                 continue
             probe = asyncio.ensure_future(self._producer.client.force_metadata_update())
             await asyncio.wait({probe}, timeout=PROBE_SECONDS)
@@ -209,9 +209,9 @@ class Publisher:
     async def _send(self, group: _Group) -> bool:
         """Send a group; return False if any of it failed.
 
-        After the timeout, all waiting requests fail, but the group is still waited for: an
-        idempotent producer keeps retrying what it has begun, so the group's outcome also shows when
-        the broker is back. Until then the producer gets no more records.
+        After the timeout, all waiting requests fail, but `_send` still waits for the group: an
+        idempotent producer keeps retrying it, so its outcome also shows when the broker is back.
+        Until then the producer gets no more records.
         """
         start = time.monotonic()
         delivery = asyncio.ensure_future(self._deliver(group))
@@ -225,7 +225,7 @@ class Publisher:
             self._refuse_open()
             await asyncio.wait({delivery})
             self.failure = None
-            log.info("Kafka has settled what it had; taking events again")
+            log.info("Kafka has settled the last group; accepting events again")
         self._settle(group)
         return delivery.result()
 
@@ -256,7 +256,7 @@ class Publisher:
                 sent = await self._producer.send_batch(batch, self._topic, partition=partition)
                 await sent
                 metrics.PUBLISHED.inc(batch.record_count())
-        except Exception as error:  # noqa: BLE001 - whatever it is, the requests must end
+        except Exception as error:  # noqa: BLE001 - after any error the requests need an outcome
             log.warning("records not published", partition=partition, error=type(error).__name__)
             _resolve(outcomes, _not_acknowledged(error))
             return False
@@ -273,10 +273,10 @@ def _fits(batch: BatchBuilder, record: Record, headers: list[Header]) -> bool:
 
 def _resolve(outcomes: Iterable[asyncio.Future[Outcome]], outcome: Outcome) -> None:
     for future in outcomes:
-        if not future.done():  # a cancelled request has no use for it
+        if not future.done():  # a cancelled request needs no outcome
             future.set_result(outcome)
 
 
 def _not_acknowledged(error: Exception) -> Outcome:
     name = type(error).__name__ if isinstance(error, KafkaError) else KafkaError.__name__
-    return Outcome(f"Kafka did not take the event ({name})")
+    return Outcome(f"Kafka did not acknowledge the event ({name})")

@@ -1,4 +1,4 @@
-"""How many events a key may send: a token bucket per key, off unless ingest_rate is set."""
+"""The rate limit of events per API key: a token bucket, off unless `ingest_rate` is set."""
 
 import math
 from collections.abc import Callable
@@ -9,29 +9,29 @@ from merganser.http.errors import ErrorKind, HttpError
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """Tokens are events: so many come back each second, up to so many."""
+    """A bucket gets `per_second` tokens and holds at most `burst`; each event takes one."""
 
     per_second: float
     burst: int
 
 
 def take(rate: Rate, full_at: float, now: float, amount: int) -> tuple[float, float]:
-    """Take tokens out of a bucket, or say how long to wait for them.
+    """Take tokens out of a bucket, or return how long to wait for them.
 
-    What asks for more than the burst gets it from a full bucket, which then owes the rest: it never
-    waits for ever, and the rate is kept over time. The bucket is one number, as in
+    A request for more than the burst takes it from a full bucket, which then owes the rest: so it
+    does not wait forever, and the rate holds over time. The bucket is one number, as in
     https://en.wikipedia.org/wiki/Generic_cell_rate_algorithm.
 
     Args:
-        rate: the key's.
-        full_at: when the bucket is full again if nobody takes anything; any time of the past will
-            do for a bucket that was never used.
+        rate: of the bucket.
+        full_at: when the bucket is full again if no tokens are taken; any past time for a bucket
+            that was never used.
         now: on the same clock, in seconds.
-        amount: tokens wanted.
+        amount: tokens to take.
 
     Returns:
-        The new `full_at`, and the seconds after which the same request would succeed: 0.0 if it
-        has succeeded, and nothing was taken otherwise.
+        The new `full_at`, and the seconds after which the same request succeeds: 0.0 if the tokens
+        were taken; otherwise none were.
     """
     full_at = max(full_at, now)
     tokens = rate.burst - (full_at - now) * rate.per_second
@@ -42,10 +42,10 @@ def take(rate: Rate, full_at: float, now: float, amount: int) -> tuple[float, fl
 
 
 class RateLimiter:
-    """The buckets of this process's keys. Each gateway has its own: two let twice as much through.
+    """The buckets of all keys in this process. Two gateways allow twice the rate.
 
     Args:
-        rate: of each key; None lets everything through.
+        rate: of each key; None allows everything.
         clock: monotonic seconds.
     """
 
@@ -55,12 +55,12 @@ class RateLimiter:
         self._full_at: dict[str, float] = {}
 
     def admit(self, key: str, events: int, otherwise: ErrorKind) -> None:
-        """Let events of a key pass.
+        """Take the tokens for a request, or refuse it.
 
         Args:
-            key: its guid; only known keys come here, so there are as many buckets as keys.
-            events: how many.
-            otherwise: what the client's dialect calls a request that comes too soon.
+            key: the guid of an existing key, so there are only as many buckets as keys.
+            events: their number.
+            otherwise: the error of the client's dialect for a request over the rate.
 
         Raises:
             HttpError: `otherwise`, with the seconds to wait in Retry-After.

@@ -1,4 +1,4 @@
-"""A request as dialects see it. Query and JSON are parsed on demand."""
+"""The request that dialects parse. Query and JSON are parsed on demand."""
 
 from codecs import BOM_UTF8
 from collections.abc import Mapping, Sequence
@@ -25,10 +25,10 @@ class Request:
         return dict(parse_qsl(self.query_string.decode("latin-1"), keep_blank_values=True))
 
     def json(self) -> Any:
-        """Return the JSON of the body, whatever its content type.
+        """Return the JSON of the body. The content type does not matter.
 
         Raises:
-            HttpError: MALFORMED says what and where.
+            HttpError: MALFORMED, with the problem and its position.
         """
         return parse(self.body)
 
@@ -51,7 +51,7 @@ def parse(text: bytes) -> Any:
     not the other events of the body.
 
     Raises:
-        HttpError: MALFORMED says what and where.
+        HttpError: MALFORMED, with the problem and its position.
     """
     try:
         return exact_json.loads(text.removeprefix(BOM_UTF8).decode(errors="surrogateescape"))

@@ -1,4 +1,4 @@
-"""From a method and a path to the function that reads such a request."""
+"""Find the parser of a request by its method and path."""
 
 import re
 from collections.abc import Iterable
@@ -19,18 +19,18 @@ class Routes:
         for dialect in dialects:
             for route, reader in dialect.items():
                 method, path = route.split(" ")
-                of_path = (wild if "*" in path else self._exact).setdefault(path, {})
-                if method in of_path:
-                    raise ValueError(f"two dialects want {route}")
-                of_path[method] = reader
+                methods = (wild if "*" in path else self._exact).setdefault(path, {})
+                if method in methods:
+                    raise ValueError(f"two dialects have the route {route}")
+                methods[method] = reader
         for path, readers in wild.items():
             pattern = "([^/]+)".join(map(re.escape, path.split("*")))
             self._patterns.append((re.compile(pattern), readers))
 
     def find(self, method: str, path: str) -> tuple[RequestParser, tuple[str, ...]]:
-        """The reader of a request, and what each `*` of its route stands for.
+        """Return the parser of a request, and the part of the path for each `*` of its route.
 
-        Clients join host and path carelessly: doubled and trailing slashes mean nothing.
+        Clients join host and path carelessly, so doubled and trailing slashes are ignored.
 
         Raises:
             HttpError: NOT_FOUND, or METHOD_NOT_ALLOWED.

@@ -1,8 +1,9 @@
-"""Our own client for browsers, so that a page needs one tag: `GET /merganser.js`.
+"""The JavaScript client at `GET /merganser.js`, so that a page needs one tag.
 
     <script async src="https://events.example.com/merganser.js" data-api-key="..."></script>
 
-It is `clients/javascript`, built: `npm run build -- --commit` there renews the copy in `static`.
+It is built from `clients/javascript`: `npm run build -- --commit` there updates the copy in
+`static`.
 """
 
 from importlib.resources import files

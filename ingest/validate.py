@@ -1,4 +1,4 @@
-"""Validation errors as HTTP errors: the one place that maps them."""
+"""Map validation errors to HTTP errors."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ def validate(raw: Any, limits: EventLimits, server_fields: ServerFields) -> Vali
     """Validate one event and encode its record.
 
     Raises:
-        HttpError: INVALID names each invalid field and why; TOO_LARGE.
+        HttpError: INVALID, with each invalid field and the reason; TOO_LARGE.
     """
     try:
         return validate_event(raw, limits, server_fields)

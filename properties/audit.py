@@ -15,7 +15,8 @@ from psycopg import AsyncConnection
 
 from merganser.rulebook import rule_store
 from merganser.rulebook.values import MAX_VALUE_BYTES
-from merganser.runtime import sql
+from merganser.runtime import set_aside, sql
+from merganser.runtime.set_aside import Kind
 from properties import store
 from properties.rules.engine import Engine, ProfileState, day_of, ignore_skip
 from properties.rules.event_view import EventView
@@ -73,8 +74,7 @@ async def audit(
         )
         await cursor.execute(_SQL["read_pending"], {"now": now})
         pending = {profile for (profile,) in await cursor.fetchall()}
-        await cursor.execute(_SQL["read_set_aside"])
-        aside = {profile for (profile,) in await cursor.fetchall()}
+        aside = await set_aside.read_subjects(connection, Kind.PROFILE)
         unsettled = pending | aside
         await cursor.execute(_SQL["estimate_profiles"])
         (total,) = await cursor.fetchone() or (0,)

@@ -14,7 +14,7 @@ from merganser.runtime import isolation, metrics, sql
 from merganser.runtime.lifecycle import Stop
 from merganser.runtime.postgres import Database, describe, is_contention
 from merganser.runtime.settings import PropertiesSettings
-from properties import incremental, rebuild
+from properties import incremental, rebuild, store
 from properties.rules.engine import Engine, day_of
 from properties.rules.event_view import SkipReason
 from properties.step import FailingRules, Step, StepCounts
@@ -202,7 +202,7 @@ def _report(result: StepResult, seconds: float) -> None:
 
 async def _measure(connection: AsyncConnection[Any]) -> None:
     metrics.EVENT_CHANGES_AGE.set(await incremental.read_oldest_age(connection))
-    done, _, pending = await rule_store.read_backfill_progress(connection)
+    done, _ = await rule_store.read_backfill_progress(connection)
     metrics.BACKFILL.set(done)
-    metrics.RECOUNTS_PENDING.set(pending)
+    metrics.RECOUNTS_PENDING.set(await store.count_rebuilds(connection))
     metrics.BROKEN_RULES.set(await rule_store.count_broken_rules(connection))

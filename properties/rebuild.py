@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from merganser.rulebook import property_store
+from merganser.rulebook import property_store, rule_store
 from merganser.rulebook.values import MAX_VALUE_BYTES, to_datetime
 from merganser.runtime import set_aside, sql
 from merganser.runtime.set_aside import Item, Kind
@@ -62,13 +62,11 @@ async def rebuild_profiles(step: Step) -> bool:
     )
     profiles = [guid for (guid,) in await cursor.fetchall()]
     await _count_isolated(step, profiles)
-    await step.connection.execute(
-        _SQL["write_backfill_progress"],
-        {
-            "to": profiles[-1] if profiles else None,
-            "count": len(profiles),
-            "revisions": [rule.revision for rule in step.rules],
-        },
+    await rule_store.write_backfill_progress(
+        step.connection,
+        [rule.revision for rule in step.rules],
+        profiles[-1] if profiles else None,
+        len(profiles),
     )
     return True
 
@@ -104,11 +102,8 @@ async def delete_removed_properties(step: Step, keys: Sequence[str]) -> bool:
     Returns:
         Whether there were any.
     """
-    cursor = await step.connection.execute(_SQL["read_stored_keys"])
-    for key in {key for (key,) in await cursor.fetchall()} - set(keys):
-        await step.connection.execute(
-            _SQL["delete_property"], {"key": key, "limit": step.max_events}
-        )
+    for key in await property_store.read_keys(step.connection) - set(keys):
+        await property_store.delete_property(step.connection, key, step.max_events)
         return True
     return False
 

@@ -11,7 +11,8 @@ from psycopg import AsyncConnection, AsyncCursor
 
 from merganser.rulebook import property_store
 from merganser.rulebook.values import DAY, EPOCH, MAX_VALUE_BYTES, to_datetime
-from merganser.runtime import sql
+from merganser.runtime import set_aside, sql
+from merganser.runtime.set_aside import Kind
 from properties.rules.engine import Engine, ProfileState
 from properties.rules.event_view import EventView
 
@@ -169,8 +170,15 @@ async def delete_profiles(connection: AsyncConnection[Any], guids: Collection[st
     if guids:
         await delete_states(connection, guids)
         await delete_rebuilds(connection, guids)
-        await connection.execute(_SQL["delete_set_aside"], {"profiles": sql.texts(guids)})
+        await set_aside.delete(connection, [Kind.PROFILE], guids)
         await property_store.delete_properties(connection, guids)
+
+
+async def count_rebuilds(connection: AsyncConnection[Any]) -> int:
+    """Return the number of profiles that wait for a rebuild, for any reason."""
+    cursor = await connection.execute(_SQL["count_rebuilds"])
+    (count,) = await cursor.fetchone() or (0,)
+    return int(count)
 
 
 async def select_events(

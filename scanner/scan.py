@@ -104,8 +104,7 @@ class RowScanner:
         """Count what is left to do."""
         cursor = await connection.execute(_SQL["count_unresolved"], self._nobody_parameters())
         resolvable, unresolvable, oldest = await cursor.fetchone() or (0, 0, 0)
-        cursor = await connection.execute(_SQL["count_moves"])
-        (moves,) = await cursor.fetchone() or (0,)
+        moves = await store.count_moves(connection)
         items = await set_aside.open_items(connection)
         return Backlog(resolvable, unresolvable, float(oldest), moves, items)
 

@@ -25,10 +25,6 @@ LEFT JOIN profiles ON profiles.guid = leased."profileGuid";
 -- Delete rows of profiles that no longer exist. This transaction has locked them.
 DELETE FROM "profileDecorations" WHERE source = %(source)s AND "profileGuid" = ANY(%(profiles)s);
 
--- delete_set_aside --
--- Delete values of profiles that no longer exist from the items set aside.
-DELETE FROM "setAside" WHERE kind = 'value' AND subject = ANY(%(profiles)s);
-
 -- reschedule --
 -- Set when profiles are due next if they still have this lease: after it has expired another process
 -- may have leased them, and a new rule makes them due again. The rows are locked in one order.
@@ -53,12 +49,11 @@ RETURNING decorations."profileGuid";
 -- Make the profiles of these values due before all others. A process that queries one now loses its
 -- lease. The rows are locked in the same order as everywhere.
 WITH given AS (
-    SELECT DISTINCT given.profile, given.key, decorations.source
-    FROM unnest(%(profiles)s::text[], %(keys)s::text[]) AS given(profile, key)
-    JOIN "profilePropertyRules" AS rules ON rules.key = given.key
+    SELECT DISTINCT given.profile, given.key, given.source
+    FROM unnest(%(profiles)s::text[], %(keys)s::text[], %(sources)s::text[])
+        AS given(profile, key, source)
     JOIN "profileDecorations" AS decorations
-        ON decorations."profileGuid" = given.profile
-        AND decorations.source = rules.definition #>> '{query,source}'
+        ON decorations."profileGuid" = given.profile AND decorations.source = given.source
 ),
 locked AS (
     SELECT "profileGuid", source
@@ -105,17 +100,6 @@ scheduled AS (
     SET "dueAt" = least(decorations."dueAt", excluded."dueAt")
 )
 SELECT max(guid), count(*) FROM chunk;
-
--- delete_anonymous_values --
--- Delete values of anonymous profiles from an earlier rule with the same key: no source has values
--- for them.
-DELETE FROM "profileProperties"
-USING (
-    SELECT guid, "userId" FROM profiles WHERE guid > %(after)s ORDER BY guid LIMIT %(limit)s
-) AS chunk
-WHERE chunk."userId" IS NULL
-    AND "profileProperties"."profileGuid" = chunk.guid
-    AND key = ANY(%(keys)s);
 
 -- write_progress --
 -- Write how far a source's new rules are scheduled; null: all profiles are.

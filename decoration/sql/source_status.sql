@@ -12,10 +12,6 @@ SELECT
     CASE WHEN "succeededAt" IS NOT NULL THEN least(greatest("succeededAt", 'epoch'), '9999-01-01') END
 FROM "propertySourceStates";
 
--- read_definitions --
--- Read the definitions of sources, which somebody may have edited.
-SELECT name, definition::text FROM "propertySources" ORDER BY name;
-
 -- write_revisions --
 -- Write which rules query a source. If one is new, all profiles must be scheduled.
 INSERT INTO "propertySourceStates" AS states (source, revisions)
@@ -29,14 +25,6 @@ SET revisions = excluded.revisions,
 -- delete_statuses --
 -- Delete sources that no rule queries.
 DELETE FROM "propertySourceStates" WHERE source = ANY(%(sources)s);
-
--- delete_set_aside --
--- Delete values set aside for rules that no longer exist or have no query.
-DELETE FROM "setAside"
-WHERE kind = 'value'
-    AND NOT EXISTS (
-        SELECT FROM "profilePropertyRules" WHERE key = place AND definition -> 'query' IS NOT NULL
-    );
 
 -- lock_breaker --
 -- Lock and return a source's breaker.

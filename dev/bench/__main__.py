@@ -70,7 +70,9 @@ def main() -> None:
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object per line")
     parser.add_argument(
-        "--quick", action="store_true", help="a smoke run, once and small: its figures mean nothing"
+        "--quick",
+        action="store_true",
+        help="a short run that only shows that it works: ignore its figures",
     )
     parser.add_argument("--save", type=Path, help="also append the JSON objects to this file")
     arguments = parser.parse_args()

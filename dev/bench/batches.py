@@ -16,12 +16,12 @@ from schemas import guid
 from schemas.event import Event
 from schemas.ids import NOBODY
 
-DAWN = datetime(2026, 1, 1, tzinfo=UTC)
+START = datetime(2026, 1, 1, tzinfo=UTC)
 PARTITION = TopicPartition("bench", 0)
 
 
 class EventIds(NamedTuple):
-    """An event of a benchmark: when it occurred, in seconds, and its ids."""
+    """An event of a benchmark: its time in seconds after START, and its ids."""
 
     second: float
     user_id: str | None
@@ -64,7 +64,7 @@ class TimedWriter:
         self.seconds.append(time.perf_counter() - start)
 
     def _event(self, ids: EventIds) -> Event:
-        moment = DAWN + timedelta(seconds=ids.second)
+        moment = START + timedelta(seconds=ids.second)
         return {
             "guid": next(self._guids),
             "producerGuid": None,

@@ -1,4 +1,4 @@
-"""A visitor with 1,000,000 events signs in: what does it cost this visitor and all others?"""
+"""`big-merge`: a visitor with 1,000,000 events signs in. Time it, and other batches meanwhile."""
 
 import asyncio
 import time
@@ -17,12 +17,12 @@ CHUNK = 5_000
 
 _HISTORY = """
 WITH visitor AS (
-    INSERT INTO "anonymousIds" ("anonymousId", "profileGuid") VALUES ('whale', 'pro_whale')
+    INSERT INTO "anonymousIds" ("anonymousId", "profileGuid") VALUES ('visitor', 'pro_visitor')
 ), profile AS (
-    INSERT INTO profiles (guid) VALUES ('pro_whale')
+    INSERT INTO profiles (guid) VALUES ('pro_visitor')
 )
 INSERT INTO events (type, "anonymousId", "profileGuid", "occurredAt")
-SELECT 'pageview', 'whale', 'pro_whale', timestamptz '2026-01-01Z' + n * interval '1 second'
+SELECT 'pageview', 'visitor', 'pro_visitor', timestamptz '2026-01-01Z' + n * interval '1 second'
 FROM generate_series(1, %s) AS n
 """
 
@@ -35,32 +35,33 @@ def main() -> None:
 
 async def _measure(url: str) -> None:
     async with (
-        await connect(url, "bench", BY_KEY) as ours,
+        await connect(url, "bench", BY_KEY) as writer,
         await connect(url, "bench mover", BY_KEY) as mover,
     ):
-        await ours.execute(_HISTORY, (EVENTS,))
-        await ours.execute("VACUUM ANALYZE")
-        whale, others = TimedWriter(ours, "whale"), TimedWriter(ours, "others")
-        await whale.write([EventIds(0, "captain", None)])
+        await writer.execute(_HISTORY, (EVENTS,))
+        await writer.execute("VACUUM ANALYZE")
+        visitor = TimedWriter(writer, "visitor")
+        others = TimedWriter(writer, "others")
+        await visitor.write([EventIds(0, "user", None)])
         for number in range(100):
-            await others.write(_strangers(number))
+            await others.write(_other_visitors(number))
         before, others.seconds = others.seconds, []
 
-        await whale.write([EventIds(1, "captain", "whale")])
+        await visitor.write([EventIds(1, "user", "visitor")])
         chunks: list[float] = []
         start = time.perf_counter()
         moving = asyncio.create_task(_move(mover, chunks))
         number = 100
         while not moving.done():
-            await others.write(_strangers(number))
+            await others.write(_other_visitors(number))
             number += 1
         await moving
-        took = time.perf_counter() - start
+        seconds = time.perf_counter() - start
     show(
         f"a merge of {EVENTS:,} events, chunks of {CHUNK:,}",
         ("what", "median ms", "slowest ms"),
         [
-            ("the transaction that merges", milliseconds(whale.seconds[-1:]), ""),
+            ("the transaction that merges", milliseconds(visitor.seconds[-1:]), ""),
             ("a chunk of moved events", milliseconds(chunks), _slowest(chunks)),
             ("100 events of others, before", milliseconds(before), _slowest(before)),
             (
@@ -68,7 +69,7 @@ async def _measure(url: str) -> None:
                 milliseconds(others.seconds),
                 _slowest(others.seconds),
             ),
-            ("until all events are moved", f"{took * 1000:,.0f}", ""),
+            ("until all events are moved", f"{seconds * 1000:,.0f}", ""),
         ],
     )
 
@@ -83,8 +84,8 @@ async def _move(connection: AsyncConnection[Any], chunks: list[float]) -> None:
         chunks.append(time.perf_counter() - start)
 
 
-def _strangers(batch: int) -> list[EventIds]:
-    return [EventIds(batch, None, f"stranger-{batch}-{n}") for n in range(100)]
+def _other_visitors(batch: int) -> list[EventIds]:
+    return [EventIds(batch, None, f"other-{batch}-{n}") for n in range(100)]
 
 
 def _slowest(seconds: list[float]) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 import psycopg
 
 BATCH = 5_000
-"""Events of a transaction, as many as in the resolver's."""
+"""Events per transaction, as in the resolver."""
 
 Rows = tuple[list[bytes], list[bytes]]
 
@@ -20,12 +20,12 @@ def rows(url: str) -> Rows:
         )
 
 
-def copy(url: str, of: Rows) -> float:
+def copy(url: str, rows: Rows) -> float:
     """Copy the rows into an empty database, a transaction per chunk; return events per second."""
     count = 0
     with psycopg.connect(url, autocommit=True) as database, database.cursor() as cursor:
         start = time.perf_counter()
-        for events, data in zip(*of, strict=True):
+        for events, data in zip(*rows, strict=True):
             with database.transaction():
                 for statement, chunk in (
                     ("COPY events FROM STDIN", events),

@@ -1,8 +1,8 @@
 """`cost`: what an event costs, for the arithmetic of docs/performance.md.
 
-CPU time is that of the processes, so it says nearly the same on a busy machine. Beside each figure
-is what cannot be saved: the same server answering a constant, a bare producer, a bare COPY of the
-rows, the bytes of a record. A stage is beside the whole of its process.
+CPU time is that of the processes, so it is nearly the same on a busy machine. Each figure is
+compared with a minimum: the same server with a constant response, a bare producer, a bare COPY of
+the rows, or the bytes of a record. A stage is compared with its whole process.
 """
 
 import time
@@ -31,11 +31,11 @@ WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
 """
 
 Costs = dict[str, tuple[float, float]]
-"""By name a cost of one event, and the one beside it."""
+"""Name -> the cost of one event, and the cost that it is compared with."""
 
 
-class _Written(NamedTuple):
-    """What writing the rows of an event costs."""
+class _WriteCost(NamedTuple):
+    """The cost of writing the rows of an event: CPU microseconds and bytes."""
 
     client: float
     postgres: float
@@ -44,7 +44,7 @@ class _Written(NamedTuple):
 
 
 def measure(run: Run) -> Iterator[Finding]:
-    """Microseconds of CPU, and bytes, of one event."""
+    """Measure the CPU microseconds and bytes of one event."""
     count = run.events(EVENTS)
     singles, batches = gateway.singles(run.events(SINGLES)), gateway.batches(count)
     records = topics.records(count)
@@ -75,8 +75,8 @@ def _singles(
     requests: list[bytes],
     run: Run,
 ) -> Costs:
-    bare, _ = _served(running, constant, requests, 1, run)
-    own, kafka = _served(running, ingest, requests, 1, run)
+    bare, _ = _serve(running, constant, requests, 1, run)
+    own, kafka = _serve(running, ingest, requests, 1, run)
     return {"ingest-single": (own, bare), "ingest-single-kafka": (kafka, own)}
 
 
@@ -87,7 +87,7 @@ def _batches(
     records: list[Record],
     run: Run,
 ) -> Costs:
-    own, kafka = _served(running, ingest, requests, gateway.BATCH, run)
+    own, kafka = _serve(running, ingest, requests, gateway.BATCH, run)
     settings = topics.topic(running)
     broker = servers.broker(running)
     start, kafka_start = time.process_time(), cpu_seconds(broker)
@@ -97,10 +97,10 @@ def _batches(
     return {"ingest-batch": (own, bare), "ingest-batch-kafka": (kafka, bare_kafka)}
 
 
-def _served(
+def _serve(
     running: Servers, server: gateway.Gateway, requests: list[bytes], events: int, run: Run
 ) -> tuple[float, float]:
-    """CPU microseconds of an event: of the server, and of Kafka."""
+    """Return the CPU microseconds of an event: of the server, and of Kafka."""
     broker = servers.broker(running)
     kafka: list[float] = []
 
@@ -116,25 +116,27 @@ def _served(
 def _tables(running: Servers, backlog: Settings, records: list[Record]) -> Costs:
     count = len(records)
     with servers.database(running) as url:
-        ours = _written(running, url, lambda mark: _drain(running, backlog, url, count, mark))
+        ours = _measure_writes(
+            running, url, lambda mark: _drain(running, backlog, url, count, mark)
+        )
         rows = copies.rows(url)
     with servers.database(running) as url:
-        bare = _written(running, url, lambda mark: _copy(url, rows, mark))
-    record = sum(len(one.key) + len(one.value) for one in records) / count
+        bare = _measure_writes(running, url, lambda mark: _copy(url, rows, mark))
+    record_bytes = sum(len(record.key) + len(record.value) for record in records) / count
     return {
         "resolver": (ours.client, bare.client),
         "resolver-postgres": (ours.postgres, bare.postgres),
         "wal": (ours.wal, bare.wal),
-        "disk": (ours.disk, record),
+        "disk": (ours.disk, record_bytes),
     }
 
 
 Mark = Callable[[float], None]
-"""Takes CPU seconds of the client, at the start and at the end."""
+"""A function that the work calls at its start and end, with the CPU seconds of the client."""
 
 
-def _written(running: Servers, url: str, work: Callable[[Mark], float]) -> _Written:
-    """What this work costs an event; it gives the number of events between its marks."""
+def _measure_writes(running: Servers, url: str, work: Callable[[Mark], float]) -> _WriteCost:
+    """Measure the cost per event of `work`, which returns the events between its marks."""
     postgres = servers.postgres(running)
     marks: list[tuple[float, float, float]] = []
     with psycopg.connect(url, autocommit=True) as database:
@@ -147,7 +149,9 @@ def _written(running: Servers, url: str, work: Callable[[Mark], float]) -> _Writ
         (disk,) = database.execute(_DISK).fetchone() or (0,)
         (rows,) = database.execute("SELECT count(*) FROM events").fetchone() or (0,)
     client, server, wal = (end - start for start, end in zip(*marks, strict=True))
-    return _Written(client * 1e6 / events, server * 1e6 / events, wal / events, float(disk) / rows)
+    return _WriteCost(
+        client * 1e6 / events, server * 1e6 / events, wal / events, float(disk) / rows
+    )
 
 
 def _drain(running: Servers, settings: Settings, url: str, count: int, mark: Mark) -> float:
@@ -167,8 +171,8 @@ def _copy(url: str, rows: copies.Rows, mark: Mark) -> float:
 def _stages(count: int, rounds: list[Costs]) -> Iterator[Finding]:
     found: dict[str, list[Round]] = {}
     for costs in rounds:
-        for name, took in stages.microseconds(min(count, 20_000)).items():
+        for name, microseconds in stages.microseconds(min(count, 20_000)).items():
             whole = costs["resolver" if name.startswith("resolver") else "ingest-batch"][0]
-            found.setdefault(name, []).append(Round(took, whole))
-    for name, of in found.items():
-        yield finding(f"cost-stage-{name}", "µs/event", of)
+            found.setdefault(name, []).append(Round(microseconds, whole))
+    for name, stage_rounds in found.items():
+        yield finding(f"cost-stage-{name}", "µs/event", stage_rounds)

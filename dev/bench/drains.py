@@ -13,7 +13,7 @@ from merganser.runtime.settings import Settings
 
 _OFFSETS = 'SELECT coalesce(sum("nextOffset"), 0) FROM "consumerOffsets" WHERE topic = %s'
 
-LOOK_SECONDS = 0.01
+POLL_SECONDS = 0.01
 
 
 class Drained(NamedTuple):
@@ -58,8 +58,8 @@ def drain(
 
 def committed(database: psycopg.Connection[tuple[Any, ...]], settings: Settings) -> int:
     """Return the number of committed events of the topic."""
-    (reached,) = database.execute(_OFFSETS, (settings.topic,)).fetchone() or (0,)
-    return int(reached)
+    (count,) = database.execute(_OFFSETS, (settings.topic,)).fetchone() or (0,)
+    return int(count)
 
 
 def wait_until_committed(
@@ -70,4 +70,4 @@ def wait_until_committed(
         reached = committed(database, settings)
         if reached >= goal:
             return reached, time.perf_counter()
-        time.sleep(LOOK_SECONDS)
+        time.sleep(POLL_SECONDS)

@@ -1,8 +1,8 @@
-"""`end-to-end`: HTTP to resolved on one machine, against the lower of its halves alone.
+"""`end-to-end`: HTTP to resolved on one machine, compared with the slower of its halves.
 
-The generator pauses while `LAG` events are accepted but not resolved: the rate is the highest with
-a steady lag. The halves are ingest without a resolver, and then a resolver that drains those events
-without ingest.
+The generator pauses while `LAG` events are accepted but not resolved, which finds the highest rate
+with a steady lag. The halves are ingest without a resolver, and then a resolver that drains those
+events without ingest.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,7 +21,7 @@ CONNECTIONS = 32
 LAG = 20_000
 """In events: four batches of the resolver."""
 
-LOOK_SECONDS = 0.05
+POLL_SECONDS = 0.05
 
 
 def measure(run: Run) -> Iterator[Finding]:
@@ -44,12 +44,12 @@ def steady_rate(running: Servers, requests: Sequence[bytes], run: Run) -> float:
         gateway.ingest(running, settings, url) as ingest,
         process("resolver", running, settings, url),
     ):
-        looked, resolved = 0.0, 0
+        polled, resolved = 0.0, 0
 
         def allowed(seconds: float) -> float:
-            nonlocal looked, resolved
-            if seconds - looked > LOOK_SECONDS:
-                looked, resolved = seconds, committed(database, settings)
+            nonlocal polled, resolved
+            if seconds - polled > POLL_SECONDS:
+                polled, resolved = seconds, committed(database, settings)
             return (resolved + LAG) / gateway.BATCH
 
         driven = drive(

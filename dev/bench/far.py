@@ -1,7 +1,7 @@
 """`python -m dev.bench.far PORT TARGET MILLISECONDS`: add latency to Postgres.
 
-A proxy on PORT of 127.0.0.1 forwards each response of TARGET after a delay, without holding up the
-next one: latency grows, throughput stays the same.
+A proxy on PORT of 127.0.0.1 forwards each response of TARGET after a delay that does not delay the
+next one. So latency grows and throughput stays the same.
 """
 
 import asyncio
@@ -23,26 +23,26 @@ async def _forward_later(
 ) -> None:
     delayed: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
 
-    async def arrive() -> None:
+    async def write_when_due() -> None:
         while True:
             due, data = await delayed.get()
             await asyncio.sleep(due - time.monotonic())
             writer.write(data)
 
-    arriving = asyncio.create_task(arrive())
+    writing = asyncio.create_task(write_when_due())
     while data := await reader.read(1 << 16):
         delayed.put_nowait((time.monotonic() + delay, data))
-    arriving.cancel()
+    writing.cancel()
     writer.close()
 
 
 async def _main(port: int, target: int, delay: float) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there_reader, there_writer = await asyncio.open_connection("127.0.0.1", target)
+        target_reader, target_writer = await asyncio.open_connection("127.0.0.1", target)
         await asyncio.gather(
-            _forward(reader, there_writer),
-            _forward_later(there_reader, writer, delay),
-            return_exceptions=True,  # a lost connection is lost on both sides
+            _forward(reader, target_writer),
+            _forward_later(target_reader, writer, delay),
+            return_exceptions=True,  # if one side disconnects, close both
         )
 
     async with await asyncio.start_server(serve, "127.0.0.1", port) as server:

@@ -1,4 +1,4 @@
-"""Run ingest for a load test, and make the requests."""
+"""Run ingest for a load test, and build the requests."""
 
 import json
 import secrets
@@ -13,7 +13,7 @@ import psutil
 import psycopg
 
 from dev.bench import load, people
-from dev.bench.processes import child, process, until_answered
+from dev.bench.processes import child, process, wait_until_ready
 from dev.stack import Servers
 from dev.stack.ports import free_port
 from merganser.http.authentication import hash_key
@@ -59,7 +59,7 @@ def constant() -> Iterator[Gateway]:
     """Run the same server with a constant response."""
     port = free_port(set())
     with child([sys.executable, "-m", "dev.bench.constant", str(port)]) as started:
-        until_answered(f"http://127.0.0.1:{port}/")
+        wait_until_ready(f"http://127.0.0.1:{port}/")
         yield Gateway(port, started)
 
 

@@ -1,7 +1,7 @@
 """`growth`: the resolver's rate with 5,000,000 events in the tables, compared with 100,000.
 
-In each round both databases get the same backlog. Both know its people, with four events each: only
-the sizes of tables and indexes differ.
+In each round both databases get the same backlog. Both have its people, with four events each, so
+only the sizes of tables and indexes differ.
 """
 
 from collections.abc import Iterator
@@ -46,7 +46,7 @@ def grow(url: str, events: int) -> None:
     with psycopg.connect(url, autocommit=True) as database:
         database.execute("SET maintenance_work_mem = '1GB'")
         for name, statement in _SQL.items():
-            counted = name in {"profiles", "visitors", "events"}
+            sized = name in {"profiles", "visitors", "events"}
             database.execute(
-                statement, {"events": events, "people": events // EVENTS_EACH} if counted else None
+                statement, {"events": events, "people": events // EVENTS_EACH} if sized else None
             )

@@ -8,8 +8,8 @@ from dev.bench.ratios import Finding, Round, Run, finding
 
 CONNECTIONS = (32, 256)
 
-WARMING_SECONDS = 20
-"""A JVM compiles code while it runs, so a broker's first minute is slower than later ones."""
+WARMUP_SECONDS = 20
+"""The JVM compiles code at run time, so a broker is slower in its first minute."""
 
 
 def measure(run: Run) -> Iterator[Finding]:
@@ -27,15 +27,15 @@ def measure(run: Run) -> Iterator[Finding]:
         gateway.ingest(running, topics.topic(running), url) as ours,
         gateway.constant() as constant,
     ):
-        drive(ours.port, requests, connections=256, seconds=run.seconds(WARMING_SECONDS))
+        drive(ours.port, requests, connections=256, seconds=run.seconds(WARMUP_SECONDS))
         for _ in range(run.rounds):
             for connections, found in rounds.items():
 
-                def driven(port: int, connections: int = connections) -> Driven:
+                def run_load(port: int, connections: int = connections) -> Driven:
                     return drive(port, requests, connections=connections, seconds=run.seconds(5))
 
-                ceiling = driven(constant.port)
-                found.append(Round(driven(ours.port).rate, ceiling.rate))
+                ceiling = run_load(constant.port)
+                found.append(Round(run_load(ours.port).rate, ceiling.rate))
                 generator.append(Round(ceiling.rate, ceiling.requests / ceiling.own_cpu))
     for connections, found in rounds.items():
         yield finding(f"ingest-single-{connections}", "events/s", found)

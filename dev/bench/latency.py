@@ -1,10 +1,10 @@
-"""`latency`: from accepted to resolved, against bare Kafka and one commit at the same rate.
+"""`latency`: from accepted to resolved, compared with bare Kafka and one commit at the same rate.
 
-The rate is a quarter of what `end-to-end` finds on this machine, in the same requests. Postgres
-keeps the time of each commit (`track_commit_timestamp`), so every event has its own latency: from
-the moment that ingest stamped it with to the commit that wrote its data. The ceiling: a producer
-that sends as many records at a time as a request has events, with the time in them, and a consumer
-that copies what it fetches into a table without indexes and commits, both bare and each a process.
+The rate is a quarter of the rate of `end-to-end` on this machine, with the same requests. Postgres
+records the time of each commit (`track_commit_timestamp`), so each event has its own latency: from
+its `createdAt`, set by ingest, to the commit that wrote its data. The ceiling is two bare
+processes: a producer that sends as many records at a time as a request has events, each with its
+time, and a consumer that copies each fetch into a table without indexes and commits.
 """
 
 import subprocess
@@ -29,7 +29,7 @@ _SQL = sql.load(__package__, "latency.sql")
 
 
 def measure(run: Run) -> Iterator[Finding]:
-    """Milliseconds: the 50th and the 99th percentile."""
+    """Measure the 50th and the 99th percentile in milliseconds."""
     requests = gateway.batches(run.events(300_000))
     halves: list[Round] = []
     tails: list[Round] = []
@@ -37,16 +37,18 @@ def measure(run: Run) -> Iterator[Finding]:
         servers.keep_commit_times(running)
         rate = SHARE * end_to_end.steady_rate(running, requests, run)
         for _ in range(run.rounds):
-            ours = _ours(running, requests, rate, run)
-            bare = _bare(running, rate, run)
-            halves.append(Round(ours[0], bare[0]))
-            tails.append(Round(ours[1], bare[1]))
+            pipeline = _measure_pipeline(running, requests, rate, run)
+            bare = _measure_bare(running, rate, run)
+            halves.append(Round(pipeline[0], bare[0]))
+            tails.append(Round(pipeline[1], bare[1]))
     yield finding("latency-p50", "ms", halves)
     yield finding("latency-p99", "ms", tails)
 
 
-def _ours(running: Servers, requests: list[bytes], rate: float, run: Run) -> tuple[float, float]:
-    """Percentiles of requests that are sent each at its time."""
+def _measure_pipeline(
+    running: Servers, requests: list[bytes], rate: float, run: Run
+) -> tuple[float, float]:
+    """Return the percentiles of the pipeline under requests at a steady rate."""
     settings = topics.topic(running)
     with (
         servers.database(running) as url,
@@ -63,10 +65,10 @@ def _ours(running: Servers, requests: list[bytes], rate: float, run: Run) -> tup
             allowed=lambda seconds: rate * seconds / gateway.BATCH,
         )
         wait_until_committed(database, settings, driven.total * gateway.BATCH)
-        return _percentiles(database, "ours", run)
+        return _percentiles(database, "pipeline", run)
 
 
-def _bare(running: Servers, rate: float, run: Run) -> tuple[float, float]:
+def _measure_bare(running: Servers, rate: float, run: Run) -> tuple[float, float]:
     settings = topics.topic(running)
     with (
         servers.database(running) as url,
@@ -74,17 +76,17 @@ def _bare(running: Servers, rate: float, run: Run) -> tuple[float, float]:
     ):
         database.execute(_SQL["bare_table"])
         seconds = run.seconds(8) + run.seconds(2)
-        where = [running.kafka_bootstrap, settings.topic]
+        topic = [running.kafka_bootstrap, settings.topic]
         bare = [sys.executable, "-m", "dev.bench.bare"]
-        with child([*bare, "consume", *where, url]):
+        with child([*bare, "consume", *topic, url]):
             pace = [str(rate), str(gateway.BATCH), str(seconds)]
-            subprocess.run([*bare, "produce", *where, *pace], check=True)
-            _settle(database)
+            subprocess.run([*bare, "produce", *topic, *pace], check=True)
+            _wait_for_last_record(database)
         return _percentiles(database, "bare", run)
 
 
-def _settle(database: psycopg.Connection[tuple[Any, ...]]) -> None:
-    """Wait until the marked last record is there."""
+def _wait_for_last_record(database: psycopg.Connection[tuple[Any, ...]]) -> None:
+    """Wait until the table has the last record."""
     while database.execute(_SQL["bare_last"]).fetchone() is None:
         pass
 
@@ -92,7 +94,7 @@ def _settle(database: psycopg.Connection[tuple[Any, ...]]) -> None:
 def _percentiles(
     database: psycopg.Connection[tuple[Any, ...]], which: str, run: Run
 ) -> tuple[float, float]:
-    """Of what came after the warming up, in milliseconds."""
+    """Return the percentiles after the warm-up in milliseconds."""
     row = database.execute(_SQL[which], {"warmup": run.seconds(2)}).fetchone()
     if row is None:
         raise AssertionError("an aggregate has a row")

@@ -1,7 +1,7 @@
-"""Load over HTTP: prepared requests on connections that stay open, answers counted.
+"""Send prepared HTTP requests on open connections, and count the responses.
 
-It does as little as a client can, in this process, so that the server is what is measured:
-`ingest-single` shows how much of its core it uses.
+The generator does as little as a client can, so that the server is the limit; `ingest-single` shows
+how much of its core the generator uses.
 """
 
 import asyncio
@@ -15,34 +15,34 @@ from itertools import cycle
 import uvloop
 
 TICK = 0.002
-"""Seconds between two looks at what may be sent now."""
+"""Seconds between two checks of how many requests are allowed."""
 
-ANSWER_SECONDS = 60
+RESPONSE_SECONDS = 60
 
 Allowed = Callable[[float], float]
-"""Requests that may have been sent after so many seconds."""
+"""Return how many requests are allowed in total after this many seconds."""
 
 _OK = b"HTTP/1.1 200"
 _LENGTH = b"content-length: "
 
 
 def unbounded(_seconds: float) -> float:
-    """As fast as the answers come."""
+    """Allow any number of requests; each connection waits for its response."""
     return math.inf
 
 
 @dataclass(frozen=True, slots=True)
 class Driven:
-    """What happened between the warming up and the end."""
+    """The result of a load, between the warm-up and the end."""
 
     requests: int
     seconds: float
     own_cpu: float
     """CPU seconds of the generator."""
     sampled: float
-    """By how much the sample grew."""
+    """The growth of the sample."""
     total: int
-    """Requests from the first to the last."""
+    """All requests, those of the warm-up included."""
 
     @property
     def rate(self) -> float:
@@ -51,7 +51,7 @@ class Driven:
 
 
 def request(path: str, body: bytes, key: str) -> bytes:
-    """The bytes of a POST."""
+    """Return the bytes of a POST request."""
     head = (
         f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer {key}\r\n"
         f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
@@ -69,19 +69,19 @@ def drive(
     allowed: Allowed = unbounded,
     sample: Callable[[], float] = lambda: 0.0,
 ) -> Driven:
-    """Send requests, each connection one at a time, over and over.
+    """Send requests in a loop; each connection has one request at a time.
 
     Args:
         port: of 127.0.0.1.
-        requests: what to send, in turn.
-        connections: how many.
-        seconds: how long to measure.
-        warmup: seconds before that.
-        allowed: holds requests back.
-        sample: a reading to take at the start and the end of the measurement, quickly.
+        requests: sent in turn.
+        connections: their number.
+        seconds: the length of the measurement.
+        warmup: seconds before the measurement.
+        allowed: limits the requests.
+        sample: a quick reading, taken at the start and the end of the measurement.
 
     Raises:
-        RuntimeError: an answer was not 200.
+        RuntimeError: a response was not 200.
     """
     return uvloop.run(_drive(port, requests, connections, seconds, warmup, allowed, sample))
 
@@ -104,18 +104,20 @@ async def _drive(
     await asyncio.sleep(warmup)
     before = (load.answered, time.perf_counter(), time.process_time(), sample())
     await asyncio.sleep(seconds)
-    await load.until_answered(before[0] + 1)
+    await load.wait_for_responses(before[0] + 1)
     after = (load.answered, time.perf_counter(), time.process_time(), sample())
     pacing.cancel()
     load.allowed = 0
-    await load.until_answered(load.sent)
+    await load.wait_for_responses(load.sent)
     load.ended = True
-    for connection in load.all:
+    for connection in load.connections:
         connection.close()
     if load.failure:
         raise RuntimeError(f"the server answered {load.failure!r}")
-    answered, took, cpu, sampled = (end - begin for begin, end in zip(before, after, strict=True))
-    return Driven(int(answered), took, cpu, sampled, load.answered)
+    answered, duration, cpu, sampled = (
+        end - begin for begin, end in zip(before, after, strict=True)
+    )
+    return Driven(int(answered), duration, cpu, sampled, load.answered)
 
 
 async def _pace(load: "_Load", allowed: Allowed, start: float) -> None:
@@ -127,19 +129,19 @@ async def _pace(load: "_Load", allowed: Allowed, start: float) -> None:
 class _Load:
     def __init__(self, requests: Iterator[bytes]) -> None:
         self.requests = requests
-        self.all: list[asyncio.WriteTransport] = []
+        self.connections: list[asyncio.WriteTransport] = []
         self.idle: deque[asyncio.WriteTransport] = deque()
-        """Those that have waited longest first: the server closes what nobody uses for seconds."""
+        """Longest idle first, as the server closes connections that are idle for seconds."""
         self.allowed: float = 0
         self.sent = 0
         self.answered = 0
         self.failure = b""
         self.ended = False
 
-    async def until_answered(self, count: int) -> None:
-        """Wait for so many answers, or a failure."""
-        async with asyncio.timeout(ANSWER_SECONDS):
-            while self.answered < count and not self.failure:  # noqa: ASYNC110 - an event for each answer would cost the generator
+    async def wait_for_responses(self, count: int) -> None:
+        """Wait for this many responses, or a failure."""
+        async with asyncio.timeout(RESPONSE_SECONDS):
+            while self.answered < count and not self.failure:  # noqa: ASYNC110 - an asyncio.Event for each response would cost CPU
                 await asyncio.sleep(TICK)
 
     def allow(self, allowed: float) -> None:
@@ -156,15 +158,15 @@ class _Load:
 
 
 class _Connection(asyncio.Protocol):
-    """One request at a time."""
+    """A connection with one request at a time."""
 
     def __init__(self, load: _Load) -> None:
         self._load = load
-        self._answer = b""
+        self._response = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport: asyncio.WriteTransport = transport  # type: ignore[assignment] # it is one
-        self._load.all.append(self._transport)
+        self._transport: asyncio.WriteTransport = transport  # type: ignore[assignment] # of a TCP connection
+        self._load.connections.append(self._transport)
         self._load.idle.append(self._transport)
 
     def connection_lost(self, _: Exception | None) -> None:
@@ -172,18 +174,18 @@ class _Connection(asyncio.Protocol):
             self._load.failure = b"nothing: the connection was closed"
 
     def data_received(self, data: bytes) -> None:
-        self._answer += data
-        end = self._answer.find(b"\r\n\r\n")
+        self._response += data
+        end = self._response.find(b"\r\n\r\n")
         if end < 0:
             return
-        length = self._answer.index(_LENGTH) + len(_LENGTH)
-        if len(self._answer) < end + 4 + int(
-            self._answer[length : self._answer.index(b"\r", length)]
+        length = self._response.index(_LENGTH) + len(_LENGTH)
+        if len(self._response) < end + 4 + int(
+            self._response[length : self._response.index(b"\r", length)]
         ):
             return
-        if not self._answer.startswith(_OK):
-            self._load.failure = self._answer[:300]
+        if not self._response.startswith(_OK):
+            self._load.failure = self._response[:300]
             return
-        self._answer = b""
+        self._response = b""
         self._load.answered += 1
         self._load.send(self._transport)

@@ -1,4 +1,4 @@
-"""`memory`: the most that each process holds while a backlog is drained and events come in."""
+"""`memory`: the peak of each process while ingest accepts events and the resolver drains some."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -19,7 +19,7 @@ OTHERS = ("scanner", "properties", "decoration", "api")
 
 
 def measure(run: Run) -> Iterator[Finding]:
-    """Mebibytes; first the largest process, then each."""
+    """Measure mebibytes: first of the largest process, then of each."""
     records = topics.records(run.events(EVENTS))
     requests = gateway.batches(run.events(EVENTS))
     peaks: list[dict[str, float]] = []
@@ -28,10 +28,12 @@ def measure(run: Run) -> Iterator[Finding]:
             settings = topics.topic(running)
             topics.publish(settings, records)
             peaks.append(_peaks(running, settings, requests, len(records), run))
-    rounds = [Round(max(of.values()), ALLOWED) for of in peaks]
+    rounds = [Round(max(round_peaks.values()), ALLOWED) for round_peaks in peaks]
     yield finding("memory", "MiB", rounds)
     for name in peaks[0]:
-        yield finding(f"memory-{name}", "MiB", [Round(of[name], ALLOWED) for of in peaks])
+        yield finding(
+            f"memory-{name}", "MiB", [Round(round_peaks[name], ALLOWED) for round_peaks in peaks]
+        )
 
 
 def _peaks(
@@ -50,4 +52,6 @@ def _peaks(
         driven = drive(ingest.port, requests, connections=32, seconds=run.seconds(5))
         wait_until_committed(database, settings, backlog + driven.total * gateway.BATCH)
         measured = {"ingest": ingest.process, "resolver": resolver, **others}
-        return {name: peak_mebibytes(one) for name, one in measured.items()}
+        return {
+            name: peak_mebibytes(measured_process) for name, measured_process in measured.items()
+        }

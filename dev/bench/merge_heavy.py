@@ -1,4 +1,4 @@
-"""`merge-heavy`: the drain of a backlog with 30 % merges, against one with 2 %."""
+"""`merge-heavy`: drain a backlog with 30 % merges, compared with one with 2 %."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ HEAVY = 0.3
 
 
 def measure(run: Run) -> Iterator[Finding]:
-    """Events per second, each drain into an empty database."""
+    """Measure events per second; each drain has an empty database."""
     events = run.events(EVENTS)
     with servers.running(kafka=True) as running:
         heavy = topics.backlog(running, people.events(events, merges=HEAVY))

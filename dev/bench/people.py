@@ -15,8 +15,8 @@ SIGNED_IN = 0.10
 """Share of events that carry a userId."""
 
 SIGN_IN_AFTER = 10_000
-"""Events between the first one of a device and its sign-in: by then the device has a profile, and
-signing in is a merge."""
+"""Events between the first event of a device and its sign-in. By then the device has a profile, so
+the sign-in is a merge."""
 
 PATHS = [
     f"/products/{kind}/{number}" for kind in ("mugs", "plates", "bowls") for number in range(9)
@@ -25,22 +25,22 @@ CAMPAIGNS = ["newsletter", "spring-sale", "brand", "retargeting"]
 
 
 def device(number: int) -> str:
-    """The anonymousId of a device; `md5(number::text)::uuid` makes the same one in SQL."""
+    """Return the anonymousId of a device; `md5(number::text)::uuid` is the same in SQL."""
     return str(uuid.UUID(hashlib.md5(str(number).encode(), usedforsecurity=False).hexdigest()))
 
 
 def events(
     count: int, merges: float = 0.02, seed: int = 1, people: int | None = None
 ) -> Iterator[Event]:
-    """So many events, the same ones for the same seed, but for guids and times.
+    """Yield this many events; equal seeds give equal events, except for guids and times.
 
     Args:
-        count: how many.
-        merges: share of events in which somebody signs in for the first time on a device that was
-            seen before; as many events are the first of a device.
+        count: number of events.
+        merges: share of events that are a first sign-in on a device with earlier events; as many
+            events are the first of a device.
         seed: of the random generator.
-        people: how many there are; a quarter of the events if not given. Person n has device n;
-            devices past them are second ones.
+        people: number of people; by default a quarter of the events. Person n has device n;
+            higher numbers are second devices.
     """
     random = Random(seed)
     now = datetime.now(UTC)
@@ -49,25 +49,25 @@ def events(
     people = people or count // 4
     second = people
     known: set[int] = set()
-    strangers: deque[tuple[int, int, int]] = deque()  # since when, whose, which device
+    anonymous: deque[tuple[int, int, int]] = deque()  # (number of the first event, person, device)
     linked: list[tuple[int, int]] = []
     for number in range(count):
         user_id = None
-        person = own = min(int(random.paretovariate(0.6)), people)
+        person = device_number = min(int(random.paretovariate(0.6)), people)
         kind = random.random()
         if kind < merges:
-            if strangers and strangers[0][0] <= number - SIGN_IN_AFTER:
-                _, person, own = strangers.popleft()
-                linked.append((person, own))
+            if anonymous and anonymous[0][0] <= number - SIGN_IN_AFTER:
+                _, person, device_number = anonymous.popleft()
+                linked.append((person, device_number))
                 user_id = f"user-{person}"
         elif kind < 2 * merges:
-            second = own = second + 1
+            second = device_number = second + 1
         elif kind < merges + SIGNED_IN and linked:
-            person, own = random.choice(linked)
+            person, device_number = random.choice(linked)
             user_id = f"user-{person}"
-        if own not in known and user_id is None:
-            known.add(own)
-            strangers.append((number, person, own))
+        if device_number not in known and user_id is None:
+            known.add(device_number)
+            anonymous.append((number, person, device_number))
         yield {
             "guid": next(guids),
             "producerGuid": producer,
@@ -76,7 +76,7 @@ def events(
             "occurredAt": now + timedelta(milliseconds=number),
             "type": "pageview",
             "userId": user_id,
-            "anonymousId": device(own),
+            "anonymousId": device(device_number),
             "data": {
                 "path": random.choice(PATHS),
                 "referrer": "https://news.example.test/",

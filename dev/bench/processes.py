@@ -38,7 +38,7 @@ def process(
         ready: whether to wait until it is ready.
         more: other settings, by their names in lower case without MERGANSER_.
     """
-    own = {
+    values = {
         "kafka_bootstrap": servers.kafka_bootstrap if servers.kafka else "",
         "database_url": url,
         "topic": settings.topic,
@@ -48,10 +48,10 @@ def process(
         "log_level": "warning",
         **more,
     }
-    env = os.environ | {f"MERGANSER_{key.upper()}": value for key, value in own.items()}
+    env = os.environ | {f"MERGANSER_{key.upper()}": value for key, value in values.items()}
     with child([sys.executable, "-m", "merganser.cli", name], env) as started:
         if ready:
-            until_answered(f"http://127.0.0.1:{own[f'{name}_metrics_port']}/readyz")
+            wait_until_ready(f"http://127.0.0.1:{values[f'{name}_metrics_port']}/readyz")
         yield started
 
 
@@ -66,8 +66,8 @@ def child(command: list[str], env: dict[str, str] | None = None) -> Iterator[psu
         started.wait()
 
 
-def until_answered(url: str) -> None:
-    """Wait for a URL to answer 200."""
+def wait_until_ready(url: str) -> None:
+    """Wait until a URL responds with 200."""
     deadline = time.monotonic() + READY_SECONDS
     while not answers(url):
         if time.monotonic() > deadline:
@@ -76,19 +76,19 @@ def until_answered(url: str) -> None:
 
 
 def cpu_seconds(root: psutil.Process) -> float:
-    """Return user and system CPU seconds of a process and its descendants, ended ones included."""
+    """Return user and system CPU seconds of a process and all its descendants, also ended ones."""
     total = 0.0
-    for one in (root, *root.children(recursive=True)):
+    for member in (root, *root.children(recursive=True)):
         try:
-            times = one.cpu_times()
+            times = member.cpu_times()
         except psutil.NoSuchProcess:
             continue  # it ended after it was listed; its parent's time includes its time now
         total += times.user + times.system + times.children_user + times.children_system
     return total
 
 
-def peak_mebibytes(one: psutil.Process) -> float:
+def peak_mebibytes(measured: psutil.Process) -> float:
     """Return the peak of a process's physical memory in MiB (Linux)."""
-    status = Path(f"/proc/{one.pid}/status").read_text()
+    status = Path(f"/proc/{measured.pid}/status").read_text()
     (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
     return int(line.split()[1]) / 1024

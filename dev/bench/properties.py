@@ -1,4 +1,4 @@
-"""`properties`: the resolver's rate while ten rules are kept up to date, against without rules."""
+"""`properties`: the resolver's rate with ten rules and their process, compared with no rules."""
 
 import asyncio
 import time
@@ -16,33 +16,33 @@ from merganser.rulebook.language import RuleFile
 from merganser.runtime.postgres import connect
 
 
-def _of(aggregation: str, column: str | None = None, **more: Any) -> dict[str, Any]:
+def _source(aggregation: str, column: str | None = None, **more: Any) -> dict[str, Any]:
     return {"type": "pageview", "aggregation": aggregation, "column": column, **more}
 
 
 RULES: dict[str, tuple[str, dict[str, Any]]] = {
-    "visits": ("integer", _of("count")),
-    "visitsThisWeek": ("integer", _of("count", window=7)),
-    "campaign": ("string", _of("most recent", "data.utm_campaign")),
-    "firstCampaign": ("string", _of("least recent", "data.utm_campaign")),
-    "campaigns": ("integer", _of("distinct count", "data.utm_campaign")),
-    "spent": ("float", _of("sum", "data.price")),
-    "averagePrice": ("float", _of("average", "data.price")),
-    "highestPrice": ("float", _of("max", "data.price")),
-    "lastSeen": ("date", _of("max", "occurredAt")),
-    "secondsSince": ("float", _of("diff", "occurredAt", between="previous and last")),
+    "visits": ("integer", _source("count")),
+    "visitsThisWeek": ("integer", _source("count", window=7)),
+    "campaign": ("string", _source("most recent", "data.utm_campaign")),
+    "firstCampaign": ("string", _source("least recent", "data.utm_campaign")),
+    "campaigns": ("integer", _source("distinct count", "data.utm_campaign")),
+    "spent": ("float", _source("sum", "data.price")),
+    "averagePrice": ("float", _source("average", "data.price")),
+    "highestPrice": ("float", _source("max", "data.price")),
+    "lastSeen": ("date", _source("max", "occurredAt")),
+    "secondsSince": ("float", _source("diff", "occurredAt", between="previous and last")),
 }
-"""Ten, of as many kinds; all are about every event of the backlog."""
+"""Ten rules with different aggregations; each reads every event of the backlog."""
 
 
 EVENTS = 100_000
 
 
 def measure(run: Run) -> Iterator[Finding]:
-    """Alternate drains of one backlog, with and without.
+    """Alternate drains of one backlog, with rules and without.
 
-    The second figure is how long after the resolver's last commit properties show all events,
-    beside the time that the drain took.
+    The second figure is the time from the resolver's last commit until properties count all
+    events, compared with the time of the drain.
     """
     events = run.events(EVENTS)
     with servers.running(kafka=True) as running:
@@ -53,16 +53,16 @@ def measure(run: Run) -> Iterator[Finding]:
             with servers.database(running) as url:
                 asyncio.run(_apply(url))
                 with process("properties", running, settings, url):
-                    kept = drain(running, settings, url, events)
-                    behind.append(Round(_shown(url), kept.seconds))
+                    drained = drain(running, settings, url, events)
+                    behind.append(Round(_wait_until_counted(url), drained.seconds))
             with servers.database(running) as url:
-                found.append(Round(kept.rate, drain(running, settings, url, events).rate))
+                found.append(Round(drained.rate, drain(running, settings, url, events).rate))
     yield finding("properties", "events/s", found)
     yield finding("properties-behind", "s", behind)
 
 
-def _shown(url: str) -> float:
-    """Seconds from now until no change of events waits."""
+def _wait_until_counted(url: str) -> float:
+    """Wait until no event change waits; return the seconds."""
     start = time.perf_counter()
     with psycopg.connect(url, autocommit=True) as database:
         while database.execute('SELECT FROM "eventChanges" LIMIT 1').fetchone() is not None:

@@ -11,7 +11,7 @@ class Run:
     """The size of a run."""
 
     quick: bool = False
-    """A smoke run, once and small; its figures mean nothing."""
+    """A short run that only shows that the benchmarks work; ignore its figures."""
 
     @property
     def rounds(self) -> int:
@@ -19,11 +19,11 @@ class Run:
         return 1 if self.quick else 5
 
     def events(self, count: int) -> int:
-        """Return the number of events, or a few batches in a smoke run."""
+        """Return the number of events, or a few batches in a quick run."""
         return min(count, 12_000) if self.quick else count
 
     def seconds(self, length: float) -> float:
-        """Return the seconds of load, or a short time in a smoke run."""
+        """Return the seconds of load, or a short time in a quick run."""
         return min(length, 3.0) if self.quick else length
 
 
@@ -52,12 +52,12 @@ class Finding(NamedTuple):
 
 def finding(name: str, unit: str, rounds: Sequence[Round]) -> Finding:
     """Summarize the rounds of one figure."""
-    ratios = sorted(one.ratio for one in rounds)
+    ratios = sorted(round_.ratio for round_ in rounds)
     return Finding(
         name,
-        _rounded(median(one.value for one in rounds)),
+        _rounded(median(round_.value for round_ in rounds)),
         unit,
-        _rounded(median(one.ceiling for one in rounds)),
+        _rounded(median(round_.ceiling for round_ in rounds)),
         round(median(ratios), 3),
         (round(ratios[0], 3), round(ratios[-1], 3)),
     )
@@ -65,4 +65,4 @@ def finding(name: str, unit: str, rounds: Sequence[Round]) -> Finding:
 
 def _rounded(value: float) -> float:
     """Round to three digits, which is more than the precision of a benchmark."""
-    return round(value, 1) if value < 1000 else round(value)  # noqa: PLR2004 - where a digit stops to matter
+    return round(value, 1) if value < 1000 else round(value)  # noqa: PLR2004 - above it, a tenth does not matter

@@ -30,7 +30,7 @@ REQUESTS = 100
 
 NOTHING = "/event/evt_none"
 MOMENT = {"to": "2026-01-15T00:00:00.000001Z"}
-"""Where pages begin among half a million events of one moment."""
+"""Parameters for pages of half a million events of the same time."""
 
 PAGES: dict[str, tuple[str, dict[str, str]]] = {
     "events": ("/events", {}),
@@ -40,7 +40,7 @@ PAGES: dict[str, tuple[str, dict[str, str]]] = {
     "events of a visitor": ("/events", {"anonymousId": "visitor-7"}),
     "events of a visitor with 1,000,000": ("/events", {"anonymousId": "visitor-1"}),
     "events without a profile": ("/events", {"associated": "false"}),
-    "events with data that none has": ("/events", {"dataKey": "path", "dataValue": "none"}),
+    "events with data that no event has": ("/events", {"dataKey": "path", "dataValue": "none"}),
     "an event": ("/event/evt_01a20b62-00000007-7de5-b6d7-710b0f3a9c44", {}),
     "types": ("/events/types", {}),
     "types that contain a text": ("/events/autocompleteType", {"match": "kind"}),
@@ -118,8 +118,8 @@ async def _measure(url: str) -> None:
     ) as client:
         rows = []
         for name, page in PAGES.items():
-            took, baseline = await _alternate(client, page)
-            p50, p99 = median(took), quantiles(took, n=100)[98]
+            times, baseline = await _alternate(client, page)
+            p50, p99 = median(times), quantiles(times, n=100)[98]
             rows.append(
                 (
                     name,
@@ -160,16 +160,16 @@ async def _alternate(
 ) -> tuple[list[float], list[float]]:
     """Return the seconds of consecutive pages and of baseline requests, sent in turn."""
     path, parameters = page
-    took, baseline = [], []
+    seconds, baseline = [], []
     cursor: dict[str, str] = {}
     for _ in range(REQUESTS):
         answer = await client.get(path, params={**parameters, **cursor})
-        onward = answer.raise_for_status().json().get("nextCursor")
-        cursor = {"cursor": onward} if onward else {}
-        took.append(answer.elapsed.total_seconds())
+        next_cursor = answer.raise_for_status().json().get("nextCursor")
+        cursor = {"cursor": next_cursor} if next_cursor else {}
+        seconds.append(answer.elapsed.total_seconds())
         nothing = await client.get(NOTHING)
         baseline.append(nothing.elapsed.total_seconds())
-    return took, baseline
+    return seconds, baseline
 
 
 def _nodes(plan: Any) -> Iterator[Any]:

@@ -1,4 +1,4 @@
-"""The table and the plots of docs/performance.md, from what `--json` or `--save` wrote."""
+"""The table and the plots of docs/performance.md, from the output of `--json` or `--save`."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -19,11 +19,11 @@ BEGIN, END = "<!-- figures: python -m dev.bench report RESULTS -->", "<!-- end o
 COLUMNS = ("what", "value", "ceiling", "unit", "ratio", "spread", "at least", "aim", "")
 
 _GOOD, _FAIR, _POOR, _PLAIN = "#2a9d6f", "#e0a030", "#c8503c", "#5b7fb5"
-_COLOURS = {"aim": _GOOD, "met": _FAIR, "missed": _POOR}
+_COLORS = {"aim": _GOOD, "met": _FAIR, "missed": _POOR}
 
 
 def row(found: Finding) -> list[str]:
-    """A finding as cells of `COLUMNS`."""
+    """Return a finding as cells of `COLUMNS`."""
     target = TARGETS.get(found.name)
     sign = "≤ " if target and target.at_most else ""
     return [
@@ -40,31 +40,31 @@ def row(found: Finding) -> list[str]:
 
 
 def write(results: Path) -> None:
-    """Put the figures between the marks of the page, and draw the plots beside it.
+    """Write the figures between the marks of the page, and draw the plots beside it.
 
-    Of a name that was measured several times the last counts.
+    The last measurement of each name counts.
     """
     lines = map(json.loads, results.read_text().splitlines())
     found = {line["name"]: Finding(**line) for line in lines}
     page = PAGE.read_text()
     head, _, rest = page.partition(BEGIN)
     _, _, tail = rest.partition(END)
-    costs = [one for one in found.values() if one.name.startswith("cost-")]
-    others = [one for one in found.values() if not one.name.startswith("cost-")]
+    costs = [finding for finding in found.values() if finding.name.startswith("cost-")]
+    others = [finding for finding in found.values() if not finding.name.startswith("cost-")]
     parts = [
         BEGIN,
         "![Ratios with their spread](performance-ratios.svg)",
         _markdown(COLUMNS, map(row, others)),
         "## What an event costs",
         "![CPU of an event by process and stage](performance-costs.svg)",
-        _markdown(COLUMNS[:6], (row(one)[:6] for one in costs)),
+        _markdown(COLUMNS[:6], (row(finding)[:6] for finding in costs)),
         f"## What a cluster needs\n\nEach core busy to {cluster.BUSY:.0%}, by these costs:",
         _markdown(cluster.COLUMNS, cluster.rows(found)),
         END,
     ]
     PAGE.write_text(head + "\n\n".join(parts) + tail)
-    _draw_ratios([one for one in found.values() if one.name in TARGETS])
-    _draw_costs([one for one in found.values() if one.unit == "µs/event"])
+    _draw_ratios([finding for finding in found.values() if finding.name in TARGETS])
+    _draw_costs([finding for finding in found.values() if finding.unit == "µs/event"])
 
 
 def _markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -73,23 +73,28 @@ def _markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _draw_ratios(found: Sequence[Finding]) -> None:
-    """Each ratio with its spread, `at least` as a line and `aim` as a dotted one."""
+    """Draw each ratio with its spread, `at least` as a line and `aim` as a dotted line."""
     figure, axes = plt.subplots(figsize=(8, 0.42 * len(found) + 1))
-    for place, one in enumerate(found):
-        target = TARGETS[one.name]
-        low, high = one.spread
+    for position, finding in enumerate(found):
+        target = TARGETS[finding.name]
+        low, high = finding.spread
         axes.barh(
-            place,
-            one.ratio,
-            xerr=[[one.ratio - low], [high - one.ratio]],
-            color=_COLOURS[target.verdict(one)],
+            position,
+            finding.ratio,
+            xerr=[[finding.ratio - low], [high - finding.ratio]],
+            color=_COLORS[target.verdict(finding)],
             error_kw={"linewidth": 1},
         )
-        axes.vlines(target.least, place - 0.45, place + 0.45, color="black", linewidth=1.5)
+        axes.vlines(target.least, position - 0.45, position + 0.45, color="black", linewidth=1.5)
         axes.vlines(
-            target.aim, place - 0.45, place + 0.45, color="black", linewidth=1.5, linestyle=":"
+            target.aim,
+            position - 0.45,
+            position + 0.45,
+            color="black",
+            linewidth=1.5,
+            linestyle=":",
         )
-    axes.set_yticks(range(len(found)), [_label(one) for one in found])
+    axes.set_yticks(range(len(found)), [_label(finding) for finding in found])
     axes.invert_yaxis()
     axes.set_xlabel("ratio to the ceiling; | at least, ⋮ aim")
     _save(figure, "performance-ratios.svg")
@@ -100,19 +105,19 @@ def _label(found: Finding) -> str:
 
 
 def _draw_costs(found: Sequence[Finding]) -> None:
-    """CPU of an event by process and stage."""
+    """Draw the CPU time of an event by process and stage."""
     figure, axes = plt.subplots(figsize=(8, 0.34 * len(found) + 1))
-    axes.barh(range(len(found)), [one.value for one in found], color=_PLAIN)
-    axes.set_yticks(range(len(found)), [one.name.removeprefix("cost-") for one in found])
-    for place, one in enumerate(found):
-        axes.text(one.value, place, f" {one.value:g}", va="center", fontsize=8)
+    axes.barh(range(len(found)), [finding.value for finding in found], color=_PLAIN)
+    axes.set_yticks(range(len(found)), [finding.name.removeprefix("cost-") for finding in found])
+    for position, finding in enumerate(found):
+        axes.text(finding.value, position, f" {finding.value:g}", va="center", fontsize=8)
     axes.invert_yaxis()
     axes.set_xlabel("CPU microseconds of an event")
     _save(figure, "performance-costs.svg")
 
 
 def _save(figure: Figure, name: str) -> None:
-    """The same bytes for the same figures."""
+    """Save a plot; equal figures give equal bytes."""
     mpl.rcParams["svg.hashsalt"] = "merganser"
     figure.tight_layout()
     figure.savefig(DOCS / name, metadata={"Date": None})

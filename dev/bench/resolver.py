@@ -1,4 +1,4 @@
-"""`resolver`: a backlog through identity into the tables, against a bare COPY of the same rows."""
+"""`resolver`: drain a backlog into the tables, compared with a bare COPY of the same rows."""
 
 from collections.abc import Iterator
 

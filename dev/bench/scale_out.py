@@ -1,10 +1,9 @@
-"""`scale-out`: two resolvers against one, while Postgres has time to spare.
+"""`scale-out`: two resolvers compared with one, while Postgres has capacity to spare.
 
-One machine with two cores cannot show this with everything next door: one resolver and Postgres
-fill both. So Postgres is put `ROUND_TRIP` milliseconds away, as in another zone, and transactions
-are small: a resolver mostly waits, as it does where Postgres has a machine of its own. That neither
-Postgres nor the machine is the limit is measured: `scale-out-postgres` is the cores that Postgres
-used while two resolvers worked, beside those that the machine has.
+On one machine with two cores, one resolver and Postgres use both. So a proxy adds `ROUND_TRIP`
+milliseconds of latency to Postgres, as in another zone, and transactions are small: a resolver
+mostly waits, as it does if Postgres has its own machine. `scale-out-postgres` shows that Postgres
+is not the limit: the cores that it used with two resolvers, compared with those of the machine.
 """
 
 import os
@@ -29,7 +28,7 @@ ROUND_TRIP = 20
 
 
 def measure(run: Run) -> Iterator[Finding]:
-    """How often the rate of one resolver two have; and what Postgres did meanwhile."""
+    """Measure the rate of two resolvers as a multiple of one, and the cores that Postgres used."""
     speedups: list[Round] = []
     busy: list[Round] = []
     records = topics.records(run.events(EVENTS))
@@ -44,9 +43,9 @@ def measure(run: Run) -> Iterator[Finding]:
 
 
 def _drain(running: Servers, records: list[Record], resolvers: int) -> tuple[float, float]:
-    """Events per second, and the cores that Postgres used meanwhile.
+    """Return the events per second, and the cores that Postgres used.
 
-    The resolvers have their partitions before the first event comes.
+    The resolvers have their partitions before the first event arrives.
     """
     postgres = servers.postgres(running)
     settings = topics.topic(running)

@@ -1,6 +1,6 @@
-"""`scanner`: rows that other systems wrote, against one UPDATE from a table that knows the answer.
+"""`scanner`: external rows, compared with one UPDATE from a table that has the profiles.
 
-Without data: the scanner does not look at it.
+The rows have no data, as the scanner does not read it.
 """
 
 import time
@@ -25,7 +25,7 @@ _RESOLVED = "merganser_scanner_rows_resolved_total"
 
 
 def measure(run: Run) -> Iterator[Finding]:
-    """Rows per second, each time in a new database; the UPDATE has the same rows."""
+    """Measure rows per second, in a new database each time; the UPDATE has the same rows."""
     rows = run.events(ROWS)
     found: list[Round] = []
     with servers.running(kafka=False) as running:
@@ -38,28 +38,34 @@ def measure(run: Run) -> Iterator[Finding]:
 def _round(running: Servers, url: str, rows: int) -> Round:
     with psycopg.connect(url, autocommit=True) as database:
         _execute(database, "insert", rows=rows)
-        _execute(database, "settle")
+        _execute(database, "vacuum")
         scanned = _scan(running, url, rows)
-        for statement in ("remember", "index_known", "analyze_known", "forget", "empty"):
+        for statement in (
+            "copy_profiles",
+            "index_profiles",
+            "analyze_profiles",
+            "copy_rows",
+            "empty",
+        ):
             _execute(database, statement)
         _execute(database, "insert_again")
-        _execute(database, "settle")
+        _execute(database, "vacuum")
         start = time.perf_counter()
         _execute(database, "update")
         return Round(scanned, rows / (time.perf_counter() - start))
 
 
 def _scan(running: Servers, url: str, rows: int) -> float:
-    """Rows per second from the first commit seen to the last, by the scanner's own count."""
+    """Return rows per second between the first and the last commit, by the scanner's metric."""
     port = free_port(set())
     settings = Settings(_env_file=None)
     with process("scanner", running, settings, url, scanner_metrics_port=str(port)):
-        first, start = _until(port, 1)
-        last, end = _until(port, rows)
+        first, start = _wait_for_rows(port, 1)
+        last, end = _wait_for_rows(port, rows)
     return (last - first) / (end - start)
 
 
-def _until(port: int, goal: int) -> tuple[float, float]:
+def _wait_for_rows(port: int, goal: int) -> tuple[float, float]:
     while True:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
             lines = answer.read().decode().splitlines()

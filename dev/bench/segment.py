@@ -1,10 +1,10 @@
-"""`segment`: what an event of a Segment batch costs beside the same event in a batch of our own.
+"""`segment`: the cost of an event in a Segment batch, compared with a native batch.
 
-CPU time of one thread, in events/s: from the bytes of a body to records for the topic. That is
-parsing, the dialect, validating and encoding, for batches of 100; no network, no Kafka, no answer.
-Both bodies have the same events and come to the same bytes, which is checked. They are of a
-browser, with all the context that it sends, so of Segment's shapes these are the dearest; ours has
-the context as dotted keys already.
+The figure is events/s of CPU time of one thread, from the bytes of a body to records for the topic:
+parsing, the dialect, validation and encoding for batches of 100, without network, Kafka and
+response. Both bodies have the same events and give the same records, which the benchmark checks.
+The events are a browser's with its full context, which are the most expensive of Segment's; the
+native batch has the context as dotted keys.
 """
 
 import json
@@ -52,7 +52,7 @@ CONTEXT = {
     "timezone": "Europe/Berlin",
     "campaign": {"name": "spring", "source": "news"},
 }
-"""As @segment/analytics-next 1.84.3 sends it."""
+"""The context that @segment/analytics-next 1.84.3 sends."""
 
 CALLS: list[dict[str, Any]] = [
     {"type": "page", "name": "Mug", "properties": {**CONTEXT["page"], "category": "mugs"}},  # type: ignore[dict-item] # the page of the context is an object
@@ -81,13 +81,18 @@ CALLS: list[dict[str, Any]] = [
 def measure(run: Run) -> Iterator[Finding]:
     """Alternate batches of both dialects."""
     batches = 2 if run.quick else 30
-    theirs = _segment_body()
-    ours = _own_body(theirs)
-    of_segment, of_ours = dialect.ROUTES["POST /v1/batch"], native.ROUTES["POST /api/v1/batch"]
-    if _records(of_segment, theirs) != _records(of_ours, ours):
+    segment_body = _segment_body()
+    native_body = _native_body(segment_body)
+    parse_segment, parse_native = (
+        dialect.ROUTES["POST /v1/batch"],
+        native.ROUTES["POST /api/v1/batch"],
+    )
+    if _records(parse_segment, segment_body) != _records(parse_native, native_body):
         raise AssertionError("the two bodies are not the same events")
     found = [
-        Round(_rate(of_segment, theirs, batches), _rate(of_ours, ours, batches))
+        Round(
+            _rate(parse_segment, segment_body, batches), _rate(parse_native, native_body, batches)
+        )
         for _ in range(4 * run.rounds + 1)
     ]
     yield finding("segment", "events/s", found)
@@ -101,13 +106,13 @@ def _rate(reader: RequestParser, body: bytes, batches: int) -> float:
 
 
 def _records(reader: RequestParser, body: bytes) -> list[ValidEvent]:
-    said = reader(Request(body))
-    if not isinstance(said, ParsedRequest):
-        raise TypeError("no events")
+    parsed = reader(Request(body))
+    if not isinstance(parsed, ParsedRequest):
+        raise TypeError("the request has no events")
     guids = guid.series(7, guid.EVENT, 0)
     return [
         validate(raw, LIMITS, ServerFields(event_guid, 7, "key_1", "192.0.2.1", NOW))
-        for raw, event_guid in zip(said.events, guids, strict=False)
+        for raw, event_guid in zip(parsed.events, guids, strict=False)
     ]
 
 
@@ -130,12 +135,12 @@ def _calls() -> Iterator[dict[str, Any]]:
         }
 
 
-def _own_body(segment_body: bytes) -> bytes:
-    """The same events as a client of ours would send them."""
-    said = dialect.batch(Request(segment_body))
+def _native_body(segment_body: bytes) -> bytes:
+    """Return the body of a native batch with the same events."""
+    parsed = dialect.batch(Request(segment_body))
     events = [
         {field: value for field, value in event.items() if field != "sentAt" and value is not None}
-        for event in said.events
+        for event in parsed.events
     ]
     return _compact({"apiKey": "KEY", "events": events, "sentAt": "2026-03-01T12:00:00.000Z"})
 

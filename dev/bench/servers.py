@@ -39,7 +39,7 @@ def database(servers: Servers) -> Iterator[str]:
             yield url
         finally:
             admin.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
-            admin.execute("CHECKPOINT")  # so that the next round does not flush this round's writes
+            admin.execute("CHECKPOINT")  # else the next round flushes the writes of this one
 
 
 def postgres(servers: Servers) -> psutil.Process:

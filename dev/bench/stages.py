@@ -20,40 +20,40 @@ LIMITS = EventLimits(
     id_characters=191, data_keys=256, depth=32, event_bytes=64 << 10, nobody=NOBODY
 )
 BATCH = 5_000
-"""Events of one plan of the resolver."""
+"""Events per plan of the resolver."""
 
 
 def microseconds(count: int) -> dict[str, float]:
     """Return the CPU microseconds of one event by stage, measured over this many events."""
     stages: dict[str, float] = {}
 
-    def timed(name: str, work: Callable[[], Any]) -> Any:
+    def measure(name: str, work: Callable[[], Any]) -> Any:
         start = time.process_time()
         result = work()
         stages[name] = (time.process_time() - start) * 1e6 / count
         return result
 
     bodies = list(gateway.batch_bodies(count))
-    timed("ingest-parse", lambda: [parse(body) for body in bodies])
-    said = [native.batch(Request(body)) for body in bodies]
-    records: list[ValidEvent] = timed("ingest-accept", lambda: list(_accepted(said)))
-    events = timed("resolver-decode", lambda: [wire.decode(record.value) for record in records])
+    measure("ingest-parse", lambda: [parse(body) for body in bodies])
+    requests = [native.batch(Request(body)) for body in bodies]
+    records: list[ValidEvent] = measure("ingest-accept", lambda: list(_validate(requests)))
+    events = measure("resolver-decode", lambda: [wire.decode(record.value) for record in records])
     event_ids = [
         EventIds(event["guid"], event["occurredAt"], event["userId"], event["anonymousId"])
         for event in events
     ]
     batches = [event_ids[start : start + BATCH] for start in range(0, count, BATCH)]
-    timed("resolver-plan", lambda: [make_plan(Known({}, {}), batch) for batch in batches])
+    measure("resolver-plan", lambda: [make_plan(Known({}, {}), batch) for batch in batches])
     guids = guid.series(7, guid.EVENT_DATA, 0)
     placed = [(event, "pro_01a20b62-1dcd-7de5-b6d7-710b0f3a9c44") for event in events]
-    timed(
+    measure(
         "resolver-rows",
         lambda: (copy_format.encode_events(placed), copy_format.encode_event_data(events, guids)),
     )
     return stages
 
 
-def _accepted(requests: list[ParsedRequest]) -> Iterator[ValidEvent]:
+def _validate(requests: list[ParsedRequest]) -> Iterator[ValidEvent]:
     now = datetime.now(UTC)
     for request in requests:
         guids = guid.series(7, guid.EVENT, int(now.timestamp() * 1000))

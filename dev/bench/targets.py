@@ -14,7 +14,7 @@ class Target(NamedTuple):
     """Whether lower is better."""
 
     def verdict(self, found: Finding) -> str:
-        """Whether the ratio is under `least`, past it, or past `aim`."""
+        """Return "aim", "met" or "missed": the ratio reaches `aim`, only `least`, or neither."""
         if self._met(found.ratio, self.aim):
             return "aim"
         return "met" if self._met(found.ratio, self.least) else "missed"
@@ -37,4 +37,4 @@ TARGETS = {
     "memory": Target(1, 0.5, at_most=True),
     "scale-out": Target(0.75, 0.95),
 }
-"""`scale-out` is 1.5 and 1.9 times of at most 2."""
+"""Ratios; for `scale-out`, 0.75 and 0.95 of a factor of 2."""

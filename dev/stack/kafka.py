@@ -30,9 +30,10 @@ _LARGEST_ANSWER = 65_536
 class Kafka:
     """The broker; `port` is for clients, `controller_port` for the broker's own use.
 
-    `cache` is the folder of its jars, `heap_mb` the limit of its Java heap. `config` has broker
-    properties that add to or override ours, `scram` has users in the format of kafka-storage. The
-    process can be stopped, killed and started again with the same port and data.
+    `cache` is the folder of its jars, `heap_mb` the limit of its Java heap. With `short_lived`, for
+    tests, Java takes half of the CPU in its first minutes, and more than usual later. `config` has
+    broker properties that add to or override ours, `scram` has users in the format of
+    kafka-storage. The process can be stopped, killed and started again with the same port and data.
     """
 
     name = "kafka"
@@ -45,6 +46,7 @@ class Kafka:
         *,
         cache: Path | None = None,
         heap_mb: int = 512,
+        short_lived: bool = False,
         config: Mapping[str, str] | None = None,
         scram: Sequence[str] = (),
     ) -> None:
@@ -53,7 +55,7 @@ class Kafka:
         self._home = home
         self._controller_port = controller_port
         self._cache = cache or jar_cache()
-        self._heap_mb = heap_mb
+        self._java_options = [f"-Xmx{heap_mb}m", *(_SHORT_LIVED if short_lived else ())]
         self._config = config or {}
         self._scram = scram
         self._data = home.kafka / "data"
@@ -80,11 +82,10 @@ class Kafka:
         if not self._data.exists():
             self._format(java, libs)
         config = self._write_config("server.properties", self._data)
-        heap = f"-Xmx{self._heap_mb}m"
         self.process = Process(
             self._home,
             self.name,
-            [*_java(java, libs, heap), "kafka.Kafka", config],
+            [*_java(java, libs, self._java_options), "kafka.Kafka", config],
             env=java_environment(),
         )
         self.process.start()
@@ -120,9 +121,8 @@ class Kafka:
         run(
             self._home,
             "kafka-format",
-            # This run is too short for the optimizing compiler.
             [
-                *_java(java, libs, "-XX:TieredStopAtLevel=1"),
+                *_java(java, libs, _SHORT_LIVED),
                 "kafka.tools.StorageTool",
                 "format",
                 f"--cluster-id={cluster_id}",  # with `=`, as an id may begin with a dash
@@ -202,10 +202,13 @@ def _properties(text: str) -> bytes:
     return b"".join(bytes([unit]) if unit < 0x80 else b"\\u%04x" % unit for unit in units)  # noqa: PLR2004
 
 
-def _java(java: str, libs: Path, option: str) -> list[str]:
+def _java(java: str, libs: Path, options: Sequence[str]) -> list[str]:
     logging = f"-Dlog4j2.configurationFile={LOGGING_CONFIG}"
-    return [java, option, logging, "-cp", f"{libs}/*"]
+    return [java, *options, logging, "-cp", f"{libs}/*"]
 
+
+# Without the optimizing compiler, and with a collector of garbage that needs no threads.
+_SHORT_LIVED = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 
 _JAVA_PACKAGE = "openjdk-17-jre-headless"
 

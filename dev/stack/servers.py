@@ -46,9 +46,9 @@ def local_servers(
 ) -> Iterator[Servers]:
     """Run a broker and a database for the length of a `with` block, on free ports.
 
-    Their data and logs stay in `home`. With `unsafe_fast` Postgres does not wait for the disk;
-    `locale` is the database's, one of the operating system's. Raises StackError if a server does
-    not start or `home` is in use.
+    Their data and logs stay in `home`. With `unsafe_fast`, for tests, Postgres does not wait for
+    the disk and Kafka is `short_lived`. `locale` is the database's, one of the operating system's.
+    Raises StackError if a server does not start or `home` is in use.
     """
     stack_home = Home(home.absolute())
     names = ["kafka", "kafka-controller", "postgres"]
@@ -57,7 +57,11 @@ def local_servers(
         ports.claimed(names, stack_home.ports, usual={}) as chosen,
         ThreadPoolExecutor() as pool,
     ):
-        broker = Kafka(stack_home, chosen["kafka"], chosen["kafka-controller"]) if kafka else None
+        broker = (
+            Kafka(stack_home, chosen["kafka"], chosen["kafka-controller"], short_lived=unsafe_fast)
+            if kafka
+            else None
+        )
         database = (
             Postgres(stack_home, chosen["postgres"], unsafe_fast=unsafe_fast, locale=locale)
             if postgres

@@ -69,9 +69,9 @@ def object_field(event: dict[str, Any], field: str) -> dict[str, Any]:
     return value
 
 
-def invalid_field(field: str, why: str) -> HttpError:
+def invalid_field(field: str, problem: str) -> HttpError:
     """Return the error for an event with one invalid field."""
-    return HttpError(ErrorKind.INVALID, f"{field}: {why}", {field: why})
+    return HttpError(ErrorKind.INVALID, f"{field}: {problem}", {field: problem})
 
 
 def parse_each(
@@ -89,22 +89,21 @@ def parse_each(
     return parsed
 
 
-def batch_response(results: Results, answer: dict[str, Any]) -> dict[str, Any]:
-    """Return `answer` for a batch, with the refused events and reasons in `rejected`.
+def batch_response(results: Results, response: dict[str, Any]) -> dict[str, Any]:
+    """Return `response` for a batch, with the refused events and reasons in `rejected`.
 
     Raises:
-        HttpError: the first, when all were: the client drops them and says why in its log. Also one
-            that is our fault: the client sends all of them again, and those that were taken stay
-            one event each by their message ids.
+        HttpError: the first one if all events were refused, so that the client drops and logs them.
+            An internal error, so that the client retries all of them; accepted events are not
+            stored twice because of their message ids.
     """
     refused = [
-        (position, result)
-        for position, result in enumerate(results)
-        if isinstance(result, HttpError)
+        (index, result) for index, result in enumerate(results) if isinstance(result, HttpError)
     ]
     for _, result in refused:
-        if result.kind.status >= 500 or len(refused) == len(results):  # noqa: PLR2004 - HTTP's
+        if result.kind.status >= 500 or len(refused) == len(results):  # noqa: PLR2004 - server errors
             raise result
     if not refused:
-        return answer
-    return {**answer, "rejected": [{"index": at, **result.body()} for at, result in refused]}
+        return response
+    rejected = [{"index": index, **result.body()} for index, result in refused]
+    return {**response, "rejected": rejected}

@@ -1,27 +1,27 @@
-"""Jitsu's two APIs: that of `@jitsu/js`, which is Segment's in other places, and the older one.
+"""Jitsu's two APIs: that of `@jitsu/js`, which is Segment's under other paths, and the older one.
 
 **`/api/s/*`**, and `/api/s/s2s/*` from servers: one event of Segment's shape, mapped as in
-`segment.py`, with the kind that the path names. The key is in the header `X-Write-Key`, after the
-colon: `@jitsu/js` insists on `id:secret`, and shows the id in every body. Anything may stand for
-the id. A header without a colon is the key as a whole. `writeKey` in the body is masked: no key.
+`segment.py`; the path names its kind. The key is in the header `X-Write-Key`, after the colon:
+`@jitsu/js` requires `id:secret` and sends the id in every body. The id can be any text. A header
+without a colon is the whole key. `writeKey` in the body is masked and not used.
 
-**`/api/v1/event`**, and `/api/v1/s2s/event` from servers: what `@jitsu/sdk-js` sends.
+**`/api/v1/event`**, and `/api/v1/s2s/event` from servers: the requests of `@jitsu/sdk-js`.
 
-| ours | sdk-js' |
+| Merganser | sdk-js |
 |---|---|
 | type | `event_type`; of `id()` it is `user_identify` |
 | userId, anonymousId | `user.id`, `user.anonymous_id`: an event with both links the two |
-| occurredAt | `utc_time`, by the client's clock: it does not say when it sent the event |
-| messageId | `event_id`; as clients leave it empty, else a digest of the event, see below |
-| data | all else, nested objects as dotted keys: `user.email`, `utm.source` |
+| occurredAt | `utc_time`, by the client's clock; there is no time of sending to correct it |
+| messageId | `event_id`; clients leave it empty, then a digest of the event, see below |
+| data | all other fields, nested objects as dotted keys: `user.email`, `utm.source` |
 
-An event without `event_id` is known again by its content, which has its time to the millisecond,
-and by how many equal ones came before it in the request: a client that tries again sends the same.
-The key is `token` of the URL, or `p_*` with `randomize_url`, or `api_key` of the first event. It
-never becomes data. In `compat_mode` the context is in `eventn_ctx`, and is read from there.
+An event without `event_id` is recognized by its content, which has its time in milliseconds, and by
+the number of equal events before it in the request. A client that retries sends the same. The key
+is `token` of the URL, or `p_*` with `randomize_url`, or `api_key` of the first event. It never
+becomes data. In `compat_mode` the context is in `eventn_ctx`.
 
-There are no group and alias calls. Ignored: `cookie_policy` and `ip_policy`; a client told to use
-no cookies sends no anonymous id either, and we give it none. Source: the packages themselves.
+There are no group and alias calls. Ignored: `cookie_policy` and `ip_policy`. A client without
+cookies sends no anonymous id and gets none. Source: the packages themselves.
 """
 
 import hashlib
@@ -64,15 +64,15 @@ def event(request: Request) -> ParsedRequest:
     events = body if isinstance(body, list) else [body]
     seen: Counter[str] = Counter()
 
-    def read(one: _Event) -> _Event:
-        fields = {**object_field(one, "eventn_ctx"), **one}
+    def read(raw: _Event) -> _Event:
+        fields = {**object_field(raw, "eventn_ctx"), **raw}
         user = object_field(fields, "user")
         return {
             "type": fields.get("event_type"),
             "userId": user.get("id"),
             "anonymousId": user.get("anonymous_id"),
             "occurredAt": fields.get("utc_time"),
-            "messageId": fields.get("event_id") or _digest(one, seen),
+            "messageId": fields.get("event_id") or _digest(raw, seen),
             "data": _data(fields, user),
         }
 
@@ -102,9 +102,9 @@ def _respond(results: Results) -> _Event:
     return batch_response(results, {"ok": True})
 
 
-def _digest(one: _Event, seen: Counter[str]) -> str:
+def _digest(raw: _Event, seen: Counter[str]) -> str:
     try:
-        text = exact_json.as_text(one, exact_json.DEEPEST)
+        text = exact_json.as_text(raw, exact_json.DEEPEST)
     except exact_json.UnstorableValue as error:
         raise invalid_field("event", str(error)) from None
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
@@ -116,5 +116,5 @@ def _data(fields: _Event, user: _Event) -> _Event:
     data = {key: value for key, value in fields.items() if key not in _NOT_DATA}
     data["user"] = {key: value for key, value in user.items() if key not in ("id", "anonymous_id")}
     if len(data) > MAX_DATA_KEYS:
-        return data  # which is refused, and says why
+        return data  # validation refuses it and names the reason
     return {key.removeprefix("."): value for key, value in flatten("", data).items()}

@@ -1,12 +1,12 @@
-"""Our own dialect, which is Grouparoo's too: `/api/v1/track` and `/api/v1/batch`.
+"""The native dialect, which is also Grouparoo's: `/api/v1/track` and `/api/v1/batch`.
 
-track: one event, `{"apiKey", "type", "userId", "anonymousId", "occurredAt", "data"}`; answered
-`{"success": true, "event": {"guid": "evt_..."}}`. Grouparoo's web client works unchanged. It spells
-`ocurredAt`, has no id for an event, and sends the very same bytes again when it got no answer: so
-the bytes of what has that spelling are its messageId.
-batch: `{"apiKey", "events": [...]}`; answered with a result for each event in `events`. One bad
-event never affects the others, so the answer is 200 and `success` says whether all were taken.
-A `sentAt` beside `events` is that of each event which has none of its own.
+track: one event, `{"apiKey", "type", "userId", "anonymousId", "occurredAt", "data"}`. The response
+is `{"success": true, "event": {"guid": "evt_..."}}`. Grouparoo's web client works unchanged. It
+writes `ocurredAt`, has no id of an event, and repeats the same bytes if it gets no response. So a
+digest of a body with that spelling is its messageId.
+batch: `{"apiKey", "events": [...]}`. The response has a result for each event in `events`. A bad
+event never affects the others, so the status is 200, and `success` is true if all were accepted.
+A `sentAt` beside `events` applies to each event without its own.
 """
 
 import hashlib

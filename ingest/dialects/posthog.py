@@ -1,6 +1,6 @@
 """PostHog's capture API, as posthog-js, posthog-python, posthog-node and others use it.
 
-| ours | PostHog's |
+| Merganser | PostHog |
 |---|---|
 | type | `event` |
 | userId, anonymousId | see below |
@@ -9,24 +9,24 @@
 | messageId | `uuid`, or else `$insert_id` |
 | data | properties under their own keys; `$set` and `$set_once` as `$set.*` and `$set_once.*` |
 
-`distinct_id` may be a user's or a visitor's. It is the anonymousId when `$is_identified` is false;
-without `$is_identified`, when it equals `$device_id` or `$process_person_profile` is false, as
-server libraries have it on anonymous events. Otherwise it is the userId, and `$device_id` is the
-anonymousId: a link of the user and the device. A device that others used before stays theirs, and
-after `reset()` posthog-js has a new distinct_id, so nobody's later visits go to the wrong user.
+`distinct_id` is a user's or a visitor's. It is the anonymousId if `$is_identified` is false;
+without `$is_identified`, if it equals `$device_id` or `$process_person_profile` is false, as server
+libraries set it on anonymous events. Otherwise it is the userId, and `$device_id` is the
+anonymousId: the event links the user and the device. The first user of a device stays its owner,
+and after `reset()` posthog-js has a new distinct_id, so no later visits go to the wrong user.
 
 - `$identify`: distinct_id is the userId and `$anon_distinct_id` the anonymousId.
-- `$create_alias`, `$merge_dangerously`: `alias` is taken for an anonymousId of the user who has the
-  distinct_id. It is the other way round where distinct_id is a visitor's, and with
-  `alias(user, visitor)` of posthog-js and `alias(visitor, user)` of posthog-python, which both call
-  the user's id `alias`; unless distinct_id is the `$user_id`. Two known users stay two.
-- `$groupidentify` is about a group. The distinct_id that a server library makes up is not an id:
-  `$TYPE_KEY`, and from posthog-python a UUID. Nor is `$posthog_cookieless`, which all visitors of a
-  page in cookieless mode have. An event that has no other id is refused.
+- `$create_alias`, `$merge_dangerously`: `alias` is an anonymousId of the user with the distinct_id.
+  It is the other way round if distinct_id is a visitor's, and for `alias(user, visitor)` of
+  posthog-js and `alias(visitor, user)` of posthog-python, which both send the user's id as `alias`;
+  unless distinct_id is the `$user_id`. Two users are never merged.
+- `$groupidentify` describes a group. A distinct_id that a server library generates for it is
+  ignored: `$TYPE_KEY`, and a UUID from posthog-python. So is `$posthog_cookieless`, which all
+  visitors of a page in cookieless mode share. An event without another id is refused.
 
 The key is `api_key` or `token` of the body, or `token` of an event, and never becomes data.
-Recordings (`/s/`) are not kept. There are no feature flags. Ignored: `$unset`, `offset` (`$time`
-says the same), and what is beside `batch`, `properties`, `$set` and `$set_once`. Sources:
+Recordings (`/s/`) are not stored. There are no feature flags. Ignored: `$unset`, `offset` (same as
+`$time`), and fields other than `batch`, `properties`, `$set` and `$set_once`. Sources:
 https://posthog.com/docs/api/capture and the packages named above.
 """
 
@@ -71,8 +71,8 @@ _CONFIG: _Event = {
     "capturePerformance": False,
     "siteApps": [],
 }
-"""Of what PostHog's server would switch on, nothing: a browser may remember that it did. Whether
-clicks are captured is left to the page. Pages that wait for flags are told that there are none."""
+"""The configuration turns off all features of PostHog's server, even if a browser has stored them
+as on. The page decides whether clicks are captured. Pages that wait for flags get none."""
 
 
 def capture(request: Request) -> ParsedRequest:
@@ -89,7 +89,7 @@ def capture(request: Request) -> ParsedRequest:
         next((key for key in keys if key), None),
         parse_each(events, lambda event: _read(event, sent_at)),
         _respond,
-        rate_limit_error=ErrorKind.RATE_LIMITED_RETRY,  # posthog-js drops what is answered 429
+        rate_limit_error=ErrorKind.RATE_LIMITED_RETRY,  # posthog-js drops events after status 429
     )
 
 
@@ -123,7 +123,7 @@ ROUTES: Dialect = {
 
 
 def _body(request: Request) -> Any:
-    """JSON, or base64 of it, alone or in a form, which needs no preflight when a page is left.
+    """Return the JSON of a body. It may be base64 in a form, which needs no CORS preflight.
 
     Raises:
         HttpError: MALFORMED.
@@ -146,8 +146,8 @@ def _body(request: Request) -> Any:
 def _key(fields: _Event) -> str | None:
     properties = fields.get("properties")
     nested = properties.get("token") if isinstance(properties, dict) else None
-    given = (fields.get("api_key"), fields.get("token"), nested)
-    return next((key for key in given if isinstance(key, str) and key), None)
+    candidates = (fields.get("api_key"), fields.get("token"), nested)
+    return next((key for key in candidates if isinstance(key, str) and key), None)
 
 
 def _respond(results: Results) -> _Event:
@@ -158,7 +158,7 @@ def _read(event: _Event, sent_at: Any) -> _Event:
     name, properties = event.get("event"), object_field(event, "properties")
     if not isinstance(name, str) or not name:
         raise invalid_field("event", "must be the event's name")
-    user, anonymous = _who(name, event, properties)
+    user, anonymous = _ids(name, event, properties)
     uncorrected = properties.get("$ignore_sent_at") is True
     return {
         "type": name,
@@ -171,28 +171,28 @@ def _read(event: _Event, sent_at: Any) -> _Event:
     }
 
 
-def _who(name: str, event: _Event, properties: _Event) -> tuple[Any, Any]:
-    """The userId and the anonymousId of an event."""
-    distinct = _somebody(event.get("distinct_id") or properties.get("distinct_id"))
+def _ids(name: str, event: _Event, properties: _Event) -> tuple[Any, Any]:
+    """Return the userId and the anonymousId of an event."""
+    distinct = _without_cookieless(event.get("distinct_id") or properties.get("distinct_id"))
     device = properties.get("$device_id")
     if name == "$identify":
-        return distinct, _somebody(properties.get("$anon_distinct_id")) or device
-    if name == "$groupidentify" and _made_up(distinct, properties):
+        return distinct, _without_cookieless(properties.get("$anon_distinct_id")) or device
+    if name == "$groupidentify" and _is_generated(distinct, properties):
         return None, device
     anonymous = _is_anonymous(distinct, properties)
     if name in _LINKS_TWO:
-        other = _somebody(properties.get("alias"))
-        if anonymous or (name == "$create_alias" and _calls_the_user_alias(distinct, properties)):
+        other = _without_cookieless(properties.get("alias"))
+        if anonymous or (name == "$create_alias" and _alias_is_the_user(distinct, properties)):
             return other, distinct
         return distinct, other
     return (None, distinct) if anonymous else (distinct, device)
 
 
-def _somebody(given: Any) -> Any:
-    return None if given == _COOKIELESS else given
+def _without_cookieless(distinct: Any) -> Any:
+    return None if distinct == _COOKIELESS else distinct
 
 
-def _made_up(distinct: Any, properties: _Event) -> bool:
+def _is_generated(distinct: Any, properties: _Event) -> bool:
     if not isinstance(distinct, str):
         return False
     if properties.get("$lib") == "posthog-python":
@@ -200,9 +200,9 @@ def _made_up(distinct: Any, properties: _Event) -> bool:
     return distinct.startswith(f"${properties.get('$group_type')}_")
 
 
-def _calls_the_user_alias(distinct: Any, properties: _Event) -> bool:
-    here_alias_is_the_user = properties.get("$lib") in ("posthog-python", "web")
-    return here_alias_is_the_user and distinct != properties.get("$user_id")
+def _alias_is_the_user(distinct: Any, properties: _Event) -> bool:
+    by_library = properties.get("$lib") in ("posthog-python", "web")
+    return by_library and distinct != properties.get("$user_id")
 
 
 def _is_anonymous(distinct: Any, properties: _Event) -> bool:

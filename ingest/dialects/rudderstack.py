@@ -1,8 +1,8 @@
-"""RudderStack's own paths: the rest is Segment's API, and `segment.py` says how events map.
+"""RudderStack's own paths. Its other paths and the mapping of events are Segment's (`segment.py`).
 
-Its clients send `originalTimestamp` and the traits of identify in `context.traits`, which is known
-there. Browser clients ask for `/sourceConfig` first and send nothing without it; their beacons
-cannot have headers, and so have the key in the URL: `/beacon/v1/batch?writeKey=KEY`.
+Its clients send `originalTimestamp`, and the traits of identify in `context.traits`; `segment.py`
+reads both. Browser clients request `/sourceConfig` first and send nothing without it. Their beacons
+cannot have headers, so the key is in the URL: `/beacon/v1/batch?writeKey=KEY`.
 Source: the packages @rudderstack/analytics-js 3.34.1 and rudder-sdk-js 2.52.21.
 """
 

@@ -1,25 +1,25 @@
-"""Segment's HTTP API, and RudderStack's, which is the same but for a few paths (`rudderstack.py`).
+"""Segment's HTTP API, and RudderStack's, which only adds a few paths (`rudderstack.py`).
 
-| ours | Segment's |
+| Merganser | Segment |
 |---|---|
-| type | of a track call the event's name; of another call its own: `identify`, `page`, ... |
-| userId, anonymousId | the same; of an alias, previousId is the anonymousId |
+| type | the event's name for a track call; otherwise the call: `identify`, `page`, ... |
+| userId, anonymousId | the same; for an alias, previousId is the anonymousId |
 | occurredAt | `timestamp`, or else `originalTimestamp`; corrected by `sentAt` |
-| sentAt | the batch's, or else the event's: a client that tries again may renew only the first |
+| sentAt | the batch's, or else the event's: a client that retries may update only the first |
 | messageId | the same |
 | data | properties as they are; traits as `traits.*`; context as `context.*`; see below |
 
-- page and screen: `name` and `category` are data beside the properties, and win over them.
-- identify: RudderStack's clients have the traits in `context.traits`. They are `traits.*` too, and
-  those of `traits` win.
+- page and screen: `name` and `category` become data and win over properties.
+- identify: RudderStack's clients have the traits in `context.traits`. These become `traits.*` too;
+  `traits` wins.
 - group: `groupId` and `traits.*` are data. A group links no ids.
-- alias: previousId is taken for an anonymousId, or without one anonymousId is; so the visitor of
-  that id becomes the user. If it was a known user's, two users stay two. previousId is data too,
-  and so is the anonymousId that it took the place of.
+- alias: previousId, or else anonymousId, is the anonymousId, so that visitor becomes the user. If
+  it belongs to another user, the two users are not merged. previousId is data too, and so is the
+  anonymousId that it replaces.
 
-Ignored: `integrations`, `channel`, `_metadata`, `receivedAt`, `version`, and all else that is not
-named here. Source: https://segment.com/docs/connections/sources/catalog/libraries/server/http-api/
-and what the clients of both send.
+Ignored: `integrations`, `channel`, `_metadata`, `receivedAt`, `version`, and all other fields.
+Source: https://segment.com/docs/connections/sources/catalog/libraries/server/http-api/ and the
+requests of both companies' clients.
 """
 
 from collections.abc import Callable, Mapping
@@ -45,7 +45,7 @@ def call(kind: str) -> Callable[[Request], ParsedRequest]:
         """Accept one event of the kind that the path names."""
         event = request.object()
         return ParsedRequest(
-            _key(event), parse_each([event], lambda one: _read(one, kind)), _respond
+            _key(event), parse_each([event], lambda raw: _read(raw, kind)), _respond
         )
 
     return read
@@ -67,7 +67,7 @@ def batch(request: Request) -> ParsedRequest:
         parsed["sentAt"] = sent_at or parsed["sentAt"]
         return parsed
 
-    keys = (_key(one) for one in (body, *events) if isinstance(one, dict))
+    keys = (_key(fields) for fields in (body, *events) if isinstance(fields, dict))
     return ParsedRequest(next(filter(None, keys), None), parse_each(events, read), _respond)
 
 
@@ -100,21 +100,21 @@ def _respond(results: Results) -> dict[str, Any]:
 
 
 def _read(event: _Event, kind: Any) -> _Event:
-    maker = _KINDS.get(kind) if isinstance(kind, str) else None
-    if maker is None:
+    build = _KINDS.get(kind) if isinstance(kind, str) else None
+    if build is None:
         raise invalid_field("type", f"must be one of {', '.join(_KINDS)}")
     return {
         "type": kind,
         "userId": event.get("userId"),
         "anonymousId": event.get("anonymousId"),
-        "occurredAt": _given(event.get("timestamp"), event.get("originalTimestamp")),
+        "occurredAt": _first_given(event.get("timestamp"), event.get("originalTimestamp")),
         "sentAt": event.get("sentAt"),
         "messageId": event.get("messageId"),
-        **maker(event),
+        **build(event),
     }
 
 
-def _given(value: Any, otherwise: Any) -> Any:
+def _first_given(value: Any, otherwise: Any) -> Any:
     """Return `otherwise` for a missing or empty value. Other invalid times are refused later."""
     return otherwise if value is None or value == "" else value
 
@@ -122,7 +122,7 @@ def _given(value: Any, otherwise: Any) -> Any:
 def _track(event: _Event) -> _Event:
     name = event.get("event")
     if not isinstance(name, str) or not name:
-        raise invalid_field("event", "a track call has the event's name here")
+        raise invalid_field("event", "must be the event's name")
     return {
         "type": name,
         "data": add_flattened(object_field(event, "properties"), "context", event.get("context")),

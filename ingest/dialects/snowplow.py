@@ -1,28 +1,28 @@
 """Snowplow's tracker protocol: POST tp2 and the GET pixel.
 
-| ours | Snowplow's |
+| Merganser | Snowplow |
 |---|---|
-| type | `e`: `page_view`, `page_ping`, `struct`, `transaction`, `transaction_item`; of a |
+| type | `e`: `page_view`, `page_ping`, `struct`, `transaction`, `transaction_item`; for a |
 |      | self-describing event the name in its schema: `link_click`, `save_game`, ... |
 | userId | `uid` |
 | anonymousId | `duid`, or else `userId` of a `client_session` entity, `tnuid` or `nuid` |
-| occurredAt | `ttm` as it is, or else `dtm`, corrected by `stm` |
+| occurredAt | `ttm` unchanged, or else `dtm`, corrected by `stm` |
 | sentAt | `stm`; not from the Python tracker, which cuts it to whole seconds |
 | messageId | `eid` |
-| data | what a self-describing event says, under its own keys, and its `schema`; the other fields |
+| data | the data of a self-describing event under its own keys, its `schema`; the other fields |
 |      | of the protocol under their short names (`url`, `page`, `se_ca`, `tr_id`, ...); entities |
 
 Entities ("contexts") are `context.NAME.*`, NAME from their schema; several of one name are an
-array at `context.NAME`. Where a self-describing event has a key of the protocol, its own value
-wins. Base64 and plain JSON, with `ue_px` and `cx` or `ue_pr` and `co`, are the same.
+array at `context.NAME`. If a self-describing event has a key of the protocol, its own value wins.
+Base64 (`ue_px`, `cx`) and plain JSON (`ue_pr`, `co`) are equivalent.
 
-The API key is the app id (`aid`): of a request with several events, that of the first. It never
+The API key is the app id (`aid`); of several events in a request, that of the first. It never
 becomes data. An event with `uid` and `duid` links the two; there are no identify, alias and group
-calls. With anonymous tracking a browser sends no duid, and events without a `uid` are error.
+calls. With anonymous tracking a browser sends no duid, and events without a `uid` are refused.
 Ignored: `Sp-Anonymous` (the address of the client is kept), the network user id's cookie.
 
 Trackers drop events on 400, 401, 403, 410 and 422 and send them again on any other error, the
-Python tracker without end: so an event that is too large is refused as invalid. Sources:
+Python tracker without end. So an event that is too large is refused as invalid. Sources:
 https://docs.snowplow.io/docs/fundamentals/canonical-event and the trackers of Python, Node
 and the browser.
 """
@@ -44,7 +44,7 @@ _TYPES = {
     "tr": "transaction",
     "ti": "transaction_item",
 }
-"""What Snowplow's own tables call them."""
+"""The names in Snowplow's own tables."""
 
 _NOT_DATA = ("e", "eid", "aid", "uid", "duid", "dtm", "stm", "ttm", "ue_px", "ue_pr", "cx", "co")
 
@@ -123,7 +123,7 @@ def _type_and_data(event: _Event) -> tuple[str, _Event]:
 
 
 def _entities(event: _Event) -> _Event:
-    """What the contexts of an event say, by name: an object, or an array where there are more."""
+    """Return the entities of an event by name: an object each, or an array if a name repeats."""
     outer = _document(event, "cx", "co")
     listed = [] if outer is None else outer.get("data")
     if not isinstance(listed, list):
@@ -135,7 +135,7 @@ def _entities(event: _Event) -> _Event:
 
 
 def _name(described: Any) -> str:
-    """`save_game` of `{"schema": "iglu:com.acme/save_game/jsonschema/1-0-2", ...}`."""
+    """Return `save_game` for `{"schema": "iglu:com.acme/save_game/jsonschema/1-0-2", ...}`."""
     schema = described.get("schema") if isinstance(described, dict) else None
     parts = schema.split("/") if isinstance(schema, str) else []
     if len(parts) != 4:  # noqa: PLR2004 - vendor, name, format, version
@@ -144,22 +144,22 @@ def _name(described: Any) -> str:
 
 
 def _session_user_id(entities: _Event) -> Any:
-    """The device's id, from mobile trackers, which have no duid."""
+    """Return the device's id from mobile trackers, which have no duid."""
     session = entities.get("client_session")
     return session.get("userId") if isinstance(session, dict) else None
 
 
-def _document(event: _Event, coded: str, plain: str) -> _Event | None:
-    """JSON in a field, in base64 under one name, as it is under the other."""
-    field = coded if event.get(coded) else plain
+def _document(event: _Event, encoded: str, plain: str) -> _Event | None:
+    """Return the JSON of a field: in base64 under one name, in plain text under the other."""
+    field = encoded if event.get(encoded) else plain
     text = event.get(field)
     if not text:
         return None
     if not isinstance(text, str):
         raise invalid_field(field, "must be a string")
     try:
-        # Some trackers leave the padding out; too much of it does no harm.
-        raw = base64.urlsafe_b64decode(text + "==") if field == coded else text.encode()
+        # Some trackers omit the padding; extra padding is ignored.
+        raw = base64.urlsafe_b64decode(text + "==") if field == encoded else text.encode()
         document = parse(raw)
     except (ValueError, HttpError) as error:
         raise invalid_field(field, f"cannot be read: {error}") from None

@@ -14,6 +14,7 @@ from psycopg import AsyncConnection
 
 from merganser.admin.database import open_transactions
 from merganser.admin.errors import AdminError
+from merganser.identity import audit as identity
 from merganser.rulebook import rule_store
 from merganser.runtime import sql
 from merganser.runtime.settings import Settings
@@ -96,7 +97,7 @@ async def prune_events(
     rules_by_type: dict[str, list[str]] = {}
 
     async def set_pruned_before(connection: AsyncConnection[Any]) -> None:
-        await connection.execute(_SQL["set_pruned_before"], {"before": before})
+        await identity.set_pruned_before(connection, before)
 
     async def prune_chunk(connection: AsyncConnection[Any]) -> _Chunk:
         nonlocal rules_by_type

@@ -20,6 +20,7 @@ from merganser.rulebook.language import Rule, RuleFile, Source
 from merganser.rulebook.rule_store import Broken, RuleChanges, StoredRule
 from merganser.runtime.settings import Settings
 from properties import dry_run as properties
+from properties.store import count_rebuilds
 
 BROKEN_RULES = (
     "A broken rule is not computed, and its values stay as they are. Find the cause, then run "
@@ -118,7 +119,7 @@ async def list_rules(settings: Settings, now: datetime) -> RuleStatus:
         now: the current time; it decides which profiles are due.
     """
     async with open_connection(settings, "rules") as connection:
-        _, profiles, _ = await rule_store.read_backfill_progress(connection)
+        _, profiles = await rule_store.read_backfill_progress(connection)
         _, broken_sources = await rule_store.read_all_sources(connection)
         applied = await rule_store.read_all_rules(connection)
         sources = await read_statuses(connection, now)
@@ -183,7 +184,9 @@ async def watch_backfill(settings: Settings, progress: Callable[[BackfillProgres
     previous, seconds_without_progress = (-1, -1), 0.0
     async with open_connection(settings, "rules") as connection:
         while True:
-            done, profiles, pending = await rule_store.read_backfill_progress(connection)
+            # In this order: the backfill leaves rebuilds to wait for before it is done.
+            done, profiles = await rule_store.read_backfill_progress(connection)
+            pending = await count_rebuilds(connection)
             if done < 0 and not pending:
                 return
             unchanged = (done, pending) == previous

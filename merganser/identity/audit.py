@@ -97,3 +97,8 @@ async def audit(
         moves, erasures, pruned, unresolved, events = await cursor.fetchone() or (0, 0, None, 0, 0)
     progress(1)
     return IdentityAuditReport(events, unresolved, moves, erasures, pruned, disagreements)
+
+
+async def set_pruned_before(connection: AsyncConnection[Any], before: datetime) -> None:
+    """Make audits trust stored links from before a time, as their events will be deleted."""
+    await connection.execute(_SQL["set_pruned_before"], {"before": before})

@@ -35,7 +35,8 @@ from typing import Any
 from psycopg import AsyncConnection
 
 from merganser.identity import store
-from merganser.runtime import sql
+from merganser.runtime import set_aside, sql
+from merganser.runtime.set_aside import Kind
 
 _SQL = sql.load(__package__, "forget.sql")
 
@@ -194,6 +195,7 @@ async def erase_chunk(connection: AsyncConnection[Any], profile: str, at_most: i
     (erased,) = await cursor.fetchone() or (0,)
     if erased < at_most:
         await connection.execute(_SQL["finish_erasure"], scope)
+        await set_aside.delete(connection, [*Kind], [profile])
     return int(erased)
 
 

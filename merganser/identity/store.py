@@ -21,7 +21,8 @@ from merganser.identity.plan import (
     Plan,
     make_plan,
 )
-from merganser.runtime import sql
+from merganser.runtime import set_aside, sql
+from merganser.runtime.set_aside import Kind
 
 _SQL = sql.load(__package__, "store.sql")
 
@@ -123,7 +124,14 @@ async def move_chunk(connection: AsyncConnection[Any], move: PendingMove, at_mos
     if moved < at_most:
         scope = {"anonymous_id": move.anonymous_id, "loser": move.loser}
         await connection.execute(_SQL["finish_move"], scope)
+        await set_aside.delete_places(connection, Kind.MOVE, [move.loser], [move.anonymous_id])
     return moved
+
+
+async def count_moves(connection: AsyncConnection[Any]) -> int:
+    """Return the number of pending moves."""
+    (count,) = await (await connection.execute(_SQL["count_moves"])).fetchone() or (0,)
+    return int(count)
 
 
 async def read_known(cursor: AsyncCursor[Any], batch: Sequence[EventIds]) -> Known:

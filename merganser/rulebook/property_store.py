@@ -68,6 +68,33 @@ async def delete_properties(connection: AsyncConnection[Any], profiles: Collecti
     await connection.execute(_SQL["delete_profiles"], {"profiles": sql.texts(profiles)})
 
 
+async def delete_anonymous_properties(
+    connection: AsyncConnection[Any], keys: Collection[str], after: str, limit: int
+) -> None:
+    """Delete properties of the anonymous profiles among the next profiles.
+
+    Args:
+        connection: in a transaction.
+        keys: keys of the properties.
+        after: the profiles come after this guid.
+        limit: the number of profiles.
+    """
+    await connection.execute(
+        _SQL["delete_anonymous_properties"], {"keys": list(keys), "after": after, "limit": limit}
+    )
+
+
+async def read_keys(connection: AsyncConnection[Any]) -> set[str]:
+    """Return the keys of all properties that any profile has."""
+    cursor = await connection.execute(_SQL["read_keys"])
+    return {key for (key,) in await cursor.fetchall()}
+
+
+async def delete_property(connection: AsyncConnection[Any], key: str, limit: int) -> None:
+    """Delete some values of a property, at most `limit`."""
+    await connection.execute(_SQL["delete_property"], {"key": key, "limit": limit})
+
+
 def _for_comparison(value: str) -> str:
     """Return a value as the statement `read_for_comparison` returns it."""
     text = value.encode()

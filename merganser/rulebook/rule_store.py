@@ -5,7 +5,6 @@ work. A broken rule stays broken until `merganser rules apply` replaces it, as i
 events that arrived in the meantime.
 """
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -160,17 +159,44 @@ async def read_all_sources(
     return sources, broken
 
 
-async def read_backfill_progress(connection: AsyncConnection[Any]) -> tuple[int, int, int]:
+async def read_query_sources(connection: AsyncConnection[Any]) -> dict[str, str | None]:
+    """Return the name of the source of each rule that has a query, by key, with broken rules."""
+    cursor = await connection.execute(_SQL["read_query_sources"])
+    return dict(await cursor.fetchall())
+
+
+async def lock_revisions(connection: AsyncConnection[Any], revisions: Sequence[int]) -> set[int]:
+    """Keep rules from changing until the transaction ends; return the revisions that apply."""
+    cursor = await connection.execute(_SQL["lock_revisions"], {"revisions": list(revisions)})
+    return {revision for (revision,) in await cursor.fetchall()}
+
+
+async def read_backfill_progress(connection: AsyncConnection[Any]) -> tuple[int, int]:
     """Return how far the backfill of new rules is.
 
     Returns:
-        The number of profiles that the backfill has computed (-1: no backfill is running), the
-        approximate number of all profiles, and the number of profiles that wait for a rebuild for
-        any reason.
+        The number of profiles that the backfill has computed (-1: no backfill is running), and the
+        approximate number of all profiles.
     """
     cursor = await connection.execute(_SQL["read_backfill_progress"])
-    done, profiles, pending = await cursor.fetchone() or (-1, 0, 0)
-    return done, max(profiles, 0), pending
+    done, profiles = await cursor.fetchone() or (-1, 0)
+    return done, max(profiles, 0)
+
+
+async def write_backfill_progress(
+    connection: AsyncConnection[Any], revisions: Sequence[int], to: str | None, count: int
+) -> None:
+    """Write that a backfill has computed more profiles.
+
+    Args:
+        connection: in a transaction.
+        revisions: of the rules that were computed.
+        to: all profiles up to this guid are computed; None: all profiles are.
+        count: how many more profiles are computed.
+    """
+    await connection.execute(
+        _SQL["write_backfill_progress"], {"revisions": list(revisions), "to": to, "count": count}
+    )
 
 
 async def compare_with_file(connection: AsyncConnection[Any], file: RuleFile) -> RuleChanges:
@@ -256,7 +282,7 @@ def _parse_definition(model: type[Definition], key: str, text: str | None) -> De
     if text is None:
         return Broken(key, f"its definition has more than {MAX_DEFINITION_BYTES:,} bytes")
     try:
-        return model.model_validate(json.loads(text))
+        return model.model_validate_json(text)
     except ValidationError as error:
         mistake = error.errors(include_url=False, include_context=False, include_input=False)[0]
         location = ".".join(map(str, mistake["loc"])) or "definition"

@@ -27,7 +27,7 @@ _COMMON_ERRORS = tuple(
 )
 """SQLSTATE classes of errors that affect every item: of connections, transactions, cursors,
 privileges, schemas, resources, the server and other servers. Any other error can be about one item,
-also those that an operator's trigger raises, with whatever SQLSTATE."""
+also one that an operator's trigger raises."""
 
 
 def blames_items(error: Exception) -> bool:
@@ -45,7 +45,7 @@ def blames_items(error: Exception) -> bool:
     ):  # raised by psycopg: a value that it cannot send, or a lost connection
         return not isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
     if is_contention(error) or error.sqlstate in STRAIN:
-        return True  # it reaches this function only after several tries
+        return True  # this function gets it only after several tries
     return not is_retryable(error) and not error.sqlstate.startswith(_COMMON_ERRORS)
 
 

@@ -11,7 +11,7 @@ import structlog
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
-from merganser.runtime import kafka_connection
+from merganser.runtime import kafka_connection, kafka_records
 from merganser.runtime.lifecycle import Stop, StoppedWhileWaiting
 from merganser.runtime.retry import backoff
 from merganser.runtime.settings import Settings
@@ -20,13 +20,14 @@ from schemas.dead_letter import Header
 log = structlog.get_logger(__name__)
 
 kafka_connection.install()
+kafka_records.install()
 
 METADATA_SECONDS = 10
-"""How often a client asks for the topic's partitions: nothing reads a new partition before.
+"""How often a client reads the topic's partitions: until then, it does not read a new partition.
 aiokafka's default is five minutes."""
 
 BATCH = 1 << 20
-"""Most bytes of a producer's batch for one partition, if the topic takes as much."""
+"""Maximum bytes of a producer's batch for one partition, if the topic allows as much."""
 
 _DAY_MS = 24 * 3600 * 1000
 

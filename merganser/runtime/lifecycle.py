@@ -64,7 +64,7 @@ class Stop:
 def run(main: Callable[[Stop], Awaitable[None]]) -> None:
     """Run a process's main coroutine until it returns; signals set its `Stop`."""
     # Batches are many small objects without cycles. With default thresholds the garbage
-    # collector would search them many times a batch in vain.
+    # collector would scan them many times per batch and find nothing.
     gc.set_threshold(100_000, 20, 50)
     _allow_many_connections()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -100,7 +100,7 @@ async def _with_signals(main: Callable[[Stop], Awaitable[None]]) -> None:
     try:
         await main(stop)
     except* StoppedWhileWaiting:
-        log.info("stopped while Postgres or Kafka was away; nothing is lost")
+        log.info("stopped while Postgres or Kafka was not available; nothing is lost")
 
 
 def _log_unhandled(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Structured logs: JSON for machines, pretty on a terminal. They hold no keys and no events."""
+"""Structured logs: JSON for machines, readable on a terminal. Without keys and events."""
 
 import logging
 import sys

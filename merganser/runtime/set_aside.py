@@ -78,6 +78,61 @@ async def clear(connection: AsyncConnection[Any], kind: Kind, subjects: Collecti
     await connection.execute(_SQL["clear"], {"kind": kind, "subjects": sql.texts(subjects)})
 
 
+async def delete(
+    connection: AsyncConnection[Any], kinds: Collection[Kind], subjects: Collection[str]
+) -> None:
+    """Delete all items of subjects that no longer exist, in the caller's transaction."""
+    await connection.execute(
+        _SQL["delete"], {"kinds": sql.texts(kinds), "subjects": sql.texts(subjects)}
+    )
+
+
+async def delete_places(
+    connection: AsyncConnection[Any],
+    kind: Kind,
+    subjects: Collection[str],
+    places: Collection[str],
+    kept: Collection[Item] = (),
+) -> None:
+    """Delete the items of subjects at places, except those to keep, in the caller's transaction."""
+    await connection.execute(
+        _SQL["delete_places"],
+        {
+            "kind": kind,
+            "subjects": sql.texts(subjects),
+            "places": sql.texts(places),
+            "kept_subjects": sql.texts(item.subject for item in kept),
+            "kept_places": sql.texts(item.place for item in kept),
+        },
+    )
+
+
+async def delete_other_places(
+    connection: AsyncConnection[Any], kind: Kind, places: Collection[str]
+) -> None:
+    """Delete the items of a kind at all places but these, in the caller's transaction."""
+    await connection.execute(
+        _SQL["delete_other_places"], {"kind": kind, "places": sql.texts(places)}
+    )
+
+
+async def read_attempts(
+    connection: AsyncConnection[Any], kind: Kind, subject: str, places: Collection[str]
+) -> int:
+    """Return how often a subject was set aside at the place where that was most often."""
+    cursor = await connection.execute(
+        _SQL["read_attempts"], {"kind": kind, "subject": subject, "places": sql.texts(places)}
+    )
+    (attempts,) = await cursor.fetchone() or (0,)
+    return int(attempts)
+
+
+async def read_subjects(connection: AsyncConnection[Any], kind: Kind) -> set[str]:
+    """Return the subjects that are set aside and not retried."""
+    cursor = await connection.execute(_SQL["read_subjects"], {"kind": kind})
+    return {subject for (subject,) in await cursor.fetchall()}
+
+
 async def open_items(connection: AsyncConnection[Any]) -> dict[Kind, int]:
     """Return the number of open items by kind."""
     cursor = await connection.execute(_SQL["open"])

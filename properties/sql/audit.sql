@@ -16,10 +16,6 @@ FROM (
 ) AS pending
 WHERE profile IS NOT NULL;
 
--- read_set_aside --
--- Profiles for which nothing is computed.
-SELECT subject FROM "setAside" WHERE kind = 'profile' AND state <> 'retried';
-
 -- estimate_profiles --
 -- The approximate number of profiles.
 SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = 'profiles'::regclass;

@@ -25,12 +25,6 @@ SELECT guid FROM (
 ORDER BY guid
 LIMIT %(limit)s;
 
--- write_backfill_progress --
--- The profiles up to this guid are computed for all rules; null: all profiles are.
-UPDATE "profilePropertyRules"
-SET "backfilledTo" = %(to)s, backfilled = backfilled + %(count)s
-WHERE "backfilledTo" < coalesce(%(to)s, 'z') AND revision = ANY(%(revisions)s);
-
 -- read_rebuilds --
 -- How far the rebuilds of profiles are, and whether the profiles are set aside.
 SELECT
@@ -93,29 +87,3 @@ FROM (
     ) AS first
 ) AS measured
 WHERE before < %(max_bytes)s;
-
--- read_stored_keys --
--- Every key that any profile has a value for. Each is found by one step through the index.
-WITH RECURSIVE keys AS (
-    (SELECT key FROM "profileProperties" ORDER BY key LIMIT 1)
-    UNION ALL
-    SELECT (
-        SELECT key FROM "profileProperties" AS next
-        WHERE next.key > keys.key
-        ORDER BY key
-        LIMIT 1
-    )
-    FROM keys
-    WHERE keys.key IS NOT NULL
-)
-SELECT key FROM keys WHERE key IS NOT NULL;
-
--- delete_property --
--- Delete some values of a rule that no longer exists.
-DELETE FROM "profileProperties"
-WHERE ("profileGuid", key, position) IN (
-    SELECT "profileGuid", key, position
-    FROM "profileProperties"
-    WHERE key = %(key)s
-    LIMIT %(limit)s
-);

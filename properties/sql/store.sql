@@ -58,9 +58,9 @@ DELETE FROM "propertyStates" WHERE "profileGuid" = ANY(%(profiles)s::text[]);
 -- Delete the rebuilds of profiles.
 DELETE FROM "propertyRecounts" WHERE "profileGuid" = ANY(%(profiles)s::text[]);
 
--- delete_set_aside --
--- Delete profiles that no longer exist from the items set aside.
-DELETE FROM "setAside" WHERE kind = 'profile' AND subject = ANY(%(profiles)s::text[]);
+-- count_rebuilds --
+-- Count the profiles that wait for a rebuild.
+SELECT count(*) FROM "propertyRecounts";
 
 -- read_events --
 -- All events of profiles, of the types that rules count. Data as in read_placed_events.

@@ -87,7 +87,3 @@ FROM (
             WHERE kind = 'row' AND subject = events.guid AND state <> 'retried'
         )
 ) AS unresolved;
-
--- count_moves --
--- Pending moves.
-SELECT count(*) FROM "eventMoves";

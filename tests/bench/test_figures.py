@@ -1,3 +1,5 @@
+"""The figures, targets and report of the benchmarks."""
+
 import json
 import subprocess
 import sys
@@ -39,39 +41,43 @@ def test_a_finding_is_the_medians_and_the_outer_ratios() -> None:
 @pytest.mark.parametrize(
     ("ratio", "verdict"), [(0.49, "missed"), (0.5, "met"), (0.79, "met"), (0.8, "aim")]
 )
-def test_more_is_better(ratio: float, verdict: str) -> None:
-    assert Target(0.5, 0.8).verdict(_found("resolver", ratio)) == verdict
+def test_a_ratio_meets_a_minimum_target(ratio: float, verdict: str) -> None:
+    assert Target(0.5, 0.8).verdict(build_finding("resolver", ratio)) == verdict
 
 
 @pytest.mark.parametrize(
     ("ratio", "verdict"), [(4.1, "missed"), (4, "met"), (2.1, "met"), (2, "aim")]
 )
-def test_less_is_better_where_a_figure_is_a_time(ratio: float, verdict: str) -> None:
-    assert Target(4, 2, at_most=True).verdict(_found("latency-p50", ratio)) == verdict
+def test_a_time_meets_a_maximum_target(ratio: float, verdict: str) -> None:
+    assert Target(4, 2, at_most=True).verdict(build_finding("latency-p50", ratio)) == verdict
 
 
-def test_the_report_replaces_the_figures_and_nothing_else(
+def test_the_report_replaces_only_the_figures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page, results = tmp_path / "performance.md", tmp_path / "results.jsonl"
     page.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
-    found = [_found("resolver", 0.1), _found("resolver", 0.6), _found("memory", 0.3)]
+    found = [
+        build_finding("resolver", 0.1),
+        build_finding("resolver", 0.6),
+        build_finding("memory", 0.3),
+    ]
     found.append(Finding("cost-resolver", 40, "µs/event", 20, 2, (2, 2)))
-    results.write_text("".join(f"{json.dumps(one._asdict())}\n" for one in found))
+    results.write_text("".join(f"{json.dumps(finding._asdict())}\n" for finding in found))
     monkeypatch.setattr(report, "DOCS", tmp_path)
     monkeypatch.setattr(report, "PAGE", page)
 
     report.write(results)
-    once = page.read_text()
+    written = page.read_text()
     report.write(results)
 
-    assert page.read_text() == once
-    assert once.startswith("before\n")
-    assert once.endswith("\nafter\n")
-    assert "old" not in once
-    assert "| resolver | 60.0 | 100 | events/s | 0.60 |" in once
-    assert "| 0.10 |" not in once  # the later measurement counts
-    assert "cost-resolver" in once
+    assert page.read_text() == written
+    assert written.startswith("before\n")
+    assert written.endswith("\nafter\n")
+    assert "old" not in written
+    assert "| resolver | 60.0 | 100 | events/s | 0.60 |" in written
+    assert "| 0.10 |" not in written  # the later measurement counts
+    assert "cost-resolver" in written
     for plot in ("performance-ratios.svg", "performance-costs.svg"):
         assert (tmp_path / plot).read_text().lstrip().startswith("<?xml")
 
@@ -82,7 +88,7 @@ def test_the_page_has_a_figure_for_every_target() -> None:
     assert [name for name in TARGETS if f"| {name} |" not in page] == []
 
 
-def test_a_cluster_is_sized_by_what_an_event_costs() -> None:
+def test_the_size_of_a_cluster_follows_from_the_cost_of_an_event() -> None:
     costs = {"ingest-single": 100, "ingest-batch": 20, "resolver": 20, "resolver-postgres": 50}
     sizes = {"wal": (2500, 2400), "disk": (2000, 500)}
     found = {
@@ -99,14 +105,14 @@ def test_a_cluster_is_sized_by_what_an_event_costs() -> None:
     assert middle == ["50,000", "10", "2", "14", "75.0", "7", "5", "125.0", "8.64"]
 
 
-def test_no_cluster_is_sized_by_half_of_the_costs() -> None:
-    assert cluster.rows({"resolver": _found("resolver", 0.5)}) == []
+def test_a_cluster_has_no_size_without_all_costs() -> None:
+    assert cluster.rows({"resolver": build_finding("resolver", 0.5)}) == []
 
 
 @pytest.mark.bench
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", BENCHMARKS)
-def test_each_benchmark_says_its_figures_as_json(name: str) -> None:
+def test_each_benchmark_prints_its_figures_as_json(name: str) -> None:
     run = subprocess.run(
         [sys.executable, "-m", "dev.bench", name, "--json", "--quick"],
         check=True,
@@ -121,9 +127,9 @@ def test_each_benchmark_says_its_figures_as_json(name: str) -> None:
         assert line["name"].startswith(name)
         assert line["value"] > 0
         assert line["ceiling"] > 0
-    wanted = {one for one in TARGETS if one.startswith(name)}
+    wanted = {target for target in TARGETS if target.startswith(name)}
     assert wanted <= {line["name"] for line in lines}
 
 
-def _found(name: str, ratio: float) -> Finding:
+def build_finding(name: str, ratio: float) -> Finding:
     return Finding(name, round(ratio * 100, 1), "events/s", 100, ratio, (ratio, ratio))

@@ -26,8 +26,8 @@ async def source_database(cluster: Cluster) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
-async def crowd(source_database: Database) -> Database:
-    """The company's database with twenty other users (other_users.py)."""
+async def twenty_users(source_database: Database) -> Database:
+    """The company's database with the twenty users of other_users.py."""
     await source_database.execute("TRUNCATE users")
     for user_id, plan in GOOD.items():
         await source_database.execute(
@@ -47,14 +47,14 @@ async def harness(
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
-    """The userIds of each query to a source, in order."""
-    asked: list[tuple[str, ...]] = []
-    ask = SourceClient.run_query
+def queried(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
+    """Record the userIds of each query to a source, in order."""
+    queried: list[tuple[str, ...]] = []
+    run_query = SourceClient.run_query
 
-    async def noting(self: SourceClient, query: Query, user_ids: Sequence[str]) -> ResultTable:
-        asked.append(tuple(user_ids))
-        return await ask(self, query, user_ids)
+    async def record(self: SourceClient, query: Query, user_ids: Sequence[str]) -> ResultTable:
+        queried.append(tuple(user_ids))
+        return await run_query(self, query, user_ids)
 
-    monkeypatch.setattr(SourceClient, "run_query", noting)
-    return asked
+    monkeypatch.setattr(SourceClient, "run_query", record)
+    return queried

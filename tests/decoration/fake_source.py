@@ -14,11 +14,13 @@ class FakeSource:
         self.plans = plans
         """The plan of each user. The driver raises a value that is an exception."""
         self.ids: dict[str, Any] = {}
-        """What the id column has instead of a userId."""
+        """The values of the id column that are not the userId itself, by userId."""
         self.calls = 0
 
-    def ask(self, _: object, __: Query, user_ids: Sequence[str]) -> tuple[tuple[str, ...], Chunks]:
-        """Do as `dialects.execute_query`, with chunks of three rows."""
+    def execute_query(
+        self, _: object, __: Query, user_ids: Sequence[str]
+    ) -> tuple[tuple[str, ...], Chunks]:
+        """Return the column names and chunks of three rows, as `dialects.execute_query` does."""
         self.calls += 1
         rows = [
             (self.ids.get(user_id, user_id), f"{user_id}@x.io", self.plans[user_id])
@@ -35,25 +37,25 @@ class FakeSource:
             yield rows[at : at + 3]
 
 
-class Unspeakable:
-    """Reading its text fails."""
+class Unreadable:
+    """A value whose conversion to text fails."""
 
     def __str__(self) -> str:
         raise MemoryError
 
 
-class Addressed:
-    """Has no text except its memory address."""
+class WithoutText:
+    """A value whose only text is its memory address."""
 
 
-def knot() -> list[Any]:
+def build_cyclic_list() -> list[Any]:
     """Return a list that contains itself."""
     items: list[Any] = []
     items.append(items)
     return items
 
 
-def nested(levels: int) -> list[Any]:
+def build_nested_lists(levels: int) -> list[Any]:
     """Return lists nested this deep."""
     items: list[Any] = []
     for _ in range(levels):

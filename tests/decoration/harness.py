@@ -1,4 +1,4 @@
-"""The harness of decoration tests: a database with rules and profiles, a worker and a clock."""
+"""Run a decoration worker in a test: apply rules, add users, set the clock."""
 
 import asyncio
 import threading
@@ -13,24 +13,24 @@ from decoration.source_status import SourceStatus, read_statuses
 from decoration.worker import DecorationWorker
 from merganser.rulebook import rule_store
 from merganser.rulebook.language import RuleFile
-from merganser.runtime import postgres
+from merganser.runtime import metrics, postgres
 from merganser.runtime.lifecycle import Stop
 from tests.support.database import Database
 
 NOW = datetime(2026, 6, 15, 12, tzinfo=UTC)
 SQL = "SELECT id, email, plan FROM users WHERE id = ANY(:userIds)"
-GATED = f"{SQL} AND pg_advisory_xact_lock_shared(1) IS NOT NULL"
-"""Waits while a test holds the advisory lock 1."""
+BLOCKED_SQL = f"{SQL} AND pg_advisory_xact_lock_shared(1) IS NOT NULL"
+"""A query that waits while a test holds the advisory lock 1."""
 USER_ID = {"key": "userId", "type": "string", "unique": True, "identifying": True}
 
 
 def query(column: str = "plan", key: str | None = None, **options: Any) -> dict[str, Any]:
     """Return a rule. Options are `sql`, `source` and any field of a rule."""
-    asked = {"source": options.pop("source", "crm"), "sql": options.pop("sql", SQL)}
+    source, sql = options.pop("source", "crm"), options.pop("sql", SQL)
     return {
         "key": key or column,
         "type": "string",
-        "query": {**asked, "column": column},
+        "query": {"source": source, "sql": sql, "column": column},
         **options,
     }
 
@@ -49,16 +49,16 @@ def url_of(conninfo: str) -> str:
 
 
 class DecorationHarness:
-    """Creates profiles and runs a worker until no work is left."""
+    """A database with rules and profiles, a decoration worker and its clock."""
 
     def __init__(self, database: Database, environment: Mapping[str, str]) -> None:
         self.database = database
         self.environment = dict(environment)
         self.now = NOW
-        self.worker = self.another()
+        self.worker = self.create_worker()
 
-    def another(self) -> DecorationWorker:
-        """Return one more worker."""
+    def create_worker(self) -> DecorationWorker:
+        """Create another worker on the same database and clock."""
         return DecorationWorker(
             postgres.Database(self.database.url, "decoration"),
             Stop(),
@@ -75,25 +75,25 @@ class DecorationHarness:
         file = RuleFile.model_validate({"sources": sources, "rules": [USER_ID, *rules]})
         await rule_store.apply_file(self.database.connection, file)
 
-    async def known(self, *user_ids: str) -> None:
+    async def add_users(self, *user_ids: str) -> None:
         """Create profiles of users. The profile of user 1 is pro_1."""
         for user_id in user_ids:
             await self.database.execute(
                 'INSERT INTO profiles (guid, "userId") VALUES (%s, %s)', f"pro_{user_id}", user_id
             )
 
-    async def settle(self) -> None:
+    async def run_worker(self) -> None:
         """Run the worker until no work is left."""
         while await self.worker.poll() or self.worker.busy:
             await self.worker.join()
 
-    async def begin(self) -> None:
-        """Poll until tasks are running."""
+    async def start_queries(self) -> None:
+        """Poll until the worker runs queries."""
         while not self.worker.busy:
             await self.worker.poll()
             await asyncio.sleep(0.01)
 
-    async def values(self, key: str = "plan") -> dict[str, list[str]]:
+    async def read_values(self, key: str = "plan") -> dict[str, list[str]]:
         """Return the values of a property by userId."""
         rows = await self.database.rows(
             'SELECT substr("profileGuid", 5), array_agg(value ORDER BY position) '
@@ -102,16 +102,21 @@ class DecorationHarness:
         )
         return dict(rows)
 
-    async def state(self, source: str = "crm") -> SourceStatus:
+    async def read_status(self, source: str = "crm") -> SourceStatus:
         """Return the status of a source."""
         return (await read_statuses(self.database.connection, self.now))[source]
 
-    def later(self, seconds: float) -> None:
+    def advance(self, seconds: float) -> None:
         """Move the clock forward."""
         self.now += timedelta(seconds=seconds)
 
 
-def threads() -> int:
+def read_counter(name: str, **labels: str) -> float:
+    """Return the value of a counter of this process; 0 if it has not counted yet."""
+    return metrics.DECORATION.get_sample_value(name, labels) or 0
+
+
+def count_query_threads() -> int:
     """Return the number of threads that query sources."""
     return sum(thread.name == "decoration" for thread in threading.enumerate())
 

@@ -1,4 +1,4 @@
-"""Twenty users who must get their plans, whatever the source answers for other users."""
+"""Twenty users who must get their plans when the source fails for other users."""
 
 from tests.support.database import Database
 
@@ -9,9 +9,11 @@ PLANS = {user_id: [plan] for user_id, plan in GOOD.items()}
 """The property values of each user."""
 
 
-async def items(database: Database) -> dict[tuple[str, str], tuple[str, int, str]]:
+async def read_set_aside(database: Database) -> dict[tuple[str, str], tuple[str, int, str]]:
     """Return the values that are set aside: (profile, key) -> (state, attempts, reason)."""
     rows = await database.rows(
         """SELECT subject, place, state, attempts, reason FROM "setAside" WHERE kind = 'value'"""
     )
-    return {(subject, place): (state, times, why) for subject, place, state, times, why in rows}
+    return {
+        (subject, key): (state, attempts, reason) for subject, key, state, attempts, reason in rows
+    }

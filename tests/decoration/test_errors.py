@@ -1,4 +1,4 @@
-"""What errors mean, and what is said of them."""
+"""How errors of sources are classified, and which text is stored and logged."""
 
 import sqlite3
 
@@ -28,33 +28,42 @@ from decoration.errors import (
 URL = make_url("postgresql://me:s3cret@db/crm")
 
 
-def of_sqlite(code: int, kind: type[sqlite3.Error] = sqlite3.OperationalError) -> sqlite3.Error:
-    error = kind("said so")
+def sqlite_error(code: int, kind: type[sqlite3.Error] = sqlite3.OperationalError) -> sqlite3.Error:
+    error = kind("message")
     error.sqlite_errorcode = code
     return error
 
 
-# The error -> what it means.
-MEANINGS: dict[str, tuple[Exception, type[Exception]]] = {
-    "the server is away": (OperationalError("q", {}, Exception("gone")), SourceUnavailable),
-    "the driver is confused": (InterfaceError("q", {}, Exception("gone")), SourceUnavailable),
+# Case -> the error and its class.
+ERRORS: dict[str, tuple[Exception, type[Exception]]] = {
+    "the server is not reachable": (
+        OperationalError("q", {}, Exception("gone")),
+        SourceUnavailable,
+    ),
+    "the driver fails": (InterfaceError("q", {}, Exception("gone")), SourceUnavailable),
     "a connection was lost in the query": (
         ProgrammingError("q", {}, Exception("gone"), connection_invalidated=True),
         SourceUnavailable,
     ),
-    "all connections are taken": (NoConnectionFree(), SourceUnavailable),
-    "a socket": (ConnectionResetError(), SourceUnavailable),
-    "SQLite: the disk": (
-        OperationalError("q", {}, of_sqlite(sqlite3.SQLITE_IOERR)),
+    "no connection is free": (NoConnectionFree(), SourceUnavailable),
+    "a socket error": (ConnectionResetError(), SourceUnavailable),
+    "SQLite: a disk error": (
+        OperationalError("q", {}, sqlite_error(sqlite3.SQLITE_IOERR)),
         SourceUnavailable,
     ),
     "SQLite: no such table": (
-        OperationalError("q", {}, of_sqlite(sqlite3.SQLITE_ERROR)),
+        OperationalError("q", {}, sqlite_error(sqlite3.SQLITE_ERROR)),
         QueryRefused,
     ),
-    "the query": (ProgrammingError("q", {}, Exception("no such table")), QueryRefused),
-    "an id": (DataError("q", {}, psycopg.errors.InvalidTextRepresentation("abc")), DataRefused),
-    "a function": (ProgrammingError("q", {}, psycopg.errors.RaiseException("no")), DataRefused),
+    "a wrong query": (ProgrammingError("q", {}, Exception("no such table")), QueryRefused),
+    "an invalid id": (
+        DataError("q", {}, psycopg.errors.InvalidTextRepresentation("abc")),
+        DataRefused,
+    ),
+    "an error raised by a function": (
+        ProgrammingError("q", {}, psycopg.errors.RaiseException("no")),
+        DataRefused,
+    ),
     "several rows in a subquery": (
         ProgrammingError("q", {}, psycopg.errors.CardinalityViolation("no")),
         DataRefused,
@@ -64,26 +73,29 @@ MEANINGS: dict[str, tuple[Exception, type[Exception]]] = {
         DataRefused,
     ),
     "a broken page": (InternalError("q", {}, psycopg.errors.DataCorrupted("no")), DataRefused),
-    "a write": (InternalError("q", {}, psycopg.errors.ReadOnlySqlTransaction("no")), QueryRefused),
-    "a value that the driver has none for": (
+    "a write in a read-only transaction": (
+        InternalError("q", {}, psycopg.errors.ReadOnlySqlTransaction("no")),
+        QueryRefused,
+    ),
+    "a value that the driver cannot represent": (
         DataError("q", {}, psycopg.DataError("no")),
         AnswerUnreadable,
     ),
     "SQLite: a large value": (
-        DataError("q", {}, of_sqlite(sqlite3.SQLITE_TOOBIG, sqlite3.DataError)),
+        DataError("q", {}, sqlite_error(sqlite3.SQLITE_TOOBIG, sqlite3.DataError)),
         AnswerTooLarge,
     ),
-    "a driver's defect": (UnicodeDecodeError("utf-8", b"", 0, 1, "odd"), QueryRefused),
+    "a defect of the driver": (UnicodeDecodeError("utf-8", b"", 0, 1, "odd"), QueryRefused),
 }
 
 
-@pytest.mark.parametrize(("error", "meaning"), MEANINGS.values(), ids=list(MEANINGS))
-def test_what_it_means(error: Exception, meaning: type[Exception]) -> None:
-    assert type(classify_error(error, URL)) is meaning
+@pytest.mark.parametrize(("error", "expected"), ERRORS.values(), ids=list(ERRORS))
+def test_an_error_is_classified(error: Exception, expected: type[Exception]) -> None:
+    assert type(classify_error(error, URL)) is expected
 
 
-def test_nothing_is_told_that_should_not_be() -> None:
-    """Neither the password nor the query with its ids, nor what comes after the first line."""
+def test_messages_have_no_password_query_or_data() -> None:
+    """Nor anything after the first line."""
     error = OperationalError("SELECT 1", {"userIds": ["ann"]}, Exception("me:s3cret@db\nann"))
     assert str(classify_error(error, URL)) == "me:***@db"
     data = DataError("SELECT 1", {}, ValueError('invalid: "ann"'))
@@ -94,5 +106,5 @@ def test_nothing_is_told_that_should_not_be() -> None:
     assert len(str(classify_error(OSError("x" * 1000), URL))) == MAX_MESSAGE_CHARACTERS
 
 
-def test_what_postgres_cannot_store_is_not_said() -> None:
+def test_characters_that_postgres_cannot_store_are_replaced() -> None:
     assert replace_unstorable("no column a\0b\ud800") == "no column a?b?"

@@ -1,4 +1,4 @@
-"""The decoration process as an operator runs it."""
+"""The decoration process, started as an operator starts it."""
 
 import asyncio
 import time
@@ -10,7 +10,7 @@ import pytest
 from dev.stack.home import Home
 from dev.stack.ports import free_port
 from merganser.runtime import metrics
-from tests.decoration.harness import GATED, NOW, DecorationHarness, query
+from tests.decoration.harness import BLOCKED_SQL, NOW, DecorationHarness, query
 from tests.support.database import Database
 from tests.support.service import Service
 from tests.support.waiting import equals, eventually
@@ -20,7 +20,7 @@ GOOD = {"1": ["free"], "2": ["pro"]}
 
 @pytest.fixture
 async def service(harness: DecorationHarness, tmp_path: Path) -> AsyncIterator[Service]:
-    """Not started yet."""
+    """The process; the test starts it."""
     env = {
         **harness.environment,
         "MERGANSER_DATABASE_URL": harness.database.url,
@@ -34,7 +34,7 @@ async def service(harness: DecorationHarness, tmp_path: Path) -> AsyncIterator[S
         service.close()
 
 
-async def test_it_decorates_within_a_second_and_measures(
+async def test_the_process_decorates_new_users_and_reports_metrics(
     harness: DecorationHarness, service: Service
 ) -> None:
     await harness.apply(query(), query("email", type="email"))
@@ -42,19 +42,19 @@ async def test_it_decorates_within_a_second_and_measures(
     await service.ready()
     await eventually(lambda: harness.database.count("propertySourceStates"), equals(1))
     started = time.monotonic()
-    await harness.known("1", "2")
-    await eventually(harness.values, equals(GOOD))
+    await harness.add_users("1", "2")
+    await eventually(harness.read_values, equals(GOOD))
     assert time.monotonic() - started < 2
 
-    async def answered() -> float:
+    async def count_answered() -> float:
         return await service.metric(
             "merganser_decoration_calls_total", source="crm", outcome="answered"
         )
 
-    assert await eventually(answered) >= 1
+    assert await eventually(count_answered) >= 1
     measured = await service.metrics()
-    ours = {family.name for family in measured.families if family.name.startswith("merganser_")}
-    assert ours <= {family.name for family in metrics.DECORATION.collect()}
+    exported = {family.name for family in measured.families if family.name.startswith("merganser_")}
+    assert exported <= {family.name for family in metrics.DECORATION.collect()}
     assert measured.value("merganser_decoration_values_written_total", source="crm") == 4
     pending = "merganser_decoration_profiles_pending"
     await eventually(lambda: service.metric(pending, source="crm"), equals(0))
@@ -62,11 +62,11 @@ async def test_it_decorates_within_a_second_and_measures(
     assert "Traceback" not in service.log
 
 
-async def test_it_ends_in_time_although_a_source_hangs(
+async def test_the_process_stops_while_a_source_hangs(
     harness: DecorationHarness, source_database: Database, service: Service
 ) -> None:
-    await harness.apply(query(sql=GATED), timeout=300)
-    await harness.known("1", "2")
+    await harness.apply(query(sql=BLOCKED_SQL), timeout=300)
+    await harness.add_users("1", "2")
     await source_database.execute("SELECT pg_advisory_lock(1)")
     service.start()
     await service.ready()
@@ -81,16 +81,16 @@ async def test_it_ends_in_time_although_a_source_hangs(
     assert (
         await harness.database.column('SELECT "dueAt" FROM "profileDecorations"')
         == [NOW.fromtimestamp(0, NOW.tzinfo)] * 2
-    ), "what it had is given back"
+    ), "its leases are returned"
 
 
-async def test_killed_in_a_call_it_erases_nothing(
+async def test_a_process_killed_during_a_query_deletes_no_values(
     harness: DecorationHarness, source_database: Database, service: Service
 ) -> None:
     await harness.apply(query())
-    await harness.known("1", "2")
-    await harness.settle()
-    await harness.apply(query(sql=GATED))
+    await harness.add_users("1", "2")
+    await harness.run_worker()
+    await harness.apply(query(sql=BLOCKED_SQL))
     await source_database.execute("SELECT pg_advisory_lock(1)")
     service.start()
     await service.ready()
@@ -99,10 +99,10 @@ async def test_killed_in_a_call_it_erases_nothing(
     await service.kill()
     await source_database.execute("SELECT pg_advisory_unlock(1)")
     await asyncio.sleep(0.2)
-    assert await harness.values() == GOOD
+    assert await harness.read_values() == GOOD
 
 
-async def test_without_tables_it_ends_and_says_what_to_do(
+async def test_without_tables_the_process_stops_and_names_the_fix(
     empty_database_url: str, tmp_path: Path
 ) -> None:
     home = Home(tmp_path / "home")

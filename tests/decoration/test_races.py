@@ -1,7 +1,6 @@
-"""What happens between asking and writing, and between processes, on real Postgres."""
+"""Changes between a query and the write of its result, and races of processes, on real Postgres."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -11,16 +10,19 @@ from decoration.worker import LEASE_SECONDS
 from merganser.identity.plan import EventIds
 from merganser.identity.store import resolve
 from merganser.runtime.postgres import connect
-from tests.decoration.harness import GATED, NOW, DecorationHarness, query
+from tests.decoration.harness import BLOCKED_SQL, NOW, DecorationHarness, query
 from tests.properties.harness import COUNT
-from tests.support.database import Database
+from tests.support.database import Database, opened
+from tests.support.waiting import equals, eventually
 
 
 @asynccontextmanager
-async def in_flight(harness: DecorationHarness, source_database: Database) -> AsyncIterator[None]:
-    """While the source is being asked; it answers after the block."""
+async def while_querying(
+    harness: DecorationHarness, source_database: Database
+) -> AsyncIterator[None]:
+    """Block the query of the worker until the `async with` block ends."""
     await source_database.execute("SELECT pg_advisory_lock(1)")
-    await harness.begin()
+    await harness.start_queries()
     try:
         yield
     finally:
@@ -29,147 +31,155 @@ async def in_flight(harness: DecorationHarness, source_database: Database) -> As
 
 
 @pytest.fixture
-async def gated(harness: DecorationHarness) -> DecorationHarness:
-    await harness.apply(query(sql=GATED))
-    await harness.known("1", "2")
+async def blocked(harness: DecorationHarness) -> DecorationHarness:
+    await harness.apply(query(sql=BLOCKED_SQL))
+    await harness.add_users("1", "2")
     return harness
 
 
-async def test_a_profile_that_went(gated: DecorationHarness, source_database: Database) -> None:
-    async with in_flight(gated, source_database):
-        await gated.database.execute("DELETE FROM profiles WHERE guid = 'pro_1'")
-    assert await gated.values() == {"2": ["pro"]}
-    gated.later(LEASE_SECONDS + 30)
-    await gated.settle()
-    dues = await gated.database.column('SELECT "profileGuid" FROM "profileDecorations"')
-    assert dues == ["pro_2"], "nothing is left of it"
-
-
-async def test_a_profile_that_became_another_users(
-    gated: DecorationHarness, source_database: Database
+async def test_a_profile_deleted_during_a_query_gets_no_values(
+    blocked: DecorationHarness, source_database: Database
 ) -> None:
-    async with in_flight(gated, source_database):
-        await gated.database.execute("""UPDATE profiles SET "userId" = 'x' WHERE guid = 'pro_1'""")
-    assert await gated.values() == {"2": ["pro"]}
+    async with while_querying(blocked, source_database):
+        await blocked.database.execute("DELETE FROM profiles WHERE guid = 'pro_1'")
+    assert await blocked.read_values() == {"2": ["pro"]}
+    blocked.advance(LEASE_SECONDS + 30)
+    await blocked.run_worker()
+    dues = await blocked.database.column('SELECT "profileGuid" FROM "profileDecorations"')
+    assert dues == ["pro_2"], "its schedule is deleted"
 
 
-async def test_a_rule_that_changed(gated: DecorationHarness, source_database: Database) -> None:
-    async with in_flight(gated, source_database):
-        await gated.apply(query("email", "plan"))
-    assert await gated.values() == {}
-    await gated.settle()
-    assert await gated.values() == {"1": ["a@x.io"], "2": ["b@x.io"]}
-
-
-async def test_a_rule_that_changed_and_was_scheduled(
-    gated: DecorationHarness, source_database: Database
+async def test_a_profile_whose_user_changes_during_a_query_gets_no_values(
+    blocked: DecorationHarness, source_database: Database
 ) -> None:
-    """The new rule's schedule takes the lease away: what is under way writes nothing."""
-    other = gated.another()
-    async with in_flight(gated, source_database):
-        await gated.apply(query(sql=GATED), query("email", sql=GATED))
+    async with while_querying(blocked, source_database):
+        await blocked.database.execute(
+            """UPDATE profiles SET "userId" = 'x' WHERE guid = 'pro_1'"""
+        )
+    assert await blocked.read_values() == {"2": ["pro"]}
+
+
+async def test_a_rule_changed_during_a_query_is_queried_again(
+    blocked: DecorationHarness, source_database: Database
+) -> None:
+    async with while_querying(blocked, source_database):
+        await blocked.apply(query("email", "plan"))
+    assert await blocked.read_values() == {}
+    await blocked.run_worker()
+    assert await blocked.read_values() == {"1": ["a@x.io"], "2": ["b@x.io"]}
+
+
+async def test_scheduling_a_changed_rule_revokes_the_lease_of_a_running_query(
+    blocked: DecorationHarness, source_database: Database
+) -> None:
+    """Scheduling the new rule revokes the lease, so the running query writes nothing."""
+    other = blocked.create_worker()
+    async with while_querying(blocked, source_database):
+        await blocked.apply(query(sql=BLOCKED_SQL), query("email", sql=BLOCKED_SQL))
         await other.poll()
         await other.poll()
-        assert (await gated.state()).due == 2
-    assert await gated.values() == {}
-    await gated.settle()
-    assert await gated.values() == {"1": ["free"], "2": ["pro"]}
-    assert await gated.values("email") == {"1": ["a@x.io"], "2": ["b@x.io"]}
+        assert (await blocked.read_status()).due == 2
+    assert await blocked.read_values() == {}
+    await blocked.run_worker()
+    assert await blocked.read_values() == {"1": ["free"], "2": ["pro"]}
+    assert await blocked.read_values("email") == {"1": ["a@x.io"], "2": ["b@x.io"]}
     await other.close()
 
 
-async def test_a_rule_that_went(gated: DecorationHarness, source_database: Database) -> None:
-    async with in_flight(gated, source_database):
-        await gated.apply()
-    assert await gated.values() == {}
+async def test_a_rule_removed_during_a_query_writes_nothing(
+    blocked: DecorationHarness, source_database: Database
+) -> None:
+    async with while_querying(blocked, source_database):
+        await blocked.apply()
+    assert await blocked.read_values() == {}
 
 
 async def test_two_processes_share_the_work(
-    harness: DecorationHarness, asked: list[tuple[str, ...]]
+    harness: DecorationHarness, queried: list[tuple[str, ...]]
 ) -> None:
     await harness.apply(query(), batch=7)
-    await harness.settle()
+    await harness.run_worker()
     users = [str(number) for number in range(100)]
-    await harness.known(*users)
-    others = [harness.another() for _ in range(3)]
+    await harness.add_users(*users)
+    others = [harness.create_worker() for _ in range(3)]
     workers = [harness.worker, *others]
-    while len(asked) < len(users) / 7:
+    while len(queried) < len(users) / 7:
         await asyncio.gather(*(worker.poll() for worker in workers))
     for worker in workers:
         await worker.join()
-    assert sorted(user for batch in asked for user in batch) == sorted(users)
+    assert sorted(user for batch in queried for user in batch) == sorted(users)
     for worker in others:
         await worker.close()
 
 
-async def test_what_a_killed_process_had_comes_back(
-    gated: DecorationHarness, source_database: Database, asked: list[tuple[str, ...]]
+async def test_the_lease_of_a_killed_process_expires(
+    blocked: DecorationHarness, source_database: Database, queried: list[tuple[str, ...]]
 ) -> None:
-    other = gated.another()
-    async with in_flight(gated, source_database):
-        gated.later(LEASE_SECONDS - 1)
+    other = blocked.create_worker()
+    async with while_querying(blocked, source_database):
+        blocked.advance(LEASE_SECONDS - 1)
         await other.poll()
-        assert len(asked) == 1, "it has a lease"
-        gated.later(60)
+        assert len(queried) == 1, "the first process has the lease"
+        blocked.advance(60)
         await other.poll()
-        await asyncio.sleep(0.1)
-        assert len(asked) == 2
+        await eventually(lambda: len(queried), equals(2))
         await source_database.execute("UPDATE users SET plan = 'gold'")
     await other.join()
-    assert (await gated.state()).due == 0
+    assert (await blocked.read_status()).due == 0
     await other.close()
 
 
-async def test_who_stops_gives_back_what_it_had(
-    gated: DecorationHarness, source_database: Database
+async def test_a_stopping_process_returns_its_leases(
+    blocked: DecorationHarness, source_database: Database
 ) -> None:
-    async with in_flight(gated, source_database):
-        await gated.worker.close()
-        assert (await gated.state()).due == 2
-        gated.worker = gated.another()
-    await gated.settle()
-    assert await gated.values() == {"1": ["free"], "2": ["pro"]}
+    async with while_querying(blocked, source_database):
+        await blocked.worker.close()
+        assert (await blocked.read_status()).due == 2
+        blocked.worker = blocked.create_worker()
+    await blocked.run_worker()
+    assert await blocked.read_values() == {"1": ["free"], "2": ["pro"]}
 
 
-async def test_a_source_that_hangs_does_not_slow_the_resolver(
-    gated: DecorationHarness, source_database: Database
+async def test_a_hanging_source_does_not_block_the_resolver(
+    blocked: DecorationHarness, source_database: Database
 ) -> None:
-    """Not even for the very profiles that it is asked for."""
+    """Not even for the profiles that the query is for."""
     async with (
-        in_flight(gated, source_database),
-        await connect(gated.database.url, "test") as resolver,
-    ):
-        started = time.monotonic()
-        async with resolver.transaction():
-            await resolver.execute("SET LOCAL lock_timeout = '100ms'")
-            await resolver.execute('UPDATE profiles SET "updatedAt" = now()')
-            new = [EventIds(f"evt_new{n}", NOW, f"new-{n}", f"anonymous-{n}") for n in range(50)]
-            await resolve(resolver, new, 100)
-        assert time.monotonic() - started < 1
-    await gated.settle()
-    assert await gated.values() == {"1": ["free"], "2": ["pro"]}
+        while_querying(blocked, source_database),
+        await connect(blocked.database.url, "test") as resolver,
+        resolver.transaction(),
+    ):  # its lock_timeout fails a wait for a lock
+        await resolver.execute("SET LOCAL lock_timeout = '100ms'")
+        await resolver.execute('UPDATE profiles SET "updatedAt" = now()')
+        new = [EventIds(f"evt_new{n}", NOW, f"new-{n}", f"anonymous-{n}") for n in range(50)]
+        await resolve(resolver, new, 100)
+    await blocked.run_worker()
+    assert await blocked.read_values() == {"1": ["free"], "2": ["pro"]}
 
 
-async def test_the_resolver_does_not_wait_for_a_claim(gated: DecorationHarness) -> None:
-    """A row of the schedule may be locked by a process that was frozen in its transaction."""
-    async with await connect(gated.database.url, "frozen") as frozen, frozen.transaction():
+async def test_the_resolver_does_not_wait_for_a_claim(blocked: DecorationHarness) -> None:
+    """A process that is frozen in its transaction may hold a lock on a row of the schedule."""
+    async with await connect(blocked.database.url, "frozen") as frozen, frozen.transaction():
         await frozen.execute('SELECT FROM "profileDecorations" FOR UPDATE')
-        async with await connect(gated.database.url, "resolver") as resolver:
+        async with await connect(blocked.database.url, "resolver") as resolver:
             await resolver.execute("SET lock_timeout = '100ms'")
             await resolver.execute('UPDATE profiles SET "updatedAt" = now()')
             await resolver.execute("""UPDATE profiles SET "userId" = "userId" || '!'""")
             await resolver.execute("DELETE FROM profiles")
 
 
-async def test_who_becomes_known_while_a_source_is_new(harness: DecorationHarness) -> None:
-    """Its transaction has not seen the source, and ends when others have been scheduled."""
+async def test_a_user_added_while_a_source_is_applied_is_decorated(
+    harness: DecorationHarness,
+) -> None:
+    """Its transaction starts before the source applies and commits after others are scheduled."""
     await harness.apply(COUNT)
     async with await connect(harness.database.url, "resolver") as resolver:
         async with resolver.transaction():
             await resolver.execute("INSERT INTO profiles VALUES ('pro_1', '1')")
             applying = asyncio.create_task(harness.apply(query()))
-            await asyncio.sleep(0.2)
+            async with opened(harness.database.url) as other:
+                await eventually(other.lock_waits)
             await harness.worker.poll()
         await applying
-    await harness.settle()
-    assert await harness.values() == {"1": ["free"]}
+    await harness.run_worker()
+    assert await harness.read_values() == {"1": ["free"]}

@@ -1,4 +1,4 @@
-"""From rows as drivers give them to the values of a property."""
+"""How rows of drivers become values of a property."""
 
 import uuid
 from datetime import UTC, date, datetime
@@ -20,25 +20,32 @@ from decoration.values import (
 )
 from merganser.rulebook.language import Rule
 from merganser.rulebook.values import MAX_ARRAY_VALUES, MAX_VALUE_BYTES
-from tests.decoration.fake_source import Addressed, Unspeakable, knot, nested
+from tests.decoration.fake_source import (
+    Unreadable,
+    WithoutText,
+    build_cyclic_list,
+    build_nested_lists,
+)
 from tests.decoration.harness import query
 
 
-def found(rows: list[tuple[Any, ...]], **options: Any) -> RuleValues:
-    """What these rows have for a rule."""
+def read_rows(rows: list[tuple[Any, ...]], **options: Any) -> RuleValues:
+    """Return what a rule reads from these rows."""
     table = ResultTable(("id", "plan"), rows)
     return read_values(
         table, read_user_ids(table)[0], Rule.model_validate(query("plan", **options))
     )
 
 
-def given(rows: list[tuple[Any, ...]], **options: Any) -> tuple[dict[str, list[str]], int]:
-    """The values of these rows, and how many did not fit."""
-    has = found(rows, **options)
-    return has.values, has.unfit
+def read_fitting_values(
+    rows: list[tuple[Any, ...]], **options: Any
+) -> tuple[dict[str, list[str]], int]:
+    """Return the values that a rule reads from these rows, and how many did not fit."""
+    result = read_rows(rows, **options)
+    return result.values, result.unfit
 
 
-# What a driver gives -> the type of the rule, the value of the property.
+# Case -> the value of the driver, the type of the rule, the value of the property.
 FITTING: dict[str, tuple[Any, str, str]] = {
     "text": ("pro", "string", "pro"),
     "integer": (7, "integer", "7"),
@@ -46,7 +53,7 @@ FITTING: dict[str, tuple[Any, str, str]] = {
     "exact number": (Decimal("1E+3"), "integer", "1000"),
     "many digits": (Decimal("12345678901234567890.123"), "float", "12345678901234567890.123"),
     "true": (True, "boolean", "true"),
-    "one of a database without booleans": (1, "boolean", "true"),
+    "1 as a boolean": (1, "boolean", "true"),
     "date": (date(2026, 1, 2), "date", "2026-01-02T00:00:00.000000Z"),
     "time without zone": (datetime(2026, 1, 2, 3), "date", "2026-01-02T03:00:00.000000Z"),  # noqa: DTZ001
     "time": (datetime(2026, 1, 2, 3, tzinfo=UTC), "date", "2026-01-02T03:00:00.000000Z"),
@@ -70,34 +77,34 @@ FITTING: dict[str, tuple[Any, str, str]] = {
 }
 
 
-@pytest.mark.parametrize(("said", "kind", "value"), FITTING.values(), ids=list(FITTING))
-def test_a_value_as_a_text_of_its_type(said: Any, kind: str, value: str) -> None:
-    assert given([("1", said)], type=kind) == ({"1": [value]}, 0)
+@pytest.mark.parametrize(("raw", "kind", "value"), FITTING.values(), ids=list(FITTING))
+def test_a_value_becomes_a_text_of_its_type(raw: Any, kind: str, value: str) -> None:
+    assert read_fitting_values([("1", raw)], type=kind) == ({"1": [value]}, 0)
 
 
 UNFIT: dict[str, tuple[Any, str]] = {
-    "no number": ("many", "integer"),
-    "no finite number": (Decimal("NaN"), "float"),
+    "not a number": ("many", "integer"),
+    "not a finite number": (Decimal("NaN"), "float"),
     "a broken email": ("n/a", "email"),
     "NUL, which Postgres cannot store": ("a\0b", "string"),
     "bytes that are not text": (b"\xff", "string"),
 }
 
 
-@pytest.mark.parametrize(("said", "kind"), UNFIT.values(), ids=list(UNFIT))
-def test_what_does_not_fit_is_no_value_and_counted(said: Any, kind: str) -> None:
-    assert given([("1", said)], type=kind) == ({}, 1)
+@pytest.mark.parametrize(("raw", "kind"), UNFIT.values(), ids=list(UNFIT))
+def test_an_unfit_value_is_skipped_and_counted(raw: Any, kind: str) -> None:
+    assert read_fitting_values([("1", raw)], type=kind) == ({}, 1)
 
 
 def test_ids_are_compared_as_texts() -> None:
-    one = uuid.UUID(int=1)
-    rows = [(1, "a"), ("2", "b"), (one, "c"), (None, "d")]
-    assert given(rows) == ({"1": ["a"], "2": ["b"], str(one): ["c"]}, 0)
+    user_id = uuid.UUID(int=1)
+    rows = [(1, "a"), ("2", "b"), (user_id, "c"), (None, "d")]
+    assert read_fitting_values(rows) == ({"1": ["a"], "2": ["b"], str(user_id): ["c"]}, 0)
 
 
-def test_of_several_rows_the_first_that_fits() -> None:
+def test_the_first_fitting_row_counts() -> None:
     rows = [("1", None), ("1", "x"), ("1", "2"), ("1", "3")]
-    assert given(rows, type="integer") == ({"1": ["2"]}, 1)
+    assert read_fitting_values(rows, type="integer") == ({"1": ["2"]}, 1)
 
 
 ARRAYS: dict[str, list[tuple[Any, ...]]] = {
@@ -109,21 +116,24 @@ ARRAYS: dict[str, list[tuple[Any, ...]]] = {
 
 
 @pytest.mark.parametrize("rows", ARRAYS.values(), ids=list(ARRAYS))
-def test_an_array_property_takes_all(rows: list[tuple[Any, ...]]) -> None:
-    assert given(rows, array=True) == ({"1": ["a", "b"]}, 0)
+def test_an_array_property_takes_all_values(rows: list[tuple[Any, ...]]) -> None:
+    assert read_fitting_values(rows, array=True) == ({"1": ["a", "b"]}, 0)
 
 
 def test_numbers_in_json_stay_as_they_are_written() -> None:
     rows = [("1", "[9007199254740993, 1.10]")]
-    assert given(rows, array=True, type="float") == ({"1": ["9007199254740993", "1.1"]}, 0)
+    assert read_fitting_values(rows, array=True, type="float") == (
+        {"1": ["9007199254740993", "1.1"]},
+        0,
+    )
 
 
-@pytest.mark.parametrize("said", ["[", "[" * 10_000])
-def test_what_only_looks_like_json_is_a_text(said: str) -> None:
-    assert given([("1", said)], array=True) == ({"1": [said]}, 0)
+@pytest.mark.parametrize("raw", ["[", "[" * 10_000])
+def test_invalid_json_is_a_text(raw: str) -> None:
+    assert read_fitting_values([("1", raw)], array=True) == ({"1": [raw]}, 0)
 
 
-def test_an_answer_without_the_column_says_which_it_has() -> None:
+def test_the_error_for_a_missing_column_lists_the_columns() -> None:
     rule = Rule.model_validate(query("plan"))
     assert find_missing_column(ResultTable(("id", "plan"), []), rule) is None
     assert (
@@ -132,31 +142,31 @@ def test_an_answer_without_the_column_says_which_it_has() -> None:
     )
 
 
-def test_a_lone_surrogate_is_no_text() -> None:
+def test_a_lone_surrogate_is_not_a_text() -> None:
     assert to_text("a\ud800") is None
 
 
 UNREADABLE: dict[str, tuple[Any, str]] = {
     "a number of more digits than Python writes": (10**5000, "ValueError at decoration/values.py"),
-    "an object whose text fails": (Unspeakable(), "MemoryError at decoration/fake_source.py"),
-    "an object without a text": (Addressed(), "TypeError at decoration/values.py"),
-    "a list in itself": (knot(), "ValueError at decoration/values.py"),
-    "lists in lists": (nested(100_000), "RecursionError at decoration/values.py"),
-    "keys that JSON has none for": ({(1, 2): 3}, "TypeError at decoration/values.py"),
+    "an object whose text fails": (Unreadable(), "MemoryError at decoration/fake_source.py"),
+    "an object without a text": (WithoutText(), "TypeError at decoration/values.py"),
+    "a list in itself": (build_cyclic_list(), "ValueError at decoration/values.py"),
+    "lists in lists": (build_nested_lists(100_000), "RecursionError at decoration/values.py"),
+    "a key that JSON cannot represent": ({(1, 2): 3}, "TypeError at decoration/values.py"),
 }
 
 
 @pytest.mark.parametrize("array", [False, True])
-@pytest.mark.parametrize(("said", "reason"), UNREADABLE.values(), ids=list(UNREADABLE))
-def test_what_cannot_be_read_costs_nobody_else(said: Any, reason: str, *, array: bool) -> None:
-    value = [said] if array else said
-    has = found([("1", "a"), ("2", value), ("2", "b"), ("3", "c")], array=array)
-    assert has.values == {"1": ["a"], "3": ["c"]}
-    assert list(has.failures) == ["2"]
-    assert has.failures["2"].startswith(reason)
+@pytest.mark.parametrize(("raw", "reason"), UNREADABLE.values(), ids=list(UNREADABLE))
+def test_an_unreadable_value_affects_only_its_user(raw: Any, reason: str, *, array: bool) -> None:
+    value = [raw] if array else raw
+    result = read_rows([("1", "a"), ("2", value), ("2", "b"), ("3", "c")], array=array)
+    assert result.values == {"1": ["a"], "3": ["c"]}
+    assert list(result.failures) == ["2"]
+    assert result.failures["2"].startswith(reason)
 
 
-def test_an_id_that_cannot_be_read_is_nobodys() -> None:
+def test_an_unreadable_id_belongs_to_no_user() -> None:
     table = ResultTable(
         ("id", "plan"), [(10**5000, "a"), ("x" * 100_000, "b"), ("1", "c"), (None, "d")]
     )
@@ -171,37 +181,42 @@ TOO_LONG: dict[str, Any] = {
     "a number of gigabytes": Decimal("1E+999999999"),
     "a number of gigabytes after the point": Decimal("1E-999999999"),
     "an object": {"a": ["x" * MAX_VALUE_BYTES]},
-    "what the source was asked not to send": Marker.OMITTED,
+    "a value that the query omits": Marker.OMITTED,
 }
 
 
-@pytest.mark.parametrize("said", TOO_LONG.values(), ids=list(TOO_LONG))
-def test_what_is_too_long_is_no_value_and_counted(said: Any) -> None:
-    has = found([("1", said), ("2", "a")])
-    assert (has.values, has.too_long, has.unfit, has.failures) == ({"2": ["a"]}, 1, 0, {})
+@pytest.mark.parametrize("raw", TOO_LONG.values(), ids=list(TOO_LONG))
+def test_a_value_that_is_too_long_has_no_text_and_is_counted(raw: Any) -> None:
+    result = read_rows([("1", raw), ("2", "a")])
+    assert (result.values, result.too_long, result.unfit, result.failures) == (
+        {"2": ["a"]},
+        1,
+        0,
+        {},
+    )
 
 
-def test_a_value_may_be_as_long_as_that() -> None:
+def test_a_value_of_the_maximum_length_is_kept() -> None:
     longest = "x" * MAX_VALUE_BYTES
-    assert given([("1", longest)]) == ({"1": [longest]}, 0)
+    assert read_fitting_values([("1", longest)]) == ({"1": [longest]}, 0)
 
 
-def test_an_array_ends_where_it_has_as_many_values_as_it_may() -> None:
+def test_an_array_stops_at_the_maximum_number_of_values() -> None:
     rows = [("1", str(number)) for number in range(MAX_ARRAY_VALUES + 5)] + [("2", "a")]
-    has = found(rows, array=True)
-    assert has.values["1"] == [str(number) for number in range(MAX_ARRAY_VALUES)]
-    assert (has.values["2"], has.too_long) == (["a"], 5)
+    result = read_rows(rows, array=True)
+    assert result.values["1"] == [str(number) for number in range(MAX_ARRAY_VALUES)]
+    assert (result.values["2"], result.too_long) == (["a"], 5)
 
 
-def test_an_array_ends_where_it_has_as_many_bytes_as_it_may() -> None:
-    said = ["x" * 10_000] * 8 + ["a"]
-    has = found([("1", said), ("2", "a")], array=True)
-    assert has.values == {"1": ["x" * 10_000] * (MAX_ARRAY_BYTES // 10_000), "2": ["a"]}
-    assert has.too_long == len(said) - MAX_ARRAY_BYTES // 10_000
+def test_an_array_stops_at_the_maximum_number_of_bytes() -> None:
+    raw = ["x" * 10_000] * 8 + ["a"]
+    result = read_rows([("1", raw), ("2", "a")], array=True)
+    assert result.values == {"1": ["x" * 10_000] * (MAX_ARRAY_BYTES // 10_000), "2": ["a"]}
+    assert result.too_long == len(raw) - MAX_ARRAY_BYTES // 10_000
 
 
 def test_elements_of_json_stay_as_they_are_written() -> None:
-    said = RawJson('[ 1e-400, {"a" : 1.10}, ["b", 2 ], null, "c", 1.50 ]')
-    assert given([("1", said)], array=True)[0] == {
+    raw = RawJson('[ 1e-400, {"a" : 1.10}, ["b", 2 ], null, "c", 1.50 ]')
+    assert read_fitting_values([("1", raw)], array=True)[0] == {
         "1": ["1e-400", '{"a":1.10}', '["b",2]', "c", "1.50"]
     }

@@ -1,4 +1,4 @@
-"""Slow, greedy and too many clients: cut, and others are served meanwhile."""
+"""The server disconnects slow, greedy and too many clients, and serves others."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -17,7 +17,7 @@ OK = b"HTTP/1.1 200 OK"
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
-    """Reads the body at `/`; answers at once at `/early`, later at `/late`, much at `/long`."""
+    """Read the body at `/`; respond at once at `/early`, late at `/late`, at length at `/long`."""
     if scope["path"] == "/late":
         await asyncio.sleep(1)
     if scope["path"] == "/":
@@ -33,9 +33,10 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 @asynccontextmanager
-async def listening(bounds: ConnectionLimits) -> AsyncIterator[int]:
+async def run_server(limits: ConnectionLimits) -> AsyncIterator[int]:
+    """Run a server with these limits and yield its port."""
     port = free_port(set())
-    http = create_server(app, "127.0.0.1", port, bounds, timeout_graceful_shutdown=1)
+    http = create_server(app, "127.0.0.1", port, limits, timeout_graceful_shutdown=1)
     serving = asyncio.create_task(http.serve())
     await eventually(lambda: http.started)
     try:
@@ -45,8 +46,8 @@ async def listening(bounds: ConnectionLimits) -> AsyncIterator[int]:
         await serving
 
 
-class Client:
-    """A connection that sends what it likes, when it likes."""
+class RawClient:
+    """A connection that sends any bytes at any time."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -54,54 +55,54 @@ class Client:
         self._dripping: asyncio.Task[None] | None = None
 
     @classmethod
-    async def connect(cls, port: int) -> "Client":
+    async def connect(cls, port: int) -> "RawClient":
         return cls(*await asyncio.open_connection("127.0.0.1", port))
 
     def drip(self, first: bytes, drop: bytes) -> None:
-        """Send something, and then a little more again and again, until cut."""
+        """Send the first bytes, then repeat the drop until the server disconnects."""
 
-        async def dripping() -> None:
+        async def keep_sending() -> None:
             self._writer.write(first)
             while True:
                 self._writer.write(drop)
                 await asyncio.sleep(0.05)
 
-        self._dripping = asyncio.create_task(dripping())
+        self._dripping = asyncio.create_task(keep_sending())
 
-    def drip_once(self, drop: bytes) -> None:
-        """Send something."""
-        self._writer.write(drop)
+    def send(self, content: bytes) -> None:
+        """Send some bytes."""
+        self._writer.write(content)
 
-    async def body(self) -> bytes:
-        """The body of `/`'s answer."""
+    async def read_body(self) -> bytes:
+        """Return the body of the response of `/`."""
         return await self._reader.readexactly(2)
 
-    async def answer(self, request: bytes) -> bytes:
-        """Send, and return the first line of the answer."""
+    async def request(self, request: bytes) -> bytes:
+        """Send a request and return the first line of the response."""
         self._writer.write(request)
         head = await asyncio.wait_for(self._reader.readuntil(b"\r\n\r\n"), 10)
         return head.partition(b"\r\n")[0]
 
-    async def heard_until_cut(self) -> bytes:
-        """All that the server said until it closed the connection."""
-        heard = b""
+    async def read_until_disconnected(self) -> bytes:
+        """Return everything that the server sent until it closed the connection."""
+        received = b""
         try:
             async with asyncio.timeout(10):
                 while part := await self._reader.read(1 << 16):
-                    heard += part
+                    received += part
         except ConnectionError:
             pass
         finally:
             if self._dripping:
                 self._dripping.cancel()
             self._writer.close()
-        return heard
+        return received
 
 
 @pytest.mark.parametrize(
     ("first", "drop"),
     [
-        pytest.param(b"", b"", id="says nothing"),
+        pytest.param(b"", b"", id="nothing"),
         pytest.param(b"", b"\r\n", id="empty lines"),
         pytest.param(b"", b"P", id="a method"),
         pytest.param(b"GET /", b"x", id="a path"),
@@ -112,88 +113,88 @@ class Client:
         pytest.param(HEAD + b"transfer-encoding: chunked\r\n\r\n0\r\n", b"x: y\r\n", id="trailers"),
     ],
 )
-async def test_a_slow_sender_is_cut(first: bytes, drop: bytes) -> None:
-    async with listening(ConnectionLimits(head_seconds=0.5, request_seconds=0.5)) as port:
-        client = await Client.connect(port)
+async def test_a_slow_sender_is_disconnected(first: bytes, drop: bytes) -> None:
+    async with run_server(ConnectionLimits(head_seconds=0.5, request_seconds=0.5)) as port:
+        client = await RawClient.connect(port)
         client.drip(first, drop)
-        assert OK not in await client.heard_until_cut()
+        assert OK not in await client.read_until_disconnected()
 
 
 @pytest.mark.parametrize("drop", [b"\r\n", b"x", b"GET /x"], ids=["lines", "noise", "a request"])
-async def test_so_is_one_who_was_answered_before(drop: bytes) -> None:
-    bounds = ConnectionLimits(head_seconds=0.5, request_seconds=0.5)
-    async with listening(bounds) as port:
-        client = await Client.connect(port)
-        assert await client.answer(HEAD + b"content-length: 1\r\n\r\nx") == OK
+async def test_a_slow_sender_is_disconnected_after_an_earlier_response(drop: bytes) -> None:
+    limits = ConnectionLimits(head_seconds=0.5, request_seconds=0.5)
+    async with run_server(limits) as port:
+        client = await RawClient.connect(port)
+        assert await client.request(HEAD + b"content-length: 1\r\n\r\nx") == OK
         client.drip(b"", drop)
-        await client.heard_until_cut()
+        await client.read_until_disconnected()
 
 
-async def test_so_is_one_who_goes_on_with_a_body_after_the_answer() -> None:
-    async with listening(ConnectionLimits(head_seconds=0.5)) as port:
-        client = await Client.connect(port)
+async def test_a_sender_that_continues_after_the_response_is_disconnected() -> None:
+    async with run_server(ConnectionLimits(head_seconds=0.5)) as port:
+        client = await RawClient.connect(port)
         client.drip(b"POST /early HTTP/1.1\r\ncontent-length: 999999\r\n\r\n", b"x")
-        assert (await client.heard_until_cut()).startswith(OK)
+        assert (await client.read_until_disconnected()).startswith(OK)
 
 
-async def test_so_is_one_who_does_not_read_the_answer() -> None:
-    async with listening(ConnectionLimits(request_seconds=0.5)) as port:
-        client = await Client.connect(port)
-        assert await client.answer(b"GET /long HTTP/1.1\r\nhost: x\r\n\r\n") == OK
-        await asyncio.sleep(1)  # the time in which it reads nothing
-        assert len(await client.heard_until_cut()) < 64 << 20
+async def test_a_client_that_does_not_read_the_response_is_disconnected() -> None:
+    async with run_server(ConnectionLimits(request_seconds=0.5)) as port:
+        client = await RawClient.connect(port)
+        assert await client.request(b"GET /long HTTP/1.1\r\nhost: x\r\n\r\n") == OK
+        await asyncio.sleep(1)  # the client reads nothing for this time
+        assert len(await client.read_until_disconnected()) < 64 << 20
 
 
-async def test_a_slow_one_within_its_time_is_served_and_may_rest_in_between() -> None:
-    async with listening(ConnectionLimits(head_seconds=1.5, request_seconds=1.5)) as port:
-        client = await Client.connect(port)
+async def test_a_slow_sender_within_the_time_limit_is_served() -> None:
+    async with run_server(ConnectionLimits(head_seconds=1.5, request_seconds=1.5)) as port:
+        client = await RawClient.connect(port)
         request = HEAD + b"content-length: 4\r\n\r\nbody"
         for _ in range(3):
             for byte in request[:-1]:
-                client.drip_once(bytes([byte]))
+                client.send(bytes([byte]))
                 await asyncio.sleep(0.01)
-            assert await client.answer(request[-1:]) == OK
-            await client.body()
+            assert await client.request(request[-1:]) == OK
+            await client.read_body()
             await asyncio.sleep(0.5)
 
 
-async def test_a_head_of_any_size_is_not_taken() -> None:
-    async with listening(ConnectionLimits(head_bytes=10_000)) as port:
-        client = await Client.connect(port)
+async def test_a_head_that_is_too_large_is_refused() -> None:
+    async with run_server(ConnectionLimits(head_bytes=10_000)) as port:
+        client = await RawClient.connect(port)
         client.drip(HEAD, b"x: y\r\n" * 1000)
-        assert (await client.heard_until_cut()).startswith(b"HTTP/1.1 431 ")
+        assert (await client.read_until_disconnected()).startswith(b"HTTP/1.1 431 ")
 
 
-async def test_nor_are_trailers_of_any_size() -> None:
-    async with listening(ConnectionLimits(request_bytes=10_000)) as port:
-        client = await Client.connect(port)
+async def test_trailers_that_are_too_large_disconnect() -> None:
+    async with run_server(ConnectionLimits(request_bytes=10_000)) as port:
+        client = await RawClient.connect(port)
         client.drip(HEAD + b"transfer-encoding: chunked\r\n\r\n0\r\n", b"x: y\r\n" * 1000)
-        assert await client.heard_until_cut() == b""
+        assert await client.read_until_disconnected() == b""
 
 
 @pytest.mark.parametrize(
     "head", [HEAD, HEAD + b"content-length: 9999\r\n\r\n"], ids=["head", "body"]
 )
-async def test_many_slow_senders_do_not_keep_others_out(head: bytes) -> None:
-    async with listening(
+async def test_many_slow_senders_do_not_block_other_clients(head: bytes) -> None:
+    async with run_server(
         ConnectionLimits(connections=50, head_seconds=30, request_seconds=30)
     ) as port:
-        slow = [await Client.connect(port) for _ in range(200)]
+        slow = [await RawClient.connect(port) for _ in range(200)]
         for client in slow:
             client.drip(head, b"x: y\r\n")
-        async with httpx.AsyncClient() as good:
+        async with httpx.AsyncClient() as other_client:
             for _ in range(20):
-                answer = await good.post(f"http://127.0.0.1:{port}/", content=b"x")
+                answer = await other_client.post(f"http://127.0.0.1:{port}/", content=b"x")
                 assert answer.status_code == 200
         async with asyncio.timeout(10):
-            await asyncio.gather(*(client.heard_until_cut() for client in slow[:150]))
+            await asyncio.gather(*(client.read_until_disconnected() for client in slow[:150]))
 
 
-async def test_a_request_in_hand_is_never_what_makes_room() -> None:
-    async with listening(ConnectionLimits(connections=5)) as port:
-        served = await Client.connect(port)
-        served.drip_once(b"GET /late HTTP/1.1\r\nhost: x\r\n\r\n")
-        others = [await Client.connect(port) for _ in range(20)]
+async def test_a_request_in_progress_is_never_disconnected_for_new_ones() -> None:
+    async with run_server(ConnectionLimits(connections=5)) as port:
+        served = await RawClient.connect(port)
+        served.send(b"GET /late HTTP/1.1\r\nhost: x\r\n\r\n")
+        others = [await RawClient.connect(port) for _ in range(20)]
         for other in others[-4:]:
-            assert await other.answer(HEAD + b"content-length: 1\r\n\r\nx") == OK
-        assert await served.answer(b"") == OK
+            assert await other.request(HEAD + b"content-length: 1\r\n\r\nx") == OK
+        assert await served.request(b"") == OK

@@ -1,4 +1,4 @@
-"""Random events: shared devices, late links, equal times, ids and keys of both kinds, nobody."""
+"""Random events: shared devices, late links, equal times, keys of both kinds, placeholder ids."""
 
 import uuid
 from datetime import UTC, datetime, timedelta

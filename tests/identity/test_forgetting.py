@@ -19,7 +19,7 @@ from merganser.identity import forget
 from merganser.identity.audit import audit
 from merganser.runtime.postgres import connect
 from schemas.ids import NOBODY, somebody
-from tests.identity.histories import START as DAWN
+from tests.identity.histories import START as START_TIME
 from tests.identity.histories import guid_of
 from tests.identity.reference import SentEvent, grouping, without_suppressed
 from tests.identity.test_machine import CRASHES, Crash, Machine, Record, value_of
@@ -45,13 +45,13 @@ class Suppressed(NamedTuple):
 
 
 class Forgetting(Machine):
-    """Forgets people while events keep arriving."""
+    """The machine, which also forgets people while events keep arriving."""
 
     def __init__(self) -> None:
         super().__init__()
         self.suppressed: list[Suppressed] = []
         self.run(self._execute('TRUNCATE erasures, "suppressedIds", "deletedEvents"'))
-        anchor = SentEvent(guid_of(next(self.numbers)), DAWN, ANCHOR, None)
+        anchor = SentEvent(guid_of(next(self.numbers)), START_TIME, ANCHOR, None)
         self.history.append(anchor)
         self.log.append(Record(0, value_of(anchor)))
 
@@ -62,15 +62,15 @@ class Forgetting(Machine):
 
     @rule(which=st.integers(0, 20), crash=CRASHES)
     def forget_without_suppression(self, which: int, crash: Crash) -> None:
-        """Forget a person forgotten_group ids may be used again, after all records are resolved."""
+        """Forget a person whose ids may be used again, after all records are resolved."""
         while self.run(self._consume(100, Crash.NEVER)):
             pass
         self.run(self._forget(which, crash, suppress=False, killed=False))
 
-    @rule(most=st.integers(1, 4), crash=CRASHES)
-    def erase(self, most: int, crash: Crash) -> None:
+    @rule(limit=st.integers(1, 4), crash=CRASHES)
+    def erase(self, limit: int, crash: Crash) -> None:
         """Erase a chunk of events, as the scanner does."""
-        self.run(self._attempt(lambda connection: erase_some(connection, most), crash))
+        self.run(self._attempt(lambda connection: erase_some(connection, limit), crash))
 
     async def _forget(self, which: int, crash: Crash, *, suppress: bool, killed: bool) -> None:
         async with await connect(self.url, "test") as connection:
@@ -102,7 +102,7 @@ class Forgetting(Machine):
         assert report.disagreements == []
 
     async def _run_steps(self, profile: str, crash: Crash, *, suppress: bool) -> None:
-        """Run all steps of the command but `erase_chunk`, one anonymousId at a time."""
+        """Run all steps of the command except `erase_chunk`, one anonymousId at a time."""
         anonymous_ids: list[str] = []
 
         async def detach_anonymous_ids(connection: psycopg.AsyncConnection[Any]) -> bool:
@@ -197,14 +197,14 @@ def machine(database_url: str) -> Iterator[type[Forgetting]]:
 
 
 @pytest.mark.timeout(600)
-def test_nothing_is_left_of_a_forgotten_person(machine: type[Forgetting]) -> None:
+def test_tables_have_no_trace_of_a_forgotten_person(machine: type[Forgetting]) -> None:
     run_state_machine_as_test(
         machine,
         settings=settings(
             max_examples=examples.count(fast=3, full=8, nightly=200),
             stateful_step_count=20,
             deadline=None,
-            # Shrinking on a real database takes minutes; the steps of a failure are few as it is.
+            # Shrinking on a real database takes minutes, and a failure has few steps anyway.
             phases=[Phase.explicit, Phase.reuse, Phase.generate],
             suppress_health_check=list(HealthCheck),
         ),

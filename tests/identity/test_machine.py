@@ -120,25 +120,25 @@ class Machine(RuleBasedStateMachine):
 
     @rule(sent=SENT)
     def insert(self, sent: list[SentIds]) -> None:
-        """Insert rows as another system does; some ids mean nobody."""
+        """Insert rows as another system does; some have placeholder ids."""
         events = self._sent_events(sent)
         self.history += events
         self.run(self._insert(events))
 
-    @rule(most=st.integers(1, 8), crash=CRASHES)
-    def consume(self, most: int, crash: Crash) -> None:
+    @rule(limit=st.integers(1, 8), crash=CRASHES)
+    def consume(self, limit: int, crash: Crash) -> None:
         """Resolve a batch of records, as a resolver does."""
-        self.run(self._consume(most, crash))
+        self.run(self._consume(limit, crash))
 
     @rule(limit=st.integers(1, 5), crash=CRASHES)
     def scan(self, limit: int, crash: Crash) -> None:
         """Resolve rows in batches, as a scanner does."""
         self.run(self._scan(limit, crash))
 
-    @rule(most=st.integers(1, 3), crash=CRASHES)
-    def move(self, most: int, crash: Crash) -> None:
+    @rule(limit=st.integers(1, 3), crash=CRASHES)
+    def move(self, limit: int, crash: Crash) -> None:
         """Move a chunk of a pending move."""
-        self.run(self._move(most, crash))
+        self.run(self._move(limit, crash))
 
     @rule(which=st.integers(0, 200), crash=CRASHES)
     def unlink(self, which: int, crash: Crash) -> None:
@@ -199,12 +199,12 @@ class Machine(RuleBasedStateMachine):
                 [(*event, producer_of(event)) for event in events],
             )
 
-    async def _consume(self, most: int, crash: Crash) -> bool:
+    async def _consume(self, limit: int, crash: Crash) -> bool:
         async with await connect(self.url, "test") as connection:
             stored = await self.writer.offsets.read_or_create(connection, {PARTITION: 0})
             old_offsets = {PARTITION: stored[PARTITION].next_offset}
         start = old_offsets[PARTITION]
-        records = self.log[start : start + most]
+        records = self.log[start : start + limit]
         if not records:
             return False
         batch = decode.decode_records({PARTITION: records}, NOBODY)
@@ -233,9 +233,9 @@ class Machine(RuleBasedStateMachine):
             cursor, locked = scanned.cursor, scanned.locked
         return locked
 
-    async def _move(self, most: int, crash: Crash) -> int | None:
+    async def _move(self, limit: int, crash: Crash) -> int | None:
         async def work(connection: psycopg.AsyncConnection[Any]) -> int | None:
-            return await move_some(connection, most)
+            return await move_some(connection, limit)
 
         moved: int | None = await self._attempt(work, crash)
         return moved
@@ -324,7 +324,7 @@ def test_any_interleaving_and_crashes_give_the_groups_of_the_definition(
             max_examples=examples.count(fast=10, full=40),
             stateful_step_count=15,
             deadline=None,
-            # Shrinking on a real database takes minutes; the steps of a failure are few as it is.
+            # Shrinking on a real database takes minutes, and a failure has few steps anyway.
             phases=[Phase.explicit, Phase.reuse, Phase.generate],
             suppress_health_check=list(HealthCheck),
         ),

@@ -161,7 +161,7 @@ def test_an_anonymous_profile_merges_into_the_profile_of_the_user() -> None:
     assert store.profiles == {"pro_3": "123"}
 
 
-def test_of_two_links_in_a_batch_the_earlier_one_claims() -> None:
+def test_the_earlier_of_two_links_in_a_batch_claims() -> None:
     store = MemoryStore()
     store.receive([PAGE, sent(4, 1, None, "phone")])
     plan = store.receive([sent(5, 9, "123", "phone"), SIGN_IN])
@@ -253,7 +253,7 @@ def test_no_event_of_a_suppressed_user_and_no_link_of_a_suppressed_device(
     assert plan.detached_events == ({"evt_1"} if profile and not kept else set())
 
 
-def test_a_known_device_that_is_suppressed_links_nobody() -> None:
+def test_a_suppressed_device_links_no_user() -> None:
     """A suppressed anonymousId still exists until `forget` deletes it."""
     store = MemoryStore()
     store.receive([sent(1, 1, None, "phone"), sent(2, 9, "ann", "laptop")])

@@ -3,7 +3,7 @@
 import pytest
 
 from merganser.identity.plan import EventIds
-from tests.identity.test_trail import at, disagreements, explained, profiles, resolve
+from tests.identity.test_trail import at, explain, find_disagreements, read_profiles, resolve
 from tests.support.database import Database
 
 FIRST = EventIds("evt_first", at(1), "ann", None)
@@ -17,26 +17,28 @@ async def delete_event(database: Database, guid: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "again",
+    "repeated",
     [
         EventIds("evt_first", at(1), "bob", None),
         EventIds("evt_first", at(1), None, "phone"),
         EventIds("evt_first", at(1), "bob", "phone"),
     ],
 )
-async def test_with_another_id(database: Database, again: EventIds) -> None:
+async def test_an_event_that_returns_with_another_id_gets_a_new_profile(
+    database: Database, repeated: EventIds
+) -> None:
     await resolve(database, FIRST, EventIds("evt_second", at(2), "ann", None))
     await delete_event(database, "evt_first")
     # Events of the existing profile in the same batch stay on it.
-    await resolve(database, again, EventIds("evt_third", at(3), "ann", None), *OTHERS)
-    placed = await profiles(database)
+    await resolve(database, repeated, EventIds("evt_third", at(3), "ann", None), *OTHERS)
+    placed = await read_profiles(database)
     assert placed["evt_third"] == placed["evt_second"] == "pro_first"
     assert len({placed["evt_first"], "pro_first", *(placed[o.guid] for o in OTHERS)}) == 7
     assert placed["evt_first"].startswith("pro_")
-    assert await disagreements(database) == []
+    assert await find_disagreements(database) == []
 
 
-async def test_when_the_profile_with_that_guid_has_merged(database: Database) -> None:
+async def test_a_new_profile_does_not_take_the_guid_of_a_merged_profile(database: Database) -> None:
     """The guid leads to the profile that it merged into, not to the new profile."""
     await resolve(
         database,
@@ -46,27 +48,27 @@ async def test_when_the_profile_with_that_guid_has_merged(database: Database) ->
     await resolve(database, EventIds("evt_link", at(2), "ann", "phone"))
     await delete_event(database, "evt_view")
     await resolve(database, EventIds("evt_view", at(1), "bob", None))
-    placed = await profiles(database)
+    placed = await read_profiles(database)
     assert placed["evt_view"] not in {"pro_view", placed["evt_ann"]}
-    (explanation,) = await explained(database, "pro_view")
+    (explanation,) = await explain(database, "pro_view")
     assert explanation["profile"] == await database.profile_of("ann")
-    assert await disagreements(database) == []
+    assert await find_disagreements(database) == []
 
 
-async def test_when_the_profile_with_that_guid_is_being_erased(
+async def test_a_new_profile_does_not_take_the_guid_of_a_profile_in_erasure(
     database: Database,
 ) -> None:
-    """With the same guid the new profile would have the forgotten events."""
+    """With that guid, the new profile would get the forgotten events."""
     await resolve(database, FIRST, EventIds("evt_second", at(2), "ann", None))
     await delete_event(database, "evt_first")
     await database.execute("""INSERT INTO erasures VALUES ('pro_first')""")
     await database.execute("""DELETE FROM profiles WHERE guid = 'pro_first'""")
     await resolve(database, EventIds("evt_first", at(1), "bob", None))
-    assert (await profiles(database))["evt_first"] != "pro_first"
+    assert (await read_profiles(database))["evt_first"] != "pro_first"
 
 
 @pytest.mark.parametrize(("before", "after"), [("ann", "bob"), ("bob", "ann")])
-async def test_a_link_that_another_system_corrects(
+async def test_a_corrected_link_moves_the_anonymous_id(
     database: Database, before: str, after: str
 ) -> None:
     """Each correction of the row moves the anonymousId to the other user."""
@@ -75,9 +77,9 @@ async def test_a_link_that_another_system_corrects(
     for user in (after, before, after):
         await delete_event(database, "evt_link")
         await resolve(database, EventIds("evt_link", at(2), user, "phone"))
-        placed = await profiles(database)
+        placed = await read_profiles(database)
         assert placed["evt_view"] == placed["evt_link"] == await database.profile_of(user)
-        assert await disagreements(database) == []
+        assert await find_disagreements(database) == []
     trail = 'SELECT "userId", reason FROM "profileMerges" ORDER BY "createdAt"'
     assert await database.rows(trail) == [
         (before, "claimed"),

@@ -1,4 +1,4 @@
-"""Merges and moves on a real Postgres, and what `audit` and `explain` show of them."""
+"""Merges and moves on a real Postgres, and their output in `audit` and `explain`."""
 
 import asyncio
 import json
@@ -42,21 +42,21 @@ async def resolve(database: Database, *events: EventIds, move: int = 1000) -> No
             )
 
 
-async def move(database: Database, most: int) -> int | None:
+async def move(database: Database, limit: int) -> int | None:
     async with await connect(database.url, "test") as connection, connection.transaction():
-        return await move_some(connection, most)
+        return await move_some(connection, limit)
 
 
-async def profiles(database: Database) -> dict[str, str]:
+async def read_profiles(database: Database) -> dict[str, str]:
     return dict(await database.rows('SELECT guid, "profileGuid" FROM events'))
 
 
-async def disagreements(database: Database) -> list[str]:
+async def find_disagreements(database: Database) -> list[str]:
     report = await audit(database.connection, NOBODY, lambda _: None)
     return [disagreement.problem for disagreement in report.disagreements]
 
 
-def pages(anonymous_id: str, count: int = PAGES) -> list[EventIds]:
+def page_views(anonymous_id: str, count: int = PAGES) -> list[EventIds]:
     return [
         EventIds(f"evt_{anonymous_id}_{n}", at(10 + n), None, anonymous_id) for n in range(count)
     ]
@@ -69,22 +69,22 @@ SOON = EventIds("evt_soon", at(5), "bob", "shared")
 async def test_an_earlier_link_moves_only_the_events_of_the_anonymous_id(
     database: Database,
 ) -> None:
-    await resolve(database, *pages("shared"), SOON)
+    await resolve(database, *page_views("shared"), SOON)
     await resolve(database, LATE)
-    placed = await profiles(database)
-    assert {placed[page.guid] for page in pages("shared")} == {placed["evt_late"]}
+    placed = await read_profiles(database)
+    assert {placed[page.guid] for page in page_views("shared")} == {placed["evt_late"]}
     assert placed["evt_soon"] != placed["evt_late"]
     assert await database.rows(
         'SELECT reason, "loserGuid", "survivorGuid", "eventGuid" FROM "profileMerges" '
         "WHERE reason = 'moved'"
     ) == [("moved", placed["evt_soon"], placed["evt_late"], "evt_late")]
-    assert await disagreements(database) == []
+    assert await find_disagreements(database) == []
 
 
-async def test_an_earlier_link_in_a_row_of_another_system_moves_them_too(
+async def test_an_earlier_link_in_an_external_row_moves_the_events_too(
     database: Database,
 ) -> None:
-    await resolve(database, *pages("shared"), SOON)
+    await resolve(database, *page_views("shared"), SOON)
     await database.execute(
         'INSERT INTO events (guid, type, "occurredAt", "userId", "anonymousId") '
         "VALUES (%s, 'row', %s, %s, %s)",
@@ -94,54 +94,54 @@ async def test_an_earlier_link_in_a_row_of_another_system_moves_them_too(
         await RowScanner(NOBODY, batch_size=10, move_limit=1000).resolve_next(
             connection, SCAN_START
         )
-    placed = await profiles(database)
-    assert {placed[page.guid] for page in pages("shared")} == {placed["evt_late"]}
+    placed = await read_profiles(database)
+    assert {placed[page.guid] for page in page_views("shared")} == {placed["evt_late"]}
     assert placed["evt_soon"] != placed["evt_late"]
-    assert await disagreements(database) == []
+    assert await find_disagreements(database) == []
 
 
 async def test_a_merged_guid_leads_to_the_profile_after_a_later_move(database: Database) -> None:
-    await resolve(database, EventIds("evt_bob", at(1), "bob", None), *pages("shared"))
-    old = (await profiles(database))["evt_shared_0"]
+    await resolve(database, EventIds("evt_bob", at(1), "bob", None), *page_views("shared"))
+    old = (await read_profiles(database))["evt_shared_0"]
     await resolve(database, SOON)
     await resolve(database, LATE)
-    (explanation,) = await explained(database, old)
+    (explanation,) = await explain(database, old)
     assert explanation["kind"] == "merged profile"
     assert explanation["profile"] == await database.profile_of("ann")
 
 
 async def test_a_large_merge_moves_events_in_chunks(database: Database) -> None:
-    await resolve(database, EventIds("evt_ann", at(1), "ann", None), *pages("phone"))
-    anonymous = (await profiles(database))["evt_phone_0"]
+    await resolve(database, EventIds("evt_ann", at(1), "ann", None), *page_views("phone"))
+    anonymous = (await read_profiles(database))["evt_phone_0"]
     await resolve(database, EventIds("evt_link", at(2), "ann", "phone"), move=2)
     survivor = await database.profile_of("ann")
 
     # New events are on the new profile before the old ones are moved.
     await resolve(database, EventIds("evt_new", at(50), None, "phone"))
-    placed = await profiles(database)
+    placed = await read_profiles(database)
     assert placed["evt_new"] == survivor
     assert sum(profile == anonymous for profile in placed.values()) == PAGES - 2
     report = await audit(database.connection, NOBODY, lambda _: None)
     assert (report.disagreements, report.moves_in_progress) == ([], 1)
-    (explanation,) = await explained(database, anonymous)
+    (explanation,) = await explain(database, anonymous)
     assert (explanation["profile"], explanation["moving"]) == (survivor, [["phone", anonymous]])
 
     assert [await move(database, 2) for _ in range(4)] == [2, 2, 1, None]
-    assert set((await profiles(database)).values()) == {survivor}
-    assert await disagreements(database) == []
+    assert set((await read_profiles(database)).values()) == {survivor}
+    assert await find_disagreements(database) == []
 
 
 async def test_a_move_back_finishes_without_moving_events(database: Database) -> None:
     bob, ann = EventIds("evt_b", at(3), "bob", None), EventIds("evt_a", at(3), "ann", None)
-    await resolve(database, bob, ann, *pages("shared"))
+    await resolve(database, bob, ann, *page_views("shared"))
     await resolve(database, EventIds("evt_1", at(9), "bob", "shared"), move=0)
     await resolve(database, EventIds("evt_2", at(8), "ann", "shared"), move=0)
     await resolve(database, EventIds("evt_3", at(7), "bob", "shared"), move=0)
     while await move(database, 3) is not None:
         pass
-    placed = await profiles(database)
-    assert {placed[page.guid] for page in pages("shared")} == {placed["evt_b"]}
-    assert await disagreements(database) == []
+    placed = await read_profiles(database)
+    assert {placed[page.guid] for page in page_views("shared")} == {placed["evt_b"]}
+    assert await find_disagreements(database) == []
 
 
 @pytest.mark.parametrize(
@@ -174,19 +174,19 @@ async def test_a_move_back_finishes_without_moving_events(database: Database) ->
         ),
     ],
 )
-async def test_audit_finds(database: Database, damage: Any, found: str) -> None:
-    await resolve(database, *pages("phone"), EventIds("evt_link", at(2), "ann", "phone"))
-    assert await disagreements(database) == []
+async def test_audit_finds_damage(database: Database, damage: Any, found: str) -> None:
+    await resolve(database, *page_views("phone"), EventIds("evt_link", at(2), "ann", "phone"))
+    assert await find_disagreements(database) == []
     assert (await run("audit", database)).exit_code == 0
     assert await database.execute(damage) > 0
-    assert found in await disagreements(database)
+    assert found in await find_disagreements(database)
     assert (await run("audit", database)).exit_code == 1
 
 
 async def test_explain_shows_events_profiles_users_anonymous_ids_and_refused_links(
     database: Database,
 ) -> None:
-    await resolve(database, *pages("shared", 1))
+    await resolve(database, *page_views("shared", 1))
     await resolve(database, LATE)
     await resolve(database, SOON)
     ann = await database.profile_of("ann")
@@ -199,24 +199,24 @@ async def test_explain_shows_events_profiles_users_anonymous_ids_and_refused_lin
         "shared": ("anonymousId", "belongs to user ann by its earliest link, evt_late"),
     }
     for name, (kind, words) in expected.items():
-        (explanation,) = await explained(database, name)
+        (explanation,) = await explain(database, name)
         assert explanation["kind"] == kind
         assert words in explanation["because"]
         assert words.split()[-1] in (await run("explain", database, name)).stdout
-    (explanation,) = await explained(database, "ann")
+    (explanation,) = await explain(database, "ann")
     assert explanation["refused"] == [
         {"event": "evt_soon", "anonymous_id": "shared", "user_id": "bob", "owner": "ann"}
     ]
     assert [merge["reason"] for merge in explanation["merges"]] == ["claimed"]
-    assert (await run("explain", database, "nobody-knows-this")).exit_code == 1
+    assert (await run("explain", database, "unknown")).exit_code == 1
 
 
 async def test_the_json_keys_of_explain_stay_the_same(database: Database) -> None:
     """Programs read them."""
-    await resolve(database, EventIds("evt_ann", at(1), "ann", None), *pages("phone"))
+    await resolve(database, EventIds("evt_ann", at(1), "ann", None), *page_views("phone"))
     await resolve(database, EventIds("evt_link", at(2), "ann", "phone"), move=0)
     await resolve(database, EventIds("evt_bob", at(3), "bob", "phone"))
-    (explanation,) = await explained(database, "ann")
+    (explanation,) = await explain(database, "ann")
     assert list(explanation) == [
         *("id", "kind", "because", "profile", "user_id", "events"),
         *("visitors", "merges", "refused", "moving"),
@@ -237,7 +237,7 @@ async def test_an_id_that_is_a_userid_and_an_anonymousid_is_explained_as_both(
     await resolve(
         database, EventIds("evt_1", at(1), "a", None), EventIds("evt_2", at(2), None, "a")
     )
-    explanations = await explained(database, "a")
+    explanations = await explain(database, "a")
     assert {explanation["kind"] for explanation in explanations} == {"userId", "anonymousId"}
     assert len({explanation["profile"] for explanation in explanations}) == 2
 
@@ -266,7 +266,7 @@ async def test_two_workers_that_create_the_same_user_create_one_profile(
     assert await database.count("profiles") == 1
 
 
-async def explained(database: Database, name: str) -> list[dict[str, Any]]:
+async def explain(database: Database, name: str) -> list[dict[str, Any]]:
     result = await run("explain", database, name, "--json")
     assert result.exit_code == 0, result.output
     explanations: list[dict[str, Any]] = json.loads(result.stdout)

@@ -13,7 +13,15 @@ from merganser.runtime.postgres import connect
 from merganser.runtime.settings import Settings
 from scanner.scan import SCAN_START, RowScanner
 from schemas.ids import NOBODY
-from tests.identity.test_trail import PAGES, at, disagreements, move, pages, profiles, resolve
+from tests.identity.test_trail import (
+    PAGES,
+    at,
+    find_disagreements,
+    move,
+    page_views,
+    read_profiles,
+    resolve,
+)
 from tests.support.database import Database
 
 LINK = EventIds("evt_link", at(2), "ann", "phone")
@@ -29,24 +37,24 @@ async def change(database: Database, name: str, event: str, move_limit: int = 10
 
 async def owner_of_pages(database: Database) -> Any:
     """Return the userId of the profile that has all events of the phone, None if anonymous."""
-    placed = await profiles(database)
-    (profile,) = {placed[page.guid] for page in pages("phone")}
+    placed = await read_profiles(database)
+    (profile,) = {placed[page.guid] for page in page_views("phone")}
     return await database.value('SELECT "userId" FROM profiles WHERE guid = %s', profile)
 
 
 async def test_without_another_link_the_events_are_anonymous_again(database: Database) -> None:
-    await resolve(database, *pages("phone"))
-    before = (await profiles(database))["evt_phone_0"]
+    await resolve(database, *page_views("phone"))
+    before = (await read_profiles(database))["evt_phone_0"]
     await resolve(database, LINK)
     changed = await change(database, "unlink", "evt_link")
     assert changed == LinkChange("evt_link", "ann", "phone", True, before, None, None, PAGES)
     assert await owner_of_pages(database) is None
-    placed = await profiles(database)
+    placed = await read_profiles(database)
     assert placed["evt_link"] == before, "a claimed profile stays the user's"
     assert placed["evt_phone_0"] != before
-    assert await disagreements(database) == []
+    assert await find_disagreements(database) == []
     await resolve(database, EventIds("evt_new", at(50), None, "phone"))
-    assert (await profiles(database))["evt_new"] == placed["evt_phone_0"]
+    assert (await read_profiles(database))["evt_new"] == placed["evt_phone_0"]
     trail = 'SELECT "eventGuid", action, actor, reason FROM "linkChanges"'
     assert await database.rows(trail) == [
         ("evt_link", "unlinked", "an operator", "a wrong sign-in")
@@ -54,64 +62,64 @@ async def test_without_another_link_the_events_are_anonymous_again(database: Dat
 
 
 async def test_the_next_link_owns_the_events(database: Database) -> None:
-    await resolve(database, *pages("phone"), LINK, LATER)
+    await resolve(database, *page_views("phone"), LINK, LATER)
     changed = await change(database, "unlink", "evt_link")
     assert (changed.owner, changed.events) == ("bob", PAGES)
     assert await owner_of_pages(database) == "bob"
-    assert await disagreements(database) == []
+    assert await find_disagreements(database) == []
     await change(database, "unlink", "evt_later")
     assert await owner_of_pages(database) is None
     await change(database, "relink", "evt_link")
     assert await owner_of_pages(database) == "ann"
     await change(database, "relink", "evt_later")
     assert await owner_of_pages(database) == "ann"
-    assert await disagreements(database) == []
+    assert await find_disagreements(database) == []
 
 
 async def test_another_link_of_the_same_user_keeps_the_events(database: Database) -> None:
     again = EventIds("evt_again", at(9), "ann", "phone")
-    await resolve(database, *pages("phone"), LINK, again)
+    await resolve(database, *page_views("phone"), LINK, again)
     changed = await change(database, "unlink", "evt_link")
     assert (changed.changes, changed.owner, changed.events) == (True, "ann", 0)
     assert changed.survivor == changed.loser
     assert await owner_of_pages(database) == "ann"
-    assert await disagreements(database) == []
+    assert await find_disagreements(database) == []
 
 
 async def test_a_later_link_can_be_ignored_before_it_matters(database: Database) -> None:
-    await resolve(database, *pages("phone"), LINK, LATER)
+    await resolve(database, *page_views("phone"), LINK, LATER)
     assert (await change(database, "unlink", "evt_later")).events == 0
     assert (await change(database, "unlink", "evt_link")).owner is None
     assert await owner_of_pages(database) is None
-    assert await disagreements(database) == []
+    assert await find_disagreements(database) == []
 
 
 async def test_many_events_follow_in_chunks(database: Database) -> None:
-    await resolve(database, *pages("phone"), LINK)
+    await resolve(database, *page_views("phone"), LINK)
     await change(database, "unlink", "evt_link", move_limit=2)
     moved = []
     while (count := await move(database, 2)) is not None:
         moved.append(count)
     assert sum(moved) == PAGES - 2
     assert await owner_of_pages(database) is None
-    assert await disagreements(database) == []
+    assert await find_disagreements(database) == []
 
 
 async def test_the_guid_of_a_merged_profile_leads_to_where_its_events_went(
     database: Database,
 ) -> None:
-    await resolve(database, EventIds("evt_ann", at(1), "ann", None), *pages("phone"))
-    merged = (await profiles(database))["evt_phone_0"]
+    await resolve(database, EventIds("evt_ann", at(1), "ann", None), *page_views("phone"))
+    merged = (await read_profiles(database))["evt_phone_0"]
     await resolve(database, LINK)
     await change(database, "unlink", "evt_link")
     (explanation,) = await explain(database.connection, merged)
-    assert explanation.profile == (await profiles(database))["evt_phone_0"] != merged
+    assert explanation.profile == (await read_profiles(database))["evt_phone_0"] != merged
     assert explanation.user_id is None
     assert [merge.reason for merge in explanation.merges] == ["unlinked"]
 
 
 async def test_a_change_that_was_made_already_changes_nothing(database: Database) -> None:
-    await resolve(database, *pages("phone"), LINK)
+    await resolve(database, *page_views("phone"), LINK)
     assert not (await change(database, "relink", "evt_link")).changes
     assert (await change(database, "unlink", "evt_link")).changes
     assert not (await change(database, "unlink", "evt_link")).changes
@@ -120,14 +128,14 @@ async def test_a_change_that_was_made_already_changes_nothing(database: Database
 
 @pytest.mark.parametrize("event", ["evt_none", "evt_phone_0", "evt_user"])
 async def test_what_is_not_a_link_is_refused(database: Database, event: str) -> None:
-    await resolve(database, *pages("phone"), EventIds("evt_user", at(1), "ann", None))
+    await resolve(database, *page_views("phone"), EventIds("evt_user", at(1), "ann", None))
     for name in ("unlink", "relink"):
         with pytest.raises(NotALink):
             await change(database, name, event)
 
 
 async def test_a_row_that_another_system_corrects_is_still_no_link(database: Database) -> None:
-    await resolve(database, *pages("phone"), LINK)
+    await resolve(database, *page_views("phone"), LINK)
     await change(database, "unlink", "evt_link")
     await database.execute("""
         UPDATE events SET type = 'corrected', "profileGuid" = NULL WHERE guid = 'evt_link'
@@ -136,19 +144,19 @@ async def test_a_row_that_another_system_corrects_is_still_no_link(database: Dat
         scanned = await RowScanner(NOBODY, 10, move_limit=100).resolve_next(connection, SCAN_START)
     assert scanned.resolved == 1
     assert await owner_of_pages(database) is None
-    assert await disagreements(database) == []
+    assert await find_disagreements(database) == []
 
 
 async def test_a_pruned_link_can_be_ignored(database: Database) -> None:
-    await resolve(database, *pages("phone"), LINK)
+    await resolve(database, *page_views("phone"), LINK)
     await database.execute("DELETE FROM events WHERE guid = 'evt_link'")
     assert (await change(database, "unlink", "evt_link")).events == PAGES
     assert await owner_of_pages(database) is None
-    assert await disagreements(database) == []
+    assert await find_disagreements(database) == []
 
 
 async def test_a_preview_changes_nothing(database: Database) -> None:
-    await resolve(database, *pages("phone"), LINK, LATER)
+    await resolve(database, *page_views("phone"), LINK, LATER)
     settings = Settings(_env_file=None, database_url=database.url)
     preview = await admin.preview_link_change(settings, "evt_link", "unlink")
     assert (preview.owner, preview.events) == ("bob", PAGES)
@@ -163,7 +171,7 @@ async def test_a_preview_changes_nothing(database: Database) -> None:
 
 
 async def test_nothing_is_left_of_a_forgotten_person(database: Database) -> None:
-    await resolve(database, *pages("phone"), LINK)
+    await resolve(database, *page_views("phone"), LINK)
     await change(database, "unlink", "evt_link")
     profile = await database.profile_of("ann")
 
@@ -179,4 +187,4 @@ async def test_nothing_is_left_of_a_forgotten_person(database: Database) -> None
     for table in ("ignoredLinks", "linkChanges", "profileMerges"):
         assert await database.count(table) == 0, table
     assert await owner_of_pages(database) is None
-    assert await disagreements(database) == []
+    assert await find_disagreements(database) == []

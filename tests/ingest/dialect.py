@@ -1,4 +1,4 @@
-"""What comes of a request in a dialect, without a network: events as the topic would have them."""
+"""Read requests in a dialect without a network, and validate their events as ingest does."""
 
 import json
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from schemas.ids import NOBODY
 from schemas.validation import EventLimits, ServerFields
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
-"""When each request came."""
+"""When each request arrives."""
 
 LIMITS = EventLimits(
     id_characters=191, data_keys=256, depth=32, event_bytes=64 << 10, nobody=NOBODY
@@ -27,34 +27,37 @@ def make_request(
     headers: Mapping[bytes, bytes] | None = None,
     query: bytes = b"",
 ) -> Request:
-    """A request with a JSON body."""
+    """Return a request with a JSON body."""
     return Request(json.dumps(body).encode(), parts, headers or {}, query)
 
 
-def results(said: ParsedRequest) -> list[Event | HttpError]:
-    """Each event as it would be stored, or why it is refused."""
-    return [_result(raw, f"evt_{n}") for n, raw in enumerate(said.events)]
+def to_results(parsed: ParsedRequest) -> list[Event | HttpError]:
+    """Return each event as it is stored, or its refusal."""
+    return [_to_result(raw, f"evt_{n}") for n, raw in enumerate(parsed.events)]
 
 
-def events(said: ParsedRequest) -> list[Event]:
-    """Each event as it would be stored: none may be refused."""
+def to_events(parsed: ParsedRequest) -> list[Event]:
+    """Return each event as it is stored, and check that none is refused."""
     stored = []
-    for result in results(said):
+    for result in to_results(parsed):
         assert not isinstance(result, HttpError), result.message
         stored.append(result)
     return stored
 
 
-def response_to(said: ParsedRequest) -> dict[str, Any]:
-    """What the client gets, if none of the refusals is raised."""
-    answer = said.respond(
-        [result if isinstance(result, HttpError) else result["guid"] for result in results(said)]
+def to_response(parsed: ParsedRequest) -> dict[str, Any]:
+    """Return the body of the response; raise the refusal if no event is valid."""
+    answer = parsed.respond(
+        [
+            result if isinstance(result, HttpError) else result["guid"]
+            for result in to_results(parsed)
+        ]
     )
     assert isinstance(answer, dict)
     return answer
 
 
-def _result(raw: Any, guid: str) -> Event | HttpError:
+def _to_result(raw: Any, guid: str) -> Event | HttpError:
     if isinstance(raw, HttpError):
         return raw
     try:

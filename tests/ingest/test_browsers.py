@@ -1,4 +1,4 @@
-"""Browser clients: CORS on every path and every answer, gzip, beacons."""
+"""Browser clients: CORS on every path and every response, gzip."""
 
 import gzip
 
@@ -13,7 +13,7 @@ BODY = b'{"type": "t", "userId": "1"}'
 @pytest.mark.parametrize(
     "path", ["/api/v1/track", "//api/v1/track/", "/api/v1/batch", "/any/other"]
 )
-async def test_preflight(gateway: Gateway, path: str) -> None:
+async def test_a_preflight_request_is_answered(gateway: Gateway, path: str) -> None:
     answer = await gateway.request(
         "OPTIONS",
         path,
@@ -34,7 +34,7 @@ async def test_preflight(gateway: Gateway, path: str) -> None:
     assert answer.headers["vary"] == "Origin"
 
 
-async def test_preflight_without_asking_for_headers(gateway: Gateway) -> None:
+async def test_a_preflight_request_without_headers_lists_the_usual_ones(gateway: Gateway) -> None:
     answer = await gateway.request("OPTIONS", "/api/v1/track", headers={"origin": ORIGIN})
     assert {"authorization", "content-type"} <= {
         header.strip() for header in answer.headers["access-control-allow-headers"].split(",")
@@ -51,7 +51,7 @@ async def test_preflight_without_asking_for_headers(gateway: Gateway) -> None:
         ("/api/v1/track", b" " * (2 << 20), 413),
     ],
 )
-async def test_answers_can_be_read_by_the_page(
+async def test_pages_can_read_responses(
     gateway: Gateway, path: str, body: bytes, status: int
 ) -> None:
     answer = await gateway.post(path, body, {"origin": ORIGIN})
@@ -62,13 +62,13 @@ async def test_answers_can_be_read_by_the_page(
     assert answer.headers["vary"] == "Origin"
 
 
-async def test_so_can_a_refused_key(gateway: Gateway) -> None:
+async def test_pages_can_read_that_a_key_is_unauthorized(gateway: Gateway) -> None:
     answer = await gateway.request("POST", "/api/v1/track", BODY, {"origin": ORIGIN})
     assert answer.status_code == 401
     assert answer.headers["access-control-allow-origin"] == ORIGIN
 
 
-async def test_no_origin_no_cors(gateway: Gateway) -> None:
+async def test_without_an_origin_the_response_has_no_cors_headers(gateway: Gateway) -> None:
     answer = await gateway.post("/api/v1/track", BODY)
     assert not [name for name in answer.headers if name.startswith("access-control")]
 
@@ -77,11 +77,13 @@ async def test_no_origin_no_cors(gateway: Gateway) -> None:
     "headers",
     [
         pytest.param({"content-encoding": "gzip"}, id="by its header"),
-        pytest.param({"content-type": "text/plain"}, id="by its magic alone"),
+        pytest.param({"content-type": "text/plain"}, id="without a header"),
         pytest.param({"content-encoding": "br"}, id="under a wrong header"),
     ],
 )
-async def test_gzip(gateway: Gateway, headers: dict[str, str]) -> None:
+async def test_gzip_is_detected_by_its_first_bytes(
+    gateway: Gateway, headers: dict[str, str]
+) -> None:
     answer = await gateway.post("/api/v1/track", gzip.compress(BODY), headers)
     assert answer.status_code == 200, answer.text
 

@@ -1,4 +1,4 @@
-"""What dialects share: dotted keys within bounds, events one by one, answers for batches."""
+"""What dialects share: flattening within limits, parsing event by event, responses to batches."""
 
 import json
 from typing import Any
@@ -41,9 +41,9 @@ VALUES = st.recursive(
             {"c.tags": ["x", {"y": 1}], "c.none": []},
             id="arrays stay values",
         ),
-        pytest.param({"a": {}, "b": {"c": {}}}, {}, id="empty objects vanish"),
+        pytest.param({"a": {}, "b": {"c": {}}}, {}, id="empty objects are dropped"),
         pytest.param(
-            {"a": None, "b": {"c": None, "d": False}}, {"c.b.d": False}, id="so does null"
+            {"a": None, "b": {"c": None, "d": False}}, {"c.b.d": False}, id="null is dropped"
         ),
         pytest.param({}, {}, id="nothing"),
         pytest.param(None, {}, id="null"),
@@ -51,11 +51,11 @@ VALUES = st.recursive(
         pytest.param([1], {"c": [1]}, id="an array"),
     ],
 )
-def test_flatten(value: Any, flat: dict[str, Any]) -> None:
+def test_objects_become_dotted_keys(value: Any, flat: dict[str, Any]) -> None:
     assert flatten("c", value) == flat
 
 
-def test_what_has_no_room_stays_one_value() -> None:
+def test_an_object_that_exceeds_the_room_stays_one_value() -> None:
     small, large = {"a": 1, "b": 2}, {str(n): n for n in range(10)}
     value = {"large": large, "small": small}
     assert flatten("c", value, room=12) == {
@@ -78,14 +78,14 @@ def test_null_and_empty_objects_take_no_room() -> None:
     assert flatten("c", value, room=4) == {"c.a.x": 1, "c.b.p": 2, "c.b.q": 3, "c.b.r": 4}
 
 
-def test_a_long_key_is_not_repeated_for_each_member() -> None:
-    """A body of a megabyte would come to hundreds."""
-    opened = "k" * (MAX_FLATTENED_KEY - 2)
-    assert flatten("c", {opened: {"x": 1}}) == {f"c.{opened}.x": 1}
-    assert flatten("c", {opened + "k": {"x": 1}}) == {f"c.{opened}k": {"x": 1}}
+def test_an_object_under_a_long_key_stays_one_value() -> None:
+    """Otherwise a body of a megabyte would become hundreds of megabytes."""
+    longest = "k" * (MAX_FLATTENED_KEY - 2)
+    assert flatten("c", {longest: {"x": 1}}) == {f"c.{longest}.x": 1}
+    assert flatten("c", {longest + "k": {"x": 1}}) == {f"c.{longest}k": {"x": 1}}
 
 
-def test_a_thousand_levels() -> None:
+def test_a_thousand_levels_are_flattened_within_the_key_limit() -> None:
     value: Any = 1
     for _ in range(1000):
         value = {"a": value}
@@ -95,45 +95,50 @@ def test_a_thousand_levels() -> None:
 
 
 @given(st.dictionaries(KEYS, VALUES), st.integers(0, 20))
-def test_flatten_keeps_its_bound_and_all_values(value: dict[str, Any], room: int) -> None:
+def test_flattening_keeps_the_limit_and_all_values(value: dict[str, Any], room: int) -> None:
     flat = flatten("c", value, room)
     assert len(flat) <= room
     assert None not in flat.values()
-    if room > 0 and not any("." in key for key in keys(value)):  # which would be ambiguous
-        assert opened(flat) == without_empty({"c": value})
+    if room > 0 and not any(
+        "." in key for key in collect_keys(value)
+    ):  # dots in keys are ambiguous
+        assert nest(flat) == drop_empty({"c": value})
 
 
-def keys(value: Any) -> list[str]:
+def collect_keys(value: Any) -> list[str]:
     inner = value.values() if isinstance(value, dict) else []
-    return [*(value if isinstance(value, dict) else []), *(k for one in inner for k in keys(one))]
+    return [
+        *(value if isinstance(value, dict) else []),
+        *(key for member in inner for key in collect_keys(member)),
+    ]
 
 
-def opened(flat: dict[str, Any]) -> dict[str, Any]:
-    """The nested value again."""
+def nest(flat: dict[str, Any]) -> dict[str, Any]:
+    """Return the nested value of a flat one."""
     nested: dict[str, Any] = {}
     for key, value in flat.items():
         *outer, last = key.split(".")
-        at = nested
+        parent = nested
         for name in outer:
-            at = at.setdefault(name, {})
-        at[last] = value
-    return without_empty(nested)
+            parent = parent.setdefault(name, {})
+        parent[last] = value
+    return drop_empty(nested)
 
 
-def without_empty(value: dict[str, Any]) -> dict[str, Any]:
-    kept = {
-        key: without_empty(member) if isinstance(member, dict) else member
+def drop_empty(value: dict[str, Any]) -> dict[str, Any]:
+    members = {
+        key: drop_empty(member) if isinstance(member, dict) else member
         for key, member in value.items()
     }
-    return {key: member for key, member in kept.items() if member not in (None, {})}
+    return {key: member for key, member in members.items() if member not in (None, {})}
 
 
-def test_beside_lets_the_data_s_own_keys_win() -> None:
+def test_keys_of_the_data_win_over_flattened_keys() -> None:
     assert add_flattened({"c.a": 1, "x": 2}, "c", {"a": 3, "b": 4}) == {"c.a": 1, "x": 2, "c.b": 4}
 
 
 @pytest.mark.parametrize("own", [0, 200, MAX_DATA_KEYS - 1, MAX_DATA_KEYS])
-def test_beside_never_makes_too_many_keys(own: int) -> None:
+def test_flattened_keys_never_exceed_the_limit_of_keys(own: int) -> None:
     data = {str(n): n for n in range(own)}
     context = {"page": {f"k{n}": n for n in range(300)}, "ip": "192.0.2.1"}
     both = add_flattened(data, "context", context)
@@ -141,7 +146,7 @@ def test_beside_never_makes_too_many_keys(own: int) -> None:
     assert data.items() <= both.items()
 
 
-def test_members() -> None:
+def test_an_object_field_is_an_object_or_missing() -> None:
     assert object_field({"traits": {"a": 1}}, "traits") == {"a": 1}
     assert object_field({"traits": None}, "traits") == object_field({}, "traits") == {}
     others: list[Any] = [[], "text", True]
@@ -151,7 +156,7 @@ def test_members() -> None:
         assert dict(caught.value.fields) == {"traits": "must be an object"}
 
 
-def test_each_goes_on_after_a_bad_one() -> None:
+def test_a_bad_event_does_not_affect_the_others() -> None:
     def read(event: dict[str, Any]) -> dict[str, Any]:
         if "bad" in event:
             raise invalid_field("bad", "is bad")
@@ -165,7 +170,7 @@ def test_each_goes_on_after_a_bad_one() -> None:
     assert none.kind is ErrorKind.INVALID
 
 
-def test_partly() -> None:
+def test_a_response_lists_rejected_events() -> None:
     good, bad, worse = (
         {"success": True},
         invalid_field("type", "is bad"),
@@ -180,15 +185,15 @@ def test_partly() -> None:
     json.dumps(batch_response(["evt_1", bad], good))
 
 
-def test_all_refused_is_a_refusal() -> None:
+def test_a_batch_without_a_valid_event_is_refused() -> None:
     bad, worse = invalid_field("type", "is bad"), invalid_field("event", "is missing")
     with pytest.raises(HttpError) as caught:
         batch_response([bad, worse], {})
     assert caught.value is bad
 
 
-def test_what_is_our_fault_is_sent_again() -> None:
-    ours = internal_error()
+def test_an_internal_error_refuses_the_whole_batch() -> None:
+    internal = internal_error()
     with pytest.raises(HttpError) as caught:
-        batch_response(["evt_1", invalid_field("type", "is bad"), ours], {})
-    assert caught.value is ours
+        batch_response(["evt_1", invalid_field("type", "is bad"), internal], {})
+    assert caught.value is internal

@@ -1,4 +1,4 @@
-"""Over real HTTP into real Kafka: what is answered, and what is in the topic then."""
+"""Responses over real HTTP, and the records in a real Kafka."""
 
 import asyncio
 import json
@@ -12,8 +12,8 @@ from tests.support.system import System
 from tests.support.topics import Record
 
 
-async def published(system: System, guid: str) -> tuple[Record, Event]:
-    """The one record of an event, and the event in it."""
+async def read_published(system: System, guid: str) -> tuple[Record, Event]:
+    """Return the only record of an event, and the event in it."""
     found = [
         (record, decode(record.value))
         for record in await system.events.records()
@@ -23,7 +23,7 @@ async def published(system: System, guid: str) -> tuple[Record, Event]:
     return found[0]
 
 
-async def test_success_is_200_with_the_event_s_guid(gateway: Gateway) -> None:
+async def test_success_is_200_with_the_guid_of_the_event(gateway: Gateway) -> None:
     answer = await gateway.track(type="pageview", anonymousId="person_1")
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "application/json"
@@ -32,7 +32,7 @@ async def test_success_is_200_with_the_event_s_guid(gateway: Gateway) -> None:
     assert body["event"]["guid"].startswith("evt_")
 
 
-async def test_what_was_answered_is_in_the_topic(shared: System, gateway: Gateway) -> None:
+async def test_an_accepted_event_is_in_the_topic(shared: System, gateway: Gateway) -> None:
     guid = await gateway.tracked(
         type="purchase",
         userId=123,
@@ -40,7 +40,7 @@ async def test_what_was_answered_is_in_the_topic(shared: System, gateway: Gatewa
         occurredAt=1772366415123,
         data={"total": 19.5, "items": [{"sku": "a\tb"}], "coupon": None},
     )
-    record, event = await published(shared, guid)
+    record, event = await read_published(shared, guid)
     assert record.key == b"person_1"
     assert record.headers == {"schema-version": b"1"}
     assert datetime.now(UTC) - event["createdAt"] < timedelta(minutes=1)
@@ -63,15 +63,13 @@ async def test_events_of_one_device_are_in_one_partition_in_order(
     guids = [
         await gateway.tracked(type="t", anonymousId="device", userId=n or None) for n in range(9)
     ]
-    records = [await published(shared, guid) for guid in guids]
+    records = [await read_published(shared, guid) for guid in guids]
     assert len({record.partition for record, _ in records}) == 1
     offsets = [record.offset for record, _ in records]
     assert offsets == sorted(offsets, key=lambda offset: offset or 0)
 
 
-async def test_a_batch_answers_for_each_event_and_bad_ones_cost_nobody(
-    shared: System, gateway: Gateway
-) -> None:
+async def test_a_batch_has_a_result_for_each_event(shared: System, gateway: Gateway) -> None:
     good = {"type": "t", "userId": "1"}
     bad = [{"type": "t"}, 7, {"type": "t", "userId": "\x00"}, {"type": "t", "userId": {}}, None]
     answer = await gateway.batch([good, *bad, good])
@@ -85,7 +83,7 @@ async def test_a_batch_answers_for_each_event_and_bad_ones_cost_nobody(
         assert refused["message"] == refused["error"]["message"] != ""
         assert refused["error"]["fields"]
     for accepted in (results[0], results[-1]):
-        await published(shared, accepted["event"]["guid"])
+        await read_published(shared, accepted["event"]["guid"])
 
 
 async def test_a_large_batch_is_published_whole(shared: System, gateway: Gateway) -> None:
@@ -122,21 +120,21 @@ async def test_many_clients_at_once_each_get_their_own_event(
     "path",
     ["/api/v1/track/", "//api/v1/track", "/api//v1///track//", "/api/v1/track?retry_count=1"],
 )
-async def test_slashes_and_queries_do_not_matter(gateway: Gateway, path: str) -> None:
+async def test_extra_slashes_and_queries_are_ignored(gateway: Gateway, path: str) -> None:
     answer = await gateway.post(path, b'{"type": "t", "userId": "1"}')
     assert answer.status_code == 200, answer.text
 
 
-async def test_forwarded_addresses_count_from_trusted_proxies_only(
+async def test_forwarded_addresses_count_only_from_trusted_proxies(
     system: System, gateway: Gateway, shared: System
 ) -> None:
     body = json.dumps({"type": "t", "userId": "1"}).encode()
     forwarded = {"x-forwarded-for": "203.0.113.7, 198.51.100.9"}
     answer = await gateway.post("/api/v1/track", body, forwarded)
-    _, event = await published(shared, answer.json()["event"]["guid"])
+    _, event = await read_published(shared, answer.json()["event"]["guid"])
     assert event["ipAddress"] == "127.0.0.1"
 
     trusting = await system.ingest(trusted_proxies="127.0.0.0/8, 198.51.100.0/24")
     answer = await trusting.post("/api/v1/track", body, forwarded)
-    _, event = await published(system, answer.json()["event"]["guid"])
+    _, event = await read_published(system, answer.json()["event"]["guid"])
     assert event["ipAddress"] == "203.0.113.7"

@@ -1,4 +1,4 @@
-"""API keys: where they may be, what they may do, and how soon a change takes effect."""
+"""API keys: where a request has them, what they permit, and how soon a change takes effect."""
 
 import base64
 import json
@@ -15,12 +15,12 @@ EVENT = {"type": "t", "userId": "1"}
 TRACK = "/api/v1/track"
 
 
-async def status(gateway: Gateway, key: str | None) -> int:
+async def post_event(gateway: Gateway, key: str | None) -> int:
     body = json.dumps({**EVENT, "apiKey": key}).encode()
     return (await gateway.request("POST", TRACK, body)).status_code
 
 
-def basic(credentials: str) -> str:
+def basic_authorization(credentials: str) -> str:
     return "Basic " + base64.b64encode(credentials.encode()).decode()
 
 
@@ -29,13 +29,13 @@ async def test_a_key_may_be_in_the_body_or_in_the_header(gateway: Gateway) -> No
     for authorization in (
         f"Bearer {gateway.key}",
         f"bearer   {gateway.key}",
-        basic(f"{gateway.key}:"),
-        basic(gateway.key),
-        basic(f"{gateway.key}:password"),
+        basic_authorization(f"{gateway.key}:"),
+        basic_authorization(gateway.key),
+        basic_authorization(f"{gateway.key}:password"),
     ):
         answer = await gateway.request("POST", TRACK, body, {"authorization": authorization})
         assert answer.status_code == 200, authorization
-    assert await status(gateway, gateway.key) == 200
+    assert await post_event(gateway, gateway.key) == 200
     assert (await gateway.batch([EVENT])).status_code == 200
 
 
@@ -43,10 +43,17 @@ async def test_a_key_may_be_in_the_body_or_in_the_header(gateway: Gateway) -> No
     "authorization",
     [
         *("", "Bearer", "Bearer unknown", "Basic", "Basic !!!", "Digest x"),
-        *(basic(":"), basic("unknown:"), "Basic /////w==", "Basic \xe9".encode("latin-1")),
+        *(
+            basic_authorization(":"),
+            basic_authorization("unknown:"),
+            "Basic /////w==",
+            "Basic \xe9".encode("latin-1"),
+        ),
     ],
 )
-async def test_other_keys_are_unauthorized(gateway: Gateway, authorization: str | bytes) -> None:
+async def test_other_keys_in_the_header_are_unauthorized(
+    gateway: Gateway, authorization: str | bytes
+) -> None:
     answer = await gateway.request(
         "POST", TRACK, json.dumps(EVENT).encode(), {"authorization": authorization}
     )
@@ -56,7 +63,7 @@ async def test_other_keys_are_unauthorized(gateway: Gateway, authorization: str 
 
 
 @pytest.mark.parametrize("key", [None, "", "unknown", 7, {}, "\ud800", "x" * 100_000])
-async def test_so_are_other_keys_in_the_body(gateway: Gateway, key: object) -> None:
+async def test_other_keys_in_the_body_are_unauthorized(gateway: Gateway, key: object) -> None:
     body = json.dumps({**EVENT, "apiKey": key}).encode()
     answer = await gateway.request("POST", TRACK, body)
     assert answer.status_code == 401, answer.text
@@ -65,7 +72,7 @@ async def test_so_are_other_keys_in_the_body(gateway: Gateway, key: object) -> N
 async def test_a_key_without_the_permission_is_forbidden(shared: System, gateway: Gateway) -> None:
     reader = await shared.key("reader", "events:read")
     both = await shared.key("both", "events:read", "events:write")
-    await eventually(lambda: status(gateway, both), equals(200))
+    await eventually(lambda: post_event(gateway, both), equals(200))
     answer = await gateway.request("POST", TRACK, json.dumps({**EVENT, "apiKey": reader}).encode())
     assert answer.status_code == 403
     assert answer.json()["code"] == "forbidden"
@@ -73,21 +80,21 @@ async def test_a_key_without_the_permission_is_forbidden(shared: System, gateway
 
 async def test_a_new_key_works_at_once(system: System) -> None:
     gateway = await system.ingest(ingest_keys_interval=3600)
-    assert await status(gateway, await system.key("new")) == 200
+    assert await post_event(gateway, await system.key("new")) == 200
 
 
-async def test_a_revoked_key_stops_working_on_every_gateway_and_others_go_on(
+async def test_a_revoked_key_stops_working_on_every_gateway(
     system: System,
 ) -> None:
     gateways = [await system.ingest(), await system.ingest()]
     leaver, stayer = await system.key("leaver"), await system.key("stayer")
     for gateway in gateways:
-        await eventually(lambda g=gateway: status(g, leaver), equals(200))  # type: ignore[misc]
-        assert await status(gateway, stayer) == 200
+        await eventually(lambda g=gateway: post_event(g, leaver), equals(200))  # type: ignore[misc]
+        assert await post_event(gateway, stayer) == 200
     assert await system.cli("keys", "revoke", "leaver") == "1 revoked\n"
     for gateway in gateways:
-        await eventually(lambda g=gateway: status(g, leaver), equals(401), within=5)  # type: ignore[misc]
-        assert await status(gateway, stayer) == 200
+        await eventually(lambda g=gateway: post_event(g, leaver), equals(401), within=5)  # type: ignore[misc]
+        assert await post_event(gateway, stayer) == 200
 
 
 async def test_only_a_hash_is_stored(system: System) -> None:
@@ -98,47 +105,47 @@ async def test_only_a_hash_is_stored(system: System) -> None:
     assert secret not in listed
 
 
-async def test_a_key_is_known_by_all_of_its_hash(system: System) -> None:
+async def test_a_key_is_compared_by_its_whole_hash(system: System) -> None:
     secret = await system.key("alike")
     await system.database.execute(
         """UPDATE "apiKeys" SET "keyHash" = left("keyHash", 16) || repeat('0', 48)"""
     )
-    assert await status(await system.ingest(), secret) == 401
+    assert await post_event(await system.ingest(), secret) == 401
 
 
-async def test_a_known_key_works_while_postgres_is_away_an_unknown_one_may_come_back(
+async def test_known_keys_work_while_postgres_is_unreachable(
     system: System,
 ) -> None:
     async with proxy.before(system.database.url) as (network, url):
         gateway = await system.ingest(database_url=url)
         await network.stop()
-        await eventually(lambda: status(gateway, "unknown"), equals(503))
+        await eventually(lambda: post_event(gateway, "unknown"), equals(503))
         answer = await gateway.request("POST", TRACK, b'{"apiKey": "unknown"}')
         assert int(answer.headers["retry-after"]) > 0
         for _ in range(20):
-            assert await status(gateway, gateway.key) == 200
+            assert await post_event(gateway, gateway.key) == 200
         assert await gateway.why_not_ready() == {}
 
         await network.start()
         late = await system.key("late")
-        await eventually(lambda: status(gateway, late), equals(200))
-        assert await status(gateway, "unknown") == 401
+        await eventually(lambda: post_event(gateway, late), equals(200))
+        assert await post_event(gateway, "unknown") == 401
 
 
-async def test_so_it_does_while_postgres_does_not_answer(system: System) -> None:
+async def test_known_keys_work_while_postgres_hangs(system: System) -> None:
     async with proxy.before(system.database.url) as (network, url):
         gateway = await system.ingest(database_url=url, ingest_keys_interval=3600)
         network.freeze()
-        await eventually(lambda: status(gateway, "unknown"), equals(503))
+        await eventually(lambda: post_event(gateway, "unknown"), equals(503))
         for _ in range(20):
-            assert await status(gateway, gateway.key) == 200
+            assert await post_event(gateway, gateway.key) == 200
 
         network.thaw()
         late = await system.key("late")
-        await eventually(lambda: status(gateway, late), equals(200))
+        await eventually(lambda: post_event(gateway, late), equals(200))
 
 
-async def test_a_key_is_256_random_bits_and_its_hash_is_no_key(system: System) -> None:
+async def test_a_key_has_256_random_bits_and_its_hash_is_not_a_key(system: System) -> None:
     secrets = [await system.key(f"key {number}") for number in range(3)]
     for secret in secrets:
         assert len(base64.urlsafe_b64decode(secret.removeprefix("mk_") + "=")) == 32
@@ -147,4 +154,4 @@ async def test_a_key_is_256_random_bits_and_its_hash_is_no_key(system: System) -
     hashes = await system.database.column('SELECT "keyHash" FROM "apiKeys"')
     assert set(map(hash_key, secrets)) < set(hashes)
     for stolen in hashes:
-        assert await status(gateway, stolen) == 401
+        assert await post_event(gateway, stolen) == 401

@@ -1,4 +1,4 @@
-"""Our own dialect, which is Grouparoo's: from a body to events, from results to an answer."""
+"""The native dialect, which is Grouparoo's: from a body to events, from results to a response."""
 
 import json
 from typing import Any
@@ -11,44 +11,44 @@ from ingest.request import Request
 from merganser.http.errors import ErrorKind, HttpError
 
 
-def answered(said: ParsedRequest, results: Results) -> dict[str, Any]:
-    answer = said.respond(results)
+def respond(parsed: ParsedRequest, results: Results) -> dict[str, Any]:
+    answer = parsed.respond(results)
     assert isinstance(answer, dict)
     return answer
 
 
-def track(body: Any) -> ParsedRequest:
+def parse_track(body: Any) -> ParsedRequest:
     return native.track(Request(json.dumps(body).encode()))
 
 
-def batch(body: Any) -> ParsedRequest:
+def parse_batch(body: Any) -> ParsedRequest:
     return native.batch(Request(json.dumps(body).encode()))
 
 
 BAD = HttpError(ErrorKind.INVALID, "type: missing", {"type": "missing"})
 
 
-def test_its_paths() -> None:
+def test_the_routes_of_the_dialect() -> None:
     assert set(ROUTES) == {"POST /api/v1/track", "POST /api/v1/batch"}
 
 
-def test_track_says_one_event() -> None:
+def test_track_reads_one_event() -> None:
     body = {"apiKey": "k", "type": "t"}
-    said = track(body)
-    assert (said.api_key, list(said.events)) == ("k", [body])
-    assert said.respond(["evt_1"]) == {"success": True, "event": {"guid": "evt_1"}}
+    parsed = parse_track(body)
+    assert (parsed.api_key, list(parsed.events)) == ("k", [body])
+    assert parsed.respond(["evt_1"]) == {"success": True, "event": {"guid": "evt_1"}}
 
 
-def test_track_stands_or_falls_with_its_event() -> None:
+def test_track_fails_with_its_event() -> None:
     with pytest.raises(HttpError) as caught:
-        track({}).respond([BAD])
+        parse_track({}).respond([BAD])
     assert caught.value is BAD
 
 
-def test_batch_says_many_events_and_answers_each_in_order() -> None:
-    said = batch({"apiKey": "k", "events": [{"type": "a"}, "x", {"type": "c"}]})
-    assert (said.api_key, list(said.events)) == ("k", [{"type": "a"}, "x", {"type": "c"}])
-    answer = answered(said, ["evt_1", BAD, "evt_3"])
+def test_batch_reads_many_events_and_has_results_in_order() -> None:
+    parsed = parse_batch({"apiKey": "k", "events": [{"type": "a"}, "x", {"type": "c"}]})
+    assert (parsed.api_key, list(parsed.events)) == ("k", [{"type": "a"}, "x", {"type": "c"}])
+    answer = respond(parsed, ["evt_1", BAD, "evt_3"])
     assert (answer["success"], answer["accepted"], answer["rejected"]) == (False, 2, 1)
     first, second, third = answer["events"]
     assert first == {"success": True, "event": {"guid": "evt_1"}}
@@ -59,7 +59,7 @@ def test_batch_says_many_events_and_answers_each_in_order() -> None:
 
 
 def test_a_batch_of_good_events_is_a_success() -> None:
-    assert batch({"events": []}).respond([]) == {
+    assert parse_batch({"events": []}).respond([]) == {
         "success": True,
         "accepted": 0,
         "rejected": 0,
@@ -68,7 +68,7 @@ def test_a_batch_of_good_events_is_a_success() -> None:
 
 
 @pytest.mark.parametrize("body", [None, [], "text", 1, True])
-@pytest.mark.parametrize("reader", [track, batch])
+@pytest.mark.parametrize("reader", [parse_track, parse_batch])
 def test_a_body_is_an_object(reader: Any, body: object) -> None:
     with pytest.raises(HttpError) as caught:
         reader(body)
@@ -78,31 +78,31 @@ def test_a_body_is_an_object(reader: Any, body: object) -> None:
 @pytest.mark.parametrize("events", [None, {}, "text"])
 def test_a_batch_has_a_list(events: object) -> None:
     with pytest.raises(HttpError) as caught:
-        batch({"events": events})
+        parse_batch({"events": events})
     assert set(caught.value.fields) == {"events"}
 
 
 @pytest.mark.parametrize("key", [None, 1, {}, ["k"]])
 def test_a_key_is_a_string(key: object) -> None:
-    assert track({"apiKey": key}).api_key is None
+    assert parse_track({"apiKey": key}).api_key is None
 
 
-def test_a_batch_says_once_when_it_was_sent() -> None:
+def test_sent_at_of_a_batch_applies_to_its_events() -> None:
     events = [{"type": "a"}, {"type": "b", "sentAt": "2026-01-01"}, "x"]
-    said = batch({"events": events, "sentAt": "2026-01-02"})
-    assert list(said.events) == [
+    parsed = parse_batch({"events": events, "sentAt": "2026-01-02"})
+    assert list(parsed.events) == [
         {"type": "a", "sentAt": "2026-01-02"},
         {"type": "b", "sentAt": "2026-01-01"},
         "x",
     ]
 
 
-def test_what_the_seed_s_client_sends_again_is_the_same_event() -> None:
-    """It says so by nothing but its bytes."""
+def test_a_repeated_request_of_the_grouparoo_client_is_the_same_event() -> None:
+    """The client has no message id: equal bodies are the same event."""
     body = {"type": "t", "ocurredAt": 1767225600000, "data": {"n": 1}}
-    first, again = track(body).events[0], track(body).events[0]
-    assert first["messageId"] == again["messageId"]
-    other = track({**body, "ocurredAt": 1767225600001}).events[0]
+    first, repeated = parse_track(body).events[0], parse_track(body).events[0]
+    assert first["messageId"] == repeated["messageId"]
+    other = parse_track({**body, "ocurredAt": 1767225600001}).events[0]
     assert other["messageId"] != first["messageId"]
-    assert track({**body, "messageId": "m-1"}).events[0]["messageId"] == "m-1"
-    assert "messageId" not in track({"type": "t", "occurredAt": 1}).events[0]
+    assert parse_track({**body, "messageId": "m-1"}).events[0]["messageId"] == "m-1"
+    assert "messageId" not in parse_track({"type": "t", "occurredAt": 1}).events[0]

@@ -1,4 +1,4 @@
-"""ingest's OpenAPI document is equal to the code, and true: schemathesis asks what it allows."""
+"""The OpenAPI document of ingest matches its code; schemathesis sends what the document allows."""
 
 import importlib
 import json
@@ -30,13 +30,13 @@ SETTINGS = IngestSettings(_env_file=None)
 PAGES = openapi.pages(DIALECTS, SETTINGS)
 DOCUMENT = openapi.document([*DIALECTS, PAGES], SETTINGS)
 SCHEMA = schemathesis.openapi.from_dict(DOCUMENT)
-# Its own way to parametrize gives all tests one name, and pytest-xdist would run only one of them.
+# schemathesis' own parametrize gives all tests one name, so pytest-xdist would run only one.
 OPERATIONS = [found.ok() for found in SCHEMA.get_all_operations() if isinstance(found, Ok)]
-OWN = ("/api/v1/track", "/api/v1/batch")
+NATIVE = ("/api/v1/track", "/api/v1/batch")
 EXAMPLES = examples.count(fast=8, full=20)
 
 
-def test_its_routes_are_those_of_the_dialects() -> None:
+def test_the_document_has_the_routes_of_all_dialects() -> None:
     documented = {
         f"{method.upper()} {path.replace('{part}', '*')}": operation
         for path, operations in DOCUMENT["paths"].items()
@@ -57,19 +57,19 @@ def test_every_dialect_is_served() -> None:
     ]
     routes = [module.ROUTES for module in modules if hasattr(module, "ROUTES")]
     assert len(routes) >= 6
-    assert all(one in DIALECTS for one in routes)
+    assert all(dialect in DIALECTS for dialect in routes)
 
 
-def test_it_has_every_status_that_ingest_answers() -> None:
-    answered = {problem.status for problem in ErrorKind if problem is not ErrorKind.CONFLICT}
-    assert set(DOCUMENT["components"]["responses"]) == set(map(str, answered))
-    (of_events,) = {
-        frozenset(DOCUMENT["paths"][path]["post"]["responses"]) for path in OWN
+def test_the_document_has_every_status() -> None:
+    expected = {problem.status for problem in ErrorKind if problem is not ErrorKind.CONFLICT}
+    assert set(DOCUMENT["components"]["responses"]) == set(map(str, expected))
+    (statuses,) = {
+        frozenset(DOCUMENT["paths"][path]["post"]["responses"]) for path in NATIVE
     }  # fmt: skip
-    assert of_events == {"200", *map(str, answered - {404, 405})}
+    assert statuses == {"200", *map(str, expected - {404, 405})}
 
 
-def test_its_fields_are_those_of_an_event() -> None:
+def test_the_document_has_the_fields_of_an_event() -> None:
     shape = DOCUMENT["components"]["schemas"]["Event"]
     fields = {
         str(getattr(alias, "choices", [alias])[0] or name)
@@ -80,7 +80,7 @@ def test_its_fields_are_those_of_an_event() -> None:
     assert shape["required"] == ["type"]
 
 
-def test_its_limits_are_the_settings() -> None:
+def test_the_document_has_the_limits_of_the_settings() -> None:
     others = {name: number for number, name in enumerate(openapi.LIMITS, start=61)}
     described = openapi.document(DIALECTS, IngestSettings(_env_file=None, **others))  # type: ignore[arg-type] # all are numbers
     for number in others.values():
@@ -99,29 +99,29 @@ async def test_any_client_can_read_the_document(gateway: Gateway) -> None:
     assert response.json() == json.loads(json.dumps(DOCUMENT))
 
 
-@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda one: f"{one.method} {one.path}")
-def test_every_answer_is_one_that_the_document_has(gateway: Gateway, operation: Any) -> None:
-    """But not all that the document allows fits: ids that mean nobody are strings, too.
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda found: f"{found.method} {found.path}")
+def test_every_response_matches_the_document(gateway: Gateway, operation: Any) -> None:
+    """Requests that match the document may be refused: placeholder ids are strings too.
 
-    That no route ignores the key is for `test_keys.py` to show; here every request has one.
+    Each request has a key; `test_keys.py` tests requests without one.
     """
     modes = [operation.as_strategy(mode) for mode in GenerationMode]
-    unfit = [positive_data_acceptance, ignored_auth]
+    excluded = [positive_data_acceptance, ignored_auth]
     if operation.path != "/api/v1/track":
-        unfit.append(negative_data_rejection)  # a batch refuses each event by itself
+        excluded.append(negative_data_rejection)  # a batch refuses single events
 
     @settings(
-        max_examples=EXAMPLES if operation.path in OWN else 4,
+        max_examples=EXAMPLES if operation.path in NATIVE else 4,
         deadline=None,
         derandomize=True,
         database=None,
     )
     @given(st.one_of(modes))
-    def ask(case: Case[Any]) -> None:
+    def send(case: Case[Any]) -> None:
         case.call_and_validate(
             base_url=gateway.url,
             headers={"authorization": f"Bearer {gateway.key}"},
-            excluded_checks=unfit,
+            excluded_checks=excluded,
         )
 
-    ask()
+    send()

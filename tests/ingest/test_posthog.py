@@ -1,4 +1,4 @@
-"""PostHog's dialect: bodies as the real packages send them, and what comes of them."""
+"""PostHog's dialect: requests of the real packages, and the events that they become."""
 
 import base64
 import gzip
@@ -15,8 +15,8 @@ from ingest.dialects.posthog import ROUTES
 from ingest.request import Request
 from merganser.http.errors import ErrorKind, HttpError
 from schemas.event import Event
-from tests.ingest.dialect import NOW, events, make_request, response_to, results
-from tests.ingest.test_dialects_http import published
+from tests.ingest.dialect import NOW, make_request, to_events, to_response, to_results
+from tests.ingest.test_dialects_http import read_published
 from tests.support.gateway import Gateway
 from tests.support.system import System
 from tests.support.waiting import equals, eventually
@@ -116,27 +116,27 @@ BROWSER_BATCH = {
 }
 
 
-def said(body: Any, path: str = "batch", query: bytes = b"") -> ParsedRequest:
-    return capture(make_request(body, query=query), path)
+def parse(body: Any, path: str = "batch", query: bytes = b"") -> ParsedRequest:
+    return parse_request(make_request(body, query=query), path)
 
 
-def capture(request: Request, path: str = "e") -> ParsedRequest:
+def parse_request(request: Request, path: str = "e") -> ParsedRequest:
     found = ROUTES[f"POST /{path}"](request)
     assert isinstance(found, ParsedRequest)
     return found
 
 
-def one(name: str = "e", properties: dict[str, Any] | None = None, **fields: Any) -> Event:
-    (event,) = events(said({"event": name, "properties": properties, **fields}))
+def parse_event(name: str = "e", properties: dict[str, Any] | None = None, **fields: Any) -> Event:
+    (event,) = to_events(parse({"event": name, "properties": properties, **fields}))
     return event
 
 
-def who(name: str = "e", **properties: Any) -> tuple[str | None, str | None]:
-    event = one(name, properties)
+def parse_ids(name: str = "e", **properties: Any) -> tuple[str | None, str | None]:
+    event = parse_event(name, properties)
     return event["userId"], event["anonymousId"]
 
 
-def test_its_paths() -> None:
+def test_the_routes_of_the_dialect() -> None:
     assert set(ROUTES) == {
         *(f"POST /{path}" for path in ("batch", "e", "i/v0/e", "capture", "track")),
         *(f"{method} /{path}" for method in ("GET", "POST") for path in ("flags", "decide")),
@@ -145,10 +145,10 @@ def test_its_paths() -> None:
     }
 
 
-def test_a_batch_of_the_python_package() -> None:
-    batch = said(PYTHON_BATCH)
+def test_a_batch_of_the_python_package_is_read() -> None:
+    batch = parse(PYTHON_BATCH)
     assert batch.api_key == "KEY"
-    stored = events(batch)
+    stored = to_events(batch)
     assert [(e["type"], e["userId"], e["anonymousId"]) for e in stored] == [
         ("page", None, "anon_1"),
         ("purchase", "123", None),
@@ -168,13 +168,13 @@ def test_a_batch_of_the_python_package() -> None:
         datetime(2026, 3, 1, 11, 0, 0, 653380, tzinfo=UTC),
         *(datetime(2026, 3, 1, 11, 0, second, tzinfo=UTC) for second in range(1, 5)),
     ]
-    assert response_to(batch) == {"status": 1}
+    assert to_response(batch) == {"status": 1}
 
 
-def test_a_batch_of_a_browser() -> None:
-    batch = said(BROWSER_BATCH, "e")
+def test_a_batch_of_a_browser_is_read() -> None:
+    batch = parse(BROWSER_BATCH, "e")
     assert batch.api_key == "KEY"
-    page, identify = events(batch)
+    page, identify = to_events(batch)
     assert (page["type"], page["userId"], page["anonymousId"]) == ("$pageview", None, DEVICE)
     assert page["occurredAt"] == datetime(2026, 3, 1, 11, 59, 0, 7000, tzinfo=UTC)
     assert page["data"] == {
@@ -194,70 +194,72 @@ def test_a_batch_of_a_browser() -> None:
 
 
 @pytest.mark.parametrize("path", ["e", "i/v0/e", "capture", "track", "batch"])
-def test_each_path_takes_each_shape(path: str) -> None:
-    expected = events(said(BROWSER_BATCH))
+def test_each_path_accepts_each_shape(path: str) -> None:
+    expected = to_events(parse(BROWSER_BATCH))
     shapes = [
         BROWSER_BATCH,
         [{**event, "sent_at": BROWSER_BATCH["sent_at"]} for event in (PAGE_VIEW, IDENTIFY)],
     ]
-    assert [events(said(shape, path)) for shape in shapes] == [expected, expected]
-    alone = said({**PAGE_VIEW, "api_key": "KEY", "sent_at": BROWSER_BATCH["sent_at"]}, path)
-    assert events(alone) == expected[:1]
+    assert [to_events(parse(shape, path)) for shape in shapes] == [expected, expected]
+    alone = parse({**PAGE_VIEW, "api_key": "KEY", "sent_at": BROWSER_BATCH["sent_at"]}, path)
+    assert to_events(alone) == expected[:1]
 
 
 class TestEncoding:
     TEXT = json.dumps(BROWSER_BATCH).encode()
     CODED = base64.b64encode(json.dumps([{**PAGE_VIEW, "u": "ÿþ?>~~~"}]).encode())
 
-    def test_gzip(self) -> None:
-        """As posthog-js sends it, under text/plain; the gateway unpacks it before."""
+    def test_gzip_is_detected_by_its_first_bytes(self) -> None:
+        """posthog-js sends it as text/plain."""
         body = unpack(gzip.compress(self.TEXT), 1 << 20)
-        assert events(capture(Request(body, query_string=b"compression=gzip-js"))) == events(
-            said(BROWSER_BATCH)
-        )
+        assert to_events(
+            parse_request(Request(body, query_string=b"compression=gzip-js"))
+        ) == to_events(parse(BROWSER_BATCH))
 
     @pytest.mark.parametrize("query", [b"", b"compression=base64", b"compression=base64&ver=1"])
-    def test_a_form_with_base64(self, query: bytes) -> None:
-        """As posthog-js sends it when a page is left."""
+    def test_a_form_with_base64_is_read(self, query: bytes) -> None:
+        """posthog-js sends it when the user leaves a page."""
         form = b"data=" + quote(base64.b64encode(self.TEXT), safe="").encode()
-        assert events(capture(Request(form, query_string=query))) == events(said(BROWSER_BATCH))
-        assert events(capture(Request(form + b"&ip=1", query_string=query))) == events(
-            said(BROWSER_BATCH)
+        assert to_events(parse_request(Request(form, query_string=query))) == to_events(
+            parse(BROWSER_BATCH)
+        )
+        assert to_events(parse_request(Request(form + b"&ip=1", query_string=query))) == to_events(
+            parse(BROWSER_BATCH)
         )
 
-    def test_a_form_with_json(self) -> None:
+    def test_a_form_with_json_is_read(self) -> None:
         form = b"data=" + quote(self.TEXT, safe="").encode()
-        assert events(capture(Request(form))) == events(said(BROWSER_BATCH))
+        assert to_events(parse_request(Request(form))) == to_events(parse(BROWSER_BATCH))
 
-    def test_base64_alone(self) -> None:
+    def test_base64_without_a_form_is_read(self) -> None:
         body = base64.b64encode(self.TEXT)
-        assert events(capture(Request(body, query_string=b"compression=base64"))) == events(
-            said(BROWSER_BATCH)
-        )
+        assert to_events(
+            parse_request(Request(body, query_string=b"compression=base64"))
+        ) == to_events(parse(BROWSER_BATCH))
 
-    def test_a_plus_that_nobody_escaped(self) -> None:
+    def test_an_unescaped_plus_is_read(self) -> None:
         assert b"+" in self.CODED
-        (event,) = events(capture(Request(b"data=" + self.CODED)))
+        (event,) = to_events(parse_request(Request(b"data=" + self.CODED)))
         assert event["type"] == "$pageview"
 
-    def test_base64_with_something_else_in_it(self) -> None:
-        """It is refused: what is left without that may say something else."""
+    def test_base64_with_other_characters_is_refused(self) -> None:
+        """Without those characters it could mean something else."""
         with pytest.raises(HttpError) as caught:
-            capture(Request(b"data=" + self.CODED[:8] + b"    " + self.CODED[8:]))
+            parse_request(Request(b"data=" + self.CODED[:8] + b"    " + self.CODED[8:]))
         assert caught.value.message == "the body is neither JSON nor base64 of JSON"
 
-    def test_json_in_spite_of_what_the_url_says(self) -> None:
-        assert events(capture(Request(self.TEXT, query_string=b"compression=base64"))) == events(
-            said(BROWSER_BATCH)
-        )
+    def test_json_is_read_even_if_the_url_says_base64(self) -> None:
+        assert to_events(
+            parse_request(Request(self.TEXT, query_string=b"compression=base64"))
+        ) == to_events(parse(BROWSER_BATCH))
 
     @pytest.mark.parametrize(
         "body", [b"", b"text", b"{", b"data=", b"data=???", b"data=eA", b"data=eA==", b"\xff"]
     )
     @pytest.mark.parametrize("query", [b"", b"compression=base64"])
-    def test_what_cannot_be_read(self, body: bytes, query: bytes) -> None:
+    def test_unreadable_input_is_refused(self, body: bytes, query: bytes) -> None:
         with pytest.raises(HttpError) as caught:
-            capture(Request(body, query_string=query))
+            parse_request(Request(body, query_string=query))
         assert caught.value.kind is ErrorKind.MALFORMED
 
 
@@ -277,58 +279,63 @@ class TestKey:
             {"api_key": "", "batch": [{"token": "KEY"}]},
         ],
     )
-    def test_where_it_may_be(self, body: object) -> None:
-        assert said(body).api_key == "KEY"
+    def test_the_key_can_be_in_several_places(self, body: object) -> None:
+        assert parse(body).api_key == "KEY"
 
     @pytest.mark.parametrize("body", [{}, [], {"api_key": None}, {"properties": "KEY"}, [7]])
-    def test_none(self, body: object) -> None:
-        assert said(body).api_key is None
+    def test_other_bodies_have_no_key(self, body: object) -> None:
+        assert parse(body).api_key is None
 
-    def test_it_is_no_data(self) -> None:
-        assert one(properties={"token": "KEY", "distinct_id": "1"}, api_key="KEY")["data"] == {}
+    def test_the_key_is_not_stored_as_data(self) -> None:
+        assert (
+            parse_event(properties={"token": "KEY", "distinct_id": "1"}, api_key="KEY")["data"]
+            == {}
+        )
 
 
 class TestDistinctId:
-    def test_of_a_visitor(self) -> None:
-        assert who(**VISITOR) == (None, DEVICE)
-        assert who(**VISITOR | {"$process_person_profile": True}) == (None, DEVICE)
+    def test_a_visitor_has_an_anonymous_id(self) -> None:
+        assert parse_ids(**VISITOR) == (None, DEVICE)
+        assert parse_ids(**VISITOR | {"$process_person_profile": True}) == (None, DEVICE)
 
-    def test_of_a_visitor_after_reset(self) -> None:
-        """The device keeps its id, and has a new distinct_id."""
-        assert who(**VISITOR | {"distinct_id": AFTER_RESET}) == (None, AFTER_RESET)
+    def test_a_visitor_has_a_new_anonymous_id_after_reset(self) -> None:
+        """The device keeps its id and gets a new distinct_id."""
+        assert parse_ids(**VISITOR | {"distinct_id": AFTER_RESET}) == (None, AFTER_RESET)
 
-    def test_of_a_user_with_a_device(self) -> None:
-        assert who(**USER) == ("123", DEVICE)
+    def test_a_user_with_a_device_has_both_ids(self) -> None:
+        assert parse_ids(**USER) == ("123", DEVICE)
 
-    def test_identified_with_person_profiles_switched_off(self) -> None:
-        assert who(**USER | {"$process_person_profile": False}) == ("123", DEVICE)
+    def test_a_user_without_person_profiles_has_both_ids(self) -> None:
+        assert parse_ids(**USER | {"$process_person_profile": False}) == ("123", DEVICE)
 
-    def test_of_a_server_library(self) -> None:
-        assert who(distinct_id="123", **PYTHON) == ("123", None)
+    def test_ids_of_server_libraries_are_read(self) -> None:
+        assert parse_ids(distinct_id="123", **PYTHON) == ("123", None)
         anonymous = {**NODE, "distinct_id": "anon", "$process_person_profile": False}
-        assert who(**anonymous) == (None, "anon")
+        assert parse_ids(**anonymous) == (None, "anon")
         device = {**PYTHON, "distinct_id": "dev", "$device_id": "dev"}
-        assert who(**device) == (None, "dev")
+        assert parse_ids(**device) == (None, "dev")
 
-    def test_a_number(self) -> None:
-        assert who(distinct_id=123) == ("123", None)
-        (event,) = events(said({"event": "e", "distinct_id": 123}))
+    def test_an_id_can_be_a_number(self) -> None:
+        assert parse_ids(distinct_id=123) == ("123", None)
+        (event,) = to_events(parse({"event": "e", "distinct_id": 123}))
         assert event["userId"] == "123"
 
-    def test_of_the_event_before_that_of_the_properties(self) -> None:
+    def test_the_id_of_the_event_wins_over_its_properties(self) -> None:
         inner = {"distinct_id": "inner"}
-        assert one(properties=inner, distinct_id="outer")["userId"] == "outer"
-        assert one(properties=inner, distinct_id=None)["userId"] == "inner"
+        assert parse_event(properties=inner, distinct_id="outer")["userId"] == "outer"
+        assert parse_event(properties=inner, distinct_id=None)["userId"] == "inner"
 
-    def test_cookieless(self) -> None:
-        """One id for all visitors: it must put no two of them together."""
-        nobody = "$posthog_cookieless"
+    def test_the_shared_id_of_cookieless_mode_is_ignored(self) -> None:
+        """All visitors have the same id, so it must not link them."""
+        shared_id = "$posthog_cookieless"
         cookieless = {"$device_id": None, "$cookieless_mode": True}
-        page = {**VISITOR, **cookieless, "distinct_id": nobody}
-        identify = {**USER, **cookieless, "$anon_distinct_id": nobody}
+        page = {**VISITOR, **cookieless, "distinct_id": shared_id}
+        identify = {**USER, **cookieless, "$anon_distinct_id": shared_id}
         alias = {**page, "alias": "123"}
-        refused, *linking = results(said([{"event": "$pageview", "properties": page}])) + events(
-            said(
+        refused, *linking = to_results(
+            parse([{"event": "$pageview", "properties": page}])
+        ) + to_events(
+            parse(
                 [
                     {"event": "$identify", "properties": identify},
                     {"event": "$create_alias", "properties": alias},
@@ -343,74 +350,77 @@ class TestDistinctId:
 
 
 class TestIdentify:
-    def test_links(self) -> None:
+    def test_identify_links_both_ids(self) -> None:
         ids = {"distinct_id": "123", "$anon_distinct_id": "anon_9"}
-        assert who("$identify", **ids, **NODE) == ("123", "anon_9")
-        assert who("$identify", **ids, **WEB) == ("123", "anon_9")
+        assert parse_ids("$identify", **ids, **NODE) == ("123", "anon_9")
+        assert parse_ids("$identify", **ids, **WEB) == ("123", "anon_9")
 
-    def test_without_an_anonymous_id(self) -> None:
-        assert who("$identify", distinct_id="123", **PYTHON) == ("123", None)
-        assert who("$identify", **USER) == ("123", DEVICE)
+    def test_identify_without_an_anonymous_id_has_a_user(self) -> None:
+        assert parse_ids("$identify", distinct_id="123", **PYTHON) == ("123", None)
+        assert parse_ids("$identify", **USER) == ("123", DEVICE)
 
 
 class TestAlias:
-    def test_of_node(self) -> None:
+    def test_alias_of_the_node_package_links(self) -> None:
         """`alias({distinctId: "123", alias: "anon_1"})`."""
-        assert who("$create_alias", distinct_id="123", alias="anon_1", **NODE) == ("123", "anon_1")
+        assert parse_ids("$create_alias", distinct_id="123", alias="anon_1", **NODE) == (
+            "123",
+            "anon_1",
+        )
 
-    def test_of_python(self) -> None:
+    def test_alias_of_the_python_package_links(self) -> None:
         """`alias(previous_id="anon_1", distinct_id="123")`."""
         ids = {"distinct_id": "anon_1", "alias": "123"}
-        assert who("$create_alias", **ids, **PYTHON) == ("123", "anon_1")
+        assert parse_ids("$create_alias", **ids, **PYTHON) == ("123", "anon_1")
 
-    def test_of_a_page(self) -> None:
+    def test_alias_of_a_page_links(self) -> None:
         """`alias("123")`, and `alias("123", "anon_1")`."""
-        assert who("$create_alias", **VISITOR, alias="123") == ("123", DEVICE)
+        assert parse_ids("$create_alias", **VISITOR, alias="123") == ("123", DEVICE)
         other = USER | {"distinct_id": "anon_1", "alias": "123"}
-        assert who("$create_alias", **other) == ("123", "anon_1")
+        assert parse_ids("$create_alias", **other) == ("123", "anon_1")
 
-    def test_of_a_page_whose_user_is_known(self) -> None:
-        assert who("$create_alias", **USER, alias="other") == ("123", "other")
+    def test_alias_of_an_identified_page_links(self) -> None:
+        assert parse_ids("$create_alias", **USER, alias="other") == ("123", "other")
 
     @pytest.mark.parametrize("library", [PYTHON, NODE])
-    def test_merge_dangerously(self, library: dict[str, Any]) -> None:
+    def test_merge_dangerously_links(self, library: dict[str, Any]) -> None:
         ids = {"distinct_id": "123", "alias": "anon_1"}
-        assert who("$merge_dangerously", **ids, **library) == ("123", "anon_1")
+        assert parse_ids("$merge_dangerously", **ids, **library) == ("123", "anon_1")
 
 
 ACME: dict[str, Any] = {"$group_type": "company", "$group_key": "acme"}
 
 
 class TestGroup:
-    def test_of_a_user(self) -> None:
-        assert who("$groupidentify", **USER, **ACME) == ("123", DEVICE)
-        assert who("$groupidentify", distinct_id="123", **NODE, **ACME) == ("123", None)
+    def test_a_group_call_of_a_user_has_its_ids(self) -> None:
+        assert parse_ids("$groupidentify", **USER, **ACME) == ("123", DEVICE)
+        assert parse_ids("$groupidentify", distinct_id="123", **NODE, **ACME) == ("123", None)
 
     @pytest.mark.parametrize(
-        "made_up",
+        "generated",
         [
             {"distinct_id": "$company_acme", **NODE},
             {"distinct_id": "f434d52e-40f7-4bdd-831f-1da3543f48f4", **PYTHON},
         ],
         ids=["node", "python"],
     )
-    def test_of_nobody(self, made_up: dict[str, Any]) -> None:
-        event = {"event": "$groupidentify", "properties": {**made_up, **ACME}}
-        (refused,) = results(said([event]))
+    def test_a_group_call_with_a_generated_id_is_refused(self, generated: dict[str, Any]) -> None:
+        event = {"event": "$groupidentify", "properties": {**generated, **ACME}}
+        (refused,) = to_results(parse([event]))
         assert isinstance(refused, HttpError)
         assert set(refused.fields) == {"userId", "anonymousId"}
 
-    def test_other_ids_that_look_like_it(self) -> None:
+    def test_ids_that_look_generated_are_accepted_elsewhere(self) -> None:
         uuid = "f434d52e-40f7-4bdd-831f-1da3543f48f4"
-        assert who("$groupidentify", distinct_id=uuid, **NODE, **ACME) == (uuid, None)
-        assert who("purchase", distinct_id=uuid, **PYTHON) == (uuid, None)
+        assert parse_ids("$groupidentify", distinct_id=uuid, **NODE, **ACME) == (uuid, None)
+        assert parse_ids("purchase", distinct_id=uuid, **PYTHON) == (uuid, None)
 
 
 class TestTime:
     SENT = "2026-03-01T11:50:00Z"
 
-    def test_the_client_s_clock_is_corrected(self) -> None:
-        """It runs ten minutes late: an event of five seconds ago is one of five seconds ago."""
+    def test_the_clock_of_the_client_is_corrected(self) -> None:
+        """The clock is ten minutes late, and the event occurred five seconds ago."""
         event = {"event": "e", "distinct_id": "1", "timestamp": "2026-03-01T11:49:55Z"}
         for body, query in [
             ({"batch": [event], "sent_at": self.SENT}, b""),
@@ -418,45 +428,47 @@ class TestTime:
             ([event], b"sent_at=1772365800000"),
             ([{**event, "sent_at": self.SENT}], b""),
         ]:
-            (stored,) = events(said(body, query=query))
+            (stored,) = to_events(parse(body, query=query))
             assert stored["occurredAt"] == NOW - timedelta(seconds=5)
 
-    def test_unless_it_says_otherwise(self) -> None:
-        event = one(
+    def test_the_clock_is_not_corrected_if_the_client_says_so(self) -> None:
+        event = parse_event(
             properties={"distinct_id": "1", "$ignore_sent_at": True},
             timestamp="2026-03-01T11:49:55Z",
             sent_at=self.SENT,
         )
         assert event["occurredAt"] == datetime(2026, 3, 1, 11, 49, 55, tzinfo=UTC)
 
-    def test_seconds_with_a_fraction(self) -> None:
-        event = one(properties={"distinct_id": "1", "$time": 1772366340.029})
+    def test_a_time_in_seconds_with_a_fraction_is_read(self) -> None:
+        event = parse_event(properties={"distinct_id": "1", "$time": 1772366340.029})
         assert event["occurredAt"] == datetime(2026, 3, 1, 11, 59, 0, 29000, tzinfo=UTC)
 
-    def test_none(self) -> None:
-        assert one(distinct_id="1")["occurredAt"] == NOW
+    def test_an_event_without_a_time_occurred_on_arrival(self) -> None:
+        assert parse_event(distinct_id="1")["occurredAt"] == NOW
 
-    def test_one_that_cannot_be_read(self) -> None:
+    def test_an_invalid_time_is_refused(self) -> None:
         event = {"event": "e", "distinct_id": "1", "timestamp": "yesterday"}
-        (refused,) = results(said([event]))
+        (refused,) = to_results(parse([event]))
         assert isinstance(refused, HttpError)
         assert set(refused.fields) == {"occurredAt"}
 
 
-@pytest.mark.parametrize("named", ["uuid", "$insert_id"])
-def test_an_event_sent_again_is_the_same_event(named: str) -> None:
-    def guid(message: str, sent: str) -> str:
-        ids = {"distinct_id": "1", **({named: message} if named != "uuid" else {})}
-        fields = {"uuid": message} if named == "uuid" else {}
-        return one(properties=ids, timestamp="2026-03-01", sent_at=sent, **fields)["guid"]
+@pytest.mark.parametrize("field", ["uuid", "$insert_id"])
+def test_a_repeated_event_is_the_same_event(field: str) -> None:
+    def read_guid(message: str, sent: str) -> str:
+        ids = {"distinct_id": "1", **({field: message} if field != "uuid" else {})}
+        fields = {"uuid": message} if field == "uuid" else {}
+        return parse_event(properties=ids, timestamp="2026-03-01", sent_at=sent, **fields)["guid"]
 
-    assert guid("m", "2026-03-02") == guid("m", "2026-03-03") != guid("n", "2026-03-02")
+    assert (
+        read_guid("m", "2026-03-02") == read_guid("m", "2026-03-03") != read_guid("n", "2026-03-02")
+    )
 
 
-def test_set_in_both_places() -> None:
+def test_set_is_read_from_the_event_and_its_properties() -> None:
     outer: dict[str, Any] = {"$set": {"b": 4}}
     inner = {"$set": {"a": 1, "b": 2}, "$set_once": {"c": {"d": 3}}}
-    event = one(properties={"distinct_id": "1", **inner}, **outer)
+    event = parse_event(properties={"distinct_id": "1", **inner}, **outer)
     assert event["data"] == {"$set.a": "1", "$set.b": "4", "$set_once.c.d": "3"}
 
 
@@ -472,62 +484,62 @@ def test_set_in_both_places() -> None:
         (7, "event"),
     ],
 )
-def test_one_bad_event_costs_its_neighbours_nothing(event: object, field: str) -> None:
+def test_a_bad_event_does_not_affect_other_events(event: object, field: str) -> None:
     good = {"event": "e", "distinct_id": "1"}
-    batch = said([good, event, good])
-    kept, refused, also_kept = results(batch)
-    assert not isinstance(kept, HttpError)
-    assert not isinstance(also_kept, HttpError)
+    batch = parse([good, event, good])
+    first, refused, last = to_results(batch)
+    assert not isinstance(first, HttpError)
+    assert not isinstance(last, HttpError)
     assert isinstance(refused, HttpError)
     assert set(refused.fields) == {field}
-    answer = response_to(batch)
+    answer = to_response(batch)
     assert answer["status"] == 1
-    assert [told["index"] for told in answer["rejected"]] == [1]
+    assert [entry["index"] for entry in answer["rejected"]] == [1]
     with pytest.raises(HttpError):
-        response_to(said([event]))
+        to_response(parse([event]))
 
 
 @pytest.mark.parametrize("batch", [None, {}, "text"])
 def test_a_batch_is_a_list(batch: object) -> None:
     with pytest.raises(HttpError) as caught:
-        said({"batch": batch})
+        parse({"batch": batch})
     assert set(caught.value.fields) == {"batch"}
 
 
 @pytest.mark.parametrize("body", ["text", 7, None, True])
 def test_a_body_is_an_object_or_an_array(body: object) -> None:
     with pytest.raises(HttpError):
-        response_to(said(body))
+        to_response(parse(body))
 
 
-def told(route: str) -> dict[str, Any]:
+def read_static_response(route: str) -> dict[str, Any]:
     found = ROUTES[route](make_request({}, "KEY"))
     assert isinstance(found, StaticResponse)
     assert isinstance(found.response, dict)
     return found.response
 
 
-def test_clients_are_told_of_no_features() -> None:
-    config = told("GET /array/*/config")
+def test_clients_get_no_features() -> None:
+    config = read_static_response("GET /array/*/config")
     assert config["supportedCompression"] == ["gzip-js"]
     assert (config["sessionRecording"], config["hasFeatureFlags"]) == (False, True)
     for method in ("GET", "POST"):
-        flags = told(f"{method} /flags")
+        flags = read_static_response(f"{method} /flags")
         assert (flags["flags"], flags["featureFlags"]) == ({}, {})
         assert flags["errorsWhileComputingFlags"] is False
-        assert told(f"{method} /decide") == {**config, **flags}
-    assert told("POST /s") == {"status": 1}
+        assert read_static_response(f"{method} /decide") == {**config, **flags}
+    assert read_static_response("POST /s") == {"status": 1}
 
 
-async def test_over_http(shared: System, gateway: Gateway) -> None:
-    """The key in the body, gzip without a header that says so, and from another origin."""
+async def test_events_sent_over_http_are_published(shared: System, gateway: Gateway) -> None:
+    """With the key in the body, gzip without a header, and from another origin."""
     event = {**PAGE_VIEW, "properties": {**VISITOR, "mark": "posthog"}}
     body = gzip.compress(json.dumps({"api_key": gateway.key, "batch": [event]}).encode())
     headers = {"content-type": "text/plain", "origin": "https://shop.example"}
     answer = await gateway.request("POST", "/e/?compression=gzip-js", body, headers)
     assert (answer.status_code, answer.json()) == (200, {"status": 1})
     assert answer.headers["access-control-allow-origin"] == "https://shop.example"
-    (stored,) = await published(shared, "posthog")
+    (stored,) = await read_published(shared, "posthog")
     assert stored["anonymousId"] == DEVICE
 
     config = await gateway.request("GET", "/array/KEY/config", headers=headers)
@@ -538,7 +550,7 @@ async def test_over_http(shared: System, gateway: Gateway) -> None:
     assert refused.status_code == 401
 
 
-async def test_who_is_who_then(system: System) -> None:
+async def test_the_events_become_the_right_profiles(system: System) -> None:
     gateway = await system.ingest()
     await system.resolver()
     calls: list[tuple[str, dict[str, Any]]] = [
@@ -560,7 +572,7 @@ async def test_who_is_who_then(system: System) -> None:
         }
         for n, (name, properties) in enumerate(calls)
     ]
-    for _ in range(2):  # the second time it is nothing new
+    for _ in range(2):  # the second time changes nothing
         answer = await gateway.request("POST", "/e/", json.dumps(batch).encode())
         assert answer.json() == {"status": 1}
     await gateway.tracked(type="last", userId="123")

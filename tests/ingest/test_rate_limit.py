@@ -15,7 +15,7 @@ from tests.support.waiting import equals, eventually
 RATE = Rate(per_second=10, burst=100)
 
 
-def test_a_burst_and_then_the_rate() -> None:
+def test_a_bucket_allows_a_burst_and_then_the_rate() -> None:
     full_at, wait = take(RATE, 0, now=1000, amount=100)
     assert wait == 0
     full_at, wait = take(RATE, full_at, now=1000, amount=1)
@@ -26,7 +26,7 @@ def test_a_burst_and_then_the_rate() -> None:
     assert wait == pytest.approx(5)
 
 
-def test_what_is_refused_takes_nothing() -> None:
+def test_a_refused_request_takes_nothing_from_the_bucket() -> None:
     full_at, _ = take(RATE, 0, now=1000, amount=100)
     for _ in range(1000):
         full_at, wait = take(RATE, full_at, now=1004, amount=50)
@@ -35,7 +35,7 @@ def test_what_is_refused_takes_nothing() -> None:
     assert wait == 0
 
 
-def test_a_request_larger_than_the_burst_passes_a_full_bucket_and_is_paid_for_later() -> None:
+def test_a_request_larger_than_the_burst_passes_a_full_bucket_and_delays_later_ones() -> None:
     full_at, wait = take(RATE, 0, now=1000, amount=1000)
     assert wait == 0
     _, wait = take(RATE, full_at, now=1000, amount=1)
@@ -48,7 +48,7 @@ def test_a_request_larger_than_the_burst_passes_a_full_bucket_and_is_paid_for_la
     rate=st.builds(Rate, st.floats(0.1, 10_000), st.integers(1, 10_000)),
     steps=st.lists(st.tuples(st.floats(0, 100), st.integers(1, 20_000)), max_size=50),
 )
-def test_never_more_than_burst_and_rate_and_the_wait_told_is_true(
+def test_the_limit_is_never_exceeded_and_the_wait_is_exact(
     rate: Rate, steps: list[tuple[float, int]]
 ) -> None:
     start = now = 1000.0
@@ -65,25 +65,25 @@ def test_never_more_than_burst_and_rate_and_the_wait_told_is_true(
         assert taken <= rate.burst + over + rate.per_second * (now - start) + 1e-3
 
 
-def test_each_key_has_a_bucket_of_its_own() -> None:
+def test_each_key_has_its_own_bucket() -> None:
     now = 5.0
     limiter = RateLimiter(RATE, lambda: now)
-    limiter.admit("one", 100, ErrorKind.RATE_LIMITED)
+    limiter.admit("first", 100, ErrorKind.RATE_LIMITED)
     limiter.admit("other", 100, ErrorKind.RATE_LIMITED)
     with pytest.raises(HttpError) as refused:
-        limiter.admit("one", 15, ErrorKind.RATE_LIMITED)
+        limiter.admit("first", 15, ErrorKind.RATE_LIMITED)
     assert (b"retry-after", b"2") in refused.value.headers
     now += 1.5
-    limiter.admit("one", 15, ErrorKind.RATE_LIMITED)
+    limiter.admit("first", 15, ErrorKind.RATE_LIMITED)
 
 
-def test_off_it_lets_everything_through() -> None:
+def test_without_a_rate_every_request_passes() -> None:
     limiter = RateLimiter(None, lambda: 0.0)
     for _ in range(10):
-        limiter.admit("one", 1_000_000, ErrorKind.RATE_LIMITED)
+        limiter.admit("first", 1_000_000, ErrorKind.RATE_LIMITED)
 
 
-async def test_a_key_that_sends_too_much_hears_when_to_come_back_and_others_go_on(
+async def test_a_key_over_its_rate_gets_429_with_a_retry_time_and_others_are_served(
     system: System,
 ) -> None:
     gateway = await system.ingest(ingest_rate=2, ingest_burst=3)
@@ -101,20 +101,20 @@ async def test_a_key_that_sends_too_much_hears_when_to_come_back_and_others_go_o
     )
     assert await gateway.metric("merganser_ingest_request_seconds_count", status="429") == 1
 
-    async def again() -> int:
+    async def send_again() -> int:
         return (await gateway.batch([event] * 2)).status_code
 
-    await eventually(again, equals(200), within=10)
+    await eventually(send_again, equals(200), within=10)
     assert await system.events.size() == 8
 
 
-async def test_posthog_js_would_drop_what_is_answered_429(system: System) -> None:
+async def test_posthog_clients_get_503_as_they_drop_events_after_429(system: System) -> None:
     gateway = await system.ingest(ingest_rate=0.01, ingest_burst=1)
-    assert await captured(gateway) == (200, None)
-    assert await captured(gateway) == (503, "100")
+    assert await send_posthog_event(gateway) == (200, None)
+    assert await send_posthog_event(gateway) == (503, "100")
 
 
-async def captured(gateway: Gateway) -> tuple[int, str | None]:
+async def send_posthog_event(gateway: Gateway) -> tuple[int, str | None]:
     body = json.dumps({"api_key": gateway.key, "event": "e", "distinct_id": "1"}).encode()
     answer = await gateway.request("POST", "/e/", body)
     return answer.status_code, answer.headers.get("retry-after")

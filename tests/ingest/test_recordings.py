@@ -1,4 +1,4 @@
-"""All that Grouparoo's own web client sends, byte for byte, and what must come of it."""
+"""Recorded requests of Grouparoo's web client, sent byte for byte, become the right profiles."""
 
 import json
 from collections.abc import Iterator
@@ -27,25 +27,25 @@ class Request:
     headers: dict[str, str]
     body: str
 
-    def bytes(self, path: str) -> bytes:
-        """It, as it went over the wire."""
+    def to_bytes(self, path: str) -> bytes:
+        """Return the request as bytes of HTTP/1.1, with this path."""
         head = [f"{self.method} {path} HTTP/1.1", *(f"{k}: {v}" for k, v in self.headers.items())]
         return "\r\n".join([*head, "", self.body]).encode()
 
     @property
     def event(self) -> dict[str, Any]:
-        """What it says."""
-        said: dict[str, Any] = json.loads(self.body)
-        return said
+        """The event in the body."""
+        sent: dict[str, Any] = json.loads(self.body)
+        return sent
 
 
-def requests(recording: Path) -> Iterator[Request]:
+def read_requests(recording: Path) -> Iterator[Request]:
     for line in recording.read_text().splitlines():
         entry = json.loads(line)
         yield Request(entry["method"], entry["path"], entry["headers"], entry["body_text"])
 
 
-def test_there_are_recordings_of_a_browser_and_of_jsdom() -> None:
+def test_two_recordings_exist() -> None:
     assert len(RECORDINGS) == 2
 
 
@@ -59,8 +59,8 @@ async def test_a_recording_becomes_profiles(system: System, recording: Path, sla
     )
     gateway = await system.ingest()
     guids: dict[str, dict[str, Any]] = {}
-    for request in requests(recording):
-        status, body = await gateway.raw(request.bytes(slash + request.path))
+    for request in read_requests(recording):
+        status, body = await gateway.raw(request.to_bytes(slash + request.path))
         if request.method == "OPTIONS":
             assert status == 204
         else:
@@ -76,13 +76,13 @@ async def test_a_recording_becomes_profiles(system: System, recording: Path, sla
     )
     assert {row[0]: row[1:] for row in rows} == {
         guid: (
-            said["type"],
-            None if said["userId"] is None else "123",
-            said["anonymousId"],
-            EPOCH + timedelta(milliseconds=said["ocurredAt"]),
+            sent["type"],
+            None if sent["userId"] is None else "123",
+            sent["anonymousId"],
+            EPOCH + timedelta(milliseconds=sent["ocurredAt"]),
             "127.0.0.1",
         )
-        for guid, said in guids.items()
+        for guid, sent in guids.items()
     }
 
     data: dict[str, dict[str, str]] = {guid: {} for guid in guids}
@@ -93,13 +93,17 @@ async def test_a_recording_becomes_profiles(system: System, recording: Path, sla
         data[guid][key] = value
     assert data == {
         guid: {
-            **{key: text(value) for key, value in said["data"].items() if value is not None},
-            "sessionId": said["sessionId"],
+            **{
+                key: to_stored_text(value)
+                for key, value in sent["data"].items()
+                if value is not None
+            },
+            "sessionId": sent["sessionId"],
         }
-        for guid, said in guids.items()
+        for guid, sent in guids.items()
     }
 
-    # All of person_1 is user 123's, the page view before the sign-in too; who came after is not.
+    # All events of person_1 are user 123's, also those before the sign-in; later visitors differ.
     profile = await system.database.profile_of("123")
     profiles = await system.database.rows('SELECT "anonymousId", "profileGuid" FROM events')
     assert {owner for visitor, owner in profiles if visitor == "person_1"} == {profile}
@@ -107,17 +111,17 @@ async def test_a_recording_becomes_profiles(system: System, recording: Path, sla
     assert None not in {owner for _, owner in profiles}
 
 
-def text(value: object) -> str:
-    """A value of the recordings as it must be stored; they write numbers as Python does."""
+def to_stored_text(value: object) -> str:
+    """Return a value of the recordings as it must be stored; its numbers have Python's format."""
     if isinstance(value, str):
         return value
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-async def test_errors_are_what_the_client_reads(system: System) -> None:
-    """It shows `error.message` and sends the same again."""
+async def test_an_error_has_the_fields_that_the_client_reads(system: System) -> None:
+    """It shows `error.message` and sends the event again."""
     gateway = await system.ingest()
-    request = next(request for request in requests(RECORDINGS[0]) if request.method == "POST")
-    status, body = await gateway.raw(request.bytes(request.path))
+    request = next(request for request in read_requests(RECORDINGS[0]) if request.method == "POST")
+    status, body = await gateway.raw(request.to_bytes(request.path))
     assert status == 401
     assert "unknown" in json.loads(body)["error"]["message"]

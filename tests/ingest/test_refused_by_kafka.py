@@ -1,23 +1,23 @@
-"""A batch that Kafka refuses does not spoil the ones that come after it."""
+"""A batch that Kafka refuses does not affect later batches."""
 
 from tests.support.system import System
 from tests.support.waiting import equals, eventually
 
 
-async def test_after_a_refused_batch_events_of_the_same_device_are_taken_again(
+async def test_events_of_a_device_are_accepted_after_kafka_refused_a_batch(
     system: System,
 ) -> None:
     gateway = await system.ingest()
     await gateway.tracked(type="before", anonymousId="person_1")
     await system.events.refuse_larger(2000)
 
-    async def answer_to_a_large_one() -> int:
+    async def send_large_event() -> int:
         answer = await gateway.track(type="t", anonymousId="person_1", data={"a": "x" * 5000})
         return answer.status_code
 
-    async def answer_to_a_small_one() -> int:
+    async def send_small_event() -> int:
         return (await gateway.track(type="t", anonymousId="person_1")).status_code
 
-    await eventually(answer_to_a_large_one, equals(503))
-    await eventually(answer_to_a_small_one, equals(200))
+    await eventually(send_large_event, equals(503))
+    await eventually(send_small_event, equals(200))
     assert await gateway.why_not_ready() == {}

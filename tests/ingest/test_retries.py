@@ -1,4 +1,4 @@
-"""A client that got no answer sends again: with a messageId, that is the same event."""
+"""A client without a response sends the event again: with a messageId, it is the same event."""
 
 import asyncio
 
@@ -7,7 +7,7 @@ from tests.support.waiting import equals, eventually
 
 
 async def test_an_event_sent_again_is_stored_once(system: System) -> None:
-    """To another gateway, in another batch, before and after it was stored; even as a twin."""
+    """Through another gateway, in another batch, before and after it is stored."""
     first, second = await system.ingest(), await system.ingest()
     resolver = await system.resolver(resolver_batch=3)
     event = {
@@ -29,12 +29,12 @@ async def test_an_event_sent_again_is_stored_once(system: System) -> None:
     assert await resolver.stop() == 0
 
 
-async def test_sent_many_times_at_once_with_another_time_of_sending(system: System) -> None:
-    """Also without a time of its own, when each arrival has another: the first stored counts."""
+async def test_concurrent_repeats_with_other_send_times_are_stored_once(system: System) -> None:
+    """Also without `occurredAt`, where each arrival has another time: the first stored counts."""
     gateways = [await system.ingest(), await system.ingest()]
     await asyncio.gather(*(system.resolver(resolver_batch=3) for _ in range(2)))
     timed = {"occurredAt": "2026-03-01T12:00:00Z"}
-    for name, time in {"timed": timed, "timeless": {}}.items():
+    for name, time in {"timed": timed, "untimed": {}}.items():
         guids = await asyncio.gather(
             *(
                 gateway.tracked(
@@ -53,12 +53,12 @@ async def test_sent_many_times_at_once_with_another_time_of_sending(system: Syst
     await eventually(
         lambda: system.database.count("events"), equals(2 + len(last)), what="one row for each"
     )
-    # All that was accepted has been looked at: nothing comes after.
+    # The resolvers have read all records, so no more rows will appear.
     ends = await system.events.ends()
-    await eventually(lambda: _positions(system), equals(ends))
+    await eventually(lambda: _read_offsets(system), equals(ends))
     assert await system.database.count("events") == 2 + len(last)
 
 
-async def _positions(system: System) -> dict[int, int]:
+async def _read_offsets(system: System) -> dict[int, int]:
     rows = await system.database.rows('SELECT partition, "nextOffset" FROM "consumerOffsets"')
     return dict(rows)

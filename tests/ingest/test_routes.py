@@ -1,4 +1,4 @@
-"""Which function reads a request."""
+"""Routes find the function that reads a request."""
 
 import pytest
 
@@ -38,26 +38,26 @@ ROUTES = Routes(
         ("GET", "/v1/projects/own/settings", (own, ())),
     ],
 )
-def test_a_route(method: str, path: str, found: object) -> None:
+def test_a_route_is_found(method: str, path: str, found: object) -> None:
     assert ROUTES.find(method, path) == found
 
 
 @pytest.mark.parametrize(
     "path", ["/", "", "/v1", "/v1/batchx", "/v1/projects/a/b/settings", "/v1/projects//settings"]
 )
-def test_no_such_path(path: str) -> None:
+def test_an_unknown_path_has_no_route(path: str) -> None:
     with pytest.raises(HttpError) as caught:
         ROUTES.find("GET", path)
     assert caught.value.kind is ErrorKind.NOT_FOUND
 
 
-def test_a_path_says_what_it_takes() -> None:
+def test_a_wrong_method_lists_the_allowed_ones() -> None:
     with pytest.raises(HttpError) as caught:
         ROUTES.find("PUT", "/v1/batch")
     assert caught.value.kind is ErrorKind.METHOD_NOT_ALLOWED
     assert caught.value.headers == [(b"allow", b"POST, GET, OPTIONS")]
 
 
-def test_two_dialects_cannot_want_the_same() -> None:
+def test_two_dialects_cannot_have_the_same_route() -> None:
     with pytest.raises(ValueError, match="POST /v1/batch"):
         Routes([{"POST /v1/batch": events}, {"POST /v1/batch": events}])

@@ -9,7 +9,7 @@ from ingest.dialects import ParsedRequest, StaticResponse, segment
 from ingest.dialects.rudderstack import ROUTES
 from ingest.request import Request
 from ingest.routes import Routes
-from tests.ingest.dialect import events, make_request, response_to
+from tests.ingest.dialect import make_request, to_events, to_response
 
 SENT = "2026-03-01T12:00:00.000Z"
 
@@ -83,13 +83,13 @@ NODE_IDENTIFY = {
 }
 
 
-def beacon(body: Any, query: bytes = b"writeKey=KEY") -> ParsedRequest:
+def parse_beacon(body: Any, query: bytes = b"writeKey=KEY") -> ParsedRequest:
     found = ROUTES["POST /beacon/v1/batch"](make_request(body, query=query))
     assert isinstance(found, ParsedRequest)
     return found
 
 
-def test_its_paths() -> None:
+def test_the_routes_of_the_dialect() -> None:
     assert set(ROUTES) == {
         "POST /beacon/v1/batch",
         "GET /sourceConfig",
@@ -97,10 +97,10 @@ def test_its_paths() -> None:
     }
 
 
-def test_a_beacon_of_the_browser_package() -> None:
-    said = beacon(BROWSER_BATCH)
-    assert said.api_key == "KEY"
-    track, identify, group = events(said)
+def test_a_beacon_of_the_browser_package_is_read() -> None:
+    parsed = parse_beacon(BROWSER_BATCH)
+    assert parsed.api_key == "KEY"
+    track, identify, group = to_events(parsed)
     assert (track["type"], track["userId"], track["anonymousId"]) == (
         "Product Viewed",
         None,
@@ -135,11 +135,13 @@ def test_a_beacon_of_the_browser_package() -> None:
         "traits.plan": "pro",
         "context.traits.email": "a@example.com",
     }
-    assert response_to(said) == {"success": True}
+    assert to_response(parsed) == {"success": True}
 
 
-def test_traits_of_the_node_package_come_once() -> None:
-    (event,) = events(beacon({"batch": [NODE_IDENTIFY], "timestamp": SENT, "sentAt": SENT}))
+def test_traits_of_the_node_package_are_read_once() -> None:
+    (event,) = to_events(
+        parse_beacon({"batch": [NODE_IDENTIFY], "timestamp": SENT, "sentAt": SENT})
+    )
     assert event["data"] == {
         "traits.email": "a@example.com",
         "context.library.name": "analytics-node",
@@ -151,24 +153,24 @@ def test_traits_of_the_node_package_come_once() -> None:
     ("query", "key"),
     [
         (b"writeKey=a%2Fb", "a/b"),
-        (b"writeKey=", "of the body"),
-        (b"", "of the body"),
-        (b"writekey=x", "of the body"),
+        (b"writeKey=", "in the body"),
+        (b"", "in the body"),
+        (b"writekey=x", "in the body"),
     ],
 )
-def test_a_beacon_has_its_key_in_the_url(query: bytes, key: str) -> None:
-    assert beacon({"batch": [], "writeKey": "of the body"}, query).api_key == key
+def test_the_key_of_a_beacon_is_in_the_url(query: bytes, key: str) -> None:
+    assert parse_beacon({"batch": [], "writeKey": "in the body"}, query).api_key == key
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 @pytest.mark.parametrize("path", ["/sourceConfig", "/sourceConfig/", "//sourceConfig/"])
-def test_a_source_without_destinations(method: str, path: str) -> None:
+def test_the_source_config_has_no_destinations(method: str, path: str) -> None:
     reader, _ = Routes([segment.ROUTES, ROUTES]).find(method, path)
-    told = reader(Request(query_string=b"p=npm&v=3.34.1&writeKey=KEY"))
-    assert isinstance(told, StaticResponse)
-    assert isinstance(told.response, dict)
-    source = told.response["source"]
-    # What @rudderstack/analytics-js asks of it, and rudder-sdk-js dereferences.
+    response = reader(Request(query_string=b"p=npm&v=3.34.1&writeKey=KEY"))
+    assert isinstance(response, StaticResponse)
+    assert isinstance(response.response, dict)
+    source = response.response["source"]
+    # @rudderstack/analytics-js and rudder-sdk-js read these fields.
     assert source["id"]
     assert isinstance(source["config"], dict)
     assert source["destinations"] == []

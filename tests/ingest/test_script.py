@@ -1,4 +1,4 @@
-"""The script for pages, as the gateway serves it."""
+"""The JavaScript client that the gateway serves to pages."""
 
 import gzip
 
@@ -9,44 +9,44 @@ from ingest.request import Request
 from ingest.script import ROUTES
 from tests.support.gateway import Gateway
 
-MOST_BYTES = 5_000
-"""Over the network, packed."""
+MAX_BYTES = 5_000
+"""Of the compressed script."""
 
 
-def test_its_path() -> None:
+def test_the_route_of_the_script() -> None:
     assert set(ROUTES) == {"GET /merganser.js"}
 
 
-def test_it_is_small() -> None:
-    assert len(gzip.compress(_content())) < MOST_BYTES
+def test_the_script_is_small() -> None:
+    assert len(gzip.compress(read_script())) < MAX_BYTES
 
 
-def test_it_is_the_client() -> None:
-    content = _content()
+def test_the_script_is_the_client() -> None:
+    content = read_script()
     assert b"/api/v1/batch" in content
     assert b"currentScript" in content
 
 
-async def test_a_page_of_any_site_gets_it_without_a_key(gateway: Gateway) -> None:
+async def test_a_page_of_any_site_gets_the_script_without_a_key(gateway: Gateway) -> None:
     answer = await gateway.request("GET", "/merganser.js", headers={"origin": "https://a.example"})
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "text/javascript; charset=utf-8"
     assert answer.headers["access-control-allow-origin"] == "https://a.example"
     assert "max-age" in answer.headers["cache-control"]
-    assert answer.content == _content()
+    assert answer.content == read_script()
 
 
-@pytest.mark.parametrize(("takes", "encoding"), [("gzip, br", "gzip"), ("identity", None)])
-async def test_it_is_packed_for_who_takes_it_so(
-    gateway: Gateway, takes: str, encoding: str | None
+@pytest.mark.parametrize(("accepted", "encoding"), [("gzip, br", "gzip"), ("identity", None)])
+async def test_the_script_is_compressed_for_clients_that_accept_gzip(
+    gateway: Gateway, accepted: str, encoding: str | None
 ) -> None:
-    answer = await gateway.request("GET", "/merganser.js", headers={"accept-encoding": takes})
+    answer = await gateway.request("GET", "/merganser.js", headers={"accept-encoding": accepted})
     assert answer.headers.get("content-encoding") == encoding
     assert answer.headers["vary"].count("accept-encoding") == 1
-    assert answer.content == _content()
+    assert answer.content == read_script()
 
 
-def _content() -> bytes:
+def read_script() -> bytes:
     parsed = ROUTES["GET /merganser.js"](Request())
     assert isinstance(parsed, StaticResponse)
     assert isinstance(parsed.response, Response)

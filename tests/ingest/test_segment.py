@@ -1,4 +1,4 @@
-"""Segment's dialect: bodies as the real packages send them, and what comes of them."""
+"""Segment's dialect: requests of the real packages, and the events that they become."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -12,7 +12,7 @@ from ingest.dialects.segment import ROUTES
 from ingest.request import Request
 from merganser.http.errors import ErrorKind, HttpError
 from schemas.event import Event
-from tests.ingest.dialect import NOW, events, make_request, response_to, results
+from tests.ingest.dialect import NOW, make_request, to_events, to_response, to_results
 
 PYTHON = {"library": {"name": "analytics-python", "version": "2.4.0"}}
 NODE = {"library": {"name": "@segment/analytics-node", "version": "3.1.0"}}
@@ -133,32 +133,32 @@ BROWSER_TRACK: dict[str, Any] = {
 }
 
 
-def said(route: str, body: Any) -> ParsedRequest:
+def parse(route: str, body: Any) -> ParsedRequest:
     found = ROUTES[route](make_request(body))
     assert isinstance(found, ParsedRequest)
     return found
 
 
-def batch(*calls: Any, **fields: Any) -> ParsedRequest:
-    return said("POST /v1/batch", {"batch": list(calls), **fields})
+def parse_batch(*calls: Any, **fields: Any) -> ParsedRequest:
+    return parse("POST /v1/batch", {"batch": list(calls), **fields})
 
 
-def one(kind: str, **fields: Any) -> Event:
-    (event,) = events(said(f"POST /v1/{kind}", {"userId": "1", **fields}))
+def parse_call(kind: str, **fields: Any) -> Event:
+    (event,) = to_events(parse(f"POST /v1/{kind}", {"userId": "1", **fields}))
     return event
 
 
-def refused(of: ParsedRequest) -> HttpError:
-    (result,) = results(of)
+def parse_refused(parsed: ParsedRequest) -> HttpError:
+    (result,) = to_results(parsed)
     assert isinstance(result, HttpError)
     with pytest.raises(HttpError) as caught:
-        response_to(of)
+        to_response(parsed)
     assert caught.value is not None
     assert caught.value.message == result.message
     return result
 
 
-def test_its_paths() -> None:
+def test_the_routes_of_the_dialect() -> None:
     kinds = ["track", "identify", "page", "screen", "group", "alias", "batch", "import"]
     assert set(ROUTES) == {
         *(f"POST /v1/{kind}" for kind in kinds),
@@ -169,10 +169,10 @@ def test_its_paths() -> None:
     }
 
 
-def test_a_batch_of_the_python_package() -> None:
-    batch = said("POST /v1/batch", PYTHON_BATCH)
-    assert batch.api_key == "KEY"
-    stored = events(batch)
+def test_a_batch_of_the_python_package_is_read() -> None:
+    parsed = parse("POST /v1/batch", PYTHON_BATCH)
+    assert parsed.api_key == "KEY"
+    stored = to_events(parsed)
     assert [(e["type"], e["userId"], e["anonymousId"]) for e in stored] == [
         ("page", None, "anon_1"),
         ("identify", "123", "anon_1"),
@@ -200,13 +200,13 @@ def test_a_batch_of_the_python_package() -> None:
         *(datetime(2026, 3, 1, 11, 0, second, 161000, tzinfo=UTC) for second in range(1, 6)),
     ]
     assert [e["ipAddress"] for e in stored] == ["192.0.2.1"] * 6
-    assert response_to(batch) == {"success": True}
+    assert to_response(parsed) == {"success": True}
 
 
-def test_a_track_of_the_browser_package() -> None:
-    said_ = said("POST /v1/t", BROWSER_TRACK)
-    assert said_.api_key == "KEY"
-    (event,) = events(said_)
+def test_a_track_call_of_the_browser_package_is_read() -> None:
+    parsed = parse("POST /v1/t", BROWSER_TRACK)
+    assert parsed.api_key == "KEY"
+    (event,) = to_events(parsed)
     assert (event["type"], event["userId"], event["anonymousId"]) == (
         "Order Completed",
         "123",
@@ -232,88 +232,96 @@ def test_a_track_of_the_browser_package() -> None:
         "context.campaign.name": "spring",
         "context.campaign.source": "news",
     }
-    assert response_to(said_) == {"success": True}
+    assert to_response(parsed) == {"success": True}
 
 
 @pytest.mark.parametrize("path", ["POST /v1/b", "POST /b", "POST /v1/import"])
 def test_a_batch_is_the_same_under_each_of_its_paths(path: str) -> None:
-    assert events(said(path, PYTHON_BATCH)) == events(said("POST /v1/batch", PYTHON_BATCH))
+    assert to_events(parse(path, PYTHON_BATCH)) == to_events(parse("POST /v1/batch", PYTHON_BATCH))
 
 
 @pytest.mark.parametrize("path", ["/v1/{kind}", "/v1/{letter}", "/{letter}"])
 def test_a_call_is_the_same_alone_and_in_a_batch(path: str) -> None:
-    """Alone it need not say what it is: its path does."""
+    """Alone it needs no type, as its path names it."""
     for call, expected in zip(
-        PYTHON_BATCH["batch"], events(said("POST /v1/batch", PYTHON_BATCH)), strict=True
+        PYTHON_BATCH["batch"], to_events(parse("POST /v1/batch", PYTHON_BATCH)), strict=True
     ):
         kind = call["type"]
         route = "POST " + path.format(kind=kind, letter=kind[0])
         if route != "POST /s":
             nameless = {key: value for key, value in call.items() if key != "type"}
-            (alone,) = events(said(route, nameless))
+            (alone,) = to_events(parse(route, nameless))
             assert alone == {**expected, "guid": alone["guid"]}
 
 
 class TestIds:
     @pytest.mark.parametrize("user_id", [123, "123", 123.0])
-    def test_numbers(self, user_id: object) -> None:
-        (event,) = events(said("POST /v1/track", {"event": "e", "userId": user_id}))
+    def test_ids_can_be_numbers(self, user_id: object) -> None:
+        (event,) = to_events(parse("POST /v1/track", {"event": "e", "userId": user_id}))
         assert (event["userId"], event["anonymousId"]) == ("123", None)
 
-    def test_an_empty_user_id_is_none(self) -> None:
-        (event,) = events(
-            said("POST /v1/track", {"event": "e", "userId": "", "anonymousId": "anon_1"})
+    def test_an_empty_user_id_is_ignored(self) -> None:
+        (event,) = to_events(
+            parse("POST /v1/track", {"event": "e", "userId": "", "anonymousId": "anon_1"})
         )
         assert (event["userId"], event["anonymousId"]) == (None, "anon_1")
 
-    def test_nobody_is_refused(self) -> None:
+    def test_a_call_without_an_id_is_refused(self) -> None:
         for call in ({}, {"userId": None, "anonymousId": None}, {"userId": "undefined"}):
-            assert set(refused(batch({"type": "track", "event": "e", **call})).fields) == {
+            assert set(
+                parse_refused(parse_batch({"type": "track", "event": "e", **call})).fields
+            ) == {
                 "userId",
                 "anonymousId",
             }
 
 
 class TestAlias:
-    def test_links_the_visitor_of_the_previous_id(self) -> None:
-        event = one("alias", userId="123", previousId="anon_1", anonymousId="device_1")
+    def test_alias_links_the_previous_id(self) -> None:
+        event = parse_call("alias", userId="123", previousId="anon_1", anonymousId="device_1")
         assert (event["type"], event["userId"], event["anonymousId"]) == ("alias", "123", "anon_1")
         assert event["data"] == {"previousId": "anon_1", "anonymousId": "device_1"}
 
     @pytest.mark.parametrize("previous", [{}, {"previousId": None}, {"previousId": ""}])
-    def test_or_else_of_the_anonymous_id(self, previous: dict[str, Any]) -> None:
-        event = one("alias", userId="123", anonymousId="anon_1", **previous)
+    def test_alias_links_the_anonymous_id_without_a_previous_id(
+        self, previous: dict[str, Any]
+    ) -> None:
+        event = parse_call("alias", userId="123", anonymousId="anon_1", **previous)
         assert (event["userId"], event["anonymousId"]) == ("123", "anon_1")
         assert not event["data"].get("anonymousId")
 
-    def test_a_number(self) -> None:
-        assert one("alias", userId="123", previousId=7)["anonymousId"] == "7"
+    def test_an_id_can_be_a_number(self) -> None:
+        assert parse_call("alias", userId="123", previousId=7)["anonymousId"] == "7"
 
 
 class TestGroup:
-    def test_says_nothing_of_who_is_who(self) -> None:
-        event = one("group", groupId=7, traits={"plan": {"name": "pro"}})
+    def test_group_has_no_effect_on_identity(self) -> None:
+        event = parse_call("group", groupId=7, traits={"plan": {"name": "pro"}})
         assert (event["type"], event["userId"], event["anonymousId"]) == ("group", "1", None)
         assert event["data"] == {"groupId": "7", "traits.plan.name": "pro"}
 
-    def test_traits_in_its_context_are_the_user_s(self) -> None:
-        event = one("group", groupId="g", traits={"plan": "pro"}, context={"traits": {"a": 1}})
+    def test_traits_in_the_context_of_group_are_of_the_user(self) -> None:
+        event = parse_call(
+            "group", groupId="g", traits={"plan": "pro"}, context={"traits": {"a": 1}}
+        )
         assert event["data"] == {"groupId": "g", "traits.plan": "pro", "context.traits.a": "1"}
 
 
 class TestPage:
     def test_name_and_category_win_over_properties(self) -> None:
-        event = one("page", name="Mugs", category="Shop", properties={"name": "x", "path": "/"})
+        event = parse_call(
+            "page", name="Mugs", category="Shop", properties={"name": "x", "path": "/"}
+        )
         assert event["data"] == {"name": "Mugs", "category": "Shop", "path": "/"}
 
     @pytest.mark.parametrize("absent", [{}, {"name": None}, {"name": ""}])
-    def test_but_not_if_they_are_absent(self, absent: dict[str, Any]) -> None:
-        assert one("page", properties={"name": "x"}, **absent)["data"] == {"name": "x"}
+    def test_a_missing_name_does_not_replace_the_property(self, absent: dict[str, Any]) -> None:
+        assert parse_call("page", properties={"name": "x"}, **absent)["data"] == {"name": "x"}
 
 
 class TestIdentify:
-    def test_traits_are_in_either_place(self) -> None:
-        event = one(
+    def test_traits_are_read_from_the_call_and_its_context(self) -> None:
+        event = parse_call(
             "identify",
             traits={"email": "new@example.com"},
             context={"traits": {"email": "old@example.com", "vip": True}, "ip": "192.0.2.7"},
@@ -324,21 +332,21 @@ class TestIdentify:
             "context.ip": "192.0.2.7",
         }
 
-    def test_without_traits(self) -> None:
-        assert one("identify")["data"] == {}
-        assert one("identify", traits=None, context={"traits": None})["data"] == {}
+    def test_identify_without_traits_has_no_data(self) -> None:
+        assert parse_call("identify")["data"] == {}
+        assert parse_call("identify", traits=None, context={"traits": None})["data"] == {}
 
 
 class TestTime:
-    def test_the_client_s_clock_is_corrected(self) -> None:
-        """It runs ten minutes late: an event of five seconds ago is one of five seconds ago."""
+    def test_the_clock_of_the_client_is_corrected(self) -> None:
+        """The clock is ten minutes late, and the event occurred five seconds ago."""
         late = {"timestamp": "2026-03-01T11:49:55Z", "sentAt": "2026-03-01T11:50:00Z"}
-        assert one("track", event="e", **late)["occurredAt"] == datetime(
+        assert parse_call("track", event="e", **late)["occurredAt"] == datetime(
             2026, 3, 1, 11, 59, 55, tzinfo=UTC
         )
 
-    def test_by_when_the_batch_was_sent(self) -> None:
-        """A client that sends a batch again may renew only that."""
+    def test_the_send_time_of_the_batch_wins(self) -> None:
+        """A client that repeats a batch may update only the send time of the batch."""
         call = {
             "type": "track",
             "event": "e",
@@ -346,46 +354,48 @@ class TestTime:
             "originalTimestamp": "2026-03-01T11:00:00Z",
             "sentAt": "2026-03-01T11:00:01Z",
         }
-        (renewed,) = events(batch(call, sentAt="2026-03-01T12:00:00Z"))
-        assert renewed["occurredAt"] == datetime(2026, 3, 1, 11, tzinfo=UTC)
-        (own,) = events(batch(call))
+        (repeated,) = to_events(parse_batch(call, sentAt="2026-03-01T12:00:00Z"))
+        assert repeated["occurredAt"] == datetime(2026, 3, 1, 11, tzinfo=UTC)
+        (own,) = to_events(parse_batch(call))
         assert own["occurredAt"] == datetime(2026, 3, 1, 11, 59, 59, tzinfo=UTC)
 
-    def test_timestamp_before_original_timestamp(self) -> None:
+    def test_timestamp_wins_over_original_timestamp(self) -> None:
         first, second = "2026-03-01T10:00:00Z", "2026-03-01T11:00:00Z"
-        both = one("track", event="e", timestamp=first, originalTimestamp=second)
+        both = parse_call("track", event="e", timestamp=first, originalTimestamp=second)
         assert both["occurredAt"] == datetime(2026, 3, 1, 10, tzinfo=UTC)
-        original = one("track", event="e", originalTimestamp=second)
+        original = parse_call("track", event="e", originalTimestamp=second)
         assert original["occurredAt"] == datetime(2026, 3, 1, 11, tzinfo=UTC)
 
-    def test_none(self) -> None:
-        assert one("track", event="e")["occurredAt"] == NOW
+    def test_an_event_without_a_time_occurred_on_arrival(self) -> None:
+        assert parse_call("track", event="e")["occurredAt"] == NOW
 
-    def test_one_that_cannot_be_read(self) -> None:
-        late = batch({"type": "track", "event": "e", "userId": "1", "timestamp": "yesterday"})
-        assert set(refused(late).fields) == {"occurredAt"}
+    def test_an_invalid_time_is_refused(self) -> None:
+        late = parse_batch({"type": "track", "event": "e", "userId": "1", "timestamp": "yesterday"})
+        assert set(parse_refused(late).fields) == {"occurredAt"}
 
 
-def test_a_message_sent_again_is_the_same_event() -> None:
+def test_a_repeated_message_is_the_same_event() -> None:
     call = {"type": "track", "event": "e", "userId": "1", "messageId": "m", "timestamp": "2026"}
     first, again, other = (
-        events(batch(call | changed, sentAt=sent))[0]["guid"]
+        to_events(parse_batch(call | changed, sentAt=sent))[0]["guid"]
         for changed, sent in [({}, "2027"), ({}, "2028"), ({"messageId": "n"}, "2027")]
     )
     assert first == again != other
 
 
-def test_context_of_the_batch_is_each_event_s() -> None:
+def test_the_context_of_a_batch_applies_to_its_events() -> None:
     calls = [
         {"type": "track", "event": "e", "userId": "1", **own}
         for own in ({}, {"context": {"ip": "192.0.2.9"}})
     ]
-    first, second = events(batch(*calls, context={"ip": "192.0.2.7", "app": {"name": "shop"}}))
+    first, second = to_events(
+        parse_batch(*calls, context={"ip": "192.0.2.7", "app": {"name": "shop"}})
+    )
     assert first["data"] == {"context.ip": "192.0.2.7", "context.app.name": "shop"}
     assert second["data"] == {"context.ip": "192.0.2.9", "context.app.name": "shop"}
     odd = {"type": "track", "event": "e", "userId": "1", "context": "web"}
-    assert events(batch(odd, context={"ip": "x"}))[0]["data"] == {"context": "web"}
-    assert events(batch(odd | {"context": None}, context="web"))[0]["data"] == {}
+    assert to_events(parse_batch(odd, context={"ip": "x"}))[0]["data"] == {"context": "web"}
+    assert to_events(parse_batch(odd | {"context": None}, context="web"))[0]["data"] == {}
 
 
 @pytest.mark.parametrize("kind", ["track", "identify", "page", "screen", "group", "alias"])
@@ -395,25 +405,25 @@ def test_context_of_the_batch_is_each_event_s() -> None:
         pytest.param({f"k{n}": n for n in range(1000)}, id="many keys"),
         pytest.param({"a": {f"k{n}": n for n in range(1000)}}, id="many keys within"),
         pytest.param({f"k{n}": {f"l{m}": m for m in range(30)} for n in range(30)}, id="bushy"),
-        pytest.param("web", id="no object"),
+        pytest.param("web", id="not an object"),
         pytest.param(None, id="null"),
     ],
 )
 def test_no_event_is_refused_for_its_context(kind: str, context: object) -> None:
     data = {str(n): n for n in range(200)}
-    one(kind, event="e", properties=data, traits=data, context=context)
+    parse_call(kind, event="e", properties=data, traits=data, context=context)
 
 
 class TestKey:
-    def test_of_the_batch_or_of_an_event(self) -> None:
-        assert batch({"writeKey": "another"}, writeKey="k").api_key == "k"
-        assert batch("x", {}, {"writeKey": "k"}, writeKey="").api_key == "k"
-        assert said("POST /v1/track", {"event": "e", "writeKey": "k"}).api_key == "k"
+    def test_the_key_is_in_the_batch_or_an_event(self) -> None:
+        assert parse_batch({"writeKey": "another"}, writeKey="k").api_key == "k"
+        assert parse_batch("x", {}, {"writeKey": "k"}, writeKey="").api_key == "k"
+        assert parse("POST /v1/track", {"event": "e", "writeKey": "k"}).api_key == "k"
 
     @pytest.mark.parametrize("key", [None, 1, {}, ["k"]])
-    def test_is_a_string(self, key: object) -> None:
-        assert batch({"writeKey": key}, writeKey=key).api_key is None
-        assert said("POST /v1/track", {"event": "e", "writeKey": key}).api_key is None
+    def test_the_key_is_a_string(self, key: object) -> None:
+        assert parse_batch({"writeKey": key}, writeKey=key).api_key is None
+        assert parse("POST /v1/track", {"event": "e", "writeKey": key}).api_key is None
 
 
 class TestRefusals:
@@ -421,25 +431,25 @@ class TestRefusals:
     @pytest.mark.parametrize("route", ["POST /v1/batch", "POST /v1/track"])
     def test_a_body_is_an_object(self, route: str, body: object) -> None:
         with pytest.raises(HttpError) as caught:
-            said(route, body)
+            parse(route, body)
         assert caught.value.kind is ErrorKind.MALFORMED
 
     @pytest.mark.parametrize("body", [{}, {"batch": None}, {"batch": {}}, {"batch": "text"}])
     def test_a_batch_is_a_list(self, body: object) -> None:
         with pytest.raises(HttpError) as caught:
-            said("POST /v1/batch", body)
+            parse("POST /v1/batch", body)
         assert set(caught.value.fields) == {"batch"}
 
     @pytest.mark.parametrize("kind", [None, "", "Track", "merge", 1, {}, ["track"]])
-    def test_a_call_of_a_batch_says_what_it_is(self, kind: object) -> None:
-        why = refused(batch({"type": kind, "event": "e", "userId": "1"}))
-        assert why.message == "type: must be one of track, identify, page, screen, group, alias"
-        assert set(why.fields) == {"type"}
+    def test_a_call_of_a_batch_needs_a_type(self, kind: object) -> None:
+        refusal = parse_refused(parse_batch({"type": kind, "event": "e", "userId": "1"}))
+        assert refusal.message == "type: must be one of track, identify, page, screen, group, alias"
+        assert set(refusal.fields) == {"type"}
 
     @pytest.mark.parametrize("name", [None, "", 1, {}])
-    def test_a_track_call_has_a_name(self, name: object) -> None:
-        why = refused(batch({"type": "track", "event": name, "userId": "1"}))
-        assert set(why.fields) == {"event"}
+    def test_a_track_call_needs_a_name(self, name: object) -> None:
+        refusal = parse_refused(parse_batch({"type": "track", "event": name, "userId": "1"}))
+        assert set(refusal.fields) == {"event"}
 
     @pytest.mark.parametrize(
         ("kind", "field"),
@@ -452,13 +462,15 @@ class TestRefusals:
         ],
     )
     def test_properties_and_traits_are_objects(self, kind: str, field: str) -> None:
-        why = refused(batch({"type": kind, "event": "e", "userId": "1", field: ["x"]}))
-        assert set(why.fields) == {field}
+        refusal = parse_refused(
+            parse_batch({"type": kind, "event": "e", "userId": "1", field: ["x"]})
+        )
+        assert set(refusal.fields) == {field}
 
-    def test_a_bad_event_costs_no_other(self) -> None:
+    def test_a_bad_event_does_not_affect_other_events(self) -> None:
         good = {"type": "track", "event": "e", "userId": "1"}
-        mixed = batch(good, {"type": "merge"}, "text", good | {"userId": None}, good)
-        stored = results(mixed)
+        mixed = parse_batch(good, {"type": "merge"}, "text", good | {"userId": None}, good)
+        stored = to_results(mixed)
         assert [isinstance(result, HttpError) for result in stored] == [
             False,
             True,
@@ -466,13 +478,13 @@ class TestRefusals:
             True,
             False,
         ]
-        answer = response_to(mixed)
+        answer = to_response(mixed)
         assert answer["success"] is True
         assert [entry["index"] for entry in answer["rejected"]] == [1, 2, 3]
         assert answer["rejected"][0]["error"]["fields"].keys() == {"type"}
 
     def test_an_empty_batch_is_a_success(self) -> None:
-        assert response_to(batch()) == {"success": True}
+        assert to_response(parse_batch()) == {"success": True}
 
 
 JSON = st.recursive(
@@ -486,15 +498,15 @@ CALLS = st.dictionaries(st.sampled_from(FIELDS), JSON)
 
 
 @given(st.lists(CALLS | JSON, max_size=4), JSON, JSON, st.sampled_from(["track", "identify"]))
-def test_whatever_comes_is_stored_or_refused(
+def test_any_call_is_stored_or_refused(
     calls: list[Any], context: object, sent: object, kind: str
 ) -> None:
     calls = [{"type": kind, **call} if isinstance(call, dict) else call for call in calls]
-    results(batch(*calls, context=context, sentAt=sent))
+    to_results(parse_batch(*calls, context=context, sentAt=sent))
 
 
 class TestSettings:
-    def told(self, key: str = "KEY", **headers: str) -> Any:
+    def read_settings(self, key: str = "KEY", **headers: str) -> Any:
         found = ROUTES["GET /v1/projects/*/settings"](
             Request(
                 parts=[key],
@@ -507,8 +519,8 @@ class TestSettings:
         assert isinstance(found, StaticResponse)
         return found.response
 
-    def test_clients_send_here_and_nothing_of_their_own(self) -> None:
-        assert self.told(host="events.example.com:8080") == {
+    def test_settings_point_clients_to_this_gateway(self) -> None:
+        assert self.read_settings(host="events.example.com:8080") == {
             "integrations": {
                 "Segment.io": {
                     "apiKey": "KEY",
@@ -531,9 +543,11 @@ class TestSettings:
             ({"origin": "http://shop.example", "x_forwarded_proto": "https"}, "https"),
         ],
     )
-    def test_the_way_they_came(self, headers: dict[str, str], protocol: str) -> None:
-        told = self.told(host="events.example.com", **headers)
-        assert told["integrations"]["Segment.io"]["protocol"] == protocol
+    def test_settings_have_the_protocol_of_the_request(
+        self, headers: dict[str, str], protocol: str
+    ) -> None:
+        settings = self.read_settings(host="events.example.com", **headers)
+        assert settings["integrations"]["Segment.io"]["protocol"] == protocol
 
-    def test_without_a_host_they_know_best(self) -> None:
-        assert self.told()["integrations"] == {"Segment.io": {"apiKey": "KEY"}}
+    def test_settings_without_a_host_have_no_address(self) -> None:
+        assert self.read_settings()["integrations"] == {"Segment.io": {"apiKey": "KEY"}}

@@ -1,4 +1,4 @@
-"""What is accepted, how it is stored, and what is refused and why: no I/O."""
+"""Which events are valid, how they are stored, and which are refused and why: without I/O."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -13,21 +13,21 @@ from schemas.ids import NOBODY
 from schemas.validation import EventLimits, ServerFields, ValidEvent
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
-STAMP = ServerFields("evt_1", 7, "key_1", "192.0.2.1", NOW)
+SERVER_FIELDS = ServerFields("evt_1", 7, "key_1", "192.0.2.1", NOW)
 LIMITS = EventLimits(id_characters=20, data_keys=5, depth=3, event_bytes=2000, nobody=NOBODY)
 
 
-def accepted(text: str) -> ValidEvent:
-    return validate(loads(text), LIMITS, STAMP)
+def accept(text: str) -> ValidEvent:
+    return validate(loads(text), LIMITS, SERVER_FIELDS)
 
 
-def stored(text: str) -> Event:
-    return decode(accepted(text).value)
+def store(text: str) -> Event:
+    return decode(accept(text).value)
 
 
-def refused(text: str) -> HttpError:
+def refuse(text: str) -> HttpError:
     with pytest.raises(HttpError) as caught:
-        accepted(text)
+        accept(text)
     return caught.value
 
 
@@ -35,11 +35,11 @@ def with_data(data: str) -> str:
     return '{"type": "t", "userId": "1", "data": ' + data + "}"
 
 
-def test_a_whole_event() -> None:
+def test_an_event_is_stored_with_all_fields() -> None:
     text = """{"type": "purchase", "userId": 123, "anonymousId": "person_1",
         "occurredAt": "2026-02-28T10:00:00Z",
         "data": {"total": 19.990, "vip": true, "none": null}}"""
-    assert stored(text) == {
+    assert store(text) == {
         "guid": "evt_1",
         "producerGuid": "key_1",
         "ipAddress": "192.0.2.1",
@@ -50,35 +50,35 @@ def test_a_whole_event() -> None:
         "anonymousId": "person_1",
         "data": {"total": "19.990", "vip": "true"},
     }
-    assert accepted(text).guid == "evt_1"
-    assert accepted(text).key == b"person_1"
+    assert accept(text).guid == "evt_1"
+    assert accept(text).key == b"person_1"
 
 
-def test_without_a_time_it_occurred_when_it_came() -> None:
-    assert stored('{"type": "t", "userId": "1"}')["occurredAt"] == NOW
+def test_an_event_without_a_time_occurred_on_arrival() -> None:
+    assert store('{"type": "t", "userId": "1"}')["occurredAt"] == NOW
 
 
-def test_what_the_server_sets_a_client_cannot() -> None:
-    mine = '"guid": "evt_mine", "createdAt": "2020-01-01T00:00:00Z", "ipAddress": "203.0.113.9"'
-    event = stored('{"type": "t", "userId": "1", "profileGuid": "pro_mine", ' + mine + "}")
+def test_a_client_cannot_set_fields_of_the_server() -> None:
+    fields = '"guid": "evt_mine", "createdAt": "2020-01-01T00:00:00Z", "ipAddress": "203.0.113.9"'
+    event = store('{"type": "t", "userId": "1", "profileGuid": "pro_mine", ' + fields + "}")
     assert (event["guid"], event["createdAt"], event["ipAddress"]) == ("evt_1", NOW, "192.0.2.1")
 
 
-def test_the_session_is_kept_as_data_unless_data_has_one() -> None:
-    said = '{"type": "t", "userId": "1", "sessionId": "s-1"'
-    assert stored(said + "}")["data"] == {"sessionId": "s-1"}
-    assert stored(said + ', "data": {"sessionId": "other"}}')["data"] == {"sessionId": "other"}
+def test_the_session_is_stored_as_data_unless_data_has_one() -> None:
+    sent = '{"type": "t", "userId": "1", "sessionId": "s-1"'
+    assert store(sent + "}")["data"] == {"sessionId": "s-1"}
+    assert store(sent + ', "data": {"sessionId": "other"}}')["data"] == {"sessionId": "other"}
 
 
-@pytest.mark.parametrize("nobody", ['""', "null", "0", '"undefined"', '"[object Object]"'])
-def test_an_id_of_nobody_is_left_out(nobody: str) -> None:
-    event = stored('{"type": "t", "anonymousId": "a", "userId": ' + nobody + "}")
+@pytest.mark.parametrize("placeholder", ['""', "null", "0", '"undefined"', '"[object Object]"'])
+def test_a_placeholder_id_is_ignored(placeholder: str) -> None:
+    event = store('{"type": "t", "anonymousId": "a", "userId": ' + placeholder + "}")
     assert (event["userId"], event["anonymousId"]) == (None, "a")
 
 
 @pytest.mark.parametrize("ids", ["", ', "userId": null', ', "userId": "0", "anonymousId": "None"'])
-def test_an_event_of_nobody_is_refused(ids: str) -> None:
-    refusal = refused('{"type": "t"' + ids + "}")
+def test_an_event_without_an_id_is_refused(ids: str) -> None:
+    refusal = refuse('{"type": "t"' + ids + "}")
     assert refusal.kind is ErrorKind.INVALID
     assert set(refusal.fields) == {"userId", "anonymousId"}
     assert "required" in refusal.message
@@ -92,10 +92,10 @@ def test_an_event_of_nobody_is_refused(ids: str) -> None:
         pytest.param(
             '{"type": 1, "userId": {}, "anonymousId": []}',
             {"type", "userId", "anonymousId"},
-            id="all faults at once",
+            id="several invalid fields",
         ),
         pytest.param('{"type": "t", "userId": "1", "ocurredAt": "x"}', {"ocurredAt"}, id="time"),
-        pytest.param('"text"', {"event"}, id="no object"),
+        pytest.param('"text"', {"event"}, id="not an object"),
         pytest.param("null", {"event"}, id="null"),
         pytest.param('{"type": "t", "userId": "%s"}' % ("x" * 21), {"userId"}, id="long id"),
         pytest.param('{"type": "%s", "userId": "1"}' % ("x" * 21), {"type"}, id="long type"),
@@ -112,7 +112,7 @@ def test_an_event_of_nobody_is_refused(ids: str) -> None:
     ],
 )
 def test_a_refusal_names_the_fields(text: str, fields: set[str]) -> None:
-    refusal = refused(text)
+    refusal = refuse(text)
     assert refusal.kind is ErrorKind.INVALID
     assert set(refusal.fields) == fields
     assert all(refusal.fields.values())
@@ -121,86 +121,88 @@ def test_a_refusal_names_the_fields(text: str, fields: set[str]) -> None:
 
 @pytest.mark.parametrize("key", ["\\u0000", "\\ud800"])
 @pytest.mark.parametrize("value", ['"x"', "NaN", "[[[[1]]]]"])
-def test_a_bad_key_is_refused_whatever_its_value(key: str, value: str) -> None:
-    """And the refusal can be written as JSON, which a lone surrogate cannot."""
-    refusal = refused(with_data(f'{{"{key}": {value}}}'))
+def test_a_bad_key_is_refused_with_any_value(key: str, value: str) -> None:
+    """JSON can represent the refusal, but not a lone surrogate."""
+    refusal = refuse(with_data(f'{{"{key}": {value}}}'))
     assert refusal.kind is ErrorKind.INVALID
     json.dumps(refusal.body(), ensure_ascii=False).encode()
 
 
-def test_nul_nested_is_kept_as_json_writes_it() -> None:
-    assert stored(with_data('{"a": ["\\u0000"]}'))["data"] == {"a": '["\\u0000"]'}
+def test_a_nested_nul_is_stored_as_its_json_escape() -> None:
+    assert store(with_data('{"a": ["\\u0000"]}'))["data"] == {"a": '["\\u0000"]'}
 
 
-def test_an_event_of_as_many_bytes_as_allowed() -> None:
-    room = LIMITS.event_bytes - len(accepted(with_data('{"a": ""}')).value)
-    most = accepted(with_data('{"a": "%s"}' % ("x" * room)))
+def test_an_event_can_have_the_maximum_number_of_bytes() -> None:
+    room = LIMITS.event_bytes - len(accept(with_data('{"a": ""}')).value)
+    most = accept(with_data('{"a": "%s"}' % ("x" * room)))
     assert len(most.value) == LIMITS.event_bytes
-    refusal = refused(with_data('{"a": "%s"}' % ("x" * (room + 1))))
+    refusal = refuse(with_data('{"a": "%s"}' % ("x" * (room + 1))))
     assert refusal.kind is ErrorKind.TOO_LARGE
     assert f"takes {LIMITS.event_bytes + 1} bytes, {LIMITS.event_bytes} are" in refusal.message
 
 
-def test_as_many_characters_and_keys_as_allowed() -> None:
+def test_an_event_can_have_the_maximum_number_of_characters_and_keys() -> None:
     longest = "🦆" * 20
-    assert stored(f'{{"type": "t", "userId": "{longest}"}}')["userId"] == longest
-    assert len(stored(with_data(json.dumps({str(n): n for n in range(5)})))["data"]) == 5
+    assert store(f'{{"type": "t", "userId": "{longest}"}}')["userId"] == longest
+    assert len(store(with_data(json.dumps({str(n): n for n in range(5)})))["data"]) == 5
 
 
-def test_an_event_that_comes_again_is_the_same_event() -> None:
-    said = '{"type": "t", "userId": "1", "messageId": "m-1", "occurredAt": "2026-02-28T10:00:00Z"'
-    first, again = accepted(said + "}"), accepted(said + ', "sentAt": "2026-03-01T13:00:00Z"}')
-    assert first.guid == again.guid != "evt_1"
-    assert first.guid == stored(said + "}")["guid"]
-    assert accepted(said.replace("m-1", "m-2") + "}").guid != first.guid
-    other = validate(loads(said + "}"), LIMITS, STAMP._replace(producer_guid="key_2"))
+def test_a_repeated_event_has_the_same_guid() -> None:
+    sent = '{"type": "t", "userId": "1", "messageId": "m-1", "occurredAt": "2026-02-28T10:00:00Z"'
+    first, repeated = accept(sent + "}"), accept(sent + ', "sentAt": "2026-03-01T13:00:00Z"}')
+    assert first.guid == repeated.guid != "evt_1"
+    assert first.guid == store(sent + "}")["guid"]
+    assert accept(sent.replace("m-1", "m-2") + "}").guid != first.guid
+    other = validate(loads(sent + "}"), LIMITS, SERVER_FIELDS._replace(producer_guid="key_2"))
     assert other.guid != first.guid
 
 
 @pytest.mark.parametrize("time", ["", ', "occurredAt": "2026-02-28T10:00:00Z"'])
 @pytest.mark.parametrize("days", [1, 2, 4000])
-def test_there_is_no_end_to_how_late_an_event_may_come_again(time: str, days: int) -> None:
-    said = loads('{"type": "t", "userId": "1", "messageId": "m-1"' + time + "}")
-    later = STAMP._replace(guid="evt_2", ip_address="192.0.2.2", now=NOW + timedelta(days=days))
-    assert validate(said, LIMITS, later).guid == validate(said, LIMITS, STAMP).guid
+def test_an_event_repeated_years_later_has_the_same_guid(time: str, days: int) -> None:
+    sent = loads('{"type": "t", "userId": "1", "messageId": "m-1"' + time + "}")
+    later = SERVER_FIELDS._replace(
+        guid="evt_2", ip_address="192.0.2.2", now=NOW + timedelta(days=days)
+    )
+    assert validate(sent, LIMITS, later).guid == validate(sent, LIMITS, SERVER_FIELDS).guid
 
 
-def test_a_message_id_at_another_time_is_another_event() -> None:
-    said = '{"type": "t", "userId": "1", "messageId": "m-1", "occurredAt": "2026-02-28T10:00:0'
-    assert accepted(said + '0Z"}').guid != accepted(said + '1Z"}').guid
+def test_a_message_id_with_another_time_is_another_event() -> None:
+    sent = '{"type": "t", "userId": "1", "messageId": "m-1", "occurredAt": "2026-02-28T10:00:0'
+    assert accept(sent + '0Z"}').guid != accept(sent + '1Z"}').guid
 
 
-def test_a_guid_made_of_a_message_id_has_the_time_of_its_event() -> None:
-    """So that it lands in the index beside those of its time."""
-    said = '{"type": "t", "userId": "1", "messageId": "m-1", "occurredAt": "2026-02-28T10:00:00Z"}'
+def test_the_guid_of_a_message_id_has_the_time_of_its_event() -> None:
+    """So that the index has it beside guids of the same time."""
+    sent = '{"type": "t", "userId": "1", "messageId": "m-1", "occurredAt": "2026-02-28T10:00:00Z"}'
     milliseconds = int(datetime(2026, 2, 28, 10, tzinfo=UTC).timestamp() * 1000)
-    assert accepted(said).guid.startswith("evt_" + f"{milliseconds:012x}"[:8])
-    version4 = validate(loads(said), LIMITS, STAMP._replace(guid_version=4)).guid
+    assert accept(sent).guid.startswith("evt_" + f"{milliseconds:012x}"[:8])
+    version4 = validate(loads(sent), LIMITS, SERVER_FIELDS._replace(guid_version=4)).guid
     assert version4[len("evt_") + 14] == "4"
 
 
 @pytest.mark.parametrize("message_id", ["null", '""'])
-def test_no_message_id(message_id: str) -> None:
-    said = '{"type": "t", "userId": "1", "messageId": ' + message_id + "}"
-    assert accepted(said).guid == "evt_1"
+def test_an_empty_message_id_is_ignored(message_id: str) -> None:
+    sent = '{"type": "t", "userId": "1", "messageId": ' + message_id + "}"
+    assert accept(sent).guid == "evt_1"
 
 
-def test_a_message_id_without_a_time() -> None:
-    said = '{"type": "t", "userId": "1", "messageId": 7}'
-    assert accepted(said).guid == accepted(said).guid != "evt_1"
+def test_a_message_id_without_a_time_gives_a_stable_guid() -> None:
+    sent = '{"type": "t", "userId": "1", "messageId": 7}'
+    assert accept(sent).guid == accept(sent).guid != "evt_1"
 
 
-def test_a_clock_that_is_wrong_is_corrected_by_what_it_says_now() -> None:
-    """An hour fast: the event was ten minutes before it was sent, which is now."""
-    said = '{"type": "t", "userId": "1", "occurredAt": "2026-03-01T12:50:00Z"'
-    event = stored(said + ', "sentAt": "2026-03-01T13:00:00Z"}')
+def test_a_wrong_clock_is_corrected_by_its_send_time() -> None:
+    """The clock is an hour fast; the event occurred ten minutes before it was sent."""
+    sent = '{"type": "t", "userId": "1", "occurredAt": "2026-03-01T12:50:00Z"'
+    event = store(sent + ', "sentAt": "2026-03-01T13:00:00Z"}')
     assert event["occurredAt"] == datetime(2026, 3, 1, 11, 50, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("sent_at", ["null", '"soon"', "{}", '"9999-12-31T23:59:59Z"'])
-def test_what_is_no_time_to_have_been_sent_corrects_nothing(sent_at: str) -> None:
-    said = '{"type": "t", "userId": "1", "occurredAt": "0001-01-01T00:00:00Z", "sentAt": '
-    event = stored(said + sent_at + "}")
+def test_an_invalid_send_time_corrects_nothing(sent_at: str) -> None:
+    sent = '{"type": "t", "userId": "1", "occurredAt": "0001-01-01T00:00:00Z", "sentAt": '
+    event = store(sent + sent_at + "}")
     assert event["occurredAt"] == datetime(1, 1, 1, tzinfo=UTC)
 
 
@@ -215,10 +217,10 @@ def test_what_is_no_time_to_have_been_sent_corrects_nothing(sent_at: str) -> Non
         pytest.param(datetime(9999, 12, 31, tzinfo=UTC), False, id="year 9999"),
     ],
 )
-def test_a_clock_is_corrected_by_30_days_at_most(sent_at: datetime, corrected: bool) -> None:  # noqa: FBT001
+def test_a_clock_is_corrected_by_at_most_30_days(sent_at: datetime, corrected: bool) -> None:  # noqa: FBT001
     occurred = datetime(2026, 2, 28, 10, tzinfo=UTC)
-    said = {"type": "t", "userId": "1", "occurredAt": occurred.isoformat()}
-    text = json.dumps(said | {"sentAt": sent_at.isoformat()})
+    sent = {"type": "t", "userId": "1", "occurredAt": occurred.isoformat()}
+    text = json.dumps(sent | {"sentAt": sent_at.isoformat()})
     late = NOW - sent_at
-    assert stored(text)["occurredAt"] == (occurred + late if corrected else occurred)
-    assert accepted(text).sent_at_ignored is not corrected
+    assert store(text)["occurredAt"] == (occurred + late if corrected else occurred)
+    assert accept(text).sent_at_ignored is not corrected

@@ -1,4 +1,4 @@
-"""The record: what goes into the topic comes out the same, and nothing else comes out."""
+"""Records of the topic: encoded events decode to the same events, other records are invalid."""
 
 import json
 import traceback
@@ -17,15 +17,17 @@ from tests.support.events import event
 storable = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"))
 
 
-def altered(**fields: Any) -> bytes:
-    """The bytes of a record with other fields than ours; `...` leaves one out."""
+def encode_with(**fields: Any) -> bytes:
+    """Return the bytes of a record with these fields; `...` removes a field."""
     record = json.loads(encode(event(user="1")))
     record.update(fields)
     return json.dumps({k: v for k, v in record.items() if v is not ...}).encode()
 
 
 @given(storable, storable, st.dictionaries(storable, storable))
-def test_an_event_comes_out_as_it_went_in(kind: str, user: str, data: dict[str, str]) -> None:
+def test_an_encoded_event_decodes_to_the_same_event(
+    kind: str, user: str, data: dict[str, str]
+) -> None:
     sent = event(user="u" + user[:500], kind="k" + kind[:500])
     sent["data"] = data
     assert decode(encode(sent)) == sent
@@ -40,7 +42,7 @@ def test_an_event_comes_out_as_it_went_in(kind: str, user: str, data: dict[str, 
     ],
     ids=str,
 )
-def test_times_come_out_exactly(moment: datetime) -> None:
+def test_times_are_exact(moment: datetime) -> None:
     sent = event(user="1")
     sent["occurredAt"] = moment
     assert decode(encode(sent))["occurredAt"] == moment
@@ -51,7 +53,7 @@ BAD = {"NUL": "a\x00b", "lone surrogate": "a\ud800b", "reversed pair": "\udc00\u
 
 @pytest.mark.parametrize("bad", BAD.values(), ids=list(BAD))
 @pytest.mark.parametrize("field", ["type", "userId", "anonymousId", "producerGuid", "ipAddress"])
-def test_what_postgres_cannot_store_is_not_encoded(bad: str, field: str) -> None:
+def test_a_field_that_postgres_cannot_store_is_not_encoded(bad: str, field: str) -> None:
     sent: Any = {**event(user="1", anonymous="2"), field: bad}
     with pytest.raises(InvalidEvent) as caught:
         encode(sent)
@@ -59,22 +61,22 @@ def test_what_postgres_cannot_store_is_not_encoded(bad: str, field: str) -> None
 
 
 @pytest.mark.parametrize("bad", BAD.values(), ids=list(BAD))
-@pytest.mark.parametrize("where", ["key", "value"])
-def test_nor_in_data(bad: str, where: str) -> None:
+@pytest.mark.parametrize("place", ["key", "value"])
+def test_data_that_postgres_cannot_store_is_not_encoded(bad: str, place: str) -> None:
     sent = event(user="1")
-    sent["data"] = {bad: "v"} if where == "key" else {"k": bad}
+    sent["data"] = {bad: "v"} if place == "key" else {"k": bad}
     with pytest.raises(InvalidEvent) as caught:
         encode(sent)
     assert all(field.startswith("data") for field in caught.value.fields)
     assert bad not in str(caught.value)
 
 
-def test_nul_in_a_record_of_another_writer_is_refused() -> None:
+def test_nul_in_a_record_is_refused() -> None:
     with pytest.raises(InvalidEvent, match="NUL"):
-        decode(altered(data={"k": "a\x00b"}))
+        decode(encode_with(data={"k": "a\x00b"}))
 
 
-def test_the_six_characters_that_write_nul_are_text() -> None:
+def test_an_escaped_nul_as_text_is_kept() -> None:
     sent = event(user="1", path="C:\\u0000", other="\\\\u0000")
     assert decode(encode(sent)) == sent
 
@@ -85,36 +87,40 @@ def test_the_six_characters_that_write_nul_are_text() -> None:
         pytest.param(b"", "record", id="empty"),
         pytest.param(b"garbage", "record", id="garbage"),
         pytest.param(b"\xff\xfe", "record", id="not UTF-8"),
-        pytest.param(b"[]", "record", id="no object"),
-        pytest.param(altered(extra="x"), "extra", id="unknown field"),
-        pytest.param(altered(type=...), "type", id="missing field"),
-        pytest.param(altered(type=1), "type", id="wrong type"),
-        pytest.param(altered(type=""), "type", id="empty type"),
-        pytest.param(altered(type="x" * 513), "type", id="longer than the column"),
-        pytest.param(altered(userId=123), "userId", id="numeric id"),
-        pytest.param(altered(userId=""), "userId", id="empty id"),
-        pytest.param(altered(guid="pro_1"), "guid", id="guid of another kind"),
-        pytest.param(altered(guid="evt_" + "x" * 61), "guid", id="guid too long"),
-        pytest.param(altered(guid="evt_a/b"), "guid", id="guid with a slash"),
-        pytest.param(altered(occurredAt="0001-01-01T00:00:00+01:00"), "occurredAt", id="year 0"),
-        pytest.param(altered(createdAt="9999-12-31T23:59:59-01:00"), "createdAt", id="year 10000"),
-        pytest.param(altered(occurredAt="2026-01-01T00:00:00"), "occurredAt", id="no zone"),
-        pytest.param(altered(occurredAt=None), "occurredAt", id="no time"),
-        pytest.param(altered(data={"a": 1}), "data.a", id="data not strings"),
-        pytest.param(altered(data=None), "data", id="no data"),
+        pytest.param(b"[]", "record", id="not an object"),
+        pytest.param(encode_with(extra="x"), "extra", id="unknown field"),
+        pytest.param(encode_with(type=...), "type", id="missing field"),
+        pytest.param(encode_with(type=1), "type", id="wrong type"),
+        pytest.param(encode_with(type=""), "type", id="empty type"),
+        pytest.param(encode_with(type="x" * 513), "type", id="longer than the column"),
+        pytest.param(encode_with(userId=123), "userId", id="numeric id"),
+        pytest.param(encode_with(userId=""), "userId", id="empty id"),
+        pytest.param(encode_with(guid="pro_1"), "guid", id="guid of another kind"),
+        pytest.param(encode_with(guid="evt_" + "x" * 61), "guid", id="guid too long"),
+        pytest.param(encode_with(guid="evt_a/b"), "guid", id="guid with a slash"),
+        pytest.param(
+            encode_with(occurredAt="0001-01-01T00:00:00+01:00"), "occurredAt", id="year 0"
+        ),
+        pytest.param(
+            encode_with(createdAt="9999-12-31T23:59:59-01:00"), "createdAt", id="year 10000"
+        ),
+        pytest.param(encode_with(occurredAt="2026-01-01T00:00:00"), "occurredAt", id="no zone"),
+        pytest.param(encode_with(occurredAt=None), "occurredAt", id="no time"),
+        pytest.param(encode_with(data={"a": 1}), "data.a", id="data not strings"),
+        pytest.param(encode_with(data=None), "data", id="no data"),
         pytest.param(b'{"guid": "evt_1", "type": "\\ud800"}', "record", id="lone surrogate"),
     ],
 )
-def test_other_bytes_are_no_event(value: bytes, field: str) -> None:
+def test_an_invalid_record_names_the_field(value: bytes, field: str) -> None:
     with pytest.raises(InvalidEvent) as caught:
         decode(value)
     assert set(caught.value.fields) == {field}
 
 
-def test_errors_do_not_repeat_what_the_record_holds() -> None:
+def test_errors_do_not_quote_the_record() -> None:
     secret = uuid.uuid4().hex
     with pytest.raises(InvalidEvent) as caught:
-        decode(altered(data={"k": [secret]}))
+        decode(encode_with(data={"k": [secret]}))
     assert secret not in "".join(traceback.format_exception(caught.value))
 
 
@@ -128,7 +134,7 @@ def test_the_version_is_in_a_header() -> None:
     assert wire.VERSION_HEADER == ("schema-version", b"1")
 
 
-def test_a_zone_is_kept_as_the_same_moment() -> None:
+def test_a_time_with_a_zone_becomes_the_same_time_in_utc() -> None:
     plus_two = datetime(2026, 1, 1, 14, tzinfo=timezone(timedelta(hours=2)))
-    kept = decode(altered(occurredAt=plus_two.isoformat()))["occurredAt"]
-    assert (kept, kept.utcoffset()) == (plus_two, timedelta(0))
+    decoded = decode(encode_with(occurredAt=plus_two.isoformat()))["occurredAt"]
+    assert (decoded, decoded.utcoffset()) == (plus_two, timedelta(0))

@@ -1,4 +1,4 @@
-"""Nothing that a client wrote is lost or changed on its way to a string."""
+"""JSON values become strings without loss or change."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from schemas.exact_json import DEEPEST, NotANumber, Number, UnstorableValue, as_
 DEPTH = 32
 
 
-def stored(text: str, depth: int = DEPTH) -> str:
+def convert(text: str, depth: int = DEPTH) -> str:
     return as_text(loads(text), depth)
 
 
@@ -16,13 +16,13 @@ def stored(text: str, depth: int = DEPTH) -> str:
     ["0", "-0", "-0.0", "19.990", "1e400", "1E+2", "9007199254740993", "0.1", "1" * 5000],
     ids=lambda number: number[:20],
 )
-def test_a_number_stays_as_it_was_written(number: str) -> None:
-    assert stored(number) == number
-    assert stored(f'{{"n": [{number}]}}') == f'{{"n":[{number}]}}'
+def test_a_number_keeps_its_digits(number: str) -> None:
+    assert convert(number) == number
+    assert convert(f'{{"n": [{number}]}}') == f'{{"n":[{number}]}}'
 
 
 @pytest.mark.parametrize(
-    ("text", "kept"),
+    ("text", "expected"),
     [
         ('"plain"', "plain"),
         ('""', ""),
@@ -36,13 +36,13 @@ def test_a_number_stays_as_it_was_written(number: str) -> None:
         ("[]", "[]"),
     ],
 )
-def test_strings_stay_and_the_rest_is_compact_json(text: str, kept: str) -> None:
-    assert stored(text) == kept
+def test_strings_are_kept_and_other_values_become_compact_json(text: str, expected: str) -> None:
+    assert convert(text) == expected
 
 
 @pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity"])
-def test_what_is_no_number_is_read_and_then_refused_by_itself(word: str) -> None:
-    """So that in a batch it costs only the event that has it."""
+def test_nan_and_infinity_are_read_and_refused_as_values(word: str) -> None:
+    """So a batch loses only the event that has such a value."""
     good, bad = loads(f"[1.0, {word}]")
     assert isinstance(bad, NotANumber)
     assert as_text(good, DEPTH) == "1.0"
@@ -52,40 +52,38 @@ def test_what_is_no_number_is_read_and_then_refused_by_itself(word: str) -> None
         as_text([{"deep": bad}], DEPTH)
 
 
-def test_of_a_repeated_key_the_last_one_counts() -> None:
-    assert stored('{"a": 1, "b": 2, "a": 3}') == '{"a":3,"b":2}'
+def test_the_last_value_of_a_repeated_key_counts() -> None:
+    assert convert('{"a": 1, "b": 2, "a": 3}') == '{"a":3,"b":2}'
 
 
 @pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}")])
 def test_nesting_up_to_the_depth_is_kept(opening: str, closing: str) -> None:
-    def nested(levels: int) -> str:
+    def nest(levels: int) -> str:
         return opening * levels + "1" + closing * levels
 
-    assert stored(nested(DEPTH)) == nested(DEPTH)
+    assert convert(nest(DEPTH)) == nest(DEPTH)
     with pytest.raises(UnstorableValue, match="nested too deeply"):
-        stored(nested(DEPTH + 1))
+        convert(nest(DEPTH + 1))
 
 
-def test_at_depth_nought_only_scalars_are_kept() -> None:
-    assert stored("1", depth=0) == "1"
+def test_at_depth_0_only_scalars_are_kept() -> None:
+    assert convert("1", depth=0) == "1"
     with pytest.raises(UnstorableValue):
-        stored("[]", depth=0)
+        convert("[]", depth=0)
 
 
 @pytest.mark.parametrize("levels", [1_000, 100_000])
 @pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"]":["[{\\"",', "]}")])
-def test_absurd_nesting_costs_only_the_value_that_has_it(
-    levels: int, opening: str, closing: str
-) -> None:
+def test_extreme_nesting_affects_only_its_value(levels: int, opening: str, closing: str) -> None:
     before, deep, after = loads(f'["]", {opening * levels}1{closing * levels}, "after"]')
     assert (before, after) == ("]", "after")
     with pytest.raises(UnstorableValue, match="nested too deeply"):
         as_text(deep, DEEPEST)
 
 
-def test_as_much_as_may_ever_be_allowed_is_written() -> None:
+def test_the_maximum_depth_is_written() -> None:
     deepest = "[" * DEEPEST + "1" + "]" * DEEPEST
-    assert stored(deepest, DEEPEST) == deepest
+    assert convert(deepest, DEEPEST) == deepest
 
 
 @pytest.mark.parametrize(
@@ -98,7 +96,7 @@ def test_as_much_as_may_ever_be_allowed_is_written() -> None:
         pytest.param("[" * 5000 + '"' + '\\"' * 400_000, id="a string without an end"),
     ],
 )
-def test_absurd_nesting_that_does_not_end_rightly_is_no_json(text: str) -> None:
+def test_unbalanced_extreme_nesting_is_an_error(text: str) -> None:
     with pytest.raises(ValueError, match=r"\w"):
         loads(text)
 
@@ -107,11 +105,11 @@ def test_absurd_nesting_that_does_not_end_rightly_is_no_json(text: str) -> None:
     "text",
     ["", " ", "{", '{"a": 1', '{"a" 1}', "[1,]", "{'a': 1}", '"line\nbreak"', "01", "1 2", "nan"],
 )
-def test_what_is_no_json_is_an_error(text: str) -> None:
+def test_invalid_json_is_an_error(text: str) -> None:
     with pytest.raises(ValueError, match=r"\w"):
         loads(text)
 
 
-def test_a_number_is_not_taken_for_a_string() -> None:
+def test_a_number_and_a_string_differ() -> None:
     assert isinstance(loads("12"), Number)
     assert loads('"12"') == "12"

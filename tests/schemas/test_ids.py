@@ -1,3 +1,5 @@
+"""Placeholder ids, such as `undefined`, that name no person."""
+
 import sys
 import unicodedata
 import uuid
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from schemas.ids import NOBODY, WHITE_SPACE, folded, somebody
 from tests.support.database import Database
 
-MEAN_NOBODY = [
+PLACEHOLDERS = [
     *("", "null", "(null)", "undefined", "None", "nil", "NaN", "0", "-1", "true", "False"),
     *("unknown", "N/A", "anonymous", "guest", "[object Object]", "{}"),
     str(uuid.UUID(int=0)),
@@ -18,28 +20,28 @@ MEAN_NOBODY = [
 INVISIBLE = ["\u00a0", "\u200b", "\ufeff", "\u2003", "\u3000", "\u2028", "\u200e", "\u2060", "\x85"]
 
 
-@pytest.mark.parametrize("nobody", MEAN_NOBODY)
-def test_ids_that_mean_nobody(nobody: str) -> None:
-    for spelling in (nobody, nobody.upper(), nobody.lower(), f" {nobody}\t\n"):
+@pytest.mark.parametrize("placeholder", PLACEHOLDERS)
+def test_placeholder_ids_are_ignored(placeholder: str) -> None:
+    for spelling in (placeholder, placeholder.upper(), placeholder.lower(), f" {placeholder}\t\n"):
         assert somebody(spelling, NOBODY) is None, spelling
 
 
 @pytest.mark.parametrize("space", INVISIBLE, ids=ascii)
-def test_what_cannot_be_seen_around_an_id_does_not_make_it_somebody(space: str) -> None:
-    for nobody in ("", "guest", "NULL"):
-        assert somebody(f"{space}{nobody}{space}\t", NOBODY) is None
+def test_placeholder_ids_are_ignored_with_invisible_characters(space: str) -> None:
+    for placeholder in ("", "guest", "NULL"):
+        assert somebody(f"{space}{placeholder}{space}\t", NOBODY) is None
     assert somebody(f"{space}123", NOBODY) == f"{space}123"
 
 
-def test_all_white_space_of_unicode_is_cut_off() -> None:
+def test_all_white_space_of_unicode_is_trimmed() -> None:
     spaces = {character for character in map(chr, range(sys.maxunicode + 1)) if character.isspace()}
     assert spaces <= set(WHITE_SPACE)
-    # And of the rest nothing that can be seen.
+    # All others are invisible.
     assert {unicodedata.category(character) for character in set(WHITE_SPACE) - spaces} == {"Cf"}
 
 
 @pytest.mark.parametrize(
-    "somebodys",
+    "user_id",
     [
         "123",
         "00",
@@ -55,16 +57,16 @@ def test_all_white_space_of_unicode_is_cut_off() -> None:
         "{1}",
     ],
 )
-def test_ids_that_mean_somebody_stay_as_they_came(somebodys: str) -> None:
-    assert somebody(somebodys, NOBODY) == somebodys
-    assert somebody(f" {somebodys}", NOBODY) == f" {somebodys}"
+def test_other_ids_are_unchanged(user_id: str) -> None:
+    assert somebody(user_id, NOBODY) == user_id
+    assert somebody(f" {user_id}", NOBODY) == f" {user_id}"
 
 
-def test_no_id_is_nobody() -> None:
+def test_a_missing_id_is_none() -> None:
     assert somebody(None, NOBODY) is None
 
 
-def test_more_may_be_named() -> None:
+def test_the_list_of_placeholder_ids_can_change() -> None:
     assert somebody("visitor", NOBODY | {"visitor"}) is None
     assert somebody("guest", frozenset({"visitor"})) == "guest"
 
@@ -77,12 +79,12 @@ TEXTS = st.text(
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
-@given(texts=st.lists(TEXTS | st.sampled_from(MEAN_NOBODY), min_size=50, max_size=200))
-async def test_postgres_compares_as_we_do(database: Database, texts: list[str]) -> None:
-    """As the scanner and an audit ask of rows."""
+@given(texts=st.lists(TEXTS | st.sampled_from(PLACEHOLDERS), min_size=50, max_size=200))
+async def test_postgres_folds_ids_as_python_does(database: Database, texts: list[str]) -> None:
+    """The scanner and the audit compare ids in SQL."""
     compared = await database.column(
         """SELECT lower(btrim(id COLLATE "C", %s))
-        FROM unnest(%s::text[]) WITH ORDINALITY AS ids (id, place) ORDER BY place""",
+        FROM unnest(%s::text[]) WITH ORDINALITY AS ids (id, number) ORDER BY number""",
         WHITE_SPACE,
         texts,
     )

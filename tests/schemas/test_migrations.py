@@ -1,3 +1,5 @@
+"""Migrations are applied once, in order, and completely."""
+
 import asyncio
 
 import psycopg
@@ -8,17 +10,17 @@ from schemas.migrations import SchemaError
 from tests.support import database
 
 
-async def test_ten_at_once_apply_each_migration_once(empty_database_url: str) -> None:
+async def test_ten_concurrent_runs_apply_each_migration_once(empty_database_url: str) -> None:
     applied = await asyncio.gather(*(migrations.migrate(empty_database_url) for _ in range(10)))
-    done = sorted(migration.version for one in applied for migration in one)
-    assert done == [migration.version for migration in migrations.available()]
+    versions = sorted(migration.version for run in applied for migration in run)
+    assert versions == [migration.version for migration in migrations.available()]
     async with database.opened(empty_database_url) as opened:
         ledger = await opened.rows('SELECT version, name FROM "schemaMigrations" ORDER BY version')
         assert ledger == [(m.version, m.name) for m in migrations.available()]
         await migrations.check(opened.connection)
 
 
-async def test_once_applied_nothing_is_left_to_do(database_url: str) -> None:
+async def test_applied_migrations_are_not_applied_again(database_url: str) -> None:
     assert await migrations.migrate(database_url) == []
 
 
@@ -36,7 +38,7 @@ async def test_a_database_of_a_newer_version_is_refused(database_url: str) -> No
             await migrations.check(opened.connection)
 
 
-async def test_newer_ones_are_compatible_all_or_not_at_all(database_url: str) -> None:
+async def test_newer_migrations_are_accepted_only_if_all_are_compatible(database_url: str) -> None:
     async with database.opened(database_url) as opened:
         await opened.execute(
             """INSERT INTO "schemaMigrations" VALUES (9998, '9998_one.compatible')"""
@@ -48,7 +50,7 @@ async def test_newer_ones_are_compatible_all_or_not_at_all(database_url: str) ->
             await migrations.check(opened.connection)
 
 
-async def test_a_compatible_one_that_is_missing_is_refused_too(
+async def test_a_missing_compatible_migration_is_refused(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     future = migrations.Migration(9998, "9998_one.compatible", "SELECT 1")

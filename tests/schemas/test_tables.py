@@ -1,4 +1,4 @@
-"""The tables as an external writer meets them."""
+"""The tables, as external writers use them."""
 
 import uuid
 from datetime import timedelta
@@ -39,7 +39,9 @@ async def test_an_api_key_needs_name_hash_and_permissions(database: Database) ->
     assert revoked is None
 
 
-async def test_guids_made_by_the_database_are_unique_and_of_this_moment(database: Database) -> None:
+async def test_guids_from_the_database_are_unique_and_have_the_current_time(
+    database: Database,
+) -> None:
     guids = await database.column("""SELECT "newGuid"('evt_') FROM generate_series(1, 10000)""")
     assert len(set(guids)) == 10000
     seconds = await database.value("SELECT extract(epoch FROM now())::float8")
@@ -47,7 +49,7 @@ async def test_guids_made_by_the_database_are_unique_and_of_this_moment(database
 
 
 @pytest.mark.parametrize("version", ["evt_7b0c6d5e-0f1a-4b2c-8d3e-4f5a6b7c8d9e", "evt_anything"])
-async def test_a_writer_may_bring_its_own_guid(database: Database, version: str) -> None:
+async def test_a_writer_can_set_the_guid(database: Database, version: str) -> None:
     await database.execute(
         """INSERT INTO events (guid, type, "userId") VALUES (%s, 't', '1')""", version
     )
@@ -55,7 +57,7 @@ async def test_a_writer_may_bring_its_own_guid(database: Database, version: str)
 
 
 @pytest.mark.parametrize(
-    ("column", "value", "says"),
+    ("column", "value", "message"),
     [
         ("guid", "pro_1", "guid has the prefix evt_"),
         ("occurredAt", "0001-01-01 00:00 BC", "times lie in the years 1 to 9999"),
@@ -69,17 +71,17 @@ async def test_a_writer_may_bring_its_own_guid(database: Database, version: str)
         ("anonymousId", "x" * 513, "ids and type have at most 512 characters"),
     ],
 )
-async def test_what_no_reader_could_take_is_refused_with_a_reason(
-    database: Database, column: str, value: str, says: str
+async def test_an_invalid_value_is_refused_with_a_reason(
+    database: Database, column: str, value: str, message: str
 ) -> None:
     statement = psycopg.sql.SQL("INSERT INTO events (type, {}) VALUES ('t', %s)").format(
         psycopg.sql.Identifier(column)
     )
-    with pytest.raises(psycopg.errors.CheckViolation, match=says):
+    with pytest.raises(psycopg.errors.CheckViolation, match=message):
         await database.connection.execute(statement, (value,))
 
 
-async def test_ids_have_room_for_512_characters_of_any_script(database: Database) -> None:
+async def test_ids_can_have_512_characters_of_any_script(database: Database) -> None:
     await database.execute(
         'INSERT INTO events (type, "userId", "anonymousId") VALUES (%(x)s, %(x)s, %(x)s)'.replace(
             "%(x)s", "repeat('🦆', 512)"
@@ -93,9 +95,8 @@ async def test_a_type_is_required(database: Database) -> None:
         await database.execute("""INSERT INTO events ("userId") VALUES ('1')""")
 
 
-async def test_all_text_is_compared_byte_by_byte(database: Database) -> None:
-    """Locales differ between servers and their versions, and glibc's are slow: columns and indexes
-    have the collation "C", also those of migrations to come."""
+async def test_all_text_columns_compare_bytes(database: Database) -> None:
+    """Locales differ between servers, so all columns and indexes have the collation "C"."""
     others = await database.rows(
         """
         SELECT relations.relname, columns.attname
@@ -105,7 +106,7 @@ async def test_all_text_is_compared_byte_by_byte(database: Database) -> None:
             AND columns.attcollation <> 0
             AND columns.attcollation <> 'pg_catalog."C"'::regcollation
         UNION ALL
-        SELECT relations.relname, 'as its index compares'
+        SELECT relations.relname, 'in its index'
         FROM pg_class AS relations
         JOIN pg_index AS indexes ON indexes.indexrelid = relations.oid
         CROSS JOIN LATERAL unnest(indexes.indcollation) AS compared (rule)

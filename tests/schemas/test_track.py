@@ -1,4 +1,4 @@
-"""What clients send and how it is read."""
+"""Events as clients send them, and how their fields are read."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,13 +16,13 @@ SPRING_SECONDS = int(SPRING.timestamp())
 
 
 def read(**fields: str) -> Track:
-    """A Track from the JSON texts of its fields."""
+    """Return the Track of these JSON texts of fields."""
     members = {"type": '"t"', **fields}
     text = "{" + ",".join(f'"{name}":{value}' for name, value in members.items()) + "}"
     return Track.model_validate(loads(text))
 
 
-def faults(**fields: str) -> set[Any]:
+def read_invalid_fields(**fields: str) -> set[Any]:
     with pytest.raises(ValidationError) as caught:
         read(**fields)
     return {error["loc"][0] for error in caught.value.errors()}
@@ -57,7 +57,7 @@ def faults(**fields: str) -> set[Any]:
         pytest.param("null", None, id="null"),
     ],
 )
-def test_times(text: str, moment: datetime | None) -> None:
+def test_a_time_is_read(text: str, moment: datetime | None) -> None:
     read_moment = read(occurredAt=text).occurred_at
     assert read_moment == moment
     assert read_moment is None or read_moment.utcoffset() == timedelta(0)
@@ -74,7 +74,7 @@ def test_times(text: str, moment: datetime | None) -> None:
         pytest.param('"2026-02-30"', id="no such day"),
         pytest.param('"yesterday"', id="words"),
         pytest.param('""', id="empty"),
-        pytest.param("1e400", id="beyond all"),
+        pytest.param("1e400", id="beyond all times"),
         pytest.param("9" * 400, id="400 digits"),
         pytest.param("NaN", id="NaN"),
         pytest.param('"NaN"', id="NaN as a string"),
@@ -84,17 +84,17 @@ def test_times(text: str, moment: datetime | None) -> None:
         pytest.param("[1]", id="array"),
     ],
 )
-def test_times_that_are_none(text: str) -> None:
-    assert faults(occurredAt=text) == {"occurredAt"}
+def test_an_invalid_time_is_refused(text: str) -> None:
+    assert read_invalid_fields(occurredAt=text) == {"occurredAt"}
 
 
-def test_the_web_client_s_spelling_of_the_time() -> None:
+def test_other_names_of_the_time_are_read() -> None:
     assert read(ocurredAt=f"{SPRING_SECONDS}000").occurred_at == SPRING
     assert read(timestamp='"2026-03-01T12:30:15Z"').occurred_at == SPRING
 
 
 @pytest.mark.parametrize(
-    ("text", "kept"),
+    ("text", "expected"),
     [
         ("123", "123"),
         ('"123"', "123"),
@@ -123,9 +123,9 @@ def test_the_web_client_s_spelling_of_the_time() -> None:
         ("null", None),
     ],
 )
-def test_ids_are_strings_or_numbers(text: str, kept: str | None) -> None:
+def test_ids_are_strings_or_numbers(text: str, expected: str | None) -> None:
     track = read(userId=text, anonymousId=text, sessionId=text)
-    assert [track.user_id, track.anonymous_id, track.session_id] == [kept] * 3
+    assert [track.user_id, track.anonymous_id, track.session_id] == [expected] * 3
 
 
 @given(
@@ -134,15 +134,15 @@ def test_ids_are_strings_or_numbers(text: str, kept: str | None) -> None:
     zeros=st.integers(0, 5),
     mark=st.sampled_from(["e", "E"]),
 )
-def test_an_integer_is_the_same_id_however_it_is_written(
+def test_all_forms_of_an_integer_are_the_same_id(
     value: int, places: int, zeros: int, mark: str
 ) -> None:
-    """The point moved to the left, and the exponent that makes up for it."""
+    """The decimal point moves to the left, and the exponent compensates."""
     digits = str(abs(value)).rjust(places + 1, "0")
-    at = len(digits) - places
+    point = len(digits) - places
     sign = "-" if value < 0 else ""
-    fraction = digits[at:] + "0" * zeros
-    whole = digits[:at].lstrip("0") or "0"
+    fraction = digits[point:] + "0" * zeros
+    whole = digits[:point].lstrip("0") or "0"
     text = f"{sign}{whole}{'.' + fraction if fraction else ''}{mark}{places}"
     assert read(userId=text).user_id == str(value)
 
@@ -150,20 +150,20 @@ def test_an_integer_is_the_same_id_however_it_is_written(
 @pytest.mark.parametrize(
     "text", ["1e100", "1e400", "-1E400", "1e999999999", "1e" + "9" * 5000, "0.1e" + "9" * 30]
 )
-def test_a_number_of_very_many_digits_is_not_written_out(text: str) -> None:
-    assert faults(userId=text, anonymousId=text) == {"userId", "anonymousId"}
+def test_a_number_of_more_than_100_digits_is_refused(text: str) -> None:
+    assert read_invalid_fields(userId=text, anonymousId=text) == {"userId", "anonymousId"}
     with pytest.raises(ValidationError, match="more than 100 digits: send it as a string"):
         read(userId=text)
 
 
 @pytest.mark.parametrize("text", ["true", "false", "{}", "[]", '["123"]', "NaN"])
 def test_other_ids_are_refused(text: str) -> None:
-    assert faults(userId=text, anonymousId=text) == {"userId", "anonymousId"}
+    assert read_invalid_fields(userId=text, anonymousId=text) == {"userId", "anonymousId"}
 
 
 @pytest.mark.parametrize("text", ['""', "null", "1", "true", "{}"])
-def test_the_type_is_a_string_that_says_something(text: str) -> None:
-    assert faults(type=text) == {"type"}
+def test_the_type_is_a_string_that_is_not_empty(text: str) -> None:
+    assert read_invalid_fields(type=text) == {"type"}
 
 
 def test_the_type_is_required() -> None:
@@ -177,7 +177,7 @@ def test_data_may_be_missing_or_null() -> None:
 
 @pytest.mark.parametrize("text", ["[]", '"x"', "1", "true"])
 def test_other_data_is_refused(text: str) -> None:
-    assert faults(data=text) == {"data"}
+    assert read_invalid_fields(data=text) == {"data"}
 
 
 def test_unknown_fields_are_ignored() -> None:
@@ -185,6 +185,6 @@ def test_unknown_fields_are_ignored() -> None:
 
 
 @pytest.mark.parametrize("body", [None, [], "text", True])
-def test_what_is_no_object_is_refused(body: object) -> None:
+def test_a_body_that_is_not_an_object_is_refused(body: object) -> None:
     with pytest.raises(ValidationError):
         Track.model_validate(body)

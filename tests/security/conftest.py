@@ -12,17 +12,17 @@ from tests.support.system import System, opened_system, settings_env
 
 @pytest.fixture(scope="module")
 def secured_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
-    """The servers of this module's tests."""
+    """Run secured servers for the tests of a module."""
     try:
         with secured.running(tmp_path_factory.mktemp("secured")) as servers:
             yield servers
     except StackError as error:
-        pytest.skip(f"needs servers of its own: {error}")
+        pytest.skip(f"needs its own servers: {error}")
 
 
 @pytest.fixture
 async def guarded(secured_servers: Secured, tmp_path: Path) -> AsyncIterator[System]:
-    """A system on them, whose processes are still to be told how to get in."""
+    """A system on the secured servers; each test sets how its processes connect."""
     async with (
         topics.made(secured_servers.kafka.bootstrap) as made,
         database.opened(secured_servers.postgres.url) as opened,

@@ -1,4 +1,4 @@
-"""A broker and a Postgres that let nobody in who does not prove who it is."""
+"""A Kafka broker and a Postgres that require authentication."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +24,7 @@ from dev.stack.postgres import Postgres
 
 USER, PASSWORD = "merganser", "s3cret-of-kafka"
 STRANGER = "stranger"
-"""Whom the brokers know, by the same password, and let do nothing."""
+"""A user of the brokers with the same password and no permission."""
 
 DB_USER, DB_PASSWORD = "gateway", "s3cret-of-postgres"
 
@@ -35,45 +35,45 @@ _HBA = f"""\
 hostssl all merganser  127.0.0.1/32 trust
 hostssl all {DB_USER}  127.0.0.1/32 scram-sha-256
 """
-"""Nobody without TLS; the test's own user needs no password."""
+"""TLS is required; the user of the test needs no password."""
 
 
 @dataclass(frozen=True)
 class Secured:
-    """The servers, and what a client needs for them."""
+    """The servers, and the certificates and settings for their clients."""
 
     kafka: Kafka
-    """Its own port asks for nothing: for the test to look inside, not for the processes."""
+    """Its own port is open, for the test to read topics; processes use the listeners."""
     postgres: Postgres
     listeners: dict[str, str]
-    """`host:port` by protocol; SSL asks for the client's certificate."""
-    place: Path
+    """`host:port` by protocol; SSL requires a client certificate."""
+    folder: Path
 
     @property
     def ca(self) -> Path:
-        """Who signed the certificates of both servers."""
-        return self.place / "ca.pem"
+        """The authority that signed the certificates of both servers."""
+        return self.folder / "ca.pem"
 
     @property
     def other_ca(self) -> Path:
-        """Somebody else."""
-        return self.place / "other-ca.pem"
+        """Another authority."""
+        return self.folder / "other-ca.pem"
 
     def database_url(self, password: str = DB_PASSWORD, ca: Path | None = None) -> str:
-        """As an operator writes it."""
+        """Return the connection URL that an operator configures."""
         return (
             f"postgresql://{DB_USER}:{password}@localhost:{self.postgres.port}/merganser"
             f"?sslmode=verify-full&sslrootcert={ca or self.ca}"
         )
 
     def kafka_env(self, protocol: str, mechanism: str | None = None) -> dict[str, str]:
-        """The settings for a listener."""
+        """Return the environment variables for a listener."""
         settings = {"BOOTSTRAP": self.listeners[protocol], "SECURITY": protocol}
         if protocol.endswith("SSL"):
             settings["CA"] = str(self.ca)
         if protocol == "SSL":
-            settings["CERTIFICATE"] = str(self.place / "client.pem")
-            settings["KEY"] = str(self.place / "client.key")
+            settings["CERTIFICATE"] = str(self.folder / "client.pem")
+            settings["KEY"] = str(self.folder / "client.key")
         if mechanism:
             settings["SASL_MECHANISM"] = mechanism
             settings["SASL_USERNAME"] = USER
@@ -82,17 +82,21 @@ class Secured:
 
 
 @contextmanager
-def running(place: Path) -> Iterator[Secured]:
-    """Have them for the length of a `with` block; raises StackError where there is no Java."""
-    _write_certificates(place)
+def running(folder: Path) -> Iterator[Secured]:
+    """Run the servers for the length of a `with` block.
+
+    Raises:
+        StackError: Java or a Postgres with TLS is missing.
+    """
+    _write_certificates(folder)
     ports = {name: free_port(set()) for name in ("KAFKA", "CONTROLLER", "POSTGRES", *_LISTENERS)}
-    home = Home(place / "home")
+    home = Home(folder / "home")
     with home.owned():
         kafka = Kafka(
             home,
             ports["KAFKA"],
             ports["CONTROLLER"],
-            config=_broker(place, ports),
+            config=_configure_broker(folder, ports),
             scram=[
                 f"SCRAM-SHA-{n}=[name={name},password={PASSWORD}]"
                 for name in (USER, STRANGER)
@@ -103,38 +107,38 @@ def running(place: Path) -> Iterator[Secured]:
             home,
             ports["POSTGRES"],
             unsafe_fast=True,
-            binaries=_postgres_with_tls(),
+            binaries=_find_postgres_with_tls(),
             config={
                 "ssl": "on",
-                "ssl_cert_file": str(place / "server.pem"),
-                "ssl_key_file": str(place / "server.key"),
-                "hba_file": str(place / "pg_hba.conf"),
+                "ssl_cert_file": str(folder / "server.pem"),
+                "ssl_key_file": str(folder / "server.key"),
+                "hba_file": str(folder / "pg_hba.conf"),
             },
         )
         try:
             with ThreadPoolExecutor() as pool:
                 list(pool.map(lambda server: server.start(), (kafka, postgres)))
-            _make_role(postgres)
+            _create_role(postgres)
             listeners = {p: f"localhost:{ports[name]}" for name, p in _LISTENERS.items()}
-            yield Secured(kafka, postgres, listeners, place)
+            yield Secured(kafka, postgres, listeners, folder)
         finally:
             kafka.stop()
             postgres.stop()
 
 
-def _postgres_with_tls() -> Path:
-    """Where the system's own Postgres is: the wheel's is built without TLS."""
-    places = list(Path("/usr/lib/postgresql").glob("*/bin"))
-    if not places:
+def _find_postgres_with_tls() -> Path:
+    """Return the folder of the system's Postgres; that of the wheel is built without TLS."""
+    folders = list(Path("/usr/lib/postgresql").glob("*/bin"))
+    if not folders:
         raise StackError("no Postgres of the system, such as Debian's package postgresql")
-    return max(places, key=lambda place: int(place.parent.name))
+    return max(folders, key=lambda found: int(found.parent.name))
 
 
-def _broker(place: Path, ports: dict[str, int]) -> dict[str, str]:
-    """Its configuration: https://kafka.apache.org/documentation/#security."""
-    at = {"PLAINTEXT": ("127.0.0.1", ports["KAFKA"])}
-    at |= {name: ("localhost", ports[name]) for name in _LISTENERS}
-    advertised = ",".join(f"{name}://{host}:{port}" for name, (host, port) in at.items())
+def _configure_broker(folder: Path, ports: dict[str, int]) -> dict[str, str]:
+    """Return the configuration of the broker: https://kafka.apache.org/documentation/#security."""
+    addresses = {"PLAINTEXT": ("127.0.0.1", ports["KAFKA"])}
+    addresses |= {name: ("localhost", ports[name]) for name in _LISTENERS}
+    advertised = ",".join(f"{name}://{host}:{port}" for name, (host, port) in addresses.items())
     protocols = {"PLAINTEXT": "PLAINTEXT", "CONTROLLER": "PLAINTEXT", **_LISTENERS}
     config = {
         "listeners": f"{advertised},CONTROLLER://127.0.0.1:{ports['CONTROLLER']}",
@@ -142,9 +146,9 @@ def _broker(place: Path, ports: dict[str, int]) -> dict[str, str]:
         "listener.security.protocol.map": ",".join(f"{n}:{p}" for n, p in protocols.items()),
         "sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512",
         "ssl.keystore.type": "PEM",
-        "ssl.keystore.location": str(place / "server-keystore.pem"),
+        "ssl.keystore.location": str(folder / "server-keystore.pem"),
         "ssl.truststore.type": "PEM",
-        "ssl.truststore.location": str(place / "ca.pem"),
+        "ssl.truststore.location": str(folder / "ca.pem"),
         "listener.name.mtls.ssl.client.auth": "required",
         "listener.name.mtls.ssl.principal.mapping.rules": f"RULE:^.*$/{USER}/",
         "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
@@ -158,24 +162,24 @@ def _broker(place: Path, ports: dict[str, int]) -> dict[str, str]:
     return config
 
 
-def _write_certificates(place: Path) -> None:
-    ours, theirs = trustme.CA(), trustme.CA()
-    ours.cert_pem.write_to_path(str(place / "ca.pem"))
-    theirs.cert_pem.write_to_path(str(place / "other-ca.pem"))
-    # Not for 127.0.0.1: a client that goes there by that name is to notice.
-    server, client = ours.issue_cert("localhost"), ours.issue_cert("merganser")
+def _write_certificates(folder: Path) -> None:
+    authority, other_authority = trustme.CA(), trustme.CA()
+    authority.cert_pem.write_to_path(str(folder / "ca.pem"))
+    other_authority.cert_pem.write_to_path(str(folder / "other-ca.pem"))
+    # Not for 127.0.0.1, so that clients refuse the certificate at that address.
+    server, client = authority.issue_cert("localhost"), authority.issue_cert("merganser")
     for name, issued in (("server", server), ("client", client)):
         key = load_pem_private_key(issued.private_key_pem.bytes(), password=None)
         pkcs8 = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         chain = b"".join(blob.bytes() for blob in issued.cert_chain_pems)
-        (place / f"{name}.pem").write_bytes(chain)
-        (place / f"{name}.key").write_bytes(pkcs8)
-        (place / f"{name}.key").chmod(0o600)
-        (place / f"{name}-keystore.pem").write_bytes(pkcs8 + chain)
-    (place / "pg_hba.conf").write_text(_HBA)
+        (folder / f"{name}.pem").write_bytes(chain)
+        (folder / f"{name}.key").write_bytes(pkcs8)
+        (folder / f"{name}.key").chmod(0o600)
+        (folder / f"{name}-keystore.pem").write_bytes(pkcs8 + chain)
+    (folder / "pg_hba.conf").write_text(_HBA)
 
 
-def _make_role(postgres: Postgres) -> None:
+def _create_role(postgres: Postgres) -> None:
     with psycopg.connect(postgres.url, autocommit=True) as connection:
         connection.execute(
             sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(

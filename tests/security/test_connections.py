@@ -12,7 +12,7 @@ from tests.support.waiting import equals, eventually
 
 pytestmark = pytest.mark.faults
 
-WAYS = [
+PROTOCOLS = [
     pytest.param("SASL_SSL", "SCRAM-SHA-512", id="TLS, SCRAM-SHA-512"),
     pytest.param("SASL_SSL", "SCRAM-SHA-256", id="TLS, SCRAM-SHA-256"),
     pytest.param("SASL_SSL", "PLAIN", id="TLS, PLAIN"),
@@ -22,8 +22,8 @@ WAYS = [
 ]
 
 
-@pytest.mark.parametrize(("protocol", "mechanism"), WAYS)
-async def test_an_event_goes_all_the_way(
+@pytest.mark.parametrize(("protocol", "mechanism"), PROTOCOLS)
+async def test_an_event_is_stored_over_secured_connections(
     protocol: str, mechanism: str | None, secured_servers: Secured, guarded: System
 ) -> None:
     guarded.env |= secured_servers.kafka_env(protocol, mechanism)
@@ -102,10 +102,10 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("mistake", "why"), REFUSED)
-async def test_who_cannot_prove_it_is_not_let_in_and_hears_why(
+@pytest.mark.parametrize(("mistake", "reason"), REFUSED)
+async def test_a_process_without_access_logs_the_reason(
     mistake: Callable[[Secured], dict[str, str]],
-    why: str,
+    reason: str,
     secured_servers: Secured,
     guarded: System,
 ) -> None:
@@ -116,7 +116,7 @@ async def test_who_cannot_prove_it_is_not_let_in_and_hears_why(
     guarded.env |= env
     resolver = guarded.new("resolver")
     resolver.start()
-    await eventually(lambda: why in resolver.log, what=f"{why!r} in the log", within=60)
+    await eventually(lambda: reason in resolver.log, what=f"{reason!r} in the log", within=60)
     assert await resolver.why_not_ready()
     assert "wr0ng" not in resolver.log
 
@@ -126,7 +126,7 @@ def kafka_without_grants(servers: Secured) -> dict[str, str]:
     return {**env, "MERGANSER_KAFKA_SASL_USERNAME": STRANGER}
 
 
-TOLD = [
+HINTS = [
     (kafka_without_grants, "topics", "docs/managed-services.md lists the grants"),
     (kafka_wrong_password, "topics", "Check MERGANSER_KAFKA_SASL_USERNAME"),
     (kafka_wrong_password_plain, "topics", "Check MERGANSER_KAFKA_SASL_USERNAME"),
@@ -141,19 +141,19 @@ TOLD = [
 ]
 
 
-@pytest.mark.parametrize(("mistake", "name", "told"), TOLD)
-async def test_a_command_is_told_what_it_lacks(
+@pytest.mark.parametrize(("mistake", "name", "hint"), HINTS)
+async def test_a_command_without_access_prints_what_to_check(
     mistake: Callable[[Secured], dict[str, str]],
     name: str,
-    told: str,
+    hint: str,
     secured_servers: Secured,
     guarded: System,
 ) -> None:
-    own = {"MERGANSER_TOPIC": "other", "MERGANSER_DEAD_TOPIC": "other.dead"}
-    ended = await command({**guarded.env, **own, **mistake(secured_servers)}, name)
-    assert ended.status == 1
-    said = " ".join(ended.err.split())
-    assert told in said
-    assert "Is it running?" not in said
-    assert "Traceback" not in said
-    assert "wr0ng" not in said
+    topics = {"MERGANSER_TOPIC": "other", "MERGANSER_DEAD_TOPIC": "other.dead"}
+    result = await command({**guarded.env, **topics, **mistake(secured_servers)}, name)
+    assert result.status == 1
+    errors = " ".join(result.err.split())
+    assert hint in errors
+    assert "Is it running?" not in errors
+    assert "Traceback" not in errors
+    assert "wr0ng" not in errors

@@ -1,4 +1,4 @@
-"""No key and no event in logs, metrics or answers: not at level debug, not by any failure."""
+"""Logs, metrics and responses contain no key and no content of events, at any level and failure."""
 
 import json
 import uuid
@@ -22,9 +22,9 @@ from tests.support.topics import Record, record_of
 from tests.support.waiting import equals, eventually
 
 MARK = "s3cr3t"
-"""In all that clients send, and nowhere else."""
+"""In everything that clients send, and nowhere else."""
 
-SAID = {
+SENT = {
     "type": f"type-{MARK}",
     "userId": f"user-{MARK}",
     "anonymousId": f"visitor-{MARK}",
@@ -37,56 +37,56 @@ QUOTING = (
     'SELECT "userId", CAST("userId" AS integer) AS plan FROM profiles '
     'WHERE "userId" = ANY(:userIds)'
 )
-"""Postgres quotes the userId that is not a number in its error."""
+"""The error of Postgres quotes a userId that is not a number."""
 
 DEFECTS = """
 import ingest.app, resolver.copy_format
 
-def breaking(sound, kind):
-    def broken(subject, *others):
+def break_for(function, kind):
+    def fail(subject, *others):
         if kind in str(subject):
             raise ValueError(f"what is this: {subject!r}") from KeyError(repr(subject))
-        return sound(subject, *others)
-    return broken
+        return function(subject, *others)
+    return fail
 
-ingest.app.validate = breaking(ingest.app.validate, "break-ingest")
-ingest.app.Request = breaking(ingest.app.Request, "break-request")
-resolver.copy_format.encode_events = breaking(resolver.copy_format.encode_events, "break-resolver")
+ingest.app.validate = break_for(ingest.app.validate, "break-ingest")
+ingest.app.Request = break_for(ingest.app.Request, "break-request")
+resolver.copy_format.encode_events = break_for(resolver.copy_format.encode_events, "break-resolver")
 """
-"""Defects that quote what was in hand, as Python's own exceptions do."""
+"""Defects whose errors quote their data, as exceptions of Python do."""
 
 
 @pytest.fixture
 def defective(tmp_path: Path, system: System) -> System:
-    """The system, with mistakes in its code."""
+    """The system with defects in its code."""
     (tmp_path / "sitecustomize.py").write_text(DEFECTS)
     system.env |= {"PYTHONPATH": f"{tmp_path}:{ROOT}", "MERGANSER_LOG_LEVEL": "debug"}
     return system
 
 
-async def what_clients_do(url: str, key: str) -> list[httpx.Response]:
-    """Requests that are accepted, refused in every way, and broken off by a defect."""
+async def send_all_kinds_of_requests(url: str, key: str) -> list[httpx.Response]:
+    """Send requests that are accepted, refused for each reason, or fail because of a defect."""
     own = {"authorization": f"Bearer {key}"}
-    many = {"events": [SAID, {**SAID, "userId": None, "anonymousId": None}, SAID | {"type": MARK}]}
+    many = {"events": [SENT, {**SENT, "userId": None, "anonymousId": None}, SENT | {"type": MARK}]}
     bodies: list[tuple[str, bytes | object, dict[str, str]]] = [
-        ("track", SAID, own),
-        ("track", {**SAID, "apiKey": key}, {}),
+        ("track", SENT, own),
+        ("track", {**SENT, "apiKey": key}, {}),
         ("batch", many, {**own, "user-agent": MARK, "cookie": MARK, "x-forwarded-for": MARK}),
-        ("track", SAID, {}),
-        ("track", SAID, {"authorization": f"Bearer unknown-{MARK}"}),
-        ("track", SAID, {"authorization": f"Basic {MARK}"}),
-        ("track", {**SAID, "apiKey": f"unknown-{MARK}"}, {}),
+        ("track", SENT, {}),
+        ("track", SENT, {"authorization": f"Bearer unknown-{MARK}"}),
+        ("track", SENT, {"authorization": f"Basic {MARK}"}),
+        ("track", {**SENT, "apiKey": f"unknown-{MARK}"}, {}),
         ("track", f'{{"type": "{MARK}", nonsense {MARK}'.encode(), own),
         ("track", f'"{MARK}'.encode() + b"\xff\xfe", own),
-        ("track", {**SAID, "type": [MARK]}, own),
-        ("track", {**SAID, "occurredAt": MARK}, own),
-        ("track", {**SAID, "userId": MARK * 1000}, own),
-        ("track", {**SAID, "data": MARK}, own),
-        ("track", {**SAID, "data": {"x": MARK * 20_000}}, own),
-        ("track", {**SAID, "type": f"break-ingest-{MARK}"}, own),
-        ("track", {**SAID, "type": f"break-request-{MARK}"}, own),
-        ("batch", {"events": [{**SAID, "type": f"break-ingest-{MARK}"}]}, own),
-        (f"nowhere/{MARK}?apiKey={MARK}", SAID, own),
+        ("track", {**SENT, "type": [MARK]}, own),
+        ("track", {**SENT, "occurredAt": MARK}, own),
+        ("track", {**SENT, "userId": MARK * 1000}, own),
+        ("track", {**SENT, "data": MARK}, own),
+        ("track", {**SENT, "data": {"x": MARK * 20_000}}, own),
+        ("track", {**SENT, "type": f"break-ingest-{MARK}"}, own),
+        ("track", {**SENT, "type": f"break-request-{MARK}"}, own),
+        ("batch", {"events": [{**SENT, "type": f"break-ingest-{MARK}"}]}, own),
+        (f"nowhere/{MARK}?apiKey={MARK}", SENT, own),
     ]
     async with httpx.AsyncClient(base_url=f"{url}/api/v1/") as client:
         return [
@@ -101,7 +101,7 @@ async def what_clients_do(url: str, key: str) -> list[httpx.Response]:
 
 @pytest.fixture
 async def role(database: Database) -> AsyncIterator[str]:
-    """A role of the server with the mark as its password: also where a password must be right."""
+    """Create a role whose password is the mark."""
     name = f"merganser_test_{uuid.uuid4().hex}"
     role, mark = sql.Identifier(name), sql.Literal(MARK)
     execute = database.connection.execute
@@ -112,16 +112,16 @@ async def role(database: Database) -> AsyncIterator[str]:
     await execute(sql.SQL("DROP ROLE {}").format(role))
 
 
-async def test_whatever_happens_nothing_of_it_is_told(defective: System, role: str) -> None:
+async def test_no_failure_reveals_events_or_keys(defective: System, role: str) -> None:
     system = defective
     gateway = await system.ingest()
     resolver = await system.resolver()
     reader = await system.key("reader", "profiles:read", "events:read")
     api, api_url = await system.api()
     properties = await system.properties()
-    decoration = await asking_in_vain(system, role)
+    decoration = await start_failing_decoration(system, role)
 
-    answers = await what_clients_do(gateway.url, gateway.key)
+    answers = await send_all_kinds_of_requests(gateway.url, gateway.key)
     counts = [answer.status_code for answer in answers]
     assert counts == [200] * 3 + [401] * 4 + [400] * 2 + [422] * 4 + [413, 500, 500, 200, 404]
     await eventually(lambda: system.database.count("events"), equals(1))  # one messageId
@@ -138,13 +138,13 @@ async def test_whatever_happens_nothing_of_it_is_told(defective: System, role: s
     async with httpx.AsyncClient(base_url=api_url + "/") as client:
         for authorization in (f"Bearer {reader}", f"Bearer {MARK}", f"Basic {MARK}", ""):
             headers = {"authorization": authorization}
-            for path, asked in (
+            for path, parameters in (
                 ("profiles", PERSON),
                 ("profiles", {"email": MARK}),
                 (f"profile/{MARK}", {}),
                 ("events", {"limit": MARK}),
             ):
-                answer = await client.get(path, params=asked, headers=headers)
+                answer = await client.get(path, params=parameters, headers=headers)
                 if answer.status_code != 200:
                     answers.append(answer)
 
@@ -154,7 +154,7 @@ async def test_whatever_happens_nothing_of_it_is_told(defective: System, role: s
     pages = [await service.ops("/metrics") for service in processes]
     pages += [await service.ops("/readyz") for service in processes]
     scanner = system.new("scanner")
-    await until_set_aside(system, scanner)
+    await set_aside_events(system, scanner)
     for service in system.services:
         if service.running:
             assert await service.stop() == 0
@@ -166,11 +166,11 @@ async def test_whatever_happens_nothing_of_it_is_told(defective: System, role: s
         for line in service.log.splitlines():
             assert not any(secret in line for secret in secrets), line
     assert gateway.log.count("internal error in") == 3
-    assert "ingest/app.py" in gateway.log  # where it is may be told, and must be
+    assert "ingest/app.py" in gateway.log  # the place of a defect is in the log
 
 
-async def asking_in_vain(system: System, role: str) -> Service:
-    """A decoration process whose source answers with errors that quote what it was asked."""
+async def start_failing_decoration(system: System, role: str) -> Service:
+    """Start a decoration process whose source fails with errors that quote the query."""
     system.env |= {"CRM": url_of(f"{system.database.url} user={role} password={MARK}")}
     rules = [USER_ID, query(sql=QUOTING)]
     file = RuleFile.model_validate({"sources": {"crm": {"url": "CRM"}}, "rules": rules})
@@ -178,13 +178,15 @@ async def asking_in_vain(system: System, role: str) -> Service:
     return await system.decoration()
 
 
-async def until_set_aside(system: System, scanner: Service) -> None:
-    """Have both fail by what nobody foresaw, with events in hand."""
+async def set_aside_events(system: System, scanner: Service) -> None:
+    """Make the resolver and the scanner fail on events because of defects."""
     letters = await system.dead.size()
     await system.events.publish_events([event(user=MARK, kind=f"break-resolver-{MARK}")])
     await eventually(system.dead.size, equals(letters + 1))
     errors = [record.headers["error"].decode() for record in await system.dead.records()]
-    assert any("at resolver/writer.py" in error for error in errors)  # where it is may be told
+    assert any(
+        "at resolver/writer.py" in error for error in errors
+    )  # the place of a defect is in the reason
     assert not any(MARK in error for error in errors)
     await system.database.execute(
         """ALTER TABLE profiles ADD CONSTRAINT mine CHECK ("userId" !~ '^refused')"""
@@ -199,27 +201,27 @@ async def until_set_aside(system: System, scanner: Service) -> None:
     assert MARK not in str(refused)
 
 
-@pytest.mark.parametrize("shown", [str, repr, lambda settings: str(settings.model_dump())])
+@pytest.mark.parametrize("to_text", [str, repr, lambda settings: str(settings.model_dump())])
 def test_settings_do_not_show_passwords(
-    shown: object, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    to_text: object, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MERGANSER_DATABASE_URL", f"postgresql://me:{MARK}@db/x")
     monkeypatch.setenv("MERGANSER_KAFKA_SECURITY", "SASL_SSL")
     monkeypatch.setenv("MERGANSER_KAFKA_SASL_USERNAME", "me")
     monkeypatch.setenv("MERGANSER_KAFKA_SASL_PASSWORD", MARK)
-    assert callable(shown)
-    assert MARK not in shown(Settings.read())
+    assert callable(to_text)
+    assert MARK not in to_text(Settings.read())
 
 
 @pytest.mark.parametrize(
     "url", [f"postgres//me:{MARK}@db/x", f"postgresql://me:{MARK}@db/x?wrong={MARK}", MARK]
 )
-def test_a_mistaken_url_is_refused_without_its_password(
+def test_an_invalid_url_is_refused_without_its_password(
     url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("MERGANSER_DATABASE_URL", url)
     with pytest.raises(SystemExit):
         Settings.read()
-    said = capsys.readouterr().err
-    assert said == "merganser: MERGANSER_DATABASE_URL: is not a PostgreSQL connection URL\n"
+    errors = capsys.readouterr().err
+    assert errors == "merganser: MERGANSER_DATABASE_URL: is not a PostgreSQL connection URL\n"

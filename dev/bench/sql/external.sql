@@ -1,40 +1,40 @@
--- External rows for `scanner`, and what its ceiling does.
+-- External rows for `scanner`, and the update that is its ceiling.
 
 -- insert --
--- As other systems write them: no profile, one in ten with a userId, two of a visitor on average.
+-- Insert rows without a profile: one in ten has a userId, a visitor has two on average.
 INSERT INTO events (type, "userId", "anonymousId", "occurredAt", "createdAt")
 SELECT
     'refund', CASE WHEN n %% 10 = 0 THEN 'user-' || person END, md5(person::text)::uuid,
     timestamptz '2026-01-01Z' + n * interval '1 second',
     timestamptz '2026-01-01Z' + n * interval '1 second'
-FROM generate_series(1, %(rows)s) AS n, LATERAL (SELECT n * 7919::bigint %% (%(rows)s / 2) AS person) AS who;
+FROM generate_series(1, %(rows)s) AS n, LATERAL (SELECT n * 7919::bigint %% (%(rows)s / 2) AS person) AS people;
 
--- settle --
--- So that neither side meets a table that was never looked at.
+-- vacuum --
+-- Vacuum and analyze, as autovacuum does later.
 VACUUM ANALYZE events;
 
--- remember --
--- What the scanner found out.
+-- copy_profiles --
+-- Copy the profiles that the scanner found.
 CREATE TABLE known AS SELECT guid, "profileGuid" FROM events;
 
--- index_known --
--- By which the update may find it.
+-- index_profiles --
+-- Index the copy for the update.
 ALTER TABLE known ADD PRIMARY KEY (guid);
 
--- analyze_known --
--- Its size.
+-- analyze_profiles --
+-- Analyze the copy.
 VACUUM ANALYZE known;
 
--- forget --
--- The same rows as they were, in a table written once, as at the start.
+-- copy_rows --
+-- Copy the rows, for a table without dead rows as at the start.
 CREATE TABLE again AS SELECT * FROM events;
 
 -- empty --
--- Nothing left of the first time.
+-- Empty the tables.
 TRUNCATE events;
 
 -- insert_again --
--- The rows without their profiles.
+-- Insert the rows again without their profiles.
 INSERT INTO events (
     guid, type, "userId", "anonymousId", "occurredAt", "createdAt", "updatedAt"
 )
@@ -42,7 +42,7 @@ SELECT guid, type, "userId", "anonymousId", "occurredAt", "createdAt", "updatedA
 ORDER BY guid;
 
 -- update --
--- The ceiling.
+-- Set all profiles with one statement.
 UPDATE events
 SET "profileGuid" = known."profileGuid", "updatedAt" = now()
 FROM known

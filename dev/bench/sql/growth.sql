@@ -1,7 +1,7 @@
--- Tables as years of the resolver's work leave them, made set-wise, for `growth`.
+-- Fill the tables for `growth` as years of resolving do, with one statement per table.
 
 -- without_indexes --
--- Indexes are dropped while the tables are filled, and made again as they were.
+-- Drop the indexes while the tables are filled.
 CREATE TEMP TABLE dropped AS
 SELECT indexname, indexdef FROM pg_indexes
 WHERE schemaname = 'public' AND tablename IN ('events', 'eventData', 'anonymousIds', 'profiles')
@@ -17,13 +17,13 @@ END
 $$;
 
 -- profiles --
--- Four events a person; one of ten people is a known user.
+-- Create profiles; one of ten people is a user.
 INSERT INTO profiles (guid, "userId")
 SELECT 'pro_' || md5('p' || n)::uuid, CASE WHEN n %% 10 = 0 THEN 'user-' || n END
 FROM generate_series(1, %(people)s) AS n;
 
 -- visitors --
--- Each with a device, in an order that is not that of their numbers.
+-- Create a device for each person, not in the order of their numbers.
 INSERT INTO "anonymousIds" ("anonymousId", "profileGuid", "linkedAt", "linkEventGuid", "userId")
 SELECT
     md5(n::text)::uuid, 'pro_' || md5('p' || n)::uuid,
@@ -34,7 +34,7 @@ FROM generate_series(1, %(people)s) AS n
 ORDER BY 1;
 
 -- events --
--- Events over a year, of each person in turn.
+-- Create events over a year, for each person in turn.
 INSERT INTO events (
     guid, "producerGuid", "ipAddress", "profileGuid", "createdAt", "updatedAt", "occurredAt", type,
     "userId", "anonymousId"
@@ -51,7 +51,7 @@ LATERAL (
 ) AS made;
 
 -- data --
--- Four rows each.
+-- Create four rows of data for each event.
 INSERT INTO "eventData" (guid, "eventGuid", key, value)
 SELECT overlay(guid PLACING 'edt' FROM 1) || place, guid, key, value
 FROM events,
@@ -61,7 +61,7 @@ LATERAL (
 ) AS data (place, key, value);
 
 -- with_indexes --
--- Those that were dropped.
+-- Create the dropped indexes again.
 DO $$
 DECLARE
     definition text;
@@ -73,5 +73,5 @@ END
 $$;
 
 -- settle --
--- So that no round meets the work that this left behind.
+-- Vacuum, analyze and checkpoint, so that no round does this work.
 VACUUM ANALYZE;

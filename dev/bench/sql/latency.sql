@@ -1,7 +1,7 @@
--- How old each event was when the transaction that wrote it was committed.
+-- The age of each event at the commit of the transaction that wrote it.
 
--- ours --
--- The rows of data tell, as merges never touch them; one row of each event is enough.
+-- pipeline --
+-- Use one row of data per event, as merges never update rows of data.
 SELECT
     percentile_cont(0.5) WITHIN GROUP (ORDER BY took),
     percentile_cont(0.99) WITHIN GROUP (ORDER BY took)
@@ -16,15 +16,15 @@ FROM (
 ) AS latencies;
 
 -- bare_table --
--- What the ceiling writes: when a record was made, and the record.
+-- Create the table of the ceiling: the time of each record, and the record.
 CREATE TABLE bare (at timestamptz, value text);
 
 -- bare_last --
--- The record that ends the run.
+-- Read the last record of the run.
 SELECT FROM bare WHERE value = 'last';
 
 -- bare --
--- The same of the ceiling.
+-- Use the rows of the ceiling.
 SELECT
     percentile_cont(0.5) WITHIN GROUP (ORDER BY took),
     percentile_cont(0.99) WITHIN GROUP (ORDER BY took)

@@ -1,7 +1,7 @@
--- Events, their data, profiles and merges for `read-api`, made set-wise.
+-- Fill the tables for `read-api` with one statement per table.
 
 -- without_indexes --
--- Indexes are dropped while the tables are filled, and made again as they were.
+-- Drop the indexes while the tables are filled.
 CREATE TEMP TABLE dropped AS
 SELECT indexname, indexdef FROM pg_indexes
 WHERE schemaname = 'public' AND tablename IN ('events', 'eventData', 'anonymousIds')
@@ -17,18 +17,18 @@ END
 $$;
 
 -- profiles --
--- A quarter of them are known users.
+-- Create profiles; a quarter are users.
 INSERT INTO profiles (guid, "userId")
 SELECT 'pro_' || lpad(n::text, 8, '0'), CASE WHEN n % 4 = 0 THEN 'user-' || n END
 FROM generate_series(1, 500000) AS n;
 
 -- visitors --
--- One device each.
+-- Create one device for each.
 INSERT INTO "anonymousIds" ("anonymousId", "profileGuid")
 SELECT 'visitor-' || right(guid, 8)::integer, guid FROM profiles;
 
 -- events --
--- A fifth of all are of profile 1, a tenth are of one moment, one of a hundred has no profile yet.
+-- Create events: a fifth of profile 1, a tenth of the same time, one in a hundred without a profile.
 INSERT INTO events (guid, type, "userId", "anonymousId", "profileGuid", "occurredAt", "createdAt")
 SELECT
     'evt_01a20b62-' || lpad(to_hex(n), 8, '0') || '-7de5-b6d7-710b0f3a9c44',
@@ -43,28 +43,28 @@ LATERAL (
 ) AS made;
 
 -- data --
--- Two rows each.
+-- Create two rows of data for each event.
 INSERT INTO "eventData" ("eventGuid", key, value)
 SELECT guid, key, value
 FROM events,
 LATERAL (VALUES ('path', '/products/' || length(type)), ('price', '12.50')) AS data (key, value);
 
 -- properties --
--- Two each.
+-- Create two properties for each profile.
 INSERT INTO "profileProperties" ("profileGuid", key, value)
 SELECT guid, key, value
 FROM profiles,
 LATERAL (VALUES ('email', guid || '@example.test'), ('plan', 'free')) AS properties (key, value);
 
 -- merges --
--- Of one survivor.
+-- Create merges into one profile.
 INSERT INTO "profileMerges"
     ("anonymousId", "eventGuid", "userId", reason, "loserGuid", "survivorGuid")
 SELECT 'device-' || n, 'evt_x', 'user-4', 'merged', 'pro_old' || n, 'pro_00000004'
 FROM generate_series(1, 100000) AS n;
 
 -- with_indexes --
--- Those that were dropped.
+-- Create the dropped indexes again.
 DO $$
 DECLARE
     definition text;

@@ -1,3 +1,6 @@
+-- These statements read tables that other folders own: an export reads all that is stored about a person
+-- in one snapshot.
+
 -- profile --
 -- The profile itself.
 SELECT json_build_object(

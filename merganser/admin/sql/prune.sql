@@ -1,3 +1,6 @@
+-- Prune deletes events and their data, which other folders write as well. The functions of the owners
+-- read the rules and store in `retention` what was pruned.
+
 -- lock_rules --
 -- `merganser rules apply` waits for this lock, so the rules do not change before the transaction ends.
 LOCK TABLE events IN ROW EXCLUSIVE MODE;
@@ -10,13 +13,6 @@ SET LOCAL merganser.uncounted = 'on';
 -- remember_deleted_since --
 -- The topic no longer holds older events, so triggers need not remember that they were deleted.
 SELECT set_config('merganser.remember_deleted_since', %(since)s::timestamptz::text, true);
-
--- set_pruned_before --
--- Store, before the first deletion, that links earlier than this may have lost their events.
-WITH moved AS (
-    UPDATE retention SET "prunedBefore" = greatest("prunedBefore", %(before)s) RETURNING 1
-)
-INSERT INTO retention SELECT %(before)s WHERE NOT EXISTS (SELECT FROM moved);
 
 -- next_old_events --
 -- The next old events after a cursor, and whether each may be deleted. Events without a profile stay:

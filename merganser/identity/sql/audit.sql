@@ -112,3 +112,10 @@ SELECT
     (SELECT "prunedBefore" FROM retention),
     (SELECT count(*) FROM events WHERE "profileGuid" IS NULL),
     (SELECT count(*) FROM events WHERE "profileGuid" IS NOT NULL);
+
+-- set_pruned_before --
+-- Store, before the first deletion, that links earlier than this may have lost their events.
+WITH moved AS (
+    UPDATE retention SET "prunedBefore" = greatest("prunedBefore", %(before)s) RETURNING 1
+)
+INSERT INTO retention SELECT %(before)s WHERE NOT EXISTS (SELECT FROM moved);

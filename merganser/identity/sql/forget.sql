@@ -1,3 +1,7 @@
+-- Forgetting a person changes the tables of identity, and `events` and "eventData", which other folders
+-- write as well. It reads "setAside" of merganser/runtime to skip erasures that are set aside.
+-- `merganser/admin/forget.py` also deletes the person's properties, through properties/store.py.
+
 -- find_person --
 -- The profile with this guid, or of this userId, or that the profile with this guid was merged into.
 SELECT guid, "userId", (SELECT count(*) FROM events WHERE "profileGuid" = found.guid), (
@@ -164,10 +168,7 @@ SELECT count(*) FROM deleted;
 
 -- finish_erasure --
 -- No events are left.
-WITH finished AS (
-    DELETE FROM erasures WHERE "profileGuid" = %(profile)s
-)
-DELETE FROM "setAside" WHERE subject = %(profile)s;
+DELETE FROM erasures WHERE "profileGuid" = %(profile)s;
 
 -- readmit --
 -- Lift the suppression of an id, whether it is a userId or an anonymousId.

@@ -162,8 +162,8 @@ FOR NO KEY UPDATE OF ids;
 
 -- finish_move --
 -- No events are left to move.
-WITH finished AS (
-    DELETE FROM "eventMoves" WHERE "anonymousId" = %(anonymous_id)s AND "fromGuid" = %(loser)s
-)
-DELETE FROM "setAside"
-WHERE kind = 'move' AND subject = %(loser)s AND place = %(anonymous_id)s;
+DELETE FROM "eventMoves" WHERE "anonymousId" = %(anonymous_id)s AND "fromGuid" = %(loser)s;
+
+-- count_moves --
+-- Pending moves.
+SELECT count(*) FROM "eventMoves";

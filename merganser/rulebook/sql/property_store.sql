@@ -29,6 +29,42 @@ WHERE stored."profileGuid" = surplus.profile
     AND stored.key = surplus.key
     AND stored.position = surplus.position;
 
+-- delete_anonymous_properties --
+-- Delete values with these keys of the anonymous ones among the next profiles by guid.
+DELETE FROM "profileProperties"
+USING (
+    SELECT guid, "userId" FROM profiles WHERE guid > %(after)s ORDER BY guid LIMIT %(limit)s
+) AS chunk
+WHERE chunk."userId" IS NULL
+    AND "profileProperties"."profileGuid" = chunk.guid
+    AND key = ANY(%(keys)s);
+
+-- read_keys --
+-- Every key that any profile has a value for. Each is found by one step through the index.
+WITH RECURSIVE keys AS (
+    (SELECT key FROM "profileProperties" ORDER BY key LIMIT 1)
+    UNION ALL
+    SELECT (
+        SELECT key FROM "profileProperties" AS next
+        WHERE next.key > keys.key
+        ORDER BY key
+        LIMIT 1
+    )
+    FROM keys
+    WHERE keys.key IS NOT NULL
+)
+SELECT key FROM keys WHERE key IS NOT NULL;
+
+-- delete_property --
+-- Delete some values of a property.
+DELETE FROM "profileProperties"
+WHERE ("profileGuid", key, position) IN (
+    SELECT "profileGuid", key, position
+    FROM "profileProperties"
+    WHERE key = %(key)s
+    LIMIT %(limit)s
+);
+
 -- delete_profiles --
 -- Delete all values of profiles.
 DELETE FROM "profileProperties" WHERE "profileGuid" = ANY(%(profiles)s::text[]);

@@ -63,9 +63,27 @@ SELECT * FROM unnest(%(names)s::text[], %(definitions)s::jsonb[]);
 SELECT "takeNotes"(EXISTS (SELECT FROM "profilePropertyRules"));
 
 -- read_backfill_progress --
--- How many profiles the backfill has computed, of about how many; and how many wait for a rebuild.
+-- How many profiles the backfill has computed, of about how many.
 SELECT
     coalesce(min(backfilled) FILTER (WHERE "backfilledTo" IS NOT NULL AND failure IS NULL), -1),
-    (SELECT reltuples::bigint FROM pg_class WHERE oid = 'profiles'::regclass),
-    (SELECT count(*) FROM "propertyRecounts")
+    (SELECT reltuples::bigint FROM pg_class WHERE oid = 'profiles'::regclass)
 FROM "profilePropertyRules";
+
+-- write_backfill_progress --
+-- The profiles up to this guid are computed for all rules; null: all profiles are.
+UPDATE "profilePropertyRules"
+SET "backfilledTo" = %(to)s, backfilled = backfilled + %(count)s
+WHERE "backfilledTo" < coalesce(%(to)s, 'z') AND revision = ANY(%(revisions)s);
+
+-- lock_revisions --
+-- Lock and return the revisions that still apply.
+SELECT revision FROM "profilePropertyRules"
+WHERE revision = ANY(%(revisions)s)
+ORDER BY key
+FOR KEY SHARE;
+
+-- read_query_sources --
+-- Return the source of each rule that has a query, whether the rule is broken or not.
+SELECT key, definition #>> '{query,source}'
+FROM "profilePropertyRules"
+WHERE definition -> 'query' IS NOT NULL;

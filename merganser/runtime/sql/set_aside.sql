@@ -31,6 +31,37 @@ WHERE stored.attempts < excluded.attempts;
 DELETE FROM "setAside"
 WHERE kind = %(kind)s AND state = 'retried' AND subject = ANY(%(subjects)s::text[]);
 
+-- delete --
+-- Delete items of these subjects, whatever their state is.
+DELETE FROM "setAside"
+WHERE kind = ANY(%(kinds)s::text[]) AND subject = ANY(%(subjects)s::text[]);
+
+-- delete_places --
+-- Delete items of these subjects at these places, whatever their state is, except some items.
+DELETE FROM "setAside"
+WHERE kind = %(kind)s
+    AND subject = ANY(%(subjects)s::text[])
+    AND place = ANY(%(places)s::text[])
+    AND NOT EXISTS (
+        SELECT
+        FROM unnest(%(kept_subjects)s::text[], %(kept_places)s::text[]) AS kept(subject, place)
+        WHERE kept.subject = "setAside".subject AND kept.place = "setAside".place
+    );
+
+-- delete_other_places --
+-- Delete items of a kind at all places but these.
+DELETE FROM "setAside" WHERE kind = %(kind)s AND place <> ALL(%(places)s::text[]);
+
+-- read_attempts --
+-- Return how often a subject was set aside at these places.
+SELECT coalesce(max(attempts), 0)
+FROM "setAside"
+WHERE kind = %(kind)s AND subject = %(subject)s AND place = ANY(%(places)s::text[]);
+
+-- read_subjects --
+-- Return the subjects that the processes skip.
+SELECT subject FROM "setAside" WHERE kind = %(kind)s AND state <> 'retried';
+
 -- open --
 -- The number of open items by kind.
 SELECT kind, count(*) FROM "setAside" WHERE state = 'open' GROUP BY kind;
