@@ -12,7 +12,7 @@ import random
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -20,7 +20,7 @@ from rich.console import Console
 from tests.chaos import chaos, torture
 from tests.chaos.chaos import Plan
 from tests.chaos.display import show_torture_total, show_torture_verdict, show_verdict
-from tests.chaos.faults import FAULTS
+from tests.chaos.faults import FAULTS, Fault
 from tests.chaos.torture import Size
 from tests.chaos.verdict import Verdict
 
@@ -34,6 +34,10 @@ def main() -> int:
     other_mode = {"seconds", "rate", "only"} if chosen.torture else {"events", "kills"}
     for option in sorted(other_mode & vars(chosen).keys()):
         parser.error(f"--{option} belongs to the other mode: see --torture")
+    parts = vars(chosen).get("only", "").split(",")
+    faults = [fault for fault in FAULTS if any(part in fault.name for part in parts)]
+    if not faults:
+        parser.error(f"--only: the faults are {', '.join(fault.name for fault in FAULTS)}")
     for library in ("aiokafka", "psycopg"):
         logging.getLogger(library).setLevel("CRITICAL")  # faults also affect our own clients
     first = chosen.seed
@@ -45,7 +49,9 @@ def main() -> int:
     if any(home.iterdir()):
         parser.error(f"{home} is not empty")
     good = []
-    for verdict in (_torture if chosen.torture else _chaos)(parser, chosen, home, seeds):
+    for verdict in (
+        _torture(chosen, home, seeds) if chosen.torture else _chaos(chosen, home, seeds, faults)
+    ):
         good.append(verdict.good)
         if chosen.json:
             with chosen.json.open("a") as lines:
@@ -78,13 +84,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _chaos(
-    parser: argparse.ArgumentParser, chosen: argparse.Namespace, home: Path, seeds: Iterable[int]
+    chosen: argparse.Namespace, home: Path, seeds: Iterable[int], faults: Sequence[Fault]
 ) -> Iterator[Verdict]:
     options = {key: value for key, value in vars(chosen).items() if key in ("seconds", "rate")}
-    parts = vars(chosen).get("only", "").split(",")
-    faults = [fault for fault in FAULTS if any(part in fault.name for part in parts)]
-    if not faults:
-        parser.error(f"--only: the faults are {', '.join(fault.name for fault in FAULTS)}")
     for seed in seeds:
         place = home / f"seed-{seed}"
         console.print(f"seed {seed}: starting Kafka, Postgres and our processes", highlight=False)
@@ -95,9 +97,7 @@ def _chaos(
         yield verdict
 
 
-def _torture(
-    _: argparse.ArgumentParser, chosen: argparse.Namespace, home: Path, seeds: Iterable[int]
-) -> Iterator[Verdict]:
+def _torture(chosen: argparse.Namespace, home: Path, seeds: Iterable[int]) -> Iterator[Verdict]:
     size = Size(**{key: value for key, value in vars(chosen).items() if key in ("events", "kills")})
     verdicts = []
     with torture.torture_servers(home / "servers") as servers:

@@ -25,7 +25,6 @@ from merganser.rulebook import rule_store
 from schemas import migrations
 from tests.chaos.rules import CHAOS_RULES
 from tests.support import database, topics
-from tests.support.gateway import Gateway
 from tests.support.proxy import Proxy
 from tests.support.service import Service
 from tests.support.system import Kind, System, settings_env
@@ -72,7 +71,6 @@ class Deployment:
     random: Random
     proxies: dict[str, Proxy] = field(default_factory=dict)
     """By the pair that talks through it."""
-    gateways: list[Gateway] = field(default_factory=list)
     gateway_urls: list[str] = field(default_factory=list)
     """Where clients reach the gateways."""
     spares: list[Service] = field(default_factory=list)
@@ -273,7 +271,6 @@ async def _start_processes(deployment: Deployment) -> None:
         gateway = await system.new_ingest(**deployment.addresses("ingest"))
         proxy = deployment.proxies[f"clients → ingest-{number + 1}"] = Proxy(HOST, gateway.port)
         await proxy.start()
-        deployment.gateways.append(gateway)
         deployment.gateway_urls.append(f"http://{HOST}:{proxy.port}")
     for number in range(RESOLVERS):
         deployment.new_service("resolver", **resolver_settings(random, number))

@@ -73,7 +73,7 @@ class Size:
 
 
 @dataclass(frozen=True)
-class Servers:
+class TortureServers:
     """The servers of all runs; each run has its own database and topics."""
 
     kafka: Kafka
@@ -83,16 +83,18 @@ class Servers:
 
 
 @contextmanager
-def torture_servers(place: Path) -> Iterator[Servers]:
+def torture_servers(place: Path) -> Iterator[TortureServers]:
     """Run the servers for the length of a `with` block; their data is below `place`."""
     with (
         running_servers(Home(place), new_ports(), unsafe_fast=True) as (kafka, postgres),
         Cluster(postgres.url).template() as template,
     ):
-        yield Servers(kafka, postgres, template)
+        yield TortureServers(kafka, postgres, template)
 
 
-async def run(servers: Servers, place: Path, seed: int, size: Size, console: Console) -> Verdict:
+async def run(
+    servers: TortureServers, place: Path, seed: int, size: Size, console: Console
+) -> Verdict:
     """Run once and return the verdict. The same seed gives the same history.
 
     Logs stay below `place`.

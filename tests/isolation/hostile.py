@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from schemas.event import VERSION_HEADER
 
-STATES = ("22003", "23503", "54000", "XX000", "57014")
+STATES = ("P0001", "22003", "23503", "54000", "XX000", "57014")
 """SQLSTATEs that a trigger raises for events of the types in `FORBIDDEN`."""
 FORBIDDEN = tuple(f"forbidden {state}" for state in STATES)
 
