@@ -30,7 +30,7 @@ MAX_NAME_BYTES = 512
 
 _FIELDS = (
     *("guid", "type", "producerGuid", "profileGuid", "ipAddress", "userId", "anonymousId"),
-    *("createdAt", "occurredAt", "updatedAt"),
+    *("createdAt", "occurredAt", "updatedAt", "producerKind"),
 )
 
 Row = tuple[Any, ...]

@@ -59,6 +59,10 @@ class Event(Body):
     guid: str
     type: str
     producer_guid: str | None
+    producer_kind: str | None = Field(
+        description="The kind of the API key that the event came with: publishable if anyone may "
+        "have sent it, secret, or null for a row of another system."
+    )
     profile_guid: str | None
     ip_address: str | None
     user_id: str | None

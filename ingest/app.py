@@ -19,11 +19,11 @@ from pydantic_core import to_json
 from ingest import body, client_address
 from ingest.dialects import Dialect, Response, StaticResponse
 from ingest.publisher import Publisher, Record
-from ingest.rate_limit import Rate, RateLimiter
+from ingest.rate_limit import RateLimiter
 from ingest.request import Request
 from ingest.routes import Routes
 from ingest.validate import validate
-from merganser.http import authentication, cors, request_ids
+from merganser.http import authentication, cors, origins, request_ids
 from merganser.http.asgi import Headers, Receive, Scope, Send, send_response
 from merganser.http.errors import ErrorKind, ErrorLog, HttpError, internal_error
 from merganser.runtime import metrics
@@ -41,6 +41,8 @@ _ALLOWED_HEADERS = (
     b"traceparent, tracestate, x-request-id, x-retry-count, rsa-recovered, rsa-retry-attempt, "
     b"rsa-retry-reason, rsa-since-first-attempt, rsa-since-last-attempt"
 )
+_ACCEPTED = {kind: metrics.ACCEPTED.labels(kind) for kind in authentication.KeyKind}
+"""The series of each kind of key, shown as 0 until it counts."""
 
 
 @dataclass(slots=True)
@@ -49,6 +51,8 @@ class _Progress:
 
     request_id: bytes
     trace: Sequence[Header]
+    key_kind: str = ""
+    """Empty until the request's key is known."""
     events: int = 0
     error_codes: Counter[str] = field(default_factory=Counter)
 
@@ -84,10 +88,7 @@ class Gateway:
         self._routes = Routes(dialects)
         self._keys = known_keys
         self._publisher = publisher
-        self._limiter = RateLimiter(
-            Rate(settings.ingest_rate, settings.ingest_burst) if settings.ingest_rate else None,
-            time.monotonic,
-        )
+        self._limiter = RateLimiter(settings.ingest_rate, settings.ingest_burst, time.monotonic)
         self._tracing = tracing
         self._error_log = ErrorLog()
 
@@ -111,11 +112,13 @@ class Gateway:
         except body.ClientDisconnected:
             return
         except HttpError as error:
-            status, response = _error_response(error, response_headers)
+            status, response = _error_response(error, response_headers, progress.key_kind)
             progress.error_codes[error.kind.code] += 1
         except Exception:
             log.exception("internal error in a request", request_id=request_id.decode())
-            status, response = _error_response(internal_error(), response_headers)
+            status, response = _error_response(
+                internal_error(), response_headers, progress.key_kind
+            )
         if progress.error_codes:
             self._error_log.write(request_id, status, progress.error_codes)
         if span:
@@ -140,18 +143,21 @@ class Gateway:
             authentication.key_from_header(headers.get(b"authorization", b"")) or parsed.api_key,
             authentication.Permission.WRITE_EVENTS,
         )
+        progress.key_kind = key.kind
+        if key.origins:
+            _check_origin(headers, key)
         if len(parsed.events) > self._settings.ingest_max_batch:
             raise HttpError(
                 ErrorKind.TOO_LARGE,
                 f"{len(parsed.events)} events, {self._settings.ingest_max_batch} are allowed",
             )
-        self._limiter.admit(key.guid, len(parsed.events), parsed.rate_limit_error)
+        self._limiter.admit(key, len(parsed.events), parsed.rate_limit_error)
         producer = _Producer(key.guid, _client(scope, self._settings), progress.request_id)
         results = self._validate(parsed.events, producer)
         accepted = [result for result in results if isinstance(result, ValidEvent)]
         if accepted:
             await self._publish(accepted, progress.trace)
-            metrics.ACCEPTED.inc(len(accepted))
+            _ACCEPTED[key.kind].inc(len(accepted))
             metrics.SENT_AT_IGNORED.inc(sum(result.sent_at_ignored for result in accepted))
             progress.events = len(accepted)
         response = parsed.respond(
@@ -159,7 +165,7 @@ class Gateway:
         )
         for result in results:  # after `respond`, which may raise an error that is counted above
             if isinstance(result, HttpError):
-                metrics.REJECTED.labels(result.kind.code).inc()
+                metrics.REJECTED.labels(result.kind.code, key.kind).inc()
                 progress.error_codes[result.kind.code] += 1
         return response
 
@@ -204,8 +210,27 @@ def _request_seconds(status: int) -> Histogram:
     return metrics.REQUEST_SECONDS.labels(str(status))
 
 
-def _error_response(error: HttpError, response_headers: Headers) -> tuple[int, dict[str, Any]]:
-    metrics.REJECTED.labels(error.kind.code).inc()
+def _check_origin(headers: Mapping[bytes, bytes], key: authentication.ApiKey) -> None:
+    """Check that a page may use a key with origins. A request that no page sends passes.
+
+    Other programs than browsers can send any origin. To demand one would only exclude apps.
+
+    Raises:
+        HttpError: ORIGIN_NOT_ALLOWED.
+    """
+    origin = origins.request_origin(headers)
+    if origin is not None and not origins.is_allowed(origin, key.origins):
+        raise HttpError(
+            ErrorKind.ORIGIN_NOT_ALLOWED,
+            "pages of this origin may not use this API key: `merganser keys list` shows its "
+            "origins, and docs/security.md says how to add one",
+        )
+
+
+def _error_response(
+    error: HttpError, response_headers: Headers, key_kind: str
+) -> tuple[int, dict[str, Any]]:
+    metrics.REJECTED.labels(error.kind.code, key_kind).inc()
     response_headers += error.headers
     return error.kind.status, error.body()
 

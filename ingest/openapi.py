@@ -52,7 +52,7 @@ _OF_EVENTS = {
 _MEANINGS = {
     400: "The body is not JSON of this dialect's shape, or broken gzip.",
     401: "No API key, or one that is unknown or revoked.",
-    403: "The key may not write events.",
+    403: "The key may not write events, or not from pages of this origin.",
     404: "There is no such path.",
     405: "The path takes other methods: those in Allow.",
     408: "The body did not arrive in time.",

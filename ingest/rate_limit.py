@@ -1,9 +1,10 @@
-"""The rate limit of events per API key: a token bucket, off unless `ingest_rate` is set."""
+"""The rate limit of events per API key: a token bucket for each key that has a rate."""
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from merganser.http.authentication import ApiKey
 from merganser.http.errors import ErrorKind, HttpError
 
 
@@ -45,35 +46,37 @@ class RateLimiter:
     """The buckets of all keys in this process. Two gateways allow twice the rate.
 
     Args:
-        rate: of each key; None allows everything.
+        per_second: events of a key without a rate of its own; None: no limit.
+        burst: events of any key at once.
         clock: monotonic seconds.
     """
 
-    def __init__(self, rate: Rate | None, clock: Callable[[], float]) -> None:
-        self._rate = rate
+    def __init__(self, per_second: float | None, burst: int, clock: Callable[[], float]) -> None:
+        self._per_second = per_second
+        self._burst = burst
         self._clock = clock
         self._full_at: dict[str, float] = {}
 
-    def admit(self, key: str, events: int, otherwise: ErrorKind) -> None:
+    def admit(self, key: ApiKey, events: int, otherwise: ErrorKind) -> None:
         """Take the tokens for a request, or refuse it.
 
         Args:
-            key: the guid of an existing key, so there are only as many buckets as keys.
+            key: an existing key, so there are only as many buckets as keys.
             events: their number.
             otherwise: the error of the client's dialect for a request over the rate.
 
         Raises:
             HttpError: `otherwise`, with the seconds to wait in Retry-After.
         """
-        if self._rate is None:
+        per_second = key.rate or self._per_second
+        if per_second is None:
             return
-        now = self._clock()
-        self._full_at[key], wait = take(self._rate, self._full_at.get(key, now), now, events)
+        now, rate = self._clock(), Rate(per_second, self._burst)
+        self._full_at[key.guid], wait = take(rate, self._full_at.get(key.guid, now), now, events)
         if wait:
             seconds = math.ceil(wait)
             raise HttpError(
                 otherwise,
-                f"this API key may send {self._rate.per_second:g} events/s: "
-                f"try again in {seconds} s",
+                f"this API key may send {per_second:g} events/s: try again in {seconds} s",
                 headers=[(b"retry-after", str(seconds).encode())],
             )

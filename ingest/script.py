@@ -1,6 +1,6 @@
 """The JavaScript client at `GET /merganser.js`, so that a page needs one tag.
 
-    <script async src="https://events.example.com/merganser.js" data-api-key="..."></script>
+    <script async src="https://events.example.com/merganser.js" data-api-key="mk_pub_..."></script>
 
 It is built from `clients/javascript`: `npm run build -- --commit` there updates the copy in
 `static`.

@@ -54,6 +54,7 @@ SELECT guid, type,
     CASE WHEN octet_length("profileGuid") <= %(maxNameBytes)s THEN "profileGuid" END,
     CASE WHEN octet_length("ipAddress") <= %(maxNameBytes)s THEN "ipAddress" END,
     "userId", "anonymousId", "createdAt", "occurredAt", "updatedAt",
+    (SELECT kind FROM "apiKeys" WHERE "apiKeys".guid = scanned."producerGuid"),
     coalesce(greatest(
         octet_length("producerGuid"), octet_length("profileGuid"), octet_length("ipAddress")
     ) > %(maxNameBytes)s, false),
@@ -104,6 +105,7 @@ SELECT guid, type,
     CASE WHEN octet_length("profileGuid") <= %(maxNameBytes)s THEN "profileGuid" END,
     CASE WHEN octet_length("ipAddress") <= %(maxNameBytes)s THEN "ipAddress" END,
     "userId", "anonymousId", "createdAt", "occurredAt", "updatedAt",
+    (SELECT kind FROM "apiKeys" WHERE "apiKeys".guid = events."producerGuid"),
     coalesce(greatest(
         octet_length("producerGuid"), octet_length("profileGuid"), octet_length("ipAddress")
     ) > %(maxNameBytes)s, false)

@@ -20,9 +20,13 @@ INGEST = [
     Panel(
         "Events",
         "eps",
-        "Accepted: Kafka has acknowledged them. Rejected: by the error code in the response.",
+        "Accepted: Kafka has acknowledged them; by the kind of their API key. Rejected: by the "
+        "error code in the response.",
         [
-            Query(rate("merganser_ingest_events_accepted_total"), "accepted"),
+            Query(
+                rate("merganser_ingest_events_accepted_total", "key_kind"),
+                "accepted: {{key_kind}} key",
+            ),
             Query(rate("merganser_ingest_events_rejected_total", "reason"), "rejected: {{reason}}"),
             Query(rate("merganser_ingest_sent_at_ignored_total"), "sentAt ignored"),
         ],

@@ -112,7 +112,7 @@ def logs(name: str | None = None, *, follow: bool = False) -> int:
 def down(*, wipe: bool = False) -> int:
     """Stop the stack if it is running. With `wipe`, delete its data and logs.
 
-    This keeps Kafka's jars, the ports and the API key, which the next `up` stores again.
+    This keeps Kafka's jars, the ports and the API keys, which the next `up` stores again.
     """
     home = Home(default_home())
     if not home.root.exists():

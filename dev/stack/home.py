@@ -39,8 +39,13 @@ class Home:
 
     @property
     def api_key(self) -> Path:
-        """The secret of the development API key."""
+        """The secret development API key."""
         return self.root / "api_key"
+
+    @property
+    def publishable_key(self) -> Path:
+        """The development API key of web pages."""
+        return self.root / "publishable_key"
 
     @property
     def kafka(self) -> Path:

@@ -21,7 +21,10 @@ ENSURE_KEY = (
     *("--permission=events:write", "--permission=events:read", "--permission=events:delete"),
     "--permission=profiles:read",
 )
-"""The command that creates the development key, without the option for the secret's file."""
+"""The command that creates the secret development key, without the option for its file."""
+
+ENSURE_PUBLISHABLE_KEY = ("keys", "ensure", "dev-pages", "--publishable")
+"""The same for the key of web pages."""
 
 _START_SECONDS = 60.0
 _STOP_SECONDS = 10.0

@@ -15,13 +15,14 @@ STOPPING = "stopping"
 
 @dataclass(frozen=True)
 class StackInfo:
-    """The addresses of a running stack; `metrics` has a URL per process of `dev.stack.services`."""
+    """Addresses and keys of a running stack; `metrics` has a URL for each process of `services`."""
 
     ingest_url: str
     api_url: str
     database_url: str
     kafka_bootstrap: str
     api_key: str
+    publishable_key: str
     metrics: dict[str, str]
 
     def as_json(self) -> str:
@@ -55,7 +56,7 @@ class State:
 
 
 def write(home: Home, state: State) -> None:
-    """Replace the state file atomically; only its owner can read it, as it has the API key."""
+    """Replace the state file atomically; only its owner can read it, as it has the API keys."""
     new = home.state.with_suffix(".new")
     new.unlink(missing_ok=True)
     fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -113,7 +113,11 @@ class Supervisor:
         if self._postgres:
             _start(self._postgres)
         self._run("migrate", "migrate")
-        self._run("api-key", *services.ENSURE_KEY, "--secret-file", str(self._home.api_key))
+        for command, file in (
+            (services.ENSURE_KEY, self._home.api_key),
+            (services.ENSURE_PUBLISHABLE_KEY, self._home.publishable_key),
+        ):
+            self._run(file.name, *command, "--secret-file", str(file))
 
     def _start_broker(self) -> None:
         if self._kafka:
@@ -142,6 +146,7 @@ class Supervisor:
                 database_url=self._addresses["postgres"],
                 kafka_bootstrap=self._addresses["kafka"],
                 api_key=self._home.api_key.read_text().strip(),
+                publishable_key=self._home.publishable_key.read_text().strip(),
                 metrics=services.metrics_urls(self._ports),
             )
         rows = [

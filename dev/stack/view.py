@@ -54,7 +54,8 @@ def show_info(info: StackInfo, *, json: bool) -> None:
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_row("Send events to", f"{info.ingest_url}/api/v1/track")
     table.add_row("Read from", f"{info.api_url}/docs")
-    table.add_row("with the API key", info.api_key)
+    table.add_row("with the secret API key", info.api_key)
+    table.add_row("In web pages use", info.publishable_key)
     table.add_row("Postgres", info.database_url)
     table.add_row("Kafka", info.kafka_bootstrap)
     for name, url in info.metrics.items():

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from merganser.admin.database import open_connection
 from merganser.admin.errors import AdminError
-from merganser.http.authentication import Permission, hash_key
+from merganser.http.authentication import PUBLISHABLE_PREFIX, KeyKind, Permission, hash_key
+from merganser.http.origins import normalize_origin
 from merganser.runtime import sql
 from merganser.runtime.settings import Settings
 from schemas.ids import WHITE_SPACE
@@ -20,9 +21,22 @@ _SQL = sql.load(__package__, "keys.sql")
 LONGEST_NAME = 191
 """Characters of a key's name."""
 
+PUBLISHABLE_RATE = 100.0
+"""Events per second of a publishable key that is created without a rate. That is 8.6 million events
+a day in each ingest process: more than most sites send, and little enough that a stranger who uses
+the key neither takes all of ingest nor fills the disk within days."""
+
 
 class InvalidKeyName(AdminError):
     """A key cannot have this name."""
+
+
+class InvalidOrigin(AdminError):
+    """A publishable key cannot have this origin."""
+
+
+class OtherKind(AdminError):
+    """A file holds a key of the other kind."""
 
 
 class KeyNotFound(AdminError):
@@ -35,7 +49,11 @@ class ApiKey:
 
     guid: str
     name: str
+    kind: str
     permissions: list[str]
+    origins: list[str]
+    rate: float | None
+    """Events per second in one ingest process; None: MERGANSER_INGEST_RATE."""
     created_at: datetime
     revoked_at: datetime | None
     """None while the key is valid."""
@@ -57,31 +75,86 @@ def check_name(name: str) -> None:
         raise InvalidKeyName("the name of a key has control characters: remove them")
 
 
-async def create_key(settings: Settings, name: str, permissions: Collection[Permission]) -> str:
-    """Create a key and return it: only its hash is stored, so it cannot be shown again.
+@dataclass(frozen=True, slots=True)
+class _Terms:
+    """What a key allows."""
+
+    kind: KeyKind
+    permissions: Collection[Permission]
+    origins: Collection[str] = ()
+    rate: float | None = None
+
+    def new_secret(self) -> str:
+        # 256 random bits cannot be guessed, so the hash needs neither salt nor stretching.
+        prefix = PUBLISHABLE_PREFIX if self.kind is KeyKind.PUBLISHABLE else "mk_"
+        return prefix + secrets.token_urlsafe(32)
+
+
+async def create_key(
+    settings: Settings,
+    name: str,
+    permissions: Collection[Permission],
+    rate: float | None = None,
+) -> str:
+    """Create a secret key and return it: only its hash is stored, so it cannot be shown again.
+
+    Args:
+        settings: the database's URL.
+        name: what the key is for.
+        permissions: what the key allows.
+        rate: events per second in one ingest process; None: MERGANSER_INGEST_RATE.
 
     Raises:
         InvalidKeyName: see `check_name`.
     """
-    check_name(name)
-    secret = _new_secret()
-    await _store(settings, name, secret, permissions)
-    return secret
+    return await _create(settings, name, _Terms(KeyKind.SECRET, permissions, rate=rate))
+
+
+async def create_publishable_key(
+    settings: Settings,
+    name: str,
+    origins: Collection[str] = (),
+    rate: float = PUBLISHABLE_RATE,
+) -> str:
+    """Create a publishable key, for web pages and apps, and return it.
+
+    Args:
+        settings: the database's URL.
+        name: what the key is for.
+        origins: of the pages that may use the key; empty: pages of any origin.
+        rate: events per second in one ingest process.
+
+    Raises:
+        InvalidKeyName: see `check_name`.
+        InvalidOrigin: see `check_origin`.
+    """
+    return await _create(settings, name, _publishable_terms(origins, rate))
 
 
 async def ensure_key(
     settings: Settings, name: str, secret_file: Path, permissions: Collection[Permission]
 ) -> None:
-    """Store the key that a file holds; create file and key if there is no such file.
+    """Store the secret key that a file holds; create file and key if there is no such file.
 
     A local stack calls this at each start, as its database may have been deleted.
 
     Raises:
         InvalidKeyName: see `check_name`.
+        OtherKind: the file holds a publishable key.
         OSError: the file cannot be read or created.
     """
-    check_name(name)
-    await _store(settings, name, _read_or_create_secret(secret_file), permissions)
+    await _ensure(settings, name, secret_file, _Terms(KeyKind.SECRET, permissions))
+
+
+async def ensure_publishable_key(settings: Settings, name: str, secret_file: Path) -> None:
+    """Store the publishable key that a file holds, as `ensure_key` does.
+
+    Raises:
+        InvalidKeyName: see `check_name`.
+        OtherKind: the file holds a secret key.
+        OSError: the file cannot be read or created.
+    """
+    await _ensure(settings, name, secret_file, _publishable_terms((), PUBLISHABLE_RATE))
 
 
 async def list_keys(settings: Settings) -> list[ApiKey]:
@@ -110,29 +183,60 @@ async def revoke_keys(settings: Settings, guid_or_name: str) -> int:
     return cursor.rowcount
 
 
-def _new_secret() -> str:
-    # 256 random bits cannot be guessed, so the hash needs neither salt nor stretching.
-    return "mk_" + secrets.token_urlsafe(32)
+def check_origin(text: str) -> str:
+    """Return an origin as a browser writes it.
+
+    Raises:
+        InvalidOrigin: it is not an origin.
+    """
+    try:
+        return normalize_origin(text)
+    except ValueError as error:
+        raise InvalidOrigin(str(error)) from None
 
 
-def _read_or_create_secret(file: Path) -> str:
+def _publishable_terms(origins: Collection[str], rate: float) -> _Terms:
+    allowed = sorted({check_origin(origin) for origin in origins})
+    return _Terms(KeyKind.PUBLISHABLE, [Permission.WRITE_EVENTS], allowed, rate)
+
+
+async def _create(settings: Settings, name: str, terms: _Terms) -> str:
+    check_name(name)
+    secret = terms.new_secret()
+    await _store(settings, name, secret, terms)
+    return secret
+
+
+async def _ensure(settings: Settings, name: str, secret_file: Path, terms: _Terms) -> None:
+    check_name(name)
+    secret = _read_or_create_secret(secret_file, terms)
+    if secret.startswith(PUBLISHABLE_PREFIX) != (terms.kind is KeyKind.PUBLISHABLE):
+        raise OtherKind(
+            f"the key in {secret_file} is not a {terms.kind} key, and its kind never changes: "
+            "name another file"
+        )
+    await _store(settings, name, secret, terms)
+
+
+def _read_or_create_secret(file: Path, terms: _Terms) -> str:
     try:
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
         return file.read_text().strip()
-    secret = _new_secret()
+    secret = terms.new_secret()
     with os.fdopen(descriptor, "w") as opened:
         opened.write(secret + "\n")
     return secret
 
 
-async def _store(
-    settings: Settings, name: str, secret: str, permissions: Collection[Permission]
-) -> None:
+async def _store(settings: Settings, name: str, secret: str, terms: _Terms) -> None:
     values = {
         "name": name,
         "hash": hash_key(secret),
-        "permissions": [str(permission) for permission in permissions],
+        "kind": terms.kind,
+        "permissions": [str(permission) for permission in terms.permissions],
+        "origins": list(terms.origins),
+        "rate": terms.rate,
     }
     async with open_connection(settings, "keys") as connection:
         await connection.execute(_SQL["create_key"], values)

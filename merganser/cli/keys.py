@@ -1,13 +1,15 @@
 """`merganser keys`: API keys of clients that send events and of programs that read."""
 
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from merganser.admin import keys
+from merganser.admin.errors import AdminError
 from merganser.cli.terminal import out, run
 from merganser.http.authentication import Permission
 from merganser.runtime.settings import Settings
@@ -18,22 +20,66 @@ app = typer.Typer(no_args_is_help=True, help="Create, list and revoke API keys."
 def _name(text: str) -> str:
     try:
         keys.check_name(text)
-    except keys.InvalidKeyName as error:
+    except AdminError as error:
         raise typer.BadParameter(str(error)) from None
     return text
+
+
+def _origin(text: str) -> str:
+    try:
+        return keys.check_origin(text)
+    except AdminError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 Name = Annotated[str, typer.Argument(parser=_name, help="What the key is for.")]
 Permissions = Annotated[
     list[Permission],
-    typer.Option("--permission", help="What the key allows; repeat it for several."),
+    typer.Option("--permission", help="What a secret key allows; repeat it for several."),
+]
+Publishable = Annotated[
+    bool,
+    typer.Option(
+        "--publishable", help="For web pages and apps: anyone may know it. It only sends events."
+    ),
 ]
 
 
 @app.command()
-def create(name: Name, permission: Permissions = [Permission.WRITE_EVENTS]) -> None:  # noqa: B006 - typer copies it
+def create(
+    name: Name,
+    permission: Permissions = [Permission.WRITE_EVENTS],  # noqa: B006 - typer copies it
+    publishable: Publishable = False,
+    origin: Annotated[
+        list[str],
+        typer.Option(
+            parser=_origin,
+            metavar="ORIGIN",
+            help="Of web pages that may use a publishable key, such as https://shop.example or "
+            "https://*.shop.example; repeat it for several. Default: pages of any origin.",
+        ),
+    ] = [],  # noqa: B006 - typer copies it
+    rate: Annotated[
+        float | None,
+        typer.Option(
+            min=0.001,
+            max=1_000_000,
+            help="Most events per second in one ingest process. Default: "
+            f"{keys.PUBLISHABLE_RATE:g} for a publishable key, else MERGANSER_INGEST_RATE.",
+        ),
+    ] = None,
+) -> None:
     """Create a key and print it. It cannot be shown again: only its hash is stored."""
-    typer.echo(run(keys.create_key(Settings.read(), name, permission)))
+    settings = Settings.read()
+    if publishable:
+        _check_publishable(permission)
+        typer.echo(
+            run(keys.create_publishable_key(settings, name, origin, rate or keys.PUBLISHABLE_RATE))
+        )
+    elif origin:
+        raise typer.BadParameter("only a key with --publishable has origins", param_hint="--origin")
+    else:
+        typer.echo(run(keys.create_key(settings, name, permission, rate)))
 
 
 @app.command()
@@ -43,20 +89,43 @@ def ensure(
         Path, typer.Option(help="File with the key; created if there is no such file.")
     ],
     permission: Permissions = [Permission.WRITE_EVENTS],  # noqa: B006 - typer copies it
+    publishable: Publishable = False,
 ) -> None:
     """Store the key that a file holds. For local stacks, whose database may be deleted."""
-    run(keys.ensure_key(Settings.read(), name, secret_file, permission))
+    settings = Settings.read()
+    if publishable:
+        _check_publishable(permission)
+        run(keys.ensure_publishable_key(settings, name, secret_file))
+    else:
+        run(keys.ensure_key(settings, name, secret_file, permission))
 
 
 @app.command("list")
-def list_keys() -> None:
+def list_keys(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
     """List all keys, revoked ones too, without their secrets."""
-    table = Table("guid", "name", "permissions", "created", "revoked")
-    for key in run(keys.list_keys(Settings.read())):
+    listed = run(keys.list_keys(Settings.read()))
+    if as_json:
+        typer.echo(json.dumps([_to_json(key) for key in listed]))
+        return
+    table = Table(
+        Column("guid", overflow="fold"),
+        Column("name", overflow="fold"),
+        Column("kind", no_wrap=True),
+        Column("permissions", overflow="fold"),
+        Column("limits", overflow="fold"),
+        "created",
+        "revoked",
+    )
+    for key in listed:
+        rate = [f"{key.rate:g} events/s"] if key.rate else []
         table.add_row(
             key.guid,
             escape(key.name),
+            key.kind,
             ", ".join(key.permissions),
+            "\n".join([*rate, *key.origins]),
             f"{key.created_at:%Y-%m-%d %H:%M}",
             f"{key.revoked_at:%Y-%m-%d %H:%M}" if key.revoked_at else "",
             style="dim" if key.revoked_at else None,
@@ -68,3 +137,24 @@ def list_keys() -> None:
 def revoke(key: Annotated[str, typer.Argument(help="The guid or the name of a key.")]) -> None:
     """Revoke a key. Gateways refuse it within seconds."""
     typer.echo(f"{run(keys.revoke_keys(Settings.read(), key))} revoked")
+
+
+def _check_publishable(permissions: list[Permission]) -> None:
+    if set(permissions) != {Permission.WRITE_EVENTS}:
+        raise typer.BadParameter(
+            f"a publishable key only has {Permission.WRITE_EVENTS}", param_hint="--permission"
+        )
+
+
+def _to_json(key: keys.ApiKey) -> dict[str, Any]:
+    """Return what `--json` prints, with the names of the table's columns."""
+    return {
+        "guid": key.guid,
+        "name": key.name,
+        "kind": key.kind,
+        "permissions": key.permissions,
+        "origins": key.origins,
+        "rate": key.rate,
+        "createdAt": key.created_at.isoformat(),
+        "revokedAt": key.revoked_at.isoformat() if key.revoked_at else None,
+    }

@@ -10,6 +10,7 @@ import base64
 import hashlib
 import hmac
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -28,13 +29,26 @@ class Permission(StrEnum):
     """What a key may do."""
 
     WRITE_EVENTS = "events:write"
-    """The only permission of a key that is public, in a web page."""
+    """The only permission that a publishable key can have."""
     READ_EVENTS = "events:read"
     DELETE_EVENTS = "events:delete"
     READ_PROFILES = "profiles:read"
 
 
-_READ_KEYS = 'SELECT "keyHash", guid, permissions FROM "apiKeys" WHERE "revokedAt" IS NULL'
+class KeyKind(StrEnum):
+    """Who may know a key. The kind of a key never changes."""
+
+    SECRET = "secret"  # noqa: S105 - the name of a kind
+    """Only servers. It does what its permissions allow."""
+    PUBLISHABLE = "publishable"
+    """Anyone: it is in a web page or an app. It only sends events, whatever its permissions are."""
+
+
+PUBLISHABLE_PREFIX = "mk_pub_"
+"""Of a publishable key, for people who read it. The key's row says which kind it is."""
+
+_READ_KEYS = """SELECT "keyHash", guid, permissions, kind, origins, rate
+FROM "apiKeys" WHERE "revokedAt" IS NULL"""
 
 MIN_REFRESH_SECONDS = 0.2
 """Between two refreshes. An unknown key starts one at once, so that a new key works immediately;
@@ -54,6 +68,11 @@ class ApiKey:
     key_hash: str
     guid: str
     permissions: frozenset[str]
+    kind: KeyKind = KeyKind.SECRET
+    origins: frozenset[str] = frozenset()
+    """The origins of the pages that may use it; empty: pages of any origin."""
+    rate: float | None = None
+    """Most events per second in one process; None: the process's setting."""
 
 
 def hash_key(secret: str) -> str:
@@ -137,7 +156,7 @@ class ApiKeys:
         if key is None:
             raise HttpError(ErrorKind.UNAUTHORIZED, "this API key is unknown or was revoked")
         if permission not in key.permissions:
-            raise HttpError(ErrorKind.FORBIDDEN, f"this API key has no permission {permission}")
+            raise _forbidden(key, permission)
         return key
 
     def _find(self, key_hash: str) -> ApiKey | None:
@@ -180,9 +199,30 @@ class ApiKeys:
         self._read_at = start
 
 
+def _forbidden(key: ApiKey, permission: Permission) -> HttpError:
+    if key.kind is KeyKind.PUBLISHABLE:
+        text = "this is a publishable key, which only sends events: use a secret key"
+    else:
+        text = f"this API key has no permission {permission}"
+    return HttpError(ErrorKind.FORBIDDEN, text)
+
+
 async def _read_keys(connection: AsyncConnection[Any]) -> dict[str, ApiKey]:
     cursor = await connection.execute(_READ_KEYS)
-    return {
-        key_hash[:_LOOKUP_CHARACTERS]: ApiKey(key_hash, guid, frozenset(permissions))
-        for key_hash, guid, permissions in await cursor.fetchall()
-    }
+    return {row[0][:_LOOKUP_CHARACTERS]: _key(*row) for row in await cursor.fetchall()}
+
+
+def _key(
+    key_hash: str,
+    guid: str,
+    permissions: Iterable[str],
+    kind: str,
+    origins: Iterable[str],
+    rate: float | None,
+) -> ApiKey:
+    allowed = frozenset(permissions)
+    if kind == KeyKind.SECRET:
+        return ApiKey(key_hash, guid, allowed, rate=rate)
+    # The table has the same constraint. Anyone may have this key, so it does not depend on that.
+    allowed &= {Permission.WRITE_EVENTS}
+    return ApiKey(key_hash, guid, allowed, KeyKind.PUBLISHABLE, frozenset(origins), rate)

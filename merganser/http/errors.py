@@ -20,6 +20,7 @@ class ErrorKind(Enum):
     MALFORMED = ("malformed", 400)
     UNAUTHORIZED = ("unauthorized", 401)
     FORBIDDEN = ("forbidden", 403)
+    ORIGIN_NOT_ALLOWED = ("origin_not_allowed", 403)
     NOT_FOUND = ("not_found", 404)
     METHOD_NOT_ALLOWED = ("method_not_allowed", 405)
     TIMEOUT = ("timeout", 408)

@@ -20,13 +20,16 @@ SIZES = (1, 10, 50, 100, 250, 500, 1000, 2500, 5000, 10000)
 # ingest
 ACCEPTED = Counter(
     "merganser_ingest_events_accepted",
-    "Events accepted with 200: Kafka has acknowledged them.",
+    "Events accepted with 200: Kafka has acknowledged them. By the kind of their API key: secret "
+    "or publishable.",
+    ["key_kind"],
     registry=INGEST,
 )
 REJECTED = Counter(
     "merganser_ingest_events_rejected",
-    "Events rejected, by the error code in the response. A rejected request counts as one event.",
-    ["reason"],
+    "Events rejected, by the error code in the response and the kind of the API key, which is "
+    "empty if the request has no valid key. A rejected request counts as one event.",
+    ["reason", "key_kind"],
     registry=INGEST,
 )
 SENT_AT_IGNORED = Counter(

@@ -167,10 +167,11 @@ class IngestSettings(Settings):
     )
     ingest_rate: PositiveFloat | None = Field(
         None,
-        description="Events a second of one API key in one ingest process; beyond, it answers 429",
+        description="Events a second, in one ingest process, of an API key without a rate of its "
+        "own; beyond, it answers 429",
     )
     ingest_burst: PositiveInt = Field(
-        2000, description="Events of one API key at once, if there is a rate limit"
+        2000, description="Events of one API key at once, if it has a rate limit"
     )
     trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = Field(
         (), description="Networks, separated by commas, whose X-Forwarded-For is trusted"

@@ -16,6 +16,7 @@ async def test_a_key_is_listed_without_its_secret_until_it_is_revoked(database: 
     secret = await keys.create_key(settings, "shop", [Permission.WRITE_EVENTS])
     (key,) = await keys.list_keys(settings)
     assert (key.name, key.permissions) == ("shop", [Permission.WRITE_EVENTS])
+    assert (key.kind, key.origins, key.rate) == ("secret", [], None)
     assert key.revoked_at is None
     assert secret not in repr(key)
     assert await keys.revoke_keys(settings, key.guid) == 1
@@ -44,3 +45,36 @@ async def test_a_blank_name_is_refused(database: Database) -> None:
     with pytest.raises(keys.InvalidKeyName, match="blank"):
         await keys.create_key(settings, " ", [Permission.WRITE_EVENTS])
     assert await database.count("apiKeys") == 0
+
+
+async def test_a_publishable_key_has_a_rate_and_its_origins(database: Database) -> None:
+    settings = Settings(database_url=SecretStr(database.url), _env_file=None)
+    origins = ["https://Shop.example/", "https://shop.example:443", "http://localhost:3000"]
+    secret = await keys.create_publishable_key(settings, "shop", origins)
+    assert secret.startswith("mk_pub_")
+    (key,) = await keys.list_keys(settings)
+    assert (key.kind, key.permissions) == ("publishable", ["events:write"])
+    assert key.origins == ["http://localhost:3000", "https://shop.example"]
+    assert key.rate == keys.PUBLISHABLE_RATE
+    with pytest.raises(keys.InvalidOrigin, match=r"such as https://shop\.example"):
+        await keys.create_publishable_key(settings, "shop", ["shop.example"])
+    assert await database.count("apiKeys") == 1
+
+
+async def test_a_file_with_a_key_of_the_other_kind_is_refused(
+    database: Database, tmp_path: Path
+) -> None:
+    settings = Settings(database_url=SecretStr(database.url), _env_file=None)
+    secret, publishable = tmp_path / "secret", tmp_path / "publishable"
+    for _ in range(2):
+        await keys.ensure_key(settings, "stack", secret, [Permission.WRITE_EVENTS])
+        await keys.ensure_publishable_key(settings, "page", publishable)
+    with pytest.raises(keys.OtherKind, match="not a secret key"):
+        await keys.ensure_key(settings, "stack", publishable, list(Permission))
+    with pytest.raises(keys.OtherKind, match="not a publishable key"):
+        await keys.ensure_publishable_key(settings, "page", secret)
+    listed = [(key.name, key.kind, key.permissions) for key in await keys.list_keys(settings)]
+    assert listed == [
+        ("stack", "secret", ["events:write"]),
+        ("page", "publishable", ["events:write"]),
+    ]

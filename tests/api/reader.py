@@ -96,9 +96,9 @@ class Reader:
             )
         )
 
-    async def new_key(self, *permissions: str) -> str:
+    async def new_key(self, *permissions: str, kind: str = "secret") -> str:
         """Create a key with these permissions and return its secret."""
-        return await new_key(self.database, *permissions)
+        return await new_key(self.database, *permissions, kind=kind)
 
 
 @asynccontextmanager
@@ -132,13 +132,14 @@ async def reading(
         await keys_database.close()
 
 
-async def new_key(database: Database, *permissions: str) -> str:
+async def new_key(database: Database, *permissions: str, kind: str = "secret") -> str:
     """Create a key with these permissions and return its secret."""
     secret = secrets.token_urlsafe()
     await database.execute(
-        'INSERT INTO "apiKeys" (name, "keyHash", permissions) VALUES (\'test\', %s, %s)',
+        'INSERT INTO "apiKeys" (name, "keyHash", permissions, kind) VALUES (\'test\', %s, %s, %s)',
         hash_key(secret),
         list(permissions),
+        kind,
     )
     return secret
 

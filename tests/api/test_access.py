@@ -40,6 +40,41 @@ async def test_each_route_needs_its_permission_and_no_other(api: Reader) -> None
             assert needed in response.json()["message"]
 
 
+async def test_a_publishable_key_cannot_read_or_delete_whatever_its_row_says(api: Reader) -> None:
+    await api.store(event("ann"))
+    for constraint in ("a publishable key can only send events", "kind is secret or publishable"):
+        await api.database.execute(f'ALTER TABLE "apiKeys" DROP CONSTRAINT "{constraint}"')
+    for kind in ("publishable", "of another version"):
+        key = await api.new_key(*Permission, kind=kind)
+        for route in NEEDS:
+            method, _, path = route.rpartition(" ")
+            authorization = {"authorization": f"Bearer {key}"}
+            response = await api.request(method or "GET", f"/api/v1{path}", authorization)
+            assert response.status_code == 403, (kind, route)
+            assert response.json()["code"] == "forbidden"
+            assert "use a secret key" in response.json()["message"]
+    assert await api.database.count("events") == 1
+
+
+async def test_an_event_says_which_kind_of_key_it_came_with(api: Reader) -> None:
+    for kind in ("publishable", "secret"):
+        await api.new_key("events:write", kind=kind)
+    await api.database.execute('UPDATE "apiKeys" SET "revokedAt" = now(), name = kind')
+    await api.database.execute(
+        """INSERT INTO events (type, "userId", "producerGuid", "occurredAt")
+        SELECT name, '1', guid, now() FROM "apiKeys"
+        UNION ALL VALUES ('unknown', '1', 'key_unknown', now()), ('row', '1', NULL, now())"""
+    )
+    reader = await api.new_key("events:read")
+    authorization = {"authorization": f"Bearer {reader}"}
+    kinds = {"publishable": "publishable", "secret": "secret", "unknown": None, "row": None}
+    listed = (await api.request("GET", "/api/v1/events", authorization)).json()["events"]
+    assert {e["type"]: e["producerKind"] for e in listed} == kinds
+    for one in listed:
+        found = await api.request("GET", f"/api/v1/event/{one['guid']}", authorization)
+        assert found.json()["event"]["producerKind"] == one["producerKind"]
+
+
 async def test_the_document_names_the_permission_of_every_route(api: Reader) -> None:
     paths = (await api.request("GET", "/openapi.json")).json()["paths"]
     named = [

@@ -30,6 +30,7 @@ async def test_an_event_with_all_that_it_has(api: Reader) -> None:
         "occurredAt": "2026-03-01T12:00:00.250000Z",
         "updatedAt": updated,
         "profileGuid": await api.profile_of(purchase),
+        "producerKind": None,
         "moreData": False,
     }
     assert await api.get_json("/events") == {"events": [expected], "nextCursor": None}

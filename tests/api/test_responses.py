@@ -17,6 +17,7 @@ from tests.support.events import event
 from tests.support.waiting import equals, eventually
 
 OTHERS = {
+    ErrorKind.ORIGIN_NOT_ALLOWED,
     ErrorKind.TIMEOUT,
     ErrorKind.TOO_LARGE,
     ErrorKind.RATE_LIMITED,

@@ -1,36 +1,40 @@
 """The demo shop in a real browser: one script tag, and nothing that a visitor did is lost."""
 
 import asyncio
+import json
 
 import pytest
 
 from dev import shop
 from dev.stack import StackInfo
+from dev.stack.ports import free_port
 from tests.clients.sdks import CHROMIUM, DRIVERS
 from tests.support.system import System
 from tests.support.waiting import equals, eventually
 
-pytestmark = [pytest.mark.clients, pytest.mark.timeout(180)]
+pytestmark = [
+    pytest.mark.clients,
+    pytest.mark.timeout(180),
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium"),
+]
 
 KINDS = ["identify", "item-added-to-cart", "pageview", "pageview", "purchase"]
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium")
-async def test_a_visitor_goes_shopping_and_signs_in(system: System) -> None:
+async def test_a_visitor_goes_shopping_and_signs_in(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the key of its origin only; the server's key, which reads profiles, stays there."""
     gateway = await system.ingest()
     await system.resolver()
     _, api = await system.api()
-    key = await system.key("shop", "events:write", "profiles:read")
-    info = StackInfo(gateway.url, api.removesuffix("/api/v1"), "", "", key, {})
+    monkeypatch.setattr(shop, "PORT", free_port(set()))
+    key = await publishable_key(system, f"http://127.0.0.1:{shop.PORT}")
+    secret = await system.key("shop", "profiles:read")
+    info = StackInfo(gateway.url, api.removesuffix("/api/v1"), "", "", secret, key, {})
     with shop.serve_shop(info) as url:
-        process = await asyncio.create_subprocess_exec(
-            *("node", str(DRIVERS / "shop.mjs"), str(CHROMIUM), url, "42"),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-        output, _ = await process.communicate()
-        assert process.returncode == 0, output.decode()[-4000:]
-        assert '"userId": "42"' in output.decode()
+        assert url == f"http://127.0.0.1:{shop.PORT}/"
+        assert '"userId": "42"' in await driver("shop.mjs", url, "42")
 
     async def kinds() -> list[str]:
         return await system.database.column(
@@ -42,3 +46,40 @@ async def test_a_visitor_goes_shopping_and_signs_in(system: System) -> None:
     assert await system.database.count("profiles") == 1
     campaigns = "SELECT value FROM \"eventData\" WHERE key = 'utm_campaign'"
     assert await system.database.column(campaigns) == ["my-ad-campaign"]
+
+
+async def test_a_browser_sends_the_origin_of_its_page(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gateway = await system.ingest()
+    monkeypatch.setattr(shop, "PORT", free_port(set()))
+    own = await publishable_key(system, f"HTTP://127.0.0.1:{shop.PORT}/")
+    foreign = await publishable_key(system, f"https://127.0.0.1:{shop.PORT}")
+    info = StackInfo(gateway.url, "", "", "", "", own, {})
+    with shop.serve_shop(info) as url:
+        statuses = json.loads(await driver("origins.mjs", url, gateway.url, own, foreign))
+    assert statuses == {
+        "fetch": [200, 403],
+        "beacon": [200, 403],
+        "image": [200, 403],
+        "beacon without referrer": [200, 403],
+    }
+    rejected = "merganser_ingest_events_rejected_total"
+    assert await gateway.metric(rejected, reason="origin_not_allowed", key_kind="publishable") == 4
+
+
+async def publishable_key(system: System, origin: str) -> str:
+    """Create a key for the pages of an origin."""
+    return (await system.cli("keys", "create", "page", "--publishable", "--origin", origin)).strip()
+
+
+async def driver(name: str, *arguments: str) -> str:
+    """Run a driver of a browser and return its output."""
+    process = await asyncio.create_subprocess_exec(
+        *("node", str(DRIVERS / name), str(CHROMIUM), *arguments),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output, _ = await process.communicate()
+    assert process.returncode == 0, output.decode()[-4000:]
+    return output.decode()

@@ -5,15 +5,18 @@ import httpx
 from dev import shop
 from dev.stack import StackInfo
 
-INFO = StackInfo("http://ingest", "http://api", "postgresql://", "kafka", "mk_key", {})
+INFO = StackInfo(
+    "http://ingest", "http://api", "postgresql://", "kafka", "mk_secret", "mk_pub_key", {}
+)
 
 
 def test_the_page_has_one_script_tag_with_address_and_key_of_the_stack() -> None:
     with shop.serve_shop(INFO) as url:
         page = httpx.get(url, params={"utm_campaign": "my-ad-campaign"}).raise_for_status().text
         assert httpx.get(url + "favicon.ico").status_code == 404
-    assert '<script async src="http://ingest/merganser.js" data-api-key="mk_key">' in page
-    assert "http://api/api/v1/profiles" in page
+    assert '<script async src="http://ingest/merganser.js" data-api-key="mk_pub_key">' in page
+    assert "mk_secret" not in page
+    assert "http://api" not in page
     assert "{{" not in page
 
 

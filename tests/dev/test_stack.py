@@ -100,7 +100,7 @@ def test_a_day_with_the_stack(merganser: Merganser) -> None:
     info = json.loads(first.stdout)
     assert set(info) == {
         *("ingest_url", "api_url", "database_url", "kafka_bootstrap"),
-        *("api_key", "metrics"),
+        *("api_key", "publishable_key", "metrics"),
     }
     assert set(info["metrics"]) == set(NAMES)
     assert kafka.answers(info["kafka_bootstrap"])
@@ -110,7 +110,9 @@ def test_a_day_with_the_stack(merganser: Merganser) -> None:
     before = processes.of(merganser.home.root)
     assert merganser("up", "--json").stdout == first.stdout
     assert processes.of(merganser.home.root) == before
-    assert info["api_key"] in merganser("up").stdout
+    shown = merganser("up").stdout
+    assert info["api_key"] in shown
+    assert info["publishable_key"] in shown
     assert merganser("status").returncode == 0
 
     with psycopg.connect(info["database_url"], autocommit=True) as connection:
@@ -402,7 +404,9 @@ sys.exit(commands.up(json=True, usual_ports=False) or commands.status() or comma
     program = python_on(servers, home, code)
     out, _ = program.communicate(timeout=90)
     assert program.returncode == 0
-    assert json.loads(out.splitlines()[0])["api_key"]
+    info = json.loads(out.splitlines()[0])
+    assert info["publishable_key"].startswith("mk_pub_")
+    assert not info["api_key"].startswith("mk_pub_")
 
 
 def test_the_story_that_make_run_tells(home: Path, servers: Servers) -> None:

@@ -7,12 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.rate_limit import Rate, RateLimiter, take
+from merganser.http.authentication import ApiKey
 from merganser.http.errors import ErrorKind, HttpError
 from tests.support.gateway import Gateway
 from tests.support.system import System
 from tests.support.waiting import equals, eventually
 
 RATE = Rate(per_second=10, burst=100)
+FIRST, OTHER = (ApiKey("", guid, frozenset()) for guid in ("key_1", "key_2"))
 
 
 def test_a_bucket_allows_a_burst_and_then_the_rate() -> None:
@@ -67,20 +69,20 @@ def test_the_limit_is_never_exceeded_and_the_wait_is_exact(
 
 def test_each_key_has_its_own_bucket() -> None:
     now = 5.0
-    limiter = RateLimiter(RATE, lambda: now)
-    limiter.admit("first", 100, ErrorKind.RATE_LIMITED)
-    limiter.admit("other", 100, ErrorKind.RATE_LIMITED)
+    limiter = RateLimiter(RATE.per_second, RATE.burst, lambda: now)
+    limiter.admit(FIRST, 100, ErrorKind.RATE_LIMITED)
+    limiter.admit(OTHER, 100, ErrorKind.RATE_LIMITED)
     with pytest.raises(HttpError) as refused:
-        limiter.admit("first", 15, ErrorKind.RATE_LIMITED)
+        limiter.admit(FIRST, 15, ErrorKind.RATE_LIMITED)
     assert (b"retry-after", b"2") in refused.value.headers
     now += 1.5
-    limiter.admit("first", 15, ErrorKind.RATE_LIMITED)
+    limiter.admit(FIRST, 15, ErrorKind.RATE_LIMITED)
 
 
 def test_without_a_rate_every_request_passes() -> None:
-    limiter = RateLimiter(None, lambda: 0.0)
+    limiter = RateLimiter(None, 1, lambda: 0.0)
     for _ in range(10):
-        limiter.admit("first", 1_000_000, ErrorKind.RATE_LIMITED)
+        limiter.admit(FIRST, 1_000_000, ErrorKind.RATE_LIMITED)
 
 
 async def test_a_key_over_its_rate_gets_429_with_a_retry_time_and_others_are_served(

@@ -186,12 +186,16 @@ class Metrics:
         }
 
     def value(self, name: str, **labels: str) -> float:
-        """One sample by its name, such as `..._total`, and labels; 0 if there is none."""
-        return self._samples.get((name, frozenset(labels.items())), 0)
+        """The sum of the samples with a name, such as `..._total`, that have these labels."""
+        return sum(
+            value
+            for (sample, own), value in self._samples.items()
+            if sample == name and labels.items() <= set(own)
+        )
 
     def total(self, name: str) -> float:
         """The sum over all labels."""
-        return sum(value for (sample, _), value in self._samples.items() if sample == name)
+        return self.value(name)
 
 
 def environment(own: Mapping[str, str]) -> dict[str, str]:

@@ -1,7 +1,7 @@
 /**
  * The script of the tag, which creates `window.merganser`.
  *
- *     <script async src="https://events.example.com/merganser.js" data-api-key="..."></script>
+ *     <script async src="https://events.example.com/merganser.js" data-api-key="mk_pub_..."></script>
  *
  * With `data-api-key` the script calls `init()`, with the server it was loaded from as the endpoint,
  * and `page()`. The attributes `data-endpoint`, `data-page="false"`, `data-consent="false"` and

@@ -38,7 +38,7 @@ export interface Store {
 
 /** Options of `init`. */
 export interface Options {
-  /** A key that has only the permission `events:write`. */
+  /** A publishable key in pages and apps, a secret key with `events:write` on servers. */
   apiKey: string;
   /** The URL of the ingest server, such as `https://events.example.com`. */
   endpoint: string;

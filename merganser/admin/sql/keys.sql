@@ -1,13 +1,15 @@
 -- create_key --
 -- Insert an API key. `ensure_key` may meet its own key, inserted with fewer permissions by an older
--- version: then update it.
-INSERT INTO "apiKeys" (name, "keyHash", permissions)
-VALUES (%(name)s, %(hash)s, %(permissions)s)
-ON CONFLICT ("keyHash") DO UPDATE SET permissions = excluded.permissions, "updatedAt" = now();
+-- version: then update it. If its kind would change, a trigger refuses that.
+INSERT INTO "apiKeys" (name, "keyHash", kind, permissions, origins, rate)
+VALUES (%(name)s, %(hash)s, %(kind)s, %(permissions)s, %(origins)s, %(rate)s)
+ON CONFLICT ("keyHash") DO UPDATE
+SET kind = excluded.kind, permissions = excluded.permissions, "updatedAt" = now();
 
 -- list_keys --
 -- Return all keys, the oldest first.
-SELECT guid, name, permissions, "createdAt", "revokedAt" FROM "apiKeys" ORDER BY "createdAt", guid;
+SELECT guid, name, kind, permissions, origins, rate, "createdAt", "revokedAt"
+FROM "apiKeys" ORDER BY "createdAt", guid;
 
 -- revoke_keys --
 -- Revoke the key with this guid and the keys with this name.

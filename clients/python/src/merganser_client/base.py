@@ -35,7 +35,7 @@ class ClientBase:
         """Check the options. The client connects when it sends the first event.
 
         Args:
-            api_key: a key with the permission `events:write`.
+            api_key: on servers, a secret key with the permission `events:write`.
             endpoint: the URL of the ingest server, without `/api/v1`.
             queue_bytes: bytes of memory for events that are not delivered yet, at least 1 MiB.
             when_full: what `track` does while the queue is full. "drop" drops the new event and

@@ -1,0 +1,66 @@
+"""`merganser keys`: options of both kinds of keys, and what `list` shows."""
+
+import json
+
+import pytest
+
+from tests.support.command import command
+from tests.support.database import Database
+
+
+async def test_list_shows_kind_origins_and_rate(database: Database) -> None:
+    env = {"MERGANSER_DATABASE_URL": database.url}
+    create = ("keys", "create")
+    web = ("web", "--publishable", "--origin=https://Shop.example/", "--rate=50")
+    for arguments in (("server",), web):
+        assert (await command(env, *create, *arguments)).status == 0
+    await command(env, "keys", "revoke", "server")
+    listed = json.loads((await command(env, "keys", "list", "--json")).out)
+    guids = await database.column('SELECT guid FROM "apiKeys" ORDER BY "createdAt"')
+    assert [key.pop("guid") for key in listed] == guids
+    assert all(key.pop("createdAt").endswith("+00:00") for key in listed)
+    assert listed[0].pop("revokedAt").endswith("+00:00")
+    assert listed == [
+        {
+            "name": "server",
+            "kind": "secret",
+            "permissions": ["events:write"],
+            "origins": [],
+            "rate": None,
+        },
+        {
+            "name": "web",
+            "kind": "publishable",
+            "permissions": ["events:write"],
+            "origins": ["https://shop.example"],
+            "rate": 50,
+            "revokedAt": None,
+        },
+    ]
+    table = (await command(env, "keys", "list")).out
+    for cell in ("secret", "publishable", "https", "50"):  # the table folds longer cells
+        assert cell in table
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (["--publishable", "--permission=events:read"], "only has events:write"),
+        (["--publishable", "--permission=events:write", "--permission=events:delete"], "only has"),
+        (["--origin=https://shop.example"], "--publishable"),
+        (["--publishable", "--origin=shop.example"], "https://shop.example"),
+        (["--publishable", "--origin=*"], "not an origin"),
+        (["--publishable", "--rate=0"], "--rate"),
+        (["--publishable", "--rate=-1"], "--rate"),
+        (["--rate=much"], "--rate"),
+    ],
+)
+async def test_invalid_options_create_no_key(
+    database: Database, options: list[str], problem: str
+) -> None:
+    env = {"MERGANSER_DATABASE_URL": database.url, "COLUMNS": "200"}
+    result = await command(env, "keys", "create", "web", *options)
+    assert result.status == 2
+    assert problem in result.err
+    assert "Traceback" not in result.err
+    assert await database.count("apiKeys") == 0
