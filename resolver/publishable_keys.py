@@ -23,7 +23,7 @@ class PublishableKeys:
 
         Args:
             connection: only for keys that were not read before.
-            guids: `producerGuid` of events. One that is no key counts as a secret key.
+            guids: `producerGuid` of events. One without a key counts as a secret key.
         """
         wanted = {guid for guid in guids if guid is not None}
         if unknown := wanted - self._is_publishable.keys():

@@ -10,7 +10,7 @@ Definition
        owner, it belongs to the anonymous profile of that anonymousId.
 
 Why a publishable key's time does not count
-    Everybody can read the key of a web page and send a link with any `occurredAt`. Such a link
+    Anyone can read the key of a web page and send a link with any `occurredAt`. Such a link
     never becomes earlier than one that was there before it. The events of one device keep their
     order, as a device sends them in order. A key never becomes publishable or secret, so identity
     depends on the events and their keys only. If an event arrives again, its earliest `createdAt`
