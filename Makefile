@@ -37,7 +37,7 @@ down: $(READY) ## Stop what runs in the background
 # MERGANSER_TEST_LOCALE=en_US.UTF-8 gives the Postgres that the tests start glibc's locale.
 PYTEST := $(BIN)/python -m pytest --numprocesses 3 --dist worksteal
 
-test: $(READY) ## Run the tests on a real Kafka and Postgres, about 7 minutes on 2 cores (ARGS=... goes to pytest)
+test: $(READY) ## Run the tests on a real Kafka and Postgres, about 4 minutes on 2 cores (ARGS=... goes to pytest)
 	$(PYTEST) $(ARGS)
 
 test-all: $(READY) ## Run `test` with all examples, what is marked `slow`, and the fault tests, about 15 minutes (ARGS=...)

@@ -1,14 +1,16 @@
 """The read API as an ASGI application: its routes and its documentation pages."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from functools import cache
 from http import HTTPStatus
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
-from starlette.routing import Match, Route
+from starlette.routing import BaseRoute, Match, Route
 
 from api import event_routes, profile_routes
 from api.access import SCHEMES
@@ -43,10 +45,7 @@ def create_app(pool: Pool, keys: ApiKeys, scan: int) -> App:
     routes = Routes(app, keys)
     event_routes.add(routes, pool, scan)
     profile_routes.add(routes, pool, scan)
-    document = get_openapi(title="Merganser", version="1", description=_TEXT, routes=app.routes)
-    document["components"]["securitySchemes"] = SCHEMES
-    for unused in ("HTTPValidationError", "ValidationError"):
-        document["components"]["schemas"].pop(unused, None)
+    documented = list(app.routes)
 
     async def handle_error(request: Request, error: Exception) -> Response:
         if isinstance(error, HTTPException) and error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
@@ -56,13 +55,25 @@ def create_app(pool: Pool, keys: ApiKeys, scan: int) -> App:
     app.add_exception_handler(HTTPException, handle_error)
     app.add_exception_handler(RequestValidationError, handle_error)
 
+    @cache  # not at the start, as it takes longer than all the rest
+    def describe_routes() -> dict[str, Any]:
+        return _openapi_document(documented)
+
     @app.get("/openapi.json")
     async def openapi() -> Response:
-        return json_response(document)
+        return json_response(describe_routes())
 
     for path, file in docs_page.FILES.items():
         app.get(path)(_file_route(file))
     return ResponseMiddleware(app)
+
+
+def _openapi_document(routes: Sequence[BaseRoute]) -> dict[str, Any]:
+    document = get_openapi(title="Merganser", version="1", description=_TEXT, routes=routes)
+    document["components"]["securitySchemes"] = SCHEMES
+    for unused in ("HTTPValidationError", "ValidationError"):
+        document["components"]["schemas"].pop(unused, None)
+    return document
 
 
 def _file_route(file: StaticFile) -> Callable[[Request], Awaitable[Response]]:

@@ -25,6 +25,8 @@ _SQL = sql.load(__package__, "rebuild.sql")
 
 MAX_PROFILES = 500
 """Profiles of one transaction."""
+MANY_WAITING = 50
+"""Waiting rebuilds that pause backfills."""
 MAX_BYTES = 16 << 20
 """Approximate bytes of the events' texts, or of the states, of one transaction."""
 FETCH_ROWS = 250
@@ -42,7 +44,9 @@ class _Rebuild(NamedTuple):
 
 
 async def rebuild_profiles(step: Step) -> bool:
-    """Count events of profiles that wait for a rebuild, else of the next profiles of a backfill.
+    """Count events of profiles that wait for a rebuild, then of the next profiles of a backfill.
+
+    A backfill pauses while many profiles wait, as it may add to them.
 
     Args:
         step: a step whose snapshot has no pending event changes.
@@ -53,10 +57,9 @@ async def rebuild_profiles(step: Step) -> bool:
     cursor = await step.connection.execute(_SQL["read_waiting"], {"limit": MAX_PROFILES})
     if waiting := [guid for (guid,) in await cursor.fetchall()]:
         await _count_isolated(step, waiting)
-        return True
     progress = [rule.backfilled_to for rule in step.rules if rule.backfilled_to is not None]
-    if not progress:
-        return False
+    if not progress or len(waiting) >= MANY_WAITING:
+        return bool(waiting)
     cursor = await step.connection.execute(
         _SQL["read_next_profiles"], {"after": min(progress), "limit": MAX_PROFILES}
     )

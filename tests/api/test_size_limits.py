@@ -9,6 +9,7 @@ from api import events, profiles, responses
 from merganser.runtime import metrics
 from tests.api.reader import Reader
 from tests.support import examples
+from tests.support.counters import read_counter
 from tests.support.events import event
 
 MOST = 16 << 20
@@ -27,7 +28,7 @@ async def bounded(api: Reader, path: str, **parameters: Any) -> Any:
 
 def cut(path: str) -> float:
     """How many answers of a route were cut."""
-    return metrics.API_ANSWERS_CUT.labels(f"/api/v1{path}")._value.get()  # type: ignore[no-any-return] # noqa: SLF001 - it has no other way
+    return read_counter(metrics.API_ANSWERS_CUT, f"/api/v1{path}")
 
 
 async def data(api: Reader, guid: str, key: str, value: str, count: int = 1) -> None:

@@ -11,7 +11,8 @@ from pathlib import Path
 import psutil
 
 ROOT = Path(__file__).parents[2]
-STANDIN = (sys.executable, str(Path(__file__).parent / "standin.py"))
+STANDIN = (sys.executable, "-I", "-S", str(Path(__file__).parent / "standin.py"))
+"""Without the site packages, which it does not need: it starts in a tenth of the time."""
 
 
 def of(home: Path) -> list[str]:

@@ -175,6 +175,27 @@ async def test_a_rebuild_of_many_events_does_not_delay_other_rebuilds(database: 
     assert await harness.find_disagreements() == []
 
 
+async def test_a_rebuild_that_begins_again_and_again_does_not_delay_a_backfill(
+    database: Database,
+) -> None:
+    harness = PropertyHarness(database, batch=10)
+    await harness.apply(COUNT)
+    (changed, *_) = await harness.add_views(await harness.add_profile("pro_0"), range(100))
+    for number in range(1, 4):
+        await harness.add_views(await harness.add_profile(f"pro_{number}"), [1], path="/a")
+    await harness.run_steps()
+    await harness.apply(COUNT, PATHS)
+    for _ in range(4):
+        await harness.database.execute(
+            'UPDATE events SET "updatedAt" = now() WHERE guid = %s', changed
+        )
+        await harness.run_process(at_most=1)
+    for number in range(1, 4):
+        assert await harness.read_values(f"pro_{number}", "paths") == ["/a"]
+    await harness.run_steps()
+    assert await harness.find_disagreements() == []
+
+
 async def test_a_profile_whose_transaction_is_older_than_the_rule_is_counted(
     database: Database,
 ) -> None:

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.client import AIOKafkaClient
@@ -16,12 +16,8 @@ from merganser.runtime import kafka
 from merganser.runtime.settings import Settings
 from schemas import event as wire
 from schemas.event import Event
-from tests.support.waiting import eventually
 
 PARTITIONS = 4
-
-METADATA_MS = 500
-"""Between requests for metadata: a broker that has just started may not know its topics yet."""
 
 
 class Record(NamedTuple):
@@ -65,16 +61,9 @@ class Topic:
         await self.publish(*map(record_of, events))
 
     async def records(self, last: int | None = None) -> list[Record]:
-        """All that the topic holds now, or the last of each partition, in order."""
-        async with AIOKafkaConsumer(
-            bootstrap_servers=self.bootstrap,
-            auto_offset_reset="earliest",
-            metadata_max_age_ms=METADATA_MS,
-        ) as consumer:
-            numbers = await self._partitions(consumer)
-            partitions = [TopicPartition(self.name, number) for number in numbers]
-            consumer.assign(partitions)
-            ends = await consumer.end_offsets(partitions)
+        """Return the records that the topic holds now, or the last of each partition, in order."""
+        async with self._consumer() as consumer:
+            ends = await consumer.end_offsets(consumer.assignment())
             found: list[Record] = []
             for partition, end in ends.items():
                 if last is not None:
@@ -89,12 +78,9 @@ class Topic:
         return sum((await self.ends()).values())
 
     async def ends(self) -> dict[int, int]:
-        """The offset after the last record of each partition."""
-        async with AIOKafkaConsumer(
-            bootstrap_servers=self.bootstrap, metadata_max_age_ms=METADATA_MS
-        ) as consumer:
-            numbers = await self._partitions(consumer)
-            ends = await consumer.end_offsets([TopicPartition(self.name, n) for n in numbers])
+        """Return the offset after the last record of each partition."""
+        async with self._consumer() as consumer:
+            ends = await consumer.end_offsets(consumer.assignment())
             return {partition.partition: end for partition, end in ends.items()}
 
     async def grow(self, to: int) -> None:
@@ -134,9 +120,11 @@ class Topic:
         ((_, _, _, _, found),) = response.resources
         return found[0][1] if found else None
 
-    async def _partitions(self, consumer: AIOKafkaConsumer) -> set[int]:
-        consumer.assign([TopicPartition(self.name, 0)])  # makes it load the topic's metadata
-        return await eventually(lambda: consumer.partitions_for_topic(self.name) or set())
+    def _consumer(self) -> AIOKafkaConsumer:
+        """Return a consumer of all partitions that commits nothing, as it has no group."""
+        return AIOKafkaConsumer(
+            self.name, bootstrap_servers=self.bootstrap, auto_offset_reset="earliest"
+        )
 
 
 @dataclass(frozen=True)
