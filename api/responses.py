@@ -187,13 +187,13 @@ class OneProfile(Body):
 
 
 class Merge(Body):
-    """A merge: an anonymousId now belongs to a user."""
+    """A merge: an anonymousId now belongs to a user, or after `unlinked` maybe to nobody."""
 
     created_at: AwareDatetime
     anonymous_id: str
     event_guid: str
-    reason: Literal["claimed", "merged", "moved"]
-    user_id: str
+    reason: Literal["claimed", "merged", "moved", "unlinked"]
+    user_id: str | None
     loser_guid: str | None
     survivor_guid: str
 

@@ -48,7 +48,7 @@ async def _run(settings: ResolverSettings, process: Process) -> None:
         settings,
         consumer,
         partitions,
-        Writer(offsets, settings.guid_version, settings.resolver_move),
+        Writer(offsets, settings.guid_version, settings.resolver_move, settings.nobody_ids),
         database,
         DeadLetterPublisher(producer, settings.dead_topic, settings.resolver_dead_limit),
         traces,

@@ -1,9 +1,10 @@
 """Writes a batch in one transaction: offsets, identity and rows are committed together or not."""
 
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, NamedTuple, TypeVar
 
 from aiokafka import TopicPartition
 from psycopg import AsyncConnection
@@ -14,8 +15,10 @@ from merganser.runtime import set_aside, sql
 from resolver import copy_format
 from resolver.decode import Batch
 from resolver.offsets import Offsets
+from resolver.publishable_keys import PublishableKeys
 from schemas import guid
 from schemas.event import Event
+from schemas.ids import somebody
 
 EVENTS_PER_BLOCK = 500
 """Postgres works on one block while the next one is encoded."""
@@ -48,6 +51,9 @@ class Writer:
     guid_version: guid.GuidVersion
     move_limit: int
     """Older events that one transaction may move to another profile."""
+    nobody_ids: frozenset[str]
+    """Ids that mean nobody, as `schemas.ids.folded` returns them."""
+    publishable_keys: PublishableKeys = field(default_factory=PublishableKeys)
 
     async def write(
         self,
@@ -68,41 +74,102 @@ class Writer:
         """
         await self.offsets.advance(connection, old_offsets, batch.next_offsets)
         await set_aside.put_records(connection, self.offsets.cluster, batch.dead_letters)
-        events, deleted = await self._find_new(connection, batch)
-        plan = await store.resolve(
-            connection, [_ids_of(event) for event in events], self.move_limit
-        )
-        if plan.unlinked_events:
+        found = await self._find_new(connection, batch)
+        events = found.events
+        repeated_links = await self._lock_links(connection, found.earlier_receipts)
+        ids = [*await self._ids_of(connection, events), *repeated_links]
+        plan = await store.resolve(connection, ids, self.move_limit)
+        if plan.detached_events:
             events = [
-                _without_anonymous_id(event) if event["guid"] in plan.unlinked_events else event
+                _without_anonymous_id(event) if event["guid"] in plan.detached_events else event
                 for event in events
             ]
         stored = [
             (event, profile)
-            for event, profile in zip(events, plan.event_profiles, strict=True)
+            for event, profile in zip(events, plan.event_profiles, strict=False)
             if profile is not None
         ]
         await self._copy(connection, stored)
+        await self._set_earlier_receipts(connection, found.earlier_receipts)
         return WrittenBatch(
             events=[event for event, _ in stored],
-            repeated=len(batch.records) - len(events) - deleted,
-            deleted=deleted,
+            repeated=len(batch.records) - len(events) - found.deleted,
+            deleted=found.deleted,
             suppressed=len(events) - len(stored),
             plan=plan,
         )
 
-    async def _find_new(
-        self, connection: AsyncConnection[Any], batch: Batch
-    ) -> tuple[list[Event], int]:
-        """Return the events that must be stored, and how many of the others were deleted."""
-        new_events = {event["guid"]: event for _, event in batch.records}
+    async def _find_new(self, connection: AsyncConnection[Any], batch: Batch) -> "_FoundEvents":
+        new_events = _without_repeats([event for _, event in batch.records])
         cursor = await connection.execute(_SQL["find_known"], {"guids": sql.texts(new_events)})
         deleted = 0
-        for event_guid, is_stored in await cursor.fetchall():
+        earlier_receipts = {}
+        for event_guid, created_at in await cursor.fetchall():
             # An event that another system inserted again after its deletion has two rows.
-            if new_events.pop(event_guid, None) is not None and not is_stored:
+            event = new_events.pop(event_guid, None)
+            if event is None:
+                continue
+            if created_at is None:
                 deleted += 1
-        return list(new_events.values()), deleted
+            elif event["createdAt"] < created_at:
+                earlier_receipts[event_guid] = event["createdAt"]
+        return _FoundEvents(list(new_events.values()), deleted, earlier_receipts)
+
+    async def _ids_of(
+        self, connection: AsyncConnection[Any], events: Collection[Event]
+    ) -> list[EventIds]:
+        """Return what identity needs of new events."""
+        publishable = await self.publishable_keys.find(
+            connection, {event["producerGuid"] for event in events}
+        )
+        return [
+            EventIds(
+                event["guid"],
+                event["occurredAt"],
+                event["userId"],
+                event["anonymousId"],
+                event["createdAt"] if event["producerGuid"] in publishable else None,
+            )
+            for event in events
+        ]
+
+    async def _lock_links(
+        self, connection: AsyncConnection[Any], earlier_receipts: Mapping[str, datetime]
+    ) -> list[EventIds]:
+        """Return the stored links over publishable keys that were received earlier than known.
+
+        A row without a profile is left out: the scanner resolves it.
+        """
+        if not earlier_receipts:
+            return []
+        cursor = await connection.execute(
+            _SQL["lock_links"], {"guids": sql.texts(earlier_receipts)}
+        )
+        rows = await cursor.fetchall()
+        publishable = await self.publishable_keys.find(connection, {row[4] for row in rows})
+        return [
+            EventIds(
+                event_guid,
+                occurred_at,
+                somebody(user_id, self.nobody_ids),
+                somebody(anonymous_id, self.nobody_ids),
+                earlier_receipts[event_guid],
+            )
+            for event_guid, occurred_at, user_id, anonymous_id, producer, has_profile in rows
+            if has_profile and producer in publishable
+        ]
+
+    async def _set_earlier_receipts(
+        self, connection: AsyncConnection[Any], earlier_receipts: Mapping[str, datetime]
+    ) -> None:
+        if earlier_receipts:
+            await connection.execute(
+                _SQL["set_earlier_receipts"],
+                {
+                    "guids": sql.texts(earlier_receipts),
+                    "times": list(earlier_receipts.values()),
+                },
+            )
 
     async def _copy(
         self, connection: AsyncConnection[Any], stored: list[tuple[Event, str]]
@@ -120,6 +187,17 @@ class Writer:
                         await copy.write(copy_format.encode_event_data(block, guids))
 
 
+class _FoundEvents(NamedTuple):
+    """The events of a batch, compared with what is stored."""
+
+    events: list[Event]
+    """Those to store."""
+    deleted: int
+    """Number of those that had been deleted."""
+    earlier_receipts: dict[str, datetime]
+    """`createdAt` of stored events that is earlier than the stored one, by guid."""
+
+
 def _blocks(items: list[Item]) -> Iterator[list[Item]]:
     for start in range(0, len(items), EVENTS_PER_BLOCK):
         yield items[start : start + EVENTS_PER_BLOCK]
@@ -132,5 +210,12 @@ def _without_anonymous_id(event: Event) -> Event:
     return {**event, "anonymousId": None, "data": data}
 
 
-def _ids_of(event: Event) -> EventIds:
-    return EventIds(event["guid"], event["occurredAt"], event["userId"], event["anonymousId"])
+def _without_repeats(events: list[Event]) -> dict[str, Event]:
+    """Return the events by guid; the earliest receipt of a repeated one counts."""
+    by_guid = {event["guid"]: event for event in events}
+    if len(by_guid) < len(events):
+        for event in events:
+            last = by_guid[event["guid"]]
+            if event["createdAt"] < last["createdAt"]:
+                by_guid[event["guid"]] = {**last, "createdAt": event["createdAt"]}
+    return by_guid

@@ -17,7 +17,7 @@ from schemas.ids import somebody
 _SQL = sql.load(__package__, "rows.sql")
 
 Row = tuple[Any, ...]
-"""(guid, createdAt, occurredAt, userId, anonymousId)."""
+"""(guid, createdAt, occurredAt, userId, anonymousId, receivedAt)."""
 
 
 class ScanCursor(NamedTuple):
@@ -127,7 +127,7 @@ class RowScanner:
         plan = await store.resolve(connection, batch, self.move_limit)
         planned = list(zip(batch, plan.event_profiles, strict=True))
         resolved = [(event, profile) for event, profile in planned if profile is not None]
-        await self._write_profiles(connection, resolved, plan.unlinked_events)
+        await self._write_profiles(connection, resolved, plan.detached_events)
         # These rows have an id, but the plan has no profile for them: the id is suppressed.
         suppressed = [event.guid for event, profile in planned if profile is None and event.has_id]
         if suppressed:
@@ -139,14 +139,14 @@ class RowScanner:
         self,
         connection: AsyncConnection[Any],
         resolved: Sequence[tuple[EventIds, str]],
-        unlinked_events: Collection[str],
+        detached_events: Collection[str],
     ) -> None:
         """Update each row once: a second update would count as a change of its profile."""
-        if unlinked_events:
-            unlinked = [(e, profile) for e, profile in resolved if e.guid in unlinked_events]
-            resolved = [(e, profile) for e, profile in resolved if e.guid not in unlinked_events]
+        if detached_events:
+            unlinked = [(e, profile) for e, profile in resolved if e.guid in detached_events]
+            resolved = [(e, profile) for e, profile in resolved if e.guid not in detached_events]
             await connection.execute(
-                _SQL["set_profiles_and_unlink"],
+                _SQL["set_profiles_and_detach"],
                 {
                     **_columns(unlinked),
                     "anonymous_ids": sql.texts(event.anonymous_id for event, _ in unlinked),
@@ -159,12 +159,13 @@ class RowScanner:
         return {"nobody_ids": list(self.nobody_ids), "white_space": ids.WHITE_SPACE}
 
     def _ids_of(self, row: Row) -> EventIds:
-        event_guid, _, occurred_at, user_id, anonymous_id = row
+        event_guid, _, occurred_at, user_id, anonymous_id, received_at = row
         return EventIds(
             event_guid,
             occurred_at,
             somebody(user_id, self.nobody_ids),
             somebody(anonymous_id, self.nobody_ids),
+            received_at,
         )
 
 

@@ -14,6 +14,7 @@ from resolver.offsets import Offsets
 from resolver.writer import Writer
 from schemas import guid
 from schemas.event import Event
+from schemas.ids import NOBODY
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 PARTITION = TopicPartition("bench", 0)
@@ -45,7 +46,7 @@ class TimedWriter:
 
     def __init__(self, connection: psycopg.AsyncConnection[Any], name: str) -> None:
         self._connection = connection
-        self._writer = Writer(Offsets(name, "bench"), 7, move_limit=5000)
+        self._writer = Writer(Offsets(name, "bench"), 7, move_limit=5000, nobody_ids=NOBODY)
         self._guids = guid.series(7, guid.EVENT, time.time_ns() // 1_000_000)
         self._offset = 0
         self.seconds: list[float] = []

@@ -110,8 +110,10 @@ def _describe_merge(merge: ExplainedMerge) -> str:
             what = f"the anonymous profile of {merge.anonymous_id} became this user's"
         case "merged":
             what = f"{merge.loser}, the anonymous profile of {merge.anonymous_id}, merged into it"
-        case _:
+        case "moved" | "unlinked":
             what = (
                 f"the events of {merge.anonymous_id} moved from {merge.loser} to {merge.survivor}"
             )
+    if merge.reason == "unlinked":
+        return f"{what}, as link {merge.link_event} was ignored"
     return f"{what}, by link {merge.link_event}"

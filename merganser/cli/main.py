@@ -9,7 +9,18 @@ from typing import Annotated
 import typer
 
 from merganser.admin import install
-from merganser.cli import audit, dead, explain, export, forget, keys, prune, replay, rules
+from merganser.cli import (
+    audit,
+    dead,
+    explain,
+    export,
+    forget,
+    keys,
+    prune,
+    replay,
+    rules,
+    unlink,
+)
 from merganser.cli.terminal import err, run
 from merganser.runtime.settings import Settings
 
@@ -25,6 +36,7 @@ app.add_typer(dead.app, name="dead")
 app.add_typer(audit.app)
 app.add_typer(explain.app)
 app.add_typer(replay.app)
+app.add_typer(unlink.app)
 app.add_typer(forget.app)
 app.add_typer(export.app)
 app.add_typer(prune.app)

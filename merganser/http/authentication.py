@@ -19,6 +19,7 @@ import structlog
 from psycopg import AsyncConnection
 
 from merganser.http.errors import ErrorKind, HttpError
+from merganser.runtime import sql
 from merganser.runtime.lifecycle import Stop, StoppedWhileWaiting
 from merganser.runtime.postgres import Database
 
@@ -47,8 +48,7 @@ class KeyKind(StrEnum):
 PUBLISHABLE_PREFIX = "mk_pub_"
 """Of a publishable key, for people who read it. The key's row says which kind it is."""
 
-_READ_KEYS = """SELECT "keyHash", guid, permissions, kind, origins, rate
-FROM "apiKeys" WHERE "revokedAt" IS NULL"""
+_SQL = sql.load(__package__, "authentication.sql")
 
 MIN_REFRESH_SECONDS = 0.2
 """Between two refreshes. An unknown key starts one at once, so that a new key works immediately;
@@ -208,7 +208,7 @@ def _forbidden(key: ApiKey, permission: Permission) -> HttpError:
 
 
 async def _read_keys(connection: AsyncConnection[Any]) -> dict[str, ApiKey]:
-    cursor = await connection.execute(_READ_KEYS)
+    cursor = await connection.execute(_SQL["read_keys"])
     return {row[0][:_LOOKUP_CHARACTERS]: _key(*row) for row in await cursor.fetchall()}
 
 

@@ -33,6 +33,9 @@ class ExplainedAnonymousId:
     link_event: str | None
     """Guid of the earliest link."""
     linked_at: datetime | None
+    """Its link time."""
+    link_occurred_at: datetime | None
+    """When the link occurred by its client's clock, if that is not its link time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +109,7 @@ async def explain(connection: AsyncConnection[Any], name: str) -> list[Explanati
 async def _explain_event(connection: AsyncConnection[Any], name: str) -> list[Explanation]:
     explanations = []
     for row in await _read(connection, "event", {"id": name}):
-        guid, type_, occurred_at, user_id, anonymous_id, profile, owner, link, linked_at = row
+        guid, type_, occurred_at, user_id, anonymous_id, profile, owner, link, *times = row
         text = f"it is a {type_} of {_format_exact_time(occurred_at)} "
         if profile is None:
             text += "without a profile: the scanner has not resolved it yet, or its ids mean nobody"
@@ -120,7 +123,7 @@ async def _explain_event(connection: AsyncConnection[Any], name: str) -> list[Ex
         elif owner is not None:
             text += (
                 f"whose anonymousId {anonymous_id} belongs to user {owner} by its earliest link, "
-                f"{link} of {_format_exact_time(linked_at)}"
+                f"{link} {_format_link_time(*times)}"
             )
         else:
             text += f"whose anonymousId {anonymous_id} has no link to a userId"
@@ -167,7 +170,7 @@ async def _explain_anonymous_id(connection: AsyncConnection[Any], name: str) -> 
         else:
             text = (
                 f"it belongs to user {known.owner} by its earliest link, {known.link_event} "
-                f"of {_format_exact_time(known.linked_at)}"
+                f"{_format_link_time(known.linked_at, known.link_occurred_at)}"
             )
         explanations.append(Explanation(name, "anonymousId", text, known.profile))
     return explanations
@@ -204,6 +207,14 @@ async def _read(
     connection: AsyncConnection[Any], statement: str, values: dict[str, Any]
 ) -> list[Any]:
     return await (await connection.execute(_SQL[statement], values)).fetchall()
+
+
+def _format_link_time(linked_at: datetime, occurred_at: datetime | None) -> str:
+    if occurred_at is None:
+        return f"of {_format_exact_time(linked_at)}"
+    return (
+        f"that a publishable key sent and the gateway received at {_format_exact_time(linked_at)}"
+    )
 
 
 def _format_exact_time(time: datetime) -> str:

@@ -147,7 +147,7 @@ async def forget_merges(connection: AsyncConnection[Any], profile: str, at_most:
         await store.move_chunk(connection, move, at_most)
         return True
     scope = {"profile": profile, "at_most": at_most}
-    for statement in ("delete_survivor", "clear_loser"):
+    for statement in ("delete_survivor", "delete_unlinks", "clear_loser"):
         if (await connection.execute(_SQL[statement], scope)).rowcount == at_most:
             return True
     return False

@@ -23,4 +23,4 @@ def count_plan(plan: Plan, resolved: int, seconds: float) -> None:
     for reason, merges in Counter(merge.reason for merge in plan.merges).items():
         metrics.MERGES.labels(reason).inc(merges)
     metrics.LINKS_REFUSED.inc(plan.refused_links)
-    metrics.UNLINKED.inc(len(plan.unlinked_events))
+    metrics.DETACHED.inc(len(plan.detached_events))

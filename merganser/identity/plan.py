@@ -1,12 +1,20 @@
 """The rules of identity, as a pure function: `make_plan(known, events) -> Plan`.
 
 Definition
-    A *link* is an event with a userId and an anonymousId. The *owner* of an anonymousId is the
-    userId of its earliest link, ordered by (occurredAt, guid).
+    A *link* is an event with a userId and an anonymousId. Its *link time* is its `createdAt`, when
+    the gateway received it, if it came over a publishable key; else its `occurredAt`. The *owner*
+    of an anonymousId is the userId of its earliest link, ordered by (link time, occurredAt, guid).
 
     1. An event with a userId belongs to the profile of that userId.
     2. An event with only an anonymousId belongs to the profile of its owner. While there is no
        owner, it belongs to the anonymous profile of that anonymousId.
+
+Why a publishable key's time does not count
+    Anyone can read the key of a web page and send a link with any `occurredAt`. Such a link
+    never becomes earlier than one that was there before it. The events of one device keep their
+    order, as a device sends them in order. A key never becomes publishable or secret, so identity
+    depends on the events and their keys only. If an event arrives again, its earliest `createdAt`
+    counts.
 
 What a link changes
     claim   The anonymousId gets its first owner, who has no profile yet: its anonymous profile
@@ -18,6 +26,14 @@ What a link changes
 
     Profiles of two users never merge: rule 1 has no exception. A link that names another user than
     the owner is a *refused* link.
+
+Ignored links (`merganser/identity/unlink.py`)
+    An operator may say that an event is not a link, and take that back. The definition then holds
+    with all links but the ignored ones. The event itself stays on its user's profile, by rule 1.
+
+    unlink  The ignored event was the earliest link: the anonymousId's own events go to the profile
+            of the owner by its next link. Without one they go to a new anonymous profile.
+    relink  The event is planned again, like one that arrives late.
 
 Suppressed ids (`merganser/identity/forget.py`)
     No event of a suppressed userId is stored. A suppressed anonymousId is ignored: a user's event
@@ -50,7 +66,7 @@ from typing import Literal, NamedTuple
 
 from schemas import guid
 
-Reason = Literal["claimed", "merged", "moved"]
+Reason = Literal["claimed", "merged", "moved", "unlinked"]
 
 
 class EventIds(NamedTuple):
@@ -60,6 +76,13 @@ class EventIds(NamedTuple):
     occurred_at: datetime
     user_id: str | None
     anonymous_id: str | None
+    received_at: datetime | None = None
+    """`createdAt` of an event that came over a publishable key; None for all others."""
+
+    @property
+    def link_time(self) -> datetime:
+        """When it counts as a link."""
+        return self.received_at or self.occurred_at
 
     @property
     def has_id(self) -> bool:
@@ -70,6 +93,8 @@ class EventIds(NamedTuple):
 class Link(NamedTuple):
     """A link, of an anonymousId known from the context. The smaller of two links is earlier."""
 
+    time: datetime
+    """The link time."""
     occurred_at: datetime
     guid: str
     user_id: str
@@ -93,11 +118,14 @@ class NewProfile(NamedTuple):
 
 
 class Merge(NamedTuple):
-    """A claim, merge or move: a row of `profileMerges`."""
+    """A claim, merge, move or unlink: a row of `profileMerges`."""
 
     reason: Reason
     anonymous_id: str
-    link: Link
+    event: str
+    """Guid of the link that is the reason; of an unlink that of the ignored event."""
+    user_id: str | None
+    """The new owner; None only after an unlink."""
     loser: str | None
     """Guid of the profile that the anonymousId's events leave; None for a claim."""
     survivor: str
@@ -113,6 +141,8 @@ class Known:
     anonymous_ids: Mapping[str, AnonymousId]
     suppressed_user_ids: Collection[str] = frozenset()
     suppressed_anonymous_ids: Collection[str] = frozenset()
+    ignored_links: Collection[str] = frozenset()
+    """Guids of those events of the batch that are not links."""
     replaced_guids: Mapping[str, str] = field(default_factory=dict)
     """Other guids for new profiles whose guid is taken, by the taken one."""
 
@@ -131,7 +161,7 @@ class Plan:
     """Number of events in the batch whose userId is not the owner of their anonymousId."""
     event_profiles: tuple[str | None, ...]
     """Profile guid of each event of the batch, in order; None if it must not be stored."""
-    unlinked_events: frozenset[str]
+    detached_events: frozenset[str]
     """Guids of events to store without their anonymousId, as that is suppressed."""
 
 
@@ -154,7 +184,9 @@ def make_plan(known: Known, batch: Sequence[EventIds]) -> Plan:
         before = known.anonymous_ids.get(anonymous_id)
         if before and not before.link and link.user_id not in user_profiles:
             user_profiles[link.user_id] = before.profile
-            merges.append(Merge("claimed", anonymous_id, link, None, before.profile))
+            merges.append(
+                Merge("claimed", anonymous_id, link.guid, link.user_id, None, before.profile)
+            )
         else:
             unclaimed[anonymous_id] = link
 
@@ -171,7 +203,9 @@ def make_plan(known: Known, batch: Sequence[EventIds]) -> Plan:
         survivor = user_profiles[link.user_id]
         if before and before.profile != survivor:
             reason: Reason = "moved" if before.link else "merged"
-            merges.append(Merge(reason, anonymous_id, link, before.profile, survivor))
+            merges.append(
+                Merge(reason, anonymous_id, link.guid, link.user_id, before.profile, survivor)
+            )
 
     # Create anonymous profiles of new anonymousIds without a link.
     written = {a: AnonymousId(user_profiles[link.user_id], link) for a, link in links.items()}
@@ -192,9 +226,37 @@ def make_plan(known: Known, batch: Sequence[EventIds]) -> Plan:
         new_anonymous_ids={a: v for a, v in written.items() if a not in known.anonymous_ids},
         changed_anonymous_ids={a: v for a, v in written.items() if a in known.anonymous_ids},
         merges=tuple(merges),
-        refused_links=_count_refused_links(anonymous_ids, events),
+        refused_links=_count_refused_links(known, anonymous_ids, events),
         event_profiles=tuple(_profile_of(event, user_profiles, anonymous_ids) for event in events),
-        unlinked_events=_find_unlinked(batch, events),
+        detached_events=_find_detached(batch, events),
+    )
+
+
+def make_unlink_plan(
+    anonymous_id: str,
+    known: AnonymousId,
+    next_link: Link | None,
+    survivor: str,
+) -> Plan:
+    """Return what to write so that the earliest link of an anonymousId counts no more.
+
+    Args:
+        anonymous_id: its link is ignored from now on.
+        known: what is known of it; it has that link.
+        next_link: its earliest link that is not ignored.
+        survivor: the profile of that link's user; without one the guid of a new profile.
+    """
+    owner = None if next_link is None else next_link.user_id
+    ignored = "" if known.link is None else known.link.guid
+    merge = Merge("unlinked", anonymous_id, ignored, owner, known.profile, survivor)
+    return Plan(
+        new_profiles=() if next_link else (NewProfile(survivor, None),),
+        new_anonymous_ids={},
+        changed_anonymous_ids={anonymous_id: AnonymousId(survivor, next_link)},
+        merges=() if survivor == known.profile else (merge,),
+        refused_links=0,
+        event_profiles=(),
+        detached_events=frozenset(),
     )
 
 
@@ -213,7 +275,7 @@ def _without_suppressed_ids(known: Known, batch: Sequence[EventIds]) -> Sequence
     return events
 
 
-def _find_unlinked(batch: Sequence[EventIds], events: Sequence[EventIds]) -> frozenset[str]:
+def _find_detached(batch: Sequence[EventIds], events: Sequence[EventIds]) -> frozenset[str]:
     """Return the guids of users' events that lost their anonymousId to suppression."""
     if events is batch:
         return frozenset()
@@ -227,10 +289,11 @@ def _find_unlinked(batch: Sequence[EventIds], events: Sequence[EventIds]) -> fro
 def _find_earlier_links(known: Known, events: Sequence[EventIds]) -> dict[str, Link]:
     """Return the earliest link of each anonymousId, where that is not the known one."""
     links: dict[str, Link] = {}
-    for event_guid, occurred_at, user_id, anonymous_id in events:
-        if user_id is None or anonymous_id is None:
+    for event in events:
+        event_guid, occurred_at, user_id, anonymous_id, _ = event
+        if user_id is None or anonymous_id is None or event_guid in known.ignored_links:
             continue
-        link = Link(occurred_at, event_guid, user_id)
+        link = Link(event.link_time, occurred_at, event_guid, user_id)
         before = known.anonymous_ids.get(anonymous_id)
         earliest = links.get(anonymous_id) or (before.link if before else None)
         if earliest is None or link < earliest or _corrects(link, earliest):
@@ -240,7 +303,7 @@ def _find_earlier_links(known: Known, events: Sequence[EventIds]) -> dict[str, L
 
 def _corrects(link: Link, earlier: Link) -> bool:
     """Return whether it is the same event with another userId: another system corrected its row."""
-    return link[:2] == earlier[:2] and link.user_id != earlier.user_id
+    return link[:3] == earlier[:3] and link.user_id != earlier.user_id
 
 
 def _name_profile(event_guid: str, known: Known) -> str:
@@ -260,13 +323,14 @@ def _profile_of(
 
 
 def _count_refused_links(
-    anonymous_ids: Mapping[str, AnonymousId], events: Sequence[EventIds]
+    known: Known, anonymous_ids: Mapping[str, AnonymousId], events: Sequence[EventIds]
 ) -> int:
     return sum(
         1
-        for _, _, user_id, anonymous_id in events
+        for event_guid, _, user_id, anonymous_id, _ in events
         if user_id is not None
         and anonymous_id is not None
+        and event_guid not in known.ignored_links
         and (link := anonymous_ids[anonymous_id].link) is not None
         and link.user_id != user_id
     )

@@ -44,22 +44,22 @@ async def resolve(
 
     Returns:
         The plan. The caller stores each event with its profile in `event_profiles`, none that has
-        no profile there, and those in `unlinked_events` without their anonymousId.
+        no profile there, and those in `detached_events` without their anonymousId.
 
     Raises:
         Contended: roll back and retry.
     """
     async with connection.cursor() as cursor:
-        known = await _read_known(cursor, batch)
+        known = await read_known(cursor, batch)
         plan = make_plan(known, batch)
-        created = await _insert_profiles(cursor, plan.new_profiles)
+        created = await insert_profiles(cursor, plan.new_profiles)
         if missing := {profile.guid for profile in plan.new_profiles} - created:
             replaced_guids = await _replace_taken_guids(cursor, missing)
             plan = make_plan(replace(known, replaced_guids=replaced_guids), batch)
             replacements = [p for p in plan.new_profiles if p.guid not in created]
-            if len(await _insert_profiles(cursor, replacements)) != len(missing):
+            if len(await insert_profiles(cursor, replacements)) != len(missing):
                 raise Contended("profiles")
-        await _write_plan(cursor, plan, move_limit)
+        await write_plan(cursor, plan, move_limit)
     return plan
 
 
@@ -134,36 +134,50 @@ async def count_moves(connection: AsyncConnection[Any]) -> int:
     return int(count)
 
 
-async def _read_known(cursor: AsyncCursor[Any], batch: Sequence[EventIds]) -> Known:
-    """Lock the anonymousIds of a batch and return what is known of its ids."""
+async def read_known(cursor: AsyncCursor[Any], batch: Sequence[EventIds]) -> Known:
+    """Lock the anonymousIds of a batch and return what is known of its ids.
+
+    Args:
+        cursor: in a READ COMMITTED transaction, which keeps the locks until its end.
+        batch: some events.
+    """
     batch_anonymous_ids = {event.anonymous_id for event in batch} - {None}
     batch_user_ids = {event.user_id for event in batch} - {None}
     anonymous_ids: dict[str, AnonymousId] = {}
     user_profiles: dict[str, str] = {}
     suppressed_anonymous_ids: set[str] = set()
     suppressed_user_ids: set[str] = set()
+    ignored_links: set[str] = set()
     if batch_anonymous_ids:
         await cursor.execute(
             _SQL["lock_anonymous_ids"], {"anonymous_ids": sql.texts(batch_anonymous_ids)}
         )
-        for anonymous_id, profile, linked_at, link_event, user_id in await cursor.fetchall():
+        for anonymous_id, profile, *link in await cursor.fetchall():
             if profile is None:
                 suppressed_anonymous_ids.add(anonymous_id)
-                continue
-            link = Link(linked_at, link_event, user_id) if user_id is not None else None
-            anonymous_ids[anonymous_id] = AnonymousId(profile, link)
+            else:
+                known_link = None if link[-1] is None else Link(*link)
+                anonymous_ids[anonymous_id] = AnonymousId(profile, known_link)
     # After the locks, to see the users that the previous holder of a lock has created.
     if batch_user_ids:
-        await cursor.execute(_SQL["read_users"], {"user_ids": sql.texts(batch_user_ids)})
-        for user_id, profile in await cursor.fetchall():
-            if profile is None:
-                suppressed_user_ids.add(user_id)
-            else:
-                user_profiles[user_id] = profile
-    return Known(user_profiles, anonymous_ids, suppressed_user_ids, suppressed_anonymous_ids)
+        links = {event.guid for event in batch if event.user_id and event.anonymous_id}
+        await cursor.execute(
+            _SQL["read_users"], {"user_ids": sql.texts(batch_user_ids), "links": sql.texts(links)}
+        )
+        for kind, name, profile in await cursor.fetchall():
+            match kind:
+                case "user":
+                    user_profiles[name] = profile
+                case "suppressed":
+                    suppressed_user_ids.add(name)
+                case _:
+                    ignored_links.add(name)
+    return Known(
+        user_profiles, anonymous_ids, suppressed_user_ids, suppressed_anonymous_ids, ignored_links
+    )
 
 
-async def _insert_profiles(cursor: AsyncCursor[Any], profiles: Sequence[NewProfile]) -> set[str]:
+async def insert_profiles(cursor: AsyncCursor[Any], profiles: Sequence[NewProfile]) -> set[str]:
     """Insert new profiles and return the guids of those that were inserted."""
     if not profiles:
         return set()
@@ -180,14 +194,20 @@ async def _replace_taken_guids(cursor: AsyncCursor[Any], guids: Collection[str])
     return dict(await cursor.fetchall())
 
 
-async def _write_plan(cursor: AsyncCursor[Any], plan: Plan, move_limit: int) -> None:
-    """Write a plan whose new profiles are inserted."""
+async def write_plan(cursor: AsyncCursor[Any], plan: Plan, move_limit: int) -> None:
+    """Write a plan whose new profiles are inserted.
+
+    Args:
+        cursor: in the transaction that has locked the anonymousIds.
+        plan: what to write.
+        move_limit: as in `resolve`.
+    """
     if claims := [merge for merge in plan.merges if merge.reason == "claimed"]:
         await cursor.execute(
             _SQL["claim_profiles"],
             {
                 "guids": sql.texts(merge.survivor for merge in claims),
-                "user_ids": sql.texts(merge.link.user_id for merge in claims),
+                "user_ids": sql.texts(merge.user_id for merge in claims),
             },
         )
     if plan.new_anonymous_ids:
@@ -216,21 +236,22 @@ async def _move_events(cursor: AsyncCursor[Any], merges: Sequence[Merge], move_l
 
 
 def _anonymous_id_columns(anonymous_ids: Mapping[str, AnonymousId]) -> dict[str, Any]:
-    links = [known.link or (None, None, None) for known in anonymous_ids.values()]
+    links = [known.link or (None, None, None, None) for known in anonymous_ids.values()]
     return {
         "anonymous_ids": sql.texts(anonymous_ids),
         "profiles": sql.texts(known.profile for known in anonymous_ids.values()),
-        "linked_at": [linked_at for linked_at, _, _ in links],
-        "link_events": sql.texts(event for _, event, _ in links),
-        "user_ids": sql.texts(user_id for _, _, user_id in links),
+        "linked_at": [linked_at for linked_at, _, _, _ in links],
+        "occurred_at": [occurred_at for _, occurred_at, _, _ in links],
+        "link_events": sql.texts(event for _, _, event, _ in links),
+        "user_ids": sql.texts(user_id for _, _, _, user_id in links),
     }
 
 
 def _merge_columns(merges: Sequence[Merge]) -> dict[str, str]:
     return {
         "anonymous_ids": sql.texts(merge.anonymous_id for merge in merges),
-        "events": sql.texts(merge.link.guid for merge in merges),
-        "user_ids": sql.texts(merge.link.user_id for merge in merges),
+        "events": sql.texts(merge.event for merge in merges),
+        "user_ids": sql.texts(merge.user_id for merge in merges),
         "reasons": sql.texts(merge.reason for merge in merges),
         "losers": sql.texts(merge.loser for merge in merges),
         "survivors": sql.texts(merge.survivor for merge in merges),

@@ -349,7 +349,7 @@ SUPPRESSED = Counter(
     "Events that were not stored because their person was forgotten.",
     registry=None,
 )
-UNLINKED = Counter(
+DETACHED = Counter(
     "merganser_events_unlinked",
     "Events stored without their anonymousId because its person was forgotten.",
     registry=None,
@@ -363,7 +363,7 @@ for _registry in (RESOLVER, SCANNER):
         MERGES,
         LINKS_REFUSED,
         SUPPRESSED,
-        UNLINKED,
+        DETACHED,
     ):
         _registry.register(_metric)
 

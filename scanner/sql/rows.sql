@@ -3,7 +3,11 @@
 -- set aside, and rows that another scanner has locked.
 SELECT
     guid, "createdAt", coalesce("occurredAt", "createdAt") AS "occurredAt",
-    "userId", "anonymousId"
+    "userId", "anonymousId",
+    CASE WHEN EXISTS (
+        SELECT FROM "apiKeys" AS keys
+        WHERE keys.guid = events."producerGuid" AND keys.kind = 'publishable'
+    ) THEN "createdAt" END AS "receivedAt"
 FROM events
 WHERE "profileGuid" IS NULL
     AND ("createdAt", guid) > (%(after_time)s, %(after_guid)s)
@@ -23,7 +27,11 @@ FOR NO KEY UPDATE OF events SKIP LOCKED;
 -- Those of these rows that are unresolved. Skips rows that another scanner has locked.
 SELECT
     guid, "createdAt", coalesce("occurredAt", "createdAt") AS "occurredAt",
-    "userId", "anonymousId"
+    "userId", "anonymousId",
+    CASE WHEN EXISTS (
+        SELECT FROM "apiKeys" AS keys
+        WHERE keys.guid = events."producerGuid" AND keys.kind = 'publishable'
+    ) THEN "createdAt" END AS "receivedAt"
 FROM events
 WHERE guid = ANY(%(guids)s::text[]) AND "profileGuid" IS NULL
 ORDER BY "createdAt", guid
@@ -38,7 +46,7 @@ SET "profileGuid" = n.profile,
 FROM unnest(%(guids)s::text[], %(profiles)s::text[]) AS n(guid, profile)
 WHERE events.guid = n.guid;
 
--- set_profiles_and_unlink --
+-- set_profiles_and_detach --
 -- Like `set_profiles`, for rows of users whose anonymousId is suppressed: remove it from the row, and
 -- delete data whose value is the anonymousId.
 WITH updated AS (

@@ -94,6 +94,11 @@ async def _inject_under_load(
         hang_up=0.04,
         twice=0.05,
         without_message_id=0.2,
+        publishable_key=(
+            await deployment.system.cli(
+                "keys", "create", "page", "--publishable", "--rate", "10000"
+            )
+        ).strip(),
         rows_url=deployment.system.database.url,
         rows_rate=plan.rate * ROWS,
         random=random,

@@ -26,7 +26,7 @@ async def check(
     """Check tables, dead letters, logs and processes when no work is left, and fill the verdict."""
     kinds = comparison.kinds_of(deployment.system)
     async with await deployment.connect() as connection:
-        await comparison.compare(verdict, connection, ledger)
+        await comparison.compare(verdict, connection, ledger, deployment.ignored_links)
         await comparison.audit(verdict, connection, kinds)
         if "decoration" in kinds:
             await _check_decoration(verdict, connection)

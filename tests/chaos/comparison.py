@@ -94,7 +94,10 @@ def kinds_of(system: System) -> set[str]:
 
 
 async def compare(
-    verdict: Verdict, connection: psycopg.AsyncConnection[Any], ledger: Ledger
+    verdict: Verdict,
+    connection: psycopg.AsyncConnection[Any],
+    ledger: Ledger,
+    ignored_links: Collection[str] = frozenset(),
 ) -> None:
     """Compare each row of events and of their data with what clients sent.
 
@@ -107,12 +110,15 @@ async def compare(
     altered, never_sent = [], []
     async with connection.transaction(), connection.cursor("events") as cursor:
         await cursor.execute(
-            'SELECT guid, type, "userId", "anonymousId", "occurredAt", "profileGuid", ARRAY('
+            'SELECT events.guid, type, "userId", "anonymousId", "occurredAt", '
+            'CASE WHEN keys.guid IS NOT NULL THEN events."createdAt" END, "profileGuid", ARRAY('
             'SELECT ARRAY[key, value] FROM "eventData" WHERE "eventGuid" = events.guid) '
-            "FROM events WHERE NOT starts_with(guid, %s)",
+            'FROM events LEFT JOIN "apiKeys" AS keys '
+            """ON keys.guid = events."producerGuid" AND keys.kind = 'publishable' """
+            "WHERE NOT starts_with(events.guid, %s)",
             (HOSTILE_GUID,),
         )
-        async for guid, *fields, profile, data in cursor:
+        async for guid, *fields, received_at, profile, data in cursor:
             number = number_of.get(guid, _number_in(data, ledger))
             if number is None:
                 never_sent.append(guid)
@@ -120,9 +126,13 @@ async def compare(
             event = ledger.event_of(number)
             stored_times[number] += 1
             profiles[guid] = profile
-            sent.append(SentEvent(guid, event.occurred_at, event.user_id, event.anonymous_id))
+            sent.append(
+                SentEvent(guid, event.occurred_at, event.user_id, event.anonymous_id, received_at)
+            )
             if difference := _difference(event, fields, data):
                 altered.append(f"{guid}: {difference}")
+            if event.received_at and received_at != event.received_at:
+                altered.append(f"{guid}: createdAt {received_at}, first {event.received_at}")
     verdict.acknowledged, verdict.stored = len(ledger), len(profiles) + len(never_sent)
     verdict.missing = verdict.report(
         "missing", (guid for number, guid in ledger.guids.items() if not stored_times[number])
@@ -133,7 +143,12 @@ async def compare(
     )
     verdict.altered = verdict.report("altered", altered)
     verdict.never_sent = verdict.report("never sent", never_sent)
-    verdict.misplaced = verdict.report("misplaced", misplaced(profiles, grouping(sent)))
+    verdict.misplaced = verdict.report(
+        "misplaced", misplaced(profiles, grouping(sent, ignored_links))
+    )
+    rows = await connection.execute('SELECT "eventGuid" FROM "ignoredLinks"')
+    stored_ignored = {guid for (guid,) in await rows.fetchall()}
+    verdict.report("ignored or not", stored_ignored ^ set(ignored_links))
     verdict.report("an answer", ledger.unexpected)
 
 

@@ -89,6 +89,8 @@ class Deployment:
     """Those of them that took too long."""
     kills: int = 0
     """Processes that faults killed."""
+    ignored_links: set[str] = field(default_factory=set)
+    """Guids of events that the operator has said are not links."""
 
     @property
     def services(self) -> list[Service]:

@@ -24,6 +24,8 @@ class ClientEvent(NamedTuple):
     anonymous_id: str | None
     occurred_at: datetime
     data: Mapping[str, Any]
+    received_at: datetime | None = None
+    """The earliest time of receipt over a publishable key, where the run decides it."""
 
     def body(self, message_id: str | None) -> dict[str, Any]:
         """Return the JSON object that a client sends."""

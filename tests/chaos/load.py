@@ -38,6 +38,7 @@ class Load:
     urls: Sequence[str]
     """Of gateways; each request goes to one of them at random."""
     key: str
+    """A secret key."""
     ledger: Ledger = field(default_factory=Ledger)
     clients: int = 4
     rate: float = 300
@@ -56,6 +57,8 @@ class Load:
     rows_url: str | None = None
     """The database of one more client, another system that inserts rows."""
     rows_rate: float = 40
+    publishable_key: str | None = None
+    """If there is one, the key of about half of the events."""
     random: Random = field(default_factory=lambda: Random(1))
     """Decides how the clients behave. The events and their messageIds depend on the ledger only:
     two loads with one ledger send the same events."""
@@ -69,7 +72,6 @@ class Load:
         self._http = httpx.AsyncClient(
             verify=False,  # noqa: S501 - no TLS, and loading certificates takes a while
             timeout=self.timeout,
-            headers={"authorization": f"Bearer {self.key}"},
             trust_env=False,
         )
         work: list[Coroutine[Any, Any, None]] = [
@@ -144,18 +146,20 @@ class Load:
 
     async def _send_once(self, number: int, random: Random) -> None:
         self.ledger.unanswered.add(number)
-        if guids := await self._post([self.ledger.event_of(number).body(None)], random):
+        body = self.ledger.event_of(number).body(None)
+        if guids := await self._post([body], random, self._key_of(number)):
             self.ledger.unanswered.discard(number)
             self.ledger.acknowledge(number, guids[0])
 
     async def _deliver(self, numbers: Sequence[int], random: Random) -> None:
         bodies = [self.ledger.event_of(number).body(f"message-{number}") for number in numbers]
+        key = self._key_of(numbers[0])
         if random.random() < self.twice:
             self.ledger.sent_again += len(numbers)
-            both = self._post(bodies, random), self._post(bodies, random)
+            both = self._post(bodies, random, key), self._post(bodies, random, key)
             for guids in await asyncio.gather(*both):
                 self._acknowledge(numbers, guids)
-        while not (guids := await self._post(bodies, random)):
+        while not (guids := await self._post(bodies, random, key)):
             self.ledger.sent_again += len(numbers)
         self._acknowledge(numbers, guids)
 
@@ -163,7 +167,11 @@ class Load:
         for number, guid in zip(numbers, guids, strict=bool(guids)):
             self.ledger.acknowledge(number, guid)
 
-    async def _post(self, events: list[dict[str, Any]], random: Random) -> list[str]:
+    def _key_of(self, number: int) -> str:
+        """Return the key of a request by its first event, so that a retry has the same key."""
+        return self.publishable_key if self.publishable_key and number % 2 else self.key
+
+    async def _post(self, events: list[dict[str, Any]], random: Random, key: str) -> list[str]:
         """Return the guids of the events, or none, after a pause, if the answer is not 200."""
         single = len(events) == 1
         content = json.dumps(events[0] if single else {"events": events}).encode()
@@ -171,10 +179,11 @@ class Load:
         outcomes, pause, start = self.ledger.outcomes, random.uniform(0, 0.5), time.monotonic()
         try:
             if random.random() < self.hang_up:
-                await self._hang_up(random, httpx.URL(url), content)
+                await self._hang_up(random, httpx.URL(url), content, key)
                 outcomes["hung up"] += 1
                 return []
-            answer = await self._http.post(url, content=content)
+            headers = {"authorization": f"Bearer {key}"}
+            answer = await self._http.post(url, content=content, headers=headers)
         except httpx.TransportError as error:
             outcomes[type(error).__name__] += 1
         else:
@@ -195,11 +204,11 @@ class Load:
                 self.ledger.unexpected.append(f"refused in a batch: {result}")
         return [result["event"]["guid"] if result["success"] else "refused" for result in results]
 
-    async def _hang_up(self, random: Random, url: httpx.URL, body: bytes) -> None:
+    async def _hang_up(self, random: Random, url: httpx.URL, body: bytes, key: str) -> None:
         """Disconnect before the answer: in the middle of the request, or after all of it."""
         head = (
             f"POST {url.path} HTTP/1.1\r\nhost: {url.host}\r\n"
-            f"authorization: Bearer {self.key}\r\ncontent-length: {len(body)}\r\n\r\n"
+            f"authorization: Bearer {key}\r\ncontent-length: {len(body)}\r\n\r\n"
         )
         request = head.encode() + body
         with suppress(OSError):

@@ -8,8 +8,10 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from rich.console import Console
 
@@ -29,6 +31,7 @@ from tests.chaos.deployment import (
 )
 from tests.chaos.display import Display, watching
 from tests.chaos.faults import FAULTS
+from tests.chaos.faults.operators import change_links
 from tests.chaos.faults.processes import SEVERAL
 from tests.chaos.history import ClientEvent
 from tests.chaos.injector import Injector
@@ -43,6 +46,11 @@ from tests.support.system import System, settings_env
 from tests.support.topics import record_of
 
 PARTITIONS = 8
+PUBLISHABLE_KEY = "key_page"
+_INSERT_KEY = """
+INSERT INTO "apiKeys" (guid, name, "keyHash", permissions, kind)
+VALUES (%s, 'page', 'hash', '{events:write}', 'publishable')
+"""
 CHUNK = 200
 """Events that are published or inserted at a time."""
 
@@ -135,7 +143,8 @@ class _Run:
         self._rows = sorted(external | unresolvable)
         records = [number for number in numbers if number not in {*self._rows}]
         repeated = random.sample(records, int(len(records) * size.repeated))
-        self._deliveries = records + repeated
+        self._deliveries = [(number, timedelta(0)) for number in records]
+        self._deliveries += [(number, timedelta(seconds=random.random())) for number in repeated]
         random.shuffle(self._deliveries)
         random.shuffle(self._rows)
         as_rows = set(self._rows)
@@ -146,6 +155,7 @@ class _Run:
         deployment, ledger = self._deployment, self._ledger
         display = Display(console, f"torture, seed {verdict.seed}", lines=False)
         await rule_store.apply_file(deployment.system.database.connection, RULES)
+        await deployment.system.database.execute(_INSERT_KEY, PUBLISHABLE_KEY)
         await start_all(deployment.services)
         async with watching(deployment, ledger, display) as monitor:
             injector = Injector(deployment, display, deployment.random, lambda: (monitor.read,))
@@ -155,6 +165,7 @@ class _Run:
                     group.create_task(self._publish()),
                     group.create_task(self._insert()),
                 ]
+                group.create_task(self._change_links(feeding))
                 await self._kill(injector, feeding)
             display.start_phase("waiting until no work is left")
             try:
@@ -170,14 +181,14 @@ class _Run:
 
     async def _publish(self) -> None:
         for start in range(0, len(self._deliveries), CHUNK):
-            numbers = self._deliveries[start : start + CHUNK]
+            deliveries = self._deliveries[start : start + CHUNK]
             await self._deployment.publish(
                 [
-                    record_of(_wire_event(self._history[n].guid, self._ledger.event_of(n)))
-                    for n in numbers
+                    record_of(_wire_event(self._history[n].guid, self._ledger.event_of(n), later))
+                    for n, later in deliveries
                 ]
             )
-            self._acknowledge(numbers)
+            self._acknowledge([number for number, _ in deliveries])
             await asyncio.sleep(self._deployment.random.uniform(0, self._pause(self._deliveries)))
 
     async def _insert(self) -> None:
@@ -186,21 +197,32 @@ class _Run:
                 numbers = self._rows[start : start + CHUNK]
                 async with own.connection.cursor() as cursor:
                     await cursor.executemany(
-                        'INSERT INTO events (guid, type, "userId", "anonymousId", "occurredAt") '
-                        "VALUES (%s, %s, %s, %s, %s)",
-                        [(self._history[n].guid, *self._ledger.event_of(n)[:4]) for n in numbers],
+                        'INSERT INTO events (guid, type, "userId", "anonymousId", "occurredAt", '
+                        '"createdAt", "producerGuid") '
+                        "VALUES (%s, %s, %s, %s, %s, coalesce(%s, now()), %s)",
+                        [self._row(number) for number in numbers],
                     )
                 self._acknowledge(numbers)
                 self._ledger.rows += len(numbers)
                 await asyncio.sleep(self._deployment.random.uniform(0, self._pause(self._rows)))
 
+    def _row(self, number: int) -> tuple[Any, ...]:
+        guid, event = self._history[number].guid, self._ledger.event_of(number)
+        return guid, *event[:4], event.received_at, _producer_of(event)
+
     def _acknowledge(self, numbers: Sequence[int]) -> None:
         for number in numbers:
             self._ledger.acknowledge(number, self._history[number].guid)
 
-    def _pause(self, deliveries: Sequence[int]) -> float:
+    def _pause(self, deliveries: Sequence[object]) -> float:
         """Return the longest pause between chunks, so that events arrive as long as kills do."""
         return 4 * self._size.kills * CHUNK / max(len(deliveries), 1)
+
+    async def _change_links(self, feeding: Sequence[asyncio.Task[None]]) -> None:
+        """Ignore links and take that back while events arrive."""
+        while not all(task.done() for task in feeding):
+            await change_links(self._deployment)
+            await asyncio.sleep(self._deployment.random.uniform(0.1, 0.5))
 
     async def _kill(self, injector: Injector, feeding: Sequence[asyncio.Task[None]]) -> None:
         """Kill and restart processes while events arrive, and until the number is reached."""
@@ -217,7 +239,9 @@ def _has_id(event: SentEvent) -> bool:
 
 def _client_event(event: SentEvent, *, row: bool) -> ClientEvent:
     if row:
-        return ClientEvent("row", event.user_id, event.anonymous_id, event.occurred_at, {})
+        return ClientEvent(
+            "row", event.user_id, event.anonymous_id, event.occurred_at, {}, event.received_at
+        )
     return ClientEvent(
         "record",
         # ingest drops ids that mean nobody, the resolver would too
@@ -225,15 +249,27 @@ def _client_event(event: SentEvent, *, row: bool) -> ClientEvent:
         somebody(event.anonymous_id, NOBODY),
         event.occurred_at,
         {"number": event.guid[-4:]},
+        event.received_at,
     )
 
 
-def _wire_event(guid: str, event: ClientEvent) -> Event:
+def _producer_of(event: ClientEvent) -> str:
+    return PUBLISHABLE_KEY if event.received_at else "key_torture"
+
+
+def _wire_event(guid: str, event: ClientEvent, later: timedelta) -> Event:
+    """Return the event as ingest publishes it.
+
+    Args:
+        guid: of the event.
+        event: what the client sent.
+        later: how much later than at first it was received.
+    """
     return {
         "guid": guid,
-        "producerGuid": "key_torture",
+        "producerGuid": _producer_of(event),
         "ipAddress": None,
-        "createdAt": event.occurred_at,
+        "createdAt": (event.received_at or event.occurred_at) + later,
         "occurredAt": event.occurred_at,
         "type": event.type,
         "userId": event.user_id,

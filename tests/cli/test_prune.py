@@ -32,7 +32,7 @@ async def store_events(database: Database, *events: EventIds, kind: str = "view"
             await connection.execute(
                 'INSERT INTO events (guid, type, "occurredAt", "userId", "anonymousId", '
                 '"profileGuid") VALUES (%s, %s, %s, %s, %s, %s)',
-                (event.guid, kind, *event[1:], profile),
+                (event.guid, kind, *event[1:4], profile),
             )
             await connection.execute(
                 'INSERT INTO "eventData" ("eventGuid", key, value) VALUES (%s, %s, %s)',

@@ -1,4 +1,4 @@
-"""Random events: shared devices, late links, equal times, ids of both kinds, placeholder ids."""
+"""Random events: shared devices, late links, equal times, keys of both kinds, placeholder ids."""
 
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -11,6 +11,8 @@ from tests.identity.reference import SentEvent
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 # Few ids and few times, so that they often repeat. "a" and "b" are both userIds and anonymousIds.
+PUBLISHABLE = 0.5
+"""Share of the events of `hostile` that come over a publishable key."""
 USERS = ["a", "b", "u1", "u2", None, None, "null", "0"]
 DEVICES = ["a", "b", "d1", "d2", "d3", None, "undefined", "ANONYMOUS"]
 
@@ -20,27 +22,51 @@ def guid_of(number: int) -> str:
     return f"evt_{uuid.UUID(int=Random(number).getrandbits(128), version=4)}"
 
 
+_SECONDS = st.integers(0, 6)
+
+
 @st.composite
 def histories(draw: st.DrawFn, most: int = 24) -> list[SentEvent]:
     """Draw up to `most` events of a few people at a few times."""
     ids = draw(
         st.lists(
-            st.tuples(st.integers(0, 6), st.sampled_from(USERS), st.sampled_from(DEVICES)),
+            st.tuples(
+                _SECONDS, st.sampled_from(USERS), st.sampled_from(DEVICES), st.none() | _SECONDS
+            ),
             max_size=most,
         )
     )
     return [
-        SentEvent(guid_of(number), START + timedelta(seconds=second), user_id, anonymous_id)
-        for number, (second, user_id, anonymous_id) in enumerate(ids)
+        SentEvent(
+            guid_of(number),
+            at(second),
+            user_id,
+            anonymous_id,
+            None if received is None else at(received),
+        )
+        for number, (second, user_id, anonymous_id, received) in enumerate(ids)
     ]
+
+
+def at(second: int) -> datetime:
+    """Return a time of a history."""
+    return START + timedelta(seconds=second)
 
 
 @st.composite
 def deliveries(draw: st.DrawFn, most: int = 24) -> tuple[list[SentEvent], list[list[SentEvent]]]:
-    """Draw events and batches of them: in any order, some repeated, of any size."""
+    """Draw events and batches of them: in any order, of any size.
+
+    Some events are repeated, those over publishable keys with other times of receipt.
+    """
     history = draw(histories(most))
-    repeated = draw(st.lists(st.sampled_from(history), max_size=8)) if history else []
-    order = draw(st.permutations(history + repeated))
+    repeated = (
+        draw(st.lists(st.tuples(st.sampled_from(history), _SECONDS), max_size=8)) if history else []
+    )
+    history += [
+        event._replace(received_at=event.received_at and at(second)) for event, second in repeated
+    ]
+    order = draw(st.permutations(history))
     cuts = sorted(draw(st.lists(st.integers(0, len(order)), max_size=8)))
     batches = [order[start:end] for start, end in zip([0, *cuts], [*cuts, len(order)], strict=True)]
     return history, batches
@@ -63,6 +89,9 @@ def hostile(random: Random, events: int, people: int) -> list[SentEvent]:
         if random.random() < 0.05:
             anonymous_id = random.choice(["null", "", "undefined", None])
             user_id = user_id or f"{person}"
-        moment = START + timedelta(seconds=random.randrange(1, 2000))
-        history.append(SentEvent(guid_of(random.getrandbits(64)), moment, user_id, anonymous_id))
+        moment = at(random.randrange(1, 2000))
+        received = at(random.randrange(1, 2000)) if random.random() < PUBLISHABLE else None
+        history.append(
+            SentEvent(guid_of(random.getrandbits(64)), moment, user_id, anonymous_id, received)
+        )
     return history

@@ -18,16 +18,29 @@ class SentEvent(NamedTuple):
     occurred_at: datetime
     user_id: str | None
     anonymous_id: str | None
+    received_at: datetime | None = None
+    """When the gateway received it, if it came over a publishable key."""
+
+    @property
+    def link_order(self) -> tuple[datetime, datetime, str]:
+        """The smallest one of an anonymousId's links decides."""
+        return self.received_at or self.occurred_at, self.occurred_at, self.guid
 
 
-def grouping(history: Iterable[SentEvent]) -> dict[str, Hashable]:
-    """Return the group of each event, by guid; events of one profile have the same group."""
-    events = {event.guid: _without_nobody(event) for event in history}
+def grouping(
+    history: Iterable[SentEvent], ignored: Collection[str] = frozenset()
+) -> dict[str, Hashable]:
+    """Return the group of each event, by guid; events of one profile have the same group.
+
+    The history may have an event several times, with other times of receipt. Events whose guid is
+    in `ignored` are not links.
+    """
+    events = [_without_nobody(event) for event in history]
     owner: dict[str, str] = {}
-    for event in sorted(events.values(), key=lambda event: (event.occurred_at, event.guid)):
-        if event.user_id and event.anonymous_id:
+    for event in sorted(events, key=lambda event: event.link_order):
+        if event.user_id and event.anonymous_id and event.guid not in ignored:
             owner.setdefault(event.anonymous_id, event.user_id)
-    return {guid: _group_of(event, owner) for guid, event in events.items()}
+    return {event.guid: _group_of(event, owner) for event in events}
 
 
 def without_suppressed(
@@ -59,4 +72,4 @@ def _without_nobody(event: SentEvent) -> SentEvent:
         None if (name or "").lower() in NOBODY else name
         for name in (event.user_id, event.anonymous_id)
     )
-    return SentEvent(event.guid, event.occurred_at, user_id, anonymous_id)
+    return event._replace(user_id=user_id, anonymous_id=anonymous_id)

@@ -5,14 +5,15 @@ had ever been sent, even if the topic delivers erased events again.
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import psycopg
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import initialize, rule, run_state_machine_as_test
+from hypothesis.stateful import rule, run_state_machine_as_test
 
 from merganser.identity import forget
 from merganser.identity.audit import audit
@@ -26,13 +27,6 @@ from tests.support import examples
 from tests.support.chunks import erase_some
 
 ANCHOR = "a person who stays"
-
-
-SHARED = st.lists(
-    st.tuples(st.integers(0, 6), st.sampled_from(["a", "b", None]), st.sampled_from(["d1", "d2"])),
-    min_size=4,
-    max_size=10,
-)
 
 
 class Suppressed(NamedTuple):
@@ -60,12 +54,6 @@ class Forgetting(Machine):
         anchor = SentEvent(guid_of(next(self.numbers)), START_TIME, ANCHOR, None)
         self.history.append(anchor)
         self.log.append(Record(0, value_of(anchor)))
-
-    @initialize(sent=SHARED)
-    def begin(self, sent: list[tuple[int, str | None, str | None]]) -> None:
-        """Resolve events of people who share devices."""
-        self.publish(sent, [])
-        self.consume(100, Crash.NEVER)
 
     @rule(which=st.integers(0, 20), crash=CRASHES, killed=st.booleans())
     def forget(self, which: int, crash: Crash, killed: bool) -> None:  # noqa: FBT001 - drawn
@@ -100,10 +88,10 @@ class Forgetting(Machine):
             )
             devices = frozenset(device for (device,) in await cursor.fetchall())
             cursor = await connection.execute(
-                'SELECT guid FROM events WHERE "profileGuid" IS NOT NULL AND "profileGuid" '
-                'NOT IN (SELECT "profileGuid" FROM erasures)'
+                'SELECT guid, "createdAt" FROM events WHERE "profileGuid" IS NOT NULL '
+                'AND "profileGuid" NOT IN (SELECT "profileGuid" FROM erasures)'
             )
-            resolved = {guid for (guid,) in await cursor.fetchall()}
+            resolved = dict(await cursor.fetchall())
         await self._run_steps(profile, crash, suppress=suppress)
         if not killed:
             while await self._attempt(lambda c: erase_some(c, 2), Crash.NEVER) is not None:
@@ -146,7 +134,7 @@ class Forgetting(Machine):
 
     def _remember(
         self,
-        resolved: set[str],
+        resolved: Mapping[str, datetime],
         user_id: str | None,
         devices: frozenset[str],
         *,
@@ -154,12 +142,20 @@ class Forgetting(Machine):
     ) -> None:
         """Change the history to what must be stored, by the definition."""
         forgotten_group = ("user", user_id) if user_id else ("anonymous", *devices)
-        known = [event for event in self.history if event.guid in resolved]
-        forgotten = {guid for guid, group in grouping(known).items() if group == forgotten_group}
+        known = [
+            event._replace(received_at=event.received_at and resolved[event.guid])
+            for event in self.history
+            if event.guid in resolved
+        ]
+        forgotten = {
+            guid
+            for guid, group in grouping(known, self.ignored).items()
+            if group == forgotten_group
+        }
         suppressed = Suppressed(frozenset(), user_id, devices)
         remaining = []
         for event in self.history:
-            if event.guid in resolved - forgotten:
+            if event.guid in resolved.keys() - forgotten:
                 unlinked = event.anonymous_id in devices
                 remaining.append(event._replace(anonymous_id=None) if unlinked else event)
             elif event.guid not in forgotten:

@@ -13,9 +13,10 @@ import pytest
 from aiokafka import TopicPartition
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from merganser.identity.audit import audit
+from merganser.identity.unlink import LinkChange, NotALink, Unlinker
 from merganser.runtime.postgres import connect
 from resolver import decode
 from resolver.offsets import Fenced, Offsets
@@ -24,14 +25,14 @@ from scanner.scan import SCAN_START, RowScanner
 from schemas import event as wire
 from schemas.dead_letter import Header
 from schemas.ids import NOBODY, somebody
-from tests.identity.histories import DEVICES, USERS, guid_of
-from tests.identity.histories import START as START_TIME
+from tests.identity.histories import DEVICES, USERS, at, guid_of
 from tests.identity.misplaced import misplaced
 from tests.identity.reference import SentEvent, grouping
 from tests.support import examples
 from tests.support.chunks import move_some
 
 PARTITION = TopicPartition("events", 0)
+PUBLISHABLE_KEY = "key_of_a_page"
 Result = TypeVar("Result")
 
 
@@ -45,8 +46,22 @@ class Crash(Enum):
 
 
 CRASHES = st.sampled_from([Crash.NEVER, Crash.NEVER, *Crash])
+SECONDS = st.integers(0, 6)
+SentIds = tuple[int, str | None, str | None, int | None]
 SENT = st.lists(
-    st.tuples(st.integers(0, 6), st.sampled_from(USERS), st.sampled_from(DEVICES)), max_size=6
+    st.tuples(SECONDS, st.sampled_from(USERS), st.sampled_from(DEVICES), st.none() | SECONDS),
+    max_size=6,
+)
+"""When it occurred, userId, anonymousId, and when it was received over a publishable key."""
+SHARED = st.lists(
+    st.tuples(
+        SECONDS,
+        st.sampled_from(["a", "b", None]),
+        st.sampled_from(["d1", "d2"]),
+        st.none() | SECONDS,
+    ),
+    min_size=4,
+    max_size=10,
 )
 
 
@@ -73,27 +88,38 @@ class Machine(RuleBasedStateMachine):
         super().__init__()
         self.history: list[SentEvent] = []
         self.numbers = itertools.count()
+        self.published: list[SentEvent] = []
+        self.ignored: set[str] = set()
+        """Guids of events that are not links."""
         self.log: list[decode.Record] = []
-        self.writer = Writer(Offsets("group", "cluster"), 7, move_limit=3)
+        self.writer = Writer(Offsets("group", "cluster"), 7, move_limit=3, nobody_ids=NOBODY)
         self.run(self._empty())
 
     def run(self, work: Coroutine[Any, Any, Result]) -> Result:
         return self.loop.run_until_complete(work)
 
-    @rule(sent=SENT, again=st.lists(st.integers(0, 200), max_size=3))
-    def publish(self, sent: list[tuple[int, str | None, str | None]], again: list[int]) -> None:
-        """Publish new events, and publish some earlier ones again."""
+    @initialize(sent=SHARED)
+    def begin(self, sent: list[SentIds]) -> None:
+        """Resolve events of people who share devices."""
+        self.publish(sent, [])
+        self.consume(100, Crash.NEVER)
+
+    @rule(sent=SENT, again=st.lists(st.tuples(st.integers(0, 200), SECONDS), max_size=6))
+    def publish(self, sent: list[SentIds], again: list[tuple[int, int]]) -> None:
+        """Publish new events, and some earlier ones again, with another time of receipt."""
         for event in self._sent_events(sent):
             if somebody(event.user_id, NOBODY) or somebody(event.anonymous_id, NOBODY):
                 self.history.append(event)
-                self.log.append(Record(len(self.log), value_of(event)))
-        for number in again:
-            if self.log:
-                repeated = self.log[number % len(self.log)]
-                self.log.append(Record(len(self.log), repeated.value))
+                self._publish(event)
+        for number, second in again:
+            if self.published:
+                event = self.published[number % len(self.published)]
+                repeated = event._replace(received_at=event.received_at and at(second))
+                self._publish(repeated)
+                self.history = [_earlier_receipt(event, repeated) for event in self.history]
 
     @rule(sent=SENT)
-    def insert(self, sent: list[tuple[int, str | None, str | None]]) -> None:
+    def insert(self, sent: list[SentIds]) -> None:
         """Insert rows as another system does; some have placeholder ids."""
         events = self._sent_events(sent)
         self.history += events
@@ -114,34 +140,63 @@ class Machine(RuleBasedStateMachine):
         """Move a chunk of a pending move."""
         self.run(self._move(limit, crash))
 
+    @rule(which=st.integers(0, 200), crash=CRASHES)
+    def unlink(self, which: int, crash: Crash) -> None:
+        """Ignore an event as a link, as an operator does."""
+        if event := self._pick(which):
+            change = self.run(self._change(Unlinker.unlink, event.guid, crash))
+            if change and change.changes:
+                self.ignored.add(event.guid)
+
+    @rule(which=st.integers(0, 200), crash=CRASHES)
+    def relink(self, which: int, crash: Crash) -> None:
+        """Let an ignored event be a link again."""
+        if self.ignored:
+            event = sorted(self.ignored)[which % len(self.ignored)]
+            change = self.run(self._change(Unlinker.relink, event, crash))
+            if change and change.changes:
+                self.ignored.remove(event)
+
     def teardown(self) -> None:
         """Finish all work, then compare with the definition."""
         self.run(self._finish())
 
-    def _sent_events(self, sent: list[tuple[int, str | None, str | None]]) -> list[SentEvent]:
+    def _publish(self, event: SentEvent) -> None:
+        self.published.append(event)
+        self.log.append(Record(len(self.log), value_of(event)))
+
+    def _sent_events(self, sent: list[SentIds]) -> list[SentEvent]:
         return [
             SentEvent(
                 guid_of(next(self.numbers)),
-                START_TIME.replace(second=second),
+                at(second),
                 user_id,
                 anonymous_id,
+                None if received is None else at(received),
             )
-            for second, user_id, anonymous_id in sent
+            for second, user_id, anonymous_id, received in sent
         ]
 
     async def _empty(self) -> None:
         async with await connect(self.url, "test") as connection:
             await connection.execute(
                 'TRUNCATE events, "eventData", profiles, "anonymousIds", "profileMerges", '
-                '"eventMoves", "consumerOffsets"'
+                '"eventMoves", "consumerOffsets", "ignoredLinks", "linkChanges"'
+            )
+            await connection.execute(
+                'INSERT INTO "apiKeys" (guid, name, "keyHash", permissions, kind) '
+                "VALUES (%s, 'page', 'hash', '{events:write}', 'publishable') "
+                "ON CONFLICT DO NOTHING",
+                (PUBLISHABLE_KEY,),
             )
 
     async def _insert(self, events: list[SentEvent]) -> None:
         async with await connect(self.url, "test") as connection, connection.cursor() as cursor:
             await cursor.executemany(
-                'INSERT INTO events (guid, type, "occurredAt", "userId", "anonymousId") '
-                "VALUES (%s, 'row', %s, %s, %s)",
-                [tuple(event) for event in events],
+                'INSERT INTO events (guid, type, "occurredAt", "userId", "anonymousId", '
+                '"createdAt", "producerGuid") '
+                "VALUES (%s, 'row', %s, %s, %s, coalesce(%s, now()), %s)",
+                [(*event, producer_of(event)) for event in events],
             )
 
     async def _consume(self, limit: int, crash: Crash) -> bool:
@@ -185,6 +240,24 @@ class Machine(RuleBasedStateMachine):
         moved: int | None = await self._attempt(work, crash)
         return moved
 
+    def _pick(self, which: int) -> SentEvent | None:
+        return self.history[which % len(self.history)] if self.history else None
+
+    async def _change(self, action: Any, event: str, crash: Crash) -> LinkChange | None:
+        """Return None if the transaction crashes, or if the event is not a stored link."""
+
+        async def work(connection: psycopg.AsyncConnection[Any]) -> LinkChange | None:
+            try:
+                change: LinkChange = await action(
+                    Unlinker(NOBODY, 2), connection, event, "me", "why"
+                )
+            except NotALink:
+                return None
+            return change
+
+        result: LinkChange | None = await self._attempt(work, crash)
+        return result
+
     async def _attempt(self, work: Any, crash: Crash) -> Any:
         """Run a transaction; terminate its connection at the time of the crash."""
         connection = await connect(self.url, "test")
@@ -219,10 +292,20 @@ class Machine(RuleBasedStateMachine):
             cursor = await connection.execute('SELECT guid, "profileGuid" FROM events')
             stored = dict(await cursor.fetchall())
             assert len(stored) == len(self.history), "each event is one row"
-            assert next(misplaced(stored, grouping(self.history)), None) is None
+            await self._check_receipts(connection)
+            assert next(misplaced(stored, grouping(self.history, self.ignored)), None) is None
             report = await audit(connection, NOBODY, lambda _: None)
             assert report.disagreements == []
             assert report.moves_in_progress == 0
+
+    async def _check_receipts(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        """Check that each row over a publishable key has its event's earliest time of receipt."""
+        cursor = await connection.execute(
+            'SELECT guid, "createdAt" FROM events WHERE "producerGuid" = %s', (PUBLISHABLE_KEY,)
+        )
+        assert dict(await cursor.fetchall()) == {
+            event.guid: event.received_at for event in self.history if event.received_at
+        }
 
 
 @pytest.fixture
@@ -252,9 +335,9 @@ def value_of(event: SentEvent) -> bytes:
     return wire.encode(
         {
             "guid": event.guid,
-            "producerGuid": None,
+            "producerGuid": producer_of(event),
             "ipAddress": None,
-            "createdAt": datetime.now(UTC),
+            "createdAt": event.received_at or datetime.now(UTC),
             "occurredAt": event.occurred_at,
             "type": "record",
             "userId": somebody(event.user_id, NOBODY),
@@ -262,3 +345,13 @@ def value_of(event: SentEvent) -> bytes:
             "data": {},
         }
     )
+
+
+def _earlier_receipt(event: SentEvent, repeated: SentEvent) -> SentEvent:
+    """Return the event with the time of a repeated one, if it is the same and came earlier."""
+    earlier = event.guid == repeated.guid and event.link_order > repeated.link_order
+    return event._replace(received_at=repeated.received_at) if earlier else event
+
+
+def producer_of(event: SentEvent) -> str | None:
+    return PUBLISHABLE_KEY if event.received_at else None

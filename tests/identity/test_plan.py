@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from merganser.identity.plan import Merge
-from tests.identity.histories import START, deliveries
+from tests.identity.histories import START, at, deliveries
 from tests.identity.memory_store import MemoryStore, to_event_ids
 from tests.identity.reference import SentEvent, grouping, without_suppressed
 from tests.support import examples
@@ -33,6 +33,31 @@ def test_any_order_and_batches_give_the_groups_of_the_definition(delivery: Deliv
     for batch in batches:
         store.receive(batch)
     assert same_groups(store.grouping(), grouping(history))
+
+
+@MANY
+@given(deliveries(), st.data())
+def test_links_are_ignored_and_taken_back_in_any_order(
+    delivery: Delivery, data: st.DataObject
+) -> None:
+    history, batches = delivery
+    changes = st.lists(st.tuples(st.booleans(), st.sampled_from(history)), max_size=6)
+    store = MemoryStore()
+    seen: list[SentEvent] = []
+    for batch in batches:
+        store.receive(batch)
+        seen += batch
+        for unlinks, event in data.draw(changes) if history else []:
+            if unlinks:
+                store.unlink(event.guid)
+            else:
+                store.relink(event.guid)
+            assert same_groups(store.grouping(), grouping(seen, store.ignored))
+            users = [user_id for user_id in store.profiles.values() if user_id is not None]
+            assert len(users) == len(set(users)), "a user has one profile"
+            alone = Counter(known.profile for known in store.anonymous_ids.values())
+            anonymous = [guid for guid, user_id in store.profiles.items() if user_id is None]
+            assert all(alone[guid] == 1 for guid in anonymous)
 
 
 @MANY
@@ -96,10 +121,11 @@ def test_a_suppressed_id_is_ignored(
     history, batches = delivery
     store = MemoryStore((users, devices))
     for batch in batches:
-        stored = {event.guid: without_suppressed(event, users, devices) for event in batch}
         plan = store.receive(batch)
-        assert plan.unlinked_events == {
-            event.guid for event in batch if stored[event.guid] not in {None, event}
+        assert plan.detached_events == {
+            event.guid
+            for event in batch
+            if without_suppressed(event, users, devices) not in {None, event}
         }
     expected = grouping(
         without_suppressed(event, users, devices) or event._replace(user_id=None, anonymous_id=None)
@@ -122,9 +148,7 @@ def test_a_claimed_profile_keeps_its_guid() -> None:
     store = MemoryStore()
     store.receive([PAGE])
     plan = store.receive([SIGN_IN])
-    link = store.anonymous_ids["person_1"].link
-    assert link is not None
-    assert plan.merges == (Merge("claimed", "person_1", link, None, "pro_1"),)
+    assert plan.merges == (Merge("claimed", "person_1", "evt_2", "123", None, "pro_1"),)
     assert store.grouping() == {"evt_1": "pro_1", "evt_2": "pro_1"}
 
 
@@ -166,7 +190,7 @@ def test_an_earlier_link_of_the_same_owner_moves_nothing() -> None:
     store.receive([PAGE, SIGN_IN])
     plan = store.receive([sent(9, 0, "123", "person_1")])
     assert plan.merges == ()
-    assert plan.changed_anonymous_ids["person_1"].link == (START, "evt_9", "123")
+    assert plan.changed_anonymous_ids["person_1"].link == (START, START, "evt_9", "123")
 
 
 def test_equal_times_are_ordered_by_guid() -> None:
@@ -176,6 +200,35 @@ def test_equal_times_are_ordered_by_guid() -> None:
     link = store.anonymous_ids["d"].link
     assert link is not None
     assert link.user_id == "ann"
+
+
+def test_a_link_over_a_publishable_key_is_never_earlier_than_one_that_was_there() -> None:
+    store = MemoryStore()
+    store.receive([PAGE, SIGN_IN])
+    forged = sent(3, -1_000_000, "thief", "person_1")._replace(received_at=at(9))
+    plan = store.receive([forged])
+    assert plan.merges == ()
+    assert plan.refused_links == 1
+    assert store.grouping()["evt_1"] == store.grouping()["evt_2"] != store.grouping()["evt_3"]
+
+
+def test_links_received_at_the_same_time_are_ordered_by_when_they_occurred() -> None:
+    links = [sent(1, 5, "bob", "d"), sent(2, 4, "ann", "d"), sent(3, 4, "cat", "d")]
+    store = MemoryStore()
+    for link in links:
+        store.receive([link._replace(received_at=at(9))])
+    assert store.anonymous_ids["d"].link == (at(9), at(4), "evt_2", "ann")
+
+
+@pytest.mark.parametrize("earlier_first", [True, False])
+def test_the_earliest_receipt_of_a_repeated_link_counts(earlier_first: bool) -> None:  # noqa: FBT001 - a case
+    link = sent(1, 5, "ann", "shared")
+    first, again = link._replace(received_at=at(6)), link._replace(received_at=at(8))
+    other = sent(2, 1, "bob", "shared")._replace(received_at=at(7))
+    store = MemoryStore()
+    for event in [first, other, again] if earlier_first else [again, other, first]:
+        store.receive([event])
+    assert store.anonymous_ids["shared"].link == (at(6), at(5), "evt_1", "ann")
 
 
 @pytest.mark.parametrize(
@@ -197,7 +250,7 @@ def test_no_event_of_a_suppressed_user_and_no_link_of_a_suppressed_device(
     assert plan.event_profiles == (profile,)
     kept = profile is not None and anonymous_id != "phone"
     assert list(plan.new_anonymous_ids) == ([anonymous_id] if kept else [])
-    assert plan.unlinked_events == ({"evt_1"} if profile and not kept else set())
+    assert plan.detached_events == ({"evt_1"} if profile and not kept else set())
 
 
 def test_a_suppressed_device_links_no_user() -> None:

@@ -36,7 +36,7 @@ async def resolve(database: Database, *events: EventIds, move: int = 1000) -> No
                 'INSERT INTO events (guid, type, "occurredAt", "userId", "anonymousId", '
                 "\"profileGuid\") VALUES (%s, 'test', %s, %s, %s, %s)",
                 [
-                    (*event, profile)
+                    (*event[:4], profile)
                     for event, profile in zip(events, plan.event_profiles, strict=True)
                 ],
             )
@@ -88,7 +88,7 @@ async def test_an_earlier_link_in_an_external_row_moves_the_events_too(
     await database.execute(
         'INSERT INTO events (guid, type, "occurredAt", "userId", "anonymousId") '
         "VALUES (%s, 'row', %s, %s, %s)",
-        *LATE,
+        *LATE[:4],
     )
     async with await connect(database.url, "test") as connection, connection.transaction():
         await RowScanner(NOBODY, batch_size=10, move_limit=1000).resolve_next(

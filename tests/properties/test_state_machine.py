@@ -83,7 +83,7 @@ class Machine(RuleBasedStateMachine):
         self.guids: list[str] = []
         self.now = NOW
         self.updater = PropertyUpdater(3)
-        self.writer = Writer(Offsets("group", "cluster"), 7, move_limit=2)
+        self.writer = Writer(Offsets("group", "cluster"), 7, move_limit=2, nobody_ids=NOBODY)
         self.connection = self.run(connect(self.url, "test", BY_KEY))
         self.run(self._execute(EMPTY))
 

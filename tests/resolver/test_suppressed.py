@@ -25,7 +25,7 @@ class Worker:
 
     def __init__(self, connection: psycopg.AsyncConnection[Any]) -> None:
         self.connection = connection
-        self.writer = Writer(Offsets("group", "cluster"), 7, move_limit=100)
+        self.writer = Writer(Offsets("group", "cluster"), 7, move_limit=100, nobody_ids=NOBODY)
 
     async def write(self, *events: Event, start: int = 0) -> WrittenBatch:
         """Write a batch that starts at an offset."""
@@ -94,7 +94,7 @@ async def test_each_event_is_stored_as_its_ids_allow(database: Database, worker:
     written = await worker.write(*mixed())
     assert await stored(database) == LEFT
     assert (len(written.events), written.suppressed, written.repeated) == (5, 4, 0)
-    assert len(written.plan.unlinked_events) == 2
+    assert len(written.plan.detached_events) == 2
     assert [one["type"] for one in written.events] == list("efghi")
     assert await database.column('SELECT "anonymousId" FROM "anonymousIds"') == ["tablet"]
     assert await database.count("profileMerges") == 0
@@ -153,7 +153,7 @@ async def test_a_repeated_event_is_one_row(database: Database, worker: Worker) -
     assert (len(written.events), written.repeated) == (1, 1)
     written = await worker.write(one, start=2)
     assert (len(written.events), written.repeated, written.suppressed) == (0, 1, 0)
-    assert not written.plan.unlinked_events
+    assert not written.plan.detached_events
     await database.execute('DELETE FROM "suppressedIds"')
     await worker.write(one, event(None, PHONE, kind="b", at=1), start=3)
     assert await stored(database) == [("a", "bob", None, "bob"), ("b", None, PHONE, None)]

@@ -65,7 +65,7 @@ async def test_each_row_is_stored_as_its_ids_allow(
     await database.execute(ROWS)
     result = await scanned(worker)
     assert (result.locked, result.resolved, result.suppressed) == (9, 5, 4)
-    assert result.plan.unlinked_events == {"evt_e", "evt_h"}
+    assert result.plan.detached_events == {"evt_e", "evt_h"}
     assert await left(database) == LEFT
     assert await database.column('SELECT "anonymousId" FROM "anonymousIds"') == ["tablet"]
     assert await database.count("profileMerges") == 0

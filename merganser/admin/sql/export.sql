@@ -13,7 +13,8 @@ FROM profiles WHERE guid = %(profile)s;
 -- The profile's anonymousIds.
 SELECT json_build_object(
     'kind', 'anonymousId', 'anonymousId', "anonymousId",
-    'linkedAt', "linkedAt", 'linkEventGuid', "linkEventGuid"
+    'linkedAt', "linkedAt", 'linkOccurredAt', coalesce("linkOccurredAt", "linkedAt"),
+    'linkEventGuid', "linkEventGuid"
 )::text
 FROM "anonymousIds" WHERE "profileGuid" = %(profile)s ORDER BY "anonymousId";
 

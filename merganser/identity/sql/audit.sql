@@ -1,21 +1,30 @@
 -- create_owners --
--- The owner of each anonymousId by definition: its earliest link among the events. Links of forgotten
--- people do not count, even while their events are being erased. Stored links from before
--- "prunedBefore" count as well, as their events may be pruned.
+-- The owner of each anonymousId by definition: its earliest link among the events. A link over a
+-- publishable key counts from "createdAt". Ignored links do not count. Links of forgotten people do not count, even while their events
+-- are being erased. Stored links of events from before "prunedBefore" count as well, as their events may
+-- be pruned.
 CREATE TEMP TABLE "auditOwners" ON COMMIT DROP AS
-SELECT DISTINCT ON ("anonymousId") "anonymousId", "userId", "linkedAt", guid
+SELECT DISTINCT ON ("anonymousId") "anonymousId", "userId", "linkedAt", "occurredAt", guid
 FROM (
-    SELECT "anonymousId", "userId", coalesce("occurredAt", "createdAt") AS "linkedAt", guid
+    SELECT events."anonymousId", events."userId",
+        CASE
+            WHEN keys.guid IS NOT NULL THEN events."createdAt"
+            ELSE coalesce(events."occurredAt", events."createdAt")
+        END AS "linkedAt",
+        coalesce(events."occurredAt", events."createdAt") AS "occurredAt",
+        events.guid
     FROM events
+    LEFT JOIN "apiKeys" AS keys ON keys.guid = events."producerGuid" AND keys.kind = 'publishable'
     WHERE "profileGuid" IS NOT NULL
-        AND lower(btrim("userId", %(space)s)) <> ALL(%(nobody)s)
-        AND lower(btrim("anonymousId", %(space)s)) <> ALL(%(nobody)s)
+        AND lower(btrim(events."userId", %(space)s)) <> ALL(%(nobody)s)
+        AND lower(btrim(events."anonymousId", %(space)s)) <> ALL(%(nobody)s)
         AND "profileGuid" NOT IN (SELECT "profileGuid" FROM erasures)
+        AND NOT EXISTS (SELECT FROM "ignoredLinks" WHERE "eventGuid" = events.guid)
     UNION ALL
-    SELECT "anonymousId", "userId", "linkedAt", "linkEventGuid"
-    FROM "anonymousIds" JOIN retention ON "linkedAt" < "prunedBefore"
+    SELECT "anonymousId", "userId", "linkedAt", coalesce("linkOccurredAt", "linkedAt"), "linkEventGuid"
+    FROM "anonymousIds" JOIN retention ON coalesce("linkOccurredAt", "linkedAt") < "prunedBefore"
 ) AS links
-ORDER BY "anonymousId", "linkedAt", guid;
+ORDER BY "anonymousId", "linkedAt", "occurredAt", guid;
 
 -- index_owners --
 -- `wrong_events` joins it with each chunk of events.
@@ -67,8 +76,9 @@ SELECT coalesce(owners."anonymousId", ids."anonymousId"),
     ids."linkEventGuid", owners.guid
 FROM "auditOwners" AS owners
 FULL JOIN "anonymousIds" AS ids USING ("anonymousId")
-WHERE (owners."userId", owners.guid, owners."linkedAt")
-    IS DISTINCT FROM (ids."userId", ids."linkEventGuid", ids."linkedAt")
+WHERE (owners."userId", owners.guid, owners."linkedAt", owners."occurredAt") IS DISTINCT FROM (
+        ids."userId", ids."linkEventGuid", ids."linkedAt", coalesce(ids."linkOccurredAt", ids."linkedAt")
+    )
     AND NOT EXISTS (SELECT FROM erasures WHERE "profileGuid" = ids."profileGuid")
 LIMIT %(at_most)s;
 

@@ -3,7 +3,7 @@
 -- it is NULL here.
 SELECT events.guid, events.type, coalesce(events."occurredAt", events."createdAt"),
     named."userId", events."anonymousId", events."profileGuid",
-    ids."userId", ids."linkEventGuid", ids."linkedAt"
+    ids."userId", ids."linkEventGuid", ids."linkedAt", ids."linkOccurredAt"
 FROM events
 LEFT JOIN profiles AS named ON named."userId" = events."userId"
 LEFT JOIN "anonymousIds" AS ids USING ("anonymousId")
@@ -15,7 +15,7 @@ SELECT guid, "userId", "createdAt" FROM profiles WHERE guid = %(id)s OR "userId"
 
 -- anonymous_id --
 -- An anonymousId, with its earliest link.
-SELECT "anonymousId", "profileGuid", "userId", "linkEventGuid", "linkedAt"
+SELECT "anonymousId", "profileGuid", "userId", "linkEventGuid", "linkedAt", "linkOccurredAt"
 FROM "anonymousIds" WHERE "anonymousId" = %(id)s;
 
 -- merges_of_loser --
@@ -29,7 +29,7 @@ LIMIT %(at_most)s;
 
 -- anonymous_ids_of_profile --
 -- The anonymousIds of a profile.
-SELECT "anonymousId", "profileGuid", "userId", "linkEventGuid", "linkedAt"
+SELECT "anonymousId", "profileGuid", "userId", "linkEventGuid", "linkedAt", "linkOccurredAt"
 FROM "anonymousIds" WHERE "profileGuid" = %(profile)s
 ORDER BY "linkedAt", "anonymousId" LIMIT %(at_most)s;
 

@@ -106,6 +106,15 @@ WHERE ("anonymousId", "eventGuid", "createdAt") IN (
     LIMIT %(at_most)s
 );
 
+-- delete_unlinks --
+-- Delete some unlinks by which other people's anonymousIds left this profile.
+DELETE FROM "profileMerges"
+WHERE ("anonymousId", "eventGuid", "createdAt") IN (
+    SELECT "anonymousId", "eventGuid", "createdAt"
+    FROM "profileMerges" WHERE "loserGuid" = %(profile)s AND reason = 'unlinked'
+    LIMIT %(at_most)s
+);
+
 -- clear_loser --
 -- Remove this profile from some merges by which other people's anonymousIds left it.
 UPDATE "profileMerges"
@@ -142,13 +151,18 @@ LIMIT 1
 FOR UPDATE;
 
 -- delete_events --
--- Delete some events of the profile with their data; a trigger deletes their set-aside items.
+-- Delete some events of the profile with their data, and what is stored of them as links; a trigger
+-- deletes their set-aside items.
 WITH deleted AS (
     DELETE FROM events
     WHERE guid IN (SELECT guid FROM events WHERE "profileGuid" = %(profile)s LIMIT %(at_most)s)
     RETURNING guid
 ), data AS (
     DELETE FROM "eventData" WHERE "eventGuid" IN (SELECT guid FROM deleted)
+), ignored AS (
+    DELETE FROM "ignoredLinks" WHERE "eventGuid" IN (SELECT guid FROM deleted)
+), trail AS (
+    DELETE FROM "linkChanges" WHERE "eventGuid" IN (SELECT guid FROM deleted)
 )
 SELECT count(*) FROM deleted;
 

@@ -4,14 +4,15 @@
 -- transaction (merganser/identity/forget.py). Hashes nothing while that table is empty.
 SELECT *
 FROM (
-    SELECT "anonymousId", "profileGuid", "linkedAt", "linkEventGuid", "userId"
+    SELECT "anonymousId", "profileGuid",
+        "linkedAt", coalesce("linkOccurredAt", "linkedAt"), "linkEventGuid", "userId"
     FROM "anonymousIds"
     WHERE "anonymousId" = ANY(%(anonymous_ids)s::text[])
     ORDER BY "anonymousId"
     FOR NO KEY UPDATE
 ) AS locked
 UNION ALL
-SELECT id, NULL, NULL, NULL, NULL
+SELECT id, NULL, NULL, NULL, NULL, NULL
 FROM (
     SELECT batch.id
     FROM unnest(%(anonymous_ids)s::text[]) AS batch(id)
@@ -21,18 +22,20 @@ FROM (
 ) AS suppressed;
 
 -- read_users --
--- The profiles of a batch's userIds, then the suppressed userIds, without a profile. Needs no lock on
+-- The profiles of a batch's userIds, then the suppressed userIds, then the ignored links. Needs no lock on
 -- profiles: a user's profile never changes, and is deleted only while no worker plans.
-SELECT "userId", guid FROM profiles WHERE "userId" = ANY(%(user_ids)s::text[])
+SELECT 'user', "userId", guid FROM profiles WHERE "userId" = ANY(%(user_ids)s::text[])
 UNION ALL
-SELECT id, NULL
+SELECT 'suppressed', id, NULL
 FROM (
     SELECT batch.id
     FROM unnest(%(user_ids)s::text[]) AS batch(id)
     JOIN "suppressedIds" ON hash = "suppressionHash"('userId', batch.id)
     WHERE EXISTS (SELECT FROM "suppressedIds")
     FOR KEY SHARE OF "suppressedIds"
-) AS suppressed;
+) AS suppressed
+UNION ALL
+SELECT 'ignored', "eventGuid", NULL FROM "ignoredLinks" WHERE "eventGuid" = ANY(%(links)s::text[]);
 
 -- insert_profiles --
 -- Returns the guids that were inserted. One is missing if it is taken (`replace_taken_guids`), or if
@@ -70,12 +73,16 @@ DELETE FROM profiles WHERE guid = ANY(%(guids)s::text[]);
 
 -- insert_anonymous_ids --
 -- Fewer inserted rows than given: another worker has just inserted one of them.
-INSERT INTO "anonymousIds" ("anonymousId", "profileGuid", "linkedAt", "linkEventGuid", "userId")
-SELECT *
+INSERT INTO "anonymousIds"
+    ("anonymousId", "profileGuid", "linkedAt", "linkOccurredAt", "linkEventGuid", "userId")
+SELECT
+    "anonymousId", "profileGuid",
+    "linkedAt", nullif("occurredAt", "linkedAt"), "linkEventGuid", "userId"
 FROM unnest(
     %(anonymous_ids)s::text[], %(profiles)s::text[],
-    %(linked_at)s::timestamptz[], %(link_events)s::text[], %(user_ids)s::text[]
-) AS n("anonymousId", "profileGuid", "linkedAt", "linkEventGuid", "userId")
+    %(linked_at)s::timestamptz[], %(occurred_at)s::timestamptz[],
+    %(link_events)s::text[], %(user_ids)s::text[]
+) AS n("anonymousId", "profileGuid", "linkedAt", "occurredAt", "linkEventGuid", "userId")
 ORDER BY "anonymousId" COLLATE "C"
 ON CONFLICT DO NOTHING;
 
@@ -84,12 +91,14 @@ ON CONFLICT DO NOTHING;
 UPDATE "anonymousIds"
 SET "profileGuid" = n."profileGuid",
     "linkedAt" = n."linkedAt",
+    "linkOccurredAt" = nullif(n."occurredAt", n."linkedAt"),
     "linkEventGuid" = n."linkEventGuid",
     "userId" = n."userId"
 FROM unnest(
     %(anonymous_ids)s::text[], %(profiles)s::text[],
-    %(linked_at)s::timestamptz[], %(link_events)s::text[], %(user_ids)s::text[]
-) AS n("anonymousId", "profileGuid", "linkedAt", "linkEventGuid", "userId")
+    %(linked_at)s::timestamptz[], %(occurred_at)s::timestamptz[],
+    %(link_events)s::text[], %(user_ids)s::text[]
+) AS n("anonymousId", "profileGuid", "linkedAt", "occurredAt", "linkEventGuid", "userId")
 WHERE "anonymousIds"."anonymousId" = n."anonymousId";
 
 -- insert_merges --

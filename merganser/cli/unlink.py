@@ -1,0 +1,83 @@
+"""`merganser unlink` and `merganser relink` (docs/identity.md)."""
+
+from typing import Annotated
+
+import structlog
+import typer
+
+from merganser.admin import unlink as admin
+from merganser.admin.unlink import Direction
+from merganser.cli.terminal import confirm, err, operator, progress_bar, run
+from merganser.identity.unlink import MAX_REASON_CHARACTERS, LinkChange
+from merganser.runtime import logs
+from merganser.runtime.settings import Settings
+
+app = typer.Typer()
+log = structlog.get_logger(__name__)
+
+
+def _check_reason(text: str) -> str:
+    if not 0 < len(text.strip()) <= MAX_REASON_CHARACTERS:
+        raise typer.BadParameter(f"say why, in at most {MAX_REASON_CHARACTERS:,} characters")
+    return text.strip()
+
+
+EventGuid = Annotated[
+    str,
+    typer.Argument(metavar="EVENT", help="The guid of an event with a userId and an anonymousId."),
+]
+ReasonText = Annotated[
+    str, typer.Option("--reason", callback=_check_reason, help="Why; it is stored with your name.")
+]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
+
+
+@app.command()
+def unlink(event: EventGuid, reason: ReasonText, yes: Yes = False) -> None:
+    """Say that an event does not link its anonymousId to its userId: undo a wrong merge."""
+    _change("unlink", event, reason, yes=yes)
+
+
+@app.command()
+def relink(event: EventGuid, reason: ReasonText, yes: Yes = False) -> None:
+    """Take `unlink` back: the event is a link again."""
+    _change("relink", event, reason, yes=yes)
+
+
+def _change(direction: Direction, event: str, reason: str, *, yes: bool) -> None:
+    settings = Settings.read()
+    preview = run(admin.preview_link_change(settings, event, direction))
+    for line in _describe(preview, direction):
+        err.print(line, highlight=False, markup=False)
+    if not preview.changes:
+        return
+    confirm(f"{direction.capitalize()} this event?", yes=yes)
+    logs.configure(settings, direction)
+    with progress_bar("moving events", preview.events) as progress:
+        change = run(admin.change_link(settings, event, direction, operator(), reason, progress))
+    log.info(
+        "link changed", change=direction, event_guid=event, by=operator(), events=change.events
+    )
+
+
+def _describe(change: LinkChange, direction: Direction) -> list[str]:
+    """Return what a change does, in sentences."""
+    if not change.changes:
+        now = "is not a link already" if direction == "unlink" else "was not unlinked"
+        return [f"{change.event} {now}: nothing to do"]
+    lines = [f"{change.event} links anonymousId {change.anonymous_id} to user {change.user_id}"]
+    if change.survivor == change.loser:
+        owner = "nobody" if change.owner is None else f"user {change.owner}"
+        return [
+            *lines,
+            f"{change.anonymous_id} stays with {owner}, by another link: no event moves",
+        ]
+    goal = (
+        "a new anonymous profile, as no other event links it"
+        if change.survivor is None
+        else f"{change.survivor} of user {change.owner}"
+    )
+    return [
+        *lines,
+        f"{change.events:,} events of {change.anonymous_id} go from {change.loser} to {goal}",
+    ]

@@ -1,0 +1,64 @@
+-- read_link --
+-- An event with a profile and two ids that name somebody; "createdAt" if it came over a publishable key.
+-- A pruned event is known while it is the earliest link of an anonymousId.
+SELECT events.guid, coalesce(events."occurredAt", events."createdAt"),
+    events."userId", events."anonymousId",
+    CASE WHEN keys.guid IS NOT NULL THEN events."createdAt" END
+FROM events
+LEFT JOIN "apiKeys" AS keys ON keys.guid = events."producerGuid" AND keys.kind = 'publishable'
+WHERE events.guid = %(event)s
+    AND lower(btrim(events."userId", %(space)s)) <> ALL(%(nobody)s)
+    AND lower(btrim(events."anonymousId", %(space)s)) <> ALL(%(nobody)s)
+    AND events."profileGuid" IS NOT NULL
+    AND events."profileGuid" NOT IN (SELECT "profileGuid" FROM erasures)
+UNION ALL
+SELECT "linkEventGuid", coalesce("linkOccurredAt", "linkedAt"), "userId", "anonymousId",
+    CASE WHEN "linkOccurredAt" IS NOT NULL THEN "linkedAt" END
+FROM "anonymousIds"
+WHERE "linkEventGuid" = %(event)s AND NOT EXISTS (SELECT FROM events WHERE guid = %(event)s);
+
+-- read_next_link --
+-- The earliest link of an anonymousId except one, with the profile of its user.
+SELECT "linkedAt", "occurredAt", links.guid, links."userId", profiles.guid
+FROM (
+    SELECT events.guid, events."userId", events."profileGuid",
+        CASE
+            WHEN keys.guid IS NOT NULL THEN events."createdAt"
+            ELSE coalesce(events."occurredAt", events."createdAt")
+        END AS "linkedAt",
+        coalesce(events."occurredAt", events."createdAt") AS "occurredAt"
+    FROM events
+    LEFT JOIN "apiKeys" AS keys ON keys.guid = events."producerGuid" AND keys.kind = 'publishable'
+    WHERE events."anonymousId" = %(anonymous_id)s
+        AND events.guid <> %(event)s
+        AND events."profileGuid" IS NOT NULL
+        AND lower(btrim(events."userId", %(space)s)) <> ALL(%(nobody)s)
+        AND NOT EXISTS (SELECT FROM "ignoredLinks" WHERE "eventGuid" = events.guid)
+        AND events."profileGuid" NOT IN (SELECT "profileGuid" FROM erasures)
+) AS links
+JOIN profiles ON profiles."userId" = links."userId"
+ORDER BY "linkedAt", "occurredAt", links.guid
+LIMIT 1;
+
+-- new_profile_guid --
+SELECT "newGuid"('pro_');
+
+-- ignore --
+-- No row is inserted if the event is ignored already.
+INSERT INTO "ignoredLinks" VALUES (%(event)s) ON CONFLICT DO NOTHING;
+
+-- stop_ignoring --
+DELETE FROM "ignoredLinks" WHERE "eventGuid" = %(event)s;
+
+-- count_own_events --
+-- Events of an anonymousId on a profile, without those that are there by their userId.
+SELECT count(*)
+FROM events
+LEFT JOIN profiles ON profiles.guid = events."profileGuid"
+WHERE events."profileGuid" = %(profile)s
+    AND events."anonymousId" = %(anonymous_id)s
+    AND (profiles."userId" IS NULL OR events."userId" IS DISTINCT FROM profiles."userId");
+
+-- write_trail --
+INSERT INTO "linkChanges" ("eventGuid", action, actor, reason)
+VALUES (%(event)s, %(action)s, %(actor)s, %(reason)s);

@@ -1,0 +1,178 @@
+"""Ignore a link, and take that back: an operator corrects a merge that should not have been.
+
+A change is one short transaction. It locks the anonymousId, so plans of the same anonymousId come
+before or after it. Events that are too many for the transaction follow in chunks, like those of a
+large merge (`store.move_chunk`).
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from psycopg import AsyncConnection, AsyncCursor
+
+from merganser.identity import store
+from merganser.identity.plan import AnonymousId, EventIds, Link, Plan, make_unlink_plan
+from merganser.runtime import sql
+from schemas import ids
+
+_SQL = sql.load(__package__, "unlink.sql")
+
+MAX_REASON_CHARACTERS = 1000
+
+Action = Literal["unlinked", "relinked"]
+
+
+class NotALink(Exception):
+    """The event cannot be ignored as a link; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkChange:
+    """What ignoring a link, or taking that back, changes."""
+
+    event: str
+    """Guid."""
+    user_id: str
+    anonymous_id: str
+    changes: bool
+    """Whether the event was not ignored already, or was."""
+    loser: str
+    """Guid of the profile that the anonymousId's own events leave."""
+    survivor: str | None
+    """Guid of the profile that they go to, `loser` if they stay; None: a new anonymous profile."""
+    owner: str | None
+    """UserId of the owner afterwards."""
+    events: int
+    """Number of the anonymousId's own events on the profile that they leave."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unlinker:
+    """Changes which events are links."""
+
+    nobody_ids: Collection[str]
+    """Ids that mean nobody, as `schemas.ids.folded` returns them."""
+    move_limit: int
+    """Older events that one transaction may move to another profile."""
+
+    async def unlink(
+        self, connection: AsyncConnection[Any], event: str, actor: str, reason: str
+    ) -> LinkChange:
+        """Ignore an event as a link.
+
+        Args:
+            connection: in a READ COMMITTED transaction.
+            event: guid of a stored event, or of a pruned one that is still the earliest link.
+            actor: who does it.
+            reason: why, for the trail.
+
+        Raises:
+            NotALink: no such event, or not one with two ids that can be unlinked.
+        """
+        async with connection.cursor() as cursor:
+            link, known = await self._lock(cursor, event)
+            await cursor.execute(_SQL["ignore"], {"event": event})
+            is_new = cursor.rowcount == 1
+            plan = await self._plan_unlink(cursor, link, known) if is_new else None
+            events = await _count_own_events(cursor, link, known)
+            if plan:
+                await store.insert_profiles(cursor, plan.new_profiles)
+                await store.write_plan(cursor, plan, self.move_limit)
+            if is_new:
+                await _write_trail(cursor, event, "unlinked", actor, reason)
+        return _describe(link, known, plan, events, changes=is_new)
+
+    async def relink(
+        self, connection: AsyncConnection[Any], event: str, actor: str, reason: str
+    ) -> LinkChange:
+        """Let an ignored event be a link again. Arguments and errors are those of `unlink`.
+
+        Raises:
+            store.Contended: roll back and retry.
+        """
+        async with connection.cursor() as cursor:
+            link, known = await self._lock(cursor, event)
+            await cursor.execute(_SQL["stop_ignoring"], {"event": event})
+            is_ignored = cursor.rowcount == 1
+            events = await _count_own_events(cursor, link, known)
+            plan = None
+            if is_ignored:
+                await _write_trail(cursor, event, "relinked", actor, reason)
+                plan = await store.resolve(connection, [link], self.move_limit)
+        return _describe(link, known, plan, events, changes=is_ignored)
+
+    async def _lock(self, cursor: AsyncCursor[Any], event: str) -> tuple[EventIds, AnonymousId]:
+        """Return the event and what is known of its anonymousId, and lock that."""
+        link = await self._read_link(cursor, event)
+        known = await store.read_known(cursor, [link])
+        anonymous_id = known.anonymous_ids.get(link.anonymous_id or "")
+        # Meanwhile a plan of the same anonymousId, or `forget`, may have finished.
+        if anonymous_id is None or await self._read_link(cursor, event) != link:
+            raise NotALink("its anonymousId is suppressed or being erased")
+        return link, anonymous_id
+
+    async def _read_link(self, cursor: AsyncCursor[Any], event: str) -> EventIds:
+        await cursor.execute(_SQL["read_link"], {"event": event, **self._nobody()})
+        row = await cursor.fetchone()
+        if row is None:
+            raise NotALink(
+                "no stored event with this guid has a userId and an anonymousId that name somebody"
+            )
+        return EventIds(*row)
+
+    async def _plan_unlink(
+        self, cursor: AsyncCursor[Any], link: EventIds, known: AnonymousId
+    ) -> Plan | None:
+        """Return what to write, or None if the event is not the earliest link."""
+        anonymous_id = link.anonymous_id
+        if anonymous_id is None or known.link is None or known.link.guid != link.guid:
+            return None
+        await cursor.execute(
+            _SQL["read_next_link"],
+            {"anonymous_id": anonymous_id, "event": link.guid, **self._nobody()},
+        )
+        row = await cursor.fetchone()
+        if row is None:
+            await cursor.execute(_SQL["new_profile_guid"])
+            (survivor,) = await cursor.fetchone() or ("",)
+            return make_unlink_plan(anonymous_id, known, None, survivor)
+        *next_link, survivor = row
+        return make_unlink_plan(anonymous_id, known, Link(*next_link), survivor)
+
+    def _nobody(self) -> dict[str, Any]:
+        return {"nobody": list(self.nobody_ids), "space": ids.WHITE_SPACE}
+
+
+def _describe(
+    link: EventIds, known: AnonymousId, plan: Plan | None, events: int, *, changes: bool
+) -> LinkChange:
+    anonymous_id = link.anonymous_id or ""
+    after = plan.changed_anonymous_ids.get(anonymous_id, known) if plan else known
+    created = {profile.guid for profile in plan.new_profiles} if plan else set()
+    return LinkChange(
+        event=link.guid,
+        user_id=link.user_id or "",
+        anonymous_id=anonymous_id,
+        changes=changes,
+        loser=known.profile,
+        survivor=None if after.profile in created else after.profile,
+        owner=after.link.user_id if after.link else None,
+        events=0 if after.profile == known.profile else events,
+    )
+
+
+async def _count_own_events(cursor: AsyncCursor[Any], link: EventIds, known: AnonymousId) -> int:
+    await cursor.execute(
+        _SQL["count_own_events"], {"anonymous_id": link.anonymous_id, "profile": known.profile}
+    )
+    (events,) = await cursor.fetchone() or (0,)
+    return int(events)
+
+
+async def _write_trail(
+    cursor: AsyncCursor[Any], event: str, action: Action, actor: str, reason: str
+) -> None:
+    await cursor.execute(
+        _SQL["write_trail"], {"event": event, "action": action, "actor": actor, "reason": reason}
+    )

@@ -1,0 +1,190 @@
+"""Ignoring a link undoes what it did, and taking that back does it again, on real Postgres."""
+
+from typing import Any
+
+import pytest
+
+from merganser.admin import unlink as admin
+from merganser.identity import forget
+from merganser.identity.explain import explain
+from merganser.identity.plan import EventIds
+from merganser.identity.unlink import LinkChange, NotALink, Unlinker
+from merganser.runtime.postgres import connect
+from merganser.runtime.settings import Settings
+from scanner.scan import SCAN_START, RowScanner
+from schemas.ids import NOBODY
+from tests.identity.test_trail import (
+    PAGES,
+    at,
+    find_disagreements,
+    move,
+    page_views,
+    read_profiles,
+    resolve,
+)
+from tests.support.database import Database
+
+LINK = EventIds("evt_link", at(2), "ann", "phone")
+LATER = EventIds("evt_later", at(5), "bob", "phone")
+
+
+async def change(database: Database, name: str, event: str, move_limit: int = 1000) -> LinkChange:
+    async with await connect(database.url, "test") as connection, connection.transaction():
+        unlinker = Unlinker(NOBODY, move_limit)
+        work = unlinker.unlink if name == "unlink" else unlinker.relink
+        return await work(connection, event, "an operator", "a wrong sign-in")
+
+
+async def owner_of_pages(database: Database) -> Any:
+    """Return the userId of the profile that has all events of the phone, None if anonymous."""
+    placed = await read_profiles(database)
+    (profile,) = {placed[page.guid] for page in page_views("phone")}
+    return await database.value('SELECT "userId" FROM profiles WHERE guid = %s', profile)
+
+
+async def test_without_another_link_the_events_are_anonymous_again(database: Database) -> None:
+    await resolve(database, *page_views("phone"))
+    before = (await read_profiles(database))["evt_phone_0"]
+    await resolve(database, LINK)
+    changed = await change(database, "unlink", "evt_link")
+    assert changed == LinkChange("evt_link", "ann", "phone", True, before, None, None, PAGES)
+    assert await owner_of_pages(database) is None
+    placed = await read_profiles(database)
+    assert placed["evt_link"] == before, "a claimed profile stays the user's"
+    assert placed["evt_phone_0"] != before
+    assert await find_disagreements(database) == []
+    await resolve(database, EventIds("evt_new", at(50), None, "phone"))
+    assert (await read_profiles(database))["evt_new"] == placed["evt_phone_0"]
+    trail = 'SELECT "eventGuid", action, actor, reason FROM "linkChanges"'
+    assert await database.rows(trail) == [
+        ("evt_link", "unlinked", "an operator", "a wrong sign-in")
+    ]
+
+
+async def test_the_next_link_owns_the_events(database: Database) -> None:
+    await resolve(database, *page_views("phone"), LINK, LATER)
+    changed = await change(database, "unlink", "evt_link")
+    assert (changed.owner, changed.events) == ("bob", PAGES)
+    assert await owner_of_pages(database) == "bob"
+    assert await find_disagreements(database) == []
+    await change(database, "unlink", "evt_later")
+    assert await owner_of_pages(database) is None
+    await change(database, "relink", "evt_link")
+    assert await owner_of_pages(database) == "ann"
+    await change(database, "relink", "evt_later")
+    assert await owner_of_pages(database) == "ann"
+    assert await find_disagreements(database) == []
+
+
+async def test_another_link_of_the_same_user_keeps_the_events(database: Database) -> None:
+    again = EventIds("evt_again", at(9), "ann", "phone")
+    await resolve(database, *page_views("phone"), LINK, again)
+    changed = await change(database, "unlink", "evt_link")
+    assert (changed.changes, changed.owner, changed.events) == (True, "ann", 0)
+    assert changed.survivor == changed.loser
+    assert await owner_of_pages(database) == "ann"
+    assert await find_disagreements(database) == []
+
+
+async def test_a_later_link_can_be_ignored_before_it_matters(database: Database) -> None:
+    await resolve(database, *page_views("phone"), LINK, LATER)
+    assert (await change(database, "unlink", "evt_later")).events == 0
+    assert (await change(database, "unlink", "evt_link")).owner is None
+    assert await owner_of_pages(database) is None
+    assert await find_disagreements(database) == []
+
+
+async def test_many_events_follow_in_chunks(database: Database) -> None:
+    await resolve(database, *page_views("phone"), LINK)
+    await change(database, "unlink", "evt_link", move_limit=2)
+    moved = []
+    while (count := await move(database, 2)) is not None:
+        moved.append(count)
+    assert sum(moved) == PAGES - 2
+    assert await owner_of_pages(database) is None
+    assert await find_disagreements(database) == []
+
+
+async def test_the_guid_of_a_merged_profile_leads_to_where_its_events_went(
+    database: Database,
+) -> None:
+    await resolve(database, EventIds("evt_ann", at(1), "ann", None), *page_views("phone"))
+    merged = (await read_profiles(database))["evt_phone_0"]
+    await resolve(database, LINK)
+    await change(database, "unlink", "evt_link")
+    (explanation,) = await explain(database.connection, merged)
+    assert explanation.profile == (await read_profiles(database))["evt_phone_0"] != merged
+    assert explanation.user_id is None
+    assert [merge.reason for merge in explanation.merges] == ["unlinked"]
+
+
+async def test_a_change_that_was_made_already_changes_nothing(database: Database) -> None:
+    await resolve(database, *page_views("phone"), LINK)
+    assert not (await change(database, "relink", "evt_link")).changes
+    assert (await change(database, "unlink", "evt_link")).changes
+    assert not (await change(database, "unlink", "evt_link")).changes
+    assert await database.count("linkChanges") == 1
+
+
+@pytest.mark.parametrize("event", ["evt_none", "evt_phone_0", "evt_user"])
+async def test_what_is_not_a_link_is_refused(database: Database, event: str) -> None:
+    await resolve(database, *page_views("phone"), EventIds("evt_user", at(1), "ann", None))
+    for name in ("unlink", "relink"):
+        with pytest.raises(NotALink):
+            await change(database, name, event)
+
+
+async def test_a_row_that_another_system_corrects_is_still_no_link(database: Database) -> None:
+    await resolve(database, *page_views("phone"), LINK)
+    await change(database, "unlink", "evt_link")
+    await database.execute("""
+        UPDATE events SET type = 'corrected', "profileGuid" = NULL WHERE guid = 'evt_link'
+    """)
+    async with await connect(database.url, "test") as connection, connection.transaction():
+        scanned = await RowScanner(NOBODY, 10, move_limit=100).resolve_next(connection, SCAN_START)
+    assert scanned.resolved == 1
+    assert await owner_of_pages(database) is None
+    assert await find_disagreements(database) == []
+
+
+async def test_a_pruned_link_can_be_ignored(database: Database) -> None:
+    await resolve(database, *page_views("phone"), LINK)
+    await database.execute("DELETE FROM events WHERE guid = 'evt_link'")
+    assert (await change(database, "unlink", "evt_link")).events == PAGES
+    assert await owner_of_pages(database) is None
+    assert await find_disagreements(database) == []
+
+
+async def test_a_preview_changes_nothing(database: Database) -> None:
+    await resolve(database, *page_views("phone"), LINK, LATER)
+    settings = Settings(_env_file=None, database_url=database.url)
+    preview = await admin.preview_link_change(settings, "evt_link", "unlink")
+    assert (preview.owner, preview.events) == ("bob", PAGES)
+    assert await owner_of_pages(database) == "ann"
+    assert await database.count("linkChanges") == 0
+    moved: list[int] = []
+    changed = await admin.change_link(settings, "evt_link", "unlink", "me", "why", moved.append)
+    assert changed == preview
+    assert moved[-1] == PAGES
+    assert await owner_of_pages(database) == "bob"
+    assert await database.count("eventMoves") == 0
+
+
+async def test_nothing_is_left_of_a_forgotten_person(database: Database) -> None:
+    await resolve(database, *page_views("phone"), LINK)
+    await change(database, "unlink", "evt_link")
+    profile = await database.profile_of("ann")
+
+    async def step(work: Any, *arguments: Any, **options: Any) -> Any:
+        async with await connect(database.url, "test") as own, own.transaction():
+            return await work(own, *arguments, **options)
+
+    assert await step(forget.suppress_ids, profile, 10) == []
+    assert not await step(forget.forget_merges, profile, 10)
+    await step(forget.forget_profile, profile, suppressed=True)
+    await step(forget.lock_next_erasure)
+    assert await step(forget.erase_chunk, profile, 10) == 1
+    for table in ("ignoredLinks", "linkChanges", "profileMerges"):
+        assert await database.count(table) == 0, table
+    assert await owner_of_pages(database) is None
+    assert await find_disagreements(database) == []
