@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from dev.stack.ports import free_port
 from tests.support.fork_server import Forked, Request
 from tests.support.service import environment
 from tests.support.waiting import eventually
@@ -36,7 +37,7 @@ def test_exit_code_and_output_of_a_command(tmp_path: Path) -> None:
 async def test_signals_end_a_child(tmp_path: Path, number: signal.Signals) -> None:
     """The scanner waits for a Postgres that does not exist."""
     log = tmp_path / "log"
-    child = fork(log, SCANNER, "scanner")
+    child = fork(log, scanner_env(), "scanner")
     await eventually(lambda: "trying again" in log.read_text())
     assert child.exit_code is None
     child.send(number)
@@ -48,7 +49,7 @@ async def test_signals_end_a_child(tmp_path: Path, number: signal.Signals) -> No
 @pytest.mark.parametrize("killed", ["owner", "fork server"])
 def test_children_end_with(killed: str) -> None:
     with subprocess.Popen(
-        [sys.executable, "-c", OWNER], stdout=subprocess.PIPE, env=environment(SCANNER)
+        [sys.executable, "-c", OWNER], stdout=subprocess.PIPE, env=environment(scanner_env())
     ) as owner:
         assert owner.stdout
         child = psutil.Process(int(owner.stdout.readline()))
@@ -66,7 +67,13 @@ def is_alive(process: psutil.Process) -> bool:
     return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
 
 
-SCANNER = {"MERGANSER_DATABASE_URL": "postgresql://127.0.0.1:1/none"}
+def scanner_env() -> dict[str, str]:
+    """Return settings of a scanner whose Postgres does not exist."""
+    return {
+        "MERGANSER_DATABASE_URL": "postgresql://127.0.0.1:1/none",
+        "MERGANSER_SCANNER_METRICS_PORT": str(free_port(set())),
+    }
+
 
 OWNER = """
 import os, sys, time
