@@ -1,9 +1,11 @@
 """Connections to Kafka."""
 
 import asyncio
+from typing import Any
 
 import pytest
 import uvloop
+from aiokafka.conn import create_conn
 from aiokafka.errors import KafkaConnectionError
 from aiokafka.protocol.metadata import MetadataRequest
 
@@ -26,20 +28,34 @@ async def test_a_broker_that_goes_away_at_the_start_is_waited_for(servers_runnin
     await proxy.stop()
 
 
-def test_a_request_to_a_broker_that_has_just_gone_fails_and_the_next_one_connects_anew(
+class RecordingLoop(uvloop.Loop):
+    """An event loop that remembers its connections."""
+
+    transports: list[Any]
+
+    async def create_connection(self, *arguments: Any, **options: Any) -> Any:
+        """Connect, and remember the connection."""
+        transport, protocol = await super().create_connection(*arguments, **options)
+        self.transports.append(transport)
+        return transport, protocol
+
+
+def test_a_request_on_a_connection_that_has_closed_unnoticed_fails_as_others_do(
     servers_running: Servers,
 ) -> None:
-    """On uvloop, as the processes: a connection is closed before aiokafka notices."""
-    settings = Settings(_env_file=None, kafka_bootstrap=servers_running.kafka_bootstrap)
+    """On uvloop, as the processes: aiokafka handles no other error, and would not connect again."""
+    host, port = servers_running.kafka_bootstrap.rsplit(":", 1)
 
     async def course() -> None:
-        async with kafka.producer(settings, "test", timeout=10) as producer:
-            assert await producer.client.force_metadata_update()
-            (connection,) = producer.client._conns.values()  # noqa: SLF001 - none tells
-            connection._writer.transport.abort()  # noqa: SLF001 - as a broker
-            await asyncio.sleep(0)
-            with pytest.raises(KafkaConnectionError):
-                await connection.send(MetadataRequest([]))
-            assert await producer.client.force_metadata_update()
+        connection = await create_conn(host, int(port))
+        (transport,) = loop.transports
+        transport.abort()
+        await asyncio.sleep(0)
+        with pytest.raises(KafkaConnectionError):
+            await connection.send(MetadataRequest([]))
+        assert not connection.connected()
 
-    uvloop.run(course())
+    loop = RecordingLoop()
+    loop.transports = []
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        runner.run(course())
