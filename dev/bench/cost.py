@@ -12,7 +12,7 @@ from typing import NamedTuple
 import psutil
 import psycopg
 
-from dev.bench import copies, gateway, servers, stages, topics
+from dev.bench import bare_copy, gateway, servers, stages, topics
 from dev.bench.drains import drain
 from dev.bench.load import drive
 from dev.bench.processes import cpu_seconds
@@ -119,7 +119,7 @@ def _tables(running: Servers, backlog: Settings, records: list[Record]) -> Costs
         ours = _measure_writes(
             running, url, lambda mark: _drain(running, backlog, url, count, mark)
         )
-        rows = copies.rows(url)
+        rows = bare_copy.rows(url)
     with servers.database(running) as url:
         bare = _measure_writes(running, url, lambda mark: _copy(url, rows, mark))
     record_bytes = sum(len(record.key) + len(record.value) for record in records) / count
@@ -161,9 +161,9 @@ def _drain(running: Servers, settings: Settings, url: str, count: int, mark: Mar
     return drain(running, settings, url, count, watch=watch).events
 
 
-def _copy(url: str, rows: copies.Rows, mark: Mark) -> float:
+def _copy(url: str, rows: bare_copy.Rows, mark: Mark) -> float:
     mark(time.process_time())
-    copies.copy(url, rows)
+    bare_copy.copy(url, rows)
     mark(time.process_time())
     return sum(chunk.count(b"\n") for chunk in rows[0])
 

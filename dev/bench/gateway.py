@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import psycopg
 
-from dev.bench import load, people
+from dev.bench import load, realistic_events
 from dev.bench.processes import child, process, wait_until_ready
 from dev.stack import Servers
 from dev.stack.ports import free_port
@@ -67,7 +67,7 @@ def singles(count: int) -> list[bytes]:
     """Return requests with one event each."""
     return [
         load.request("/api/v1/track", _compact(track_payload(event)), KEY)
-        for event in people.events(count)
+        for event in realistic_events.events(count)
     ]
 
 
@@ -78,7 +78,7 @@ def batches(count: int) -> list[bytes]:
 
 def batch_bodies(count: int) -> Iterator[bytes]:
     """Yield the bodies of `batches`."""
-    events = people.events(count)
+    events = realistic_events.events(count)
     while part := list(islice(events, BATCH)):
         yield _compact({"events": [track_payload(event) for event in part]})
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import psycopg
 
-from dev.bench import people, servers, topics
+from dev.bench import realistic_events, servers, topics
 from dev.bench.drains import drain
 from dev.bench.ratios import Finding, Round, Run, finding
 from merganser.runtime import sql
@@ -34,7 +34,7 @@ def measure(run: Run) -> Iterator[Finding]:
         grow(large, many)
         grow(small, FEW)
         for number in range(run.rounds):
-            events = people.events(backlog, seed=number, people=FEW // EVENTS_EACH)
+            events = realistic_events.events(backlog, seed=number, people=FEW // EVENTS_EACH)
             settings = topics.backlog(running, events)
             value = drain(running, settings, large, backlog).rate
             rounds.append(Round(value, drain(running, settings, small, backlog).rate))

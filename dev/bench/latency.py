@@ -77,7 +77,7 @@ def _measure_bare(running: Servers, rate: float, run: Run) -> tuple[float, float
         database.execute(_SQL["bare_table"])
         seconds = run.seconds(8) + run.seconds(2)
         topic = [running.kafka_bootstrap, settings.topic]
-        bare = [sys.executable, "-m", "dev.bench.bare"]
+        bare = [sys.executable, "-m", "dev.bench.bare_latency"]
         with child([*bare, "consume", *topic, url]):
             pace = [str(rate), str(gateway.BATCH), str(seconds)]
             subprocess.run([*bare, "produce", *topic, *pace], check=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from dev.bench import people, servers, topics
+from dev.bench import realistic_events, servers, topics
 from dev.bench.drains import drain
 from dev.bench.ratios import Finding, Round, Run, finding
 
@@ -14,8 +14,8 @@ def measure(run: Run) -> Iterator[Finding]:
     """Measure events per second; each drain has an empty database."""
     events = run.events(EVENTS)
     with servers.running(kafka=True) as running:
-        heavy = topics.backlog(running, people.events(events, merges=HEAVY))
-        light = topics.backlog(running, people.events(events))
+        heavy = topics.backlog(running, realistic_events.events(events, merges=HEAVY))
+        light = topics.backlog(running, realistic_events.events(events))
         found: list[Round] = []
         for _ in range(run.rounds):
             with servers.database(running) as url:

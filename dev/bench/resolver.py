@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from dev.bench import copies, servers, topics
+from dev.bench import bare_copy, servers, topics
 from dev.bench.drains import drain
 from dev.bench.ratios import Finding, Round, Run, finding
 
@@ -18,7 +18,7 @@ def measure(run: Run) -> Iterator[Finding]:
         for _ in range(run.rounds):
             with servers.database(running) as url:
                 drained = drain(running, settings, url, events).rate
-                rows = copies.rows(url)
+                rows = bare_copy.rows(url)
             with servers.database(running) as url:
-                found.append(Round(drained, copies.copy(url, rows)))
+                found.append(Round(drained, bare_copy.copy(url, rows)))
     yield finding("resolver", "events/s", found)

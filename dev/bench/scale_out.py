@@ -52,7 +52,7 @@ def _drain(running: Servers, records: list[Record], resolvers: int) -> tuple[flo
     with servers.database(running) as url, ExitStack() as stack:
         port = free_port(set())
         target = str(conninfo_to_dict(url)["port"])
-        far = [sys.executable, "-m", "dev.bench.far", str(port), target, str(ROUND_TRIP)]
+        far = [sys.executable, "-m", "dev.bench.latency_proxy", str(port), target, str(ROUND_TRIP)]
         stack.enter_context(child(far))
         database = stack.enter_context(psycopg.connect(url, autocommit=True))
         for _ in range(resolvers):

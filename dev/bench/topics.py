@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from aiokafka import AIOKafkaProducer
 from aiokafka.producer.message_accumulator import BatchBuilder
 
-from dev.bench import people
+from dev.bench import realistic_events
 from dev.stack import Servers
 from ingest.publisher import Record
 from merganser.runtime import kafka
@@ -40,7 +40,7 @@ def backlog(running: Servers, events: Iterable[Event] | int) -> Settings:
 
 def records(events: Iterable[Event] | int) -> list[Record]:
     """Return these events, or this number, as the records that ingest publishes."""
-    chosen = people.events(events) if isinstance(events, int) else events
+    chosen = realistic_events.events(events) if isinstance(events, int) else events
     return [Record(wire.partition_key(event), wire.encode(event)) for event in chosen]
 
 

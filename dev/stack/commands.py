@@ -8,7 +8,7 @@ from contextlib import ExitStack, suppress
 from functools import wraps
 from typing import ParamSpec
 
-from dev.stack import locks, state, view
+from dev.stack import locks, output, state
 from dev.stack import logs as log_files
 from dev.stack.errors import StackError
 from dev.stack.home import Home, default_home
@@ -36,10 +36,10 @@ def _report_errors(command: Callable[_P, int]) -> Callable[_P, int]:
         try:
             return command(*args, **kwargs)
         except StackError as error:
-            view.error(str(error))
+            output.error(str(error))
             return FAILED
         except KeyboardInterrupt:
-            view.say("Interrupted.")
+            output.say("Interrupted.")
             return INTERRUPTED
 
     return reported
@@ -59,12 +59,12 @@ def up(*, json: bool = False, cli: Sequence[str] = MERGANSER, usual_ports: bool 
             info = current.info
         else:
             with (
-                view.progress() as on_event,
+                output.progress() as on_event,
                 launched(home, cli=cli, usual_ports=usual_ports, on_event=on_event) as launch,
             ):
                 launch.hand_over()
             info = launch.info
-    view.show_info(info, json=json)
+    output.show_info(info, json=json)
     return OK
 
 
@@ -81,12 +81,12 @@ def run(
     """
     home = Home(default_home())
     with ExitStack() as until_end:
-        with view.progress() as on_event:
+        with output.progress() as on_event:
             launch = until_end.enter_context(
                 launched(home, cli=cli, usual_ports=usual_ports, on_event=on_event)
             )
-        view.show_info(launch.info, json=False)
-        view.say("Ctrl-C stops everything.")
+        output.show_info(launch.info, json=False)
+        output.say("Ctrl-C stops everything.")
         then(launch)
     return OK
 
@@ -96,9 +96,9 @@ def status() -> int:
     """Print the processes' states; return 0 if all are running and ready, else 3."""
     current = state.read(Home(default_home()))
     if current is None:
-        view.say("Nothing is running. `merganser up` starts it.")
+        output.say("Nothing is running. `merganser up` starts it.")
         return NOT_RUNNING
-    return OK if view.show_status(current) else NOT_RUNNING
+    return OK if output.show_status(current) else NOT_RUNNING
 
 
 @_report_errors
@@ -116,21 +116,21 @@ def down(*, wipe: bool = False) -> int:
     """
     home = Home(default_home())
     if not home.root.exists():
-        view.say("Nothing is running.")
+        output.say("Nothing is running.")
         return OK
     with locks.holding(home.command_lock, _OTHER_COMMAND_SECONDS, _OTHER_COMMAND):
         current = state.read(home)
         if current:
-            view.say("Stopping…")
+            output.say("Stopping…")
             _stop(home, current.supervisor)
         with home.owned():
             home.state.unlink(missing_ok=True)
             if wipe:
                 for folder in (home.kafka, home.postgres, home.logs):
                     shutil.rmtree(folder, ignore_errors=True)
-    view.say("Stopped." if current else "Nothing is running.")
+    output.say("Stopped." if current else "Nothing is running.")
     if wipe:
-        view.say("Data and logs are deleted.")
+        output.say("Data and logs are deleted.")
     return OK
 
 

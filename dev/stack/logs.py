@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dev.stack import view
+from dev.stack import output
 from dev.stack.errors import StackError
 from dev.stack.home import Home
 
@@ -61,4 +61,4 @@ def show(home: Home, name: str | None, *, follow: bool) -> None:
 
 def _print(tail: Tail, lines: list[str], *, named: bool) -> None:
     for line in lines:
-        view.log_line(tail.path.stem if named else None, line)
+        output.log_line(tail.path.stem if named else None, line)

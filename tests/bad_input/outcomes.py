@@ -1,4 +1,4 @@
-"""What a way in must do with a killer."""
+"""What a way in must do with a bad value."""
 
 from dataclasses import dataclass
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""The whole table sent over every way in, each killer beside valid events, and what came of it."""
+"""Send the whole table over every way in, each bad value beside valid events."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -10,10 +10,10 @@ import psycopg
 from psycopg import sql
 
 from schemas import event as wire
+from tests.bad_input.bad_values import BAD_VALUES, BadValue
 from tests.bad_input.bodies import BODIES
-from tests.bad_input.killers import KILLERS, Killer
+from tests.bad_input.encoding import OWN, SEGMENT, as_event, as_record, as_row, good
 from tests.bad_input.outcomes import Denied, Outcome, Stored, Unresolved
-from tests.bad_input.written import OWN, SEGMENT, as_event, as_record, as_row, good
 from tests.support.database import Database
 from tests.support.events import event
 from tests.support.refusals import shape_of
@@ -29,7 +29,7 @@ AT_ONCE = 8
 RECORDS = [body for body in BODIES if len(body.raw) < 100_000 or str(body) == "1 MiB"]
 """Whole bodies that are records, too."""
 
-_NUMBER = {str(killer): number for number, killer in enumerate(KILLERS)}
+_NUMBER = {str(bad_value): number for number, bad_value in enumerate(BAD_VALUES)}
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ class Answered:
 
 
 @dataclass
-class Driven:
-    """What came of each killer on each way."""
+class Results:
+    """What came of each bad value on each way."""
 
     answered: dict[str, Answered | Denied] = field(default_factory=dict)
     """By mark."""
@@ -56,9 +56,9 @@ class Driven:
     log: list[dict[str, Any]] = field(default_factory=list)
     """Of all processes."""
 
-    def of(self, way: Way, killer: Killer) -> Outcome | Answered | Record | None:
+    def of(self, way: Way, bad_value: BadValue) -> Outcome | Answered | Record | None:
         """What came of it; None: nothing, it is lost."""
-        mark = mark_of(way, killer)
+        mark = mark_of(way, bad_value)
         if refused := self.answered.get(mark):
             return refused
         if letter := self.letters.get(mark):
@@ -66,102 +66,102 @@ class Driven:
         if mark not in self.stored:
             return None
         resolved, columns = self.stored[mark]
-        return Stored(_at(killer, columns)) if resolved else Unresolved()
+        return Stored(_at(bad_value, columns)) if resolved else Unresolved()
 
 
-def mark_of(way: Way, killer: Killer) -> str:
-    """The id of a killer's event, by which it is found again."""
-    return f"{way}-{_NUMBER[str(killer)]}"
+def mark_of(way: Way, bad_value: BadValue) -> str:
+    """The id of a bad value's event, by which it is found again."""
+    return f"{way}-{_NUMBER[str(bad_value)]}"
 
 
-async def drive(system: System) -> Driven:
+async def send_all(system: System) -> Results:
     """Send all, wait until nothing is left to do, and look."""
-    driven = Driven()
+    results = Results()
     gateway, resolver, scanner = await asyncio.gather(
         system.ingest(), system.resolver(), system.scanner()
     )
-    await _rows(system.database, driven)
-    await _topic(system, driven)
+    await _rows(system.database, results)
+    await _topic(system, results)
     async with httpx.AsyncClient(
         base_url=gateway.url, headers={"authorization": f"Bearer {gateway.key}"}, timeout=60
     ) as client:
-        await _each(lambda killer: _alone(client, killer, driven))
-        await _each(lambda killer: _batch(client, killer, driven))
-        await _each(lambda killer: _segment(client, killer, driven))
+        await _each(lambda bad_value: _alone(client, bad_value, results))
+        await _each(lambda bad_value: _batch(client, bad_value, results))
+        await _each(lambda bad_value: _segment(client, bad_value, results))
     await _settled(system)
-    driven.letters = {
+    results.letters = {
         (letter.key or b"").decode(): letter for letter in await system.dead.records()
     }
-    driven.stored = {mark: found async for mark, found in _found(system.database)}
-    driven.log = gateway.log_lines + resolver.log_lines + scanner.log_lines
-    return driven
+    results.stored = {mark: found async for mark, found in _found(system.database)}
+    results.log = gateway.log_lines + resolver.log_lines + scanner.log_lines
+    return results
 
 
-async def _each(send: Callable[[Killer], Awaitable[None]]) -> None:
+async def _each(send: Callable[[BadValue], Awaitable[None]]) -> None:
     room = asyncio.Semaphore(AT_ONCE)
 
-    async def one(killer: Killer) -> None:
+    async def one(bad_value: BadValue) -> None:
         async with room:
-            await send(killer)
+            await send(bad_value)
 
-    await asyncio.gather(*map(one, KILLERS))
+    await asyncio.gather(*map(one, BAD_VALUES))
 
 
-async def _alone(client: httpx.AsyncClient, killer: Killer, driven: Driven) -> None:
-    mark = mark_of("alone", killer)
-    body = as_event(killer, mark)
+async def _alone(client: httpx.AsyncClient, bad_value: BadValue, results: Results) -> None:
+    mark = mark_of("alone", bad_value)
+    body = as_event(bad_value, mark)
     answer = await client.post("/api/v1/track", content=body)
     if answer.status_code != 200:
-        driven.answered[mark] = _answered(answer.status_code, answer.json())
+        results.answered[mark] = _answered(answer.status_code, answer.json())
 
 
-async def _batch(client: httpx.AsyncClient, killer: Killer, driven: Driven) -> None:
-    mark = mark_of("batch", killer)
-    body = b'{"events":[%s]}' % _beside(as_event(killer, mark), mark, OWN, driven)
+async def _batch(client: httpx.AsyncClient, bad_value: BadValue, results: Results) -> None:
+    mark = mark_of("batch", bad_value)
+    body = b'{"events":[%s]}' % _beside(as_event(bad_value, mark), mark, OWN, results)
     answer = await client.post("/api/v1/batch", content=body)
-    assert answer.status_code == 200, f"{killer}: {answer.text}"
+    assert answer.status_code == 200, f"{bad_value}: {answer.text}"
     before, result, after = answer.json()["events"]
-    assert before["success"], killer
-    assert after["success"], killer
+    assert before["success"], bad_value
+    assert after["success"], bad_value
     if not result["success"]:
-        driven.answered[mark] = _answered(200, result)
+        results.answered[mark] = _answered(200, result)
 
 
-async def _segment(client: httpx.AsyncClient, killer: Killer, driven: Driven) -> None:
-    mark = mark_of("segment", killer)
-    body = b'{"batch":[%s]}' % _beside(as_event(killer, mark, SEGMENT), mark, SEGMENT, driven)
+async def _segment(client: httpx.AsyncClient, bad_value: BadValue, results: Results) -> None:
+    mark = mark_of("segment", bad_value)
+    body = b'{"batch":[%s]}' % _beside(as_event(bad_value, mark, SEGMENT), mark, SEGMENT, results)
     answer = await client.post("/v1/batch", content=body)
-    assert answer.status_code == 200, f"{killer}: {answer.text}"
+    assert answer.status_code == 200, f"{bad_value}: {answer.text}"
     for rejected in answer.json().get("rejected", []):
-        assert rejected["index"] == 1, killer
-        driven.answered[mark] = _answered(200, rejected)
+        assert rejected["index"] == 1, bad_value
+        results.answered[mark] = _answered(200, rejected)
 
 
-async def _topic(system: System, driven: Driven) -> None:
+async def _topic(system: System, results: Results) -> None:
     """All in one partition, so that one fetch of the resolver has many of them."""
     records = []
-    for killer in KILLERS:
-        mark = mark_of("topic", killer)
-        driven.good.add(f"{mark}-good")
+    for bad_value in BAD_VALUES:
+        mark = mark_of("topic", bad_value)
+        results.good.add(f"{mark}-good")
         neighbour = record_of(event(f"{mark}-good", kind="good"))._replace(partition=0)
-        records += [neighbour, *([as_record(killer, mark)] if killer.topic else [])]
+        records += [neighbour, *([as_record(bad_value, mark)] if bad_value.topic else [])]
     version = dict([wire.VERSION_HEADER])
     bodies = [Record(body.raw, str(body).encode(), version, partition=0) for body in RECORDS]
     await system.events.publish(*records, *bodies)
 
 
-async def _rows(database: Database, driven: Driven) -> None:
-    for killer in KILLERS:
-        mark = mark_of("row", killer)
-        driven.good.add(f"{mark}-good")
+async def _rows(database: Database, results: Results) -> None:
+    for bad_value in BAD_VALUES:
+        mark = mark_of("row", bad_value)
+        results.good.add(f"{mark}-good")
         await database.execute(
             """INSERT INTO events (type, "userId") VALUES ('good', %s)""", f"{mark}-good"
         )
-        if killer.row:
+        if bad_value.row:
             try:
-                await _insert(database, *as_row(killer, mark))
+                await _insert(database, *as_row(bad_value, mark))
             except psycopg.Error as error:
-                driven.answered[mark] = Denied(error.sqlstate or "")
+                results.answered[mark] = Denied(error.sqlstate or "")
 
 
 async def _insert(
@@ -193,7 +193,7 @@ async def _insert(
 async def _settled(system: System) -> None:
     """Every record is behind the resolver, and every row that can be resolved is."""
     await system.consumed()
-    waiting = sum(isinstance(killer.row, Unresolved) for killer in KILLERS)
+    waiting = sum(isinstance(bad_value.row, Unresolved) for bad_value in BAD_VALUES)
     await eventually(system.database.unresolved, equals(waiting))
 
 
@@ -218,8 +218,8 @@ async def _found(database: Database) -> AsyncIterator[tuple[str, tuple[bool, dic
             yield mark, (resolved, columns)
 
 
-def _at(killer: Killer, columns: dict[str, Any]) -> Any:
-    match killer.place:
+def _at(bad_value: BadValue, columns: dict[str, Any]) -> Any:
+    match bad_value.place:
         case "data.k":
             return columns["data"].get("k")
         case "a key":
@@ -229,10 +229,10 @@ def _at(killer: Killer, columns: dict[str, Any]) -> Any:
             return columns[place]
 
 
-def _beside(said: bytes, mark: str, names: Mapping[str, str], driven: Driven) -> bytes:
+def _beside(said: bytes, mark: str, names: Mapping[str, str], results: Results) -> bytes:
     """An event between two valid ones."""
     before, after = f"{mark}-before", f"{mark}-after"
-    driven.good |= {before, after}
+    results.good |= {before, after}
     return b",".join((good(before, names), said, good(after, names)))
 
 

@@ -1,4 +1,4 @@
-"""`python -m dev.bench.far PORT TARGET MILLISECONDS`: add latency to Postgres.
+"""`python -m dev.bench.latency_proxy PORT TARGET MILLISECONDS`: add latency to Postgres.
 
 A proxy on PORT of 127.0.0.1 forwards each response of TARGET after a delay that does not delay the
 next one. So latency grows and throughput stays the same.

@@ -1,10 +1,10 @@
-"""A killer written down: as JSON of an event, as a record, as a row."""
+"""A bad value written down: as JSON of an event, as a record, as a row."""
 
 import json
 from collections.abc import Mapping
 
 from schemas import event as wire
-from tests.bad_input.killers import Killer
+from tests.bad_input.bad_values import BadValue
 from tests.support.events import NOON
 from tests.support.topics import Record
 
@@ -13,14 +13,14 @@ SEGMENT = {"type": "event", "data": "properties", "occurredAt": "timestamp"}
 """What Segment calls the places."""
 
 
-def marked(killer: Killer, mark: str) -> dict[str, str]:
-    """What tells this event from all others, in a place that the killer leaves free."""
+def marked(bad_value: BadValue, mark: str) -> dict[str, str]:
+    """What tells this event from all others, in a place that the bad value leaves free."""
     elsewhere = {"userId": "anonymousId", "both ids": "type"}
-    return {elsewhere.get(killer.place, "userId"): mark}
+    return {elsewhere.get(bad_value.place, "userId"): mark}
 
 
 def as_event(
-    killer: Killer,
+    bad_value: BadValue,
     mark: str,
     names: Mapping[str, str] = OWN,
     base: Mapping[str, str | dict[str, str] | None] | None = None,
@@ -28,13 +28,13 @@ def as_event(
     """The JSON of an event.
 
     Args:
-        killer: what is put into it.
+        bad_value: what is put into it.
         mark: its id.
         names: what the dialect calls our places.
-        base: further members; the killer's place wins.
+        base: further members; the bad_value's place wins.
     """
-    said = _members(killer)
-    others = {"type": "t", **(base or {}), **marked(killer, mark)}
+    said = _members(bad_value)
+    others = {"type": "t", **(base or {}), **marked(bad_value, mark)}
     members = [
         *((name, json.dumps(value).encode()) for name, value in others.items() if name not in
           {place for place, _ in said}),
@@ -58,7 +58,7 @@ def _kind(names: Mapping[str, str]) -> bytes:
     return b'"type":"track",' if names else b""
 
 
-def as_record(killer: Killer, mark: str) -> Record:
+def as_record(bad_value: BadValue, mark: str) -> Record:
     """A record past the gateway, as an old or a buggy producer would write it."""
     base: dict[str, str | dict[str, str] | None] = {
         "guid": f"evt_{mark}",
@@ -71,16 +71,22 @@ def as_record(killer: Killer, mark: str) -> Record:
         "data": {},
     }
     return Record(
-        as_event(killer, mark, base=base), mark.encode(), dict([wire.VERSION_HEADER]), partition=0
+        as_event(bad_value, mark, base=base),
+        mark.encode(),
+        dict([wire.VERSION_HEADER]),
+        partition=0,
     )
 
 
-def as_row(killer: Killer, mark: str) -> tuple[dict[str, bytes], dict[bytes, bytes]]:
+def as_row(bad_value: BadValue, mark: str) -> tuple[dict[str, bytes], dict[bytes, bytes]]:
     """The columns of a row of `events`, and its data."""
-    (said,) = killer.json
+    (said,) = bad_value.json
     text = _text(said)
-    columns = {"type": b"t", **{name: id_.encode() for name, id_ in marked(killer, mark).items()}}
-    match killer.place:
+    columns = {
+        "type": b"t",
+        **{name: id_.encode() for name, id_ in marked(bad_value, mark).items()},
+    }
+    match bad_value.place:
         case "data.k":
             return columns, {b"k": text}
         case "a key":
@@ -94,16 +100,16 @@ def as_row(killer: Killer, mark: str) -> tuple[dict[str, bytes], dict[bytes, byt
             return {**columns, place: text}, {}
 
 
-def _members(killer: Killer) -> list[tuple[str, bytes]]:
-    match killer.place:
+def _members(bad_value: BadValue) -> list[tuple[str, bytes]]:
+    match bad_value.place:
         case "data.k":
-            return [("data", b"{" + b",".join(b'"k":' + value for value in killer.json) + b"}")]
+            return [("data", b"{" + b",".join(b'"k":' + value for value in bad_value.json) + b"}")]
         case "a key":
-            return [("data", b"{" + b",".join(key + b':"v"' for key in killer.json) + b"}")]
+            return [("data", b"{" + b",".join(key + b':"v"' for key in bad_value.json) + b"}")]
         case "both ids":
-            return [(name, killer.json[0]) for name in ("userId", "anonymousId")]
+            return [(name, bad_value.json[0]) for name in ("userId", "anonymousId")]
         case place:
-            return [(place, value) for value in killer.json]
+            return [(place, value) for value in bad_value.json]
 
 
 def _text(said: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""`python -m dev.bench.bare produce|consume ...`: the ceiling of `latency`.
+"""`python -m dev.bench.bare_latency produce|consume ...`: the ceiling of `latency`.
 
 produce BOOTSTRAP TOPIC RATE BURST SECONDS   send bursts of records with their time, acks=all
 consume BOOTSTRAP TOPIC DATABASE_URL         copy each fetch into the table `bare` and commit

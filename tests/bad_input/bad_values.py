@@ -1,6 +1,6 @@
-"""The table of known killers: what is sent, and what each way in must do with it.
+"""The table of known bad values: what is sent, and what each way in must do with it.
 
-A killer is one place of an event and the JSON that stands there, as raw bytes. What is stored must
+A bad value is one place of an event and the JSON that is there, as raw bytes. What is stored must
 be read back from Postgres as it is here, byte for byte.
 """
 
@@ -26,7 +26,7 @@ Place = Literal[
 
 
 @dataclass(frozen=True)
-class Killer:
+class BadValue:
     """One row of the table."""
 
     name: str
@@ -79,24 +79,24 @@ _NO_TEXT = {
 }
 
 
-def _strings() -> Iterator[Killer]:
+def _strings() -> Iterator[BadValue]:
     for place in _TEXT:
         for name, (json, text) in _ODD.items():
-            yield Killer(name, place, (json,), Stored(text), Stored(text), Stored(text))
+            yield BadValue(name, place, (json,), Stored(text), Stored(text), Stored(text))
         field = "data, in a key" if place == "a key" else place
         for name, (json, whole) in _NO_TEXT.items():
             dead = Dead(whole or field)
-            yield Killer(name, place, (json,), Refused(field), dead, Denied("22021"))
-    yield Killer("empty", "type", (b'""',), Refused("type"), Dead("type"), Stored(""))
+            yield BadValue(name, place, (json,), Refused(field), dead, Denied("22021"))
+    yield BadValue("empty", "type", (b'""',), Refused("type"), Dead("type"), Stored(""))
     for place in ("data.k", "a key"):
-        yield Killer("empty", place, (b'""',), Stored(""), Stored(""), Stored(""))
+        yield BadValue("empty", place, (b'""',), Stored(""), Stored(""), Stored(""))
         long = "x" * 10_000
-        yield Killer(
+        yield BadValue(
             "10 kB", place, (f'"{long}"'.encode(),), Stored(long), Stored(long), Stored(long)
         )
     for name in ("NUL", "lone high surrogate", "invalid UTF-8"):
         json, _ = _NO_TEXT[name]
-        yield Killer(name, "sessionId", (json,), Refused("data.sessionId"), None, None)
+        yield BadValue(name, "sessionId", (json,), Refused("data.sessionId"), None, None)
 
 
 _NUMBERS = [
@@ -106,7 +106,7 @@ _NUMBERS = [
 _NO_NUMBERS = ["NaN", "Infinity", "-Infinity"]
 
 
-def _values() -> Iterator[Killer]:
+def _values() -> Iterator[BadValue]:
     """Event data is strings: what is none becomes one at the gateway, and a record has none."""
     kept = [
         *_NUMBERS,
@@ -116,15 +116,19 @@ def _values() -> Iterator[Killer]:
     for text in kept:
         json = (text.encode(),)
         name, dead = (text, Dead("data.k")) if len(text) < 100 else ("5,000 digits", Dead("record"))
-        yield Killer(name, "data.k", json, Stored(text), dead, Stored(text))
+        yield BadValue(name, "data.k", json, Stored(text), dead, Stored(text))
     for text in _NO_NUMBERS:
         for value in (text, f'{{"deep":[{text}]}}'):
             refused = Refused("data.k")
-            yield Killer(value, "data.k", (value.encode(),), refused, Dead("data.k"), Stored(value))
-    yield Killer("null", "data.k", (b"null",), Stored(None), Dead("data.k"), None)
+            yield BadValue(
+                value, "data.k", (value.encode(),), refused, Dead("data.k"), Stored(value)
+            )
+    yield BadValue("null", "data.k", (b"null",), Stored(None), Dead("data.k"), None)
     nul = '["a\\u0000b"]'
-    yield Killer("NUL, nested", "data.k", (nul.encode(),), Stored(nul), Dead("data.k"), Stored(nul))
-    yield Killer(
+    yield BadValue(
+        "NUL, nested", "data.k", (nul.encode(),), Stored(nul), Dead("data.k"), Stored(nul)
+    )
+    yield BadValue(
         "lone surrogate, nested", "data.k", (rb'["\ud800"]',), Refused("data.k"), Dead("record"),
         Stored(r'["\ud800"]'),
     )  # fmt: skip
@@ -133,32 +137,32 @@ def _values() -> Iterator[Killer]:
     ):  # fmt: skip
         for opening, closing in (("[", "]"), ('{"a":', "}")):
             text = opening * levels + "1" + closing * levels
-            yield Killer(
+            yield BadValue(
                 f"{levels:,} deep {opening}", "data.k", (text.encode(),),
                 outcome(text) if outcome else Refused("data.k"),
                 Dead("data.k" if levels < 200 else "record"), Stored(text),
             )  # fmt: skip
     big = "x" * 70_000
-    yield Killer(
+    yield BadValue(
         "70 kB", "data.k", (f'"{big}"'.encode(),), Refused(None, "too_large"), Stored(big),
         Stored(big),
     )  # fmt: skip
 
 
-def _datas() -> Iterator[Killer]:
+def _datas() -> Iterator[BadValue]:
     for count in (256, 257, 10_000):
         data = {f"k{n}": "v" for n in range(count)}
         json = ("{" + ",".join(f'"{key}":"v"' for key in data) + "}").encode()
         http = Stored(data) if count <= 256 else Refused("data")
-        yield Killer(f"{count:,} keys", "data", (json,), http, Stored(data), Stored(data))
+        yield BadValue(f"{count:,} keys", "data", (json,), http, Stored(data), Stored(data))
     for text in ("[]", '"x"', "1", "true"):
-        yield Killer(text, "data", (text.encode(),), Refused("data"), Dead("data"), None)
-    yield Killer("null", "data", (b"null",), Stored({}), Dead("data"), None)
+        yield BadValue(text, "data", (text.encode(),), Refused("data"), Dead("data"), None)
+    yield BadValue("null", "data", (b"null",), Stored({}), Dead("data"), None)
 
 
-def _ids() -> Iterator[Killer]:
+def _ids() -> Iterator[BadValue]:
     for place in ("userId", "anonymousId"):
-        base = Killer("", place, (), Refused(place), Dead(place), None)
+        base = BadValue("", place, (), Refused(place), Dead(place), None)
         for written, kept in {
             "123": "123", "123.0": "123", "1.23e2": "123", "1E0": "1", "1.50": "1.50", "-7": "-7",
             "9007199254740993": "9007199254740993", "1e-400": "1e-400",
@@ -173,7 +177,7 @@ def _ids() -> Iterator[Killer]:
             (513, None, None), (10_000, None, None),
         ):  # fmt: skip
             text = "🦆" * length
-            yield Killer(
+            yield BadValue(
                 f"{length:,} characters", place, (f'"{text}"'.encode(),),
                 Stored(text) if length <= 191 else Refused(place),
                 topic(text) if topic else Dead(place), row(text) if row else Denied("23514"),
@@ -202,29 +206,29 @@ def _ids() -> Iterator[Killer]:
             written = text.replace("\\t", "\t").replace("\\n", "\n")
             nobody = Stored(None)
             json = f'"{text}"'
-            yield Killer(json, place, (json.encode(),), nobody, nobody, Stored(written))
+            yield BadValue(json, place, (json.encode(),), nobody, nobody, Stored(written))
         for text in ("0", "-0", "0.0", "-0.0", "0e5", "-1", "-1.0"):
             yield replace(base, name=text, json=(text.encode(),), http=Stored(None))
         yield replace(
             base, name="null", json=(b"null",), http=Stored(None), topic=Stored(None), row=None
         )
         yield replace(base, name="empty", json=(b'""',), http=Stored(None), row=Stored(""))
-        yield Killer(
+        yield BadValue(
             "repeated", place, (b'"first"', b'"last"'), Stored("last"), Stored("last"), None
         )
     for text in (" ", "undefined", "00000000-0000-0000-0000-000000000000"):
-        yield Killer(
+        yield BadValue(
             repr(text), "both ids", (f'"{text}"'.encode(),), Refused("userId"),
             Dead("names somebody", "nobody"), Unresolved(),
         )  # fmt: skip
 
 
-def _types() -> Iterator[Killer]:
+def _types() -> Iterator[BadValue]:
     for text in ("1", "true", "{}", "[]", "null", "NaN"):
-        yield Killer(text, "type", (text.encode(),), Refused("type"), Dead("type"), None)
+        yield BadValue(text, "type", (text.encode(),), Refused("type"), Dead("type"), None)
     for length in (191, 192, 513):
         text = "x" * length
-        yield Killer(
+        yield BadValue(
             f"{length} characters", "type", (f'"{text}"'.encode(),),
             Stored(text) if length <= 191 else Refused("type"),
             Stored(text) if length <= 512 else Dead("type"),
@@ -232,65 +236,65 @@ def _types() -> Iterator[Killer]:
         )  # fmt: skip
 
 
-def _others() -> Iterator[Killer]:
-    yield Killer(
+def _others() -> Iterator[BadValue]:
+    yield BadValue(
         "repeated", "data.k", (b'"first"', b'"last"'), Stored("last"), Stored("last"), None
     )
-    yield Killer(
+    yield BadValue(
         "repeated", "data", (b'{"a":"1"}', b'{"b":"2"}'), Stored({"b": "2"}), Stored({"b": "2"}),
         None,
     )  # fmt: skip
     for text in ("true", "{}", "[]", "NaN"):
         for place in ("messageId", "sessionId"):
-            yield Killer(text, place, (text.encode(),), Refused(place), None, None)
+            yield BadValue(text, place, (text.encode(),), Refused(place), None, None)
 
 
 NOON = datetime(2026, 3, 1, 12, 30, 15, tzinfo=UTC)
 _SECONDS = int(NOON.timestamp())
 
 
-def _moments() -> Iterator[Killer]:
-    def killer(
+def _moments() -> Iterator[BadValue]:
+    def bad_value(
         text: str, http: Outcome, topic: Outcome | None = None, row: Outcome | None = None
-    ) -> Killer:
+    ) -> BadValue:
         outcome = http if isinstance(http, Stored) else Dead("occurredAt")
         name = text if len(text) < 40 else f"{len(text)} digits"
-        return Killer(name, "occurredAt", (text.encode(),), http, topic or outcome, row)
+        return BadValue(name, "occurredAt", (text.encode(),), http, topic or outcome, row)
 
     noon, refused, dead = Stored(NOON), Refused("occurredAt"), Dead("occurredAt")
-    yield killer('"2026-03-01T12:30:15Z"', noon, row=noon)
-    yield killer('"2026-03-01T12:30:15"', noon, dead)
-    yield killer('"2026-03-01 14:30:15+02:00"', noon, row=noon)
-    yield killer('"2026-03-02T12:29:15+23:59"', noon, row=Denied("22009"))
-    yield killer('"2026-03-01"', Stored(datetime(2026, 3, 1, tzinfo=UTC)), dead)
+    yield bad_value('"2026-03-01T12:30:15Z"', noon, row=noon)
+    yield bad_value('"2026-03-01T12:30:15"', noon, dead)
+    yield bad_value('"2026-03-01 14:30:15+02:00"', noon, row=noon)
+    yield bad_value('"2026-03-02T12:29:15+23:59"', noon, row=Denied("22009"))
+    yield bad_value('"2026-03-01"', Stored(datetime(2026, 3, 1, tzinfo=UTC)), dead)
     fine = Stored(NOON + timedelta(microseconds=123456))
-    yield killer('"2026-03-01T12:30:15.123456Z"', fine, row=fine)
-    yield killer(f"{_SECONDS}", noon)
-    yield killer(f'"{_SECONDS}"', noon, row=Denied("22008"))
-    yield killer(f"{_SECONDS}000", noon)
-    yield killer(f"{_SECONDS}.5", Stored(NOON + timedelta(seconds=0.5)))
-    yield killer("-1", Stored(datetime(1969, 12, 31, 23, 59, 59, tzinfo=UTC)))
-    yield killer("0", Stored(datetime(1970, 1, 1, tzinfo=UTC)))
+    yield bad_value('"2026-03-01T12:30:15.123456Z"', fine, row=fine)
+    yield bad_value(f"{_SECONDS}", noon)
+    yield bad_value(f'"{_SECONDS}"', noon, row=Denied("22008"))
+    yield bad_value(f"{_SECONDS}000", noon)
+    yield bad_value(f"{_SECONDS}.5", Stored(NOON + timedelta(seconds=0.5)))
+    yield bad_value("-1", Stored(datetime(1969, 12, 31, 23, 59, 59, tzinfo=UTC)))
+    yield bad_value("0", Stored(datetime(1970, 1, 1, tzinfo=UTC)))
     first, last = datetime(1, 1, 1, tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
-    yield killer('"0001-01-01T00:00:00Z"', Stored(first), row=Stored(first))
-    yield killer('"9999-12-31T23:59:59.999999Z"', Stored(last), row=Stored(last))
-    yield killer('"0000-01-01T00:00:00Z"', refused, row=Denied("22008"))
-    yield killer('"10000-01-01T00:00:00Z"', refused, row=Denied("23514"))
-    yield killer('"0001-01-01T00:00:00+01:00"', refused, row=Denied("23514"))
-    yield killer('"9999-12-31T23:59:59-01:00"', refused, row=Denied("23514"))
-    yield killer("253402300800000", refused)
-    yield killer('"2026-03-01T24:00:00Z"', refused, row=Stored(datetime(2026, 3, 2, tzinfo=UTC)))
-    yield killer('"2016-12-31T23:59:60Z"', refused, row=Stored(datetime(2017, 1, 1, tzinfo=UTC)))
-    yield killer('"2026-03-01T12:30:15+99:99"', refused, row=Denied("22009"))
-    yield killer('"2026-02-30T00:00:00Z"', refused, row=Denied("22008"))
-    yield killer('"yesterdayish"', refused, row=Denied("22007"))
-    yield killer('"infinity"', refused, row=Denied("23514"))
+    yield bad_value('"0001-01-01T00:00:00Z"', Stored(first), row=Stored(first))
+    yield bad_value('"9999-12-31T23:59:59.999999Z"', Stored(last), row=Stored(last))
+    yield bad_value('"0000-01-01T00:00:00Z"', refused, row=Denied("22008"))
+    yield bad_value('"10000-01-01T00:00:00Z"', refused, row=Denied("23514"))
+    yield bad_value('"0001-01-01T00:00:00+01:00"', refused, row=Denied("23514"))
+    yield bad_value('"9999-12-31T23:59:59-01:00"', refused, row=Denied("23514"))
+    yield bad_value("253402300800000", refused)
+    yield bad_value('"2026-03-01T24:00:00Z"', refused, row=Stored(datetime(2026, 3, 2, tzinfo=UTC)))
+    yield bad_value('"2016-12-31T23:59:60Z"', refused, row=Stored(datetime(2017, 1, 1, tzinfo=UTC)))
+    yield bad_value('"2026-03-01T12:30:15+99:99"', refused, row=Denied("22009"))
+    yield bad_value('"2026-02-30T00:00:00Z"', refused, row=Denied("22008"))
+    yield bad_value('"yesterdayish"', refused, row=Denied("22007"))
+    yield bad_value('"infinity"', refused, row=Denied("23514"))
     for text in ('""', '"NaN"', "NaN", "Infinity", "1e400", "true", "{}", "[1]"):
-        yield killer(text, refused)
-    yield killer("9" * 5000, refused, Dead("record"))
-    yield Killer(
+        yield bad_value(text, refused)
+    yield bad_value("9" * 5000, refused, Dead("record"))
+    yield BadValue(
         "repeated", "occurredAt", (b'"nonsense"', f"{_SECONDS}".encode()), noon, noon, None
     )
 
 
-KILLERS = [*_strings(), *_values(), *_datas(), *_ids(), *_types(), *_others(), *_moments()]
+BAD_VALUES = [*_strings(), *_values(), *_datas(), *_ids(), *_types(), *_others(), *_moments()]
