@@ -341,7 +341,7 @@ MERGES = Counter(
 )
 LINKS_REFUSED = Counter(
     "merganser_links_refused",
-    "Links that were ignored because they would have merged two known users.",
+    "Links of a second user. They change nothing, as two known users never merge.",
     registry=None,
 )
 SUPPRESSED = Counter(
