@@ -84,6 +84,7 @@ class Writer:
                 _without_anonymous_id(event) if event["guid"] in plan.detached_events else event
                 for event in events
             ]
+        # The plan's last events are the repeated links, which are stored already.
         stored = [
             (event, profile)
             for event, profile in zip(events, plan.event_profiles, strict=False)
