@@ -33,17 +33,18 @@ to GET have an ETag: send it as If-None-Match to get 304 without a body if nothi
 Times are ISO 8601 in UTC."""
 
 
-def create_app(pool: Pool, keys: ApiKeys, scan: int) -> App:
+def create_app(pool: Pool, keys: ApiKeys, scan: int, nobody_ids: frozenset[str]) -> App:
     """Return the read API.
 
     Args:
         pool: of connections to Postgres.
         keys: the API keys in force.
         scan: the most events that a page reads to find those that match its filters.
+        nobody_ids: ids that mean nobody, as `schemas.ids.folded` returns them.
     """
     app = FastAPI(openapi_url=None)
     routes = Routes(app, keys)
-    event_routes.add(routes, pool, scan)
+    event_routes.add(routes, pool, scan, nobody_ids)
     profile_routes.add(routes, pool, scan)
     documented = list(app.routes)
 

@@ -1,24 +1,33 @@
 """The routes of events: each calls one function in one transaction and returns its result."""
 
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Path, Query, Request
 from starlette.responses import Response
 
-from api import events, parameters, responses, types
+from api import events, links, parameters, responses, types
 from api.database import Pool
 from api.responses import json_response
 from api.routing import Routes
 from merganser.http.authentication import ApiKey, Permission
+from merganser.identity.unlink import LinkChange, Unlinker
 
 READ = Permission.READ_EVENTS
 
 Guid = Annotated[parameters.Guid, Path(description="The guid of an event.")]
 
 
-def add(routes: Routes, pool: Pool, scan: int) -> None:
-    """Add the routes; a page reads at most `scan` events."""
+def add(routes: Routes, pool: Pool, scan: int, nobody_ids: frozenset[str]) -> None:
+    """Add the routes.
+
+    Args:
+        routes: where to add them.
+        pool: of connections to Postgres.
+        scan: the most events that a page reads.
+        nobody_ids: ids that mean nobody, as `schemas.ids.folded` returns them.
+    """
+    unlinker = Unlinker(nobody_ids, links.MOVE_LIMIT)
 
     @routes.get("/events", READ, responses.EventPage, [400])
     async def list_events(query: Annotated[parameters.EventQuery, Query()]) -> Response:
@@ -62,3 +71,45 @@ def add(routes: Routes, pool: Pool, scan: int) -> None:
         async with pool.writing() as connection:
             await events.delete_event(connection, guid, may_read=READ in key.permissions)
         return json_response({"success": True, "event": {"guid": guid}})
+
+    async def change_link(
+        request: Request, guid: str, query: parameters.LinkChangeQuery, *, relink: bool
+    ) -> Response:
+        key: ApiKey = request.state.key
+        async with pool.writing() as connection:
+            change = await links.change_link(
+                connection, guid, query, f"API key {key.guid}", unlinker, relink=relink
+            )
+        return json_response(_link_change_to_json(change, may_read=READ in key.permissions))
+
+    @routes.route(
+        "POST", "/event/{guid}/unlink", Permission.CHANGE_LINKS, responses.LinkChanged, [404]
+    )
+    async def unlink_event(
+        request: Request, guid: Guid, query: Annotated[parameters.LinkChangeQuery, Query()]
+    ) -> Response:
+        """Say that an event does not link its anonymousId to its userId: undo a wrong merge."""
+        return await change_link(request, guid, query, relink=False)
+
+    @routes.route(
+        "POST", "/event/{guid}/relink", Permission.CHANGE_LINKS, responses.LinkChanged, [404]
+    )
+    async def relink_event(
+        request: Request, guid: Guid, query: Annotated[parameters.LinkChangeQuery, Query()]
+    ) -> Response:
+        """Take `unlink` back: the event is a link again."""
+        return await change_link(request, guid, query, relink=True)
+
+
+def _link_change_to_json(change: LinkChange, *, may_read: bool) -> dict[str, Any]:
+    """Return what a response has of a change; without ids for a key that may not read them."""
+    return {
+        "eventGuid": change.event,
+        "changed": change.changes,
+        "events": change.events,
+        "loserGuid": change.loser,
+        "survivorGuid": change.survivor,
+        "userId": change.user_id if may_read else None,
+        "anonymousId": change.anonymous_id if may_read else None,
+        "ownerUserId": change.owner if may_read else None,
+    }

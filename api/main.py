@@ -28,7 +28,7 @@ async def _run(settings: ApiSettings, process: Process) -> None:
     process.close_at_exit(pool.close)
     await pool.open()
     http = create_server(
-        app.create_app(pool, keys, settings.api_scan),
+        app.create_app(pool, keys, settings.api_scan, settings.nobody_ids),
         settings.api_host,
         settings.api_port,
         proxy_headers=False,

@@ -38,7 +38,9 @@ class ResponseMiddleware:
         common.append((request_ids.HEADER, request_id))
         if scope["method"] == "OPTIONS":
             preflight = cors.preflight_headers(
-                headers, b"GET, DELETE, OPTIONS", b"authorization, if-none-match, x-request-id"
+                headers,
+                b"GET, POST, DELETE, OPTIONS",
+                b"authorization, if-none-match, x-request-id",
             )
             await send_response(send, 204, [*common, *preflight], None)
             return

@@ -15,6 +15,7 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from api import cursors
+from merganser.identity.unlink import MAX_REASON_CHARACTERS
 
 Bucket = Literal["minute", "hour", "day", "week", "month"]
 
@@ -44,6 +45,17 @@ Time = Annotated[datetime, BeforeValidator(_parse_time), WithJsonSchema(_TIME_SC
 Text = Annotated[str, StringConstraints(max_length=MAX_ID_LENGTH, pattern=r"^[^\x00]*$")]
 Guid = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[^\x00/]+$")]
 Value = Annotated[str, StringConstraints(max_length=MAX_VALUE_LENGTH, pattern=r"^[^\x00]*$")]
+
+
+Reason = Annotated[
+    str,
+    StringConstraints(
+        strip_whitespace=True,
+        min_length=1,
+        max_length=MAX_REASON_CHARACTERS,
+        pattern=r"^[^\x00]*$",
+    ),
+]
 
 
 class Parameters(BaseModel):
@@ -147,3 +159,10 @@ class ProfileQuery(PageQuery):
         ):
             raise ValueError("send only one of userId, anonymousId and property")
         return self
+
+
+class LinkChangeQuery(Parameters):
+    """The parameters of `unlink` and `relink`."""
+
+    reason: Reason = Field(description="Why; it is stored with the key's guid.")
+    preview: bool = Field(default=False, description="Only return what would change.")

@@ -103,6 +103,24 @@ class Deleted(Body):
     event: EventGuid
 
 
+class LinkChanged(Body):
+    """What `unlink` or `relink` changed. Ids are null for a key without `events:read`."""
+
+    event_guid: str
+    changed: bool
+    """False if the event was not a link already, or is one already."""
+    events: int
+    """Number of the anonymousId's own events that go to another profile, some a little later."""
+    loser_guid: str
+    """The profile that these events leave."""
+    survivor_guid: str | None
+    """The profile that they go to, `loserGuid` if they stay; null: a new anonymous profile."""
+    user_id: str | None
+    anonymous_id: str | None
+    owner_user_id: str | None
+    """The anonymousId's owner afterwards; null also if it has none."""
+
+
 class TypeSummary(Body):
     """A type of events."""
 

@@ -110,7 +110,7 @@ async def _measure(url: str) -> None:
     keys = Database(url, "keys")
     pool = RecordingPool(url, settings)
     await pool.open()
-    api = app.create_app(pool, ApiKeys(keys, 1, Stop(), ""), settings.api_scan)
+    api = app.create_app(pool, ApiKeys(keys, 1, Stop(), ""), settings.api_scan, settings.nobody_ids)
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(api),
         base_url="http://api/api/v1",

@@ -34,6 +34,8 @@ class Permission(StrEnum):
     READ_EVENTS = "events:read"
     DELETE_EVENTS = "events:delete"
     READ_PROFILES = "profiles:read"
+    CHANGE_LINKS = "links:write"
+    """Say which events are links."""
 
 
 class KeyKind(StrEnum):

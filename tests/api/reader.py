@@ -16,6 +16,7 @@ from merganser.identity.plan import EventIds
 from merganser.runtime import postgres
 from merganser.runtime.lifecycle import Stop
 from schemas.event import Event
+from schemas.ids import NOBODY
 from tests.support.database import Database
 
 SCAN = 1000
@@ -126,7 +127,7 @@ async def reading(
     await pool.open()
     try:
         key = await new_key(database, *Permission)
-        yield Reader(app.create_app(pool, keys, scan), pool, database, key)
+        yield Reader(app.create_app(pool, keys, scan, NOBODY), pool, database, key)
     finally:
         await pool.close()
         await keys_database.close()

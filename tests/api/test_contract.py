@@ -19,6 +19,7 @@ from api.database import Pool
 from merganser.http.authentication import ApiKeys
 from merganser.runtime.lifecycle import Stop
 from merganser.runtime.postgres import Connection, Database
+from schemas.ids import NOBODY
 from tests.api.reader import Reader, reading
 from tests.support import database, examples
 from tests.support.database import Cluster
@@ -28,7 +29,9 @@ EXAMPLES = examples.count(fast=10, full=40)
 """Requests that each route is asked."""
 
 KEYS = ApiKeys(Database("", ""), 1, Stop(), "")
-SCHEMA = schemathesis.openapi.from_asgi("/openapi.json", app.create_app(Pool("", 1, 1), KEYS, 1))
+SCHEMA = schemathesis.openapi.from_asgi(
+    "/openapi.json", app.create_app(Pool("", 1, 1), KEYS, 1, NOBODY)
+)
 # Its own way to parametrize gives all tests one name, and pytest-xdist would run only one of them.
 OPERATIONS = [found.ok() for found in SCHEMA.get_all_operations() if isinstance(found, Ok)]
 

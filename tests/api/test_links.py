@@ -1,0 +1,103 @@
+"""POST /event/{guid}/unlink and /relink: who may, what changes, what a preview says."""
+
+import httpx
+import pytest
+
+from tests.api.reader import Reader
+from tests.support.events import event
+
+VIEW = event(None, "phone", at=0, kind="view")
+LINK = event("ann", "phone", at=1)
+LATER = event("bob", "phone", at=2)
+
+
+@pytest.fixture
+async def key(api: Reader) -> str:
+    """Store events of a shared device, and return a key that may change links and read."""
+    await api.store(VIEW, LINK, LATER)
+    return await api.new_key("links:write", "events:read")
+
+
+async def post(api: Reader, path: str, key: str) -> httpx.Response:
+    return await api.request("POST", f"/api/v1/event/{path}", {"authorization": f"Bearer {key}"})
+
+
+async def owner(api: Reader) -> str | None:
+    user: str | None = await api.database.value(
+        'SELECT profiles."userId" FROM events JOIN profiles ON profiles.guid = "profileGuid" '
+        "WHERE events.guid = %s",
+        VIEW["guid"],
+    )
+    return user
+
+
+async def test_a_link_is_ignored_and_taken_back(api: Reader, key: str) -> None:
+    ann, bob = await api.profile_of(LINK), await api.profile_of(LATER)
+    preview = await post(api, f"{LINK['guid']}/unlink?reason=wrong&preview=true", key)
+    assert preview.json() == {
+        "eventGuid": LINK["guid"],
+        "changed": True,
+        "events": 1,
+        "loserGuid": ann,
+        "survivorGuid": bob,
+        "userId": "ann",
+        "anonymousId": "phone",
+        "ownerUserId": "bob",
+    }
+    assert await owner(api) == "ann"
+    response = await post(api, f"{LINK['guid']}/unlink?reason=wrong", key)
+    assert response.json() == preview.json()
+    assert await owner(api) == "bob"
+    trail = await api.database.rows('SELECT action, reason, actor FROM "linkChanges"')
+    ((action, reason, actor),) = trail
+    assert (action, reason) == ("unlinked", "wrong")
+    assert actor.startswith("API key key_")
+
+    again = await post(api, f"{LINK['guid']}/unlink?reason=wrong", key)
+    assert again.json()["changed"] is False
+    response = await post(api, f"{LINK['guid']}/relink?reason=it+was+right", key)
+    assert response.json()["ownerUserId"] == "ann"
+    assert await owner(api) == "ann"
+
+
+async def test_an_ignored_link_can_be_deleted(api: Reader, key: str) -> None:
+    await post(api, f"{LINK['guid']}/unlink?reason=forged", key)
+    eraser = {"authorization": f"Bearer {await api.new_key('events:delete')}"}
+    path = f"/api/v1/event/{LINK['guid']}"
+    assert (await api.request("DELETE", path, eraser)).status_code == 200
+
+
+async def test_without_events_read_no_id_is_named(api: Reader, key: str) -> None:
+    blind = await api.new_key("links:write")
+    response = await post(api, f"{LINK['guid']}/unlink?reason=wrong&preview=true", blind)
+    body = response.json()
+    assert (body["userId"], body["anonymousId"], body["ownerUserId"]) == (None, None, None)
+    assert body["events"] == 1
+    assert key
+
+
+@pytest.mark.parametrize("permission", ["events:write", "events:delete", "events:read"])
+async def test_other_permissions_are_not_enough(api: Reader, key: str, permission: str) -> None:
+    other = await api.new_key(permission)
+    response = await post(api, f"{LINK['guid']}/unlink?reason=wrong", other)
+    assert (response.status_code, response.json()["code"]) == (403, "forbidden")
+    assert key
+    assert await owner(api) == "ann"
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        (f"{LINK['guid']}/unlink", 422),
+        (f"{LINK['guid']}/unlink?reason=+", 422),
+        (f"{LINK['guid']}/unlink?reason={'x' * 1001}", 422),
+        (f"{VIEW['guid']}/unlink?reason=wrong", 404),
+        ("evt_none/relink?reason=wrong", 404),
+    ],
+)
+async def test_what_cannot_be_changed_is_refused(
+    api: Reader, key: str, path: str, status: int
+) -> None:
+    response = await post(api, path, key)
+    assert response.status_code == status
+    assert await api.database.count("linkChanges") == 0
