@@ -15,6 +15,8 @@ NEEDS = {
     "/events/autocompleteType": "events:read",
     f"/event/{GUID}": "events:read",
     f"DELETE /event/{GUID}": "events:delete",
+    f"POST /event/{GUID}/unlink?reason=wrong": "links:write",
+    f"POST /event/{GUID}/relink?reason=right": "links:write",
     "/profiles": "profiles:read",
     "/profile/pro_1": "profiles:read",
     "/profile/pro_1/events": "events:read",
