@@ -246,12 +246,12 @@ async def _take_changes(connection: AsyncConnection[Any], max_events: int) -> Ev
     for kind, events, profiles, created_at in await cursor.fetchall():
         changes = changes._replace(since=min(changes.since, created_at))
         match kind:
-            case "placed":
-                changes.placed.extend(zip(events, profiles, strict=True))
-            case "left":
-                changes.left.update(profiles)
-            case _:
-                changes.data.update(events)
+            case "placed" if len(events or ()) == len(profiles or ()):
+                changes.placed.extend(zip(events or (), profiles or (), strict=True))
+            case "data":
+                changes.data.update(events or ())
+            case _:  # "left", or a row that somebody has changed
+                changes.left.update(profiles or ())
     return changes
 
 

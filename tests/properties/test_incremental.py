@@ -390,3 +390,25 @@ async def test_an_audit_finds_values_that_another_writer_changed(harness: Proper
         ("pro_gone", "visits"): ([], []),
         ("pro_2", "paths"): (["/invented"], []),
     }
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "('placed', 1, '{evt_none}', '{pro_1,pro_none}')",
+        "('placed', 1, NULL, '{pro_1}')",
+        "('left', 1, NULL, NULL)",
+        "('data', 1, NULL, NULL)",
+    ],
+)
+async def test_a_change_that_somebody_has_damaged_does_not_stop_the_others(
+    harness: PropertyHarness, row: str
+) -> None:
+    await harness.database.connection.execute(
+        f'INSERT INTO "eventChanges" (kind, size, events, profiles) VALUES {row}'.encode()
+    )
+    await harness.add_views("pro_1", [1, 2])
+    await harness.run_steps()
+    assert await harness.read_values("pro_1", "visits") == ["2"]
+    assert await harness.database.count("eventChanges") == 0
+    assert await harness.find_disagreements() == []
