@@ -1,19 +1,25 @@
 """The routes of events: each calls one function in one transaction and returns its result."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import Path, Query, Request
 from starlette.responses import Response
 
-from api import events, links, parameters, responses, types
+from api import events, parameters, responses, types
 from api.database import Pool
 from api.responses import json_response
 from api.routing import Routes
 from merganser.http.authentication import ApiKey, Permission
-from merganser.identity.unlink import LinkChange, Unlinker
+from merganser.http.errors import ErrorKind, HttpError
+from merganser.identity.unlink import Direction, LinkChange, NotALink, Unlinker
 
 READ = Permission.READ_EVENTS
+
+MOVE_LIMIT = 1000
+"""Events that a request moves when a link changes; the scanner moves the rest."""
 
 Guid = Annotated[parameters.Guid, Path(description="The guid of an event.")]
 
@@ -27,7 +33,7 @@ def add(routes: Routes, pool: Pool, scan: int, nobody_ids: frozenset[str]) -> No
         scan: the most events that a page reads.
         nobody_ids: ids that mean nobody, as `schemas.ids.folded` returns them.
     """
-    unlinker = Unlinker(nobody_ids, links.MOVE_LIMIT)
+    unlinker = Unlinker(nobody_ids, MOVE_LIMIT)
 
     @routes.get("/events", READ, responses.EventPage, [400])
     async def list_events(query: Annotated[parameters.EventQuery, Query()]) -> Response:
@@ -73,12 +79,17 @@ def add(routes: Routes, pool: Pool, scan: int, nobody_ids: frozenset[str]) -> No
         return json_response({"success": True, "event": {"guid": guid}})
 
     async def change_link(
-        request: Request, guid: str, query: parameters.LinkChangeQuery, *, relink: bool
+        request: Request, direction: Direction, guid: str, query: parameters.LinkChangeQuery
     ) -> Response:
         key: ApiKey = request.state.key
-        async with pool.writing() as connection:
-            change = await links.change_link(
-                connection, guid, query, f"API key {key.guid}", unlinker, relink=relink
+        async with pool.writing() as connection, _not_found():
+            change = await unlinker.change(
+                connection,
+                direction,
+                guid,
+                f"API key {key.guid}",
+                query.reason,
+                preview=query.preview,
             )
         return json_response(_link_change_to_json(change, may_read=READ in key.permissions))
 
@@ -89,7 +100,7 @@ def add(routes: Routes, pool: Pool, scan: int, nobody_ids: frozenset[str]) -> No
         request: Request, guid: Guid, query: Annotated[parameters.LinkChangeQuery, Query()]
     ) -> Response:
         """Say that an event does not link its anonymousId to its userId: undo a wrong merge."""
-        return await change_link(request, guid, query, relink=False)
+        return await change_link(request, "unlink", guid, query)
 
     @routes.route(
         "POST", "/event/{guid}/relink", Permission.CHANGE_LINKS, responses.LinkChanged, [404]
@@ -98,7 +109,20 @@ def add(routes: Routes, pool: Pool, scan: int, nobody_ids: frozenset[str]) -> No
         request: Request, guid: Guid, query: Annotated[parameters.LinkChangeQuery, Query()]
     ) -> Response:
         """Take `unlink` back: the event is a link again."""
-        return await change_link(request, guid, query, relink=True)
+        return await change_link(request, "relink", guid, query)
+
+
+@asynccontextmanager
+async def _not_found() -> AsyncIterator[None]:
+    """Turn NotALink into the response that such an event has no link.
+
+    Raises:
+        HttpError: NOT_FOUND.
+    """
+    try:
+        yield
+    except NotALink as error:
+        raise HttpError(ErrorKind.NOT_FOUND, str(error)) from None
 
 
 def _link_change_to_json(change: LinkChange, *, may_read: bool) -> dict[str, Any]:

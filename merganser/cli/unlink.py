@@ -6,9 +6,8 @@ import structlog
 import typer
 
 from merganser.admin import unlink as admin
-from merganser.admin.unlink import Direction
 from merganser.cli.terminal import confirm, err, operator, progress_bar, run
-from merganser.identity.unlink import MAX_REASON_CHARACTERS, LinkChange
+from merganser.identity.unlink import MAX_REASON_CHARACTERS, Direction, LinkChange
 from merganser.runtime import logs
 from merganser.runtime.settings import Settings
 
@@ -45,8 +44,8 @@ def relink(event: EventGuid, reason: ReasonText, yes: Yes = False) -> None:
 
 
 def _change(direction: Direction, event: str, reason: str, *, yes: bool) -> None:
-    settings = Settings.read()
-    preview = run(admin.preview_link_change(settings, event, direction))
+    settings, actor = Settings.read(), operator()
+    preview = run(admin.change_link(settings, direction, event, actor, reason, preview=True))
     for line in _describe(preview, direction):
         err.print(line, highlight=False, markup=False)
     if not preview.changes:
@@ -54,10 +53,10 @@ def _change(direction: Direction, event: str, reason: str, *, yes: bool) -> None
     confirm(f"{direction.capitalize()} this event?", yes=yes)
     logs.configure(settings, direction)
     with progress_bar("moving events", preview.events) as progress:
-        change = run(admin.change_link(settings, event, direction, operator(), reason, progress))
-    log.info(
-        "link changed", change=direction, event_guid=event, by=operator(), events=change.events
-    )
+        change = run(
+            admin.change_link(settings, direction, event, actor, reason, progress=progress)
+        )
+    log.info("link changed", change=direction, event_guid=event, by=actor, events=change.events)
 
 
 def _describe(change: LinkChange, direction: Direction) -> list[str]:

@@ -234,26 +234,27 @@ def make_plan(known: Known, batch: Sequence[EventIds]) -> Plan:
 
 def make_unlink_plan(
     anonymous_id: str,
-    known: AnonymousId,
+    profile: str,
+    ignored: str,
     next_link: Link | None,
     survivor: str,
 ) -> Plan:
     """Return what to write so that the earliest link of an anonymousId counts no more.
 
     Args:
-        anonymous_id: its link is ignored from now on.
-        known: what is known of it; it has that link.
+        anonymous_id: its earliest link is ignored from now on.
+        profile: guid of its profile until now.
+        ignored: guid of that link.
         next_link: its earliest link that is not ignored.
         survivor: the profile of that link's user; without one the guid of a new profile.
     """
     owner = None if next_link is None else next_link.user_id
-    ignored = "" if known.link is None else known.link.guid
-    merge = Merge("unlinked", anonymous_id, ignored, owner, known.profile, survivor)
+    merge = Merge("unlinked", anonymous_id, ignored, owner, profile, survivor)
     return Plan(
         new_profiles=() if next_link else (NewProfile(survivor, None),),
         new_anonymous_ids={},
         changed_anonymous_ids={anonymous_id: AnonymousId(survivor, next_link)},
-        merges=() if survivor == known.profile else (merge,),
+        merges=() if survivor == profile else (merge,),
         refused_links=0,
         event_profiles=(),
         detached_events=frozenset(),

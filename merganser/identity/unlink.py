@@ -9,7 +9,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from psycopg import AsyncConnection, AsyncCursor
+from psycopg import AsyncConnection, AsyncCursor, Rollback
 
 from merganser.identity import store
 from merganser.identity.plan import AnonymousId, EventIds, Link, Plan, make_unlink_plan
@@ -20,7 +20,8 @@ _SQL = sql.load(__package__, "unlink.sql")
 
 MAX_REASON_CHARACTERS = 1000
 
-Action = Literal["unlinked", "relinked"]
+Direction = Literal["unlink", "relink"]
+"""Ignore a link, or take that back."""
 
 
 class NotALink(Exception):
@@ -56,20 +57,40 @@ class Unlinker:
     move_limit: int
     """Older events that one transaction may move to another profile."""
 
-    async def unlink(
-        self, connection: AsyncConnection[Any], event: str, actor: str, reason: str
+    async def change(
+        self,
+        connection: AsyncConnection[Any],
+        direction: Direction,
+        event: str,
+        actor: str,
+        reason: str,
+        *,
+        preview: bool = False,
     ) -> LinkChange:
-        """Ignore an event as a link.
+        """Ignore an event as a link, or let it be one again.
 
         Args:
             connection: in a READ COMMITTED transaction.
+            direction: which of the two.
             event: guid of a stored event, or of a pruned one that is still the earliest link.
             actor: who does it.
             reason: why, for the trail.
+            preview: whether to roll everything back, and only return what would change.
 
         Raises:
             NotALink: no such event, or not one with two ids that can be unlinked.
+            store.Contended: roll back and retry.
         """
+        work = self._unlink if direction == "unlink" else self._relink
+        async with connection.transaction() as transaction:
+            change = await work(connection, event, actor, reason)
+            if preview:
+                raise Rollback(transaction)
+        return change
+
+    async def _unlink(
+        self, connection: AsyncConnection[Any], event: str, actor: str, reason: str
+    ) -> LinkChange:
         async with connection.cursor() as cursor:
             link, known = await self._lock(cursor, event)
             await cursor.execute(_SQL["ignore"], {"event": event})
@@ -80,17 +101,12 @@ class Unlinker:
                 await store.insert_profiles(cursor, plan.new_profiles)
                 await store.write_plan(cursor, plan, self.move_limit)
             if is_new:
-                await _write_trail(cursor, event, "unlinked", actor, reason)
+                await _write_trail(cursor, event, "unlink", actor, reason)
         return _describe(link, known, plan, events, changes=is_new)
 
-    async def relink(
+    async def _relink(
         self, connection: AsyncConnection[Any], event: str, actor: str, reason: str
     ) -> LinkChange:
-        """Let an ignored event be a link again. Arguments and errors are those of `unlink`.
-
-        Raises:
-            store.Contended: roll back and retry.
-        """
         async with connection.cursor() as cursor:
             link, known = await self._lock(cursor, event)
             await cursor.execute(_SQL["stop_ignoring"], {"event": event})
@@ -98,7 +114,7 @@ class Unlinker:
             events = await _count_own_events(cursor, link, known)
             plan = None
             if is_ignored:
-                await _write_trail(cursor, event, "relinked", actor, reason)
+                await _write_trail(cursor, event, "relink", actor, reason)
                 plan = await store.resolve(connection, [link], self.move_limit)
         return _describe(link, known, plan, events, changes=is_ignored)
 
@@ -136,9 +152,9 @@ class Unlinker:
         if row is None:
             await cursor.execute(_SQL["new_profile_guid"])
             (survivor,) = await cursor.fetchone() or ("",)
-            return make_unlink_plan(anonymous_id, known, None, survivor)
+            return make_unlink_plan(anonymous_id, known.profile, link.guid, None, survivor)
         *next_link, survivor = row
-        return make_unlink_plan(anonymous_id, known, Link(*next_link), survivor)
+        return make_unlink_plan(anonymous_id, known.profile, link.guid, Link(*next_link), survivor)
 
     def _nobody(self) -> dict[str, Any]:
         return {"nobody": list(self.nobody_ids), "space": ids.WHITE_SPACE}
@@ -171,8 +187,7 @@ async def _count_own_events(cursor: AsyncCursor[Any], link: EventIds, known: Ano
 
 
 async def _write_trail(
-    cursor: AsyncCursor[Any], event: str, action: Action, actor: str, reason: str
+    cursor: AsyncCursor[Any], event: str, direction: Direction, actor: str, reason: str
 ) -> None:
-    await cursor.execute(
-        _SQL["write_trail"], {"event": event, "action": action, "actor": actor, "reason": reason}
-    )
+    values = {"event": event, "action": f"{direction}ed", "actor": actor, "reason": reason}
+    await cursor.execute(_SQL["write_trail"], values)

@@ -59,7 +59,8 @@ class MemoryStore:
             survivor = f"pro_unlinked_{next(self._numbers)}"
             if next_link:
                 survivor = self._users()[next_link.user_id]
-            self._apply(make_unlink_plan(anonymous_id, known, next_link, survivor), [])
+            plan = make_unlink_plan(anonymous_id, known.profile, event_guid, next_link, survivor)
+            self._apply(plan, [])
         return True
 
     def relink(self, event_guid: str) -> bool:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from merganser.identity.audit import audit
-from merganser.identity.unlink import LinkChange, NotALink, Unlinker
+from merganser.identity.unlink import Direction, LinkChange, NotALink, Unlinker
 from merganser.runtime.postgres import connect
 from resolver import decode
 from resolver.offsets import Fenced, Offsets
@@ -144,7 +144,7 @@ class Machine(RuleBasedStateMachine):
     def unlink(self, which: int, crash: Crash) -> None:
         """Ignore an event as a link, as an operator does."""
         if event := self._pick(which):
-            change = self.run(self._change(Unlinker.unlink, event.guid, crash))
+            change = self.run(self._change("unlink", event.guid, crash))
             if change and change.changes:
                 self.ignored.add(event.guid)
 
@@ -153,7 +153,7 @@ class Machine(RuleBasedStateMachine):
         """Let an ignored event be a link again."""
         if self.ignored:
             event = sorted(self.ignored)[which % len(self.ignored)]
-            change = self.run(self._change(Unlinker.relink, event, crash))
+            change = self.run(self._change("relink", event, crash))
             if change and change.changes:
                 self.ignored.remove(event)
 
@@ -243,17 +243,14 @@ class Machine(RuleBasedStateMachine):
     def _pick(self, which: int) -> SentEvent | None:
         return self.history[which % len(self.history)] if self.history else None
 
-    async def _change(self, action: Any, event: str, crash: Crash) -> LinkChange | None:
+    async def _change(self, direction: Direction, event: str, crash: Crash) -> LinkChange | None:
         """Return None if the transaction crashes, or if the event is not a stored link."""
 
         async def work(connection: psycopg.AsyncConnection[Any]) -> LinkChange | None:
             try:
-                change: LinkChange = await action(
-                    Unlinker(NOBODY, 2), connection, event, "me", "why"
-                )
+                return await Unlinker(NOBODY, 2).change(connection, direction, event, "me", "why")
             except NotALink:
                 return None
-            return change
 
         result: LinkChange | None = await self._attempt(work, crash)
         return result

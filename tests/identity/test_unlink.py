@@ -8,7 +8,7 @@ from merganser.admin import unlink as admin
 from merganser.identity import forget
 from merganser.identity.explain import explain
 from merganser.identity.plan import EventIds
-from merganser.identity.unlink import LinkChange, NotALink, Unlinker
+from merganser.identity.unlink import Direction, LinkChange, NotALink, Unlinker
 from merganser.runtime.postgres import connect
 from merganser.runtime.settings import Settings
 from scanner.scan import SCAN_START, RowScanner
@@ -28,11 +28,12 @@ LINK = EventIds("evt_link", at(2), "ann", "phone")
 LATER = EventIds("evt_later", at(5), "bob", "phone")
 
 
-async def change(database: Database, name: str, event: str, move_limit: int = 1000) -> LinkChange:
+async def change(
+    database: Database, name: Direction, event: str, move_limit: int = 1000
+) -> LinkChange:
     async with await connect(database.url, "test") as connection, connection.transaction():
         unlinker = Unlinker(NOBODY, move_limit)
-        work = unlinker.unlink if name == "unlink" else unlinker.relink
-        return await work(connection, event, "an operator", "a wrong sign-in")
+        return await unlinker.change(connection, name, event, "an operator", "a wrong sign-in")
 
 
 async def owner_of_pages(database: Database) -> Any:
@@ -129,7 +130,8 @@ async def test_a_change_that_was_made_already_changes_nothing(database: Database
 @pytest.mark.parametrize("event", ["evt_none", "evt_phone_0", "evt_user"])
 async def test_what_is_not_a_link_is_refused(database: Database, event: str) -> None:
     await resolve(database, *page_views("phone"), EventIds("evt_user", at(1), "ann", None))
-    for name in ("unlink", "relink"):
+    directions: tuple[Direction, ...] = ("unlink", "relink")
+    for name in directions:
         with pytest.raises(NotALink):
             await change(database, name, event)
 
@@ -158,12 +160,14 @@ async def test_a_pruned_link_can_be_ignored(database: Database) -> None:
 async def test_a_preview_changes_nothing(database: Database) -> None:
     await resolve(database, *page_views("phone"), LINK, LATER)
     settings = Settings(_env_file=None, database_url=database.url)
-    preview = await admin.preview_link_change(settings, "evt_link", "unlink")
+    preview = await admin.change_link(settings, "unlink", "evt_link", "me", "why", preview=True)
     assert (preview.owner, preview.events) == ("bob", PAGES)
     assert await owner_of_pages(database) == "ann"
     assert await database.count("linkChanges") == 0
     moved: list[int] = []
-    changed = await admin.change_link(settings, "evt_link", "unlink", "me", "why", moved.append)
+    changed = await admin.change_link(
+        settings, "unlink", "evt_link", "me", "why", progress=moved.append
+    )
     assert changed == preview
     assert moved[-1] == PAGES
     assert await owner_of_pages(database) == "bob"

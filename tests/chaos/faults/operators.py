@@ -5,7 +5,7 @@ from typing import Any
 
 import psycopg
 
-from merganser.identity.unlink import LinkChange, NotALink, Unlinker
+from merganser.identity.unlink import Direction, LinkChange, NotALink, Unlinker
 from merganser.runtime.lifecycle import Stop
 from merganser.runtime.postgres import Database
 from schemas.ids import NOBODY
@@ -38,21 +38,20 @@ async def change_links(deployment: Deployment) -> None:
     unlinker = Unlinker(NOBODY, deployment.random.choice([0, 5, 5000]))
     try:
         for guid in picked:
-            if await _change(database, unlinker.unlink, guid):
+            if await _change(database, unlinker, "unlink", guid):
                 deployment.ignored_links.add(guid)
         for guid in deployment.random.sample(sorted(deployment.ignored_links), len(picked) // 2):
-            if await _change(database, unlinker.relink, guid):
+            if await _change(database, unlinker, "relink", guid):
                 deployment.ignored_links.remove(guid)
     finally:
         await database.close()
 
 
-async def _change(database: Database, action: Any, guid: str) -> bool:
+async def _change(database: Database, unlinker: Unlinker, direction: Direction, guid: str) -> bool:
     """Return False if the event cannot be changed, such as one whose row is being corrected."""
 
     async def work(connection: psycopg.AsyncConnection[Any]) -> LinkChange:
-        change: LinkChange = await action(connection, guid, "chaos", "a test")
-        return change
+        return await unlinker.change(connection, direction, guid, "chaos", "a test")
 
     try:
         await database.transact(work, Stop())
