@@ -74,11 +74,12 @@ async def set_answers_aside(
         reason: why they cannot be written.
     """
     items = [
-        Item(Kind.VALUE, profile, key, _failures(answer, key).get(user_id, reason))
+        Item(Kind.VALUE, profile, key, failures.get(user_id, reason))
         for answer, user_ids in await _lock_unchanged(connection, lease, answers, due)
         for key, values in answer.values.items()
+        for failures in (_failures(answer, key),)
         for profile, user_id in user_ids.items()
-        if user_id in values.values or user_id in _failures(answer, key)
+        if user_id in values.values or user_id in failures
     ]
     await set_aside.put(connection, items)
     return WriteResult(set_aside=items)

@@ -1,7 +1,8 @@
-"""Static files: read once, and sent as gzip to clients that accept it."""
+"""Static files: read at the first request, and sent as gzip to clients that accept it."""
 
 import gzip
 from collections.abc import Sequence
+from functools import cached_property
 from importlib.resources.abc import Traversable
 
 from merganser.http.asgi import Headers
@@ -14,7 +15,7 @@ _CACHED = [
 
 
 class StaticFile:
-    """A file, kept in memory plain and compressed.
+    """A file, kept in memory in the forms that clients have asked for.
 
     Args:
         path: of the file; if it ends in `.gz`, the file is its compressed form.
@@ -25,12 +26,23 @@ class StaticFile:
     def __init__(
         self, path: Traversable, media_type: bytes, headers: Sequence[tuple[bytes, bytes]] = ()
     ) -> None:
-        content = path.read_bytes()
-        packed = path.name.endswith(".gz")
         self.media_type = media_type
-        self._plain = gzip.decompress(content) if packed else content
-        self._packed = content if packed else gzip.compress(content, mtime=0)
+        self._path = path
         self._headers = [*headers, *_CACHED]
+
+    @cached_property
+    def _plain(self) -> bytes:
+        content = self._path.read_bytes()
+        return gzip.decompress(content) if self._is_packed else content
+
+    @cached_property
+    def _packed(self) -> bytes:
+        content = self._path.read_bytes()
+        return content if self._is_packed else gzip.compress(content, mtime=0)
+
+    @property
+    def _is_packed(self) -> bool:
+        return self._path.name.endswith(".gz")
 
     def encode(self, accept_encoding: bytes) -> tuple[bytes, Headers]:
         """Return the content and the headers of a response, for a request's Accept-Encoding."""
