@@ -25,6 +25,7 @@ from merganser.rulebook import rule_store
 from schemas import migrations
 from tests.chaos.rules import CHAOS_RULES
 from tests.support import database, topics
+from tests.support.failing_triggers import failing_triggers
 from tests.support.proxy import Proxy
 from tests.support.service import Service
 from tests.support.system import Kind, System, settings_env
@@ -38,19 +39,6 @@ HOST = "127.0.0.1"
 
 FORBIDDEN = ("forbidden 22003", "forbidden 23503", "forbidden 54000", "forbidden XX000")
 """Types of events for which Postgres raises this SQLSTATE when they get a profile."""
-
-_FORBID = "".join(
-    f"""
-    CREATE FUNCTION "{kind}"() RETURNS trigger LANGUAGE plpgsql AS $$
-    BEGIN
-        RAISE EXCEPTION 'hostile' USING ERRCODE = '{kind.removeprefix("forbidden ")}';
-    END
-    $$;
-    CREATE TRIGGER "{kind}" BEFORE INSERT OR UPDATE ON events FOR EACH ROW
-        WHEN (NEW.type = '{kind}' AND NEW."profileGuid" IS NOT NULL) EXECUTE FUNCTION "{kind}"();
-    """
-    for kind in FORBIDDEN
-)
 
 APPLICATION = "chaos"
 """The application name of the harness's own connections, which no fault terminates."""
@@ -228,7 +216,7 @@ async def running_deployment(place: Path, random: Random) -> AsyncIterator[Deplo
             database.opened(postgres.url) as opened,
         ):
             await rule_store.apply_file(opened.connection, CHAOS_RULES)
-            await opened.connection.execute(_FORBID.encode())
+            await opened.connection.execute(failing_triggers(*FORBIDDEN))
             env = settings_env(kafka.bootstrap, postgres.url, own_topics)
             system = System(home, env | {"CRM_URL": postgres.url}, opened, own_topics)
             deployment = Deployment(kafka, postgres, own_topics, system, random, proxies)

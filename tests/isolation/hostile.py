@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from schemas.event import VERSION_HEADER
 
-STATES = ("P0001", "22003", "23503", "54000", "XX000", "57014")
-"""SQLSTATEs that a trigger raises for events of the types in `FORBIDDEN`."""
-FORBIDDEN = tuple(f"forbidden {state}" for state in STATES)
+FORBIDDEN = tuple(
+    f"forbidden {state}" for state in ("P0001", "22003", "23503", "54000", "XX000", "57014")
+)
+"""Types of events for which a trigger raises this SQLSTATE."""
 
 GUIDS = [f"evt_{number:04}" for number in range(12)]
 """Few, so that events are repeated with other ids."""

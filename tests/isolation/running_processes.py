@@ -12,26 +12,13 @@ from merganser.identity.audit import audit
 from schemas import event as wire
 from schemas.event import Event
 from schemas.ids import NOBODY, WHITE_SPACE
-from tests.isolation.hostile import STATES, HostileRecord, HostileRow
+from tests.isolation.hostile import FORBIDDEN, HostileRecord, HostileRow
+from tests.support.failing_triggers import failing_triggers
 from tests.support.system import System
 from tests.support.waiting import equals, eventually
 
 DELAY = 10.0
 """Seconds until a valid event must be stored, whatever precedes it."""
-
-_FORBID = "".join(
-    f"""
-    CREATE FUNCTION "forbid {state}"() RETURNS trigger LANGUAGE plpgsql AS $$
-    BEGIN
-        RAISE EXCEPTION 'secret' USING ERRCODE = '{state}';
-    END
-    $$;
-    CREATE TRIGGER "forbid {state}" BEFORE INSERT OR UPDATE ON events FOR EACH ROW
-        WHEN (NEW.type = 'forbidden {state}' AND NEW."profileGuid" IS NOT NULL)
-        EXECUTE FUNCTION "forbid {state}"();
-    """
-    for state in STATES
-)
 
 _INSERT = """
     INSERT INTO events (guid, type, "userId", "anonymousId", "occurredAt", "createdAt")
@@ -68,7 +55,7 @@ class RunningProcesses:
 
     async def start(self) -> None:
         """Create triggers that fail for some types, and start the processes."""
-        await self._system.database.connection.execute(_FORBID.encode())
+        await self._system.database.connection.execute(failing_triggers(*FORBIDDEN))
         await self._system.resolver(resolver_dead_limit=1_000_000)
         await self._system.scanner(scanner_interval=0.1)
 
