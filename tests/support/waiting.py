@@ -35,7 +35,7 @@ async def eventually(
     probe: Callable[[], Any],
     accept: Callable[[Any], object] = bool,
     *,
-    within: float = 30.0,
+    within: float = 60.0,
     what: str = "",
 ) -> Any:
     """Ask `probe` again and again until `accept` takes its value, and return that value.
