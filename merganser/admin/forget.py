@@ -8,7 +8,7 @@ from psycopg import AsyncConnection
 from merganser.admin.database import Transact, open_connection, open_transactions
 from merganser.admin.errors import AdminError
 from merganser.identity import forget as identity
-from merganser.identity.forget import Person
+from merganser.identity.forget import Person, Suppression
 from merganser.runtime.settings import Settings
 from properties import store as properties
 
@@ -109,6 +109,12 @@ async def readmit_id(settings: Settings, name: str) -> None:
         readmitted = await identity.readmit(connection, name)
     if not readmitted:
         raise IdNotSuppressed("this id is not suppressed: events with it are stored")
+
+
+async def find_suppressions(settings: Settings, name: str) -> list[Suppression]:
+    """Return how a userId or anonymousId is suppressed; empty if it is not. Changes nothing."""
+    async with open_connection(settings, "suppressed") as connection:
+        return await identity.find_suppressions(connection, name)
 
 
 async def _erase_events(transact: Transact, progress: Callable[[int], None]) -> int | None:

@@ -30,7 +30,8 @@ Why other people's profiles stay correct
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
+from typing import Any, Literal, NamedTuple
 
 from psycopg import AsyncConnection
 
@@ -51,6 +52,14 @@ class Person:
     """Number of events."""
     anonymous_ids: int
     """Number of anonymousIds."""
+
+
+class Suppression(NamedTuple):
+    """Since when events with an id are not stored."""
+
+    kind: Literal["userId", "anonymousId"]
+    """What the suppressed id is."""
+    since: datetime
 
 
 async def find_person(connection: AsyncConnection[Any], name: str) -> Person | None:
@@ -202,3 +211,9 @@ async def erase_chunk(connection: AsyncConnection[Any], profile: str, at_most: i
 async def readmit(connection: AsyncConnection[Any], name: str) -> bool:
     """Lift the suppression of a userId or anonymousId; return whether it was suppressed."""
     return (await connection.execute(_SQL["readmit"], {"name": name})).rowcount > 0
+
+
+async def find_suppressions(connection: AsyncConnection[Any], name: str) -> list[Suppression]:
+    """Return how an id is suppressed, as a userId, an anonymousId or both; empty if it is not."""
+    cursor = await connection.execute(_SQL["find_suppressions"], {"name": name})
+    return [Suppression(*row) for row in await cursor.fetchall()]

@@ -176,3 +176,10 @@ DELETE FROM "suppressedIds"
 WHERE hash IN (
     "suppressionHash"('userId', %(name)s), "suppressionHash"('anonymousId', %(name)s)
 );
+
+-- find_suppressions --
+-- Whether an id is suppressed, as which kind of id, and since when.
+SELECT kind, "createdAt"
+FROM (VALUES ('userId'), ('anonymousId')) AS kinds (kind)
+JOIN "suppressedIds" ON hash = "suppressionHash"(kind, %(name)s)
+ORDER BY kind;
