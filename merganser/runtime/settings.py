@@ -68,6 +68,11 @@ class Settings(KafkaSecurity):
         "creates it; 0: without "
         "limit. Deleted events are remembered for a week longer",
     )
+    dead_topic_retention: Annotated[int, Field(ge=0, le=36_500)] = Field(
+        30,
+        description="Days that the topic keeps a dead letter, if `merganser topics` creates it; "
+        "0: without limit",
+    )
     guid_version: GuidVersion = Field(7, description="UUID version of new guids: 7 or 4")
     nobody_ids: Annotated[frozenset[str], NoDecode] = Field(
         ids.NOBODY,

@@ -53,12 +53,12 @@ async def test_a_request_in_hand_is_answered_before_it_ends(
     await client.get(f"{url}/events")
     async with system.database.connection.transaction():
         await system.database.execute("LOCK TABLE events IN ACCESS EXCLUSIVE MODE")
-        asked = asyncio.create_task(client.get(f"{url}/events"))
+        request = asyncio.create_task(client.get(f"{url}/events"))
         await eventually(system.database.lock_waits, equals(1))
         service.send(signal.SIGTERM)
         await eventually(lambda: "stopping" in service.log)
         await asyncio.sleep(0.5)  # long enough to end, if it did not wait for the answer
-    assert (await asked).status_code == 200
+    assert (await request).status_code == 200
     assert await service.ended() == 0
 
 

@@ -76,8 +76,8 @@ async def test_every_process_works(pooled: System, tmp_path: Path) -> None:
             )
             return [one.json()["profiles"][0]["properties"] for one in answers]
 
-        told = [{"userId": f"u{n}", "visits": 12, "plan": "free"} for n in range(USERS)]
-        await eventually(properties, equals(told))
+        expected = [{"userId": f"u{n}", "visits": 12, "plan": "free"} for n in range(USERS)]
+        await eventually(properties, equals(expected))
         events = (await http.get(f"{api}/events", params={"limit": 1})).json()["events"]
         gone = await http.delete(f"{api}/event/{events[0]['guid']}")
         assert gone.status_code == 200

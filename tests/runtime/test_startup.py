@@ -119,7 +119,7 @@ async def test_ingest_before_kafka(system: System) -> None:
         gateway.start()
         await eventually(lambda: alive(gateway))
         reasons, warnings = await eventually(
-            gateway.readiness, lambda told: not told[0], what="ready"
+            gateway.readiness, lambda readiness: not readiness[0], what="ready"
         )
         assert (reasons, list(warnings)) == ({}, ["kafka"])
         assert await gateway.metric("merganser_check_failing", check="kafka") == 1
@@ -138,7 +138,7 @@ async def test_ingest_ends_well_before_kafka(system: System) -> None:
         gateway = await system.new_ingest(kafka_bootstrap=bootstrap)
         gateway.start()
         await eventually(lambda: alive(gateway))
-        await eventually(gateway.readiness, lambda told: not told[0], what="ready")
+        await eventually(gateway.readiness, lambda readiness: not readiness[0], what="ready")
         assert await gateway.stop() == 0
         assert gateway.defects == []
 

@@ -66,10 +66,10 @@ class Service:
     async def readiness(self) -> tuple[dict[str, str], dict[str, str]]:
         """The reasons and the warnings that /readyz gives."""
         answer = await self.ops("/readyz")
-        told = answer.json()
-        assert told["ready"] == (not told["reasons"])
-        assert answer.status_code == (200 if told["ready"] else 503)
-        return told["reasons"], told["warnings"]
+        body = answer.json()
+        assert body["ready"] == (not body["reasons"])
+        assert answer.status_code == (200 if body["ready"] else 503)
+        return body["reasons"], body["warnings"]
 
     async def ops(self, path: str) -> httpx.Response:
         """GET a path of the operators' port."""

@@ -147,7 +147,12 @@ class Topics:
 
 @asynccontextmanager
 async def made(
-    bootstrap: str, partitions: int = PARTITIONS, *, keep: bool = False, retention: int = 7
+    bootstrap: str,
+    partitions: int = PARTITIONS,
+    *,
+    keep: bool = False,
+    retention: int = 7,
+    dead_retention: int = 30,
 ) -> AsyncIterator[Topics]:
     """Make the topics for the length of an `async with` block.
 
@@ -156,6 +161,7 @@ async def made(
         partitions: of the topic of events.
         keep: leave the topics to the broker at the end.
         retention: days that it keeps events, 0 for ever.
+        dead_retention: the same of dead letters.
     """
     topics = Topics(bootstrap)
     await kafka.create_topics(
@@ -166,6 +172,7 @@ async def made(
             dead_topic=topics.dead.name,
             topic_partitions=partitions,
             topic_retention=retention,
+            dead_topic_retention=dead_retention,
         )
     )
     try:

@@ -1,4 +1,4 @@
-"""Waiting for what will be true soon, without guessing how soon."""
+"""Wait until something is true, without a fixed time to sleep."""
 
 import asyncio
 import inspect
@@ -38,21 +38,21 @@ async def eventually(
     within: float = 60.0,
     what: str = "",
 ) -> Any:
-    """Ask `probe` again and again until `accept` takes its value, and return that value.
+    """Call `probe` until `accept` accepts its value; return that value.
 
     Args:
-        probe: asked every few milliseconds; what it raises ends the wait.
-        accept: says whether the value is the awaited one; by default, whether it is true.
-        within: seconds, generous: they are never waited when all is well.
+        probe: called every few milliseconds; an error of it ends the wait.
+        accept: whether to accept the value; by default, whether it is true.
+        within: seconds. Be generous: a test that passes never waits that long.
         what: for the message.
 
     Raises:
-        AssertionError: it did not come; the message has the last value.
+        AssertionError: too late; the message has the last value.
     """
     deadline = time.monotonic() + within
     while True:
-        asked = probe()
-        value = await asked if inspect.isawaitable(asked) else asked
+        result = probe()
+        value = await result if inspect.isawaitable(result) else result
         if accept(value):
             return value
         if time.monotonic() > deadline:
