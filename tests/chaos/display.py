@@ -205,11 +205,10 @@ def show_torture_total(console: Console, verdicts: list[Verdict]) -> None:
 
 
 def _corrections(verdict: Verdict) -> str:
-    traces = verdict.kept + verdict.traces
     return (
-        f"{verdict.unlinks:,} unlinks and {verdict.relinks:,} relinks: {verdict.misplaced or 'no'} event misplaced; "
-        f"{verdict.forgotten:,} people forgotten with {verdict.erased:,} events: {traces or 'no'} trace; "
-        f"{verdict.interrupted:,} of these commands killed"
+        f"{verdict.unlinks:,} unlinks and {verdict.relinks:,} relinks: {verdict.misplaced:,} "
+        f"events misplaced; {verdict.forgotten:,} people forgotten with {verdict.erased:,} events: "
+        f"{verdict.kept + verdict.traces:,} traces; {verdict.interrupted:,} killed commands"
     )
 
 
