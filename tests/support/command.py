@@ -1,4 +1,4 @@
-"""A command of `merganser` as an operator runs it: a process of its own."""
+"""Run a command of `merganser` as an operator does: in a separate process."""
 
 import asyncio
 import json
@@ -17,7 +17,7 @@ KILLED = 137
 
 
 @dataclass(frozen=True)
-class Ended:
+class CommandResult:
     """The exit code and the output of a command."""
 
     status: int
@@ -26,19 +26,19 @@ class Ended:
 
     @property
     def log(self) -> list[dict[str, Any]]:
-        """Its structured log."""
+        """The lines of its JSON log."""
         return [json.loads(line) for line in self.err.splitlines() if line.startswith("{")]
 
     @property
     def lines(self) -> list[dict[str, Any]]:
-        """Its standard output, JSON lines."""
+        """Its standard output, parsed as JSON lines."""
         return [json.loads(line) for line in self.out.splitlines()]
 
 
 async def command(
     env: Mapping[str, str], *arguments: str, kill_after: float | None = None
-) -> Ended:
-    """Run a command until it ends, or kill it after some seconds."""
+) -> CommandResult:
+    """Run a command and return its result when it exits; send SIGKILL after `kill_after` seconds."""
     own = environment({**env, "MERGANSER_LOG_FORMAT": "json"})
     with TemporaryFile() as out, TemporaryFile() as err:
         process = Forked(Request("merganser.cli.main", list(arguments), own), out, err)
@@ -51,4 +51,4 @@ async def command(
         assert process.exit_code is not None
         for file in (out, err):
             file.seek(0)
-        return Ended(process.exit_code, out.read().decode(), err.read().decode())
+        return CommandResult(process.exit_code, out.read().decode(), err.read().decode())

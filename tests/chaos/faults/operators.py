@@ -14,7 +14,7 @@ from schemas.ids import NOBODY
 from tests.chaos.corrections import Forgotten
 from tests.chaos.deployment import Deployment
 from tests.chaos.faults.fault import Injected, fault
-from tests.support.command import KILLED, Ended, command
+from tests.support.command import KILLED, CommandResult, command
 
 LINKS = 10
 """Links that are ignored at a time; about as many are taken back."""
@@ -144,7 +144,7 @@ async def forget_person(deployment: Deployment) -> None:
         )
 
 
-async def _run(deployment: Deployment, refusal: str, *arguments: str) -> tuple[Ended, int]:
+async def _run(deployment: Deployment, refusal: str, *arguments: str) -> tuple[CommandResult, int]:
     """Run a command, again if it is killed or a server is away.
 
     Args:
