@@ -38,7 +38,7 @@ class CommandResult:
 async def command(
     env: Mapping[str, str], *arguments: str, kill_after: float | None = None
 ) -> CommandResult:
-    """Run a command and return its result when it exits; send SIGKILL after `kill_after` seconds."""
+    """Run a command, kill it after `kill_after` seconds, and return its result."""
     own = environment({**env, "MERGANSER_LOG_FORMAT": "json"})
     with TemporaryFile() as out, TemporaryFile() as err:
         process = Forked(Request("merganser.cli.main", list(arguments), own), out, err)
