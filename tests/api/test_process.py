@@ -63,7 +63,7 @@ async def test_a_request_in_hand_is_answered_before_it_ends(
 
 
 async def test_postgres_goes_and_comes_back(system: System, client: httpx.AsyncClient) -> None:
-    async with proxy.before(system.database.url) as (network, url_of_postgres):
+    async with proxy.run(system.database.url) as (network, url_of_postgres):
         service, url = await system.api(database_url=url_of_postgres, api_keys_interval=0.2)
         assert (await client.get(f"{url}/events")).status_code == 200
         await network.stop()

@@ -140,7 +140,7 @@ async def blocked_statements(database: Database) -> int:
 
 async def test_postgres_goes_and_comes_back(database: Database) -> None:
     async with (
-        proxy.before(database.url) as (network, url),
+        proxy.run(database.url) as (network, url),
         reading(database, url=url) as api,
     ):
         assert (await api.get("/events")).status_code == 200
