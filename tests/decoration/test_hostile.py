@@ -285,19 +285,19 @@ async def test_a_user_whose_query_times_out_does_not_block_others(
     """All other users get their values soon, and so does a user that is added later."""
     await twenty_users.execute("INSERT INTO users VALUES ('odd', 'odd@x.io', 'x')")
     sql = f"{SQL} AND (id <> 'odd' OR pg_sleep(30) IS NOT NULL)"
-    await harness.apply(query(sql=sql), timeout=0.3)
+    await harness.apply(query(sql=sql), timeout=1)
     await harness.add_users("odd", *INNOCENT)
     rounds = 0
     while await harness.read_values() != PLANS:
         rounds += 1
-        assert rounds < 40
+        assert rounds < 120  # a slow machine may set another user aside, for a minute
         await harness.run_worker()
         harness.advance(1)
     await twenty_users.execute("INSERT INTO users VALUES ('new', 'new@x.io', 'plan of new')")
     await harness.add_users("new")
     while "new" not in await harness.read_values():
         rounds += 1
-        assert rounds < 100
+        assert rounds < 240
         await harness.run_worker()
         harness.advance(1)
     assert await harness.read_values() == {**PLANS, "new": ["plan of new"]}
