@@ -11,7 +11,7 @@ from merganser.identity import forget as identity
 from merganser.identity import store
 from merganser.identity.plan import EventIds
 from merganser.runtime.postgres import connect
-from tests.support.command import Ended, command
+from tests.support.command import CommandResult, command
 from tests.support.database import Database
 from tests.support.events import NOON, event
 from tests.support.system import System
@@ -24,7 +24,7 @@ REPEATED = "merganser_resolver_events_repeated_total"
 DELETED = "merganser_resolver_events_already_deleted_total"
 
 
-async def forget(system: System, *options: str, name: str = ANN) -> Ended:
+async def forget(system: System, *options: str, name: str = ANN) -> CommandResult:
     result = await command(system.env, "forget", name, "--yes", *options)
     assert result.status == 0, result.err
     return result
@@ -54,6 +54,7 @@ EXPORTED_KINDS = {
     "propertyStates": "propertyState",
     "propertyRecounts": "propertyRecount",
     "profileDecorations": "decoration",
+    "setAside": "setAside",
     "events": "event",
     "eventChanges": None,  # guids of events and profiles, deleted within seconds
     "eventData": None,  # exported with its event; the row that names the laptop is Bob's
