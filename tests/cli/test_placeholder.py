@@ -4,7 +4,7 @@ import asyncio
 import json
 
 from tests.cli.test_forget import read_all_rows
-from tests.support.command import Ended, command
+from tests.support.command import CommandResult, command
 from tests.support.events import event
 from tests.support.system import System
 from tests.support.waiting import equals, eventually
@@ -32,7 +32,7 @@ async def publish_merged_devices(system: System) -> dict[str, str]:
     return before
 
 
-async def remove(system: System) -> Ended:
+async def remove(system: System) -> CommandResult:
     result = await command(system.env, "forget", "--placeholder", NOBODY, "--yes")
     assert result.status == 0, result.err
     return result
