@@ -79,7 +79,7 @@ async def forget_person(
         while await transact(forget_merges):
             pass
         await transact(forget_profile)
-        return await _erase_events(transact, progress) or 0
+        return await erase_events(transact, progress) or 0
 
 
 async def finish_erasures(settings: Settings) -> int:
@@ -93,7 +93,7 @@ async def finish_erasures(settings: Settings) -> int:
             belongs to no one.
     """
     async with open_transactions(settings, "forget") as transact:
-        erased = await _erase_events(transact, lambda _: None)
+        erased = await erase_events(transact, lambda _: None)
     if erased is None:
         raise PersonNotFound
     return erased
@@ -117,7 +117,7 @@ async def find_suppressions(settings: Settings, name: str) -> list[Suppression]:
         return await identity.find_suppressions(connection, name)
 
 
-async def _erase_events(transact: Transact, progress: Callable[[int], None]) -> int | None:
+async def erase_events(transact: Transact, progress: Callable[[int], None]) -> int | None:
     """Erase the events of all forgotten profiles; return None if no erasure was unfinished."""
 
     async def erase_chunk(connection: AsyncConnection[Any]) -> int | None:

@@ -7,6 +7,7 @@ import structlog
 import typer
 
 from merganser.admin import forget as admin
+from merganser.admin import placeholder as placeholders
 from merganser.cli.terminal import confirm, err, operator, progress_bar, run
 from merganser.runtime import logs
 from merganser.runtime.settings import Settings
@@ -32,10 +33,22 @@ def forget(
             help="Whether to discard later events with the person's ids.",
         ),
     ] = True,
+    placeholder: Annotated[
+        bool,
+        typer.Option(
+            "--placeholder",
+            help="The userId names no one, such as null: remove it, and keep the devices' events.",
+        ),
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
 ) -> None:
     """Erase a person: events with their data, ids, profile, properties. It cannot be undone."""
     settings = Settings.read()
+    if placeholder:
+        if not suppress:
+            raise typer.BadParameter("a placeholder is always suppressed")
+        _remove_placeholder(settings, name, yes=yes)
+        return
     person = run(admin.find_person(settings, name))
     if person is None:
         erased = run(admin.finish_erasures(settings))
@@ -59,6 +72,28 @@ def forget(
         events=erased,
         anonymous_ids=person.anonymous_ids,
         suppressed=suppress,
+    )
+
+
+def _remove_placeholder(settings: Settings, user_id: str, *, yes: bool) -> None:
+    found = run(placeholders.find_placeholder(settings, user_id))
+    for line in (
+        f"{found.profile}: {found.anonymous_ids:,} anonymousIds get another profile",
+        f"{found.kept:,} events with an anonymousId stay, without this userId",
+        f"{found.erased:,} events without an anonymousId are erased",
+    ):
+        err.print(line, highlight=False)
+    confirm("Remove this userId for good?", yes=yes)
+    logs.configure(settings, "forget")
+    with progress_bar("moving and erasing", found.kept + found.erased) as progress:
+        run(placeholders.remove_placeholder(settings, found, progress))
+    log.info(
+        "placeholder removed",
+        profile=found.profile,
+        by=operator(),
+        kept=found.kept,
+        erased=found.erased,
+        anonymous_ids=found.anonymous_ids,
     )
 
 

@@ -55,10 +55,10 @@ class Person:
 
 
 class Suppression(NamedTuple):
-    """Since when events with an id are not stored."""
+    """Since when an id is suppressed."""
 
-    kind: Literal["userId", "anonymousId"]
-    """What the suppressed id is."""
+    kind: Literal["userId", "anonymousId", "placeholder"]
+    """What the id is; of a placeholder, events are stored without it."""
     since: datetime
 
 
@@ -214,6 +214,6 @@ async def readmit(connection: AsyncConnection[Any], name: str) -> bool:
 
 
 async def find_suppressions(connection: AsyncConnection[Any], name: str) -> list[Suppression]:
-    """Return how an id is suppressed, as a userId, an anonymousId or both; empty if it is not."""
+    """Return as which kinds of id an id is suppressed; empty if it is not."""
     cursor = await connection.execute(_SQL["find_suppressions"], {"name": name})
     return [Suppression(*row) for row in await cursor.fetchall()]

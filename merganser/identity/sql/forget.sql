@@ -171,15 +171,16 @@ SELECT count(*) FROM deleted;
 DELETE FROM erasures WHERE "profileGuid" = %(profile)s;
 
 -- readmit --
--- Lift the suppression of an id, whether it is a userId or an anonymousId.
+-- Lift the suppression of an id, whether it is a userId, an anonymousId or a placeholder.
 DELETE FROM "suppressedIds"
 WHERE hash IN (
-    "suppressionHash"('userId', %(name)s), "suppressionHash"('anonymousId', %(name)s)
+    "suppressionHash"('userId', %(name)s), "suppressionHash"('anonymousId', %(name)s),
+    "suppressionHash"('placeholder', %(name)s)
 );
 
 -- find_suppressions --
 -- Whether an id is suppressed, as which kind of id, and since when.
 SELECT kind, "createdAt"
-FROM (VALUES ('userId'), ('anonymousId')) AS kinds (kind)
+FROM (VALUES ('userId'), ('anonymousId'), ('placeholder')) AS kinds (kind)
 JOIN "suppressedIds" ON hash = "suppressionHash"(kind, %(name)s)
 ORDER BY kind;
