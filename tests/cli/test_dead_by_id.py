@@ -150,7 +150,9 @@ async def test_letters_of_an_erased_person_are_neither_shown_nor_sent(
     assert await filled.events.size() == before + len(RECORDS) - len(erased)
     await filled.consumed()
     assert (await listed(filled, "--id", "bob"))[0] == set()
-    ids = await filled.database.column("""SELECT "anonymousId" FROM events WHERE type = 'forbidden'""")
+    ids = await filled.database.column(
+        """SELECT "anonymousId" FROM events WHERE type = 'forbidden'"""
+    )
     assert sorted(map(str, ids)) == sorted(["None", "None" if suppresses else LAPTOP])
     # They are open until an operator drops them.
     dropped = await command(filled.env, "dead", "drop", *addresses, "--yes")

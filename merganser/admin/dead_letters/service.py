@@ -216,8 +216,8 @@ async def read_letter(
                 return record, None
             if await find_erased_letters(resolutions.connection, settings, [record]):
                 raise LetterErased(
-                    f"{address} is of a person who was erased, so its record is not shown. Drop it; "
-                    "Kafka deletes it when the retention of the topic ends"
+                    f"{address} is of a person who was erased, so its record is not shown. "
+                    "Drop it: Kafka deletes it when the retention of the topic ends"
                 )
             resolved = await resolutions.read([record.letter])
             return record, resolution_of(record.letter, resolved.get(record.letter.origin))
