@@ -6,7 +6,9 @@ import structlog
 import typer
 
 from merganser.admin import forget as admin
+from merganser.cli.reason import ReasonText
 from merganser.cli.terminal import confirm, err, operator, progress_bar, run
+from merganser.identity.forget import Request
 from merganser.runtime import logs
 from merganser.runtime.settings import Settings
 
@@ -21,6 +23,7 @@ UserOrProfile = Annotated[
 @app.command()
 def forget(
     name: UserOrProfile,
+    reason: ReasonText,
     suppress: Annotated[
         bool,
         typer.Option(
@@ -32,29 +35,26 @@ def forget(
 ) -> None:
     """Erase a person: events with their data, ids, profile, properties. It cannot be undone."""
     settings = Settings.read()
-    person = run(admin.find_person(settings, name))
-    if person is None:
-        erased = run(admin.finish_erasures(settings))
-        err.print(
-            f"no profile has this userId or guid; finished an interrupted erasure: {erased:,} "
-            "events were left"
-        )
-        return
+    request = Request(name, operator(), reason, "all" if suppress else "none")
+    person = run(admin.find_person(settings, request))
     err.print(
         f"{person.profile}: {person.events:,} events and {person.anonymous_ids:,} anonymousIds",
         highlight=False,
     )
+    if person.is_erasing:
+        err.print("an interrupted erasure: it continues with the reason and options that it has")
     confirm("Erase all of it for good?", yes=yes)
     logs.configure(settings, "forget")
     with progress_bar("erasing", person.events) as progress:
-        erased = run(admin.forget_person(settings, person, progress, suppress=suppress))
+        erasure = run(admin.forget_person(settings, person, request, progress))
     log.info(
         "person forgotten",
-        profile=person.profile,
-        by=operator(),
-        events=erased,
-        anonymous_ids=person.anonymous_ids,
-        suppressed=suppress,
+        profile=erasure.profile,
+        erasure=erasure.guid,
+        by=request.requested_by,
+        events=erasure.deleted.get("events", 0),
+        anonymous_ids=erasure.deleted.get("anonymousIds", 0),
+        suppresses=erasure.suppresses,
     )
 
 
