@@ -2,11 +2,13 @@
 
 import os
 import shutil
-import signal
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from functools import wraps
 from typing import ParamSpec
+
+import psutil
 
 from dev.stack import locks, output, state
 from dev.stack import logs as log_files
@@ -135,12 +137,21 @@ def down(*, wipe: bool = False) -> int:
 
 
 def _stop(home: Home, supervisor: int) -> None:
-    """Stop the supervisor, gracefully if possible; return when it no longer owns the home."""
-    for number, seconds in ((signal.SIGTERM, _STOP_SECONDS), (signal.SIGKILL, 5.0)):
-        with suppress(ProcessLookupError):
-            os.kill(supervisor, number)
-        fd = locks.acquire(home.owner_lock, seconds)
-        if fd is not None:
-            os.close(fd)
-            return
-    raise StackError(f"The supervisor, process {supervisor}, cannot be killed.")
+    """Stop the supervisor, gracefully if possible; return when it has ended."""
+    with suppress(psutil.NoSuchProcess):
+        process = psutil.Process(supervisor)
+        for stop, seconds in ((process.terminate, _STOP_SECONDS), (process.kill, 5.0)):
+            stop()
+            fd = locks.acquire(home.owner_lock, seconds)
+            if fd is not None:
+                os.close(fd)
+                _wait_until_ended(process)
+                return
+        raise StackError(f"The supervisor, process {supervisor}, cannot be killed.")
+
+
+def _wait_until_ended(process: psutil.Process) -> None:
+    """Wait until a process that owns nothing any more has ended."""
+    # A zombie has ended, although its parent may never collect it.
+    while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.02)

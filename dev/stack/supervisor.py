@@ -22,6 +22,7 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from operator import itemgetter
 from pathlib import Path
+from queue import Empty, SimpleQueue
 
 from dev.stack import kafka_jars, ports, services, state
 from dev.stack.errors import StackError
@@ -49,7 +50,8 @@ class Supervisor:
         self._home = home
         self._cli = cli
         self._phase = state.STARTING
-        self._stop = threading.Event()
+        # Not an Event: its `set` deadlocks in a signal handler that interrupts its `wait`.
+        self._stop: SimpleQueue[None] = SimpleQueue()
         self._ports = claimed
         self._kafka: Kafka | None = None
         self._postgres: Postgres | None = None
@@ -81,7 +83,7 @@ class Supervisor:
         if self._phase == state.STARTING:
             self._home.state.unlink(missing_ok=True)
             os._exit(1)
-        self._stop.set()
+        self._stop.put(None)
 
     def start(self) -> None:
         """Start everything. Raises StackError if something does not start."""
@@ -94,7 +96,7 @@ class Supervisor:
     def watch(self) -> None:
         """Restart processes that end unexpectedly; after `stop`, stop everything in order."""
         restarters = [Restarter(target) for target in self._targets()]
-        while not self._stop.wait(_CHECK_SECONDS):
+        while not self._should_stop():
             restarted = [r for r in restarters if r.check(time.monotonic())]
             if restarted:
                 self._write_state()
@@ -108,6 +110,14 @@ class Supervisor:
         if self._postgres:
             self._postgres.stop()
         self._home.state.unlink(missing_ok=True)
+
+    def _should_stop(self) -> bool:
+        """Wait until `stop` is called, at most until the next check; return whether it was."""
+        try:
+            self._stop.get(timeout=_CHECK_SECONDS)
+        except Empty:
+            return False
+        return True
 
     def _start_database(self) -> None:
         if self._postgres:

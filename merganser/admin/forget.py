@@ -14,7 +14,7 @@ from merganser.admin.errors import AdminError
 from merganser.identity import erasures
 from merganser.identity import forget as identity
 from merganser.identity.erasures import Erasure
-from merganser.identity.forget import Person, Request
+from merganser.identity.forget import Person, Request, Suppression
 from merganser.runtime import kafka
 from merganser.runtime.settings import Settings
 from properties import store as properties
@@ -132,6 +132,12 @@ async def readmit_id(settings: Settings, name: str) -> None:
         readmitted = await identity.readmit(connection, name)
     if not readmitted:
         raise IdNotSuppressed("this id is not suppressed: events with it are stored")
+
+
+async def find_suppressions(settings: Settings, name: str) -> list[Suppression]:
+    """Return how a userId or anonymousId is suppressed; empty if it is not. Changes nothing."""
+    async with open_connection(settings, "suppressed") as connection:
+        return await identity.find_suppressions(connection, name)
 
 
 async def _forget_profile(connection: AsyncConnection[Any], profile: str) -> None:

@@ -1,5 +1,6 @@
-"""`merganser forget` and `merganser readmit` (docs/runbook.md#privacy)."""
+"""`merganser forget`, `readmit` and `suppressed` (docs/runbook.md#privacy)."""
 
+import json
 from typing import Annotated
 
 import structlog
@@ -14,6 +15,9 @@ from merganser.runtime.settings import Settings
 
 app = typer.Typer()
 log = structlog.get_logger(__name__)
+
+NOT_SUPPRESSED = 3
+"""Exit status of `suppressed`. An error has status 1, a wrong option 2."""
 
 UserOrProfile = Annotated[
     str, typer.Argument(metavar="USER_OR_PROFILE", help="A userId, or the guid of a profile.")
@@ -67,3 +71,20 @@ def readmit(
     run(admin.readmit_id(settings, name))
     logs.configure(settings, "readmit")
     log.info("id readmitted", by=operator())
+
+
+@app.command()
+def suppressed(
+    name: Annotated[str, typer.Argument(metavar="ID", help="A userId or an anonymousId.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Say whether an id is suppressed, and since when; exit with status 3 if it is not."""
+    suppressions = run(admin.find_suppressions(Settings.read(), name))
+    if as_json:
+        found = [{"kind": kind, "since": since.isoformat()} for kind, since in suppressions]
+        typer.echo(json.dumps({"suppressed": bool(found), "suppressions": found}))
+    for kind, since in suppressions if not as_json else ():
+        typer.echo(f"suppressed as {kind} since {since.isoformat()}")
+    if not suppressions:
+        err.print("this id is not suppressed: events with it are stored")
+        raise typer.Exit(NOT_SUPPRESSED)

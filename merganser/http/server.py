@@ -9,6 +9,7 @@ Both classes override internals of uvicorn, so pyproject.toml caps its version.
 
 import asyncio
 import contextlib
+import select
 import time
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -25,6 +26,12 @@ CLOSE_NOTICE_SECONDS = 1.0
 """Time for clients to hear that their connections will close. A request that arrives while its
 connection closes gets no response, and the client cannot know whether it was read (RFC 9112 §9.5).
 """
+
+_IDLE_TURNS = 10
+"""Turns of the event loop after which an accepted connection has its protocol."""
+
+_MOST_ACCEPT_TURNS = 1000
+"""A flood of connections must not delay the end."""
 
 _CLOSE = (b"connection", b"close")
 _HEAD_TOO_LARGE = (
@@ -72,6 +79,7 @@ class Server(uvicorn.Server):
         next response on each open connection says that the connection closes.
         """
         for listener in self.servers if self.started else ():
+            await _accept_pending(listener)
             listener.close()
         self.config.encoded_headers.append(_CLOSE)
         self.server_state.default_headers = [*self.server_state.default_headers, _CLOSE]
@@ -112,6 +120,17 @@ def create_server(
         **options,
     )
     return Server(config, connections)
+
+
+async def _accept_pending(listener: asyncio.Server) -> None:
+    """Return when no connection waits to be accepted: closing the listener would reset it."""
+    sockets = [sock.fileno() for sock in listener.sockets]
+    idle_turns = 0
+    for _ in range(_MOST_ACCEPT_TURNS):
+        idle_turns = 0 if select.select(sockets, [], [], 0)[0] else idle_turns + 1
+        if idle_turns == _IDLE_TURNS:
+            return
+        await asyncio.sleep(0)
 
 
 @dataclass(slots=True)

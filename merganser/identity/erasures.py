@@ -13,7 +13,7 @@ from typing import Any, Literal
 from psycopg import AsyncConnection
 
 from merganser.identity import forget
-from merganser.identity.forget import Request, Suppression
+from merganser.identity.forget import Request, SuppressionScope
 from merganser.runtime import sql
 
 _SQL = sql.load(__package__, "erasures.sql")
@@ -30,7 +30,7 @@ class Erasure:
     profile: str
     requested_by: str
     reason: str
-    suppresses: Suppression
+    suppresses: SuppressionScope
     started_at: datetime
     finished_at: datetime | None
     deleted: Mapping[str, int]

@@ -33,7 +33,8 @@ Why other people's profiles stay correct
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from datetime import datetime
+from typing import Any, Literal, NamedTuple
 
 from psycopg import AsyncConnection
 
@@ -44,7 +45,7 @@ from merganser.runtime.set_aside import Kind
 _SQL = sql.load(__package__, "forget.sql")
 
 
-Suppression = Literal["all", "userId", "none"]
+SuppressionScope = Literal["all", "userId", "none"]
 """Which ids of an erased person are suppressed, so that no later event with them is stored."""
 
 Worker = Literal["command", "scanner"]
@@ -62,7 +63,7 @@ class Request:
     """What the command was called with; the ledger has its hash."""
     requested_by: str
     reason: str
-    suppresses: Suppression
+    suppresses: SuppressionScope
     topic_holds_ms: int | None = None
     """How long the topic of events may keep a record; -1: without limit, None: unknown."""
     dead_topic_holds_ms: int | None = None
@@ -80,6 +81,14 @@ class Person:
     """Number of anonymousIds."""
     is_erasing: bool
     """Whether an erasure has begun and not finished."""
+
+
+class Suppression(NamedTuple):
+    """Since when events with an id are not stored."""
+
+    kind: Literal["userId", "anonymousId"]
+    """What the suppressed id is."""
+    since: datetime
 
 
 async def find_person(connection: AsyncConnection[Any], name: str) -> Person | None:
@@ -316,3 +325,9 @@ async def erase_chunk(
 async def readmit(connection: AsyncConnection[Any], name: str) -> bool:
     """Lift the suppression of a userId or anonymousId; return whether it was suppressed."""
     return (await connection.execute(_SQL["readmit"], {"name": name})).rowcount > 0
+
+
+async def find_suppressions(connection: AsyncConnection[Any], name: str) -> list[Suppression]:
+    """Return how an id is suppressed, as a userId, an anonymousId or both; empty if it is not."""
+    cursor = await connection.execute(_SQL["find_suppressions"], {"name": name})
+    return [Suppression(*row) for row in await cursor.fetchall()]

@@ -173,7 +173,10 @@ def _topics(settings: Settings) -> list[NewTopic]:
         "max.message.bytes": str(settings.topic_max_record),
         "retention.ms": str(settings.topic_retention * _DAY_MS or -1),
     }
-    dead = {"max.message.bytes": str(settings.dead_topic_max_record), "retention.ms": "-1"}
+    dead = {
+        "max.message.bytes": str(settings.dead_topic_max_record),
+        "retention.ms": str(settings.dead_topic_retention * _DAY_MS or -1),
+    }
     partitions, replicas = settings.topic_partitions, settings.topic_replicas
     return [
         NewTopic(settings.topic, partitions, replicas, topic_configs=common | events),

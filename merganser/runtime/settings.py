@@ -20,6 +20,7 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 
 from merganser.runtime.kafka_security import KafkaSecurity
 from schemas import ids
+from schemas.client_ip import IpPolicy
 from schemas.event import LONGEST_ID
 from schemas.exact_json import DEEPEST
 from schemas.guid import GuidVersion
@@ -66,6 +67,11 @@ class Settings(KafkaSecurity):
         description="Days that the topic keeps a record, if `merganser topics` "
         "creates it; 0: without "
         "limit. Deleted events are remembered for a week longer",
+    )
+    dead_topic_retention: Annotated[int, Field(ge=0, le=36_500)] = Field(
+        30,
+        description="Days that the topic keeps a dead letter, if `merganser topics` creates it; "
+        "0: without limit",
     )
     guid_version: GuidVersion = Field(7, description="UUID version of new guids: 7 or 4")
     nobody_ids: Annotated[frozenset[str], NoDecode] = Field(
@@ -172,6 +178,11 @@ class IngestSettings(Settings):
     )
     ingest_burst: PositiveInt = Field(
         2000, description="Events of one API key at once, if it has a rate limit"
+    )
+    ingest_ip: IpPolicy = Field(
+        "keep",
+        description="What is stored of clients' IP addresses: keep, truncate (IPv4 to /24, IPv6 to "
+        "/48) or drop",
     )
     trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = Field(
         (), description="Networks, separated by commas, whose X-Forwarded-For is trusted"

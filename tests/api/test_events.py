@@ -68,17 +68,17 @@ def some_events(random: Random, count: int = 100) -> list[Event]:
     ]
 
 
-def matches(one: Event, asked: dict[str, Any], profiles: dict[str, str]) -> bool:
+def matches(one: Event, query: dict[str, Any], profiles: dict[str, str]) -> bool:
     return (
-        asked.get("type") in {None, one["type"]}
-        and asked.get("userId") in {None, one["userId"]}
-        and asked.get("anonymousId") in {None, one["anonymousId"]}
-        and asked.get("profileGuid") in {None, profiles[one["guid"]]}
-        and ("dataKey" not in asked or asked["dataKey"] in one["data"])
-        and asked.get("dataValue") in {None, one["data"].get(asked.get("dataKey", ""))}
-        and ("since" not in asked or asked["since"] <= one["occurredAt"].isoformat())
-        and ("until" not in asked or asked["until"] > one["occurredAt"].isoformat())
-        and asked.get("associated") in {None, "true"}
+        query.get("type") in {None, one["type"]}
+        and query.get("userId") in {None, one["userId"]}
+        and query.get("anonymousId") in {None, one["anonymousId"]}
+        and query.get("profileGuid") in {None, profiles[one["guid"]]}
+        and ("dataKey" not in query or query["dataKey"] in one["data"])
+        and query.get("dataValue") in {None, one["data"].get(query.get("dataKey", ""))}
+        and ("since" not in query or query["since"] <= one["occurredAt"].isoformat())
+        and ("until" not in query or query["until"] > one["occurredAt"].isoformat())
+        and query.get("associated") in {None, "true"}
     )
 
 
@@ -105,15 +105,15 @@ async def test_any_filters_on_any_pages_find_what_matches_and_nothing_else(
                     "until": (NOON.replace(second=random.choice([1, 3]))).isoformat(),
                     "associated": "true",
                 }
-                asked = {name: possible[name] for name in random.sample(sorted(possible), 2)}
-                if "dataKey" in asked and random.random() < 0.7:
-                    asked["dataValue"] = random.choice(["/", "/mugs", "1"])
+                query = {name: possible[name] for name in random.sample(sorted(possible), 2)}
+                if "dataKey" in query and random.random() < 0.7:
+                    query["dataValue"] = random.choice(["/", "/mugs", "1"])
                 limit = random.choice([1, 2, 50, 1000])
-                pages = await api.pages("/events", "events", **asked, limit=limit)
+                pages = await api.pages("/events", "events", **query, limit=limit)
                 assert all(len(page) <= limit for page in pages)
                 found = [one for page in pages for one in page]
-                expected = [one for one in events if matches(one, asked, profiles)]
-                assert guids(found) == newest_first(expected), (scan, limit, asked)
+                expected = [one for one in events if matches(one, query, profiles)]
+                assert guids(found) == newest_first(expected), (scan, limit, query)
                 found_any += bool(found)
     assert found_any > 20
 

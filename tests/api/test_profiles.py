@@ -92,8 +92,8 @@ async def test_a_profile_by_each_of_its_ids(api: Reader) -> None:
         "properties": {},
         "moreProperties": False,
     }
-    for asked in ({"userId": "ann"}, {"anonymousId": "phone"}, {"anonymousId": "tablet"}):
-        assert await api.get_all("/profiles", "profiles", **asked) == [profile]
+    for query in ({"userId": "ann"}, {"anonymousId": "phone"}, {"anonymousId": "tablet"}):
+        assert await api.get_all("/profiles", "profiles", **query) == [profile]
     (anonymous,) = await api.get_all("/profiles", "profiles", anonymousId="laptop")
     assert (anonymous["guid"], anonymous["userId"]) == (laptop, None)
     assert await api.get_all("/profiles", "profiles", userId="phone") == []

@@ -53,9 +53,9 @@ async def test_the_head_of_an_answer_is_that_of_get(api: Reader) -> None:
 
 
 async def test_counts_that_have_not_changed_are_not_sent_again(api: Reader) -> None:
-    asked = {"bucket": "month"}
-    tag = (await api.get("/events/counts", **asked)).headers["etag"]
-    again = await api.get("/events/counts", headers={"if-none-match": tag}, **asked)
+    query = {"bucket": "month"}
+    tag = (await api.get("/events/counts", **query)).headers["etag"]
+    again = await api.get("/events/counts", headers={"if-none-match": tag}, **query)
     assert again.status_code == 304
 
 
@@ -78,12 +78,12 @@ async def test_pages_of_other_origins_may_read(api: Reader) -> None:
         # A browser's remembered login is not a consent to be read by any page.
         assert "access-control-allow-credentials" not in response.headers
         assert "ETag" in response.headers["access-control-expose-headers"]
-    asked = await api.request(
+    response = await api.request(
         "OPTIONS", "/api/v1/event/evt_1", {**origin, "access-control-request-method": "DELETE"}
     )
-    assert asked.status_code == 204
-    assert "DELETE" in asked.headers["access-control-allow-methods"]
-    assert "authorization" in asked.headers["access-control-allow-headers"]
+    assert response.status_code == 204
+    assert "DELETE" in response.headers["access-control-allow-methods"]
+    assert "authorization" in response.headers["access-control-allow-headers"]
 
 
 async def test_a_statement_that_takes_too_long(database: Database) -> None:
@@ -140,7 +140,7 @@ async def blocked_statements(database: Database) -> int:
 
 async def test_postgres_goes_and_comes_back(database: Database) -> None:
     async with (
-        proxy.before(database.url) as (network, url),
+        proxy.run(database.url) as (network, url),
         reading(database, url=url) as api,
     ):
         assert (await api.get("/events")).status_code == 200

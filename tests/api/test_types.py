@@ -183,8 +183,8 @@ async def test_what_is_counted_by_default_changes_only_with_the_bucket(
 async def test_counts_of_so_many_types(api: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(types, "MAX_COUNTED_TYPES", 2)
     await api.store(*(event("ann", kind=kind) for kind in "abc"))
-    asked = {"since": "2026-03-01", "until": "2026-03-02"}
-    found = await api.get_json("/events/counts", **asked)
+    query = {"since": "2026-03-01", "until": "2026-03-02"}
+    found = await api.get_json("/events/counts", **query)
     assert ([one["type"] for one in found["types"]], found["moreTypes"]) == (["a", "b"], True)
-    found = await api.get_json("/events/counts", type="c", **asked)
+    found = await api.get_json("/events/counts", type="c", **query)
     assert ([one["type"] for one in found["types"]], found["moreTypes"]) == (["c"], False)

@@ -212,7 +212,7 @@ async def running_deployment(place: Path, random: Random) -> AsyncIterator[Deplo
         }
         await migrations.migrate(postgres.url)
         async with (
-            topics.made(kafka.bootstrap, PARTITIONS, keep=True) as own_topics,
+            topics.created(kafka.bootstrap, PARTITIONS, keep=True) as own_topics,
             database.opened(postgres.url) as opened,
         ):
             await rule_store.apply_file(opened.connection, CHAOS_RULES)

@@ -102,7 +102,7 @@ async def run(
     bootstrap, cluster = servers.kafka.bootstrap, Cluster(servers.postgres.url)
     with cluster.database(servers.template) as name:
         async with (
-            topics.made(bootstrap, PARTITIONS) as own_topics,
+            topics.created(bootstrap, PARTITIONS) as own_topics,
             database.opened(cluster.url_of(name)) as opened,
         ):
             env = settings_env(bootstrap, opened.url, own_topics)

@@ -12,7 +12,7 @@ from merganser.identity import store
 from merganser.identity.forget import Request
 from merganser.identity.plan import EventIds
 from merganser.runtime.postgres import connect
-from tests.support.command import Ended, command
+from tests.support.command import CommandResult, command
 from tests.support.database import Database
 from tests.support.events import NOON, event
 from tests.support.system import System
@@ -26,7 +26,7 @@ REPEATED = "merganser_resolver_events_repeated_total"
 DELETED = "merganser_resolver_events_already_deleted_total"
 
 
-async def forget(system: System, *options: str, name: str = ANN) -> Ended:
+async def forget(system: System, *options: str, name: str = ANN) -> CommandResult:
     result = await command(system.env, "forget", name, "--reason", "a request", "--yes", *options)
     assert result.status == 0, result.err
     return result
@@ -198,6 +198,32 @@ async def test_a_readmitted_user_gets_a_new_profile(system: System) -> None:
     await system.events.publish_events([event(user=ANN), event(anonymous=PHONE)])
     await eventually(lambda: system.database.count("events"), equals(3))
     await assert_audit_agrees(system)
+
+
+async def test_suppressed_says_which_ids_are_suppressed_and_changes_nothing(
+    system: System,
+) -> None:
+    await system.resolver()
+    await publish_history(system)
+    assert (await command(system.env, "suppressed", ANN)).status == 3
+    await forget(system)
+    since = await system.database.value('SELECT min("createdAt") FROM "suppressedIds"')
+    rows = await read_all_rows(system.database)
+    for name, kind in ((ANN, "userId"), (PHONE, "anonymousId")):
+        result = await command(system.env, "suppressed", name)
+        assert result.status == 0, result.err
+        assert result.out == f"suppressed as {kind} since {since.isoformat()}\n"
+    result = await command(system.env, "suppressed", ANN, "--json")
+    assert result.lines == [
+        {"suppressed": True, "suppressions": [{"kind": "userId", "since": since.isoformat()}]}
+    ]
+    result = await command(system.env, "suppressed", "bob", "--json")
+    assert (result.status, result.lines) == (3, [{"suppressed": False, "suppressions": []}])
+    no_database = {**system.env, "MERGANSER_DATABASE_URL": "postgresql://127.0.0.1:1/none"}
+    assert (await command(no_database, "suppressed", ANN)).status == 1
+    assert await read_all_rows(system.database) == rows
+    assert (await command(system.env, "readmit", ANN)).status == 0
+    assert (await command(system.env, "suppressed", ANN)).status == 3
 
 
 async def test_without_suppression_the_same_ids_get_new_profiles(system: System) -> None:

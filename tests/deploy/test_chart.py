@@ -247,10 +247,10 @@ def test_kubectl_is_told_names_that_are_there(page: str) -> None:
         for resource in of_kind("msk", kind)
     }
     text = (ROOT / page).read_text()
-    told = re.findall(r"\b(?:deployment|statefulset)/merganser-[a-z]+", text)
-    told += [f"statefulset/{name}" for name in re.findall(r"(merganser-[a-z]+)-0", text)]
-    assert told
-    assert set(told) <= there
+    names = re.findall(r"\b(?:deployment|statefulset)/merganser-[a-z]+", text)
+    names += [f"statefulset/{name}" for name in re.findall(r"(merganser-[a-z]+)-0", text)]
+    assert names
+    assert set(names) <= there
 
 
 def test_old_events_are_deleted_only_where_one_says_so() -> None:

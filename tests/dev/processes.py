@@ -35,7 +35,7 @@ def gone(pid: int | None) -> bool:
         return True
 
 
-def eventually(condition: Callable[[], bool], what: str, timeout: float = 15.0) -> None:
+def eventually(condition: Callable[[], bool], what: str, timeout: float = 60.0) -> None:
     deadline = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < deadline, f"not within {timeout} s: {what}"
@@ -44,7 +44,7 @@ def eventually(condition: Callable[[], bool], what: str, timeout: float = 15.0) 
 
 def none_left(home: Path) -> None:
     """Fail unless every process of `home` ends within some seconds."""
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 60
     while left := of(home):
         assert time.monotonic() < deadline, "left behind:\n" + "\n".join(left)
         time.sleep(0.05)

@@ -46,7 +46,7 @@ class Merganser:
 
     def __call__(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         running = self.begin(*arguments)
-        out, err = running.communicate(timeout=90)
+        out, err = running.communicate(timeout=120)
         return subprocess.CompletedProcess(arguments, running.returncode, out, err)
 
     def end(self) -> None:
@@ -155,7 +155,7 @@ MOMENTS: dict[str, Callable[[Home], bool]] = {
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_up_is_killed_while_it_waits(merganser: Merganser, moment: str) -> None:
     up = merganser.begin("up")
-    processes.eventually(lambda: MOMENTS[moment](merganser.home), moment, timeout=60)
+    processes.eventually(lambda: MOMENTS[moment](merganser.home), moment)
     up.kill()
     up.communicate()
     processes.none_left(merganser.home.root)
@@ -171,9 +171,9 @@ def test_up_is_interrupted(
     merganser = request.getfixturevalue("merganser" if servers_of_its_own else "guest")
     lock = merganser.home.process_lock("kafka" if servers_of_its_own else "resolver")
     up = merganser.begin("up")
-    processes.eventually(lambda: locks.is_held(lock), "its first processes run", timeout=60)
+    processes.eventually(lambda: locks.is_held(lock), "its first processes run")
     up.send_signal(signal.SIGINT)
-    up.communicate(timeout=30)
+    up.communicate(timeout=60)
     assert up.returncode == 130
     assert processes.of(merganser.home.root) == []
 
@@ -191,9 +191,9 @@ def test_up_is_killed_while_the_services_start(guest: Merganser) -> None:
 def test_a_killed_start_does_not_spoil_the_next(merganser: Merganser) -> None:
     up = merganser.begin("up")
     kafka_runs = MOMENTS["the broker runs"]
-    processes.eventually(lambda: kafka_runs(merganser.home), "the broker runs", timeout=60)
+    processes.eventually(lambda: kafka_runs(merganser.home), "the broker runs")
     os.kill(merganser.state.supervisor, signal.SIGKILL)
-    up.communicate(timeout=30)
+    up.communicate(timeout=60)
     assert up.returncode == 1
     assert processes.of(merganser.home.root) == []
     assert merganser("up").returncode == 0
@@ -230,7 +230,7 @@ def test_the_supervisor_is_suspended(guest: Merganser, monkeypatch: pytest.Monke
 
 
 def test_two_at_once_start_one_stack(guest: Merganser) -> None:
-    outputs = [up.communicate(timeout=60)[0] for up in [guest.begin("up", "--json") for _ in "ab"]]
+    outputs = [up.communicate(timeout=120)[0] for up in [guest.begin("up", "--json") for _ in "ab"]]
     assert outputs[0] == outputs[1] != ""
     assert sum("dev.stack.supervisor" in line for line in processes.of(guest.home.root)) == 1
 
@@ -304,7 +304,7 @@ def test_servers_that_die_are_started_again(merganser: Merganser) -> None:
         os.kill(pid, signal.SIGKILL)
     for name, pid in died.items():
         processes.eventually(lambda: merganser.pid(name) != pid, f"{name} is back")  # noqa: B023
-    processes.eventually(lambda: merganser("status").returncode == 0, "all is ready", timeout=30)
+    processes.eventually(lambda: merganser("status").returncode == 0, "all is ready")
 
 
 def test_others_servers_are_left_alone(guest: Merganser, servers: Servers) -> None:
@@ -347,7 +347,7 @@ def test_the_foreground_takes_everything_with_it(guest: Merganser, number: signa
     assert run.stdout
     assert "Send events to" in run.stdout.readline()
     run.send_signal(number)
-    run.communicate(timeout=30)
+    run.communicate(timeout=60)
     processes.none_left(guest.home.root)
     assert "resolver has ended in order" in guest.home.log("resolver").read_text()
 
@@ -402,7 +402,7 @@ from dev.stack import commands
 sys.exit(commands.up(json=True, usual_ports=False) or commands.status() or commands.down())
 """
     program = python_on(servers, home, code)
-    out, _ = program.communicate(timeout=90)
+    out, _ = program.communicate(timeout=120)
     assert program.returncode == 0
     info = json.loads(out.splitlines()[0])
     assert info["publishable_key"].startswith("mk_pub_")

@@ -39,8 +39,8 @@ async def test_a_resolver_writes_one_for_each_batch(system: System) -> None:
     found = lines(resolver, "batch written")
     assert len(found) == await resolver.metric(COUNTED)
     assert 1000 / 20 <= len(found) < 1000
-    told = ("records", "events", "repeated", "deleted", "suppressed", "dead")
-    assert {name: total(found, name) for name in told} == {
+    names = ("records", "events", "repeated", "deleted", "suppressed", "dead")
+    assert {name: total(found, name) for name in names} == {
         "records": 1011,
         "events": 1000,
         "repeated": 10,

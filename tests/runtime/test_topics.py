@@ -6,7 +6,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from tests.support.servers import Servers
-from tests.support.topics import Topics, made
+from tests.support.topics import Topics, created
 from tests.support.waiting import equals, eventually
 
 
@@ -23,9 +23,15 @@ async def test_a_record_by_a_clock_that_is_wrong_is_taken_and_kept(
 
 
 @pytest.mark.parametrize(("days", "milliseconds"), [(7, "604800000"), (3, "259200000"), (0, "-1")])
-async def test_the_topic_keeps_records_as_long_as_the_setting_says(
+async def test_the_topics_keep_records_as_long_as_the_settings_say(
     servers_running: Servers, days: int, milliseconds: str
 ) -> None:
-    async with made(servers_running.kafka_bootstrap, retention=days) as topics:
+    bootstrap = servers_running.kafka_bootstrap
+    async with created(bootstrap, retention=days) as topics:
         await eventually(lambda: topics.events.configured("retention.ms"), equals(milliseconds))
-        await eventually(lambda: topics.dead.configured("retention.ms"), equals("-1"))
+    async with created(bootstrap, dead_retention=days) as topics:
+        await eventually(lambda: topics.dead.configured("retention.ms"), equals(milliseconds))
+
+
+async def test_dead_letters_are_kept_for_30_days_by_default(topics: Topics) -> None:
+    await eventually(lambda: topics.dead.configured("retention.ms"), equals("2592000000"))

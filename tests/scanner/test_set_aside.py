@@ -44,7 +44,7 @@ async def test_failing_rows_do_not_affect_others(system: System) -> None:
         FROM generate_series(1, 100) AS n
     """)
     scanner = await system.scanner(scanner_batch=40)
-    await eventually(system.database.unresolved, equals(3), within=10)
+    await eventually(system.database.unresolved, equals(3))
     await eventually(lambda: open_items(scanner, "row"), equals(3))
     found = await items(system)
     assert {item["item"] for item in found} == {"row:evt_7", "row:evt_8", "row:evt_61"}
@@ -107,7 +107,7 @@ async def test_a_failing_move_does_not_affect_others(system: System) -> None:
     await system.database.execute(STUCK)
     scanner = await system.scanner()
     of_bob = """SELECT count(*) FROM events WHERE "profileGuid" = 'pro_bob'"""
-    await eventually(lambda: system.database.value(of_bob), equals(5), within=10)
+    await eventually(lambda: system.database.value(of_bob), equals(5), within=30)
     (item,) = await items(system)
     assert (item["item"], item["place"]) == ("move:pro_a", "a")
     assert item["reason"].startswith("NumericValueOutOfRange 22003")
@@ -133,7 +133,7 @@ async def test_a_failing_erasure_does_not_affect_others(system: System) -> None:
     await system.database.execute(STUCK)
     scanner = await system.scanner()
     left = "SELECT type FROM events"
-    await eventually(lambda: system.database.column(left), equals(["secret"]), within=10)
+    await eventually(lambda: system.database.column(left), equals(["secret"]), within=30)
     await eventually(lambda: open_items(scanner, "erasure"), equals(1))
     await system.database.execute("DROP TRIGGER stuck ON events")
     await system.cli("dead", "retry", "--kind=erasure")

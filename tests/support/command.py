@@ -1,4 +1,4 @@
-"""A command of `merganser` as an operator runs it: a process of its own."""
+"""Run a command of `merganser` as an operator does: in a separate process."""
 
 import asyncio
 import json
@@ -14,7 +14,7 @@ LIMIT_SECONDS = 120.0
 
 
 @dataclass(frozen=True)
-class Ended:
+class CommandResult:
     """The exit code and the output of a command."""
 
     status: int
@@ -23,17 +23,17 @@ class Ended:
 
     @property
     def log(self) -> list[dict[str, Any]]:
-        """Its structured log."""
+        """The lines of its JSON log."""
         return [json.loads(line) for line in self.err.splitlines() if line.startswith("{")]
 
     @property
     def lines(self) -> list[dict[str, Any]]:
-        """Its standard output, JSON lines."""
+        """Its standard output, parsed as JSON lines."""
         return [json.loads(line) for line in self.out.splitlines()]
 
 
-async def command(env: Mapping[str, str], *arguments: str) -> Ended:
-    """Run a command until it ends."""
+async def command(env: Mapping[str, str], *arguments: str) -> CommandResult:
+    """Run a command, wait until it exits, and return its result."""
     own = environment({**env, "MERGANSER_LOG_FORMAT": "json"})
     with TemporaryFile() as out, TemporaryFile() as err:
         process = Forked(Request("merganser.cli.main", list(arguments), own), out, err)
@@ -45,4 +45,4 @@ async def command(env: Mapping[str, str], *arguments: str) -> Ended:
         assert process.exit_code is not None
         for file in (out, err):
             file.seek(0)
-        return Ended(process.exit_code, out.read().decode(), err.read().decode())
+        return CommandResult(process.exit_code, out.read().decode(), err.read().decode())

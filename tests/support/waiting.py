@@ -1,4 +1,4 @@
-"""Waiting for what will be true soon, without guessing how soon."""
+"""Wait for a condition without a fixed sleep."""
 
 import asyncio
 import inspect
@@ -35,24 +35,24 @@ async def eventually(
     probe: Callable[[], Any],
     accept: Callable[[Any], object] = bool,
     *,
-    within: float = 30.0,
+    within: float = 60.0,
     what: str = "",
 ) -> Any:
-    """Ask `probe` again and again until `accept` takes its value, and return that value.
+    """Call `probe` until `accept` accepts its value; return that value.
 
     Args:
-        probe: asked every few milliseconds; what it raises ends the wait.
-        accept: says whether the value is the awaited one; by default, whether it is true.
-        within: seconds, generous: they are never waited when all is well.
-        what: for the message.
+        probe: called every few milliseconds; if it raises, the error ends the wait.
+        accept: whether to accept the value; by default, whether it is true.
+        within: seconds. Choose a high limit: a passing test never waits that long.
+        what: description of the condition, for the error message.
 
     Raises:
-        AssertionError: it did not come; the message has the last value.
+        AssertionError: the time is over; the message has the last value.
     """
     deadline = time.monotonic() + within
     while True:
-        asked = probe()
-        value = await asked if inspect.isawaitable(asked) else asked
+        result = probe()
+        value = await result if inspect.isawaitable(result) else result
         if accept(value):
             return value
         if time.monotonic() > deadline:
@@ -60,7 +60,7 @@ async def eventually(
         await asyncio.sleep(POLL_SECONDS)
 
 
-class equals:  # noqa: N801 - it reads as a function, and is one with a good repr
+class equals:  # noqa: N801 - used like a function; a class for its repr
     """Accepts a value equal to the expected one: `await eventually(count, equals(5))`."""
 
     def __init__(self, expected: object) -> None:

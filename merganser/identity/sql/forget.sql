@@ -267,3 +267,10 @@ WITH ids (hash) AS (
     WHERE suppressed AND hash IN (SELECT hash FROM ids)
 )
 DELETE FROM "suppressedIds" WHERE hash IN (SELECT hash FROM ids);
+
+-- find_suppressions --
+-- Whether an id is suppressed, as which kind of id, and since when.
+SELECT kind, "createdAt"
+FROM (VALUES ('userId'), ('anonymousId')) AS kinds (kind)
+JOIN "suppressedIds" ON hash = "suppressionHash"(kind, %(name)s)
+ORDER BY kind;
