@@ -1,5 +1,6 @@
 """Forget a person: run the steps of `merganser/identity/forget.py` in short transactions."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -44,8 +45,24 @@ class ReasonNamesPerson(AdminError):
         super().__init__("the reason contains the id, and the ledger keeps it: leave the id out")
 
 
+class OtherErasure(AdminError):
+    """An erasure that has begun cannot become one of another kind."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "an interrupted `forget` of this id, with or without --placeholder, is not finished: "
+            "run it again as before"
+        )
+
+
 class IdNotSuppressed(AdminError):
     """`readmit_id` has nothing to do."""
+
+
+def check_reason(request: Request) -> None:
+    """Raise `ReasonNamesPerson` if the reason contains the name as a word."""
+    if re.search(rf"(?<!\w){re.escape(request.name)}(?!\w)", request.reason):
+        raise ReasonNamesPerson
 
 
 async def find_person(settings: Settings, request: Request) -> Person:
@@ -54,14 +71,16 @@ async def find_person(settings: Settings, request: Request) -> Person:
     Raises:
         PersonNotFound: there is neither.
         ReasonNamesPerson: the reason contains the name.
+        OtherErasure: the unfinished erasure removes a placeholder.
     """
-    if request.name in request.reason:
-        raise ReasonNamesPerson
+    check_reason(request)
     async with open_connection(settings, "find") as connection:
         person = await identity.find_erasure(connection, request.name)
         person = person or await identity.find_person(connection, request.name)
     if person is None:
         raise PersonNotFound
+    if person.unfinished == "placeholder":
+        raise OtherErasure
     return person
 
 
@@ -81,8 +100,8 @@ async def forget_person(
     Returns:
         What the ledger says, when no event is left.
     """
-    if not person.is_erasing:
-        request = await _add_retention(settings, request)
+    if not person.unfinished:
+        request = await add_retention(settings, request)
     async with open_transactions(settings, "forget") as transact:
         return await erase_profile(transact, person.profile, request, progress)
 
@@ -117,8 +136,8 @@ async def erase_profile(
         await transact(forget_anonymous_ids)
     while await transact(forget_merges):
         pass
-    await transact(lambda connection: _forget_profile(connection, profile))
-    await _erase_events(transact, profile, progress)
+    await transact(lambda connection: delete_profile(connection, profile))
+    await erase_events(transact, profile, progress)
     return await transact(lambda connection: erasures.read_last(connection, profile))
 
 
@@ -140,8 +159,8 @@ async def find_suppressions(settings: Settings, name: str) -> list[Suppression]:
         return await identity.find_suppressions(connection, name)
 
 
-async def _forget_profile(connection: AsyncConnection[Any], profile: str) -> None:
-    """Delete a profile with its properties."""
+async def delete_profile(connection: AsyncConnection[Any], profile: str) -> None:
+    """Delete a profile with its properties, as the last step before `erase_events`."""
     await identity.forget_profile(connection, profile)
     for counts in (
         await properties.delete_profiles(connection, [profile]),
@@ -150,7 +169,7 @@ async def _forget_profile(connection: AsyncConnection[Any], profile: str) -> Non
         await identity.add_counts(connection, profile, "deleted", counts)
 
 
-async def _erase_events(transact: Transact, profile: str, progress: Callable[[int], None]) -> None:
+async def erase_events(transact: Transact, profile: str, progress: Callable[[int], None]) -> None:
     """Erase the events of a forgotten profile."""
 
     async def erase_chunk(connection: AsyncConnection[Any]) -> int | None:
@@ -164,7 +183,7 @@ async def _erase_events(transact: Transact, profile: str, progress: Callable[[in
         progress(total)
 
 
-async def _add_retention(settings: Settings, request: Request) -> Request:
+async def add_retention(settings: Settings, request: Request) -> Request:
     """Return the request with how long the topics may keep a record, if Kafka answers."""
     try:
         holds = await kafka.read_holding_times(settings)

@@ -45,8 +45,8 @@ from merganser.runtime.set_aside import Kind
 _SQL = sql.load(__package__, "forget.sql")
 
 
-SuppressionScope = Literal["all", "userId", "none"]
-"""Which ids of an erased person are suppressed, so that no later event with them is stored."""
+SuppressionScope = Literal["all", "placeholder", "none"]
+"""Which ids of an erased person are suppressed, also later; of a placeholder only itself."""
 
 Worker = Literal["command", "scanner"]
 """Who deletes rows of an erasure."""
@@ -79,15 +79,15 @@ class Person:
     """Number of events."""
     anonymous_ids: int
     """Number of anonymousIds."""
-    is_erasing: bool
-    """Whether an erasure has begun and not finished."""
+    unfinished: SuppressionScope | None
+    """Of the erasure that has begun and not finished."""
 
 
 class Suppression(NamedTuple):
-    """Since when events with an id are not stored."""
+    """Since when an id is suppressed."""
 
-    kind: Literal["userId", "anonymousId"]
-    """What the suppressed id is."""
+    kind: Literal["userId", "anonymousId", "placeholder"]
+    """What the id is; of a placeholder, events are stored without it."""
     since: datetime
 
 
@@ -126,6 +126,24 @@ async def suppress_ids(
     Raises:
         psycopg.errors.LockNotAvailable: a transaction with a plan takes very long; retry.
     """
+    await begin(connection, profile, request)
+    cursor = await connection.execute(
+        _SQL["suppress_ids"], {"profile": profile, "at_most": at_most}
+    )
+    return [anonymous_id for (anonymous_id,) in await cursor.fetchall()]
+
+
+async def begin(connection: AsyncConnection[Any], profile: str, request: Request) -> None:
+    """Write an erasure to the ledger unless it has begun, after `lock_suppressed_ids`.
+
+    Args:
+        connection: in the transaction that suppresses the first ids.
+        profile: guid.
+        request: counts if the erasure of this profile has not begun.
+
+    Raises:
+        psycopg.errors.LockNotAvailable: a transaction with a plan takes very long; retry.
+    """
     await lock_suppressed_ids(connection)
     scope = {"profile": profile, "name": request.name}
     await connection.execute(
@@ -140,10 +158,6 @@ async def suppress_ids(
         },
     )
     await connection.execute(_SQL["insert_name"], scope)
-    cursor = await connection.execute(
-        _SQL["suppress_ids"], {"profile": profile, "at_most": at_most}
-    )
-    return [anonymous_id for (anonymous_id,) in await cursor.fetchall()]
 
 
 async def lock_suppressed_ids(connection: AsyncConnection[Any]) -> None:
@@ -328,6 +342,6 @@ async def readmit(connection: AsyncConnection[Any], name: str) -> bool:
 
 
 async def find_suppressions(connection: AsyncConnection[Any], name: str) -> list[Suppression]:
-    """Return how an id is suppressed, as a userId, an anonymousId or both; empty if it is not."""
+    """Return as which kinds of id an id is suppressed; empty if it is not."""
     cursor = await connection.execute(_SQL["find_suppressions"], {"name": name})
     return [Suppression(*row) for row in await cursor.fetchall()]

@@ -9,7 +9,7 @@ CREATE TABLE "erasureLedger" (
     "profileGuid"      text COLLATE "C" NOT NULL,
     "requestedBy"      text COLLATE "C" NOT NULL,
     reason             text COLLATE "C" NOT NULL CHECK (char_length(reason) BETWEEN 1 AND 1000),
-    suppresses         text COLLATE "C" NOT NULL CHECK (suppresses IN ('all', 'userId', 'none')),
+    suppresses         text COLLATE "C" NOT NULL CHECK (suppresses IN ('all', 'placeholder', 'none')),
     "startedAt"        timestamptz NOT NULL DEFAULT now(),
     "finishedAt"       timestamptz,
     "newestEventAt"    timestamptz,
@@ -20,7 +20,8 @@ CREATE TABLE "erasureLedger" (
 );
 COMMENT ON TABLE "erasureLedger" IS
     'One row for each erasure, kept after it has finished. No column holds an id that a client sent.';
-COMMENT ON COLUMN "erasureLedger".suppresses IS 'Which of the ids are suppressed, also later.';
+COMMENT ON COLUMN "erasureLedger".suppresses IS
+    'all: no later event with the ids is stored. placeholder: later events are stored without the userId.';
 COMMENT ON COLUMN "erasureLedger"."newestEventAt" IS
     'The latest "createdAt" of the erased events, and of other people''s events that named the person.';
 COMMENT ON COLUMN "erasureLedger"."topicHoldsMs" IS
@@ -36,7 +37,8 @@ CREATE INDEX "erasureLedger_startedAt" ON "erasureLedger" ("startedAt", guid);
 -- file of an export tells nothing without them, and a restored database can compare its ids with the file.
 CREATE TABLE "erasedIds" (
     "erasureGuid" text COLLATE "C" NOT NULL REFERENCES "erasureLedger" ON DELETE CASCADE,
-    kind          text COLLATE "C" NOT NULL CHECK (kind IN ('userId', 'anonymousId', 'name')),
+    kind          text COLLATE "C" NOT NULL
+        CHECK (kind IN ('userId', 'anonymousId', 'placeholder', 'name')),
     hash          bytea NOT NULL,
     suppressed    boolean NOT NULL,
     PRIMARY KEY ("erasureGuid", kind, hash)

@@ -56,6 +56,7 @@ EXPORTED_KINDS = {
     "propertyStates": "propertyState",
     "propertyRecounts": "propertyRecount",
     "profileDecorations": "decoration",
+    "setAside": "setAside",
     "events": "event",
     "eventChanges": None,  # guids of events and profiles, deleted within seconds
     "eventData": None,  # exported with its event; the row that names the laptop is Bob's

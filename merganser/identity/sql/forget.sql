@@ -6,7 +6,11 @@
 -- The profile with this guid, or of this userId, or that the profile with this guid was merged into.
 SELECT guid, (SELECT count(*) FROM events WHERE "profileGuid" = found.guid), (
     SELECT count(*) FROM "anonymousIds" WHERE "profileGuid" = found.guid
-), guid IN (SELECT "profileGuid" FROM erasures)
+), (
+    SELECT suppresses
+    FROM erasures JOIN "erasureLedger" AS ledger ON ledger.guid = "ledgerGuid"
+    WHERE erasures."profileGuid" = found.guid
+)
 FROM (
     SELECT 1 AS rank, guid FROM profiles WHERE guid = %(name)s
     UNION ALL
@@ -56,17 +60,18 @@ ON CONFLICT DO NOTHING;
 -- find_erasure --
 -- The unfinished erasure of this userId, profile guid, or name of an earlier call, and what it still has to
 -- erase.
-SELECT "profileGuid", (
+SELECT erasures."profileGuid", (
     SELECT count(*) FROM events WHERE events."profileGuid" = erasures."profileGuid"
 ), (
     SELECT count(*) FROM "anonymousIds" AS ids WHERE ids."profileGuid" = erasures."profileGuid"
-), true
+), suppresses
 FROM erasures
-WHERE "profileGuid" = %(name)s OR "ledgerGuid" IN (
+JOIN "erasureLedger" AS ledger ON ledger.guid = "ledgerGuid"
+WHERE erasures."profileGuid" = %(name)s OR "ledgerGuid" IN (
     SELECT "erasureGuid" FROM "erasedIds"
     WHERE kind IN ('userId', 'name') AND hash = "suppressionHash"(kind, %(name)s)
 )
-ORDER BY "createdAt", "profileGuid"
+ORDER BY "createdAt", erasures."profileGuid"
 LIMIT 1;
 
 -- suppress_ids --
@@ -79,7 +84,7 @@ WITH entry AS (
 ), next AS (
     SELECT "anonymousId" FROM "anonymousIds" WHERE "profileGuid" = %(profile)s LIMIT %(at_most)s
 ), ids (kind, hash, suppressed) AS (
-    SELECT 'userId', "suppressionHash"('userId', "userId"), suppresses <> 'none'
+    SELECT 'userId', "suppressionHash"('userId', "userId"), suppresses = 'all'
     FROM profiles CROSS JOIN entry
     WHERE profiles.guid = %(profile)s AND "userId" IS NOT NULL
     UNION ALL
@@ -258,10 +263,11 @@ WITH finished AS (
 UPDATE "erasureLedger" SET "finishedAt" = now() FROM finished WHERE guid = "ledgerGuid";
 
 -- readmit --
--- Lift the suppression of an id, whether it is a userId or an anonymousId.
+-- Lift the suppression of an id, whether it is a userId, an anonymousId or a placeholder.
 WITH ids (hash) AS (
     VALUES
-        ("suppressionHash"('userId', %(name)s)), ("suppressionHash"('anonymousId', %(name)s))
+        ("suppressionHash"('userId', %(name)s)), ("suppressionHash"('anonymousId', %(name)s)),
+        ("suppressionHash"('placeholder', %(name)s))
 ), ledger AS (
     UPDATE "erasedIds" SET suppressed = false
     WHERE suppressed AND hash IN (SELECT hash FROM ids)
@@ -271,6 +277,6 @@ DELETE FROM "suppressedIds" WHERE hash IN (SELECT hash FROM ids);
 -- find_suppressions --
 -- Whether an id is suppressed, as which kind of id, and since when.
 SELECT kind, "createdAt"
-FROM (VALUES ('userId'), ('anonymousId')) AS kinds (kind)
+FROM (VALUES ('userId'), ('anonymousId'), ('placeholder')) AS kinds (kind)
 JOIN "suppressedIds" ON hash = "suppressionHash"(kind, %(name)s)
 ORDER BY kind;
