@@ -12,6 +12,9 @@ from tests.support.service import environment
 
 LIMIT_SECONDS = 120.0
 
+KILLED = 137
+"""The status of a command that got SIGKILL."""
+
 
 @dataclass(frozen=True)
 class CommandResult:
@@ -32,16 +35,19 @@ class CommandResult:
         return [json.loads(line) for line in self.out.splitlines()]
 
 
-async def command(env: Mapping[str, str], *arguments: str) -> CommandResult:
-    """Run a command, wait until it exits, and return its result."""
+async def command(
+    env: Mapping[str, str], *arguments: str, kill_after: float | None = None
+) -> CommandResult:
+    """Run a command, kill it after `kill_after` seconds, and return its result."""
     own = environment({**env, "MERGANSER_LOG_FORMAT": "json"})
     with TemporaryFile() as out, TemporaryFile() as err:
         process = Forked(Request("merganser.cli.main", list(arguments), own), out, err)
         try:
-            ended = await asyncio.to_thread(process.wait, LIMIT_SECONDS)
+            limit = LIMIT_SECONDS if kill_after is None else kill_after
+            ended = await asyncio.to_thread(process.wait, limit)
         finally:
             process.kill()
-        assert ended, f"{arguments} took longer than {LIMIT_SECONDS:g} s"
+        assert ended or kill_after is not None, f"{arguments} took longer than {LIMIT_SECONDS:g} s"
         assert process.exit_code is not None
         for file in (out, err):
             file.seek(0)
