@@ -14,6 +14,7 @@ from tests.support.waiting import equals, eventually
 
 ANN, PHONE, LAPTOP = "ann@example.test", "phone", "laptop"
 VERSION = dict([VERSION_HEADER])
+RECORD = ("--kind", "record")
 REQUEST = ("--reason", "asked for it")
 RECORDS = {
     "refused, of Ann": Record(encode(event(ANN, kind="forbidden", card="4111")), b"k", VERSION),
@@ -131,7 +132,7 @@ async def test_letters_of_an_erased_person_are_neither_shown_nor_sent(
     erased = OF_ANN - of_bob
     forgotten = await command(filled.env, "forget", ANN, "--yes", *REQUEST, suppression)
     assert forgotten.status == 0, forgotten.err
-    lines = (await command(filled.env, "dead", "list", "--json", "--kind", "record")).lines
+    lines = (await command(filled.env, "dead", "list", "--json", *RECORD)).lines
     addresses = {line["letter"] for line in lines if line["erased"]}
     assert len(lines) == len(RECORDS)
     assert len(addresses) == len(erased)
@@ -144,12 +145,12 @@ async def test_letters_of_an_erased_person_are_neither_shown_nor_sent(
 
     await filled.database.execute("ALTER TABLE events DROP CONSTRAINT mine")
     before = await filled.events.size()
-    retried = await command(filled.env, "dead", "retry", "--kind", "record")
+    retried = await command(filled.env, "dead", "retry", *RECORD)
     assert retried.status == 1
     assert f"{len(erased)} letters are of erased people" in retried.err
     assert await filled.events.size() == before + len(RECORDS) - len(erased)
     await filled.consumed()
-    assert (await listed(filled, "--id", "bob"))[0] == set()
+    assert (await listed(filled, "--id", "bob", "--reason", "refused"))[0] == set()
     ids = await filled.database.column(
         """SELECT "anonymousId" FROM events WHERE type = 'forbidden'"""
     )
@@ -169,7 +170,7 @@ async def test_a_later_letter_of_a_readmitted_person_is_not_erased(filled: Syste
     await filled.events.publish_events([event(ANN, at=9)])
     await eventually(filled.dead.size, equals(before + 1))
     await filled.consumed()
-    lines = (await command(filled.env, "dead", "list", "--json", "--id", ANN)).lines
+    lines = (await command(filled.env, "dead", "list", "--json", "--id", ANN, *RECORD)).lines
     assert [line["erased"] for line in lines] == [True, True, False]
     exported = (await command(filled.env, "export", ANN)).lines
     letters = [line["letter"] for line in exported if line["kind"] == "deadLetter"]
