@@ -37,6 +37,12 @@ Each process serves its metrics at `/metrics` on its own port: ingest 9101, reso
 9103, properties 9104, api 9105, decoration 9106; in the image 9100 for all
 ([configuration.md](configuration.md)). A histogram has the series `_bucket`, `_sum` and `_count`.
 
+`--workers` and `merganser serve` have one page for all their processes. Each sample there has the label `worker`, such
+as `ingest-2`: Prometheus adds up what can be added, and knows that the counters of a restarted worker start again. Sums
+over workers would be wrong for gauges such as ages, and prometheus_client's own multiprocess mode has neither gauges
+with functions nor `process_*`. `merganser_check_failing{check="alive"}` is 1 for a worker that does not answer.
+`/metrics?process=ingest` has the workers of one kind, so that each kind can be a job `merganser-PROCESS`.
+
 <!-- Written by `make metrics-page`: change merganser/runtime/metrics.py instead. -->
 """
 
