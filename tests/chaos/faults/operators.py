@@ -53,7 +53,7 @@ ORDER BY random()
     ) THEN 10 ELSE 1 END
 LIMIT 1
 """
-"""A user more often than a visitor, and more often somebody with an anonymousId of another before."""
+"""More often a user than a visitor, and more often one whose anonymousIds had another owner."""
 
 _MOVED = """
 SELECT "anonymousId"
