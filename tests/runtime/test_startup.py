@@ -43,7 +43,7 @@ async def test_before_postgres(system: System, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["ingest", "resolver", "scanner"])
-async def test_without_tables_it_ends_and_says_what_to_do(
+async def test_a_process_without_tables_exits_and_names_the_command(
     system: System, kind: str, empty_database_url: str
 ) -> None:
     service = await new(system, kind, database_url=empty_database_url)

@@ -140,7 +140,9 @@ async def forget_person(deployment: Deployment) -> None:
         people = await cursor.fetchall()
     for profile, user_id, anonymous_ids in people:
         link_changes, refusal = len(corrections.changed_anonymous_ids), "no profile has this"
-        ended, kills = await _run(deployment, refusal, "forget", user_id or profile, "--yes")
+        ended, kills = await _run(
+            deployment, refusal, "forget", user_id or profile, "--reason", "chaos", "--yes"
+        )
         if ended.status and not kills:
             raise AssertionError(f"forget {user_id or profile}: {ended.err[-500:]}")
         async with await deployment.reconnect() as connection:
