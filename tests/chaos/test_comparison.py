@@ -107,6 +107,17 @@ FORGET: tuple[LiteralString, ...] = (
 )
 """The tables without the user `v`, to whom the anonymousId `phone` belongs."""
 
+INSERT_DEVICE: LiteralString = """
+INSERT INTO "anonymousIds" ("anonymousId", "profileGuid") VALUES ('phone', 'pro_u')
+"""
+INSERT_PROPERTY: LiteralString = """
+INSERT INTO "profileProperties" ("profileGuid", key, value, position)
+VALUES ('pro_v', 'plan', 'free', 0)
+"""
+LIFT_DEVICE: LiteralString = """
+DELETE FROM "suppressedIds" WHERE hash = "suppressionHash"('anonymousId', 'phone')
+"""
+
 
 @pytest.fixture
 async def forgotten(ledger: Ledger, database: Database) -> Ledger:
@@ -134,15 +145,8 @@ async def test_tables_without_a_forgotten_person(forgotten: Ledger, database: Da
         ),
         ("UPDATE events SET \"anonymousId\" = 'phone' WHERE guid = 'evt_1'", "altered: evt_1"),
         ("INSERT INTO profiles (guid) VALUES ('pro_v')", "a trace of a forgotten person: profiles"),
-        (
-            'INSERT INTO "anonymousIds" ("anonymousId", "profileGuid") VALUES (\'phone\', \'pro_u\')',
-            "a trace of a forgotten person: anonymousIds.anonymousId phone",
-        ),
-        (
-            'INSERT INTO "profileProperties" ("profileGuid", key, value, position) '
-            "VALUES ('pro_v', 'plan', 'free', 0)",
-            "a trace of a forgotten person: profileProperties.profileGuid pro_v",
-        ),
+        (INSERT_DEVICE, "a trace of a forgotten person: anonymousIds.anonymousId phone"),
+        (INSERT_PROPERTY, "a trace of a forgotten person: profileProperties.profileGuid pro_v"),
         ("DELETE FROM events WHERE guid = 'evt_2'", "missing: evt_2"),
         (
             "INSERT INTO \"suppressedIds\" (hash) SELECT \"suppressionHash\"('userId', 'u')",
@@ -156,10 +160,7 @@ async def test_tables_without_a_forgotten_person(forgotten: Ledger, database: Da
             "DELETE FROM \"suppressedIds\" WHERE hash = \"suppressionHash\"('userId', 'v')",
             "a forgotten userId is not suppressed: v",
         ),
-        (
-            "DELETE FROM \"suppressedIds\" WHERE hash = \"suppressionHash\"('anonymousId', 'phone')",
-            "a forgotten anonymousId is not suppressed: phone",
-        ),
+        (LIFT_DEVICE, "a forgotten anonymousId is not suppressed: phone"),
         ("INSERT INTO \"ignoredLinks\" VALUES ('evt_1')", "ignored or not: evt_1"),
     ],
 )
