@@ -84,6 +84,7 @@ class Gateway:
             depth=settings.ingest_max_depth,
             event_bytes=settings.ingest_max_event,
             nobody=settings.nobody_ids,
+            client_ip=settings.ingest_ip,
         )
         self._routes = Routes(dialects)
         self._keys = known_keys

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from schemas import guid
+from schemas import client_ip, guid
+from schemas.client_ip import IpPolicy
 from schemas.event import Event, InvalidEvent, encode, partition_key
 from schemas.exact_json import UnstorableValue, as_text
 from schemas.guid import GuidVersion
@@ -26,7 +27,7 @@ _MILLISECOND = timedelta(milliseconds=1)
 
 @dataclass(frozen=True, slots=True)
 class EventLimits:
-    """How large an event may be, and which ids are placeholders."""
+    """How large an event may be, and what of it is not stored."""
 
     id_characters: int
     """Of type, userId and anonymousId."""
@@ -37,6 +38,8 @@ class EventLimits:
     """Of the record's value."""
     nobody: frozenset[str]
     """Ids that mean nobody (`schemas.ids`)."""
+    client_ip: IpPolicy = "keep"
+    """What is stored of the client's address."""
 
 
 class ServerFields(NamedTuple):
@@ -87,7 +90,7 @@ def validate_event(raw: Any, limits: EventLimits, server_fields: ServerFields) -
     event: Event = {
         "guid": _event_guid(track, server_fields),
         "producerGuid": server_fields.producer_guid,
-        "ipAddress": server_fields.ip_address,
+        "ipAddress": client_ip.apply_to_address(limits.client_ip, server_fields.ip_address),
         "createdAt": server_fields.now,
         "occurredAt": occurred_at,
         "type": track.type,
@@ -147,7 +150,7 @@ def _event_data(track: Track, limits: EventLimits) -> dict[str, str]:
     if len(track.data) > limits.data_keys:
         raise InvalidEvent({"data": f"has {len(track.data)} keys, {limits.data_keys} are allowed"})
     data: dict[str, str] = {}
-    for key, value in track.data.items():
+    for key, value in client_ip.apply_to_data(limits.client_ip, track.data).items():
         if value is not None:
             try:
                 data[key] = as_text(value, limits.depth)

@@ -25,6 +25,10 @@ LEFT JOIN profiles ON profiles.guid = leased."profileGuid";
 -- Delete rows of profiles that no longer exist. This transaction has locked them.
 DELETE FROM "profileDecorations" WHERE source = %(source)s AND "profileGuid" = ANY(%(profiles)s);
 
+-- delete_profile --
+-- Delete the rows of a profile that `forget` deletes.
+DELETE FROM "profileDecorations" WHERE "profileGuid" = %(profile)s;
+
 -- reschedule --
 -- Set when profiles are due next if they still have this lease: after it has expired another process
 -- may have leased them, and a new rule makes them due again. The rows are locked in one order.

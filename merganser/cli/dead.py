@@ -66,6 +66,15 @@ def list_(
     reason: Reasons = None,
     since: Since = None,
     until: Until = None,
+    id_: Annotated[
+        str | None,
+        typer.Option(
+            "--id",
+            metavar="ID",
+            help="Only what names this userId, anonymousId or profile guid. A userId or profile "
+            "guid stands for all ids of the person.",
+        ),
+    ] = None,
     handled: Annotated[
         bool, typer.Option("--handled", help="Those that were retried or dropped instead.")
     ] = False,
@@ -75,8 +84,10 @@ def list_(
     ] = None,
 ) -> None:
     """List open dead letters and set-aside items."""
-    selection = Selection.build(items or (), kind or (), reason or (), since, until)
-    listing = run(service.list_selected(Settings.read(), selection, resolved=handled))
+    settings = Settings.read()
+    person = None if id_ is None else run(service.find_person_ids(settings, id_))
+    selection = Selection.build(items or (), kind or (), reason or (), since, until, person)
+    listing = run(service.list_selected(settings, selection, resolved=handled))
     if as_json is None:
         as_json = not out.is_terminal
     if as_json:

@@ -20,6 +20,7 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 
 from merganser.runtime.kafka_security import KafkaSecurity
 from schemas import ids
+from schemas.client_ip import IpPolicy
 from schemas.event import LONGEST_ID
 from schemas.exact_json import DEEPEST
 from schemas.guid import GuidVersion
@@ -181,6 +182,11 @@ class IngestSettings(Settings):
     )
     ingest_burst: PositiveInt = Field(
         2000, description="Events of one API key at once, if it has a rate limit"
+    )
+    ingest_ip: IpPolicy = Field(
+        "keep",
+        description="What is stored of clients' IP addresses: keep, truncate (IPv4 to /24, IPv6 to "
+        "/48) or drop",
     )
     trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = Field(
         (), description="Networks, separated by commas, whose X-Forwarded-For is trusted"

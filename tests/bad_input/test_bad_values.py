@@ -33,9 +33,11 @@ async def results(
     bootstrap = servers_running.kafka_bootstrap
     with cluster.database(template) as name:
         url = cluster.url_of(name)
-        async with database.opened(url) as opened, topics.made(bootstrap) as made:
-            env = settings_env(bootstrap, url, made)
-            with opened_system(tmp_path_factory.mktemp("bad_values"), env, opened, made) as system:
+        async with database.opened(url) as opened, topics.created(bootstrap) as created:
+            env = settings_env(bootstrap, url, created)
+            with opened_system(
+                tmp_path_factory.mktemp("bad_values"), env, opened, created
+            ) as system:
                 yield await send_all(system)
 
 

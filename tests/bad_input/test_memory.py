@@ -21,7 +21,7 @@ async def test_bombs_at_once_leave_memory_bounded(system: System) -> None:
         posts = (gateway.post("/api/v1/track", BOMB) for _ in range(BOMBS))
         return [answer.status_code for answer in await asyncio.gather(*posts)]
 
-    growth, statuses = await memory.grown(gateway.pid, sent())
+    growth, statuses = await memory.measure_growth(gateway.pid, sent())
     assert growth < BOUND
     assert set(statuses) == {413}
     await gateway.tracked(type="t", userId="1")

@@ -36,7 +36,7 @@ USERS = 30
 @pytest.fixture
 async def pooled(system: System, tmp_path: Path) -> AsyncIterator[System]:
     """A system whose processes and commands reach Postgres by way of the pooler."""
-    async with pooler.before(system.database.url, tmp_path) as url:
+    async with pooler.run(system.database.url, tmp_path) as url:
         system.env["MERGANSER_DATABASE_URL"] = url
         yield system
 
@@ -98,7 +98,7 @@ async def test_every_command_works(pooled: System) -> None:
         ("explain", "ann"),
         ("rules", "list"),
         ("export", "ann"),
-        ("forget", "ann", "--yes"),
+        ("forget", "ann", "--reason", "a request", "--yes"),
         ("readmit", "ann"),
         ("prune", "--older-than", "9d"),
         ("replay", "--from", "start", "--yes"),
@@ -110,7 +110,7 @@ async def test_every_command_works(pooled: System) -> None:
 
 async def test_tables_are_made(empty_database_url: str, tmp_path: Path) -> None:
     """By several at once, whose lock must not stay with a session of the pooler."""
-    async with pooler.before(empty_database_url, tmp_path) as url:
+    async with pooler.run(empty_database_url, tmp_path) as url:
         env = {"MERGANSER_DATABASE_URL": url}
         for _ in range(2):
             ended = await asyncio.gather(*(command(env, "migrate") for _ in range(3)))
@@ -122,7 +122,7 @@ async def test_tables_are_made(empty_database_url: str, tmp_path: Path) -> None:
 async def test_the_settings_of_a_transaction_are_no_other_client_s(
     system: System, tmp_path: Path
 ) -> None:
-    async with pooler.before(system.database.url, tmp_path) as url:
+    async with pooler.run(system.database.url, tmp_path) as url:
         ours = Database(url, "test")
         assert await ours.transact(shown, Stop()) == {
             "TimeZone": "UTC",

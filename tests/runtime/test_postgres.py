@@ -135,7 +135,7 @@ async def test_while_postgres_is_away_it_waits_until_the_process_is_to_stop(
     async def work(connection: AsyncConnection[Any]) -> None:
         await connection.execute("SELECT 1")
 
-    async with proxy.before(database_url) as (network, url):
+    async with proxy.run(database_url) as (network, url):
         database = Database(url, "test")
         await database.transact(work, stop)
         await network.stop()

@@ -31,7 +31,7 @@ async def alive(service: Service) -> bool:
 @pytest.mark.parametrize("kind", ["ingest", "resolver", "scanner"])
 async def test_before_postgres(system: System, kind: str) -> None:
     """Alive meanwhile, or its supervisor would restart it again and again."""
-    async with proxy.before(system.database.url) as (network, url):
+    async with proxy.run(system.database.url) as (network, url):
         await network.stop()
         service = await new(system, kind, database_url=url)
         service.start()
@@ -43,7 +43,7 @@ async def test_before_postgres(system: System, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["ingest", "resolver", "scanner"])
-async def test_without_tables_it_ends_and_says_what_to_do(
+async def test_a_process_without_tables_exits_and_names_the_command(
     system: System, kind: str, empty_database_url: str
 ) -> None:
     service = await new(system, kind, database_url=empty_database_url)
@@ -55,7 +55,7 @@ async def test_without_tables_it_ends_and_says_what_to_do(
 @pytest.mark.parametrize("kind", ["ingest", "resolver", "scanner"])
 async def test_postgres_that_goes_and_comes_back(system: System, kind: str) -> None:
     """Ingest needs it for new keys only; the others wait and say so."""
-    async with proxy.before(system.database.url) as (network, url):
+    async with proxy.run(system.database.url) as (network, url):
         service = await new(system, kind, database_url=url)
         service.start()
         await service.ready()
@@ -78,7 +78,7 @@ STALLED = {"resolver_silence": 1}
 
 async def test_only_postgres_is_away(system: System) -> None:
     """Kafka is not blamed for it, neither at the start nor later, and nothing is stalled."""
-    async with proxy.before(system.database.url) as (network, url):
+    async with proxy.run(system.database.url) as (network, url):
         await network.stop()
         resolver = await new(system, "resolver", database_url=url, **STALLED)
         resolver.start()

@@ -6,7 +6,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from tests.support.servers import Servers
-from tests.support.topics import Topics, made
+from tests.support.topics import Topics, created
 from tests.support.waiting import equals, eventually
 
 
@@ -27,9 +27,9 @@ async def test_the_topics_keep_records_as_long_as_the_settings_say(
     servers_running: Servers, days: int, milliseconds: str
 ) -> None:
     bootstrap = servers_running.kafka_bootstrap
-    async with made(bootstrap, retention=days) as topics:
+    async with created(bootstrap, retention=days) as topics:
         await eventually(lambda: topics.events.configured("retention.ms"), equals(milliseconds))
-    async with made(bootstrap, dead_retention=days) as topics:
+    async with created(bootstrap, dead_retention=days) as topics:
         await eventually(lambda: topics.dead.configured("retention.ms"), equals(milliseconds))
 
 

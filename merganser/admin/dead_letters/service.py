@@ -34,6 +34,8 @@ from merganser.admin.dead_letters.topic import (
     read_topic,
 )
 from merganser.admin.errors import AdminError
+from merganser.identity import person_ids
+from merganser.identity.person_ids import PersonIds
 from merganser.runtime import kafka
 from merganser.runtime.set_aside import Kind
 from merganser.runtime.settings import Settings
@@ -67,6 +69,7 @@ class Selection:
         reasons: Collection[Reason] = (),
         since: datetime | None = None,
         until: datetime | None = None,
+        person: PersonIds | None = None,
     ) -> Self:
         """Select what matches every condition. An empty collection matches everything.
 
@@ -76,6 +79,7 @@ class Selection:
             reasons: of dead letters; a reason excludes all other items.
             since: failed then or later.
             until: failed before.
+            person: named by the letter, or by the item's event or profile; None: any.
         """
         addresses = frozenset(name for name in identifiers if isinstance(name, LetterAddress))
         names = [name for name in identifiers if isinstance(name, ItemName)]
@@ -86,13 +90,12 @@ class Selection:
             selected_kinds -= {Kind.RECORD}
         letters = None
         if Kind.RECORD in selected_kinds:
-            letters = LetterSelection(frozenset(reasons), since, until, addresses)
+            letters = LetterSelection(frozenset(reasons), since, until, addresses, person)
         item_kinds = selected_kinds - {Kind.RECORD}
         if any(name.kind is Kind.RECORD for name in names):
             item_kinds.add(Kind.RECORD)
-        return cls(
-            letters, ItemSelection(sorted(item_kinds), since, until, names if identifiers else None)
-        )
+        selected_names = names if identifiers else None
+        return cls(letters, ItemSelection(sorted(item_kinds), since, until, selected_names, person))
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +143,12 @@ def parse_identifier(text: str) -> Identifier:
         f"{text!r} is neither a dead letter (partition:offset, such as 0:17) nor a set-aside item "
         f"({kinds}, record:TOPIC/PARTITION/OFFSET)"
     )
+
+
+async def find_person_ids(settings: Settings, name: str) -> PersonIds:
+    """Return the ids of the person with a userId or profile guid; any other text is one id."""
+    async with open_connection(settings, "dead") as connection:
+        return await person_ids.find_person_ids(connection, name)
 
 
 async def list_selected(
