@@ -15,7 +15,7 @@ from tests.support.waiting import eventually
 from tests.workers.processes import processes
 
 EVERYONE = {None, "ingest-1", "ingest-2"}
-"""The supervisor, which is no worker, and its workers."""
+"""The supervisor, whose lines have no worker, and its workers."""
 
 
 def has_ended(process: psutil.Process) -> bool:
