@@ -99,8 +99,17 @@ SUPPRESS: LiteralString = """
 INSERT INTO "suppressedIds" (hash)
 VALUES ("suppressionHash"('userId', 'v')), ("suppressionHash"('anonymousId', 'phone'))
 """
+PROVE: LiteralString = """
+WITH ledger AS (
+    INSERT INTO "erasureLedger" ("profileGuid", "requestedBy", reason, suppresses, "finishedAt")
+    VALUES ('pro_v', 'a test', 'a test', 'all', now()) RETURNING guid
+)
+INSERT INTO "erasureCounts" ("erasureGuid", "table", action, "doneBy", rows)
+SELECT guid, 'profiles', 'deleted', 'command', 1 FROM ledger
+"""
 FORGET: tuple[LiteralString, ...] = (
     SUPPRESS,
+    PROVE,
     'DELETE FROM events WHERE "userId" = \'v\' OR "userId" IS NULL',
     'DELETE FROM "eventData" WHERE "eventGuid" = \'evt_0\'',
     'UPDATE events SET "anonymousId" = NULL',
@@ -162,6 +171,8 @@ async def test_tables_without_a_forgotten_person(forgotten: Ledger, database: Da
         ),
         (LIFT_DEVICE, "a forgotten anonymousId is not suppressed: phone"),
         ("INSERT INTO \"ignoredLinks\" VALUES ('evt_1')", "ignored or not: evt_1"),
+        ('DELETE FROM "erasureCounts"', "no finished erasure in the ledger: pro_v"),
+        ('UPDATE "erasureLedger" SET "finishedAt" = NULL', "no finished erasure in the ledger"),
     ],
 )
 async def test_a_forgotten_person_who_left_something(
