@@ -15,24 +15,16 @@ CROSS JOIN LATERAL (
 ) AS events
 WHERE profiles."userId" = %(user_id)s;
 
--- set_lock_timeout --
--- While this transaction waits for plans under way, new plans wait for this transaction.
-SET LOCAL lock_timeout = '10s';
-
--- lock_suppressed_ids --
--- Wait for plans under way, and block new ones until this transaction ends.
-LOCK TABLE "suppressedIds" IN EXCLUSIVE MODE;
-
--- insert_erasure --
--- The events of this profile that have no anonymousId have to be deleted once the profile is deleted.
-INSERT INTO erasures ("profileGuid")
-SELECT guid FROM profiles WHERE guid = %(profile)s
-ON CONFLICT DO NOTHING;
-
 -- insert_placeholder --
 -- From now on, events are stored without this userId.
 WITH lifted AS (
     DELETE FROM "suppressedIds" WHERE hash = "suppressionHash"('userId', %(user_id)s)
+), remembered AS (
+    INSERT INTO "erasedIds" ("erasureGuid", kind, hash, suppressed)
+    SELECT "ledgerGuid", 'placeholder', "suppressionHash"('placeholder', %(user_id)s), true
+    FROM erasures
+    WHERE "profileGuid" = %(profile)s
+    ON CONFLICT DO NOTHING
 )
 INSERT INTO "suppressedIds" (hash) VALUES ("suppressionHash"('placeholder', %(user_id)s))
 ON CONFLICT DO NOTHING;
@@ -133,13 +125,18 @@ WITH moved AS (
     WHERE events.guid = ANY(%(guids)s::text[])
         AND events."profileGuid" = %(profile)s
         AND ids."anonymousId" = events."anonymousId"
-    RETURNING events.guid
+    RETURNING events.guid, events."createdAt"
 ), ignored AS (
-    DELETE FROM "ignoredLinks" WHERE "eventGuid" IN (SELECT guid FROM moved)
+    DELETE FROM "ignoredLinks" WHERE "eventGuid" IN (SELECT guid FROM moved) RETURNING 1
 ), trail AS (
-    DELETE FROM "linkChanges" WHERE "eventGuid" IN (SELECT guid FROM moved)
+    DELETE FROM "linkChanges" WHERE "eventGuid" IN (SELECT guid FROM moved) RETURNING 1
+), newest AS (
+    UPDATE "erasureLedger"
+    SET "newestEventAt" = greatest("newestEventAt", (SELECT max("createdAt") FROM moved))
+    WHERE guid = (SELECT "ledgerGuid" FROM erasures WHERE "profileGuid" = %(profile)s)
 )
-SELECT count(*) FROM moved;
+SELECT
+    (SELECT count(*) FROM moved), (SELECT count(*) FROM ignored), (SELECT count(*) FROM trail);
 
 -- keep_merges --
 -- Some merges of anonymousIds that have another owner now become merges into that owner's profile, so that
