@@ -8,7 +8,9 @@ import typer
 
 from merganser.admin import forget as admin
 from merganser.admin import placeholder as placeholders
+from merganser.cli.reason import ReasonText
 from merganser.cli.terminal import confirm, err, operator, progress_bar, run
+from merganser.identity.forget import Request
 from merganser.runtime import logs
 from merganser.runtime.settings import Settings
 
@@ -26,6 +28,7 @@ UserOrProfile = Annotated[
 @app.command()
 def forget(
     name: UserOrProfile,
+    reason: ReasonText,
     suppress: Annotated[
         bool,
         typer.Option(
@@ -47,36 +50,33 @@ def forget(
     if placeholder:
         if not suppress:
             raise typer.BadParameter("a placeholder is always suppressed")
-        _remove_placeholder(settings, name, yes=yes)
+        _remove_placeholder(settings, Request(name, operator(), reason, "placeholder"), yes=yes)
         return
-    person = run(admin.find_person(settings, name))
-    if person is None:
-        erased = run(admin.finish_erasures(settings))
-        err.print(
-            f"no profile has this userId or guid; finished an interrupted erasure: {erased:,} "
-            "events were left"
-        )
-        return
+    request = Request(name, operator(), reason, "all" if suppress else "none")
+    person = run(admin.find_person(settings, request))
     err.print(
         f"{person.profile}: {person.events:,} events and {person.anonymous_ids:,} anonymousIds",
         highlight=False,
     )
+    if person.unfinished:
+        err.print("an interrupted erasure: it continues with the reason and options that it has")
     confirm("Erase all of it for good?", yes=yes)
     logs.configure(settings, "forget")
     with progress_bar("erasing", person.events) as progress:
-        erased = run(admin.forget_person(settings, person, progress, suppress=suppress))
+        erasure = run(admin.forget_person(settings, person, request, progress))
     log.info(
         "person forgotten",
-        profile=person.profile,
-        by=operator(),
-        events=erased,
-        anonymous_ids=person.anonymous_ids,
-        suppressed=suppress,
+        profile=erasure.profile,
+        erasure=erasure.guid,
+        by=request.requested_by,
+        events=erasure.deleted.get("events", 0),
+        anonymous_ids=erasure.deleted.get("anonymousIds", 0),
+        suppresses=erasure.suppresses,
     )
 
 
-def _remove_placeholder(settings: Settings, user_id: str, *, yes: bool) -> None:
-    found = run(placeholders.find_placeholder(settings, user_id))
+def _remove_placeholder(settings: Settings, request: Request, *, yes: bool) -> None:
+    found = run(placeholders.find_placeholder(settings, request))
     for line in (
         f"{found.profile}: {found.anonymous_ids:,} anonymousIds get another profile",
         f"{found.kept:,} events with an anonymousId stay, without this userId",
@@ -86,11 +86,12 @@ def _remove_placeholder(settings: Settings, user_id: str, *, yes: bool) -> None:
     confirm("Remove this userId for good?", yes=yes)
     logs.configure(settings, "forget")
     with progress_bar("moving and erasing", found.kept + found.erased) as progress:
-        run(placeholders.remove_placeholder(settings, found, progress))
+        erasure = run(placeholders.remove_placeholder(settings, found, request, progress))
     log.info(
         "placeholder removed",
         profile=found.profile,
-        by=operator(),
+        erasure=erasure.guid,
+        by=request.requested_by,
         kept=found.kept,
         erased=found.erased,
         anonymous_ids=found.anonymous_ids,

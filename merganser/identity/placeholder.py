@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 from psycopg import AsyncConnection
 
 from merganser.identity import forget
+from merganser.identity.forget import Request
 from merganser.runtime import sql
 from schemas import ids
 
@@ -61,24 +62,22 @@ async def find_placeholder(connection: AsyncConnection[Any], user_id: str) -> Pl
     return None if row is None else Placeholder(user_id, *row)
 
 
-async def suppress(connection: AsyncConnection[Any], placeholder: Placeholder) -> None:
+async def suppress(
+    connection: AsyncConnection[Any], placeholder: Placeholder, request: Request
+) -> None:
     """Let plans ignore the userId from now on.
 
     Args:
         connection: in a transaction for this call only.
         placeholder: as `find_placeholder` returned it.
+        request: counts if the removal has not begun.
 
     Raises:
         psycopg.errors.LockNotAvailable: a transaction with a plan takes very long; retry.
     """
+    await forget.begin(connection, placeholder.profile, request)
     scope = {"profile": placeholder.profile, "user_id": placeholder.user_id}
-    for statement in (
-        "set_lock_timeout",
-        "lock_suppressed_ids",
-        "insert_erasure",
-        "insert_placeholder",
-    ):
-        await connection.execute(_SQL[statement], scope)
+    await connection.execute(_SQL["insert_placeholder"], scope)
 
 
 async def change_owners(
@@ -145,7 +144,10 @@ async def move_events(
     )
     guids = sql.texts(guid for _, guid, _ in rows)
     cursor = await connection.execute(_SQL["move_events"], {**scope, "guids": guids})
-    (moved,) = await cursor.fetchone() or (0,)
+    moved, ignored, trail = await cursor.fetchone() or (0, 0, 0)
+    await forget.add_counts(connection, placeholder.profile, "changed", {"events": moved})
+    links = {"ignoredLinks": ignored, "linkChanges": trail}
+    await forget.add_counts(connection, placeholder.profile, "deleted", links)
     return EventCursor(*rows[-1][:2]), int(moved)
 
 
@@ -158,6 +160,8 @@ async def forget_merges(
         Whether there may be more to do.
     """
     scope = {"profile": placeholder.profile, "at_most": at_most}
-    if (await connection.execute(_SQL["keep_merges"], scope)).rowcount == at_most:
+    kept = (await connection.execute(_SQL["keep_merges"], scope)).rowcount
+    await forget.add_counts(connection, placeholder.profile, "changed", {"profileMerges": kept})
+    if kept == at_most:
         return True
     return await forget.forget_merges(connection, placeholder.profile, at_most)

@@ -11,6 +11,7 @@ from tests.support.waiting import equals, eventually
 
 NOBODY = "nobody-in-particular"
 DEVICES = [f"device-{number}" for number in range(5)]
+REMOVE = ("forget", "--placeholder", "--reason", "no person")
 SUPPRESSED = "merganser_events_suppressed_total"
 
 
@@ -33,7 +34,7 @@ async def publish_merged_devices(system: System) -> dict[str, str]:
 
 
 async def remove(system: System) -> CommandResult:
-    result = await command(system.env, "forget", "--placeholder", NOBODY, "--yes")
+    result = await command(system.env, *REMOVE, NOBODY, "--yes")
     assert result.status == 0, result.err
     return result
 
@@ -85,13 +86,13 @@ async def test_devices_that_a_placeholder_merged_keep_their_events_and_new_ones(
 async def test_a_removed_placeholder_is_known_and_can_be_readmitted(system: System) -> None:
     await system.resolver()
     await publish_merged_devices(system)
-    unconfirmed = await command(system.env, "forget", "--placeholder", NOBODY)
+    unconfirmed = await command(system.env, *REMOVE, NOBODY)
     assert unconfirmed.status == 1
     assert ": 5 anonymousIds get another profile\n10 events with" in unconfirmed.err
     assert "\n1 events without an anonymousId are erased" in unconfirmed.err
     assert await system.database.count("events") == 13
     await remove(system)
-    assert (await command(system.env, "forget", "--placeholder", NOBODY, "--yes")).status == 1
+    assert (await command(system.env, *REMOVE, NOBODY, "--yes")).status == 1
     result = await command(system.env, "suppressed", NOBODY)
     assert result.out.startswith("suppressed as placeholder since ")
     for device in DEVICES:
@@ -108,9 +109,18 @@ async def test_only_a_userid_with_a_profile_is_removed(system: System) -> None:
     await publish_merged_devices(system)
     profile = await system.database.profile_of(NOBODY)
     for name in ("unknown", DEVICES[1], profile):
-        result = await command(system.env, "forget", "--placeholder", name, "--yes")
+        result = await command(system.env, *REMOVE, name, "--yes")
         assert result.status == 1
         assert "no profile has this userId" in result.err
-    refused = await command(system.env, "forget", "--placeholder", "--no-suppress", NOBODY, "--yes")
+    refused = await command(
+        system.env,
+        "forget",
+        "--reason",
+        "no person",
+        "--placeholder",
+        "--no-suppress",
+        NOBODY,
+        "--yes",
+    )
     assert refused.status == 2
     assert await system.database.count("events") == 13

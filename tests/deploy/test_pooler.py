@@ -98,7 +98,7 @@ async def test_every_command_works_through_the_pooler(pooled: System) -> None:
         ("explain", "ann"),
         ("rules", "list"),
         ("export", "ann"),
-        ("forget", "ann", "--yes"),
+        ("forget", "ann", "--reason", "a request", "--yes"),
         ("readmit", "ann"),
         ("prune", "--older-than", "9d"),
         ("replay", "--from", "start", "--yes"),

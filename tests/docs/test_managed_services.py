@@ -114,7 +114,7 @@ async def test_the_grants_are_enough_and_no_more(
         ("audit", "--properties"),
         ("explain", "ann"),
         ("export", "ann"),
-        ("forget", "ann", "--yes"),
+        ("forget", "ann", "--reason", "a request", "--yes"),
         ("readmit", "ann"),
         ("prune", "--older-than", "9d"),
         ("dead", "list"),

@@ -16,6 +16,7 @@ from hypothesis.stateful import rule, run_state_machine_as_test
 from merganser.admin.placeholder import run_steps
 from merganser.identity import placeholder
 from merganser.identity.audit import audit
+from merganser.identity.forget import Request
 from merganser.identity.placeholder import Placeholder
 from merganser.runtime.postgres import connect
 from schemas.ids import NOBODY, somebody
@@ -24,6 +25,8 @@ from tests.identity.test_machine import CRASHES, Crash, Machine
 from tests.support import examples
 
 Result = TypeVar("Result")
+
+REQUEST = Request("tester", "me", "no person", "placeholder")
 
 
 class Killed(Exception):
@@ -37,7 +40,11 @@ class Removing(Machine):
         super().__init__()
         self.removed: set[str] = set()
         self.unfinished: list[Placeholder] = []
-        self.run(self._execute('TRUNCATE erasures, "suppressedIds", "deletedEvents"'))
+        self.run(
+            self._execute(
+                'TRUNCATE erasures, "suppressedIds", "deletedEvents", "erasureLedger" CASCADE'
+            )
+        )
 
     @rule(which=st.integers(0, 20), transactions=st.integers(1, 40), crash=CRASHES)
     def remove(self, which: int, transactions: int, crash: Crash) -> None:
@@ -77,7 +84,7 @@ class Removing(Machine):
             return result
 
         try:
-            await run_steps(transact, found, NOBODY, 2, lambda _: None)
+            await run_steps(transact, found, REQUEST, NOBODY, 2, lambda _: None)
         except Killed:
             self.unfinished.append(found)
         async with await connect(self.url, "test") as connection:

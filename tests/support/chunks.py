@@ -16,4 +16,6 @@ async def move_some(connection: AsyncConnection[Any], most: int) -> int | None:
 async def erase_some(connection: AsyncConnection[Any], most: int) -> int | None:
     """Erase up to `most` events of the next erasure; return None if there is none."""
     profile = await forget.lock_next_erasure(connection)
-    return None if profile is None else await forget.erase_chunk(connection, profile, most)
+    return (
+        None if profile is None else await forget.erase_chunk(connection, profile, most, "scanner")
+    )

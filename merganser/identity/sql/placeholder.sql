@@ -15,24 +15,16 @@ CROSS JOIN LATERAL (
 ) AS events
 WHERE profiles."userId" = %(user_id)s;
 
--- set_lock_timeout --
--- While this transaction waits for plans under way, new plans wait for this transaction.
-SET LOCAL lock_timeout = '10s';
-
--- lock_suppressed_ids --
--- Wait for plans under way, and block new ones until this transaction ends.
-LOCK TABLE "suppressedIds" IN EXCLUSIVE MODE;
-
--- insert_erasure --
--- The events of this profile that have no anonymousId have to be deleted once the profile is deleted.
-INSERT INTO erasures ("profileGuid")
-SELECT guid FROM profiles WHERE guid = %(profile)s
-ON CONFLICT DO NOTHING;
-
 -- insert_placeholder --
 -- From now on, events are stored without this userId.
 WITH lifted AS (
     DELETE FROM "suppressedIds" WHERE hash = "suppressionHash"('userId', %(user_id)s)
+), remembered AS (
+    INSERT INTO "erasedIds" ("erasureGuid", kind, hash, suppressed)
+    SELECT "ledgerGuid", 'placeholder', "suppressionHash"('placeholder', %(user_id)s), true
+    FROM erasures
+    WHERE "profileGuid" = %(profile)s
+    ON CONFLICT DO NOTHING
 )
 INSERT INTO "suppressedIds" (hash) VALUES ("suppressionHash"('placeholder', %(user_id)s))
 ON CONFLICT DO NOTHING;
@@ -51,7 +43,8 @@ FOR NO KEY UPDATE;
 -- change_owners --
 -- Give each of these anonymousIds the owner by its earliest link without the placeholder. Without one it gets
 -- an anonymous profile: the one that was merged into the placeholder's profile, or else a new one. The
--- profile is in `erasures`, so the placeholder's own links do not count.
+-- profile is in `erasures`, so the placeholder's own links do not count. MATERIALIZED, so that Postgres finds
+-- rows by their anonymousIds: by the profile it may find very many.
 WITH links AS (
     SELECT DISTINCT ON (events."anonymousId")
         events."anonymousId", events."userId", events.guid, profiles.guid AS profile,
@@ -69,29 +62,35 @@ WITH links AS (
         AND NOT EXISTS (SELECT FROM "ignoredLinks" WHERE "eventGuid" = events.guid)
         AND events."profileGuid" NOT IN (SELECT "profileGuid" FROM erasures)
     ORDER BY events."anonymousId", "linkedAt", "occurredAt", events.guid
+), known AS MATERIALIZED (
+    SELECT "anonymousId", "profileGuid", "linkEventGuid"
+    FROM "anonymousIds" WHERE "anonymousId" = ANY(%(anonymous_ids)s::text[])
+), merges AS MATERIALIZED (
+    SELECT "anonymousId", "eventGuid", "createdAt", "loserGuid", "survivorGuid"
+    FROM "profileMerges"
+    WHERE "anonymousId" = ANY(%(anonymous_ids)s::text[]) AND reason = 'merged'
+), former AS (
+    SELECT DISTINCT ON ("anonymousId") "anonymousId", "eventGuid", "createdAt", "loserGuid"
+    FROM merges
+    WHERE "survivorGuid" = %(profile)s
+    ORDER BY "anonymousId", "createdAt" DESC
 ), goals AS MATERIALIZED (
     SELECT
-        ids."anonymousId", ids."linkEventGuid" AS "formerLink",
+        "anonymousId", known."linkEventGuid" AS "formerLink",
         links.guid AS link, links."userId", links."linkedAt", links."occurredAt",
-        coalesce(links.profile, former."loserGuid", "newGuid"('pro_')) AS profile
-    FROM "anonymousIds" AS ids
+        coalesce(links.profile, former."loserGuid", "newGuid"('pro_')) AS profile,
+        former."eventGuid" AS "mergeEvent", former."createdAt" AS "mergedAt"
+    FROM known
     LEFT JOIN links USING ("anonymousId")
-    LEFT JOIN LATERAL (
-        SELECT "loserGuid"
-        FROM "profileMerges" AS merges
-        WHERE merges."anonymousId" = ids."anonymousId"
-            AND "survivorGuid" = %(profile)s AND reason = 'merged'
-        ORDER BY "createdAt" DESC
-        LIMIT 1
-    ) AS former ON true
-    WHERE ids."anonymousId" = ANY(%(anonymous_ids)s::text[]) AND ids."profileGuid" = %(profile)s
+    LEFT JOIN former USING ("anonymousId")
+    WHERE known."profileGuid" = %(profile)s
 ), created AS (
     INSERT INTO profiles (guid) SELECT profile FROM goals WHERE link IS NULL
 ), undone AS (
-    DELETE FROM "profileMerges" AS merges
-    USING goals
-    WHERE merges."anonymousId" = goals."anonymousId" AND merges."loserGuid" = goals.profile
-        AND merges."survivorGuid" = %(profile)s AND merges.reason = 'merged'
+    DELETE FROM "profileMerges"
+    WHERE ("anonymousId", "eventGuid", "createdAt") IN (
+        SELECT "anonymousId", "mergeEvent", "mergedAt" FROM goals WHERE link IS NULL
+    )
 ), changed AS (
     UPDATE "anonymousIds" AS ids
     SET "profileGuid" = goals.profile,
@@ -126,13 +125,18 @@ WITH moved AS (
     WHERE events.guid = ANY(%(guids)s::text[])
         AND events."profileGuid" = %(profile)s
         AND ids."anonymousId" = events."anonymousId"
-    RETURNING events.guid
+    RETURNING events.guid, events."createdAt"
 ), ignored AS (
-    DELETE FROM "ignoredLinks" WHERE "eventGuid" IN (SELECT guid FROM moved)
+    DELETE FROM "ignoredLinks" WHERE "eventGuid" IN (SELECT guid FROM moved) RETURNING 1
 ), trail AS (
-    DELETE FROM "linkChanges" WHERE "eventGuid" IN (SELECT guid FROM moved)
+    DELETE FROM "linkChanges" WHERE "eventGuid" IN (SELECT guid FROM moved) RETURNING 1
+), newest AS (
+    UPDATE "erasureLedger"
+    SET "newestEventAt" = greatest("newestEventAt", (SELECT max("createdAt") FROM moved))
+    WHERE guid = (SELECT "ledgerGuid" FROM erasures WHERE "profileGuid" = %(profile)s)
 )
-SELECT count(*) FROM moved;
+SELECT
+    (SELECT count(*) FROM moved), (SELECT count(*) FROM ignored), (SELECT count(*) FROM trail);
 
 -- keep_merges --
 -- Some merges of anonymousIds that have another owner now become merges into that owner's profile, so that
