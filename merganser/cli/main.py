@@ -12,6 +12,7 @@ from merganser.admin import install
 from merganser.cli import (
     audit,
     dead,
+    erasures,
     explain,
     export,
     forget,
@@ -33,6 +34,7 @@ app = typer.Typer(
 app.add_typer(keys.app, name="keys")
 app.add_typer(rules.app, name="rules")
 app.add_typer(dead.app, name="dead")
+app.add_typer(erasures.app, name="erasures")
 app.add_typer(audit.app)
 app.add_typer(explain.app)
 app.add_typer(replay.app)
