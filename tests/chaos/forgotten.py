@@ -18,9 +18,22 @@ FROM unnest(%s::text[]) AS ids(id) JOIN "suppressedIds" ON hash = "suppressionHa
 _COLUMNS = """
 SELECT table_name, column_name
 FROM information_schema.columns
-WHERE table_schema = current_schema() AND data_type = 'text'
+WHERE table_schema = current_schema() AND data_type = 'text' AND table_name <> 'erasureLedger'
     AND (column_name IN ('userId', 'anonymousId', 'subject') OR column_name ~* 'guid$')
 """
+
+_UNPROVEN = """
+SELECT forgotten."profileGuid"
+FROM unnest(%s::text[]) AS forgotten("profileGuid")
+WHERE NOT EXISTS (
+    SELECT FROM "erasureLedger" AS ledger JOIN "erasureCounts" ON "erasureGuid" = ledger.guid
+    WHERE ledger."profileGuid" = forgotten."profileGuid"
+        AND "table" = 'profiles' AND action = 'deleted' AND rows = 1
+)
+UNION ALL
+SELECT "profileGuid" FROM "erasureLedger" WHERE "finishedAt" IS NULL
+"""
+"""A visitor who became a user meanwhile has no row; then an anonymousId of the visitor is named."""
 
 
 async def read_suppressed(
@@ -97,6 +110,11 @@ async def check_traces(
         rows = await connection.execute(query, (names_of.get(column, guids),))
         found += [f"{table}.{column} {value}" for (value,) in await rows.fetchall()]
     verdict.traces = verdict.report("a trace of a forgotten person", found)
+    forgotten = [person.profile for person in ledger.corrections.forgotten]
+    cursor = await connection.execute(_UNPROVEN, (forgotten,))
+    verdict.report(
+        "no finished erasure in the ledger", [guid for (guid,) in await cursor.fetchall()]
+    )
 
 
 async def _suppressed(

@@ -230,7 +230,7 @@ class _Run:
         """Forget people while events arrive."""
         while not all(task.done() for task in feeding):
             await forget_person(self._deployment)
-            await asyncio.sleep(self._deployment.random.uniform(0.2, 1))
+            await asyncio.sleep(self._deployment.random.uniform(0, 0.5))
 
     async def _kill(self, injector: Injector, feeding: Sequence[asyncio.Task[None]]) -> None:
         """Kill and restart processes while events arrive, and until the number is reached."""

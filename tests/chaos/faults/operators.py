@@ -45,8 +45,15 @@ FROM profiles CROSS JOIN LATERAL (
 ) AS ids(anonymous_ids)
 WHERE coalesce("userId", '') NOT LIKE 'hostile %'
     AND NOT EXISTS (SELECT FROM unnest(anonymous_ids) AS id WHERE id LIKE 'hostile %')
-ORDER BY "userId" IS NULL AND random() < 0.7, random() LIMIT 1
+ORDER BY random()
+    * CASE WHEN "userId" IS NULL THEN 3 ELSE 1 END
+    / CASE WHEN EXISTS (
+        SELECT FROM "profileMerges" AS merges
+        WHERE merges."anonymousId" = ANY(anonymous_ids) AND merges."survivorGuid" <> profiles.guid
+    ) THEN 10 ELSE 1 END
+LIMIT 1
 """
+"""More often a user than a visitor, and more often one whose anonymousIds had another owner."""
 
 _MOVED = """
 SELECT "anonymousId"
