@@ -77,5 +77,5 @@ def test_compose_configures_tracing_for_the_traced_processes() -> None:
 
 def read_main(process: str) -> str:
     """Return the code of a process of Merganser; nothing for other services."""
-    file = ROOT / process / "read_main.py"
+    file = ROOT / process / "main.py"
     return file.read_text() if file.exists() else ""
