@@ -61,21 +61,13 @@ def test_published_ports_can_be_chosen() -> None:
     assert len({match[1] for match in chosen if match}) == len(ports)
 
 
-def test_compose_traces_the_processes_that_trace() -> None:
-    tracing = [
-        name for name in SERVICES if f'tracing.start_tracing(settings, "{name}")' in main(name)
-    ]
-    assert tracing == ["ingest", "resolver"]
-    untraced = SERVICES["scanner"]["environment"]
-    for name in tracing:
-        variables = SERVICES[name]["environment"]
-        assert untraced.items() <= variables.items()
-        own = {key: value for key, value in variables.items() if key not in untraced}
-        assert "MERGANSER_OTLP_ENDPOINT" in own
-        assert set(own.values()) == {None}  # taken from where Compose runs
-
-
-def main(process: str) -> str:
-    """The code that starts it; none if it is not ours."""
-    file = ROOT / process / "main.py"
-    return file.read_text() if file.exists() else ""
+def test_compose_traces_the_processes_and_passes_workers_on() -> None:
+    untraced = SERVICES["migrate"]["environment"]
+    variables = SERVICES["merganser"]["environment"]
+    assert untraced.items() <= variables.items()
+    own = {key: value for key, value in variables.items() if key not in untraced}
+    for kind in ("INGEST", "RESOLVER"):
+        name = f"MERGANSER_{kind}_WORKERS"
+        assert own.pop(name) == f"${{{name}:-1}}"
+    assert "MERGANSER_OTLP_ENDPOINT" in own
+    assert set(own.values()) == {None}  # taken from where Compose runs
