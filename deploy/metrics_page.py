@@ -37,6 +37,13 @@ Each process serves its metrics at `/metrics` on its own port: ingest 9101, reso
 9103, properties 9104, api 9105, decoration 9106; in the image 9100 for all
 ([configuration.md](configuration.md)). A histogram has the series `_bucket`, `_sum` and `_count`.
 
+With `--workers` and in `merganser serve`, one page has the metrics of all processes. Each sample
+has the label `worker` there, such as `ingest-2`. Prometheus can then add up what has a sum, knows
+the counters of a restarted worker, and keeps apart what has no sum, such as ages. The
+multiprocess mode of prometheus_client supports neither gauges with functions nor `process_*`.
+`merganser_check_failing{check="alive"}` is 1 for a worker that does not answer within a second.
+`/metrics?process=ingest` has the workers of one kind, so that each kind can be a separate job.
+
 <!-- Written by `make metrics-page`: change merganser/runtime/metrics.py instead. -->
 """
 
@@ -81,7 +88,7 @@ def _exported(registry: CollectorRegistry) -> Iterator[tuple[str, str, str]]:
 def _labels() -> dict[str, tuple[str, ...]]:
     """Return the labels of each metric that has some, from the calls that define the metrics.
 
-    prometheus_client does not tell the labels of a metric that has no sample yet.
+    prometheus_client does not return the labels of a metric that has no sample yet.
     """
     found = {}
     for node in ast.walk(ast.parse(Path(metrics.__file__).read_text())):

@@ -93,13 +93,21 @@ FOR NO KEY UPDATE SKIP LOCKED;
 
 -- schedule_profiles --
 -- Make the next profiles by guid due if they have a userId. Returns the last guid and the number of
--- profiles.
+-- profiles. The locks keep `forget` from deleting a profile between the two steps: its row would stay.
+-- Writers of events do not wait for them: they change and delete anonymous profiles only.
 WITH chunk AS (
     SELECT guid, "userId" FROM profiles WHERE guid > %(after)s ORDER BY guid LIMIT %(limit)s
 ),
+known AS (
+    SELECT guid
+    FROM profiles
+    WHERE guid IN (SELECT guid FROM chunk WHERE "userId" IS NOT NULL)
+    ORDER BY guid
+    FOR KEY SHARE
+),
 scheduled AS (
     INSERT INTO "profileDecorations" AS decorations ("profileGuid", source, "dueAt")
-    SELECT guid, %(source)s, %(now)s FROM chunk WHERE "userId" IS NOT NULL ORDER BY guid
+    SELECT guid, %(source)s, %(now)s FROM known
     ON CONFLICT ("profileGuid", source) DO UPDATE
     SET "dueAt" = least(decorations."dueAt", excluded."dueAt")
 )

@@ -13,6 +13,7 @@ from psycopg import AsyncConnection
 
 from merganser.admin.database import open_connection
 from merganser.admin.dead_letters.letter_ids import read_ids
+from merganser.admin.dead_letters.letters import find_erased_letters
 from merganser.admin.dead_letters.set_aside_items import ItemSelection, SetAsideItem, read_items
 from merganser.admin.dead_letters.topic import DeadTopicRecord, LetterSelection, read_topic
 from merganser.admin.forget import PersonNotFound
@@ -62,9 +63,9 @@ async def export_person(settings: Settings, name: str, write: Callable[[str], ob
         async for line in _read_rows(connection, person.profile, ids):
             write(line + "\n")
             written += 1
-    async for line in _read_letters(settings, ids):
-        write(line + "\n")
-        written += 1
+        async for line in _read_letters(connection, settings, ids):
+            write(line + "\n")
+            written += 1
     return Export(person.profile, written)
 
 
@@ -87,12 +88,19 @@ async def _read_rows(
                 yield _item_line(item)
 
 
-async def _read_letters(settings: Settings, ids: PersonIds) -> AsyncIterator[str]:
-    """Yield the dead letters of a person, without another user's from a shared device."""
+async def _read_letters(
+    connection: AsyncConnection[Any], settings: Settings, ids: PersonIds
+) -> AsyncIterator[str]:
+    """Yield the dead letters of a person.
+
+    Another user's letters from a shared device are not the person's, nor are those from before an
+    erasure of the same ids.
+    """
     async for records in read_topic(settings, LetterSelection(person=ids)):
+        erased = await find_erased_letters(connection, settings, records)
         for record in records:
             letter = record.letter
-            if isinstance(letter, DeadLetter):
+            if isinstance(letter, DeadLetter) and record.address not in erased:
                 owner = read_ids(letter, settings.nobody_ids).of_owner()
                 if owner.names(ids):
                     yield _letter_line(record, letter)

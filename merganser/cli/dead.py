@@ -72,7 +72,7 @@ def list_(
             "--id",
             metavar="ID",
             help="Only what names this userId, anonymousId or profile guid. A userId or profile "
-            "guid stands for all ids of the person.",
+            "guid means all ids of the person.",
         ),
     ] = None,
     handled: Annotated[
@@ -160,12 +160,22 @@ def retry(
             highlight=False,
             soft_wrap=True,
         )
+    if result.erased:
+        addresses = ", ".join(map(str, result.erased[: dead_output.SHOWN]))
+        err.print(
+            f"[yellow]{len(result.erased):,} letters are of erased people[/], so they are not sent "
+            f"again and stay open; drop them: {addresses}",
+            highlight=False,
+            soft_wrap=True,
+        )
     if result.too_large:
         addresses = ", ".join(map(str, result.too_large[: dead_output.SHOWN]))
         fail(
             f"{len(result.too_large):,} records are too large for the topic of events, so their "
             f"letters stay open: {addresses}"
         )
+    if result.erased:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -68,8 +68,18 @@ def test_an_event_of_another_user_on_a_shared_device_is_that_users() -> None:
     assert placeholder.of_owner().names(PERSON)
 
 
-def test_a_placeholder_in_a_header_is_no_id() -> None:
-    assert not read_ids(letter(b'"null"', b"undefined", b"0"), NOBODY).user_ids
+@pytest.mark.parametrize(
+    "found",
+    [
+        pytest.param(letter(b'"null"', b"undefined", b"0"), id="placeholders"),
+        pytest.param(letter(b'"\\u0000"', b"x\x00", b"\x00"), id="NUL"),
+        pytest.param(letter(b'{"userId": "\\u0000"}'), id="NUL in the field"),
+        pytest.param(letter(b'"\\ud800"'), id="half a character"),
+        pytest.param(letter(b'"%s"' % (b"x" * 513), b"x" * 513), id="too long"),
+    ],
+)
+def test_a_text_that_no_id_column_can_have_is_not_an_id(found: DeadLetter) -> None:
+    assert not read_ids(found, NOBODY).user_ids
 
 
 @pytest.mark.parametrize("piece", [b'"', b'\\"', b'"a', b"\\", b'"\\'])

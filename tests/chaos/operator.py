@@ -20,7 +20,7 @@ LINKS = 10
 """Links that are ignored at a time; about as many are taken back."""
 
 BY_COMMAND = 0.07
-"""Share of the links that a command changes, a process of its own."""
+"""Share of the links that a command changes, in a separate process."""
 
 KILLED_SHARE = 0.4
 """Share of the commands that are killed and run again."""

@@ -14,6 +14,8 @@ from tests.support.waiting import equals, eventually
 
 ANN, PHONE, LAPTOP = "ann@example.test", "phone", "laptop"
 VERSION = dict([VERSION_HEADER])
+RECORD = ("--kind", "record")
+REQUEST = ("--reason", "asked for it")
 RECORDS = {
     "refused, of Ann": Record(encode(event(ANN, kind="forbidden", card="4111")), b"k", VERSION),
     "refused, of the phone": Record(encode(event(None, PHONE, "forbidden")), b"k", VERSION),
@@ -119,3 +121,57 @@ async def test_an_export_has_the_letters_and_items_of_the_person(filled: System)
         *("row:evt_ann", "row:evt_phone", "move:pro_1"),
         *(f"profile:{ann}", f"value:{ann}"),
     }
+
+
+@pytest.mark.parametrize("suppresses", [True, False])
+async def test_letters_of_an_erased_person_are_neither_shown_nor_sent(
+    filled: System, *, suppresses: bool
+) -> None:
+    suppression = "--suppress" if suppresses else "--no-suppress"
+    of_bob = {"refused, of Bob", "refused, of Bob on the laptop"}
+    erased = OF_ANN - of_bob
+    forgotten = await command(filled.env, "forget", ANN, "--yes", *REQUEST, suppression)
+    assert forgotten.status == 0, forgotten.err
+    lines = (await command(filled.env, "dead", "list", "--json", *RECORD)).lines
+    addresses = {line["letter"] for line in lines if line["erased"]}
+    assert len(lines) == len(RECORDS)
+    assert len(addresses) == len(erased)
+    for address in addresses:
+        for options in ([], ["--raw"]):
+            shown = await command(filled.env, "dead", "show", address, *options)
+            assert shown.status == 1
+            assert shown.out == ""
+            assert "erased" in shown.err
+
+    await filled.database.execute("ALTER TABLE events DROP CONSTRAINT mine")
+    before = await filled.events.size()
+    retried = await command(filled.env, "dead", "retry", *RECORD)
+    assert retried.status == 1
+    assert f"{len(erased)} letters are of erased people" in retried.err
+    assert await filled.events.size() == before + len(RECORDS) - len(erased)
+    await filled.consumed()
+    assert (await listed(filled, "--id", "bob", "--reason", "refused"))[0] == set()
+    ids = await filled.database.column(
+        """SELECT "anonymousId" FROM events WHERE type = 'forbidden'"""
+    )
+    assert sorted(map(str, ids)) == sorted(["None", "None" if suppresses else LAPTOP])
+    # They are open until an operator drops them.
+    dropped = await command(filled.env, "dead", "drop", *addresses, "--yes")
+    assert dropped.status == 0, dropped.err
+    assert erased.isdisjoint((await listed(filled))[0])
+
+
+async def test_a_later_letter_of_a_readmitted_person_is_not_erased(filled: System) -> None:
+    for arguments in (["forget", ANN, "--yes", *REQUEST], ["readmit", ANN]):
+        result = await command(filled.env, *arguments)
+        assert result.status == 0, result.err
+    before = await filled.dead.size()
+    await filled.events.publish(Record(encode(event(ANN, kind="forbidden")), b"k", VERSION))
+    await filled.events.publish_events([event(ANN, at=9)])
+    await eventually(filled.dead.size, equals(before + 1))
+    await filled.consumed()
+    lines = (await command(filled.env, "dead", "list", "--json", "--id", ANN, *RECORD)).lines
+    assert [line["erased"] for line in lines] == [True, True, False]
+    exported = (await command(filled.env, "export", ANN)).lines
+    letters = [line["letter"] for line in exported if line["kind"] == "deadLetter"]
+    assert letters == [lines[-1]["letter"]]

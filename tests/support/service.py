@@ -36,10 +36,14 @@ class Service:
         self._log_start = 0
         self._process: Forked | None = None
 
+    def set(self, **settings: object) -> None:
+        """Change settings for the next start, such as `resolver_batch=10`."""
+        self._env |= {f"MERGANSER_{name.upper()}": str(value) for name, value in settings.items()}
+
     def start(self) -> None:
         """Start it, or start it again after it ended."""
         assert not self.running, f"{self.name} already runs"
-        request = Request(f"{self.kind}.main", [], environment(self._env))
+        request = Request("merganser.cli.main", [self.kind], environment(self._env))
         with self._log.open("ab") as log:
             self._log_start = log.tell()
             self._process = Forked(request, log, log)

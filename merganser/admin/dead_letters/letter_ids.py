@@ -8,6 +8,7 @@ letter that is too large for its record has none.
 
 import json
 import re
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from merganser.identity.person_ids import PersonIds
@@ -17,6 +18,9 @@ from schemas.ids import somebody
 
 _BETWEEN_QUOTES = re.compile(rb'(?:[^"\\]|\\.)+', re.DOTALL)
 """The texts between quotes that are not escaped. It does not matter which quote opens a string."""
+
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+"""NUL, and halves of a character, which Postgres does not store."""
 
 _LONGEST_ESCAPED = 12 * LONGEST_ID
 """Bytes of the longest id in JSON: a character has up to two escapes of six bytes."""
@@ -53,17 +57,17 @@ def read_ids(letter: DeadLetter, nobody_ids: frozenset[str]) -> LetterIds:
     """
     fields = _read_fields(letter.value or b"")
     if fields is not None:
-        user_id, anonymous_id = (somebody(field, nobody_ids) for field in fields)
-        return LetterIds(_set_of(user_id), _set_of(anonymous_id), certain=True)
+        user_ids, anonymous_ids = (_ids_among(field, nobody_ids) for field in fields)
+        return LetterIds(user_ids, anonymous_ids, certain=True)
     texts = _read_texts(letter.value or b"")
     for raw in (letter.key, *(value for _, value in letter.headers)):
         if raw is not None and len(raw) <= 4 * LONGEST_ID:
             texts.add(raw.decode(errors="replace"))
-    found = frozenset(text for text in texts if somebody(text, nobody_ids))
+    found = _ids_among(texts, nobody_ids)
     return LetterIds(found, found, certain=False)
 
 
-def _read_fields(value: bytes) -> tuple[str | None, str | None] | None:
+def _read_fields(value: bytes) -> tuple[list[str], list[str]] | None:
     """Return userId and anonymousId of a JSON object; None if it is not an object with them."""
     try:
         parsed: Any = json.loads(value)
@@ -74,8 +78,8 @@ def _read_fields(value: bytes) -> tuple[str | None, str | None] | None:
     return _to_text(parsed.get("userId")), _to_text(parsed.get("anonymousId"))
 
 
-def _to_text(field: object) -> str | None:
-    return field if isinstance(field, str) else None if field is None else json.dumps(field)
+def _to_text(field: object) -> list[str]:
+    return [] if field is None else [field if isinstance(field, str) else json.dumps(field)]
 
 
 def _read_texts(value: bytes) -> set[str]:
@@ -90,5 +94,10 @@ def _read_texts(value: bytes) -> set[str]:
     return texts
 
 
-def _set_of(id_: str | None) -> frozenset[str]:
-    return frozenset() if id_ is None else frozenset([id_])
+def _ids_among(texts: Iterable[str], nobody_ids: frozenset[str]) -> frozenset[str]:
+    """Return the texts that a column of ids can have and that do not mean nobody."""
+    return frozenset(
+        text
+        for text in texts
+        if len(text) <= LONGEST_ID and somebody(text, nobody_ids) and not _UNSTORABLE.search(text)
+    )

@@ -14,6 +14,7 @@ from merganser.admin.dead_letters.letters import (
     LetterSummary,
     RetriedLetters,
     drop_letters,
+    find_erased_letters,
     find_letters,
     resolution_of,
     retry_letters,
@@ -49,6 +50,10 @@ class NotFound(AdminError):
     """No dead letter and no set-aside item has this identifier."""
 
 
+class LetterErased(AdminError):
+    """A dead letter is of a person who was erased."""
+
+
 class NotOpen(AdminError):
     """A named letter or item does not exist, or an operator has resolved it."""
 
@@ -75,7 +80,7 @@ class Selection:
 
         Args:
             identifiers: letters and items by name.
-            kinds: of items; `Kind.RECORD` stands for dead letters.
+            kinds: of items; `Kind.RECORD` means dead letters.
             reasons: of dead letters; a reason excludes all other items.
             since: failed then or later.
             until: failed before.
@@ -117,6 +122,8 @@ class RetryResult:
     """Records sent to the topic of events."""
     too_large: list[LetterAddress]
     """Letters that stay open, as their record does not fit into the topic of events."""
+    erased: list[LetterAddress]
+    """Letters that stay open, as they are of erased people."""
     resolved_by_others: int
     """Letters that another operator has resolved meanwhile."""
     items: int
@@ -199,6 +206,7 @@ async def read_letter(
 
     Raises:
         NotFound: the topic does not hold this offset.
+        LetterErased: the letter is of a person who was erased.
         KafkaError: the brokers cannot be reached, or have no such topic.
     """
     selection = LetterSelection(addresses=frozenset([address]))
@@ -206,6 +214,11 @@ async def read_letter(
         async for (record,) in read_topic(settings, selection):
             if not isinstance(record.letter, DeadLetter):
                 return record, None
+            if await find_erased_letters(resolutions.connection, settings, [record]):
+                raise LetterErased(
+                    f"{address} is of a person who was erased, so its record is not shown. "
+                    "Drop it: Kafka deletes it when the retention of the topic ends"
+                )
             resolved = await resolutions.read([record.letter])
             return record, resolution_of(record.letter, resolved.get(record.letter.origin))
     raise NotFound(f"no dead letter is at {address}: `merganser dead list` shows all")
@@ -239,8 +252,9 @@ async def retry(settings: Settings, listing: Listing) -> RetryResult:
     deleted = [item.name for item in listing.items if item.kind is Kind.RECORD]
     async with open_connection(settings, "dead") as connection, connection.transaction():
         retried = await retry_items(connection, items)
-    by_others = len(listing.letters) - letters.sent - len(letters.too_large)
-    return RetryResult(letters.sent, letters.too_large, by_others, retried, deleted)
+    left_open = len(letters.too_large) + len(letters.erased)
+    by_others = len(listing.letters) - letters.sent - left_open
+    return RetryResult(letters.sent, letters.too_large, letters.erased, by_others, retried, deleted)
 
 
 async def drop(settings: Settings, listing: Listing) -> int:
