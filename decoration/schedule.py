@@ -83,6 +83,21 @@ async def lease_due_profiles(
     )
 
 
+async def delete_profile(connection: AsyncConnection[Any], profile: str) -> dict[str, int]:
+    """Delete what is scheduled and set aside of a profile that `forget` deletes.
+
+    Args:
+        connection: in the transaction that deletes the profile.
+        profile: guid.
+
+    Returns:
+        The number of deleted rows by table.
+    """
+    deleted = await connection.execute(_SQL["delete_profile"], {"profile": profile})
+    aside = await set_aside.delete(connection, [Kind.VALUE], [profile])
+    return {"profileDecorations": deleted.rowcount, "setAside": aside}
+
+
 async def reschedule(
     connection: AsyncConnection[Any], lease: Lease, due: Mapping[str, datetime]
 ) -> set[str]:

@@ -37,6 +37,13 @@ Each process serves its metrics at `/metrics` on its own port: ingest 9101, reso
 9103, properties 9104, api 9105, decoration 9106; in the image 9100 for all
 ([configuration.md](configuration.md)). A histogram has the series `_bucket`, `_sum` and `_count`.
 
+With `--workers` and in `merganser serve`, one page has the metrics of all processes. Each sample
+has the label `worker` there, such as `ingest-2`. Prometheus can then add up what has a sum, knows
+the counters of a restarted worker, and keeps apart what has no sum, such as ages. The
+multiprocess mode of prometheus_client supports neither gauges with functions nor `process_*`.
+`merganser_check_failing{check="alive"}` is 1 for a worker that does not answer within a second.
+`/metrics?process=ingest` has the workers of one kind, so that each kind can be a job of its own.
+
 <!-- Written by `make metrics-page`: change merganser/runtime/metrics.py instead. -->
 """
 

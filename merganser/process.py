@@ -24,6 +24,7 @@ from merganser.runtime import lifecycle, logs
 from merganser.runtime.lifecycle import Stop
 from merganser.runtime.postgres import Database
 from merganser.runtime.settings import Settings
+from merganser.workers.worker import Worker
 from schemas import migrations
 
 log = structlog.get_logger(__name__)
@@ -37,10 +38,12 @@ class Process:
         checks: `/readyz` answers 503 while one of them returns a reason. Set them before the
             first `await`; they may change later.
         warnings: `/readyz` shows their reasons, but answers 200.
+        worker: which worker of a supervisor the process is, if there is one.
     """
 
-    def __init__(self, settings: Settings, stop: Stop) -> None:
+    def __init__(self, settings: Settings, stop: Stop, worker: Worker | None) -> None:
         self.stop = stop
+        self.worker = worker
         self.checks: dict[str, Check] = {}
         self.warnings: dict[str, Check] = {}
         self._database_url = settings.database_url.get_secret_value()
@@ -74,8 +77,9 @@ class Process:
 
     async def serve_until_stopped(self, server: Server) -> None:
         """Serve HTTP until the process has to stop, then finish the requests at hand."""
+        sockets = self.worker.shared_sockets() if self.worker else None
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(server.serve())
+            tasks.create_task(server.serve(sockets))
             await self.stop.wait()
             await server.shut_down()
 
@@ -100,14 +104,17 @@ def run_process(
         registry: the metrics of the process.
         main: connects the parts and runs the loops; returns when they have stopped.
     """
-    logs.configure(settings, name)
+    worker = Worker.from_environment()
+    logs.configure(settings, name, worker.name if worker else None)
 
     async def run(stop: Stop) -> None:
-        process = Process(settings, stop)
+        if worker:
+            worker.follow_supervisor(stop)
+        process = Process(settings, stop, worker)
         ops = create_ops_server(
             settings.ops_host, metrics_port, registry, process.checks, process.warnings
         )
-        serving = asyncio.create_task(ops.serve())
+        serving = asyncio.create_task(ops.serve(worker.ops_sockets() if worker else None))
         try:
             await main(process)
         finally:

@@ -155,23 +155,34 @@ async def discard_states(connection: AsyncConnection[Any], guids: Collection[str
         await start_rebuilds(connection, guids)
 
 
-async def delete_states(connection: AsyncConnection[Any], guids: Collection[str]) -> None:
-    """Delete the states of profiles."""
-    await connection.execute(_SQL["delete_states"], {"profiles": sql.texts(guids)})
+async def delete_states(connection: AsyncConnection[Any], guids: Collection[str]) -> int:
+    """Delete the states of profiles; return how many."""
+    cursor = await connection.execute(_SQL["delete_states"], {"profiles": sql.texts(guids)})
+    return cursor.rowcount
 
 
-async def delete_rebuilds(connection: AsyncConnection[Any], guids: Collection[str]) -> None:
-    """Delete the rebuilds of profiles: they have finished or cannot finish."""
-    await connection.execute(_SQL["delete_rebuilds"], {"profiles": sql.texts(guids)})
+async def delete_rebuilds(connection: AsyncConnection[Any], guids: Collection[str]) -> int:
+    """Delete the rebuilds of profiles, which have finished or cannot finish; return how many."""
+    cursor = await connection.execute(_SQL["delete_rebuilds"], {"profiles": sql.texts(guids)})
+    return cursor.rowcount
 
 
-async def delete_profiles(connection: AsyncConnection[Any], guids: Collection[str]) -> None:
-    """Delete the states and properties of profiles that no longer exist."""
-    if guids:
-        await delete_states(connection, guids)
-        await delete_rebuilds(connection, guids)
-        await set_aside.delete(connection, [Kind.PROFILE], guids)
-        await property_store.delete_properties(connection, guids)
+async def delete_profiles(
+    connection: AsyncConnection[Any], guids: Collection[str]
+) -> dict[str, int]:
+    """Delete the states and properties of profiles that no longer exist.
+
+    Returns:
+        The number of deleted rows by table.
+    """
+    if not guids:
+        return {}
+    return {
+        "propertyStates": await delete_states(connection, guids),
+        "propertyRecounts": await delete_rebuilds(connection, guids),
+        "setAside": await set_aside.delete(connection, [Kind.PROFILE], guids),
+        "profileProperties": await property_store.delete_properties(connection, guids),
+    }
 
 
 async def count_rebuilds(connection: AsyncConnection[Any]) -> int:

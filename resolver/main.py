@@ -10,6 +10,7 @@ from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitio
 from merganser.process import Process, run_process
 from merganser.runtime import kafka, metrics, tracing
 from merganser.runtime.settings import ResolverSettings
+from merganser.workers.worker import Worker
 from resolver.dead_letters import DeadLetterPublisher
 from resolver.loop import Resolver
 from resolver.offsets import Offsets
@@ -30,7 +31,7 @@ async def _run(settings: ResolverSettings, process: Process) -> None:
         settings, "resolver", timeout=10, largest=settings.dead_topic_max_record
     )
     process.close_at_exit(producer.stop)
-    consumer = _consumer(settings)
+    consumer = _consumer(settings, process.worker)
     process.close_at_exit(consumer.stop)
 
     # Until this process has tried to reach Kafka, only Postgres can be the reason.
@@ -65,11 +66,14 @@ async def _run(settings: ResolverSettings, process: Process) -> None:
         raise partitions.failure
 
 
-def _consumer(settings: ResolverSettings) -> AIOKafkaConsumer:
+def _consumer(settings: ResolverSettings, worker: Worker | None) -> AIOKafkaConsumer:
+    instance = settings.resolver_instance
+    if instance and worker:  # each worker is a member of its own
+        instance = f"{instance}-{worker.number}"
     return AIOKafkaConsumer(
         **kafka.connection(settings, "resolver"),
         group_id=settings.consumer_group,
-        group_instance_id=settings.resolver_instance,
+        group_instance_id=instance,
         session_timeout_ms=int(settings.resolver_session_timeout * 1000),
         heartbeat_interval_ms=int(settings.resolver_session_timeout * 300),
         enable_auto_commit=False,

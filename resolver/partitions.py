@@ -286,11 +286,13 @@ class AssignedPartitions(ConsumerRebalanceListener):  # type: ignore[misc] # aio
         A commit is never cancelled: aiokafka would go on with the request, and asyncio would log
         its failure as an exception that was never retrieved.
         """
-        if self._committing is None or self._committing.done():
-            self._committing = asyncio.ensure_future(self._consumer.commit(next_offsets))
-            self._committing.add_done_callback(lambda done: done.cancelled() or done.exception())
-        await asyncio.wait({self._committing})
-        self._committing.result()
+        committing = self._committing
+        if committing is None or committing.done():
+            committing = asyncio.ensure_future(self._consumer.commit(next_offsets))
+            committing.add_done_callback(lambda done: done.cancelled() or done.exception())
+            self._committing = committing
+        await asyncio.wait({committing})
+        committing.result()  # another report may have started the next commit by now
 
     def _any_partition(self) -> list[TopicPartition]:
         """Return a partition to ask Kafka about while this resolver has none."""

@@ -79,11 +79,8 @@ class Writer:
         repeated_links = await self._lock_links(connection, found.earlier_receipts)
         ids = [*await self._ids_of(connection, events), *repeated_links]
         plan = await store.resolve(connection, ids, self.move_limit)
-        if plan.detached_events:
-            events = [
-                _without_anonymous_id(event) if event["guid"] in plan.detached_events else event
-                for event in events
-            ]
+        if plan.detached_events or plan.events_without_user:
+            events = [_without_ignored_ids(event, plan) for event in events]
         # The plan's last events are the repeated links, which are stored already.
         stored = [
             (event, profile)
@@ -204,8 +201,16 @@ def _blocks(items: list[Item]) -> Iterator[list[Item]]:
         yield items[start : start + EVENTS_PER_BLOCK]
 
 
-def _without_anonymous_id(event: Event) -> Event:
-    """Return a copy without the anonymousId, and without data whose value is the anonymousId."""
+def _without_ignored_ids(event: Event, plan: Plan) -> Event:
+    """Return an event as the plan says: a copy without one id if that is suppressed.
+
+    Data whose value is a suppressed anonymousId goes as well. Data whose value is a placeholder
+    stays, as `0` may be anything.
+    """
+    if event["guid"] in plan.events_without_user:
+        return {**event, "userId": None}
+    if event["guid"] not in plan.detached_events:
+        return event
     removed = event["anonymousId"]
     data = {key: value for key, value in event["data"].items() if value != removed}
     return {**event, "anonymousId": None, "data": data}

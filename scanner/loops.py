@@ -162,7 +162,7 @@ class ChunkLoop:
             profile = await forget.lock_next_erasure(connection)
             if profile is None:
                 return None
-            return await forget.erase_chunk(connection, profile, self._chunk_size)
+            return await forget.erase_chunk(connection, profile, self._chunk_size, "scanner")
 
         try:
             return await self._database.transact(erase_chunk, self._stop, isolation.TRIES)

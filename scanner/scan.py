@@ -1,6 +1,6 @@
 """One transaction of the scanner: lock unresolved rows, plan, and write their profiles."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -127,7 +127,7 @@ class RowScanner:
         plan = await store.resolve(connection, batch, self.move_limit)
         planned = list(zip(batch, plan.event_profiles, strict=True))
         resolved = [(event, profile) for event, profile in planned if profile is not None]
-        await self._write_profiles(connection, resolved, plan.detached_events)
+        await self._write_profiles(connection, resolved, plan)
         # These rows have an id, but the plan has no profile for them: the id is suppressed.
         suppressed = [event.guid for event, profile in planned if profile is None and event.has_id]
         if suppressed:
@@ -139,12 +139,12 @@ class RowScanner:
         self,
         connection: AsyncConnection[Any],
         resolved: Sequence[tuple[EventIds, str]],
-        detached_events: Collection[str],
+        plan: Plan,
     ) -> None:
         """Update each row once: a second update would count as a change of its profile."""
-        if detached_events:
-            unlinked = [(e, profile) for e, profile in resolved if e.guid in detached_events]
-            resolved = [(e, profile) for e, profile in resolved if e.guid not in detached_events]
+        if detached := plan.detached_events:
+            unlinked = [(e, profile) for e, profile in resolved if e.guid in detached]
+            resolved = [(e, profile) for e, profile in resolved if e.guid not in detached]
             await connection.execute(
                 _SQL["set_profiles_and_detach"],
                 {
@@ -153,7 +153,10 @@ class RowScanner:
                 },
             )
         if resolved:
-            await connection.execute(_SQL["set_profiles"], _columns(resolved))
+            without_user = [event.guid in plan.events_without_user for event, _ in resolved]
+            await connection.execute(
+                _SQL["set_profiles"], {**_columns(resolved), "without_user": without_user}
+            )
 
     def _nobody_parameters(self) -> dict[str, Any]:
         return {"nobody_ids": list(self.nobody_ids), "white_space": ids.WHITE_SPACE}

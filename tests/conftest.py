@@ -1,13 +1,13 @@
-"""Fixtures on real servers: a database and topics for each test, and our processes beside them.
+"""Fixtures on real servers: a database and topics for each test, and the processes.
 
-A test asks for `system` and starts what it needs:
+A test requests `system` and starts the processes that it needs:
 
     gateway = await system.ingest()
     await system.resolver(resolver_batch=10)
     await gateway.tracked(type="pageview", anonymousId="person_1")
     await eventually(lambda: system.database.count("events"), equals(1))
 
-Whatever it started is ended with it.
+All processes that a test started end with it.
 """
 
 import signal
@@ -32,7 +32,7 @@ SHARED = pytest.StashKey[SharedServers]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Undo ignored signals, which tests would pass on; start the servers that workers share."""
+    """Undo ignored signals, which child processes would inherit; start the shared servers."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     if config.getoption("numprocesses", None) and not config.option.collectonly:
@@ -51,14 +51,14 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_report_header(config: pytest.Config) -> str:
-    """Say which servers the run uses."""
+    """Show which servers the run uses."""
     return str(_choice(config))
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Let no skip pass for a success where none may."""
-    return strict.judged((yield))
+    """Turn skips into failures in strict mode."""
+    return strict.fail_if_skipped((yield))
 
 
 @pytest.fixture(scope="session")
@@ -76,13 +76,13 @@ def servers_running(pytestconfig: pytest.Config) -> Iterator[Servers]:
 
 @pytest.fixture(scope="session")
 def cluster(servers_running: Servers) -> Cluster:
-    """Where databases are made."""
+    """The server on which the tests create databases."""
     return Cluster(servers_running.database_url)
 
 
 @pytest.fixture(scope="session")
 def template(cluster: Cluster) -> Iterator[str]:
-    """A migrated database to clone."""
+    """A migrated database that tests clone."""
     with cluster.template() as name:
         yield name
 
@@ -103,7 +103,7 @@ def empty_database_url(cluster: Cluster) -> Iterator[str]:
 
 @pytest.fixture(name="database")
 async def database_(database_url: str) -> AsyncIterator[Database]:
-    """The same database as `database_url`, with a connection to look inside."""
+    """The database of `database_url`, with a connection for queries."""
     async with database.opened(database_url) as opened:
         yield opened
 
@@ -111,13 +111,13 @@ async def database_(database_url: str) -> AsyncIterator[Database]:
 @pytest.fixture(name="topics")
 async def topics_(servers_running: Servers) -> AsyncIterator[Topics]:
     """Two new topics."""
-    async with topics.made(servers_running.kafka_bootstrap) as made:
-        yield made
+    async with topics.created(servers_running.kafka_bootstrap) as created:
+        yield created
 
 
 @pytest.fixture
 def env(servers_running: Servers, database_url: str, topics: Topics) -> dict[str, str]:
-    """MERGANSER_* of this test's processes."""
+    """The MERGANSER_* variables of this test's processes."""
     return settings_env(servers_running.kafka_bootstrap, database_url, topics)
 
 
@@ -125,7 +125,7 @@ def env(servers_running: Servers, database_url: str, topics: Topics) -> dict[str
 async def system(
     tmp_path: Path, env: dict[str, str], database: Database, topics: Topics
 ) -> AsyncIterator[System]:
-    """This test's database and topics, and the means to start processes on them."""
+    """The database and topics of this test, and functions that start processes on them."""
     with opened_system(tmp_path, env, database, topics) as system:
         yield system
 
@@ -137,15 +137,15 @@ async def shared(
     template: str,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> AsyncIterator[System]:
-    """A system with one gateway, for tests that only ask it, each with events of its own."""
+    """A system with one gateway, for tests that only send it requests with their own events."""
     with cluster.database(template) as name:
         url = cluster.url_of(name)
         async with (
             database.opened(url) as opened,
-            topics.made(servers_running.kafka_bootstrap) as made,
+            topics.created(servers_running.kafka_bootstrap) as created,
         ):
-            env = settings_env(servers_running.kafka_bootstrap, url, made)
-            with opened_system(tmp_path_factory.mktemp("shared"), env, opened, made) as system:
+            env = settings_env(servers_running.kafka_bootstrap, url, created)
+            with opened_system(tmp_path_factory.mktemp("shared"), env, opened, created) as system:
                 await system.ingest()
                 yield system
 

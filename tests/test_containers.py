@@ -1,4 +1,4 @@
-"""Containers of the tests' Kafka and Postgres: what they start, and what they say if it fails."""
+"""Kafka and Postgres in containers for the tests, and the errors if they do not start."""
 
 import os
 import sys
@@ -11,13 +11,15 @@ from tests.support import containers, topics
 from tests.support.servers import needs_docker
 from tests.support.topics import Record
 
-HERE = sys.platform == "linux" and os.environ.get("DOCKER_HOST", "unix:").startswith("unix:")
-"""Whether the engine shares this machine's network, so that also a container's IP is reached."""
+SHARED_NETWORK = sys.platform == "linux" and os.environ.get("DOCKER_HOST", "unix:").startswith(
+    "unix:"
+)
+"""Whether the engine shares this machine's network, so that tests can reach a container's IP."""
 
 
 @dataclass
-class Ended:
-    """A container as the engine tells of it after its process has ended."""
+class ExitedContainer:
+    """A container as the engine reports it after its process has exited."""
 
     status: str = "running"
 
@@ -28,13 +30,13 @@ class Ended:
         return b"\n".join([b"line"] * tail) + b"\nFATAL: \xff"
 
 
-def test_a_container_that_ends_is_not_waited_for() -> None:
+def test_waiting_stops_when_the_container_exits() -> None:
     with pytest.raises(RuntimeError, match=r"Kafka's container has ended \(status: exited\)"):
-        containers.wait("Kafka", lambda: False, Ended())
+        containers.wait("Kafka", lambda: False, ExitedContainer())
 
 
-def test_a_server_that_does_not_answer_is_waited_for_within_bounds() -> None:
-    class Silent(Ended):
+def test_waiting_for_a_silent_server_times_out() -> None:
+    class Silent(ExitedContainer):
         def reload(self) -> None:
             pass
 
@@ -42,8 +44,8 @@ def test_a_server_that_does_not_answer_is_waited_for_within_bounds() -> None:
         containers.wait("Kafka", lambda: False, Silent(), within=0)
 
 
-def test_a_log_is_shown_whatever_is_in_it() -> None:
-    assert containers.log_of(Ended()).endswith("line\nFATAL: \N{REPLACEMENT CHARACTER}")
+def test_a_log_with_invalid_utf_8_is_shown() -> None:
+    assert containers.log_of(ExitedContainer()).endswith("line\nFATAL: \N{REPLACEMENT CHARACTER}")
 
 
 @needs_docker
@@ -56,11 +58,13 @@ def test_a_server_that_cannot_start_fails_at_once_with_its_log() -> None:
 
 
 @needs_docker
-@pytest.mark.parametrize("mode", ["docker_host", *(["gateway_ip", "bridge_ip"] if HERE else [])])
-async def test_kafka_names_the_address_where_it_is_reached(
+@pytest.mark.parametrize(
+    "mode", ["docker_host", *(["gateway_ip", "bridge_ip"] if SHARED_NETWORK else [])]
+)
+async def test_kafka_advertises_an_address_that_clients_reach(
     mode: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whether tests run on the engine's machine, or in a container themselves."""
+    """On the engine's machine, and in a container."""
     from testcontainers.core.config import (  # noqa: PLC0415 - slow, rarely used
         ConnectionMode,
         testcontainers_config,
@@ -69,7 +73,7 @@ async def test_kafka_names_the_address_where_it_is_reached(
     monkeypatch.setattr(testcontainers_config, "connection_mode_override", ConnectionMode(mode))
     with containers.kafka() as bootstrap:
         assert not bootstrap.startswith("localhost")
-        async with topics.made(bootstrap) as made:
-            await made.events.publish(Record(b"hello"))
-            (record,) = await made.events.records()
+        async with topics.created(bootstrap) as created:
+            await created.events.publish(Record(b"hello"))
+            (record,) = await created.events.records()
             assert record.value == b"hello"

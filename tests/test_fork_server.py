@@ -1,4 +1,4 @@
-"""The fork server's children are processes as from a fresh Python, and end with their owner."""
+"""The children of the fork server behave like fresh Python processes, and end with their owner."""
 
 import signal
 import subprocess
@@ -21,7 +21,7 @@ def fork(log: Path, env: dict[str, str], *arguments: str) -> Forked:
         return Forked(Request("merganser.cli.main", list(arguments), environment(env)), file, file)
 
 
-def test_exit_code_and_output_of_a_command(tmp_path: Path) -> None:
+def test_a_child_has_its_exit_code_and_output(tmp_path: Path) -> None:
     log = tmp_path / "log"
     child = fork(log, {}, "--version")
     assert child.wait(30)
@@ -35,7 +35,7 @@ def test_exit_code_and_output_of_a_command(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 async def test_signals_end_a_child(tmp_path: Path, number: signal.Signals) -> None:
-    """The scanner waits for a Postgres that does not exist."""
+    """The child is a scanner that waits for a Postgres that does not exist."""
     log = tmp_path / "log"
     child = fork(log, scanner_env(), "scanner")
     await eventually(lambda: "trying again" in log.read_text())
@@ -47,7 +47,7 @@ async def test_signals_end_a_child(tmp_path: Path, number: signal.Signals) -> No
 
 
 @pytest.mark.parametrize("killed", ["owner", "fork server"])
-def test_children_end_with(killed: str) -> None:
+def test_a_child_is_killed_with_its_parents(killed: str) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", OWNER], stdout=subprocess.PIPE, env=environment(scanner_env())
     ) as owner:
@@ -58,7 +58,7 @@ def test_children_end_with(killed: str) -> None:
         (owner if killed == "owner" else server).kill()
         deadline = time.monotonic() + 30
         while any(map(is_alive, (child, server))):
-            assert time.monotonic() < deadline, "they still run"
+            assert time.monotonic() < deadline, "the children still run"
             time.sleep(0.01)
         owner.kill()
 

@@ -15,7 +15,7 @@ async def await_resolved(system: System, count: int) -> None:
     await eventually(system.database.unresolved, equals(0))
 
 
-async def test_one_person_on_two_devices_and_a_back_end(system: System) -> None:
+async def test_one_person_on_two_devices_gets_one_profile(system: System) -> None:
     """person_1 browses, signs in as 123 and uses a second device; a back end inserts a refund."""
     gateway, _, _ = await asyncio.gather(system.ingest(), system.resolver(), system.scanner())
     database = system.database
@@ -73,7 +73,7 @@ async def test_one_person_on_two_devices_and_a_back_end(system: System) -> None:
     assert sorted(paths) == ["/", "/pricing"]
 
 
-async def test_two_processes_of_each_kind_agree(system: System) -> None:
+async def test_two_processes_of_each_kind_create_one_profile_per_person(system: System) -> None:
     """50 people, each on two devices and through two gateways, get 50 profiles."""
     gateways: list[Gateway] = [await system.ingest(), await system.ingest()]
     await asyncio.gather(

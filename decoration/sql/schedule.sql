@@ -25,6 +25,10 @@ LEFT JOIN profiles ON profiles.guid = leased."profileGuid";
 -- Delete rows of profiles that no longer exist. This transaction has locked them.
 DELETE FROM "profileDecorations" WHERE source = %(source)s AND "profileGuid" = ANY(%(profiles)s);
 
+-- delete_profile --
+-- Delete the rows of a profile that `forget` deletes.
+DELETE FROM "profileDecorations" WHERE "profileGuid" = %(profile)s;
+
 -- reschedule --
 -- Set when profiles are due next if they still have this lease: after it has expired another process
 -- may have leased them, and a new rule makes them due again. The rows are locked in one order.
@@ -89,13 +93,21 @@ FOR NO KEY UPDATE SKIP LOCKED;
 
 -- schedule_profiles --
 -- Make the next profiles by guid due if they have a userId. Returns the last guid and the number of
--- profiles.
+-- profiles. The locks keep `forget` from deleting a profile between the two steps: its row would stay.
+-- Writers of events do not wait for them: they change and delete anonymous profiles only.
 WITH chunk AS (
     SELECT guid, "userId" FROM profiles WHERE guid > %(after)s ORDER BY guid LIMIT %(limit)s
 ),
+known AS (
+    SELECT guid
+    FROM profiles
+    WHERE guid IN (SELECT guid FROM chunk WHERE "userId" IS NOT NULL)
+    ORDER BY guid
+    FOR KEY SHARE
+),
 scheduled AS (
     INSERT INTO "profileDecorations" AS decorations ("profileGuid", source, "dueAt")
-    SELECT guid, %(source)s, %(now)s FROM chunk WHERE "userId" IS NOT NULL ORDER BY guid
+    SELECT guid, %(source)s, %(now)s FROM known
     ON CONFLICT ("profileGuid", source) DO UPDATE
     SET "dueAt" = least(decorations."dueAt", excluded."dueAt")
 )

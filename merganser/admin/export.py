@@ -3,6 +3,8 @@
 The SQL reads tables that other folders own: an export must have all of them in one snapshot.
 """
 
+import base64
+import json
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -10,10 +12,17 @@ from typing import Any
 from psycopg import AsyncConnection
 
 from merganser.admin.database import open_connection
+from merganser.admin.dead_letters.letter_ids import read_ids
+from merganser.admin.dead_letters.letters import find_erased_letters
+from merganser.admin.dead_letters.set_aside_items import ItemSelection, SetAsideItem, read_items
+from merganser.admin.dead_letters.topic import DeadTopicRecord, LetterSelection, read_topic
 from merganser.admin.forget import PersonNotFound
 from merganser.identity import forget as identity
+from merganser.identity.person_ids import PersonIds, read_person_ids
 from merganser.runtime import sql
+from merganser.runtime.set_aside import Kind
 from merganser.runtime.settings import Settings
+from schemas.dead_letter import DeadLetter
 
 _SQL = sql.load(__package__, "export.sql")
 
@@ -33,29 +42,36 @@ async def export_person(settings: Settings, name: str, write: Callable[[str], ob
     """Write a JSON object for each thing stored about a person, one a line.
 
     `kind` says what an object is: profile, anonymousId, merge, property, propertyState,
-    propertyRecount, decoration or event. An event's `data` is a list of key-value objects, as a key
-    may occur twice.
+    propertyRecount, decoration, event, setAside or deadLetter. An event's `data` is a list of
+    key-value objects, as a key may occur twice.
 
     Args:
-        settings: the database's URL.
+        settings: the database's URL, and where the topic of dead letters is.
         name: a userId or the guid of a profile.
         write: receives each line, with its line feed.
 
     Raises:
         PersonNotFound: no profile has this userId or guid.
+        KafkaError: the brokers cannot be reached, or have no topic of dead letters.
     """
     async with open_connection(settings, "export") as connection:
         person = await identity.find_person(connection, name)
         if person is None:
             raise PersonNotFound
+        ids = await read_person_ids(connection, person.profile)
         written = 0
-        async for line in _read_lines(connection, person.profile):
+        async for line in _read_rows(connection, person.profile, ids):
+            write(line + "\n")
+            written += 1
+        async for line in _read_letters(connection, settings, ids):
             write(line + "\n")
             written += 1
     return Export(person.profile, written)
 
 
-async def _read_lines(connection: AsyncConnection[Any], profile: str) -> AsyncIterator[str]:
+async def _read_rows(
+    connection: AsyncConnection[Any], profile: str, ids: PersonIds
+) -> AsyncIterator[str]:
     """Yield JSON objects, all from one snapshot. Takes no locks."""
     async with connection.transaction():
         await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
@@ -65,3 +81,66 @@ async def _read_lines(connection: AsyncConnection[Any], profile: str) -> AsyncIt
                 await cursor.execute(statement, {"profile": profile})
                 async for (line,) in cursor:
                     yield line
+        for resolved in (False, True):
+            for item in await read_items(
+                connection, ItemSelection([*Kind], person=ids), resolved=resolved
+            ):
+                yield _item_line(item)
+
+
+async def _read_letters(
+    connection: AsyncConnection[Any], settings: Settings, ids: PersonIds
+) -> AsyncIterator[str]:
+    """Yield the dead letters of a person.
+
+    Another user's letters from a shared device are not the person's, nor are those from before an
+    erasure of the same ids.
+    """
+    async for records in read_topic(settings, LetterSelection(person=ids)):
+        erased = await find_erased_letters(connection, settings, records)
+        for record in records:
+            letter = record.letter
+            if isinstance(letter, DeadLetter) and record.address not in erased:
+                owner = read_ids(letter, settings.nobody_ids).of_owner()
+                if owner.names(ids):
+                    yield _letter_line(record, letter)
+
+
+def _item_line(item: SetAsideItem) -> str:
+    return json.dumps(
+        {
+            "kind": "setAside",
+            "item": str(item.name),
+            "place": item.place,
+            "reason": item.reason,
+            "attempts": item.attempts,
+            "state": item.state,
+            "createdAt": item.created_at.isoformat(),
+            "updatedAt": item.updated_at.isoformat(),
+        }
+    )
+
+
+def _letter_line(record: DeadTopicRecord, letter: DeadLetter) -> str:
+    return json.dumps(
+        {
+            "kind": "deadLetter",
+            "letter": str(record.address),
+            "writtenAt": record.written_at.isoformat(),
+            "reason": letter.reason,
+            "error": letter.error,
+            "key": _readable(letter.key),
+            "value": _readable(letter.value),
+            "headers": [{"key": key, "value": _readable(value)} for key, value in letter.headers],
+        }
+    )
+
+
+def _readable(data: bytes | None) -> str | dict[str, str] | None:
+    """Return bytes as text, or in Base64 if they are not UTF-8."""
+    if data is None:
+        return None
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(data).decode()}

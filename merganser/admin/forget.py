@@ -1,28 +1,57 @@
 """Forget a person: run the steps of `merganser/identity/forget.py` in short transactions."""
 
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+import structlog
+from aiokafka.errors import KafkaError
 from psycopg import AsyncConnection
 
+from decoration import schedule
 from merganser.admin.database import Transact, open_connection, open_transactions
 from merganser.admin.errors import AdminError
+from merganser.identity import erasures
 from merganser.identity import forget as identity
-from merganser.identity.forget import Person, Suppression
+from merganser.identity.erasures import Erasure
+from merganser.identity.forget import Person, Request, Suppression
+from merganser.runtime import kafka
 from merganser.runtime.settings import Settings
 from properties import store as properties
 
 CHUNK = 2000
 """Events, or anonymousIds, of one transaction, which takes some tens of milliseconds."""
 
+log = structlog.get_logger(__name__)
+
 
 class PersonNotFound(AdminError):
-    """No profile has this userId or guid."""
+    """No profile and no unfinished erasure has this userId or guid."""
 
     def __init__(self) -> None:
         # The message goes to logs, so it does not repeat the id.
         super().__init__(
-            "no profile has this userId or guid: `merganser explain` finds a profile by any id"
+            "no profile has this userId or guid, and no erasure of it is unfinished: "
+            "`merganser explain` finds a profile by any id, `merganser erasures list --id` "
+            "finds finished erasures"
+        )
+
+
+class ReasonNamesPerson(AdminError):
+    """The ledger would keep an id of the person."""
+
+    def __init__(self) -> None:
+        super().__init__("the reason contains the id, and the ledger keeps it: leave the id out")
+
+
+class OtherErasure(AdminError):
+    """An erasure that has begun cannot become one of another kind."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "an interrupted `forget` of this id, with or without --placeholder, is not finished: "
+            "run it again as before"
         )
 
 
@@ -30,73 +59,86 @@ class IdNotSuppressed(AdminError):
     """`readmit_id` has nothing to do."""
 
 
-async def find_person(settings: Settings, name: str) -> Person | None:
-    """Return the person with this userId or profile guid, or None if there is none."""
+def check_reason(request: Request) -> None:
+    """Raise `ReasonNamesPerson` if the reason contains the name as a word."""
+    if re.search(rf"(?<!\w){re.escape(request.name)}(?!\w)", request.reason):
+        raise ReasonNamesPerson
+
+
+async def find_person(settings: Settings, request: Request) -> Person:
+    """Return the person to erase, or what an interrupted erasure left of the person.
+
+    Raises:
+        PersonNotFound: there is neither.
+        ReasonNamesPerson: the reason contains the name.
+        OtherErasure: the unfinished erasure removes a placeholder.
+    """
+    check_reason(request)
     async with open_connection(settings, "find") as connection:
-        return await identity.find_person(connection, name)
+        person = await identity.find_erasure(connection, request.name)
+        person = person or await identity.find_person(connection, request.name)
+    if person is None:
+        raise PersonNotFound
+    if person.unfinished == "placeholder":
+        raise OtherErasure
+    return person
 
 
 async def forget_person(
-    settings: Settings, person: Person, progress: Callable[[int], None], *, suppress: bool
-) -> int:
+    settings: Settings, person: Person, request: Request, progress: Callable[[int], None]
+) -> Erasure:
     """Erase a person's events, ids, profile and properties, in many short transactions.
 
     If it is interrupted, run it again: it continues. The scanner erases events that are left.
 
     Args:
-        settings: the database's URL.
+        settings: the database's URL, and how to reach Kafka.
         person: as `find_person` returned it.
-        progress: called with the number of erased events.
-        suppress: whether later events with these ids are discarded.
+        request: counts if the person's erasure has not begun.
+        progress: called with the number of events that this call erased.
 
     Returns:
-        The number of erased events.
+        What the ledger says, when no event is left.
+    """
+    if not person.unfinished:
+        request = await add_retention(settings, request)
+    async with open_transactions(settings, "forget") as transact:
+        return await erase_profile(transact, person.profile, request, progress)
+
+
+async def erase_profile(
+    transact: Transact, profile: str, request: Request, progress: Callable[[int], None]
+) -> Erasure:
+    """Run all steps for a profile, which may be deleted already.
+
+    Args:
+        transact: runs a step.
+        profile: guid.
+        request: counts if the erasure has not begun.
+        progress: called with the number of events that this call erased.
     """
 
     async def suppress_ids(connection: AsyncConnection[Any]) -> list[str]:
-        return await identity.suppress_ids(connection, person.profile, CHUNK)
+        return await identity.suppress_ids(connection, profile, request, CHUNK)
 
     async def detach_anonymous_ids(connection: AsyncConnection[Any]) -> bool:
-        return await identity.detach_anonymous_ids(connection, person.profile, anonymous_ids, CHUNK)
+        return await identity.detach_anonymous_ids(connection, profile, anonymous_ids, CHUNK)
 
     async def forget_anonymous_ids(connection: AsyncConnection[Any]) -> None:
-        await identity.forget_anonymous_ids(
-            connection, person.profile, anonymous_ids, suppressed=suppress
-        )
+        await identity.forget_anonymous_ids(connection, profile, anonymous_ids)
 
     async def forget_merges(connection: AsyncConnection[Any]) -> bool:
-        return await identity.forget_merges(connection, person.profile, CHUNK)
+        return await identity.forget_merges(connection, profile, CHUNK)
 
-    async def forget_profile(connection: AsyncConnection[Any]) -> None:
-        await identity.forget_profile(connection, person.profile, suppressed=suppress)
-        await properties.delete_profiles(connection, [person.profile])
-
-    async with open_transactions(settings, "forget") as transact:
-        while anonymous_ids := await transact(suppress_ids):
-            while await transact(detach_anonymous_ids):
-                pass
-            await transact(forget_anonymous_ids)
-        while await transact(forget_merges):
+    while anonymous_ids := await transact(suppress_ids):
+        while await transact(detach_anonymous_ids):
             pass
-        await transact(forget_profile)
-        return await _erase_events(transact, progress) or 0
-
-
-async def finish_erasures(settings: Settings) -> int:
-    """Erase the events that interrupted calls of `forget_person` left.
-
-    Returns:
-        The number of erased events.
-
-    Raises:
-        PersonNotFound: no erasure is unfinished, so the name that `find_person` did not find
-            belongs to no one.
-    """
-    async with open_transactions(settings, "forget") as transact:
-        erased = await _erase_events(transact, lambda _: None)
-    if erased is None:
-        raise PersonNotFound
-    return erased
+        await transact(forget_anonymous_ids)
+    while await transact(forget_merges):
+        pass
+    await transact(lambda connection: delete_profile(connection, profile))
+    await erase_events(transact, profile, progress)
+    return await transact(lambda connection: erasures.read_last(connection, profile))
 
 
 async def readmit_id(settings: Settings, name: str) -> None:
@@ -117,17 +159,42 @@ async def find_suppressions(settings: Settings, name: str) -> list[Suppression]:
         return await identity.find_suppressions(connection, name)
 
 
-async def _erase_events(transact: Transact, progress: Callable[[int], None]) -> int | None:
-    """Erase the events of all forgotten profiles; return None if no erasure was unfinished."""
+async def delete_profile(connection: AsyncConnection[Any], profile: str) -> None:
+    """Delete a profile with its properties, as the last step before `erase_events`."""
+    await identity.forget_profile(connection, profile)
+    for counts in (
+        await properties.delete_profiles(connection, [profile]),
+        await schedule.delete_profile(connection, profile),
+    ):
+        await identity.add_counts(connection, profile, "deleted", counts)
+
+
+async def erase_events(transact: Transact, profile: str, progress: Callable[[int], None]) -> None:
+    """Erase the events of a forgotten profile."""
 
     async def erase_chunk(connection: AsyncConnection[Any]) -> int | None:
-        profile = await identity.lock_next_erasure(connection)
-        if profile is None:
+        if not await identity.lock_erasure(connection, profile):
             return None
-        return await identity.erase_chunk(connection, profile, CHUNK)
+        return await identity.erase_chunk(connection, profile, CHUNK, "command")
 
-    total: int | None = None
+    total = 0
     while (erased := await transact(erase_chunk)) is not None:
-        total = (total or 0) + erased
+        total += erased
         progress(total)
-    return total
+
+
+async def add_retention(settings: Settings, request: Request) -> Request:
+    """Return the request with how long the topics may keep a record, if Kafka answers."""
+    try:
+        holds = await kafka.read_holding_times(settings)
+    except KafkaError as error:
+        log.warning(
+            "Kafka does not say how long the topics keep records: the ledger says unknown",
+            error=type(error).__name__,
+        )
+        return request
+    return replace(
+        request,
+        topic_holds_ms=holds.get(settings.topic),
+        dead_topic_holds_ms=holds.get(settings.dead_topic),
+    )

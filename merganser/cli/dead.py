@@ -66,6 +66,15 @@ def list_(
     reason: Reasons = None,
     since: Since = None,
     until: Until = None,
+    id_: Annotated[
+        str | None,
+        typer.Option(
+            "--id",
+            metavar="ID",
+            help="Only what names this userId, anonymousId or profile guid. A userId or profile "
+            "guid stands for all ids of the person.",
+        ),
+    ] = None,
     handled: Annotated[
         bool, typer.Option("--handled", help="Those that were retried or dropped instead.")
     ] = False,
@@ -75,8 +84,10 @@ def list_(
     ] = None,
 ) -> None:
     """List open dead letters and set-aside items."""
-    selection = Selection.build(items or (), kind or (), reason or (), since, until)
-    listing = run(service.list_selected(Settings.read(), selection, resolved=handled))
+    settings = Settings.read()
+    person = None if id_ is None else run(service.find_person_ids(settings, id_))
+    selection = Selection.build(items or (), kind or (), reason or (), since, until, person)
+    listing = run(service.list_selected(settings, selection, resolved=handled))
     if as_json is None:
         as_json = not out.is_terminal
     if as_json:
@@ -149,12 +160,22 @@ def retry(
             highlight=False,
             soft_wrap=True,
         )
+    if result.erased:
+        addresses = ", ".join(map(str, result.erased[: dead_output.SHOWN]))
+        err.print(
+            f"[yellow]{len(result.erased):,} letters are of erased people[/], so they are not sent "
+            f"again and stay open; drop them: {addresses}",
+            highlight=False,
+            soft_wrap=True,
+        )
     if result.too_large:
         addresses = ", ".join(map(str, result.too_large[: dead_output.SHOWN]))
         fail(
             f"{len(result.too_large):,} records are too large for the topic of events, so their "
             f"letters stay open: {addresses}"
         )
+    if result.erased:
+        raise typer.Exit(1)
 
 
 @app.command()

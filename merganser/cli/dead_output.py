@@ -44,7 +44,7 @@ def show_letters(letters: Sequence[LetterSummary]) -> None:
             str(letter.letter.origin),
             str(letter.letter.attempt),
             f"{letter.size:,}",
-            _letter_state(letter.resolution),
+            _letter_state(letter.resolution) + ("[dim], person erased" if letter.erased else ""),
         )
     _print_table(table, len(letters))
     counts = Counter(letter.letter.reason for letter in letters)
@@ -66,6 +66,7 @@ def letter_json(letter: LetterSummary) -> dict[str, Any]:
         "attempt": letter.letter.attempt,
         "bytes": letter.size,
         "complete": not letter.letter.omitted_bytes,
+        "erased": letter.erased,
         "outcome": resolution.outcome if resolution else None,
         "handledAt": resolution.resolved_at.isoformat() if resolution else None,
     }

@@ -7,7 +7,10 @@ import structlog
 import typer
 
 from merganser.admin import forget as admin
+from merganser.admin import placeholder as placeholders
+from merganser.cli.reason import ReasonText
 from merganser.cli.terminal import confirm, err, operator, progress_bar, run
+from merganser.identity.forget import Request
 from merganser.runtime import logs
 from merganser.runtime.settings import Settings
 
@@ -25,6 +28,7 @@ UserOrProfile = Annotated[
 @app.command()
 def forget(
     name: UserOrProfile,
+    reason: ReasonText,
     suppress: Annotated[
         bool,
         typer.Option(
@@ -32,33 +36,65 @@ def forget(
             help="Whether to discard later events with the person's ids.",
         ),
     ] = True,
+    placeholder: Annotated[
+        bool,
+        typer.Option(
+            "--placeholder",
+            help="The userId names no one, such as null: remove it, and keep the devices' events.",
+        ),
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
 ) -> None:
     """Erase a person: events with their data, ids, profile, properties. It cannot be undone."""
     settings = Settings.read()
-    person = run(admin.find_person(settings, name))
-    if person is None:
-        erased = run(admin.finish_erasures(settings))
-        err.print(
-            f"no profile has this userId or guid; finished an interrupted erasure: {erased:,} "
-            "events were left"
-        )
+    if placeholder:
+        if not suppress:
+            raise typer.BadParameter("a placeholder is always suppressed")
+        _remove_placeholder(settings, Request(name, operator(), reason, "placeholder"), yes=yes)
         return
+    request = Request(name, operator(), reason, "all" if suppress else "none")
+    person = run(admin.find_person(settings, request))
     err.print(
         f"{person.profile}: {person.events:,} events and {person.anonymous_ids:,} anonymousIds",
         highlight=False,
     )
+    if person.unfinished:
+        err.print("an interrupted erasure: it continues with the reason and options that it has")
     confirm("Erase all of it for good?", yes=yes)
     logs.configure(settings, "forget")
     with progress_bar("erasing", person.events) as progress:
-        erased = run(admin.forget_person(settings, person, progress, suppress=suppress))
+        erasure = run(admin.forget_person(settings, person, request, progress))
     log.info(
         "person forgotten",
-        profile=person.profile,
-        by=operator(),
-        events=erased,
-        anonymous_ids=person.anonymous_ids,
-        suppressed=suppress,
+        profile=erasure.profile,
+        erasure=erasure.guid,
+        by=request.requested_by,
+        events=erasure.deleted.get("events", 0),
+        anonymous_ids=erasure.deleted.get("anonymousIds", 0),
+        suppresses=erasure.suppresses,
+    )
+
+
+def _remove_placeholder(settings: Settings, request: Request, *, yes: bool) -> None:
+    found = run(placeholders.find_placeholder(settings, request))
+    for line in (
+        f"{found.profile}: {found.anonymous_ids:,} anonymousIds get another profile",
+        f"{found.kept:,} events with an anonymousId stay, without this userId",
+        f"{found.erased:,} events without an anonymousId are erased",
+    ):
+        err.print(line, highlight=False)
+    confirm("Remove this userId for good?", yes=yes)
+    logs.configure(settings, "forget")
+    with progress_bar("moving and erasing", found.kept + found.erased) as progress:
+        erasure = run(placeholders.remove_placeholder(settings, found, request, progress))
+    log.info(
+        "placeholder removed",
+        profile=found.profile,
+        erasure=erasure.guid,
+        by=request.requested_by,
+        kept=found.kept,
+        erased=found.erased,
+        anonymous_ids=found.anonymous_ids,
     )
 
 

@@ -1,6 +1,5 @@
 """The `merganser` command: its groups of commands, and the commands of processes."""
 
-import importlib
 import sys
 from importlib import metadata
 from importlib.util import find_spec
@@ -12,10 +11,12 @@ from merganser.admin import install
 from merganser.cli import (
     audit,
     dead,
+    erasures,
     explain,
     export,
     forget,
     keys,
+    processes,
     prune,
     replay,
     rules,
@@ -30,9 +31,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Turns track events into customer profiles.",
 )
+app.add_typer(processes.app)
 app.add_typer(keys.app, name="keys")
 app.add_typer(rules.app, name="rules")
 app.add_typer(dead.app, name="dead")
+app.add_typer(erasures.app, name="erasures")
 app.add_typer(audit.app)
 app.add_typer(explain.app)
 app.add_typer(replay.app)
@@ -65,42 +68,6 @@ def options(
     """Options of the command itself."""
 
 
-@app.command("ingest")
-def ingest_command() -> None:
-    """Run an ingest gateway: events from HTTP to Kafka."""
-    _run_process("ingest")
-
-
-@app.command("resolver")
-def resolver_command() -> None:
-    """Run a resolver: events from Kafka to their profiles in Postgres."""
-    _run_process("resolver")
-
-
-@app.command("scanner")
-def scanner_command() -> None:
-    """Run a scanner: resolve rows of other systems, finish large merges and erasures."""
-    _run_process("scanner")
-
-
-@app.command("api")
-def api_command() -> None:
-    """Run the read API: events and profiles over HTTP."""
-    _run_process("api")
-
-
-@app.command("properties")
-def properties_command() -> None:
-    """Run the properties process: keep profile properties up to date with rules and events."""
-    _run_process("properties")
-
-
-@app.command("decoration")
-def decoration_command() -> None:
-    """Run the decoration process: profile properties from the company's databases."""
-    _run_process("decoration")
-
-
 @app.command()
 def migrate() -> None:
     """Migrate the database's tables to this version."""
@@ -116,11 +83,6 @@ def topics() -> None:
     """Create the missing Kafka topics."""
     created = run(install.create_topics(Settings.read()))
     err.print(f"created {', '.join(created)}" if created else "nothing to do: the topics exist")
-
-
-def _run_process(name: str) -> None:
-    # Import only this process: the libraries of the others cost memory and time.
-    importlib.import_module(f"{name}.main").main()
 
 
 def main() -> None:

@@ -6,8 +6,9 @@ import structlog
 import typer
 
 from merganser.admin import unlink as admin
+from merganser.cli.reason import ReasonText
 from merganser.cli.terminal import confirm, err, operator, progress_bar, run
-from merganser.identity.unlink import MAX_REASON_CHARACTERS, Direction, LinkChange
+from merganser.identity.unlink import Direction, LinkChange
 from merganser.runtime import logs
 from merganser.runtime.settings import Settings
 
@@ -15,18 +16,9 @@ app = typer.Typer()
 log = structlog.get_logger(__name__)
 
 
-def _check_reason(text: str) -> str:
-    if not 0 < len(text.strip()) <= MAX_REASON_CHARACTERS:
-        raise typer.BadParameter(f"say why, in at most {MAX_REASON_CHARACTERS:,} characters")
-    return text.strip()
-
-
 EventGuid = Annotated[
     str,
     typer.Argument(metavar="EVENT", help="The guid of an event with a userId and an anonymousId."),
-]
-ReasonText = Annotated[
-    str, typer.Option("--reason", callback=_check_reason, help="Why; it is stored with your name.")
 ]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from types import MappingProxyType
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
@@ -14,6 +15,15 @@ Check = Callable[[], str | None]
 """Returns None if all is well, else the reason why not."""
 
 NO_CHECKS: Mapping[str, Check] = MappingProxyType({})
+
+Page = tuple[int, str, bytes]
+"""Status, content type and content of a response."""
+
+OTHER_PATH: Page = (
+    HTTPStatus.NOT_FOUND,
+    "text/plain",
+    b"try /metrics, /healthz or /readyz\n",
+)
 
 
 def create_ops_server(
@@ -34,25 +44,39 @@ def create_ops_server(
     """
 
     async def app(scope: Scope, _receive: Receive, send: Send) -> None:
+        page: Page
         match scope["path"]:
             case "/metrics":
                 for name, check in {**checks, **warnings}.items():
                     metrics.CHECK_FAILING.labels(name).set(check() is not None)
-                status, content_type, content = 200, CONTENT_TYPE_LATEST, generate_latest(registry)
+                page = HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest(registry)
             case "/healthz":
-                status, content_type, content = 200, "application/json", b'{"alive":true}'
+                page = alive_page()
             case "/readyz":
-                reasons, warned = _reasons(checks), _reasons(warnings)
-                readiness = {"ready": not reasons, "reasons": reasons, "warnings": warned}
-                status, content_type = 503 if reasons else 200, "application/json"
-                content = json.dumps(readiness).encode()
+                page = readiness_page(_reasons(checks), _reasons(warnings))
             case _:
-                status, content_type = 404, "text/plain"
-                content = b"try /metrics, /healthz or /readyz\n"
-        headers = [(b"content-type", content_type.encode())]
-        await send_response(send, status, headers, content)
+                page = OTHER_PATH
+        await send_page(send, page)
 
     return create_server(app, host, port)
+
+
+def alive_page() -> Page:
+    """Return what /healthz answers."""
+    return HTTPStatus.OK, "application/json", b'{"alive":true}'
+
+
+def readiness_page(reasons: Mapping[str, str], warnings: Mapping[str, str]) -> Page:
+    """Return what /readyz answers: ready if there are no reasons against it."""
+    readiness = {"ready": not reasons, "reasons": reasons, "warnings": warnings}
+    status = HTTPStatus.SERVICE_UNAVAILABLE if reasons else HTTPStatus.OK
+    return status, "application/json", json.dumps(readiness).encode()
+
+
+async def send_page(send: Send, page: Page) -> None:
+    """Send a page as the response."""
+    status, content_type, content = page
+    await send_response(send, status, [(b"content-type", content_type.encode())], content)
 
 
 def _reasons(checks: Mapping[str, Check]) -> dict[str, str]:

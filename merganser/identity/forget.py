@@ -16,6 +16,9 @@
 6. `erase_chunk` deletes the events, some thousands at a time. The scanner finishes erasures that
    the command left.
 
+Each step writes to the ledger what it deleted, in its own transaction. So the ledger is exact even
+if the command is killed between two steps, and it makes no difference who finishes.
+
 Why it ends
     After the first `suppress_ids`, no anonymousId can join the person, as that takes a link with
     the userId. An anonymousId that is not suppressed yet can leave, by an earlier link of another
@@ -28,7 +31,7 @@ Why other people's profiles stay correct
     anonymousId would belong to that user. An audit ignores the person from step 1 on.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
@@ -42,23 +45,49 @@ from merganser.runtime.set_aside import Kind
 _SQL = sql.load(__package__, "forget.sql")
 
 
+SuppressionScope = Literal["all", "placeholder", "none"]
+"""Which ids of an erased person are suppressed, also later; of a placeholder only itself."""
+
+Worker = Literal["command", "scanner"]
+"""Who deletes rows of an erasure."""
+
+Action = Literal["deleted", "changed"]
+"""What an erasure did to a row; a changed row no longer names the person."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """An order to erase a person."""
+
+    name: str
+    """What the command was called with; the ledger has its hash."""
+    requested_by: str
+    reason: str
+    suppresses: SuppressionScope
+    topic_holds_ms: int | None = None
+    """How long the topic of events may keep a record; -1: without limit, None: unknown."""
+    dead_topic_holds_ms: int | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Person:
     """A profile to forget."""
 
     profile: str
-    user_id: str | None
+    """Guid."""
     events: int
     """Number of events."""
     anonymous_ids: int
     """Number of anonymousIds."""
+    unfinished: SuppressionScope | None
+    """Of the erasure that has begun and not finished."""
 
 
 class Suppression(NamedTuple):
-    """Since when events with an id are not stored."""
+    """Since when an id is suppressed."""
 
-    kind: Literal["userId", "anonymousId"]
-    """What the suppressed id is."""
+    kind: Literal["userId", "anonymousId", "placeholder"]
+    """What the id is; of a placeholder, events are stored without it."""
     since: datetime
 
 
@@ -69,12 +98,26 @@ async def find_person(connection: AsyncConnection[Any], name: str) -> Person | N
     return None if row is None else Person(*row)
 
 
-async def suppress_ids(connection: AsyncConnection[Any], profile: str, at_most: int) -> list[str]:
+async def find_erasure(connection: AsyncConnection[Any], name: str) -> Person | None:
+    """Return what an unfinished erasure has still to erase, even if the profile is deleted.
+
+    Args:
+        connection: to read with.
+        name: a userId or profile guid, or what an interrupted command was called with.
+    """
+    row = await (await connection.execute(_SQL["find_erasure"], {"name": name})).fetchone()
+    return None if row is None else Person(*row)
+
+
+async def suppress_ids(
+    connection: AsyncConnection[Any], profile: str, request: Request, at_most: int
+) -> list[str]:
     """Suppress the userId and some of the anonymousIds of a profile.
 
     Args:
         connection: in a transaction for this call only.
         profile: guid.
+        request: counts if the erasure of this profile has not begun.
         at_most: number of anonymousIds.
 
     Returns:
@@ -83,13 +126,48 @@ async def suppress_ids(connection: AsyncConnection[Any], profile: str, at_most: 
     Raises:
         psycopg.errors.LockNotAvailable: a transaction with a plan takes very long; retry.
     """
-    await connection.execute(_SQL["set_lock_timeout"])
-    await connection.execute(_SQL["lock_suppressed_ids"])
-    await connection.execute(_SQL["insert_erasure"], {"profile": profile})
+    await begin(connection, profile, request)
     cursor = await connection.execute(
         _SQL["suppress_ids"], {"profile": profile, "at_most": at_most}
     )
     return [anonymous_id for (anonymous_id,) in await cursor.fetchall()]
+
+
+async def begin(connection: AsyncConnection[Any], profile: str, request: Request) -> None:
+    """Write an erasure to the ledger unless it has begun, after `lock_suppressed_ids`.
+
+    Args:
+        connection: in the transaction that suppresses the first ids.
+        profile: guid.
+        request: counts if the erasure of this profile has not begun.
+
+    Raises:
+        psycopg.errors.LockNotAvailable: a transaction with a plan takes very long; retry.
+    """
+    await lock_suppressed_ids(connection)
+    scope = {"profile": profile, "name": request.name}
+    await connection.execute(
+        _SQL["insert_erasure"],
+        {
+            **scope,
+            "requested_by": request.requested_by,
+            "reason": request.reason,
+            "suppresses": request.suppresses,
+            "topic_holds_ms": request.topic_holds_ms,
+            "dead_topic_holds_ms": request.dead_topic_holds_ms,
+        },
+    )
+    await connection.execute(_SQL["insert_name"], scope)
+
+
+async def lock_suppressed_ids(connection: AsyncConnection[Any]) -> None:
+    """Wait for plans under way, and block new ones until the transaction ends.
+
+    Raises:
+        psycopg.errors.LockNotAvailable: a transaction with a plan takes very long; retry.
+    """
+    await connection.execute(_SQL["set_lock_timeout"])
+    await connection.execute(_SQL["lock_suppressed_ids"])
 
 
 async def detach_anonymous_ids(
@@ -113,15 +191,14 @@ async def detach_anonymous_ids(
         _SQL["remove_from_events_of_others"],
         {"profile": profile, "anonymous_ids": sql.texts(anonymous_ids), "at_most": at_most},
     )
-    return cursor.rowcount == at_most
+    events, data = await cursor.fetchone() or (0, 0)
+    await add_counts(connection, profile, "changed", {"events": events})
+    await add_counts(connection, profile, "deleted", {"eventData": data})
+    return bool(events == at_most)
 
 
 async def forget_anonymous_ids(
-    connection: AsyncConnection[Any],
-    profile: str,
-    anonymous_ids: Collection[str],
-    *,
-    suppressed: bool,
+    connection: AsyncConnection[Any], profile: str, anonymous_ids: Collection[str]
 ) -> None:
     """Delete anonymousIds and their merges, after `detach_anonymous_ids` returned False.
 
@@ -129,16 +206,16 @@ async def forget_anonymous_ids(
         connection: in a transaction.
         profile: guid.
         anonymous_ids: as returned by `suppress_ids`; those that another user owns by now stay.
-        suppressed: whether they stay suppressed.
     """
     cursor = await connection.execute(
         _SQL["lock_anonymous_ids"], {"profile": profile, "anonymous_ids": sql.texts(anonymous_ids)}
     )
     scope = {"anonymous_ids": sql.texts([id_ for (id_,) in await cursor.fetchall()])}
-    for statement in ("delete_merges", "delete_anonymous_ids"):
-        await connection.execute(_SQL[statement], scope)
-    if not suppressed:
-        await connection.execute(_SQL["lift_anonymous_ids"], scope)
+    merges = await connection.execute(_SQL["delete_merges"], scope)
+    deleted = await connection.execute(_SQL["delete_anonymous_ids"], scope)
+    counts = {"profileMerges": merges.rowcount, "anonymousIds": deleted.rowcount}
+    await add_counts(connection, profile, "deleted", counts)
+    await connection.execute(_SQL["lift_anonymous_ids"], scope)
 
 
 async def forget_merges(connection: AsyncConnection[Any], profile: str, at_most: int) -> bool:
@@ -156,26 +233,59 @@ async def forget_merges(connection: AsyncConnection[Any], profile: str, at_most:
         await store.move_chunk(connection, move, at_most)
         return True
     scope = {"profile": profile, "at_most": at_most}
-    for statement in ("delete_survivor", "delete_unlinks", "clear_loser"):
-        if (await connection.execute(_SQL[statement], scope)).rowcount == at_most:
+    statements: tuple[tuple[str, Action], ...] = (
+        ("delete_survivor", "deleted"),
+        ("delete_unlinks", "deleted"),
+        ("clear_loser", "changed"),
+    )
+    for statement, action in statements:
+        merges = (await connection.execute(_SQL[statement], scope)).rowcount
+        await add_counts(connection, profile, action, {"profileMerges": merges})
+        if merges == at_most:
             return True
     return False
 
 
-async def forget_profile(
-    connection: AsyncConnection[Any], profile: str, *, suppressed: bool
-) -> None:
+async def forget_profile(connection: AsyncConnection[Any], profile: str) -> None:
     """Delete a profile that has no anonymousIds and no merges; `erase_chunk` deletes its events.
 
     Args:
         connection: in a transaction, in which the caller deletes the profile's properties, too.
         profile: guid.
-        suppressed: whether the userId stays suppressed.
     """
     scope = {"profile": profile}
-    if not suppressed:
-        await connection.execute(_SQL["lift_user_id"], scope)
-    await connection.execute(_SQL["delete_profile"], scope)
+    await connection.execute(_SQL["lift_user_id"], scope)
+    deleted = await connection.execute(_SQL["delete_profile"], scope)
+    await add_counts(connection, profile, "deleted", {"profiles": deleted.rowcount})
+
+
+async def add_counts(
+    connection: AsyncConnection[Any],
+    profile: str,
+    action: Action,
+    counts: Mapping[str, int],
+    worker: Worker = "command",
+) -> None:
+    """Add to the ledger how many rows a transaction deleted or changed.
+
+    Args:
+        connection: in that transaction.
+        profile: guid of the profile that is erased.
+        action: what happened to the rows.
+        counts: number of rows by table.
+        worker: who did it.
+    """
+    if counts := {table: rows for table, rows in counts.items() if rows}:
+        await connection.execute(
+            _SQL["add_counts"],
+            {
+                "profile": profile,
+                "action": action,
+                "done_by": worker,
+                "tables": sql.texts(counts),
+                "rows": list(counts.values()),
+            },
+        )
 
 
 async def lock_next_erasure(connection: AsyncConnection[Any]) -> str | None:
@@ -188,23 +298,41 @@ async def lock_next_erasure(connection: AsyncConnection[Any]) -> str | None:
     return None if row is None else str(row[0])
 
 
-async def erase_chunk(connection: AsyncConnection[Any], profile: str, at_most: int) -> int:
+async def lock_erasure(connection: AsyncConnection[Any], profile: str) -> bool:
+    """Return whether the erasure of this profile has only events left to delete, and lock it.
+
+    Args:
+        connection: in a transaction, which keeps the lock until its end.
+        profile: guid.
+    """
+    cursor = await connection.execute(_SQL["lock_erasure"], {"profile": profile})
+    return await cursor.fetchone() is not None
+
+
+async def erase_chunk(
+    connection: AsyncConnection[Any], profile: str, at_most: int, worker: Worker
+) -> int:
     """Delete some events of a forgotten profile.
 
     Args:
         connection: in the transaction that has locked the erasure.
         profile: guid.
         at_most: number of events.
+        worker: who does it.
 
     Returns:
         How many events were deleted. If fewer than `at_most`, the erasure is finished.
     """
     scope = {"profile": profile}
     cursor = await connection.execute(_SQL["delete_events"], {**scope, "at_most": at_most})
-    (erased,) = await cursor.fetchone() or (0,)
-    if erased < at_most:
+    erased, data, ignored, trail = await cursor.fetchone() or (0, 0, 0, 0)
+    counts = {"events": erased, "eventData": data, "ignoredLinks": ignored, "linkChanges": trail}
+    is_last = erased < at_most
+    if is_last:
+        counts["setAside"] = await set_aside.delete(connection, [*Kind], [profile])
+    await add_counts(connection, profile, "deleted", counts, worker)
+    if is_last:
         await connection.execute(_SQL["finish_erasure"], scope)
-        await set_aside.delete(connection, [*Kind], [profile])
     return int(erased)
 
 
@@ -214,6 +342,6 @@ async def readmit(connection: AsyncConnection[Any], name: str) -> bool:
 
 
 async def find_suppressions(connection: AsyncConnection[Any], name: str) -> list[Suppression]:
-    """Return how an id is suppressed, as a userId, an anonymousId or both; empty if it is not."""
+    """Return as which kinds of id an id is suppressed; empty if it is not."""
     cursor = await connection.execute(_SQL["find_suppressions"], {"name": name})
     return [Suppression(*row) for row in await cursor.fetchall()]

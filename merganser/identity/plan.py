@@ -37,7 +37,9 @@ Ignored links (`merganser/identity/unlink.py`)
 
 Suppressed ids (`merganser/identity/forget.py`)
     No event of a suppressed userId is stored. A suppressed anonymousId is ignored: a user's event
-    is stored without it, and an event that has no other id is not stored.
+    is stored without it, and an event that has no other id is not stored. A placeholder
+    (`merganser/identity/placeholder.py`) is a userId that is ignored in the same way: the event is
+    stored without it, for its anonymousId.
 
 Why the order of events does not matter
     After each plan, two facts hold for the set S of all events so far: (a) `known` has the earliest
@@ -141,6 +143,8 @@ class Known:
     anonymous_ids: Mapping[str, AnonymousId]
     suppressed_user_ids: Collection[str] = frozenset()
     suppressed_anonymous_ids: Collection[str] = frozenset()
+    placeholders: Collection[str] = frozenset()
+    """UserIds that are ignored."""
     ignored_links: Collection[str] = frozenset()
     """Guids of those events of the batch that are not links."""
     replaced_guids: Mapping[str, str] = field(default_factory=dict)
@@ -163,6 +167,8 @@ class Plan:
     """Profile guid of each event of the batch, in order; None if it must not be stored."""
     detached_events: frozenset[str]
     """Guids of events to store without their anonymousId, as that is suppressed."""
+    events_without_user: frozenset[str]
+    """Guids of events to store without their userId, as that is a placeholder."""
 
 
 def make_plan(known: Known, batch: Sequence[EventIds]) -> Plan:
@@ -229,6 +235,7 @@ def make_plan(known: Known, batch: Sequence[EventIds]) -> Plan:
         refused_links=_count_refused_links(known, anonymous_ids, events),
         event_profiles=tuple(_profile_of(event, user_profiles, anonymous_ids) for event in events),
         detached_events=_find_detached(batch, events),
+        events_without_user=_find_without_user(batch, events),
     )
 
 
@@ -258,21 +265,24 @@ def make_unlink_plan(
         refused_links=0,
         event_profiles=(),
         detached_events=frozenset(),
+        events_without_user=frozenset(),
     )
 
 
 def _without_suppressed_ids(known: Known, batch: Sequence[EventIds]) -> Sequence[EventIds]:
-    """Return the events with None in place of suppressed ids; none is left of a suppressed user."""
-    if not known.suppressed_user_ids and not known.suppressed_anonymous_ids:
+    """Return the events with None in place of ignored ids; none is left of a suppressed user."""
+    if not (known.suppressed_user_ids or known.suppressed_anonymous_ids or known.placeholders):
         return batch
     events = []
-    for event in batch:
+    for original in batch:
+        event = original
+        if event.user_id in known.placeholders:
+            event = event._replace(user_id=None)
         if event.user_id in known.suppressed_user_ids:
-            events.append(event._replace(user_id=None, anonymous_id=None))
+            event = event._replace(user_id=None, anonymous_id=None)
         elif event.anonymous_id in known.suppressed_anonymous_ids:
-            events.append(event._replace(anonymous_id=None))
-        else:
-            events.append(event)
+            event = event._replace(anonymous_id=None)
+        events.append(event)
     return events
 
 
@@ -284,6 +294,17 @@ def _find_detached(batch: Sequence[EventIds], events: Sequence[EventIds]) -> fro
         event.guid
         for original, event in zip(batch, events, strict=True)
         if event.user_id is not None and event.anonymous_id != original.anonymous_id
+    )
+
+
+def _find_without_user(batch: Sequence[EventIds], events: Sequence[EventIds]) -> frozenset[str]:
+    """Return the guids of events that lost their userId, as that is a placeholder."""
+    if events is batch:
+        return frozenset()
+    return frozenset(
+        event.guid
+        for original, event in zip(batch, events, strict=True)
+        if event.anonymous_id is not None and event.user_id != original.user_id
     )
 
 

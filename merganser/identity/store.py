@@ -44,7 +44,8 @@ async def resolve(
 
     Returns:
         The plan. The caller stores each event with its profile in `event_profiles`, none that has
-        no profile there, and those in `detached_events` without their anonymousId.
+        no profile there, those in `detached_events` without their anonymousId, and those in
+        `events_without_user` without their userId.
 
     Raises:
         Contended: roll back and retry.
@@ -147,6 +148,7 @@ async def read_known(cursor: AsyncCursor[Any], batch: Sequence[EventIds]) -> Kno
     user_profiles: dict[str, str] = {}
     suppressed_anonymous_ids: set[str] = set()
     suppressed_user_ids: set[str] = set()
+    placeholders: set[str] = set()
     ignored_links: set[str] = set()
     if batch_anonymous_ids:
         await cursor.execute(
@@ -168,12 +170,19 @@ async def read_known(cursor: AsyncCursor[Any], batch: Sequence[EventIds]) -> Kno
             match kind:
                 case "user":
                     user_profiles[name] = profile
-                case "suppressed":
+                case "userId":
                     suppressed_user_ids.add(name)
+                case "placeholder":
+                    placeholders.add(name)
                 case _:
                     ignored_links.add(name)
     return Known(
-        user_profiles, anonymous_ids, suppressed_user_ids, suppressed_anonymous_ids, ignored_links
+        user_profiles,
+        anonymous_ids,
+        suppressed_user_ids,
+        suppressed_anonymous_ids,
+        placeholders,
+        ignored_links,
     )
 
 

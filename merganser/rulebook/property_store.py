@@ -63,9 +63,10 @@ async def write_properties(
     return len(changed) + len(surplus)
 
 
-async def delete_properties(connection: AsyncConnection[Any], profiles: Collection[str]) -> None:
-    """Delete all properties of profiles."""
-    await connection.execute(_SQL["delete_profiles"], {"profiles": sql.texts(profiles)})
+async def delete_properties(connection: AsyncConnection[Any], profiles: Collection[str]) -> int:
+    """Delete all properties of profiles; return the number of values."""
+    cursor = await connection.execute(_SQL["delete_profiles"], {"profiles": sql.texts(profiles)})
+    return cursor.rowcount
 
 
 async def delete_anonymous_properties(

@@ -9,6 +9,7 @@ from typing import Any
 import aiokafka
 import structlog
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from merganser.runtime import kafka_connection, kafka_records
@@ -30,6 +31,9 @@ BATCH = 1 << 20
 """Maximum bytes of a producer's batch for one partition, if the topic allows as much."""
 
 _DAY_MS = 24 * 3600 * 1000
+
+_MAX_RETENTION_MS = 36_500 * _DAY_MS
+"""A longer retention counts as none."""
 
 
 def connection(settings: Settings, process: str) -> dict[str, Any]:
@@ -178,6 +182,39 @@ def _topics(settings: Settings) -> list[NewTopic]:
         NewTopic(settings.topic, partitions, replicas, topic_configs=common | events),
         NewTopic(settings.dead_topic, 1, replicas, topic_configs=common | dead),
     ]
+
+
+async def read_holding_times(settings: Settings) -> dict[str, int]:
+    """Return how long each topic may keep a record, in milliseconds; -1: without limit.
+
+    Kafka deletes whole segments by the age of their last record, so a record stays for up to
+    `retention.ms` and `segment.ms` together.
+
+    Raises:
+        KafkaError: the broker cannot be reached, has no such topic, or refuses.
+    """
+    admin = AIOKafkaAdminClient(**connection(settings, "admin"))
+    topics = [settings.topic, settings.dead_topic]
+    keys = {"cleanup.policy": None, "retention.ms": None, "segment.ms": None}
+    try:
+        await admin.start()
+        responses = await admin.describe_configs(
+            [ConfigResource(ConfigResourceType.TOPIC, topic, keys) for topic in topics]
+        )
+    finally:
+        await asyncio.shield(admin.close())
+    times = {}
+    for code, message, _, topic, entries in (
+        resource for response in responses for resource in response.resources
+    ):
+        if code:
+            raise for_code(code)(message)
+        values = {name: value for name, value, *_ in entries}
+        retention = int(values["retention.ms"])
+        deletes = "delete" in values["cleanup.policy"].split(",")
+        is_limited = deletes and 0 <= retention <= _MAX_RETENTION_MS
+        times[topic] = retention + int(values["segment.ms"]) if is_limited else -1
+    return times
 
 
 async def cluster_id(settings: Settings) -> str:

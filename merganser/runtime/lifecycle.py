@@ -61,14 +61,19 @@ class Stop:
             stopping.cancel()
 
 
-def run(main: Callable[[Stop], Awaitable[None]]) -> None:
-    """Run a process's main coroutine until it returns; signals set its `Stop`."""
+def run(main: Callable[[Stop], Awaitable[None]], finish_seconds: float = FINISH_SECONDS) -> None:
+    """Run a process's main coroutine until it returns; signals set its `Stop`.
+
+    Args:
+        main: finishes its work when its `Stop` is set.
+        finish_seconds: after the first signal; then the process exits with its work unfinished.
+    """
     # Batches are many small objects without cycles. With default thresholds the garbage
     # collector would scan them many times per batch and find nothing.
     gc.set_threshold(100_000, 20, 50)
     _allow_many_connections()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_with_signals(main))
+        runner.run(_with_signals(main, finish_seconds))
 
 
 def _allow_many_connections() -> None:
@@ -79,17 +84,21 @@ def _allow_many_connections() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
-async def _with_signals(main: Callable[[Stop], Awaitable[None]]) -> None:
+async def _with_signals(main: Callable[[Stop], Awaitable[None]], finish_seconds: float) -> None:
     stop = Stop()
+    signaled = False
 
     def on_signal(number: int) -> None:
-        if stop.is_set():
+        nonlocal signaled
+        if signaled:
             os._exit(128 + number)
+        signaled = True
         log.info("stopping", signal=signal.Signals(number).name)
         stop.set()
-        loop.call_later(FINISH_SECONDS, give_up)
 
-    def give_up() -> None:
+    async def give_up() -> None:
+        await stop.wait()
+        await asyncio.sleep(finish_seconds)
         log.warning("stopped without waiting for a server that does not answer; nothing is lost")
         os._exit(0)
 
@@ -97,10 +106,13 @@ async def _with_signals(main: Callable[[Stop], Awaitable[None]]) -> None:
     loop.set_exception_handler(_log_unhandled)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal, number)
+    giving_up = asyncio.create_task(give_up())
     try:
         await main(stop)
     except* StoppedWhileWaiting:
         log.info("stopped while Postgres or Kafka was not available; nothing is lost")
+    finally:
+        giving_up.cancel()
 
 
 def _log_unhandled(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

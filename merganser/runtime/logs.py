@@ -19,8 +19,14 @@ LIBRARY_LEVELS = {
 }
 
 
-def configure(settings: Settings, process: str) -> None:
-    """Send all logs, libraries' too, to standard error in one format."""
+def configure(settings: Settings, process: str, worker: str | None = None) -> None:
+    """Send all logs, libraries' too, to standard error in one format.
+
+    Args:
+        settings: level and format.
+        process: in each line.
+        worker: in each line, if the process is one of several workers.
+    """
     pretty = settings.log_format == "pretty" or (
         settings.log_format == "auto" and sys.stderr.isatty()
     )
@@ -58,6 +64,8 @@ def configure(settings: Settings, process: str) -> None:
     for library, level in LIBRARY_LEVELS.items():
         logging.getLogger(library).setLevel(level)
     structlog.contextvars.bind_contextvars(process=process)
+    if worker:
+        structlog.contextvars.bind_contextvars(worker=worker)
     sys.excepthook = _log_fatal
 
 

@@ -80,11 +80,16 @@ async def clear(connection: AsyncConnection[Any], kind: Kind, subjects: Collecti
 
 async def delete(
     connection: AsyncConnection[Any], kinds: Collection[Kind], subjects: Collection[str]
-) -> None:
-    """Delete all items of subjects that no longer exist, in the caller's transaction."""
-    await connection.execute(
+) -> int:
+    """Delete all items of subjects that no longer exist, in the caller's transaction.
+
+    Returns:
+        How many items were deleted.
+    """
+    cursor = await connection.execute(
         _SQL["delete"], {"kinds": sql.texts(kinds), "subjects": sql.texts(subjects)}
     )
+    return cursor.rowcount
 
 
 async def delete_places(

@@ -29,6 +29,7 @@ RECORD_OVERHEAD = 8 << 10
 """Bytes of a record besides its event: key, headers and Kafka's overhead of a batch."""
 
 Port = Annotated[int, Field(ge=0, le=65535)]
+Workers = Annotated[int, Field(ge=1, le=256)]
 
 
 class Settings(KafkaSecurity):
@@ -138,6 +139,9 @@ class IngestSettings(Settings):
     ingest_host: str = Field("127.0.0.1", description="Address that ingest listens on")
     ingest_port: Port = Field(8080, description="Port that ingest listens on")
     ingest_metrics_port: Port = Field(9101, description="Port of ingest's /metrics")
+    ingest_workers: Workers = Field(
+        1, description="Processes of ingest that share its ports, under one supervisor"
+    )
     ingest_max_body: PositiveInt = Field(
         1 << 20, description="Most bytes of a request body, uncompressed"
     )
@@ -210,6 +214,9 @@ class ResolverSettings(Settings):
 
     consumer_group: str = Field("merganser-resolver", description="Kafka consumer group")
     resolver_metrics_port: Port = Field(9102, description="Port of the resolver's /metrics")
+    resolver_workers: Workers = Field(
+        1, description="Processes of the resolver that share its ops port, under one supervisor"
+    )
     resolver_batch: PositiveInt = Field(5000, description="Most events of one transaction")
     resolver_move: PositiveInt = Field(
         5000,
@@ -290,4 +297,12 @@ class ApiSettings(Settings):
     )
     api_keys_interval: PositiveFloat = Field(
         2, description="Seconds between reads of apiKeys: how long a revoked key may still work"
+    )
+
+
+class ServeSettings(Settings):
+    """Settings of `merganser serve`, beside those of each process that it runs."""
+
+    serve_metrics_port: Port = Field(
+        9100, description="Port of /metrics of all processes that `merganser serve` runs"
     )

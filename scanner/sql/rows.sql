@@ -38,12 +38,14 @@ ORDER BY "createdAt", guid
 FOR NO KEY UPDATE SKIP LOCKED;
 
 -- set_profiles --
--- Set the profile of each row. An event without a time occurred when it was created.
+-- Set the profile of each row, and remove placeholders. An event without a time occurred when it was created.
 UPDATE events
 SET "profileGuid" = n.profile,
+    "userId" = CASE WHEN NOT n."withoutUser" THEN "userId" END,
     "occurredAt" = coalesce("occurredAt", "createdAt"),
     "updatedAt" = now()
-FROM unnest(%(guids)s::text[], %(profiles)s::text[]) AS n(guid, profile)
+FROM unnest(%(guids)s::text[], %(profiles)s::text[], %(without_user)s::boolean[])
+    AS n(guid, profile, "withoutUser")
 WHERE events.guid = n.guid;
 
 -- set_profiles_and_detach --

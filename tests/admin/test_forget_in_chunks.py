@@ -9,6 +9,7 @@ from pydantic import SecretStr
 
 from merganser.admin import forget as admin
 from merganser.identity import forget
+from merganser.identity.forget import Request
 from merganser.identity.plan import EventIds
 from merganser.runtime.postgres import connect
 from merganser.runtime.settings import Settings
@@ -26,6 +27,8 @@ from tests.support.events import NOON, event
 from tests.support.system import System
 from tests.support.waiting import eventually
 
+REQUEST = Request("kiosk", "me", "a request", "all")
+
 
 async def test_each_step_changes_at_most_the_allowed_number_of_events(database: Database) -> None:
     """Ten events that moves bring to Ann, five of Bob's from her phone, then all of Ann's."""
@@ -41,7 +44,7 @@ async def test_each_step_changes_at_most_the_allowed_number_of_events(database: 
             )
         await database.execute('INSERT INTO "eventMoves" VALUES (%s, %s)', PHONE, "pro_former")
         async with connection.transaction():
-            assert await forget.suppress_ids(connection, ann, 2) == [PHONE]
+            assert await forget.suppress_ids(connection, ann, REQUEST, 2) == [PHONE]
         touched, more = [], True
         while more:
             async with connection.transaction():
@@ -51,7 +54,7 @@ async def test_each_step_changes_at_most_the_allowed_number_of_events(database: 
                 )
                 touched += [count for (count,) in await cursor.fetchall()]
         assert touched == [2, 2, 2, 2, 2, 0, 2, 2, 1]
-        await forget.forget_profile(connection, ann, suppressed=True)
+        await forget.forget_profile(connection, ann)
         left, steps = [await database.count("events")], []
         while (erased := await erase_some(connection, 2)) is not None:
             left.append(await database.count("events"))
@@ -91,9 +94,9 @@ async def test_50000_anonymous_ids_are_forgotten_while_a_resolver_runs(
         suppressed.append(await suppress(connection, *scope))
         return suppressed[-1]
 
-    async def forgetting(connection: AsyncConnection[Any], *scope: Any, **how: Any) -> None:
+    async def forgetting(connection: AsyncConnection[Any], *scope: Any) -> None:
         before = await database.count("anonymousIds")
-        await forget_visitors(connection, *scope, **how)
+        await forget_visitors(connection, *scope)
         cursor = await connection.execute('SELECT count(*) FROM "anonymousIds"')
         forgotten.extend([before - count for (count,) in await cursor.fetchall()])
         number = len(forgotten)
@@ -111,7 +114,7 @@ async def test_50000_anonymous_ids_are_forgotten_while_a_resolver_runs(
     person = await forget.find_person(database.connection, "kiosk")
     assert person is not None
     settings = Settings(database_url=SecretStr(database.url), _env_file=None)
-    await admin.forget_person(settings, person, lambda _: None, suppress=True)
+    await admin.forget_person(settings, person, REQUEST, lambda _: None)
     ids = [anonymous_id for chunk in suppressed for anonymous_id in chunk]
     assert len(ids) == len(set(ids)) > devices - 30
     assert len(forgotten) >= 25

@@ -10,14 +10,14 @@ from tests.support.database import Cluster, Database
 
 @pytest.fixture
 async def api(database: Database) -> AsyncIterator[Reader]:
-    """The read API on a database of this test's own."""
+    """The read API on the database of one test."""
     async with reading(database) as reader:
         yield reader
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def idle(cluster: Cluster, template: str) -> AsyncIterator[Reader]:
-    """The read API on an empty database, for tests that leave it so."""
+    """The read API on an empty database that no test changes."""
     with cluster.database(template) as name:
         async with database.opened(cluster.url_of(name)) as opened, reading(opened) as reader:
             yield reader

@@ -1,4 +1,4 @@
-"""A client of the read API, which also stores the events that it then reads."""
+"""A client of the read API that can also store the events to read."""
 
 import secrets
 from collections.abc import AsyncIterator, Sequence
@@ -35,7 +35,7 @@ class Reader:
     async def request(
         self, method: str, path: str, headers: dict[str, str] | None = None, **parameters: Any
     ) -> httpx.Response:
-        """Send a request; `since` and `until` stand for `from`, a keyword of Python, and `to`."""
+        """Send a request; `since` becomes `from`, which is a keyword in Python; `until` is `to`."""
         names = {"since": "from", "until": "to"}
         query = {names.get(name, name): value for name, value in parameters.items()}
         authorization = {"authorization": f"Bearer {self.key}"}
@@ -62,12 +62,12 @@ class Reader:
         return response.status_code, inner
 
     async def pages(self, path: str, part: str, **parameters: Any) -> list[list[Any]]:
-        """Return that part of each page, up to the last page."""
+        """Return this field of each page, up to the last page."""
         pages = []
         while True:
             page = await self.get_json(path, **parameters)
             pages.append(page[part])
-            assert len(pages) < 1000, "endless pages"
+            assert len(pages) < 1000, "the pages do not end"
             if page["nextCursor"] is None:
                 return pages
             parameters["cursor"] = page["nextCursor"]

@@ -1,4 +1,4 @@
-"""Which key may do what."""
+"""Which permissions each route needs, and where a request has its key."""
 
 import base64
 from itertools import product
@@ -8,7 +8,7 @@ from tests.api.reader import Reader
 from tests.support.events import event
 
 GUID = "evt_018bcfe5-0000-7000-8000-000000000000"
-NEEDS = {
+PERMISSIONS = {
     "/events": "events:read",
     "/events/counts": "events:read",
     "/events/types": "events:read",
@@ -25,10 +25,10 @@ NEEDS = {
 }
 
 
-async def test_each_route_needs_its_permission_and_no_other(api: Reader) -> None:
+async def test_each_route_needs_exactly_its_permission(api: Reader) -> None:
     kinds = sorted(Permission)
     keys = {permission: await api.new_key(permission) for permission in kinds}
-    for (route, needed), permission in product(NEEDS.items(), keys):
+    for (route, needed), permission in product(PERMISSIONS.items(), keys):
         method, _, path = route.rpartition(" ")
         response = await api.request(
             method or "GET",
@@ -42,13 +42,13 @@ async def test_each_route_needs_its_permission_and_no_other(api: Reader) -> None
             assert needed in response.json()["message"]
 
 
-async def test_a_publishable_key_cannot_read_or_delete_whatever_its_row_says(api: Reader) -> None:
+async def test_a_publishable_key_cannot_read_or_delete_even_with_permissions(api: Reader) -> None:
     await api.store(event("ann"))
     for constraint in ("a publishable key can only send events", "kind is secret or publishable"):
         await api.database.execute(f'ALTER TABLE "apiKeys" DROP CONSTRAINT "{constraint}"')
     for kind in ("publishable", "of another version"):
         key = await api.new_key(*Permission, kind=kind)
-        for route in NEEDS:
+        for route in PERMISSIONS:
             method, _, path = route.rpartition(" ")
             authorization = {"authorization": f"Bearer {key}"}
             response = await api.request(method or "GET", f"/api/v1{path}", authorization)
@@ -58,7 +58,7 @@ async def test_a_publishable_key_cannot_read_or_delete_whatever_its_row_says(api
     assert await api.database.count("events") == 1
 
 
-async def test_an_event_says_which_kind_of_key_it_came_with(api: Reader) -> None:
+async def test_an_event_has_the_kind_of_its_key(api: Reader) -> None:
     for kind in ("publishable", "secret"):
         await api.new_key("events:write", kind=kind)
     await api.database.execute('UPDATE "apiKeys" SET "revokedAt" = now(), name = kind')
@@ -72,12 +72,12 @@ async def test_an_event_says_which_kind_of_key_it_came_with(api: Reader) -> None
     kinds = {"publishable": "publishable", "secret": "secret", "unknown": None, "row": None}
     listed = (await api.request("GET", "/api/v1/events", authorization)).json()["events"]
     assert {e["type"]: e["producerKind"] for e in listed} == kinds
-    for one in listed:
-        found = await api.request("GET", f"/api/v1/event/{one['guid']}", authorization)
-        assert found.json()["event"]["producerKind"] == one["producerKind"]
+    for item in listed:
+        found = await api.request("GET", f"/api/v1/event/{item['guid']}", authorization)
+        assert found.json()["event"]["producerKind"] == item["producerKind"]
 
 
-async def test_the_document_names_the_permission_of_every_route(api: Reader) -> None:
+async def test_the_openapi_document_names_the_permission_of_each_route(api: Reader) -> None:
     paths = (await api.request("GET", "/openapi.json")).json()["paths"]
     named = [
         operation["responses"]["403"]["description"]
@@ -85,7 +85,7 @@ async def test_the_document_names_the_permission_of_every_route(api: Reader) -> 
         for operation in operations.values()
     ]
     assert sorted(named) == sorted(
-        f"The key has no permission {needed}." for needed in NEEDS.values()
+        f"The key has no permission {needed}." for needed in PERMISSIONS.values()
     )
 
 
@@ -93,7 +93,7 @@ def basic(credentials: str) -> str:
     return "Basic " + base64.b64encode(credentials.encode()).decode()
 
 
-async def test_where_a_key_may_be(api: Reader) -> None:
+async def test_a_key_is_read_from_the_header_or_the_query(api: Reader) -> None:
     for authorization in (f"bearer {api.key}", basic(f"{api.key}:"), basic(api.key)):
         response = await api.request("GET", "/api/v1/events", {"authorization": authorization})
         assert response.status_code == 200, authorization
@@ -101,8 +101,8 @@ async def test_where_a_key_may_be(api: Reader) -> None:
     assert response.status_code == 200
 
 
-async def test_nothing_is_told_without_a_key(api: Reader) -> None:
-    """Not even which parameters fit, or whether a guid is known."""
+async def test_a_request_without_a_key_gets_no_data(api: Reader) -> None:
+    """Not even whether its parameters are valid or a guid exists."""
     await api.store(event("ann"))
     for path in ("/events?limit=no", "/events?nonsense=1", "/event/evt_none", "/profile/pro_none"):
         response = await api.request("GET", f"/api/v1{path}", {"authorization": ""})

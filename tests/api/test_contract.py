@@ -1,4 +1,4 @@
-"""The OpenAPI document is true: schemathesis asks what it allows and what it does not."""
+"""Responses match the OpenAPI document: schemathesis sends valid and invalid requests."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -26,18 +26,18 @@ from tests.support.database import Cluster
 from tests.support.events import event
 
 EXAMPLES = examples.count(fast=10, full=40)
-"""Requests that each route is asked."""
+"""Number of requests to each route."""
 
 KEYS = ApiKeys(Database("", ""), 1, Stop(), "")
 SCHEMA = schemathesis.openapi.from_asgi(
     "/openapi.json", app.create_app(Pool("", 1, 1), KEYS, 1, NOBODY)
 )
-# Its own way to parametrize gives all tests one name, and pytest-xdist would run only one of them.
+# schemathesis' own parametrize gives all tests one name, so pytest-xdist would run only one.
 OPERATIONS = [found.ok() for found in SCHEMA.get_all_operations() if isinstance(found, Ok)]
 
 
 class PoolPerRequest(Pool):
-    """Opens a pool for each request: schemathesis runs each in an event loop of its own."""
+    """Opens a pool for each request, because schemathesis runs each in a new event loop."""
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -66,7 +66,7 @@ class PoolPerRequest(Pool):
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def filled(cluster: Cluster, template: str) -> AsyncIterator[Reader]:
-    """The API on a few events and profiles."""
+    """The API on a database with a few events and profiles."""
     with cluster.database(template) as name:
         async with (
             database.opened(cluster.url_of(name)) as opened,
@@ -74,32 +74,32 @@ async def filled(cluster: Cluster, template: str) -> AsyncIterator[Reader]:
         ):
             await reader.store(*(event(anonymous=f"phone {n}", path="/") for n in range(20)))
             await reader.store(*(event("ann", f"phone {n}", "sign-in") for n in range(0, 20, 2)))
-            await reader.get_json("/events")  # the keys are known before loops come and go
+            await reader.get_json("/events")  # loads the API keys in this event loop
             yield reader
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def guids(filled: Reader) -> list[str]:
-    """Guids that lead somewhere, for no generator would find any."""
+    """Guids that exist; a generator would not find any."""
     events = await filled.get_all("/events", "events")
     merges = await filled.database.column('SELECT "loserGuid" FROM "profileMerges"')
-    return [*(one["guid"] for one in events), *(one["profileGuid"] for one in events), *merges]
+    return [*(item["guid"] for item in events), *(item["profileGuid"] for item in events), *merges]
 
 
-@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda one: f"{one.method} {one.path}")
-def test_every_answer_is_one_that_the_document_has(
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda item: f"{item.method} {item.path}")
+def test_every_response_matches_the_document(
     filled: Reader, guids: list[str], operation: Any
 ) -> None:
-    """But not all that the document allows fits: `property` needs `value`, and a cursor is ours.
+    """Requests that match the document may be refused: `property` needs `value`.
 
-    That no route ignores the key is for `test_access.py` to show; here every request has one.
+    Each request has a key; `test_access.py` tests requests without one.
     """
     random = Random(5)
     modes = [operation.as_strategy(mode) for mode in GenerationMode]
 
     @settings(max_examples=EXAMPLES, deadline=None, derandomize=True, database=None)
     @given(st.one_of(modes))
-    def ask(case: Case[Any]) -> None:
+    def send(case: Case[Any]) -> None:
         if "guid" in case.path_parameters and random.random() < 0.5:
             case.path_parameters["guid"] = random.choice(guids)
         case.call_and_validate(
@@ -108,4 +108,4 @@ def test_every_answer_is_one_that_the_document_has(
             excluded_checks=[positive_data_acceptance, ignored_auth],
         )
 
-    ask()
+    send()

@@ -1,4 +1,4 @@
-"""DELETE /event/{guid}: what goes, what follows, and what must stay."""
+"""DELETE /event/{guid}: what it deletes, what it refuses, and what changes as a result."""
 
 import asyncio
 
@@ -15,7 +15,7 @@ async def delete(api: Reader, guid: str, key: str | None = None) -> httpx.Respon
     return await api.request("DELETE", f"/api/v1/event/{guid}", headers)
 
 
-async def test_an_event_goes_with_its_data_and_no_other(api: Reader) -> None:
+async def test_only_the_event_and_its_data_are_deleted(api: Reader) -> None:
     goes, stays = event("ann", price="1"), event("ann", price="2")
     await api.store(goes, stays)
     response = await delete(api, goes["guid"])
@@ -29,7 +29,7 @@ async def test_an_event_goes_with_its_data_and_no_other(api: Reader) -> None:
     assert (again.status_code, again.json()["code"]) == (404, "not_found")
 
 
-async def test_properties_follow(api: Reader) -> None:
+async def test_properties_are_computed_again_without_the_deleted_event(api: Reader) -> None:
     harness = PropertyHarness(api.database)
     await harness.apply(COUNT)
     visits = [event("ann", kind="view") for _ in range(3)]
@@ -45,7 +45,7 @@ async def test_properties_follow(api: Reader) -> None:
     assert found["profile"]["properties"]["visits"] == 2
 
 
-async def test_the_event_that_owns_an_anonymous_id_stays(api: Reader) -> None:
+async def test_the_link_that_owns_an_anonymous_id_cannot_be_deleted(api: Reader) -> None:
     link, later = event("ann", "phone", at=0), event("ann", "phone", at=1)
     foreign = event("bob", "phone", at=2)
     await api.store(link, later, foreign)
@@ -53,21 +53,21 @@ async def test_the_event_that_owns_an_anonymous_id_stays(api: Reader) -> None:
     assert (response.status_code, response.json()["code"]) == (409, "conflict")
     assert "phone belongs to user ann" in response.json()["message"]
     assert await api.database.count("events") == 3
-    # Other links say nothing that the first one does not.
+    # The first link decides the owner, so other links can be deleted.
     assert (await delete(api, later["guid"])).status_code == 200
     assert (await delete(api, foreign["guid"])).status_code == 200
 
 
-async def test_who_may_only_add_deletes_nothing(api: Reader) -> None:
-    """Such a key stands in every web page."""
-    one = event("ann")
-    await api.store(one)
-    response = await delete(api, one["guid"], await api.new_key("events:write"))
+async def test_a_key_that_may_only_write_events_cannot_delete(api: Reader) -> None:
+    """Every web page has such a key."""
+    item = event("ann")
+    await api.store(item)
+    response = await delete(api, item["guid"], await api.new_key("events:write"))
     assert (response.status_code, response.json()["code"]) == (403, "forbidden")
     assert await api.database.count("events") == 1
 
 
-async def test_who_may_not_read_is_told_no_ids(api: Reader) -> None:
+async def test_a_refusal_names_ids_only_to_keys_that_may_read(api: Reader) -> None:
     link = event("ann@example.test", "phone-of-ann")
     await api.store(link)
     response = await delete(api, link["guid"], await api.new_key("events:delete"))
@@ -78,8 +78,8 @@ async def test_who_may_not_read_is_told_no_ids(api: Reader) -> None:
     assert "phone-of-ann belongs to user ann@example.test" in response.json()["message"]
 
 
-async def test_an_event_that_is_being_resolved_is_waited_for(api: Reader) -> None:
-    """It may become the link that owns its anonymousId, and must stay then."""
+async def test_a_deletion_waits_for_the_resolution_of_its_event(api: Reader) -> None:
+    """The event may become the link that owns its anonymousId; then it must stay."""
     row = event("ann", "phone")
     await api.insert_unresolved(row)
     async with api.database.connection.transaction():
@@ -94,7 +94,7 @@ async def test_an_event_that_is_being_resolved_is_waited_for(api: Reader) -> Non
     assert (await deleting).status_code == 409
 
 
-async def test_but_not_for_long(api: Reader) -> None:
+async def test_a_deletion_gives_up_if_the_resolution_takes_too_long(api: Reader) -> None:
     row = event("ann", "phone")
     await api.insert_unresolved(row)
     async with api.database.connection.transaction():

@@ -1,4 +1,4 @@
-"""Requests that are refused, on one API that nothing else happens to."""
+"""Requests that the read API refuses."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
         ({"type": ["view", "buy"]}, "type"),
     ],
 )
-async def test_parameters_that_do_not_fit(
+async def test_an_invalid_parameter_is_refused_by_name(
     idle: Reader, parameters: dict[str, Any], field: str
 ) -> None:
     status, error = await idle.get_error("/events", **parameters)
@@ -37,7 +37,7 @@ async def test_parameters_that_do_not_fit(
     "cursor",
     [
         *("", "x", "é", "WyJldmVudHMiXQ", "bnVsbA", "W1tbW1tb" * 900),
-        # of another page; no time; a time before all time; a NUL; a lone surrogate
+        # of another list; not a time; a time before year 1; a NUL; a lone surrogate
         "WyJ0eXBlcyIsIngiXQ",
         "WyJldmVudHMiLCJub3ciLCJ4Il0",
         "WyJldmVudHMiLCIwMDAxLTAxLTAxVDAwOjAwOjAwKzIzOjAwIiwieCJd",
@@ -45,7 +45,7 @@ async def test_parameters_that_do_not_fit(
         "WyJldmVudHMiLCIyMDI2LTAxLTAxIiwiXHVkODAwIl0",
     ],
 )
-async def test_what_is_no_cursor_is_malformed(idle: Reader, cursor: str) -> None:
+async def test_an_invalid_cursor_is_malformed(idle: Reader, cursor: str) -> None:
     status, error = await idle.get_error("/events", cursor=cursor)
     assert (status, error["code"], list(error["fields"])) == (400, "malformed", ["cursor"])
 
@@ -59,7 +59,7 @@ async def test_what_is_no_cursor_is_malformed(idle: Reader, cursor: str) -> None
         {"value": "free"},
     ],
 )
-async def test_questions_that_contradict_themselves(
+async def test_parameters_that_exclude_each_other_are_refused(
     idle: Reader, parameters: dict[str, str]
 ) -> None:
     status, error = await idle.get_error("/profiles", **parameters)
@@ -67,7 +67,7 @@ async def test_questions_that_contradict_themselves(
 
 
 @pytest.mark.parametrize("below", ["", "/events", "/merges", "/explain"])
-async def test_no_such_profile(idle: Reader, below: str) -> None:
+async def test_an_unknown_profile_is_not_found(idle: Reader, below: str) -> None:
     status, error = await idle.get_error(f"/profile/pro_none{below}")
     assert (status, error["code"]) == (404, "not_found")
 
@@ -79,19 +79,19 @@ async def test_no_such_profile(idle: Reader, below: str) -> None:
         {"bucket": "month", "since": "0001-01-01"},
     ],
 )
-async def test_more_buckets_than_an_answer_has(idle: Reader, parameters: dict[str, Any]) -> None:
+async def test_too_many_buckets_are_refused(idle: Reader, parameters: dict[str, Any]) -> None:
     status, error = await idle.get_error("/events/counts", **parameters)
     assert (status, list(error["fields"])) == (422, ["bucket"])
 
 
 @pytest.mark.parametrize("bucket", ["minute", "hour", "day", "week", "month"])
 @pytest.mark.parametrize("end", [{"until": "0001-01-01"}, {"until": "0001-01-05T07:08:09"}])
-async def test_at_the_beginning_of_time(idle: Reader, bucket: str, end: dict[str, str]) -> None:
+async def test_counts_in_year_1_are_empty(idle: Reader, bucket: str, end: dict[str, str]) -> None:
     assert (await idle.get_json("/events/counts", bucket=bucket, **end))["types"] == []
 
 
 @pytest.mark.parametrize("authorization", ["", "Bearer unknown", "Basic !!!", "Digest x"])
-async def test_other_keys_are_unauthorized(idle: Reader, authorization: str) -> None:
+async def test_invalid_credentials_are_unauthorized(idle: Reader, authorization: str) -> None:
     response = await idle.request("GET", "/api/v1/events", {"authorization": authorization})
     assert (response.status_code, response.json()["code"]) == (401, "unauthorized")
     assert response.headers["www-authenticate"].startswith("Bearer")
@@ -107,7 +107,7 @@ async def test_other_keys_are_unauthorized(idle: Reader, authorization: str) -> 
         ("PUT", "/api/v1/event/evt_1", 405, "method_not_allowed"),
     ],
 )
-async def test_what_is_not_there(
+async def test_unknown_paths_and_methods_are_refused(
     idle: Reader, method: str, path: str, status: int, code: str
 ) -> None:
     response = await idle.request(method, path)

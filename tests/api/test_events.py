@@ -1,4 +1,4 @@
-"""GET /events and /event/{guid}: filters, pages, and what an event looks like."""
+"""GET /events and /event/{guid}: filters, pages, and the fields of an event."""
 
 from random import Random
 from typing import Any
@@ -13,14 +13,14 @@ from tests.support.events import NOON, event
 
 
 def guids(events: list[Any]) -> list[str]:
-    return [one["guid"] for one in events]
+    return [item["guid"] for item in events]
 
 
 def newest_first(events: list[Event]) -> list[str]:
-    return guids(sorted(events, key=lambda one: (one["occurredAt"], one["guid"]), reverse=True))
+    return guids(sorted(events, key=lambda item: (item["occurredAt"], item["guid"]), reverse=True))
 
 
-async def test_an_event_with_all_that_it_has(api: Reader) -> None:
+async def test_an_event_has_all_its_fields(api: Reader) -> None:
     purchase = event("123", "person_1", "purchase", 0.25, price="0.10", items='["a",1]')
     await api.store(purchase)
     updated = (await api.get_json("/events"))["events"][0]["updatedAt"]
@@ -37,12 +37,12 @@ async def test_an_event_with_all_that_it_has(api: Reader) -> None:
     assert await api.get_json(f"/event/{purchase['guid']}") == {"event": expected}
 
 
-async def test_no_such_event(api: Reader) -> None:
+async def test_an_unknown_event_is_not_found(api: Reader) -> None:
     status, error = await api.get_error("/event/evt_none")
     assert (status, error["code"]) == (404, "not_found")
 
 
-async def test_of_a_key_that_is_there_twice_the_last_row_counts(api: Reader) -> None:
+async def test_the_last_row_of_a_repeated_data_key_counts(api: Reader) -> None:
     twice = event("123")
     await api.store(twice)
     for value in ("first", "last"):
@@ -54,8 +54,8 @@ async def test_of_a_key_that_is_there_twice_the_last_row_counts(api: Reader) -> 
     assert (await api.get_json(f"/event/{twice['guid']}"))["event"]["data"] == {"key": "last"}
 
 
-def some_events(random: Random, count: int = 100) -> list[Event]:
-    """Few moments, types and people, so that everything occurs together and ties abound."""
+def random_events(random: Random, count: int = 100) -> list[Event]:
+    """Return events of few times, types and people, so that combinations and ties are frequent."""
     return [
         event(
             random.choice([None, "ann", "bob"]),
@@ -68,30 +68,30 @@ def some_events(random: Random, count: int = 100) -> list[Event]:
     ]
 
 
-def matches(one: Event, query: dict[str, Any], profiles: dict[str, str]) -> bool:
+def matches(item: Event, query: dict[str, Any], profiles: dict[str, str]) -> bool:
     return (
-        query.get("type") in {None, one["type"]}
-        and query.get("userId") in {None, one["userId"]}
-        and query.get("anonymousId") in {None, one["anonymousId"]}
-        and query.get("profileGuid") in {None, profiles[one["guid"]]}
-        and ("dataKey" not in query or query["dataKey"] in one["data"])
-        and query.get("dataValue") in {None, one["data"].get(query.get("dataKey", ""))}
-        and ("since" not in query or query["since"] <= one["occurredAt"].isoformat())
-        and ("until" not in query or query["until"] > one["occurredAt"].isoformat())
+        query.get("type") in {None, item["type"]}
+        and query.get("userId") in {None, item["userId"]}
+        and query.get("anonymousId") in {None, item["anonymousId"]}
+        and query.get("profileGuid") in {None, profiles[item["guid"]]}
+        and ("dataKey" not in query or query["dataKey"] in item["data"])
+        and query.get("dataValue") in {None, item["data"].get(query.get("dataKey", ""))}
+        and ("since" not in query or query["since"] <= item["occurredAt"].isoformat())
+        and ("until" not in query or query["until"] > item["occurredAt"].isoformat())
         and query.get("associated") in {None, "true"}
     )
 
 
-async def test_any_filters_on_any_pages_find_what_matches_and_nothing_else(
+async def test_random_filters_find_exactly_the_matching_events(
     database: Database,
 ) -> None:
-    """With bounds so low that ties, rare values and frequent visitors exceed them."""
+    """Also with scan limits that ties, rare values and frequent visitors exceed."""
     random = Random(4)
     found_any = 0
     for scan in (SCAN, 40, 7, 1):
         async with reading(database, scan) as api:
             if scan == SCAN:
-                events = some_events(random)
+                events = random_events(random)
                 await api.store(*events)
                 profiles = dict(await database.rows('SELECT guid, "profileGuid" FROM events'))
             for _ in range(15):
@@ -111,14 +111,14 @@ async def test_any_filters_on_any_pages_find_what_matches_and_nothing_else(
                 limit = random.choice([1, 2, 50, 1000])
                 pages = await api.pages("/events", "events", **query, limit=limit)
                 assert all(len(page) <= limit for page in pages)
-                found = [one for page in pages for one in page]
-                expected = [one for one in events if matches(one, query, profiles)]
+                found = [item for page in pages for item in page]
+                expected = [item for item in events if matches(item, query, profiles)]
                 assert guids(found) == newest_first(expected), (scan, limit, query)
                 found_any += bool(found)
     assert found_any > 20
 
 
-async def test_ties_are_ordered_by_guid_and_cross_pages(api: Reader) -> None:
+async def test_events_of_the_same_time_are_ordered_by_guid_across_pages(api: Reader) -> None:
     ties = [event("ann", kind="tie") for _ in range(10)]
     await api.store(*ties, event("ann", at=-1), event("ann", at=1))
     pages = await api.pages("/events", "events", limit=3)
@@ -126,7 +126,7 @@ async def test_ties_are_ordered_by_guid_and_cross_pages(api: Reader) -> None:
     assert guids(pages[1]) == guids(ties[::-1])[2:5]
 
 
-async def test_what_comes_between_pages_neither_repeats_nor_hides_anything(api: Reader) -> None:
+async def test_events_stored_between_pages_do_not_change_the_rest(api: Reader) -> None:
     old = [event("ann", at=at) for at in (0, 0, 1, 1, 2, 2)]
     await api.store(*old)
     first = await api.get_json("/events", limit=3)
@@ -134,11 +134,11 @@ async def test_what_comes_between_pages_neither_repeats_nor_hides_anything(api: 
     await api.store(newer, tie, older)
     rest = await api.get_all("/events", "events", limit=3, cursor=first["nextCursor"])
     assert guids(first["events"]) == newest_first(old)[:3]
-    # `tie` is before the page's end by guid, so it is on the first page of a new listing.
+    # `tie` sorts before the end of the first page by guid, so only a new listing has it.
     assert guids(rest) == [*newest_first(old)[3:], older["guid"]]
 
 
-async def test_a_deleted_event_does_not_end_the_pages(api: Reader) -> None:
+async def test_deleting_the_last_event_of_a_page_keeps_the_cursor_valid(api: Reader) -> None:
     events = [event("ann", at=at) for at in range(6)]
     await api.store(*events)
     first = await api.get_json("/events", limit=2)
@@ -147,7 +147,7 @@ async def test_a_deleted_event_does_not_end_the_pages(api: Reader) -> None:
     assert guids(rest) == newest_first(events)[2:]
 
 
-async def test_events_on_no_profile_come_by_the_time_they_were_made(api: Reader) -> None:
+async def test_events_without_a_profile_are_listed_by_creation_time(api: Reader) -> None:
     placed, waiting = event("ann"), event("ann", kind="waiting", at=5)
     await api.store(placed)
     await api.insert_unresolved(waiting)
@@ -177,11 +177,11 @@ async def test_events_on_no_profile_come_by_the_time_they_were_made(api: Reader)
         await api.get_all("/events", "events", associated="false", until="2021-01-01", limit=2)
     ) == ["evt_old2", "evt_old1", "evt_old0"]
     assert guids(await api.get_all("/events", "events", associated="true")) == [placed["guid"]]
-    # It says when it occurred, so it has a place among the others.
+    # The unresolved event has an occurredAt, so it is among the others.
     assert guids(await api.get_all("/events", "events")) == [waiting["guid"], placed["guid"]]
 
 
-async def test_a_page_that_passes_many_may_be_empty_and_leads_on(database: Database) -> None:
+async def test_a_page_without_a_match_is_empty_and_has_a_cursor(database: Database) -> None:
     async with reading(database, scan=10) as api:
         wanted = event("ann", at=-1, coupon="x")
         await api.store(wanted, *(event("ann", at=at) for at in range(30)))
@@ -189,7 +189,7 @@ async def test_a_page_that_passes_many_may_be_empty_and_leads_on(database: Datab
         assert [len(page) for page in pages] == [0, 0, 0, 1]
 
 
-async def test_the_events_of_a_merged_profile_are_the_survivor_s(api: Reader) -> None:
+async def test_a_merged_guid_lists_the_events_of_its_survivor(api: Reader) -> None:
     visit = event(anonymous="phone")
     await api.store(event("ann", at=-10), visit)
     old = await api.profile_of(visit)
@@ -204,12 +204,12 @@ async def test_the_events_of_a_merged_profile_are_the_survivor_s(api: Reader) ->
     assert await api.get_all("/events", "events", profileGuid="pro_none") == []
 
 
-async def test_an_empty_parameter_is_one(api: Reader) -> None:
+async def test_an_empty_parameter_filters(api: Reader) -> None:
     await api.store(event("ann"))
     assert await api.get_all("/events", "events", type="") == []
 
 
-async def test_a_page_ends_where_its_data_would_be_too_large(
+async def test_a_page_ends_before_its_data_is_too_large(
     api: Reader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(events, "MAX_PAGE_BYTES", 10)
@@ -221,17 +221,17 @@ async def test_a_page_ends_where_its_data_would_be_too_large(
     await api.store(*written)
     pages = await api.pages("/events", "events")
     assert [len(page) for page in pages] == [5, 3, 3]
-    assert guids([one for page in pages for one in page]) == guids(written)
+    assert guids([item for page in pages for item in page]) == guids(written)
     assert pages[1][1]["data"] == {"key": "x" * 397}
     large = await api.get_json(f"/event/{written[6]['guid']}")
     assert large["event"]["data"] == {"key": "x" * 397}
 
     pages = await api.pages("/events/types", "types")
     assert [len(page) for page in pages] == [5, 3, 3]
-    assert [one["type"] for page in pages for one in page] == [one["type"] for one in written]
+    assert [item["type"] for page in pages for item in page] == [item["type"] for item in written]
 
 
-async def test_an_event_at_the_end_of_all_time(api: Reader) -> None:
+async def test_an_event_of_the_last_representable_time_is_listed(api: Reader) -> None:
     for guid, profile in {"evt_placed": "pro_1", "evt_waiting": None}.items():
         await api.database.execute(
             'INSERT INTO events (guid, type, "profileGuid", "occurredAt") '
@@ -243,7 +243,7 @@ async def test_an_event_at_the_end_of_all_time(api: Reader) -> None:
     assert guids(await api.get_all("/events", "events", associated="false")) == ["evt_waiting"]
 
 
-async def test_times_may_have_a_zone_or_none_or_be_days(api: Reader) -> None:
+async def test_a_time_can_have_a_zone_or_be_a_day(api: Reader) -> None:
     await api.store(event("ann"), event("ann", at=3600))
     for since, count in {
         "2026-03-01": 2,

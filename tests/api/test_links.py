@@ -1,4 +1,4 @@
-"""POST /event/{guid}/unlink and /relink: who may, what changes, what a preview says."""
+"""POST /event/{guid}/unlink and /relink: permissions, changes and previews."""
 
 import httpx
 import pytest
@@ -31,7 +31,7 @@ async def owner(api: Reader) -> str | None:
     return user
 
 
-async def test_a_link_is_ignored_and_taken_back(api: Reader, key: str) -> None:
+async def test_a_link_can_be_ignored_and_restored(api: Reader, key: str) -> None:
     ann, bob = await api.profile_of(LINK), await api.profile_of(LATER)
     preview = await post(api, f"{LINK['guid']}/unlink?reason=wrong&preview=true", key)
     assert preview.json() == {
@@ -48,8 +48,8 @@ async def test_a_link_is_ignored_and_taken_back(api: Reader, key: str) -> None:
     response = await post(api, f"{LINK['guid']}/unlink?reason=wrong", key)
     assert response.json() == preview.json()
     assert await owner(api) == "bob"
-    trail = await api.database.rows('SELECT action, reason, actor FROM "linkChanges"')
-    ((action, reason, actor),) = trail
+    changes = await api.database.rows('SELECT action, reason, actor FROM "linkChanges"')
+    ((action, reason, actor),) = changes
     assert (action, reason) == ("unlinked", "wrong")
     assert actor.startswith("API key key_")
 
@@ -67,9 +67,9 @@ async def test_an_ignored_link_can_be_deleted(api: Reader, key: str) -> None:
     assert (await api.request("DELETE", path, eraser)).status_code == 200
 
 
-async def test_without_events_read_no_id_is_named(api: Reader, key: str) -> None:
-    blind = await api.new_key("links:write")
-    response = await post(api, f"{LINK['guid']}/unlink?reason=wrong&preview=true", blind)
+async def test_ids_are_hidden_from_keys_that_may_not_read_events(api: Reader, key: str) -> None:
+    may_not_read = await api.new_key("links:write")
+    response = await post(api, f"{LINK['guid']}/unlink?reason=wrong&preview=true", may_not_read)
     body = response.json()
     assert (body["userId"], body["anonymousId"], body["ownerUserId"]) == (None, None, None)
     assert body["events"] == 1
@@ -77,7 +77,9 @@ async def test_without_events_read_no_id_is_named(api: Reader, key: str) -> None
 
 
 @pytest.mark.parametrize("permission", ["events:write", "events:delete", "events:read"])
-async def test_other_permissions_are_not_enough(api: Reader, key: str, permission: str) -> None:
+async def test_other_permissions_cannot_change_links(
+    api: Reader, key: str, permission: str
+) -> None:
     other = await api.new_key(permission)
     response = await post(api, f"{LINK['guid']}/unlink?reason=wrong", other)
     assert (response.status_code, response.json()["code"]) == (403, "forbidden")
@@ -94,12 +96,10 @@ async def test_other_permissions_are_not_enough(api: Reader, key: str, permissio
         ("VIEW/unlink?reason=wrong", 404),
         ("evt_none/relink?reason=wrong", 404),
     ],
-    ids=["no reason", "an empty reason", "a long reason", "no link", "no event"],
+    ids=["no reason", "an empty reason", "a long reason", "not a link", "unknown event"],
 )
-async def test_what_cannot_be_changed_is_refused(
-    api: Reader, key: str, path: str, status: int
-) -> None:
-    # Each worker of pytest-xdist has other guids, so they cannot be in a test's name.
+async def test_an_invalid_change_is_refused(api: Reader, key: str, path: str, status: int) -> None:
+    # Guids differ between workers of pytest-xdist, so they cannot be part of a test's id.
     path = path.replace("LINK", LINK["guid"]).replace("VIEW", VIEW["guid"])
     response = await post(api, path, key)
     assert response.status_code == status

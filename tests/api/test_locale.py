@@ -1,5 +1,7 @@
-"""On a database with glibc's en_US, as the official image makes it: what it compares so slowly that
-nothing would ever end is compared byte by byte instead."""
+"""A database with glibc's en_US, as in the official image, which compares long texts very slowly.
+
+Columns with the collation "C" compare bytes, so no statement waits for glibc.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -21,8 +23,8 @@ LOCALE = "en_US.UTF-8"
 SLOW = ("🦆" * 512, "🦢" * 512)
 """Two texts that glibc takes half a second to compare."""
 
-PATIENCE = "SET statement_timeout = '5s'"
-"""For statements that take milliseconds when they do not ask glibc, and minutes when they do."""
+SET_TIMEOUT = "SET statement_timeout = '5s'"
+"""The statements take milliseconds without glibc, and minutes with it."""
 
 
 @pytest.fixture(scope="module")
@@ -40,12 +42,12 @@ def glibc_template(cluster: Cluster) -> Iterator[str]:
 async def database_(cluster: Cluster, glibc_template: str) -> AsyncIterator[Database]:
     with cluster.database(glibc_template) as name:
         async with database.opened(cluster.url_of(name)) as opened:
-            await opened.execute(PATIENCE)
+            await opened.execute(SET_TIMEOUT)
             assert await opened.value("SELECT datcollate FROM pg_database WHERE datname = %s", name)
             yield opened
 
 
-async def test_the_types_of_events(database: Database) -> None:
+async def test_types_are_listed_and_counted_without_glibc(database: Database) -> None:
     await database.execute(
         'INSERT INTO events (type, "userId", "occurredAt") '
         "SELECT type, 'ann', %s FROM unnest(%s::text[]) AS types (type)",
@@ -57,14 +59,14 @@ async def test_the_types_of_events(database: Database) -> None:
         found = await api.get_json("/events/autocompleteType", match="🦢")
         assert found["types"] == [SLOW[1]]
         counted = await api.get_json("/events/counts", since="2026-03-01", until="2026-03-02")
-        assert [one["count"] for one in counted["types"]] == [15, 15]
+        assert [item["count"] for item in counted["types"]] == [15, 15]
 
 
 async def _types(api: Reader) -> list[str]:
-    return [one["type"] for one in await api.get_all("/events/types", "types", limit=1)]
+    return [item["type"] for item in await api.get_all("/events/types", "types", limit=1)]
 
 
-async def test_the_ids_of_a_batch(database: Database) -> None:
+async def test_a_batch_is_resolved_without_glibc(database: Database) -> None:
     ids = [text[:500] + str(number) for number in range(30) for text in SLOW]
     sightings = [
         EventIds(f"evt_{number}", NOON, f"user {name}" if number % 3 else None, name)

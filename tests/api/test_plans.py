@@ -1,4 +1,4 @@
-"""Each statement follows an index and reads a bounded number of rows, whatever the table's size."""
+"""Each statement uses an index and reads a bounded number of rows of tables of any size."""
 
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 EVENTS = 50_000
 BOUND = SCAN + 1
-"""Rows that one scan of a plan may read, in all its loops."""
+"""Rows that all loops of one scan may read together."""
 
 FILL = """
 INSERT INTO profiles (guid, "userId")
@@ -45,19 +45,19 @@ FROM generate_series(1, 20000) AS n;
 LARGE = {"anonymousIds", "eventData", "events", "profileMerges", "profileProperties", "profiles"}
 
 TIE = {"until": "2026-01-01T00:00:00.000001Z"}
-"""Starts a page among thousands of events of one moment."""
+"""Starts a page among thousands of events of the same time."""
 
-QUESTIONS: dict[str, tuple[str, dict[str, str]]] = {
+PAGES: dict[str, tuple[str, dict[str, str]]] = {
     "all events": ("/events", {}),
-    "events of one moment": ("/events", TIE),
+    "events of one time": ("/events", TIE),
     "events up to a time": ("/events", {"until": "2026-01-10"}),
     "events after the last": ("/events", {"since": "2030-01-01"}),
     "a frequent type": ("/events", {"type": "view"}),
-    "a frequent type in one moment": ("/events", {"type": "view", **TIE}),
+    "a frequent type at one time": ("/events", {"type": "view", **TIE}),
     "a rare type": ("/events", {"type": "rare"}),
-    "no type": ("/events", {"type": "none"}),
+    "an unknown type": ("/events", {"type": "none"}),
     "a large profile": ("/events", {"profileGuid": "pro_0"}),
-    "a large profile in one moment": ("/events", {"profileGuid": "pro_0", **TIE}),
+    "a large profile at one time": ("/events", {"profileGuid": "pro_0", **TIE}),
     "a small profile": ("/events", {"profileGuid": "pro_7"}),
     "a rare type of a large profile": ("/events", {"profileGuid": "pro_0", "type": "rare"}),
     "a user": ("/events", {"userId": "user 4"}),
@@ -78,7 +78,7 @@ QUESTIONS: dict[str, tuple[str, dict[str, str]]] = {
     "a profile": ("/profile/pro_7", {}),
     "a large profile's timeline": ("/profile/pro_0/events", {}),
     "many merges": ("/profile/pro_1/merges", {}),
-    "why": ("/profile/pro_7/explain", {}),
+    "an explanation": ("/profile/pro_7/explain", {}),
 }
 
 
@@ -90,12 +90,12 @@ COUNTS: dict[str, tuple[str, dict[str, str]]] = {
         {"since": "2026-01-01", "until": "2026-01-08", "type": "view"},
     ),
 }
-"""What is counted is read, from an index."""
+"""These read every row that they count, from an index."""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def large(cluster: Cluster, template: str) -> AsyncIterator[Reader]:
-    """The API on many events, of which the planner knows nothing at first."""
+    """The API on many events, without statistics for the planner at first."""
     with cluster.database(template) as name:
         async with database.opened(cluster.url_of(name)) as opened, reading(opened) as reader:
             for table in LARGE:
@@ -107,78 +107,78 @@ async def large(cluster: Cluster, template: str) -> AsyncIterator[Reader]:
             yield reader
 
 
-Heard = list[tuple[bytes, Mapping[str, Any]]]
+Executed = list[tuple[bytes, Mapping[str, Any]]]
 
 
 @pytest.fixture
-def heard(monkeypatch: pytest.MonkeyPatch) -> Heard:
-    """All statements that are executed from now on, with their values."""
-    found: Heard = []
+def executed(monkeypatch: pytest.MonkeyPatch) -> Executed:
+    """All statements that are executed during the test, with their values."""
+    statements: Executed = []
     execute = psycopg.AsyncConnection.execute
 
-    async def listen(self: Any, query: Any, params: Any = None, **options: Any) -> Any:
+    async def record(self: Any, query: Any, params: Any = None, **options: Any) -> Any:
         if isinstance(query, bytes) and isinstance(params, Mapping):
-            found.append((query, params))
+            statements.append((query, params))
         return await execute(self, query, params, **options)
 
-    monkeypatch.setattr(psycopg.AsyncConnection, "execute", listen)
-    return found
+    monkeypatch.setattr(psycopg.AsyncConnection, "execute", record)
+    return statements
 
 
 @pytest_asyncio.fixture(
     scope="module", loop_scope="module", autouse=True, params=["no statistics", "statistics"]
 )
 async def statistics(large: Reader, request: pytest.FixtureRequest) -> None:
-    """What the planner knows: first nothing, as after a bulk load, then all."""
+    """Statistics of the planner: at first none, as after a bulk load, then complete ones."""
     if request.param == "statistics":
         await large.database.execute("ANALYZE")
 
 
-@pytest.mark.parametrize("question", QUESTIONS)
-async def test_a_page_reads_little_by_index(large: Reader, heard: Heard, question: str) -> None:
-    path, parameters = QUESTIONS[question]
+@pytest.mark.parametrize("case", PAGES)
+async def test_a_page_reads_few_rows_by_index(large: Reader, executed: Executed, case: str) -> None:
+    path, parameters = PAGES[case]
     await large.get_json(path, **parameters)
-    for node in await scans(large, heard):
+    for node in await scans(large, executed):
         assert node["Node Type"] != "Seq Scan"
         assert rows_read(node) <= BOUND, node
 
 
-@pytest.mark.parametrize("question", COUNTS)
-async def test_counting_reads_an_index(large: Reader, heard: Heard, question: str) -> None:
-    path, parameters = COUNTS[question]
+@pytest.mark.parametrize("case", COUNTS)
+async def test_counts_read_only_an_index(large: Reader, executed: Executed, case: str) -> None:
+    path, parameters = COUNTS[case]
     await large.get_json(path, **parameters)
-    for node in await scans(large, heard):
+    for node in await scans(large, executed):
         assert node["Node Type"] in {"Index Scan", "Index Only Scan"}
         assert node.get("Rows Removed by Filter", 0) == 0, node
 
 
-async def test_a_deletion_finds_its_rows_by_index(large: Reader, heard: Heard) -> None:
+async def test_a_deletion_finds_its_rows_by_index(large: Reader, executed: Executed) -> None:
     last = await large.database.value("SELECT max(guid) FROM events")
     response = await large.request("DELETE", f"/api/v1/event/{last}")
     assert response.status_code == 200
-    for node in await scans(large, heard):
+    for node in await scans(large, executed):
         assert node["Node Type"] in {"ModifyTable", "LockRows", "Index Scan", "Index Only Scan"}
         assert rows_read(node) <= 1, node
 
 
-async def scans(api: Reader, heard: Heard) -> list[Any]:
-    """The nodes that read large tables, of all statements that were executed."""
-    statements = list(heard)
+async def scans(api: Reader, executed: Executed) -> list[Any]:
+    """Return the plan nodes that read large tables, of all executed statements."""
+    statements = list(executed)
     assert statements
-    plans = [await explained(api, statement, values) for statement, values in statements]
+    plans = [await explain(api, statement, values) for statement, values in statements]
     found = [node for plan in plans for node in nodes(plan) if node.get("Relation Name") in LARGE]
     assert found
     return found
 
 
 def rows_read(node: Any) -> float:
-    """By all loops together, those that did not fit too."""
+    """Return the rows that all loops of a node read, including filtered ones."""
     removed = ("Rows Removed by Filter", "Rows Removed by Index Recheck")
     each = node["Actual Rows"] + sum(node.get(name, 0) for name in removed)
     return float(each * node["Actual Loops"])
 
 
-async def explained(api: Reader, statement: bytes, values: Mapping[str, Any]) -> Any:
+async def explain(api: Reader, statement: bytes, values: Mapping[str, Any]) -> Any:
     async with api.pool.writing() as connection:
         cursor = await connection.execute(
             b"EXPLAIN (ANALYZE, FORMAT JSON) " + statement, dict(values)
@@ -188,7 +188,7 @@ async def explained(api: Reader, statement: bytes, values: Mapping[str, Any]) ->
 
 
 def nodes(plan: Any) -> Iterator[Any]:
-    """A plan's nodes, each once."""
+    """Yield all nodes of a plan."""
     yield plan
     for part in plan.get("Plans", []):
         yield from nodes(part)

@@ -1,4 +1,4 @@
-"""The read API as a process: it measures itself, outlives Postgres, and ends in time."""
+"""The read API as a process: metrics, an outage of Postgres, and shutdown."""
 
 import asyncio
 import signal
@@ -15,14 +15,16 @@ from tests.support.waiting import equals, eventually
 
 @pytest.fixture
 async def client(system: System) -> AsyncIterator[httpx.AsyncClient]:
-    """Has a key that may read."""
+    """A client with a key that may read."""
     key = await system.key("reader", "events:read", "profiles:read")
     headers = {"authorization": f"Bearer {key}"}
     async with httpx.AsyncClient(headers=headers, timeout=30) as client:
         yield client
 
 
-async def test_it_serves_measures_and_ends(system: System, client: httpx.AsyncClient) -> None:
+async def test_requests_are_answered_and_measured(
+    system: System, client: httpx.AsyncClient
+) -> None:
     service, url = await system.api()
     assert (await client.get(f"{url}/events")).json() == {"events": [], "nextCursor": None}
     assert (await client.get(f"{url}/profiles")).json() == {"profiles": [], "nextCursor": None}
@@ -38,7 +40,7 @@ async def test_it_serves_measures_and_ends(system: System, client: httpx.AsyncCl
     assert ours <= {family.name for family in metrics.API.collect()}
     name = "merganser_api_request_seconds_count"
     assert measured.value(name, route="/api/v1/events", status="200") == 1
-    # Not the path, of which there are as many as clients like.
+    # The route and not the path, because the number of paths is unlimited.
     assert measured.value(name, route="/api/v1/event/{guid}", status="404") == 1
     assert measured.value(name, route="unknown", status="404") == 1
     assert await service.stop() == 0
@@ -46,7 +48,7 @@ async def test_it_serves_measures_and_ends(system: System, client: httpx.AsyncCl
     assert key not in service.log
 
 
-async def test_a_request_in_hand_is_answered_before_it_ends(
+async def test_an_open_request_is_answered_before_shutdown(
     system: System, client: httpx.AsyncClient
 ) -> None:
     service, url = await system.api()
@@ -57,13 +59,15 @@ async def test_a_request_in_hand_is_answered_before_it_ends(
         await eventually(system.database.lock_waits, equals(1))
         service.send(signal.SIGTERM)
         await eventually(lambda: "stopping" in service.log)
-        await asyncio.sleep(0.5)  # long enough to end, if it did not wait for the answer
+        await asyncio.sleep(0.5)  # long enough to exit, if it did not wait for the answer
     assert (await request).status_code == 200
     assert await service.ended() == 0
 
 
-async def test_postgres_goes_and_comes_back(system: System, client: httpx.AsyncClient) -> None:
-    async with proxy.before(system.database.url) as (network, url_of_postgres):
+async def test_requests_are_refused_while_postgres_is_unreachable(
+    system: System, client: httpx.AsyncClient
+) -> None:
+    async with proxy.run(system.database.url) as (network, url_of_postgres):
         service, url = await system.api(database_url=url_of_postgres, api_keys_interval=0.2)
         assert (await client.get(f"{url}/events")).status_code == 200
         await network.stop()
@@ -79,10 +83,10 @@ async def test_postgres_goes_and_comes_back(system: System, client: httpx.AsyncC
 
         await network.stop()
         await eventually(service.why_not_ready)
-        assert await service.stop() == 0  # in time, although it is away
+        assert await service.stop() == 0  # also without Postgres
 
 
-async def test_without_tables_it_ends_and_says_what_to_do(
+async def test_a_process_without_tables_exits_and_names_the_command(
     system: System, empty_database_url: str
 ) -> None:
     service = system.new("api", database_url=empty_database_url)

@@ -1,4 +1,4 @@
-"""GET /profiles and /profile/{guid} with all that is below it."""
+"""GET /profiles, /profile/{guid} and the paths below it."""
 
 from typing import Any
 
@@ -24,30 +24,30 @@ TYPED = [
     ("date", ["2026-03-01T12:00:00Z"], '"2026-03-01T12:00:00Z"'),
     ("float", ["2.50", "1"], "[2.50,1]"),
 ]
-"""Type of the rule, values as they are stored, and the property in the response."""
+"""Type of the rule, stored values, and the property in the response."""
 
 
-async def test_a_property_is_typed_as_its_rule_says(api: Reader) -> None:
+async def test_a_property_has_the_type_of_its_rule(api: Reader) -> None:
     visit = event("ann")
     await api.store(visit)
     profile = await api.profile_of(visit)
     rules: list[dict[str, Any]] = [USER_ID]
     for n, (kind, values, _) in enumerate(TYPED):
         array = len(values) > 1
-        source = {"type": "view", "column": "data.made"}
+        source = {"type": "view", "column": "data.value"}
         aggregation = "all values" if array else "most recent"
-        made = {"key": f"made{n}", "type": kind, "array": array}
-        rules.append({**made, "events": {**source, "aggregation": aggregation}})
+        rule = {"key": f"key{n}", "type": kind, "array": array}
+        rules.append({**rule, "events": {**source, "aggregation": aggregation}})
         for position, value in enumerate(values):
             await api.database.execute(
                 'INSERT INTO "profileProperties" VALUES (%s, %s, %s, %s)',
-                *(profile, f"made{n}", position, value),
+                *(profile, f"key{n}", position, value),
             )
     await rule_store.apply_file(api.database.connection, RuleFile.model_validate({"rules": rules}))
-    # As it is written: a parser of JSON might make one number of another.
+    # Compare the text: a JSON parser could change a number.
     text = (await api.get(f"/profile/{profile}")).text
     for n, (*_, expected) in enumerate(TYPED):
-        assert f'"made{n}":{expected}' in text
+        assert f'"key{n}":{expected}' in text
 
 
 async def test_an_array_of_one_value_is_an_array(api: Reader) -> None:
@@ -64,7 +64,7 @@ async def test_an_array_of_one_value_is_an_array(api: Reader) -> None:
     assert found["profile"]["properties"] == {"paths": ["/"]}
 
 
-async def test_a_property_whose_rule_is_gone_is_text(api: Reader) -> None:
+async def test_a_property_without_a_rule_is_a_string(api: Reader) -> None:
     visit = event("ann")
     await api.store(visit)
     profile = await api.profile_of(visit)
@@ -75,7 +75,7 @@ async def test_a_property_whose_rule_is_gone_is_text(api: Reader) -> None:
     assert found["profile"]["properties"] == {"old": "1"}
 
 
-async def test_a_profile_by_each_of_its_ids(api: Reader) -> None:
+async def test_a_profile_is_found_by_each_of_its_ids(api: Reader) -> None:
     link, other = event("ann", "phone"), event(anonymous="laptop")
     await api.store(link, event("ann", "tablet"), other)
     ann, laptop = await api.profile_of(link), await api.profile_of(other)
@@ -99,16 +99,16 @@ async def test_a_profile_by_each_of_its_ids(api: Reader) -> None:
     assert await api.get_all("/profiles", "profiles", userId="phone") == []
 
 
-async def test_all_profiles_page_by_page(api: Reader) -> None:
+async def test_all_profiles_are_listed_in_pages(api: Reader) -> None:
     visits = [event(anonymous=f"visitor {n}") for n in range(7)]
     await api.store(*visits)
     expected = sorted([await api.profile_of(visit) for visit in visits])
     pages = await api.pages("/profiles", "profiles", limit=3)
     assert [len(page) for page in pages] == [3, 3, 1]
-    assert [one["guid"] for page in pages for one in page] == expected
+    assert [item["guid"] for page in pages for item in page] == expected
 
 
-async def test_profiles_by_a_property(api: Reader) -> None:
+async def test_profiles_are_found_by_a_property(api: Reader) -> None:
     visits = [event(anonymous=f"visitor {n}") for n in range(5)]
     await api.store(*visits)
     guids = sorted([await api.profile_of(visit) for visit in visits])
@@ -124,7 +124,7 @@ async def test_profiles_by_a_property(api: Reader) -> None:
 
     async def by(key: str, value: str) -> list[str]:
         found = await api.get_all("/profiles", "profiles", property=key, value=value, limit=2)
-        return [one["guid"] for one in found]
+        return [item["guid"] for item in found]
 
     assert await by("plan", "free") == guids[:3]
     assert await by("plan", "fre") == []
@@ -133,7 +133,7 @@ async def test_profiles_by_a_property(api: Reader) -> None:
     assert await by("other", "free") == []
 
 
-async def test_anonymous_ids_are_listed_up_to_a_bound(
+async def test_anonymous_ids_are_listed_up_to_a_limit(
     api: Reader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(profiles, "MAX_ANONYMOUS_IDS", 2)
@@ -142,7 +142,7 @@ async def test_anonymous_ids_are_listed_up_to_a_bound(
     assert (len(profile["anonymousIds"]), profile["moreAnonymousIds"]) == (2, True)
 
 
-async def test_a_page_ends_where_its_properties_would_be_too_large(
+async def test_a_page_ends_before_its_properties_are_too_large(
     api: Reader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(profiles, "MAX_PAGE_BYTES", 10)
@@ -155,14 +155,14 @@ async def test_a_page_ends_where_its_properties_would_be_too_large(
         )
     pages = await api.pages("/profiles", "profiles")
     assert [len(page) for page in pages] == [2, 4, 1]
-    found = [one for page in pages for one in page]
-    assert [one["guid"] for one in found] == guids
+    found = [item for page in pages for item in page]
+    assert [item["guid"] for item in found] == guids
     assert found[4]["properties"] == {"key": "x" * 99}
     pages = await api.pages("/profiles", "profiles", limit=1)
     assert [len(page) for page in pages] == [1] * 7
 
 
-async def test_a_page_ends_where_its_anonymous_ids_would_be_too_large(
+async def test_a_page_ends_before_its_anonymous_ids_are_too_large(
     api: Reader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(profiles, "MAX_PAGE_BYTES", 10)
@@ -170,11 +170,11 @@ async def test_a_page_ends_where_its_anonymous_ids_would_be_too_large(
     pages = await api.pages("/profiles", "profiles")
     assert [len(page) for page in pages] == [2, 2, 2, 1]
     for page in pages:
-        assert all(len(one["anonymousIds"]) == 1 for one in page)
+        assert all(len(item["anonymousIds"]) == 1 for item in page)
 
 
-async def merged(api: Reader) -> tuple[str, str]:
-    """A profile that went, and its survivor."""
+async def merge_profiles(api: Reader) -> tuple[str, str]:
+    """Merge two profiles; return the guid of the deleted one and of the survivor."""
     visit = event(anonymous="phone", at=1)
     await api.store(event("ann", at=0), visit)
     old = await api.profile_of(visit)
@@ -185,18 +185,18 @@ async def merged(api: Reader) -> tuple[str, str]:
     return old, survivor
 
 
-async def test_a_merged_guid_answers_with_its_survivor_and_says_so(api: Reader) -> None:
-    old, survivor = await merged(api)
+async def test_a_merged_guid_returns_its_survivor(api: Reader) -> None:
+    old, survivor = await merge_profiles(api)
     found = await api.get_json(f"/profile/{old}")
     assert (found["profile"]["guid"], found["mergedFrom"]) == (survivor, old)
     assert found["profile"] == (await api.get_json(f"/profile/{survivor}"))["profile"]
-    assert [one["guid"] for one in await api.get_all("/profiles", "profiles")] == [survivor]
+    assert [item["guid"] for item in await api.get_all("/profiles", "profiles")] == [survivor]
 
 
-async def test_a_merged_guid_leads_on_when_the_visitor_turns_out_to_be_another(
+async def test_a_merged_guid_follows_a_later_move_of_its_anonymous_id(
     api: Reader,
 ) -> None:
-    old, _ = await merged(api)
+    old, _ = await merge_profiles(api)
     earlier = event("bob", "phone", at=-5)
     await api.store(earlier)
     found = await api.get_json(f"/profile/{old}")
@@ -204,21 +204,21 @@ async def test_a_merged_guid_leads_on_when_the_visitor_turns_out_to_be_another(
     assert found["mergedFrom"] == old
 
 
-async def test_the_timeline_of_a_profile(api: Reader) -> None:
-    old, survivor = await merged(api)
+async def test_the_timeline_has_the_events_of_merged_profiles(api: Reader) -> None:
+    old, survivor = await merge_profiles(api)
     await api.store(event("bob", at=5), event("ann", kind="buy", at=6, sku="mug"))
     for guid in (old, survivor):
         path = f"/profile/{guid}/events"
         timeline = await api.get_all(path, "events", limit=2)
-        assert [one["userId"] for one in timeline] == ["ann", "ann", None, "ann"]
-        assert {one["profileGuid"] for one in timeline} == {survivor}
+        assert [item["userId"] for item in timeline] == ["ann", "ann", None, "ann"]
+        assert {item["profileGuid"] for item in timeline} == {survivor}
         (bought,) = await api.get_all(path, "events", type="buy", dataKey="sku")
         assert bought["data"] == {"sku": "mug"}
         assert len(await api.get_all(path, "events", since="2026-03-01T12:00:02Z")) == 2
 
 
-async def test_merges_newest_first(api: Reader) -> None:
-    old, survivor = await merged(api)
+async def test_merges_are_listed_newest_first(api: Reader) -> None:
+    old, survivor = await merge_profiles(api)
     for n in range(4):
         await api.store(event(anonymous=f"device {n}"))
         await api.store(event("ann", f"device {n}"))
@@ -237,7 +237,7 @@ async def test_merges_newest_first(api: Reader) -> None:
     assert await api.get_all(f"/profile/{survivor}/merges", "merges") == merges
 
 
-async def test_merges_of_one_moment_cross_pages(api: Reader) -> None:
+async def test_merges_of_the_same_time_are_listed_once_across_pages(api: Reader) -> None:
     devices = [f"device {n}" for n in range(7)]
     await api.store(*(event(anonymous=device) for device in devices))
     links = [event("ann", device) for device in devices]
@@ -247,8 +247,7 @@ async def test_merges_of_one_moment_cross_pages(api: Reader) -> None:
     assert [merge["anonymousId"] for page in pages for merge in page] == devices[::-1]
 
 
-async def test_what_left_a_profile_is_among_its_merges(api: Reader) -> None:
-    """As is what came to it."""
+async def test_a_move_is_among_the_merges_of_both_profiles(api: Reader) -> None:
     link, earlier = event("ann", "phone", at=0), event("bob", "phone", at=-1)
     await api.store(link)
     await api.store(earlier)
@@ -258,8 +257,8 @@ async def test_what_left_a_profile_is_among_its_merges(api: Reader) -> None:
         assert (merge["reason"], merge["loserGuid"], merge["survivorGuid"]) == ("moved", ann, bob)
 
 
-async def test_why_a_profile_is_what_it_is(api: Reader) -> None:
-    old, survivor = await merged(api)
+async def test_an_explanation_has_merges_and_visitors(api: Reader) -> None:
+    old, survivor = await merge_profiles(api)
     (explanation,) = (await api.get_json(f"/profile/{old}/explain"))["explanations"]
     assert (explanation["kind"], explanation["profile"]) == ("merged profile", survivor)
     assert "anonymous profile of phone" in explanation["because"]
@@ -271,9 +270,9 @@ async def test_why_a_profile_is_what_it_is(api: Reader) -> None:
     assert [visitor["anonymousId"] for visitor in explanation["visitors"]] == ["phone"]
 
 
-async def test_the_keys_of_an_explanation_stay_the_same(api: Reader) -> None:
-    """Clients read them."""
-    _, survivor = await merged(api)
+async def test_an_explanation_has_these_keys(api: Reader) -> None:
+    """They are part of the public contract."""
+    _, survivor = await merge_profiles(api)
     await api.store(event("bob", "phone", at=60))
     (explanation,) = (await api.get_json(f"/profile/{survivor}/explain"))["explanations"]
     assert list(explanation) == [
@@ -290,7 +289,7 @@ async def test_the_keys_of_an_explanation_stay_the_same(api: Reader) -> None:
     assert explanation["moving"] == []
 
 
-async def test_a_cursor_of_another_page(api: Reader) -> None:
+async def test_a_cursor_of_another_list_is_refused(api: Reader) -> None:
     await api.store(*(event(anonymous=f"visitor {n}") for n in range(3)))
     cursor = (await api.get_json("/profiles", limit=1))["nextCursor"]
     status, error = await api.get_error("/events", cursor=cursor)

@@ -1,4 +1,4 @@
-"""What all answers have in common: ETags, errors, CORS; and the documents."""
+"""What all responses share: ETags, errors and CORS. Also the OpenAPI document and docs/api.md."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -16,7 +16,7 @@ from tests.support.database import Database
 from tests.support.events import event
 from tests.support.waiting import equals, eventually
 
-OTHERS = {
+OMITTED = {
     ErrorKind.ORIGIN_NOT_ALLOWED,
     ErrorKind.TIMEOUT,
     ErrorKind.TOO_LARGE,
@@ -24,10 +24,10 @@ OTHERS = {
     ErrorKind.RATE_LIMITED_RETRY,
     ErrorKind.INTERNAL,
 }
-"""Of requests with a body, and of those that bring events; and one that nobody can act on."""
+"""Errors that docs/api.md omits: those of requests with events, and internal errors."""
 
 
-async def test_what_has_not_changed_is_not_sent_again(api: Reader) -> None:
+async def test_an_unchanged_response_is_304(api: Reader) -> None:
     await api.store(event("ann"))
     first = await api.get("/events")
     tag = first.headers["etag"]
@@ -42,17 +42,17 @@ async def test_what_has_not_changed_is_not_sent_again(api: Reader) -> None:
     assert changed.headers["etag"] != tag
 
 
-async def test_the_head_of_an_answer_is_that_of_get(api: Reader) -> None:
+async def test_head_returns_the_headers_of_get(api: Reader) -> None:
     await api.store(event("ann"))
     same = {"x-request-id": "mine", "accept-encoding": "identity"}
     for path, status in (("/api/v1/events", 200), ("/docs", 200), ("/api/v1/event/none", 404)):
-        got, head = await api.request("GET", path, same), await api.request("HEAD", path, same)
-        assert (head.status_code, head.headers, head.content) == (status, got.headers, b"")
-        assert int(head.headers["content-length"]) == len(got.content)
+        get, head = await api.request("GET", path, same), await api.request("HEAD", path, same)
+        assert (head.status_code, head.headers, head.content) == (status, get.headers, b"")
+        assert int(head.headers["content-length"]) == len(get.content)
     assert (await api.request("HEAD", "/api/v1/events", {"authorization": ""})).status_code == 401
 
 
-async def test_counts_that_have_not_changed_are_not_sent_again(api: Reader) -> None:
+async def test_unchanged_counts_are_304(api: Reader) -> None:
     query = {"bucket": "month"}
     tag = (await api.get("/events/counts", **query)).headers["etag"]
     again = await api.get("/events/counts", headers={"if-none-match": tag}, **query)
@@ -66,16 +66,16 @@ async def test_errors_have_no_etag(api: Reader) -> None:
         assert "etag" not in response.headers
 
 
-async def test_paths_with_doubled_and_trailing_slashes(api: Reader) -> None:
+async def test_extra_slashes_in_paths_are_ignored(api: Reader) -> None:
     assert (await api.request("GET", "http://api//api/v1//events/")).status_code == 200
 
 
-async def test_pages_of_other_origins_may_read(api: Reader) -> None:
+async def test_pages_of_other_origins_can_read_responses(api: Reader) -> None:
     origin = {"origin": "https://dash.example.test"}
     for path in ("/api/v1/events", "/api/v1/event/evt_none", "/nothing"):
         response = await api.request("GET", path, origin)
         assert response.headers["access-control-allow-origin"] == origin["origin"]
-        # A browser's remembered login is not a consent to be read by any page.
+        # Otherwise any page could read with the credentials that a browser has stored.
         assert "access-control-allow-credentials" not in response.headers
         assert "ETag" in response.headers["access-control-expose-headers"]
     response = await api.request(
@@ -86,7 +86,7 @@ async def test_pages_of_other_origins_may_read(api: Reader) -> None:
     assert "authorization" in response.headers["access-control-allow-headers"]
 
 
-async def test_a_statement_that_takes_too_long(database: Database) -> None:
+async def test_a_statement_that_takes_too_long_is_cancelled(database: Database) -> None:
     async with reading(database, statement_timeout=0.1) as api:
         async with locked_events(database):
             status, error = await api.get_error("/event/evt_1")
@@ -94,7 +94,7 @@ async def test_a_statement_that_takes_too_long(database: Database) -> None:
         assert (await api.get("/events")).status_code == 200
 
 
-async def test_a_defect_tells_the_client_nothing(api: Reader) -> None:
+async def test_an_internal_error_does_not_reveal_its_cause(api: Reader) -> None:
     await api.store(event("ann"))
     await api.database.execute("ALTER TABLE events RENAME TO stored")
     await api.database.execute(
@@ -116,18 +116,18 @@ async def test_a_request_is_refused_when_no_connection_becomes_free(database: Da
         async with locked_events(database):
             busy = [asyncio.create_task(api.get("/event/evt_1")) for _ in range(2)]
             await eventually(lambda: blocked_statements(database), equals(2))
-            before = waited()
+            before = read_wait_seconds()
             response = await api.get("/events")
             assert (response.status_code, response.json()["code"]) == (503, "unavailable")
             assert int(response.headers["retry-after"]) > 0
-            assert waited() >= before + 0.2
+            assert read_wait_seconds() >= before + 0.2
         assert {response.status_code for response in await asyncio.gather(*busy)} == {404}
         assert (await api.get("/events")).status_code == 200
 
 
 @asynccontextmanager
 async def locked_events(database: Database) -> AsyncIterator[None]:
-    """Lock the table of events for the length of an `async with` block."""
+    """Lock the table `events` for the length of an `async with` block."""
     async with database.connection.transaction():
         await database.execute("LOCK TABLE events IN ACCESS EXCLUSIVE MODE")
         yield
@@ -138,9 +138,9 @@ async def blocked_statements(database: Database) -> int:
     return int(await database.value("SELECT count(*) FROM pg_locks WHERE NOT granted"))
 
 
-async def test_postgres_goes_and_comes_back(database: Database) -> None:
+async def test_requests_are_refused_while_postgres_is_unreachable(database: Database) -> None:
     async with (
-        proxy.before(database.url) as (network, url),
+        proxy.run(database.url) as (network, url),
         reading(database, url=url) as api,
     ):
         assert (await api.get("/events")).status_code == 200
@@ -157,8 +157,8 @@ async def _status(api: Reader) -> int:
     return (await api.get("/events")).status_code
 
 
-async def test_every_page_is_one_moment(api: Reader) -> None:
-    """Its statements see one snapshot, and it can write nothing."""
+async def test_the_statements_of_a_request_share_a_read_only_snapshot(api: Reader) -> None:
+
     async with api.pool.reading() as connection:
         before = await (await connection.execute("SELECT count(*) FROM events")).fetchone()
         await api.store(event("ann"))
@@ -179,7 +179,7 @@ async def document(api: Reader) -> Any:
     return response.json()
 
 
-async def test_the_document_says_all(api: Reader) -> None:
+async def test_the_document_describes_all_operations(api: Reader) -> None:
     found = await document(api)
     assert found["openapi"].startswith("3.")
     for path, operations in found["paths"].items():
@@ -191,15 +191,15 @@ async def test_the_document_says_all(api: Reader) -> None:
             assert operation["security"] == [{"bearer": []}, {"basic": []}, {"apiKey": []}]
 
 
-async def test_the_manual_has_every_route_and_code(api: Reader) -> None:
+async def test_docs_api_md_has_every_route_and_error(api: Reader) -> None:
     manual = (ROOT / "docs" / "api.md").read_text()
     for path, operations in (await document(api))["paths"].items():
         for method in operations:
             assert f"| `{method.upper()} {path.removeprefix('/api/v1')}` |" in manual
-    for problem in set(ErrorKind) - OTHERS:
+    for problem in set(ErrorKind) - OMITTED:
         assert f"| {problem.status} | `{problem.code}` |" in manual
 
 
-def waited() -> float:
-    """Seconds that all requests so far have waited for a connection."""
+def read_wait_seconds() -> float:
+    """Return how many seconds all requests have waited for a connection so far."""
     return metrics.API.get_sample_value("merganser_api_pool_wait_seconds_sum") or 0.0

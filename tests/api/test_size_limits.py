@@ -1,4 +1,4 @@
-"""No answer is larger than its bound, whatever is in the tables, and it says what it left out."""
+"""Responses have a maximum size for any content of the tables, and mark what they omit."""
 
 import json
 from typing import Any
@@ -12,27 +12,27 @@ from tests.support import examples
 from tests.support.counters import read_counter
 from tests.support.events import event
 
-MOST = 16 << 20
-"""Bytes of any response."""
+MAX_BYTES = 16 << 20
+"""Maximum size of a response."""
 LARGE = examples.count(fast=20_000_000, full=200_000_000)
-"""Bytes of a value: more than any response may have."""
+"""Size of a value in bytes, larger than any response."""
 
 
-async def bounded(api: Reader, path: str, **parameters: Any) -> Any:
-    """An answer, which must not be too large."""
+async def get_bounded(api: Reader, path: str, **parameters: Any) -> Any:
+    """Return the body of a GET, and check its size."""
     response = await api.get(path, **parameters)
     assert response.status_code == 200, response.text[:500]
-    assert len(response.content) < MOST
+    assert len(response.content) < MAX_BYTES
     return response.json()
 
 
-def cut(path: str) -> float:
-    """How many answers of a route were cut."""
+def count_cut(path: str) -> float:
+    """Return how many responses of a route omitted something."""
     return read_counter(metrics.API_ANSWERS_CUT, f"/api/v1{path}")
 
 
-async def data(api: Reader, guid: str, key: str, value: str, count: int = 1) -> None:
-    """Rows of another system, as many as asked for."""
+async def insert_data(api: Reader, guid: str, key: str, value: str, count: int = 1) -> None:
+    """Insert rows of `eventData` as another system does; `key` and `value` are SQL expressions."""
     await api.database.execute(
         f"""
         INSERT INTO "eventData" ("eventGuid", key, value)
@@ -43,12 +43,12 @@ async def data(api: Reader, guid: str, key: str, value: str, count: int = 1) -> 
     )
 
 
-async def test_huge_values(api: Reader) -> None:
-    """An event with them, and one beside it."""
+async def test_huge_values_are_omitted(api: Reader) -> None:
+    """A small event on the same page is complete."""
     large, small = event("ann", at=1), event("ann", at=2, path="/")
     await api.store(large, small)
-    await data(api, large["guid"], "'large'", f"repeat('x', {LARGE})")
-    await data(api, large["guid"], "'small'", "'here'")
+    await insert_data(api, large["guid"], "'large'", f"repeat('x', {LARGE})")
+    await insert_data(api, large["guid"], "'small'", "'here'")
     await api.database.execute(
         """
         INSERT INTO "profileProperties" SELECT %s, 'large', 0, value FROM "eventData"
@@ -56,72 +56,72 @@ async def test_huge_values(api: Reader) -> None:
         """,
         await api.profile_of(large),
     )
-    before = cut("/event/{guid}")
+    before = count_cut("/event/{guid}")
     for found in (
-        (await bounded(api, f"/event/{large['guid']}"))["event"],
-        (await bounded(api, "/events", dataKey="large"))["events"][0],
-        (await bounded(api, "/events/types"))["types"][0]["example"],
+        (await get_bounded(api, f"/event/{large['guid']}"))["event"],
+        (await get_bounded(api, "/events", dataKey="large"))["events"][0],
+        (await get_bounded(api, "/events/types"))["types"][0]["example"],
     ):
         assert found["guid"] in (large["guid"], small["guid"])
         assert found["moreData"] == (found["guid"] == large["guid"])
         assert found["data"] in ({"small": "here"}, {"path": "/"})
-    assert cut("/event/{guid}") == before + 1
-    (profile,) = (await bounded(api, "/profiles"))["profiles"]
+    assert count_cut("/event/{guid}") == before + 1
+    (profile,) = (await get_bounded(api, "/profiles"))["profiles"]
     assert (profile["properties"], profile["moreProperties"]) == ({}, True)
 
 
-async def test_a_huge_key(api: Reader) -> None:
+async def test_a_huge_key_is_omitted(api: Reader) -> None:
     large = event("ann", path="/")
     await api.store(large)
-    await data(api, large["guid"], f"repeat('k', {LARGE})", "'x'")
-    found = (await bounded(api, f"/event/{large['guid']}"))["event"]
+    await insert_data(api, large["guid"], f"repeat('k', {LARGE})", "'x'")
+    found = (await get_bounded(api, f"/event/{large['guid']}"))["event"]
     assert (found["data"], found["moreData"]) == ({"path": "/"}, True)
 
 
 @pytest.mark.parametrize("column", ["ipAddress", "producerGuid"])
-async def test_huge_fields(api: Reader, column: str) -> None:
-    """On a page with another event, whose fields are as they are."""
+async def test_huge_fields_are_null(api: Reader, column: str) -> None:
+    """Another event on the same page keeps its fields."""
     large, small = event("ann", at=1), event("ann", at=2)
     await api.store(large, small)
     await api.database.execute(
         f"UPDATE events SET \"{column}\" = repeat('x', {LARGE}) WHERE guid = %s",
         large["guid"],
     )
-    found = (await bounded(api, "/events"))["events"]
-    assert [(one[column] is None, one["moreData"]) for one in found] == [
+    found = (await get_bounded(api, "/events"))["events"]
+    assert [(item[column] is None, item["moreData"]) for item in found] == [
         (False, False),
         (True, True),
     ]
-    found = (await bounded(api, f"/event/{large['guid']}"))["event"]
+    found = (await get_bounded(api, f"/event/{large['guid']}"))["event"]
     assert (found[column], found["moreData"]) == (None, True)
 
 
-async def test_an_event_has_a_thousand_rows_and_a_mebibyte_at_most(api: Reader) -> None:
+async def test_an_event_has_at_most_1000_rows_and_1_mib_of_data(api: Reader) -> None:
     many, long, exact = event("ann", at=1), event("ann", at=2), event("ann", at=3)
     await api.store(many, long, exact)
-    await data(api, many["guid"], "'key' || n", "n::text", 100_000)
-    await data(api, long["guid"], "'key' || n", "repeat('x', 100000)", 30)
-    await data(api, exact["guid"], "'k'", f"repeat('x', {responses.MAX_ENTRY_BYTES - 1})")
-    found = (await bounded(api, "/events"))["events"]
-    assert [len(one["data"]) for one in found] == [1, 10, events.MAX_DATA_ROWS]
-    assert [one["moreData"] for one in found] == [False, True, True]
-    (timeline,) = {one["profileGuid"] for one in found}
-    before = cut("/profile/{guid}/events")
-    assert (await bounded(api, f"/profile/{timeline}/events"))["events"] == found
-    assert cut("/profile/{guid}/events") == before + 1
+    await insert_data(api, many["guid"], "'key' || n", "n::text", 100_000)
+    await insert_data(api, long["guid"], "'key' || n", "repeat('x', 100000)", 30)
+    await insert_data(api, exact["guid"], "'k'", f"repeat('x', {responses.MAX_ENTRY_BYTES - 1})")
+    found = (await get_bounded(api, "/events"))["events"]
+    assert [len(item["data"]) for item in found] == [1, 10, events.MAX_DATA_ROWS]
+    assert [item["moreData"] for item in found] == [False, True, True]
+    (timeline,) = {item["profileGuid"] for item in found}
+    before = count_cut("/profile/{guid}/events")
+    assert (await get_bounded(api, f"/profile/{timeline}/events"))["events"] == found
+    assert count_cut("/profile/{guid}/events") == before + 1
 
 
-async def test_a_key_whose_last_row_is_too_long_does_not_show_an_earlier_one(api: Reader) -> None:
-    one = event("ann", path="/old")
-    await api.store(one)
+async def test_a_key_whose_last_row_is_too_long_shows_no_earlier_row(api: Reader) -> None:
+    item = event("ann", path="/old")
+    await api.store(item)
     await api.database.execute("""UPDATE "eventData" SET guid = 'edt_0'""")
-    await data(api, one["guid"], "'path'", "repeat('x', 2000000)")
-    found = (await bounded(api, "/events"))["events"][0]
+    await insert_data(api, item["guid"], "'path'", "repeat('x', 2000000)")
+    found = (await get_bounded(api, "/events"))["events"][0]
     assert (found["data"], found["moreData"]) == ({}, True)
 
 
-async def test_profiles_whose_properties_are_all_values_of_an_older_version(api: Reader) -> None:
-    """Once they were 47 MiB of one profile."""
+async def test_properties_larger_than_a_response_are_omitted(api: Reader) -> None:
+    """An older version stored up to 47 MiB for one profile."""
     await api.store(*(event(f"user {n}") for n in range(9)))
     await api.database.execute(
         """
@@ -129,19 +129,19 @@ async def test_profiles_whose_properties_are_all_values_of_an_older_version(api:
         SELECT guid, 'paths', n, repeat('x', 49152) FROM profiles, generate_series(0, 999) AS n
         """
     )
-    before = cut("/profiles")
+    before = count_cut("/profiles")
     pages = await api.pages("/profiles", "profiles")
-    assert cut("/profiles") == before + len(pages)
-    found = [one for page in pages for one in page]
-    assert len({one["guid"] for one in found}) == 9
+    assert count_cut("/profiles") == before + len(pages)
+    found = [item for page in pages for item in page]
+    assert len({item["guid"] for item in found}) == 9
     assert len(json.dumps(pages)) < 9 * 1.1 * responses.MAX_ENTRY_BYTES
-    assert all(one["moreProperties"] for one in found)
-    one = (await bounded(api, f"/profile/{found[0]['guid']}"))["profile"]
-    assert one == found[0]
+    assert all(item["moreProperties"] for item in found)
+    item = (await get_bounded(api, f"/profile/{found[0]['guid']}"))["profile"]
+    assert item == found[0]
 
 
-async def test_a_page_is_measured_as_it_is_sent(api: Reader) -> None:
-    """JSON writes a control character in six."""
+async def test_a_page_is_measured_as_encoded_json(api: Reader) -> None:
+    """JSON encodes a control character in six bytes."""
     await api.store(*(event(f"user {n}", path="\x01" * 1_000_000) for n in range(9)))
     await api.database.execute(
         """
@@ -150,18 +150,18 @@ async def test_a_page_is_measured_as_it_is_sent(api: Reader) -> None:
         """
     )
     for path, part in (("/events", "events"), ("/profiles", "profiles")):
-        before = cut(path)
-        assert len((await bounded(api, path))[part]) == 2
-        assert cut(path) == before + 1
+        before = count_cut(path)
+        assert len((await get_bounded(api, path))[part]) == 2
+        assert count_cut(path) == before + 1
         pages = await api.pages(path, part)
         assert [len(page) for page in pages] == [2, 2, 2, 2, 1]
-        assert len({one["guid"] for page in pages for one in page}) == 9
+        assert len({item["guid"] for page in pages for item in page}) == 9
     await api.database.execute("UPDATE events SET type = guid")
     pages = await api.pages("/events/types", "types")
     assert [len(page) for page in pages] == [2, 2, 2, 2, 1]
 
 
-async def test_a_profile_says_whether_it_has_more_properties_than_are_shown(
+async def test_a_profile_shows_whether_properties_are_omitted(
     api: Reader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(profiles, "MAX_PROPERTY_VALUES", 3)
@@ -178,7 +178,9 @@ async def test_a_profile_says_whether_it_has_more_properties_than_are_shown(
         assert profile["moreProperties"] == more
 
 
-async def test_merges_of_long_ids(api: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_page_of_merges_with_long_ids_is_limited(
+    api: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(responses, "MAX_PAGE_BYTES", 1_000)
     devices = [f"{n}" + "d" * 500 for n in range(5)]
     await api.store(*(event(anonymous=device) for device in devices))
@@ -187,24 +189,22 @@ async def test_merges_of_long_ids(api: Reader, monkeypatch: pytest.MonkeyPatch) 
     path = f"/profile/{await api.profile_of(links[0])}/merges"
     pages = await api.pages(path, "merges")
     assert [len(page) for page in pages] == [2, 2, 1]
-    assert [one["anonymousId"] for page in pages for one in page] == devices[::-1]
+    assert [item["anonymousId"] for page in pages for item in page] == devices[::-1]
 
 
-async def test_a_profile_explained_is_bounded(api: Reader) -> None:
+async def test_an_explanation_is_limited(api: Reader) -> None:
     devices = ["\x01" * 508 + f"{n:04}" for n in range(200)]
     await api.store(*(event(anonymous=device) for device in devices))
     links = [event("ann", device) for device in devices]
     await api.store(*links)
-    found = await bounded(api, f"/profile/{await api.profile_of(links[0])}/explain")
+    found = await get_bounded(api, f"/profile/{await api.profile_of(links[0])}/explain")
     assert len(found["explanations"][0]["visitors"]) == 50
 
 
 @pytest.mark.parametrize(
     "definition", ['{"array": "no such", "type": {"a": 1}}', "1", "[]", '{"array": 7, "type": 3}']
 )
-async def test_a_rule_that_somebody_broke_leaves_the_properties_readable(
-    api: Reader, definition: str
-) -> None:
+async def test_properties_of_a_broken_rule_are_strings(api: Reader, definition: str) -> None:
     await api.store(event("ann"))
     await api.database.execute(
         'INSERT INTO "profilePropertyRules" (key, definition) VALUES (%s, %s)', "key", definition

@@ -12,7 +12,7 @@ from tests.support.events import event
 HOUR = 3600
 
 
-async def test_types_by_name_with_their_first_and_last_event(api: Reader) -> None:
+async def test_types_are_listed_with_their_first_and_last_event(api: Reader) -> None:
     views = [event("ann", kind="view", at=at, n=str(at)) for at in (5, 1, 9)]
     buy = event("bob", kind="buy")
     await api.store(*views, buy)
@@ -29,14 +29,14 @@ async def test_types_by_name_with_their_first_and_last_event(api: Reader) -> Non
     }
 
 
-async def test_types_whose_events_all_wait_for_a_profile(api: Reader) -> None:
+async def test_a_type_without_resolved_events_has_no_times(api: Reader) -> None:
     await api.database.execute("INSERT INTO events (guid, type) VALUES ('evt_row', 'waiting')")
     (found,) = await api.get_all("/events/types", "types")
     assert (found["firstOccurredAt"], found["lastOccurredAt"]) == (None, None)
     assert found["example"]["guid"] == "evt_row"
 
 
-async def test_a_type_is_counted_up_to_a_bound(
+async def test_a_type_is_counted_up_to_a_limit(
     api: Reader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(types, "MAX_COUNTED_EVENTS", 2)
@@ -45,7 +45,7 @@ async def test_a_type_is_counted_up_to_a_bound(
     assert (found["count"], found["moreThanCount"]) == (2, True)
 
 
-async def test_types_that_contain_a_text(api: Reader) -> None:
+async def test_autocomplete_finds_types_that_contain_a_text(api: Reader) -> None:
     await api.store(*(event("ann", kind=kind) for kind in ("Page View", "page_50%", "buy")))
     for match, expected in {
         "PAGE": ["Page View", "page_50%"],
@@ -73,12 +73,12 @@ async def test_types_are_in_the_order_of_their_bytes(api: Reader) -> None:
     kinds = ["Zoo", "_a", "a b", "ab", "zoo", "Ähre"]
     await api.store(*(event("ann", kind=kind) for kind in reversed(kinds)))
     found = await api.get_all("/events/types", "types", limit=2)
-    assert [one["type"] for one in found] == kinds
+    assert [item["type"] for item in found] == kinds
     counts = await api.get_json("/events/counts", since="2026-03-01", until="2026-03-02")
-    assert [one["type"] for one in counts["types"]] == kinds
+    assert [item["type"] for item in counts["types"]] == kinds
 
 
-async def test_a_search_for_types_is_bounded(api: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_search_for_types_is_limited(api: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
     await api.store(*(event("ann", kind=f"kind {n:02}") for n in range(40)))
     found = await api.get_json("/events/autocompleteType", match="kind")
     assert (len(found["types"]), found["more"]) == (types.MAX_SEARCH_RESULTS, True)
@@ -87,18 +87,18 @@ async def test_a_search_for_types_is_bounded(api: Reader, monkeypatch: pytest.Mo
         "types": [],
         "more": True,
     }
-    # The last one looked at does not mean that there are no others.
+    # The search stopped after its last type, so there may be more.
     assert await api.get_json("/events/autocompleteType", match="kind 29") == {
         "types": ["kind 29"],
         "more": True,
     }
 
 
-async def test_a_cursor_of_the_longest_type_is_one(api: Reader) -> None:
+async def test_a_cursor_after_the_longest_type_is_valid(api: Reader) -> None:
     kinds = sorted(character * 512 for character in ("\x01", '"', "\U0001f986", "\U0001f9a2"))
     await api.store(*(event("ann", kind=kind) for kind in kinds))
     found = await api.get_all("/events/types", "types", limit=1)
-    assert sorted(one["type"] for one in found) == kinds
+    assert sorted(item["type"] for item in found) == kinds
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,9 @@ async def test_a_cursor_of_the_longest_type_is_one(api: Reader) -> None:
         ("month", {"2026-03-01T00:00": 4}),
     ],
 )
-async def test_counts_by_bucket(api: Reader, bucket: str, buckets: dict[str, int]) -> None:
+async def test_events_are_counted_by_bucket(
+    api: Reader, bucket: str, buckets: dict[str, int]
+) -> None:
     await api.store(
         *(event("ann", kind="view", at=at) for at in (0, 59.9, 60, 12 * HOUR)), event("ann")
     )
@@ -140,21 +142,21 @@ async def test_counts_by_bucket(api: Reader, bucket: str, buckets: dict[str, int
     }
 
 
-async def test_counts_are_from_a_time_up_to_but_without_another(api: Reader) -> None:
+async def test_counts_include_from_and_exclude_to(api: Reader) -> None:
     await api.store(*(event("ann", at=at) for at in (-1, 0, 9, 10)))
     found = await api.get_json(
         "/events/counts", since="2026-03-01T12:00:00Z", until="2026-03-01T12:00:10Z"
     )
-    assert [one["count"] for one in found["types"]] == [2]
+    assert [item["count"] for item in found["types"]] == [2]
 
 
-async def test_counts_of_the_last_days_unless_asked_otherwise(api: Reader) -> None:
+async def test_counts_are_of_the_last_days_by_default(api: Reader) -> None:
     await api.store(event("ann"))
     await api.database.execute(
         "UPDATE events SET \"occurredAt\" = date_trunc('day', now()) - interval '30 days'"
     )
     found = await api.get_json("/events/counts")
-    assert [one["count"] for one in found["types"]] == [1]
+    assert [item["count"] for item in found["types"]] == [1]
     assert found["from"].endswith("T00:00:00.000000Z")
 
 
@@ -168,10 +170,10 @@ async def test_counts_of_the_last_days_unless_asked_otherwise(api: Reader) -> No
         ("month", "2025-11-01T00:00", "2028-03-01T00:00"),
     ],
 )
-async def test_what_is_counted_by_default_changes_only_with_the_bucket(
+async def test_the_default_range_changes_only_with_the_bucket(
     bucket: Bucket, since: str, until: str
 ) -> None:
-    """Or no ETag of it would ever be known."""
+    """Otherwise each response would have another ETag."""
     now = datetime(2028, 2, 29, 23, 59, 30, 5, tzinfo=UTC)
     expected = tuple(datetime.fromisoformat(text + "Z") for text in (since, until))
     assert types.time_range(CountQuery(bucket=bucket), now) == expected
@@ -180,11 +182,13 @@ async def test_what_is_counted_by_default_changes_only_with_the_bucket(
     assert types.time_range(CountQuery(bucket=bucket), expected[1])[1] > expected[1]
 
 
-async def test_counts_of_so_many_types(api: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_counts_are_limited_to_a_number_of_types(
+    api: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(types, "MAX_COUNTED_TYPES", 2)
     await api.store(*(event("ann", kind=kind) for kind in "abc"))
     query = {"since": "2026-03-01", "until": "2026-03-02"}
     found = await api.get_json("/events/counts", **query)
-    assert ([one["type"] for one in found["types"]], found["moreTypes"]) == (["a", "b"], True)
+    assert ([item["type"] for item in found["types"]], found["moreTypes"]) == (["a", "b"], True)
     found = await api.get_json("/events/counts", type="c", **query)
-    assert ([one["type"] for one in found["types"]], found["moreTypes"]) == (["c"], False)
+    assert ([item["type"] for item in found["types"]], found["moreTypes"]) == (["c"], False)

@@ -51,6 +51,7 @@ async def run(plan: Plan, place: Path, console: Console) -> Verdict:
         running_deployment(place, Random(random.random())) as deployment,
         watching(deployment, ledger, display) as monitor,
     ):
+        ledger.corrections = deployment.corrections
         injector = Injector(
             deployment,
             display,

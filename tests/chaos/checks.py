@@ -26,7 +26,7 @@ async def check(
     """Check tables, dead letters, logs and processes when no work is left, and fill the verdict."""
     kinds = comparison.kinds_of(deployment.system)
     async with await deployment.connect() as connection:
-        await comparison.compare(verdict, connection, ledger, deployment.ignored_links)
+        erased = await comparison.compare(verdict, connection, ledger)
         await comparison.audit(verdict, connection, kinds)
         if "decoration" in kinds:
             await _check_decoration(verdict, connection)
@@ -36,7 +36,9 @@ async def check(
     verdict.report("a death", monitor.deaths)
     verdict.failures += injector.failures
     verdict.measured = deployment.measured
-    verdict.delayed = verdict.report("delayed by hostile events", deployment.delayed)
+    verdict.delayed = verdict.report(
+        "delayed by hostile events", (guid for guid in deployment.delayed if guid not in erased)
+    )
     verdict.kills, verdict.faults = deployment.kills, dict(injector.survived)
     verdict.slowest_recovery = max(injector.slowest_recovery, verdict.slowest_recovery)
     verdict.peak_mib = {kind: peak >> 20 for kind, peak in monitor.peaks.items()}

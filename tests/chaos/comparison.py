@@ -11,6 +11,7 @@ from aiokafka.errors import KafkaError
 from merganser.identity.audit import audit as audit_identity
 from properties.audit import audit as audit_properties
 from schemas.ids import NOBODY
+from tests.chaos.forgotten import check_traces, read_suppressed
 from tests.chaos.history import ClientEvent
 from tests.chaos.ledger import Ledger
 from tests.chaos.verdict import Verdict
@@ -77,6 +78,7 @@ async def unfinished_work(system: System, opened: Database, unresolvable: int) -
         "records of the topic": sum(end - read.get(number, 0) for number, end in ends.items()),
         "rows without a profile": await opened.unresolved() - set_aside - unresolvable,
         "moves": await opened.count("eventMoves"),
+        "erasures": await opened.count("erasures"),
     }
     if "properties" in kinds:
         left["event changes for properties"] = await opened.count("eventChanges")
@@ -97,17 +99,21 @@ async def compare(
     verdict: Verdict,
     connection: psycopg.AsyncConnection[Any],
     ledger: Ledger,
-    ignored_links: Collection[str] = frozenset(),
-) -> None:
+) -> set[str]:
     """Compare each row of events and of their data with what clients sent.
 
-    Each acknowledged event must be stored once, as sent, on the profile that the definition says.
+    Each acknowledged event must be stored once, as sent, on the profile that the definition says;
+    but no event and no id of forgotten people.
+
+    Returns:
+        Guids of acknowledged events that must not be stored, as they are of forgotten people.
     """
+    suppressed = await read_suppressed(verdict, connection, ledger)
     number_of = {guid: number for number, guid in ledger.guids.items()}
     stored_times: Counter[int] = Counter()
     profiles: dict[str, str | None] = {}
     sent: list[SentEvent] = []
-    altered, never_sent = [], []
+    altered, never_sent, kept = [], [], []
     async with connection.transaction(), connection.cursor("events") as cursor:
         await cursor.execute(
             'SELECT events.guid, type, "userId", "anonymousId", "occurredAt", '
@@ -123,8 +129,11 @@ async def compare(
             if number is None:
                 never_sent.append(guid)
                 continue
-            event = ledger.event_of(number)
             stored_times[number] += 1
+            event = suppressed.admit(ledger.event_of(number))
+            if event is None:
+                kept.append(guid)
+                continue
             profiles[guid] = profile
             sent.append(
                 SentEvent(guid, event.occurred_at, event.user_id, event.anonymous_id, received_at)
@@ -133,10 +142,21 @@ async def compare(
                 altered.append(f"{guid}: {difference}")
             if event.received_at and received_at != event.received_at:
                 altered.append(f"{guid}: createdAt {received_at}, first {event.received_at}")
-    verdict.acknowledged, verdict.stored = len(ledger), len(profiles) + len(never_sent)
+    erased = {
+        guid
+        for number, guid in ledger.guids.items()
+        if suppressed.admit(ledger.event_of(number)) is None
+    }
+    verdict.acknowledged, verdict.stored = len(ledger), stored_times.total() + len(never_sent)
     verdict.missing = verdict.report(
-        "missing", (guid for number, guid in ledger.guids.items() if not stored_times[number])
+        "missing",
+        (
+            guid
+            for number, guid in ledger.guids.items()
+            if not stored_times[number] and guid not in erased
+        ),
     )
+    verdict.erased, verdict.kept = len(erased), verdict.report("of a forgotten person", kept)
     verdict.duplicated = verdict.report(
         "stored more than once",
         (f"event {n}, {ledger.guids.get(n)}" for n, times in stored_times.items() if times > 1),
@@ -144,12 +164,28 @@ async def compare(
     verdict.altered = verdict.report("altered", altered)
     verdict.never_sent = verdict.report("never sent", never_sent)
     verdict.misplaced = verdict.report(
-        "misplaced", misplaced(profiles, grouping(sent, ignored_links))
+        "misplaced", misplaced(profiles, grouping(sent, ledger.corrections.ignored_links))
     )
-    rows = await connection.execute('SELECT "eventGuid" FROM "ignoredLinks"')
-    stored_ignored = {guid for (guid,) in await rows.fetchall()}
-    verdict.report("ignored or not", stored_ignored ^ set(ignored_links))
+    await _check_ignored_links(verdict, connection, ledger, profiles.keys())
+    await check_traces(verdict, connection, ledger, suppressed, erased)
     verdict.report("an answer", ledger.unexpected)
+    return erased
+
+
+async def _check_ignored_links(
+    verdict: Verdict,
+    connection: psycopg.AsyncConnection[Any],
+    ledger: Ledger,
+    stored: Collection[str],
+) -> None:
+    """Compare the ignored links with the operator's changes; erased events have none."""
+    corrections = ledger.corrections
+    verdict.unlinks, verdict.relinks = corrections.unlinks, corrections.relinks
+    verdict.forgotten, verdict.interrupted = len(corrections.forgotten), corrections.killed
+    rows = await connection.execute('SELECT "eventGuid" FROM "ignoredLinks"')
+    ignored = {guid for (guid,) in await rows.fetchall()}
+    expected = corrections.ignored_links.keys() & stored
+    verdict.report("ignored or not", (ignored ^ expected) - corrections.unknown_links)
 
 
 def _number_in(data: list[list[str]], ledger: Ledger) -> int | None:

@@ -23,6 +23,7 @@ from dev.stack.ports import free_port
 from dev.stack.postgres import Postgres
 from merganser.rulebook import rule_store
 from schemas import migrations
+from tests.chaos.corrections import Corrections
 from tests.chaos.rules import CHAOS_RULES
 from tests.support import database, topics
 from tests.support.failing_triggers import failing_triggers
@@ -77,8 +78,8 @@ class Deployment:
     """Those of them that took too long."""
     kills: int = 0
     """Processes that faults killed."""
-    ignored_links: set[str] = field(default_factory=set)
-    """Guids of events that the operator has said are not links."""
+    corrections: Corrections = field(default_factory=Corrections)
+    """What the operator has corrected."""
 
     @property
     def services(self) -> list[Service]:
@@ -212,7 +213,7 @@ async def running_deployment(place: Path, random: Random) -> AsyncIterator[Deplo
         }
         await migrations.migrate(postgres.url)
         async with (
-            topics.made(kafka.bootstrap, PARTITIONS, keep=True) as own_topics,
+            topics.created(kafka.bootstrap, PARTITIONS, keep=True) as own_topics,
             database.opened(postgres.url) as opened,
         ):
             await rule_store.apply_file(opened.connection, CHAOS_RULES)

@@ -140,6 +140,12 @@ def show_verdict(console: Console, verdict: Verdict) -> None:
         ("misplaced", verdict.misplaced, "on another profile than the definition says"),
         ("altered", verdict.altered, "stored with other ids, time, type or data than sent"),
         ("never sent", verdict.never_sent, "stored although no client sent it"),
+        ("kept", verdict.kept, "events stored although their person is forgotten"),
+        (
+            "traces",
+            verdict.traces,
+            "rows with an id, profile or event of a forgotten person",
+        ),
         (
             "delayed",
             verdict.delayed,
@@ -157,6 +163,7 @@ def show_verdict(console: Console, verdict: Verdict) -> None:
         f"systems, {verdict.dead_letters} invalid records among the dead letters\n"
         f"{verdict.refused:,} requests were refused or left unanswered, {verdict.sent_again:,} "
         f"events were sent again\n"
+        f"{_corrections(verdict)}\n"
         f"{verdict.set_aside:,} hostile records, rows and profiles were set aside\n"
         f"slowest recovery {recovery:.1f} s, after: {after}\n"
         f"peak memory in MiB: {memory}"
@@ -172,23 +179,37 @@ def show_torture_verdict(console: Console, verdict: Verdict) -> None:
     outcome = "[green]agrees" if verdict.good else "[bold red]disagrees"
     console.print(
         f"seed {verdict.seed}: {verdict.acknowledged:,} events, {verdict.kills} kills, "
-        f"{verdict.merges:,} merges, {verdict.seconds:.0f} s: {outcome}",
+        f"{verdict.merges:,} merges, {_corrections(verdict)}, {verdict.seconds:.0f} s: {outcome}",
         highlight=False,
+        soft_wrap=True,
     )
     _show_failures(console, verdict)
 
 
 def show_torture_total(console: Console, verdicts: list[Verdict]) -> None:
     """Print the sums of all short runs."""
-    table = Table("runs", "events", "kills", "merges", "disagreements")
+    table = Table(
+        *("runs", "events", "kills", "merges", "unlinks", "relinks", "forgotten", "disagreements")
+    )
     table.add_row(
         str(len(verdicts)),
         f"{sum(verdict.acknowledged for verdict in verdicts):,}",
         str(sum(verdict.kills for verdict in verdicts)),
         f"{sum(verdict.merges for verdict in verdicts):,}",
+        f"{sum(verdict.unlinks for verdict in verdicts):,}",
+        f"{sum(verdict.relinks for verdict in verdicts):,}",
+        f"{sum(verdict.forgotten for verdict in verdicts):,}",
         str(sum(len(verdict.failures) for verdict in verdicts)),
     )
     console.print(table)
+
+
+def _corrections(verdict: Verdict) -> str:
+    return (
+        f"{verdict.unlinks:,} unlinks and {verdict.relinks:,} relinks: {verdict.misplaced:,} "
+        f"events misplaced; {verdict.forgotten:,} people forgotten with {verdict.erased:,} events: "
+        f"{verdict.kept + verdict.traces:,} traces; {verdict.interrupted:,} killed commands"
+    )
 
 
 def _show_failures(console: Console, verdict: Verdict) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
+from tests.chaos.corrections import Corrections
 from tests.chaos.history import ClientEvent, generate_event
 
 
@@ -28,6 +29,8 @@ class Ledger:
     """Events that were sent again, on purpose or because an answer was missing."""
     unexpected: list[str] = field(default_factory=list)
     """Answers that no client must ever get."""
+    corrections: Corrections = field(default_factory=Corrections)
+    """What the operator corrects meanwhile."""
 
     def __len__(self) -> int:
         return len(self.guids)

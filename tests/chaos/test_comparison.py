@@ -5,6 +5,7 @@ from typing import LiteralString
 import pytest
 
 from tests.chaos.comparison import compare, verify
+from tests.chaos.corrections import Forgotten
 from tests.chaos.history import ClientEvent
 from tests.chaos.ledger import Ledger
 from tests.chaos.load import guid_of_row, insert_rows
@@ -92,6 +93,101 @@ async def test_tables_that_differ(
     assert len({failure.split(":")[0] for failure in verdict.failures}) == 1
     counts = (verdict.missing, verdict.duplicated, verdict.misplaced, verdict.altered)
     assert sum(counts) + verdict.never_sent == len(verdict.failures)
+
+
+SUPPRESS: LiteralString = """
+INSERT INTO "suppressedIds" (hash)
+VALUES ("suppressionHash"('userId', 'v')), ("suppressionHash"('anonymousId', 'phone'))
+"""
+PROVE: LiteralString = """
+WITH ledger AS (
+    INSERT INTO "erasureLedger" ("profileGuid", "requestedBy", reason, suppresses, "finishedAt")
+    VALUES ('pro_v', 'a test', 'a test', 'all', now()) RETURNING guid
+)
+INSERT INTO "erasureCounts" ("erasureGuid", "table", action, "doneBy", rows)
+SELECT guid, 'profiles', 'deleted', 'command', 1 FROM ledger
+"""
+FORGET: tuple[LiteralString, ...] = (
+    SUPPRESS,
+    PROVE,
+    'DELETE FROM events WHERE "userId" = \'v\' OR "userId" IS NULL',
+    'DELETE FROM "eventData" WHERE "eventGuid" = \'evt_0\'',
+    'UPDATE events SET "anonymousId" = NULL',
+)
+"""The tables without the user `v`, to whom the anonymousId `phone` belongs."""
+
+INSERT_DEVICE: LiteralString = """
+INSERT INTO "anonymousIds" ("anonymousId", "profileGuid") VALUES ('phone', 'pro_u')
+"""
+INSERT_PROPERTY: LiteralString = """
+INSERT INTO "profileProperties" ("profileGuid", key, value, position)
+VALUES ('pro_v', 'plan', 'free', 0)
+"""
+LIFT_DEVICE: LiteralString = """
+DELETE FROM "suppressedIds" WHERE hash = "suppressionHash"('anonymousId', 'phone')
+"""
+
+
+@pytest.fixture
+async def forgotten(ledger: Ledger, database: Database) -> Ledger:
+    """A ledger with a forgotten person, and tables that agree with it."""
+    ledger.corrections.forgotten.append(
+        Forgotten("pro_v", "v", frozenset({"phone"}), moved=frozenset(), link_changes=0)
+    )
+    for statement in FORGET:
+        await database.execute(statement)
+    return ledger
+
+
+async def test_tables_without_a_forgotten_person(forgotten: Ledger, database: Database) -> None:
+    verdict = await _verdict(database, forgotten)
+    assert verdict.failures == []
+    assert (verdict.acknowledged, verdict.stored, verdict.erased) == (4, 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("statement", "problem"),
+    [
+        (
+            "INSERT INTO events (guid, type, \"userId\") VALUES ('evt_3', 'row', 'v')",
+            "of a forgotten person: evt_3",
+        ),
+        ("UPDATE events SET \"anonymousId\" = 'phone' WHERE guid = 'evt_1'", "altered: evt_1"),
+        ("INSERT INTO profiles (guid) VALUES ('pro_v')", "a trace of a forgotten person: profiles"),
+        (INSERT_DEVICE, "a trace of a forgotten person: anonymousIds.anonymousId phone"),
+        (INSERT_PROPERTY, "a trace of a forgotten person: profileProperties.profileGuid pro_v"),
+        ("DELETE FROM events WHERE guid = 'evt_2'", "missing: evt_2"),
+        (
+            "INSERT INTO \"suppressedIds\" (hash) SELECT \"suppressionHash\"('userId', 'u')",
+            "suppressed but never forgotten: u",
+        ),
+        (
+            "INSERT INTO \"suppressedIds\" (hash) SELECT \"suppressionHash\"('userId', 'w')",
+            "3 ids are suppressed: ",
+        ),
+        (
+            "DELETE FROM \"suppressedIds\" WHERE hash = \"suppressionHash\"('userId', 'v')",
+            "a forgotten userId is not suppressed: v",
+        ),
+        (LIFT_DEVICE, "a forgotten anonymousId is not suppressed: phone"),
+        ("INSERT INTO \"ignoredLinks\" VALUES ('evt_1')", "ignored or not: evt_1"),
+        ('DELETE FROM "erasureCounts"', "no finished erasure in the ledger: pro_v"),
+        ('UPDATE "erasureLedger" SET "finishedAt" = NULL', "no finished erasure in the ledger"),
+    ],
+)
+async def test_a_forgotten_person_who_left_something(
+    forgotten: Ledger, database: Database, statement: LiteralString, problem: str
+) -> None:
+    await database.execute(statement)
+    assert (await _verdict(database, forgotten)).failures[0].startswith(problem)
+
+
+async def test_the_definition_ignores_unlinked_events(ledger: Ledger, database: Database) -> None:
+    ledger.corrections.ignored_links["evt_1"] = "phone"
+    await database.execute("INSERT INTO \"ignoredLinks\" VALUES ('evt_1')")
+    assert (await _verdict(database, ledger)).misplaced
+    await database.execute("UPDATE events SET \"profileGuid\" = 'pro_v' WHERE guid = 'evt_0'")
+    assert (await _verdict(database, ledger)).failures == []
 
 
 async def test_one_event_with_two_guids(ledger: Ledger, database: Database) -> None:

@@ -25,5 +25,7 @@ async def test_killed_processes_and_hostile_events_give_the_profiles_of_the_defi
 ) -> None:
     verdict = await torture.run(servers, tmp_path / "run", 7, SMALL, Console())
     assert verdict.failures == []
-    assert verdict.acknowledged == verdict.stored == SMALL.events
+    assert verdict.acknowledged == verdict.stored + verdict.erased == SMALL.events
+    assert verdict.unlinks
+    assert verdict.forgotten
     assert verdict.kills >= SMALL.kills

@@ -31,7 +31,7 @@ from tests.chaos.deployment import (
 )
 from tests.chaos.display import Display, watching
 from tests.chaos.faults import FAULTS
-from tests.chaos.faults.operators import change_links
+from tests.chaos.faults.operators import change_links, forget_person
 from tests.chaos.faults.processes import SEVERAL
 from tests.chaos.history import ClientEvent
 from tests.chaos.injector import Injector
@@ -102,7 +102,7 @@ async def run(
     bootstrap, cluster = servers.kafka.bootstrap, Cluster(servers.postgres.url)
     with cluster.database(servers.template) as name:
         async with (
-            topics.made(bootstrap, PARTITIONS) as own_topics,
+            topics.created(bootstrap, PARTITIONS) as own_topics,
             database.opened(cluster.url_of(name)) as opened,
         ):
             env = settings_env(bootstrap, opened.url, own_topics)
@@ -154,6 +154,7 @@ class _Run:
     async def run(self, verdict: Verdict, console: Console) -> Verdict:
         deployment, ledger = self._deployment, self._ledger
         display = Display(console, f"torture, seed {verdict.seed}", lines=False)
+        ledger.corrections = deployment.corrections
         await rule_store.apply_file(deployment.system.database.connection, RULES)
         await deployment.system.database.execute(_INSERT_KEY, PUBLISHABLE_KEY)
         await start_all(deployment.services)
@@ -166,6 +167,7 @@ class _Run:
                     group.create_task(self._insert()),
                 ]
                 group.create_task(self._change_links(feeding))
+                group.create_task(self._forget_people(feeding))
                 await self._kill(injector, feeding)
             display.start_phase("waiting until no work is left")
             try:
@@ -223,6 +225,12 @@ class _Run:
         while not all(task.done() for task in feeding):
             await change_links(self._deployment)
             await asyncio.sleep(self._deployment.random.uniform(0.1, 0.5))
+
+    async def _forget_people(self, feeding: Sequence[asyncio.Task[None]]) -> None:
+        """Forget people while events arrive."""
+        while not all(task.done() for task in feeding):
+            await forget_person(self._deployment)
+            await asyncio.sleep(self._deployment.random.uniform(0, 0.5))
 
     async def _kill(self, injector: Injector, feeding: Sequence[asyncio.Task[None]]) -> None:
         """Kill and restart processes while events arrive, and until the number is reached."""

@@ -37,6 +37,18 @@ class Verdict:
     sent_again: int = 0
     refused: int = 0
     rows: int = 0
+    unlinks: int = 0
+    relinks: int = 0
+    forgotten: int = 0
+    """People that the operator forgot."""
+    interrupted: int = 0
+    """Commands of the operator that were killed and run again."""
+    erased: int = 0
+    """Acknowledged events that are not stored, as they are of forgotten people."""
+    kept: int = 0
+    """Stored although their person is forgotten."""
+    traces: int = 0
+    """Rows that have an id, the profile or an event of a forgotten person."""
     kills: int = 0
     """Processes that a fault killed."""
     faults: dict[str, int] = field(default_factory=dict)

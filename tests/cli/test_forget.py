@@ -9,23 +9,25 @@ from psycopg import AsyncConnection, sql
 
 from merganser.identity import forget as identity
 from merganser.identity import store
+from merganser.identity.forget import Request
 from merganser.identity.plan import EventIds
 from merganser.runtime.postgres import connect
-from tests.support.command import Ended, command
+from tests.support.command import CommandResult, command
 from tests.support.database import Database
 from tests.support.events import NOON, event
 from tests.support.system import System
 from tests.support.waiting import equals, eventually
 
 ANN, PHONE, LAPTOP = "ann@example.test", "phone-of-ann", "laptop-of-ann"
+REQUEST = Request(ANN, "me", "a request", "all")
 SUPPRESSED = "merganser_events_suppressed_total"
 UNLINKED = "merganser_events_unlinked_total"
 REPEATED = "merganser_resolver_events_repeated_total"
 DELETED = "merganser_resolver_events_already_deleted_total"
 
 
-async def forget(system: System, *options: str, name: str = ANN) -> Ended:
-    result = await command(system.env, "forget", name, "--yes", *options)
+async def forget(system: System, *options: str, name: str = ANN) -> CommandResult:
+    result = await command(system.env, "forget", name, "--reason", "a request", "--yes", *options)
     assert result.status == 0, result.err
     return result
 
@@ -54,6 +56,7 @@ EXPORTED_KINDS = {
     "propertyStates": "propertyState",
     "propertyRecounts": "propertyRecount",
     "profileDecorations": "decoration",
+    "setAside": "setAside",
     "events": "event",
     "eventChanges": None,  # guids of events and profiles, deleted within seconds
     "eventData": None,  # exported with its event; the row that names the laptop is Bob's
@@ -102,8 +105,9 @@ async def test_a_forgotten_person_leaves_no_trace_and_is_not_stored_again(system
     result = await forget(system)
 
     stored = await read_all_rows(system.database)
-    for trace in (ANN, PHONE, LAPTOP, profile, "ann's card"):
+    for trace in (ANN, PHONE, LAPTOP, "ann's card"):
         assert trace not in stored
+    assert await count_rows_naming(system.database, profile) == {"erasureLedger": 1}
     assert await system.database.column("SELECT type FROM events ORDER BY type") == [
         "pageview",
         "purchase",
@@ -267,16 +271,16 @@ async def test_events_that_a_killed_command_left_are_erased(system: System, fini
     profile = await system.database.profile_of(ANN)
     async with await connect(system.database.url, "test") as connection:
         async with connection.transaction():
-            visitors = await identity.suppress_ids(connection, profile, 100)
+            visitors = await identity.suppress_ids(connection, profile, REQUEST, 100)
         while await identity.detach_anonymous_ids(connection, profile, visitors, 100):
             pass
         await assert_audit_agrees(system)
         async with connection.transaction():
-            await identity.forget_anonymous_ids(connection, profile, visitors, suppressed=True)
+            await identity.forget_anonymous_ids(connection, profile, visitors)
         await assert_audit_agrees(system)
         while await identity.forget_merges(connection, profile, 100):
             pass
-        await identity.forget_profile(connection, profile, suppressed=True)
+        await identity.forget_profile(connection, profile)
     assert await system.database.count("events") == 6
     await assert_audit_agrees(system)  # events of an unfinished erasure are not compared
     if finisher == "the scanner":
@@ -285,7 +289,7 @@ async def test_events_that_a_killed_command_left_are_erased(system: System, fini
         assert "4 events" in (await forget(system)).err
     await eventually(lambda: system.database.count("events"), equals(2))
     await assert_audit_agrees(system)
-    assert (await command(system.env, "forget", ANN, "--yes")).status == 1
+    assert (await command(system.env, "forget", ANN, "--reason", "why", "--yes")).status == 1
 
 
 async def test_forget_waits_for_a_planned_batch(system: System) -> None:
@@ -324,7 +328,7 @@ async def test_a_later_batch_waits_and_sees_the_suppressed_ids(database: Databas
         for late in ((ANN, None), (ANN, "tablet"), (None, PHONE)):
             await database.execute('DELETE FROM "suppressedIds"')
             async with forgetter.transaction():
-                await identity.suppress_ids(forgetter, profile, 100)
+                await identity.suppress_ids(forgetter, profile, REQUEST, 100)
                 planning = asyncio.create_task(
                     resolve_profiles(planner, EventIds("evt_late", NOON, *late))
                 )
@@ -343,11 +347,11 @@ async def resolve_profiles(
 async def test_without_a_confirmation_nothing_is_erased(system: System) -> None:
     await system.resolver()
     await publish_history(system)
-    result = await command(system.env, "forget", ANN)
+    result = await command(system.env, "forget", ANN, "--reason", "why")
     assert result.status == 1
     assert "4 events and 2 anonymousIds" in result.err
     assert await system.database.count("events") == 6
-    assert (await command(system.env, "forget", PHONE, "--yes")).status == 1
+    assert (await command(system.env, "forget", PHONE, "--reason", "why", "--yes")).status == 1
 
 
 async def test_an_export_has_everything_that_is_stored(system: System) -> None:

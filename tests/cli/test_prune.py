@@ -14,7 +14,7 @@ from merganser.runtime.postgres import BY_KEY, connect
 from merganser.runtime.settings import Settings
 from schemas.ids import NOBODY
 from tests.properties.harness import COUNT, PropertyHarness
-from tests.support.command import Ended, command
+from tests.support.command import CommandResult, command
 from tests.support.database import Database
 
 NOW = datetime.now(UTC)
@@ -40,7 +40,7 @@ async def store_events(database: Database, *events: EventIds, kind: str = "view"
             )
 
 
-async def prune(database: Database, *options: str, **settings: str) -> Ended:
+async def prune(database: Database, *options: str, **settings: str) -> CommandResult:
     env = {f"MERGANSER_{name.upper()}": value for name, value in settings.items()}
     env["MERGANSER_DATABASE_URL"] = database.url
     result = await command(env, "prune", "--older-than", "30d", *options)

@@ -1,4 +1,4 @@
-"""An HTTP proxy before a gateway that answers 503, cuts connections, or is slow."""
+"""An HTTP proxy in front of a gateway that answers 503, cuts connections, or is slow."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -6,15 +6,15 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Literal
 
-Trouble = Literal["fine", "away", "cut", "slow"]
-"""What becomes of the first requests with events: all is well; 503 with Retry-After; the gateway
-takes them, but the connection is cut before its answer; the answer comes late."""
+Trouble = Literal["none", "unavailable", "cut", "slow"]
+"""What happens to the first requests with events: nothing; the answer 503 with Retry-After; a cut
+connection after the gateway has accepted them; or a late answer."""
 
-TROUBLES = 2
-"""Requests with events that the trouble lasts for."""
+TROUBLED_REQUESTS = 2
+"""How many requests with events are affected."""
 SLOW_SECONDS = 1.5
 
-_AWAY = (
+_UNAVAILABLE = (
     b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncontent-type: application/json\r\n"
     b"access-control-allow-origin: %s\r\naccess-control-allow-credentials: true\r\n"
     b"access-control-expose-headers: Retry-After\r\n"
@@ -24,18 +24,18 @@ _AWAY = (
 
 @dataclass
 class Proxy:
-    """What it saw."""
+    """A running proxy, and the requests that it has passed on or affected."""
 
     url: str
     trouble: Trouble
     requests: int = 0
-    """With events."""
+    """Number of requests with events."""
     troubled: int = 0
 
 
 @asynccontextmanager
-async def before(port: int, trouble: Trouble) -> AsyncIterator[Proxy]:
-    """A proxy before the gateway on this port."""
+async def run(port: int, trouble: Trouble) -> AsyncIterator[Proxy]:
+    """Run a proxy in front of the gateway on this port."""
     proxy = Proxy("", trouble)
     connections: set[asyncio.StreamWriter] = set()
 
@@ -60,28 +60,28 @@ async def before(port: int, trouble: Trouble) -> AsyncIterator[Proxy]:
 async def _serve(
     proxy: Proxy, port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> None:
-    """One request of a connection; clients open another one for the next."""
+    """Serve one request and close the connection."""
     head = await reader.readuntil(b"\r\n\r\n")
     request = head + await _body(head, reader)
-    troubled = _has_events(head) and proxy.requests < TROUBLES and proxy.trouble != "fine"
+    troubled = _has_events(head) and proxy.requests < TROUBLED_REQUESTS and proxy.trouble != "none"
     proxy.requests += _has_events(head)
     proxy.troubled += troubled
-    if troubled and proxy.trouble == "away":
-        writer.write(_AWAY % _header(head, b"origin", b"*"))
+    if troubled and proxy.trouble == "unavailable":
+        writer.write(_UNAVAILABLE % _header(head, b"origin", b"*"))
         await writer.drain()
         return
-    answer = await _ask(port, request)
+    response = await _forward(port, request)
     if troubled and proxy.trouble == "cut":
         writer.transport.abort()
         return
     if troubled and proxy.trouble == "slow":
         await asyncio.sleep(SLOW_SECONDS)
-    writer.write(answer)
+    writer.write(response)
     await writer.drain()
 
 
 def _has_events(head: bytes) -> bool:
-    """Clients ask for their settings before; those are always there."""
+    """Return whether it is a request with events; requests for settings are never affected."""
     return head.startswith(b"POST") and b"/flags" not in head.split(b"\r\n")[0]
 
 
@@ -97,13 +97,13 @@ async def _body(head: bytes, reader: asyncio.StreamReader) -> bytes:
     return await reader.readexactly(int(_header(head, b"content-length", b"0")))
 
 
-async def _ask(port: int, request: bytes) -> bytes:
-    """The gateway's whole answer."""
+async def _forward(port: int, request: bytes) -> bytes:
+    """Return the gateway's complete answer."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(request.replace(b"\r\n", b"\r\nconnection: close\r\n", 1))
-    answer = await reader.read()
+    response = await reader.read()
     writer.close()
-    return answer
+    return response
 
 
 def _header(head: bytes, name: bytes, otherwise: bytes = b"") -> bytes:

@@ -1,7 +1,7 @@
-"""The real clients, each with the story that its driver in `drivers/` tells.
+"""The real clients; the driver of each, in `drivers/`, sends the same events.
 
-A visitor looks at a page, says who it is, buys something and takes 25 steps: 28 events of one
-profile. What the events are called, and where their data lies, is each client's own.
+A visitor views a page, is identified, buys something and takes 25 steps: 28 events of one profile.
+Clients differ in the types of these events and in the keys of their data.
 """
 
 import shutil
@@ -13,7 +13,7 @@ from typing import NamedTuple
 HERE = Path(__file__).parent
 DRIVERS = HERE / "drivers"
 PYTHON = HERE / ".venv" / "bin" / "python"
-"""With the packages of requirements.lock (`make test-clients` installs it)."""
+"""It has the packages of requirements.lock, which `make test-clients` installs."""
 
 CHROMIUM = shutil.which("chromium")
 
@@ -21,12 +21,12 @@ STEPS = 25
 
 
 class Names(NamedTuple):
-    """What a client calls the story's first events."""
+    """The types that a client gives to the first events."""
 
     page: str = "page"
     identify: str = "identify"
     plan: str = "traits.plan"
-    """Data key of the trait that identify sets."""
+    """The data key of the trait `plan`."""
 
 
 SEGMENT = Names()
@@ -34,20 +34,20 @@ SEGMENT = Names()
 
 @dataclass(frozen=True)
 class Sdk:
-    """A client and how it tells the story."""
+    """A client, its driver, and how it differs from others."""
 
     name: str
     driver: str
     names: Names = SEGMENT
-    names_visitors: bool = True
-    """Whether it can be told what the visitor's anonymousId is, or only makes one itself."""
-    knows_late: bool = False
-    """Whether it fills in who the visitor is when it sends: what it sends again has the userId."""
-    gives_up: bool = False
-    """Whether it never sends an event again: what meets an outage is lost by the client."""
+    accepts_anonymous_id: bool = True
+    """Whether the driver can set the anonymousId; other clients generate it."""
+    adds_user_id_on_send: bool = False
+    """Whether it adds the userId when it sends, so that repeated events have it too."""
+    never_retries: bool = False
+    """Whether it sends each event only once, so that it loses events during an outage."""
 
     def command(self, *arguments: str) -> Sequence[str]:
-        """How to run the driver: with URL, key, userId and anonymousId."""
+        """Return the command line of the driver; it takes URL, key, userId and anonymousId."""
         match self.driver.rpartition(".")[2]:
             case "py":
                 return [str(PYTHON), str(DRIVERS / self.driver), *arguments]
@@ -59,7 +59,7 @@ class Sdk:
 
     @property
     def missing(self) -> str | None:
-        """Why it cannot be run here."""
+        """What is missing to run it, or None."""
         if self.driver.endswith(".py"):
             return None if PYTHON.exists() else f"no {PYTHON.name}: run make test-clients"
         if not (HERE / "node_modules").exists():
@@ -77,12 +77,12 @@ SDKS = [
         "merganser, our own",
         "merganser_browser.js",
         Names(page="pageview", plan="plan"),
-        names_visitors=False,
+        accepts_anonymous_id=False,
     ),
     Sdk("@grouparoo/client-web", "grouparoo_browser.js", Names(plan="plan")),
     Sdk("segment-analytics-python", "segment_python.py"),
     Sdk("@segment/analytics-node", "segment_node.mjs"),
-    Sdk("@segment/analytics-next", "segment_browser.js", knows_late=True),
+    Sdk("@segment/analytics-next", "segment_browser.js", adds_user_id_on_send=True),
     Sdk("rudder-sdk-python", "rudder_python.py"),
     Sdk("@rudderstack/rudder-sdk-node", "rudder_node.mjs"),
     Sdk("@rudderstack/analytics-js", "rudder_browser.js"),
@@ -90,14 +90,14 @@ SDKS = [
     Sdk("posthog (Python)", "posthog_python.py", _POSTHOG),
     Sdk("posthog-node", "posthog_node.mjs", _POSTHOG),
     Sdk("posthog-js", "posthog_browser.js", _POSTHOG),
-    Sdk("@jitsu/js", "jitsu_browser.js", gives_up=True),
+    Sdk("@jitsu/js", "jitsu_browser.js", never_retries=True),
     Sdk(
         "@jitsu/sdk-js",
         "jitsu_sdk_browser.js",
         Names(identify="user_identify", plan="user.plan"),
-        names_visitors=False,
+        accepts_anonymous_id=False,
     ),
     Sdk("snowplow-tracker (Python)", "snowplow_python.py", _SNOWPLOW),
     Sdk("@snowplow/node-tracker", "snowplow_node.mjs", _SNOWPLOW),
-    Sdk("@snowplow/browser-tracker", "snowplow_browser.js", _SNOWPLOW, names_visitors=False),
+    Sdk("@snowplow/browser-tracker", "snowplow_browser.js", _SNOWPLOW, accepts_anonymous_id=False),
 ]

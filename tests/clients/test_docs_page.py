@@ -1,4 +1,4 @@
-"""The page at /docs in a real browser: complete, and within its Content-Security-Policy."""
+"""The page at /docs in a real browser obeys its Content-Security-Policy."""
 
 import asyncio
 import json
@@ -14,7 +14,9 @@ pytestmark = [pytest.mark.clients, pytest.mark.timeout(180)]
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium")
 @pytest.mark.parametrize("process", ["ingest", "api"])
-async def test_it_lists_every_operation_and_sends_requests(system: System, process: str) -> None:
+async def test_the_page_lists_every_operation_and_sends_requests(
+    system: System, process: str
+) -> None:
     if process == "ingest":
         url = (await system.ingest()).url
     else:
@@ -36,5 +38,5 @@ async def test_it_lists_every_operation_and_sends_requests(system: System, proce
         f"{method.upper()} {path}" for path, methods in paths.items() for method in methods
     )
     assert seen["errors"] == []
-    assert [one for one in seen["requests"] if not one.startswith((url, "data:"))] == []
+    assert [item for item in seen["requests"] if not item.startswith((url, "data:"))] == []
     assert seen["status"] == "200"

@@ -1,4 +1,4 @@
-"""Our own client for browsers and Node, built and driven against the running system."""
+"""The JavaScript client of Merganser, in a browser and in Node, with the running system."""
 
 import asyncio
 import gzip
@@ -31,7 +31,7 @@ QUICK = {"flushInterval": 20, "retryMin": 50, "retryMax": 500}
 
 @pytest.fixture(scope="module", autouse=True)
 def built() -> Path:
-    """The client, built from its source as `npm test` does."""
+    """Build the client from its source as `npm test` does; return the folder."""
     if shutil.which("npm") is None:
         pytest.skip("no npm")
     if not (HOME / "node_modules" / "esbuild").exists():
@@ -41,19 +41,19 @@ def built() -> Path:
 
 
 class Client:
-    """A client in a Node of its own, called from here."""
+    """A client in a Node process that a test calls."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
 
     async def __call__(self, name: str, *values: Any) -> Any:
-        """Call one of its functions; what it returned."""
+        """Call a function of the client and return its result."""
         assert self._process.stdin
         assert self._process.stdout
         self._process.stdin.write(json.dumps([name, *values]).encode() + b"\n")
         await self._process.stdin.drain()
         line = await self._process.stdout.readline()
-        assert line, f"{name}: the program ended"
+        assert line, f"{name}: the process exited"
         return json.loads(line)
 
 
@@ -61,18 +61,18 @@ class Client:
 async def client(
     url: str,
     key: str,
-    where: Literal["server", "browser"] = "server",
+    environment: Literal["server", "browser"] = "server",
     *,
     intervals: Mapping[str, int] = QUICK,
     **options: int,
 ) -> AsyncIterator[Client]:
-    """Run a program with our client; `browser` has pages, which are opened and left."""
-    said = json.dumps({"apiKey": key, "endpoint": url, **intervals, **options})
+    """Run a program with the client; in a `browser`, it can open and leave pages."""
+    configuration = json.dumps({"apiKey": key, "endpoint": url, **intervals, **options})
     process = await asyncio.create_subprocess_exec(
         "node",
         str(HOME / "test" / "driver.mjs"),
-        where,
-        said,
+        environment,
+        configuration,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
     )
@@ -91,15 +91,15 @@ async def gateway(system: System) -> Gateway:
     return gateway
 
 
-async def resolved(system: System, events: int) -> None:
-    """So many events are there, each on a profile."""
+async def wait_until_resolved(system: System, events: int) -> None:
+    """Wait until this number of events is stored, each with a profile."""
     query = 'SELECT count(*) FROM events WHERE "profileGuid" IS NOT NULL'
     await eventually(lambda: system.database.value(query), equals(events), within=60)
     assert await system.database.count("events") == events
 
 
 async def data_of(system: System, kind: str) -> dict[str, str]:
-    """The data of the only event of a type."""
+    """Return the data of the only event of a type."""
     rows = await system.database.rows(
         'SELECT key, value FROM "eventData" JOIN events ON events.guid = "eventGuid" '
         "WHERE type = %s",
@@ -109,8 +109,10 @@ async def data_of(system: System, kind: str) -> dict[str, str]:
     return dict(rows)
 
 
-async def test_a_visitor_signs_in(system: System, gateway: Gateway) -> None:
-    """The demo story, over several pages: one profile, with all that the visitor did."""
+async def test_events_before_and_after_the_sign_in_are_on_one_profile(
+    system: System, gateway: Gateway
+) -> None:
+    """The demo story over several pages, then another visitor after `reset`."""
     start = datetime.now(UTC)
     async with client(gateway.url, gateway.key, "browser") as call:
         await call("open", "https://shop.example/?utm_source=google&utm_medium=cpc")
@@ -124,7 +126,7 @@ async def test_a_visitor_signs_in(system: System, gateway: Gateway) -> None:
         await call("reset")
         await call("track", {"type": "somebody-else"})
         assert await call("flush")
-    await resolved(system, 4)
+    await wait_until_resolved(system, 4)
     assert await system.database.grouping() == {
         frozenset({"pageview", "identify", "purchase"}),
         frozenset({"somebody-else"}),
@@ -133,8 +135,8 @@ async def test_a_visitor_signs_in(system: System, gateway: Gateway) -> None:
         'SELECT type, "userId", "anonymousId", "occurredAt" FROM events WHERE "profileGuid" = %s',
         await system.database.profile_of("123"),
     )
-    # Their order is not told by occurredAt, which is corrected again for each request (and so has
-    # the time that the request took).
+    # occurredAt does not give their order: it is corrected for each request separately, by a
+    # difference that includes the duration of the request.
     assert {row[:3] for row in rows} == {
         ("pageview", None, visitor),
         ("identify", "123", visitor),
@@ -155,24 +157,26 @@ async def test_a_visitor_signs_in(system: System, gateway: Gateway) -> None:
     assert await data_of(system, "purchase") == {"total": "12.5", "items": '["mug"]'}
 
 
-async def test_a_server_speaks_for_many(system: System, gateway: Gateway) -> None:
+async def test_a_server_sends_events_of_many_users(system: System, gateway: Gateway) -> None:
     async with client(gateway.url, gateway.key) as call:
         for user in ("ann", "ben"):
             await call("identify", user, {"name": user}, {"anonymousId": f"device of {user}"})
             await call("track", {"type": f"bought by {user}", "userId": user})
             await call("track", {"type": f"seen by {user}", "anonymousId": f"device of {user}"})
         assert await call("close")
-    await resolved(system, 6)
+    await wait_until_resolved(system, 6)
     assert await system.database.grouping() == {
         frozenset({"identify", f"bought by {user}", f"seen by {user}"}) for user in ("ann", "ben")
     }
 
 
-@pytest.mark.parametrize("trouble", ["away", "cut", "slow"])
-async def test_network_trouble(system: System, gateway: Gateway, trouble: Trouble) -> None:
-    """503, connections cut after the gateway took the events, late answers: each event once."""
+@pytest.mark.parametrize("trouble", ["unavailable", "cut", "slow"])
+async def test_each_event_is_stored_once_despite_network_trouble(
+    system: System, gateway: Gateway, trouble: Trouble
+) -> None:
+    """Answers 503, connections cut after the gateway has accepted the events, and late answers."""
     async with (
-        network_trouble.before(gateway.port, trouble) as proxy,
+        network_trouble.run(gateway.port, trouble) as proxy,
         client(proxy.url, gateway.key, "browser", timeout=1000, batchSize=10) as call,
     ):
         await call("open", "https://shop.example/")
@@ -180,7 +184,7 @@ async def test_network_trouble(system: System, gateway: Gateway, trouble: Troubl
             await call("track", {"type": f"step {number}"})
         await call("identify", 1)
         await call("flush")
-        await resolved(system, 36)
+        await wait_until_resolved(system, 36)
         await eventually(lambda: call("flush"), within=60)
         assert proxy.troubled
     kinds = Counter(await system.database.column("SELECT type FROM events"))
@@ -188,8 +192,10 @@ async def test_network_trouble(system: System, gateway: Gateway, trouble: Troubl
     assert await system.database.count("profiles") == 1
 
 
-async def test_a_gateway_that_dies_and_comes_back(system: System, gateway: Gateway) -> None:
-    """Killed twice during a stream of events, with pages left meanwhile: each event once."""
+async def test_each_event_is_stored_once_if_the_gateway_is_killed(
+    system: System, gateway: Gateway
+) -> None:
+    """The gateway is killed twice during a stream of events, while the visitor leaves pages."""
     steps = 0
 
     async def walk(pages: int) -> None:
@@ -212,14 +218,16 @@ async def test_a_gateway_that_dies_and_comes_back(system: System, gateway: Gatew
             await gateway.ready()
         await call("identify", 9)
         await eventually(lambda: call("flush"), within=60)
-    await resolved(system, steps + 1)
+    await wait_until_resolved(system, steps + 1)
     kinds = await system.database.column("SELECT type FROM events")
     assert set(kinds) == {"identify", *(f"step {number}" for number in range(steps))}
     assert await system.database.grouping() == {frozenset(kinds)}
 
 
-async def test_a_minute_without_the_gateway(system: System, gateway: Gateway) -> None:
-    """With the default intervals, a visitor on many pages and a busy server: each event once."""
+async def test_a_minute_without_the_gateway_loses_no_event(
+    system: System, gateway: Gateway
+) -> None:
+    """With the default intervals, a visitor on many pages and a busy server."""
     async with (
         client(gateway.url, gateway.key, "browser", intervals={}) as visit,
         client(gateway.url, gateway.key, intervals={}) as serve,
@@ -239,21 +247,21 @@ async def test_a_minute_without_the_gateway(system: System, gateway: Gateway) ->
         gateway.start()
         await gateway.ready()
         back = time.monotonic()
-        await resolved(system, 20 * seconds)
-        print(f"{20 * seconds} events, all there {time.monotonic() - back:.1f} s after")  # noqa: T201
+        await wait_until_resolved(system, 20 * seconds)
+        print(f"{20 * seconds} events stored {time.monotonic() - back:.1f} s after the restart")  # noqa: T201
         assert await visit("flush")
         assert await serve("close")
     kinds = await system.database.column("SELECT type FROM events")
     assert set(kinds) == {
-        f"{who} {second} {number}"
-        for who in ("visit", "serve")
+        f"{action} {second} {number}"
+        for action in ("visit", "serve")
         for second in range(seconds)
         for number in range(10)
     }
     assert await system.database.count("events") == 20 * seconds
 
 
-async def test_a_bad_event_costs_no_other(system: System, gateway: Gateway) -> None:
+async def test_a_bad_event_does_not_affect_others(system: System, gateway: Gateway) -> None:
     bad = [
         {"type": "", "userId": "1"},
         {"type": "nobody"},
@@ -276,7 +284,7 @@ async def test_a_bad_event_costs_no_other(system: System, gateway: Gateway) -> N
     assert len(kinds) == len(set(kinds))
 
 
-async def test_a_wrong_key_loses_nothing(system: System, gateway: Gateway) -> None:
+async def test_events_wait_while_the_key_is_refused(system: System, gateway: Gateway) -> None:
     key = await system.key("late")
     (guid,) = await system.database.column('SELECT guid FROM "apiKeys" WHERE name = %s', "late")
     await system.database.execute(
@@ -290,14 +298,14 @@ async def test_a_wrong_key_loses_nothing(system: System, gateway: Gateway) -> No
             'UPDATE "apiKeys" SET permissions = %s WHERE guid = %s', ["events:write"], guid
         )
         assert await call("close")
-    await resolved(system, 1)
+    await wait_until_resolved(system, 1)
 
 
-async def test_ingest_serves_the_very_script(gateway: Gateway, built: Path) -> None:
-    """The copy that is committed is what its source gives: else `npm run build -- --commit`."""
+async def test_the_committed_script_is_built_from_its_source(gateway: Gateway, built: Path) -> None:
+    """If it fails, run `npm run build -- --commit`."""
     script = (built / "merganser.js").read_bytes()
-    answer = await gateway.request("GET", "/merganser.js")
-    assert answer.content == script
+    response = await gateway.request("GET", "/merganser.js")
+    assert response.content == script
     assert len(gzip.compress(script)) < 5_000
 
 
@@ -307,5 +315,5 @@ async def _status(gateway: Gateway, key: str) -> int:
 
 
 def _run(*command: str) -> None:
-    done = subprocess.run(command, cwd=HOME, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    result = subprocess.run(command, cwd=HOME, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr

@@ -1,4 +1,4 @@
-"""Our own client for Python on the running stack: each event is there once, whatever happens."""
+"""The Python client of Merganser with the running system: each event is stored once."""
 
 import asyncio
 import json
@@ -27,15 +27,15 @@ class Ids(TypedDict, total=False):
     user_id: str
 
 
-def person(number: int) -> Ids:
-    """Whose event it is: first a visitor's, in the middle it says who that is, then the user's."""
-    who, turn = number % PEOPLE, number // PEOPLE
+def ids_of(number: int) -> Ids:
+    """Return the ids of an event: first an anonymous one, in the middle both, then a user's."""
+    person_number, turn = number % PEOPLE, number // PEOPLE
     link = EVENTS // PEOPLE // 2
     ids: Ids = {}
     if turn <= link:
-        ids["anonymous_id"] = f"visitor-{who}"
+        ids["anonymous_id"] = f"visitor-{person_number}"
     if turn >= link:
-        ids["user_id"] = f"user-{who}"
+        ids["user_id"] = f"user-{person_number}"
     return ids
 
 
@@ -46,7 +46,7 @@ async def gateway(system: System) -> Gateway:
     return gateway
 
 
-async def kill_again_and_again(
+async def kill_repeatedly(
     gateway: Gateway, client: Client | AsyncClient, failures: list[Failure]
 ) -> None:
     for part in range(1, KILLS + 1):
@@ -56,31 +56,31 @@ async def kill_again_and_again(
 async def kill(
     gateway: Gateway, client: Client | AsyncClient, failures: list[Failure], after: int
 ) -> None:
-    """After so many events were delivered, and until the client has noticed."""
+    """Kill the gateway after this number of events, wait for a failure, and start it again."""
     await eventually(lambda: client.counts().delivered >= after)
-    known = len(failures)
+    earlier = len(failures)
     await gateway.kill()
-    await eventually(lambda: len(failures) > known)
+    await eventually(lambda: len(failures) > earlier)
     gateway.start()
     await gateway.ready()
 
 
-async def check_all_once(system: System) -> None:
-    """Every event is one row, on the profile of its person."""
+async def check_each_stored_once(system: System) -> None:
+    """Check that each event is one row, on the profile of its person."""
     await eventually(lambda: system.database.count("events"), equals(EVENTS), within=60)
     await eventually(system.database.unresolved, equals(0), within=60)
     assert await system.database.count("profiles") == PEOPLE
     numbers = await system.database.column("""SELECT value::int FROM "eventData" ORDER BY 1""")
     assert numbers == list(range(EVENTS))
-    of_people = await system.database.rows(
+    numbers_by_user = await system.database.rows(
         """SELECT profiles."userId", array_agg(value::int ORDER BY value::int)
            FROM events
            JOIN profiles ON profiles.guid = events."profileGuid"
            JOIN "eventData" ON "eventData"."eventGuid" = events.guid
            GROUP BY 1"""
     )
-    assert dict(of_people) == {
-        f"user-{who}": list(range(who, EVENTS, PEOPLE)) for who in range(PEOPLE)
+    assert dict(numbers_by_user) == {
+        f"user-{number}": list(range(number, EVENTS, PEOPLE)) for number in range(PEOPLE)
     }
 
 
@@ -89,11 +89,11 @@ async def test_threads_lose_nothing_when_the_gateway_is_killed(
 ) -> None:
     failures: list[Failure] = []
     with Client(gateway.key, gateway.url, interval=0.05, on_error=failures.append) as client:
-        killing = asyncio.create_task(kill_again_and_again(gateway, client, failures))
+        killing = asyncio.create_task(kill_repeatedly(gateway, client, failures))
 
         async def send(first: int) -> None:
             for number in range(first, EVENTS, 4):
-                client.track("step", **person(number), data={"number": number})
+                client.track("step", **ids_of(number), data={"number": number})
                 if number % 20 == first:
                     await asyncio.sleep(0.01)
 
@@ -102,7 +102,7 @@ async def test_threads_lose_nothing_when_the_gateway_is_killed(
         assert await asyncio.to_thread(client.flush, 60)
     assert client.counts() == Counts(waiting=0, delivered=EVENTS, refused=0, dropped=0)
     assert {failure.kind for failure in failures} == {"unreachable"}
-    await check_all_once(system)
+    await check_each_stored_once(system)
 
 
 async def test_coroutines_lose_nothing_when_the_gateway_is_killed(
@@ -117,21 +117,19 @@ async def test_coroutines_lose_nothing_when_the_gateway_is_killed(
         when_full="block",
         on_error=failures.append,
     ) as client:
-        killing = asyncio.create_task(kill_again_and_again(gateway, client, failures))
+        killing = asyncio.create_task(kill_repeatedly(gateway, client, failures))
         for number in range(EVENTS):
-            await client.track("step", **person(number), data={"number": number})
+            await client.track("step", **ids_of(number), data={"number": number})
             if number % 20 == 0:
                 await asyncio.sleep(0.01)
         await killing
         assert await client.flush(60)
     assert client.counts() == Counts(waiting=0, delivered=EVENTS, refused=0, dropped=0)
     assert {failure.kind for failure in failures} == {"unreachable"}
-    await check_all_once(system)
+    await check_each_stored_once(system)
 
 
-async def test_values_and_times_are_stored_as_they_are_given(
-    system: System, gateway: Gateway
-) -> None:
+async def test_values_and_times_are_stored_exactly(system: System, gateway: Gateway) -> None:
     moment = datetime(2019, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
     before = datetime.now(UTC)
     async with AsyncClient(gateway.key, gateway.url) as client:
@@ -174,7 +172,9 @@ async def test_values_and_times_are_stored_as_they_are_given(
     ) == ["gold"]
 
 
-async def test_an_event_tracked_twice_under_one_id_is_one(system: System, gateway: Gateway) -> None:
+async def test_an_event_with_a_repeated_message_id_is_stored_once(
+    system: System, gateway: Gateway
+) -> None:
     noon = datetime(2026, 3, 1, 12, tzinfo=UTC)
     for _ in range(2):
         async with AsyncClient(gateway.key, gateway.url) as client:
@@ -188,9 +188,7 @@ async def test_an_event_tracked_twice_under_one_id_is_one(system: System, gatewa
     assert await system.database.count("events") == 2
 
 
-async def test_an_event_that_the_gateway_refuses_costs_no_other(
-    system: System, gateway: Gateway
-) -> None:
+async def test_a_refused_event_does_not_affect_others(system: System, gateway: Gateway) -> None:
     failures: list[Failure] = []
     async with AsyncClient(gateway.key, gateway.url, on_error=failures.append) as client:
         await client.track("t", user_id=1)
@@ -206,7 +204,7 @@ async def test_an_event_that_the_gateway_refuses_costs_no_other(
     await eventually(lambda: system.database.count("events"), equals(2))
 
 
-async def test_a_wrong_key_is_told_and_the_events_wait(gateway: Gateway) -> None:
+async def test_a_wrong_key_is_reported_and_the_events_wait(gateway: Gateway) -> None:
     failures: list[Failure] = []
     client = AsyncClient("no-such-key", gateway.url, interval=0, on_error=failures.append)
     await client.track("t", user_id=1)

@@ -1,7 +1,7 @@
-"""Every client that is already out there, unchanged, tells its story: each event once.
+"""The real clients of other systems and ours, unchanged: each event is stored once.
 
-On the running stack, without trouble and with it: the gateway away, connections cut after it took
-the request, slow answers (`network_trouble.py`).
+With a working network and with each trouble of `network_trouble.py`: the gateway is unavailable,
+cuts connections after it has accepted a request, or answers late.
 """
 
 import asyncio
@@ -22,9 +22,8 @@ from tests.support.waiting import equals, eventually
 
 pytestmark = [pytest.mark.clients, pytest.mark.timeout(180)]
 
-TROUBLED: list[Trouble] = [one for one in get_args(Trouble) if one != "fine"]
-PATIENCE = 90.0
-"""Seconds: some clients wait long between tries."""
+WAIT_SECONDS = 90.0
+"""Some clients wait long before they send an event again."""
 
 
 @pytest.fixture
@@ -34,13 +33,13 @@ async def stack(system: System) -> tuple[System, Gateway]:
     return system, gateway
 
 
-async def tell(
+async def run_driver(
     stack: tuple[System, Gateway], sdk: Sdk, trouble: Trouble, user: str, visitor: str
 ) -> None:
-    """Run a driver until all it told is there, and check it."""
+    """Run a driver until all its events are stored, and check them."""
     system, gateway = stack
     start = datetime.now(UTC)
-    async with network_trouble.before(gateway.port, trouble) as proxy:
+    async with network_trouble.run(gateway.port, trouble) as proxy:
         process = await asyncio.create_subprocess_exec(
             *sdk.command(proxy.url, gateway.key, user, visitor),
             stdin=asyncio.subprocess.PIPE,
@@ -49,7 +48,7 @@ async def tell(
         )
         try:
             await eventually(
-                lambda: count(system.database, user), equals(STEPS + 3), within=PATIENCE
+                lambda: count_events(system.database, user), equals(STEPS + 3), within=WAIT_SECONDS
             )
         except AssertionError:
             with suppress(ProcessLookupError):
@@ -59,13 +58,13 @@ async def tell(
             pytest.fail(f"{types}, {proxy}\n{output.decode()[-4000:]}\n{gateway.log_tail()}")
         output, _ = await asyncio.wait_for(process.communicate(b""), 60)
         assert process.returncode == 0, output.decode()[-4000:]
-        assert trouble == "fine" or proxy.troubled, "the proxy caused no trouble"
-    await settled(system)
+        assert trouble == "none" or proxy.troubled, "the proxy caused no trouble"
+    await wait_until_consumed(system)
     await check(system.database, sdk, user, visitor, start)
 
 
-async def count(opened: Database, user: str) -> int:
-    """Events of a user's profile."""
+async def count_events(opened: Database, user: str) -> int:
+    """Return the number of events on the profile of a user."""
     return int(
         await opened.value(
             'SELECT count(*) FROM events JOIN profiles ON profiles.guid = "profileGuid" '
@@ -75,8 +74,8 @@ async def count(opened: Database, user: str) -> int:
     )
 
 
-async def settled(system: System) -> None:
-    """All that the gateway has taken is in the tables."""
+async def wait_until_consumed(system: System) -> None:
+    """Wait until the resolver has consumed all records of the topic."""
 
     async def lag() -> int:
         ends = await system.topics.events.ends()
@@ -89,7 +88,7 @@ async def settled(system: System) -> None:
 
 
 async def check(opened: Database, sdk: Sdk, user: str, visitor: str, start: datetime) -> None:
-    """Compare the tables with the story."""
+    """Compare the stored events with those of the driver."""
     profile = await opened.profile_of(user)
     events = await opened.rows(
         'SELECT guid, type, "userId", "anonymousId", "occurredAt" FROM events '
@@ -105,8 +104,8 @@ async def check(opened: Database, sdk: Sdk, user: str, visitor: str, start: date
     assert types == {sdk.names.page: 1, sdk.names.identify: 1, "purchase": 1, "step": STEPS}
     by_type = {kind: (guid, user_id, anonymous) for guid, kind, user_id, anonymous, _ in events}
     _, user_id, anonymous_id = by_type[sdk.names.page]
-    assert user_id is None or (sdk.knows_late and user_id == user)
-    assert anonymous_id == visitor if sdk.names_visitors else anonymous_id
+    assert user_id is None or (sdk.adds_user_id_on_send and user_id == user)
+    assert anonymous_id == visitor if sdk.accepts_anonymous_id else anonymous_id
     guid, user_id, linked = by_type[sdk.names.identify]
     assert (user_id, linked) == (user, anonymous_id)
     assert data[guid][sdk.names.plan] == "free"
@@ -120,14 +119,18 @@ async def check(opened: Database, sdk: Sdk, user: str, visitor: str, start: date
 
 
 @pytest.mark.parametrize("sdk", SDKS, ids=lambda sdk: sdk.name)
-async def test_a_client_tells_its_story(stack: tuple[System, Gateway], sdk: Sdk) -> None:
+async def test_a_client_delivers_each_event_once(stack: tuple[System, Gateway], sdk: Sdk) -> None:
     if sdk.missing:
         pytest.skip(sdk.missing)
     system, _ = stack
     for number, trouble in enumerate(get_args(Trouble)):
-        if trouble == "away" and sdk.gives_up:
+        if trouble == "unavailable" and sdk.never_retries:
             continue
-        await tell(stack, sdk, trouble, f"10{number}", f"visitor-{number}")
+        await run_driver(stack, sdk, trouble, f"10{number}", f"visitor-{number}")
     assert await system.database.count("profiles") == len(
-        [trouble for trouble in get_args(Trouble) if trouble != "away" or not sdk.gives_up]
+        [
+            trouble
+            for trouble in get_args(Trouble)
+            if trouble != "unavailable" or not sdk.never_retries
+        ]
     )

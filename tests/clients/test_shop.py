@@ -1,4 +1,4 @@
-"""The demo shop in a real browser: one script tag, and nothing that a visitor did is lost."""
+"""The demo shop in a real browser: its script tag sends every event."""
 
 import asyncio
 import json
@@ -21,10 +21,10 @@ pytestmark = [
 KINDS = ["identify", "item-added-to-cart", "pageview", "pageview", "purchase"]
 
 
-async def test_a_visitor_goes_shopping_and_signs_in(
+async def test_a_purchase_and_a_sign_in_are_on_one_profile(
     system: System, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the key of its origin only; the server's key, which reads profiles, stays there."""
+    """The page has only the publishable key of its origin; the shop's server reads the profile."""
     gateway = await system.ingest()
     await system.resolver()
     _, api = await system.api()
@@ -34,7 +34,7 @@ async def test_a_visitor_goes_shopping_and_signs_in(
     info = StackInfo(gateway.url, api.removesuffix("/api/v1"), "", "", secret, key, {})
     with shop.serve_shop(info) as url:
         assert url == f"http://127.0.0.1:{shop.PORT}/"
-        assert '"userId": "42"' in await driver("shop.mjs", url, "42")
+        assert '"userId": "42"' in await run_driver("shop.mjs", url, "42")
 
     async def kinds() -> list[str]:
         return await system.database.column(
@@ -48,7 +48,7 @@ async def test_a_visitor_goes_shopping_and_signs_in(
     assert await system.database.column(campaigns) == ["my-ad-campaign"]
 
 
-async def test_a_browser_sends_the_origin_of_its_page(
+async def test_a_key_works_only_on_pages_of_its_origin(
     system: System, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gateway = await system.ingest()
@@ -57,7 +57,7 @@ async def test_a_browser_sends_the_origin_of_its_page(
     foreign = await publishable_key(system, f"https://127.0.0.1:{shop.PORT}")
     info = StackInfo(gateway.url, "", "", "", "", own, {})
     with shop.serve_shop(info) as url:
-        statuses = json.loads(await driver("origins.mjs", url, gateway.url, own, foreign))
+        statuses = json.loads(await run_driver("origins.mjs", url, gateway.url, own, foreign))
     assert statuses == {
         "fetch": [200, 403],
         "beacon": [200, 403],
@@ -73,8 +73,8 @@ async def publishable_key(system: System, origin: str) -> str:
     return (await system.cli("keys", "create", "page", "--publishable", "--origin", origin)).strip()
 
 
-async def driver(name: str, *arguments: str) -> str:
-    """Run a driver of a browser and return its output."""
+async def run_driver(name: str, *arguments: str) -> str:
+    """Run a run_driver that controls a browser and return its output."""
     process = await asyncio.create_subprocess_exec(
         *("node", str(DRIVERS / name), str(CHROMIUM), *arguments),
         stdout=asyncio.subprocess.PIPE,

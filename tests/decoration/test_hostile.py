@@ -13,7 +13,7 @@ from tests.decoration.fake_source import FakeSource
 from tests.decoration.harness import SQL, DecorationHarness, query, read_counter
 from tests.decoration.other_users import GOOD, INNOCENT, PLANS, read_set_aside
 from tests.support.database import Database
-from tests.support.memory import grown
+from tests.support.memory import measure_growth
 
 MIB = 2**20
 
@@ -210,7 +210,7 @@ async def test_a_user_with_millions_of_rows_affects_only_itself(
     await harness.apply(query("tag", sql=sql, array=True), timeout=60)
     await harness.add_users("odd", *INNOCENT)
     started = time.monotonic()
-    size, _ = await grown(os.getpid(), harness.run_worker())
+    size, _ = await measure_growth(os.getpid(), harness.run_worker())
     assert time.monotonic() - started < 60
     assert await harness.read_values("tag") == {
         user_id: ["tag 1", "tag 2", "tag 3"] for user_id in INNOCENT
@@ -227,7 +227,7 @@ async def test_a_value_of_hundreds_of_megabytes_takes_no_memory(
     sql = f"SELECT id, email, {plan} AS plan FROM users WHERE id = ANY(:userIds)"
     await harness.apply(query(sql=sql), query("email", sql=sql), timeout=60)
     await harness.add_users("odd", *INNOCENT)
-    size, _ = await grown(os.getpid(), harness.run_worker())
+    size, _ = await measure_growth(os.getpid(), harness.run_worker())
     assert await harness.read_values() == PLANS
     assert "odd" in await harness.read_values("email")
     assert await read_set_aside(harness.database) == {}
@@ -247,7 +247,7 @@ async def test_rows_of_a_gigabyte_take_no_memory(
     )
     await harness.apply(query(sql=sql), timeout=60)
     await harness.add_users("odd", *INNOCENT)
-    size, _ = await grown(os.getpid(), harness.run_worker())
+    size, _ = await measure_growth(os.getpid(), harness.run_worker())
     assert await harness.read_values() == PLANS
     assert (await read_set_aside(harness.database)).keys() == {("pro_odd", "plan")}
     assert size < 200 * MIB
@@ -285,19 +285,19 @@ async def test_a_user_whose_query_times_out_does_not_block_others(
     """All other users get their values soon, and so does a user that is added later."""
     await twenty_users.execute("INSERT INTO users VALUES ('odd', 'odd@x.io', 'x')")
     sql = f"{SQL} AND (id <> 'odd' OR pg_sleep(30) IS NOT NULL)"
-    await harness.apply(query(sql=sql), timeout=0.3)
+    await harness.apply(query(sql=sql), timeout=1)
     await harness.add_users("odd", *INNOCENT)
     rounds = 0
     while await harness.read_values() != PLANS:
         rounds += 1
-        assert rounds < 40
+        assert rounds < 120  # a slow machine may set another user aside, for a minute
         await harness.run_worker()
         harness.advance(1)
     await twenty_users.execute("INSERT INTO users VALUES ('new', 'new@x.io', 'plan of new')")
     await harness.add_users("new")
     while "new" not in await harness.read_values():
         rounds += 1
-        assert rounds < 100
+        assert rounds < 240
         await harness.run_worker()
         harness.advance(1)
     assert await harness.read_values() == {**PLANS, "new": ["plan of new"]}

@@ -49,6 +49,23 @@ async def test_a_profile_deleted_during_a_query_gets_no_values(
     assert dues == ["pro_2"], "its schedule is deleted"
 
 
+async def test_a_profile_deleted_while_it_is_scheduled_gets_no_schedule(
+    harness: DecorationHarness,
+) -> None:
+    await harness.add_users("1", "2")
+    await harness.apply(query())
+    async with await connect(harness.database.url, "forget") as forget:
+        async with forget.transaction():
+            await forget.execute("DELETE FROM profiles WHERE guid = 'pro_1'")
+            await forget.execute('DELETE FROM "profileDecorations"')
+            working = asyncio.create_task(harness.run_worker())
+            async with opened(harness.database.url) as other:
+                await eventually(other.lock_waits)
+        await working
+    dues = await harness.database.column('SELECT "profileGuid" FROM "profileDecorations"')
+    assert dues == ["pro_2"]
+
+
 async def test_a_profile_whose_user_changes_during_a_query_gets_no_values(
     blocked: DecorationHarness, source_database: Database
 ) -> None:

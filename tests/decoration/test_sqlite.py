@@ -16,7 +16,7 @@ from merganser.rulebook.language import Source
 from tests.decoration.harness import DecorationHarness, count_query_threads, query
 from tests.decoration.other_users import GOOD, INNOCENT, PLANS, read_set_aside
 from tests.support.database import Database
-from tests.support.memory import grown
+from tests.support.memory import measure_growth
 from tests.support.waiting import equals, eventually
 
 MIB = 2**20
@@ -135,7 +135,7 @@ async def test_large_values_in_a_sqlite_file_affect_only_their_users(
     sql = "SELECT id, plan FROM users WHERE id IN (:userIds) ORDER BY plan;"
     await harness.apply(query(sql=sql), timeout=60)
     await harness.add_users("odd", "x", *INNOCENT)
-    growth, _ = await grown(os.getpid(), harness.run_worker())
+    growth, _ = await measure_growth(os.getpid(), harness.run_worker())
     assert await harness.read_values() == PLANS
     assert (await harness.read_status()).error is None
     assert growth < 200 * MIB

@@ -1,4 +1,4 @@
-"""The checker of words finds what it bans and lets plain English pass."""
+"""The checker finds banned words and accepts plain English."""
 
 import pytest
 
@@ -38,7 +38,7 @@ def test_a_banned_word_is_found(line: str) -> None:
         "the seed's own system # words: ok",
     ],
 )
-def test_plain_english_passes(line: str) -> None:
+def test_plain_english_is_accepted(line: str) -> None:
     assert not list(words.find("file", line))
 
 

@@ -114,7 +114,7 @@ async def test_the_grants_are_enough_and_no_more(
         ("audit", "--properties"),
         ("explain", "ann"),
         ("export", "ann"),
-        ("forget", "ann", "--yes"),
+        ("forget", "ann", "--reason", "a request", "--yes"),
         ("readmit", "ann"),
         ("prune", "--older-than", "9d"),
         ("dead", "list"),
@@ -183,7 +183,7 @@ async def test_each_process_opens_so_many_connections(system: System, tmp_path: 
 async def test_the_first_host_goes_away_and_the_second_is_used(
     system: System, database: Database
 ) -> None:
-    async with proxy.before(database.url) as (first, _), proxy.before(database.url) as (second, _):
+    async with proxy.run(database.url) as (first, _), proxy.run(database.url) as (second, _):
         url = make_conninfo(
             database.url,
             host="127.0.0.1,127.0.0.1",

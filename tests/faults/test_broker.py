@@ -90,7 +90,7 @@ async def test_ten_thousand_requests_while_it_is_frozen(system: System, broker: 
     async with Load([gateway.url], gateway.key) as load:
         await load.wait_for(more=200)
     await asyncio.to_thread(freeze, broker)
-    growth, answers = await memory.grown(gateway.pid, _flood(gateway))
+    growth, answers = await memory.measure_growth(gateway.pid, _flood(gateway))
     assert len(answers) == REQUESTS
     assert {status for status, _, _ in answers} == {503}
     assert all(int(retry_after) >= 1 for _, retry_after, _ in answers)

@@ -25,12 +25,12 @@ async def test_clients_hang_up_during_a_request(system: System) -> None:
 async def test_a_consumer_is_far_slower_than_the_events(system: System) -> None:
     """The topic keeps the backlog; clients are not delayed, and all events are stored."""
     gateway = await system.ingest()
-    async with proxy.before(system.database.url) as (network, url):
+    async with proxy.run(system.database.url) as (network, url):
         network.delay = 0.2
         await system.resolver(database_url=url, resolver_batch=5)
         async with Load([gateway.url], gateway.key) as load:
             await load.wait_for(more=1500)
         assert load.ledger.failures == set()
         assert await system.database.count("events") < len(load.ledger) / 2
-        network.hurry()
+        network.restore_speed()
         await verify(system, load.ledger)

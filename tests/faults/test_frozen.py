@@ -14,7 +14,7 @@ pytestmark = pytest.mark.faults
 async def test_sigterm_while_postgres_is_frozen_loses_nothing(
     system: System,
 ) -> None:
-    async with proxy.before(system.database.url) as (network, url):
+    async with proxy.run(system.database.url) as (network, url):
         resolver = await system.resolver(
             database_url=url, resolver_session_timeout=6, resolver_silence=2
         )

@@ -26,13 +26,13 @@ SECONDS = 4.0
 async def _delayed(network: Proxy) -> None:
     network.delay = 0.3
     await asyncio.sleep(SECONDS)
-    network.hurry()
+    network.restore_speed()
 
 
 async def _throttled(network: Proxy) -> None:
     network.rate = 20_000
     await asyncio.sleep(SECONDS)
-    network.hurry()
+    network.restore_speed()
 
 
 async def _cut(network: Proxy) -> None:
@@ -59,7 +59,7 @@ each_fault = pytest.mark.parametrize(
 async def _inject(fault: Fault, network: Proxy) -> None:
     """Break the network, and check that it affected connections."""
     await fault(network)
-    assert network.resets if fault is _cut else network.hindered, "no connection was affected"
+    assert network.resets if fault is _cut else network.delayed_bytes, "no connection was affected"
 
 
 async def _verify_with_fault(system: System, load: Load, fault: Fault, network: Proxy) -> None:
@@ -98,7 +98,7 @@ async def _system_by_proxy(
 ) -> AsyncIterator[tuple[Load, Proxy]]:
     """Start all processes, with a proxy between one pair; yield the load and the proxy."""
     one, other = pair.split("-")
-    async with proxy.before(system.database.url) as (to_postgres, url):
+    async with proxy.run(system.database.url) as (to_postgres, url):
         by_proxy: dict[str, object] = (
             {"kafka_bootstrap": f"127.0.0.1:{kafka_network.port}"}
             if other == "kafka"
@@ -178,7 +178,7 @@ async def test_between_api_and_postgres(system: System, fault: Fault) -> None:
     key = await system.key("reader", "events:read")
     headers = {"authorization": f"Bearer {key}"}
     async with (
-        proxy.before(system.database.url) as (network, url),
+        proxy.run(system.database.url) as (network, url),
         httpx.AsyncClient(headers=headers, timeout=10) as client,
     ):
         _, api = await system.api(database_url=url, api_statement_timeout=1)
@@ -203,5 +203,5 @@ async def _with_rules(system: System) -> AsyncIterator[tuple[Load, Proxy, str]]:
     await rule_store.apply_file(system.database.connection, RULES)
     gateway = await system.ingest()
     await system.resolver()
-    async with proxy.before(system.database.url) as (network, url):
+    async with proxy.run(system.database.url) as (network, url):
         yield Load([gateway.url], gateway.key), network, url

@@ -99,7 +99,7 @@ def _written(postgres: Postgres) -> dict[str, int]:
 async def test_a_copy_is_interrupted(system: System, by: str) -> None:
     """The network is slow, so that a COPY takes long enough."""
     async with (
-        proxy.before(system.database.url) as (network, url),
+        proxy.run(system.database.url) as (network, url),
         loaded(system, database_url=url) as (load, _),
     ):
         network.rate = 100_000
@@ -114,7 +114,7 @@ async def test_a_copy_is_interrupted(system: System, by: str) -> None:
                     "WHERE datname = current_database()"
                 )
             await load.wait_for(more=100)
-        network.hurry()
+        network.restore_speed()
 
 
 async def _copying(system: System) -> int:

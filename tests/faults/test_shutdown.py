@@ -61,7 +61,7 @@ async def test_an_answer_announces_that_the_connection_closes(system: System) ->
 )
 async def test_a_second_signal_quits_at_once(system: System, kind: str) -> None:
     """Each is busy with something that does not end: half a body, a frozen database."""
-    async with proxy.before(system.database.url) as (network, url):
+    async with proxy.run(system.database.url) as (network, url):
         writer = None
         if kind == "ingest":
             gateway = await system.ingest(database_url=url)

@@ -25,6 +25,7 @@ class MemoryStore:
     ) -> None:
         self.suppressed = suppressed
         """Suppressed userIds and anonymousIds."""
+        self.placeholders: Collection[str] = frozenset()
         self.profiles: dict[str, str | None] = {}
         self.anonymous_ids: dict[str, AnonymousId] = {}
         self.events: dict[str, tuple[EventIds, str | None]] = {}
@@ -86,6 +87,7 @@ class MemoryStore:
                 if event.anonymous_id in self.anonymous_ids
             },
             *self.suppressed,
+            placeholders=self.placeholders,
             ignored_links=self.ignored,
         )
 

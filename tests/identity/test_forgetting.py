@@ -17,6 +17,7 @@ from hypothesis.stateful import rule, run_state_machine_as_test
 
 from merganser.identity import forget
 from merganser.identity.audit import audit
+from merganser.identity.forget import Request
 from merganser.runtime.postgres import connect
 from schemas.ids import NOBODY, somebody
 from tests.identity.histories import START as START_TIME
@@ -50,7 +51,11 @@ class Forgetting(Machine):
     def __init__(self) -> None:
         super().__init__()
         self.suppressed: list[Suppressed] = []
-        self.run(self._execute('TRUNCATE erasures, "suppressedIds", "deletedEvents"'))
+        self.run(
+            self._execute(
+                'TRUNCATE erasures, "suppressedIds", "deletedEvents", "erasureLedger" CASCADE'
+            )
+        )
         anchor = SentEvent(guid_of(next(self.numbers)), START_TIME, ANCHOR, None)
         self.history.append(anchor)
         self.log.append(Record(0, value_of(anchor)))
@@ -104,17 +109,16 @@ class Forgetting(Machine):
     async def _run_steps(self, profile: str, crash: Crash, *, suppress: bool) -> None:
         """Run all steps of the command except `erase_chunk`, one anonymousId at a time."""
         anonymous_ids: list[str] = []
+        request = Request(profile, "me", "why", "all" if suppress else "none")
 
         async def detach_anonymous_ids(connection: psycopg.AsyncConnection[Any]) -> bool:
             return await forget.detach_anonymous_ids(connection, profile, anonymous_ids, 2)
 
         async def forget_anonymous_ids(connection: psycopg.AsyncConnection[Any]) -> None:
-            await forget.forget_anonymous_ids(
-                connection, profile, anonymous_ids, suppressed=suppress
-            )
+            await forget.forget_anonymous_ids(connection, profile, anonymous_ids)
 
         while anonymous_ids := await self._retry(
-            lambda c: forget.suppress_ids(c, profile, 1), crash
+            lambda c: forget.suppress_ids(c, profile, request, 1), crash
         ):
             while await self._retry(detach_anonymous_ids, crash):
                 pass
@@ -124,7 +128,7 @@ class Forgetting(Machine):
             assert report.disagreements == []
         while await self._retry(lambda c: forget.forget_merges(c, profile, 1), crash):
             pass
-        await self._retry(lambda c: forget.forget_profile(c, profile, suppressed=suppress), crash)
+        await self._retry(lambda c: forget.forget_profile(c, profile), crash)
 
     async def _retry(self, work: Any, crash: Crash) -> Any:
         """Run a step with a crash, then run it again without."""

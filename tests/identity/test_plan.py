@@ -253,6 +253,28 @@ def test_no_event_of_a_suppressed_user_and_no_link_of_a_suppressed_device(
     assert plan.detached_events == ({"evt_1"} if profile and not kept else set())
 
 
+@pytest.mark.parametrize(
+    ("user_id", "anonymous_id", "profile", "without_user"),
+    [
+        ("tester", None, None, False),
+        ("tester", "tablet", "pro_1", True),
+        ("tester", "phone", None, False),
+        ("ann", "tablet", None, False),
+        ("bob", "tablet", "pro_1", False),
+        (None, "tester", "pro_1", False),
+    ],
+)
+def test_an_event_with_a_placeholder_is_that_of_its_anonymous_id(
+    user_id: str | None, anonymous_id: str | None, profile: str | None, *, without_user: bool
+) -> None:
+    store = MemoryStore(({"ann"}, {"phone"}))
+    store.placeholders = {"tester"}
+    plan = store.receive([sent(1, 1, user_id, anonymous_id)])
+    assert plan.event_profiles == (profile,)
+    assert plan.events_without_user == ({"evt_1"} if without_user else set())
+    assert "tester" not in store.profiles.values()
+
+
 def test_a_suppressed_device_links_no_user() -> None:
     """A suppressed anonymousId still exists until `forget` deletes it."""
     store = MemoryStore()

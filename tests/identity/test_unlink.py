@@ -7,6 +7,7 @@ import pytest
 from merganser.admin import unlink as admin
 from merganser.identity import forget
 from merganser.identity.explain import explain
+from merganser.identity.forget import Request
 from merganser.identity.plan import EventIds
 from merganser.identity.unlink import Direction, LinkChange, NotALink, Unlinker
 from merganser.runtime.postgres import connect
@@ -183,11 +184,11 @@ async def test_nothing_is_left_of_a_forgotten_person(database: Database) -> None
         async with await connect(database.url, "test") as own, own.transaction():
             return await work(own, *arguments, **options)
 
-    assert await step(forget.suppress_ids, profile, 10) == []
+    assert await step(forget.suppress_ids, profile, Request(profile, "me", "why", "all"), 10) == []
     assert not await step(forget.forget_merges, profile, 10)
-    await step(forget.forget_profile, profile, suppressed=True)
+    await step(forget.forget_profile, profile)
     await step(forget.lock_next_erasure)
-    assert await step(forget.erase_chunk, profile, 10) == 1
+    assert await step(forget.erase_chunk, profile, 10, "command") == 1
     for table in ("ignoredLinks", "linkChanges", "profileMerges"):
         assert await database.count(table) == 0, table
     assert await owner_of_pages(database) is None

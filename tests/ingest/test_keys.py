@@ -116,7 +116,7 @@ async def test_a_key_is_compared_by_its_whole_hash(system: System) -> None:
 async def test_known_keys_work_while_postgres_is_unreachable(
     system: System,
 ) -> None:
-    async with proxy.before(system.database.url) as (network, url):
+    async with proxy.run(system.database.url) as (network, url):
         gateway = await system.ingest(database_url=url)
         await network.stop()
         await eventually(lambda: post_event(gateway, "unknown"), equals(503))
@@ -133,7 +133,7 @@ async def test_known_keys_work_while_postgres_is_unreachable(
 
 
 async def test_known_keys_work_while_postgres_hangs(system: System) -> None:
-    async with proxy.before(system.database.url) as (network, url):
+    async with proxy.run(system.database.url) as (network, url):
         gateway = await system.ingest(database_url=url, ingest_keys_interval=3600)
         network.freeze()
         await eventually(lambda: post_event(gateway, "unknown"), equals(503))

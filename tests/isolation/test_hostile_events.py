@@ -34,10 +34,10 @@ def processes(
 
     async def start() -> RunningProcesses:
         base = await stack.enter_async_context(database.opened(database_url))
-        made = await stack.enter_async_context(topics.made(bootstrap))
+        created = await stack.enter_async_context(topics.created(bootstrap))
         producer = AIOKafkaProducer(bootstrap_servers=bootstrap)
-        env = settings_env(bootstrap, database_url, made)
-        system = stack.enter_context(opened_system(tmp_path, env, base, made))
+        env = settings_env(bootstrap, database_url, created)
+        system = stack.enter_context(opened_system(tmp_path, env, base, created))
         processes = RunningProcesses(system, await stack.enter_async_context(producer))
         await processes.start()
         return processes

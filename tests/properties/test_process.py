@@ -174,7 +174,7 @@ async def test_staleness_is_the_age_of_the_oldest_event_change(ruled: System) ->
 async def test_the_process_survives_an_outage_of_postgres(ruled: System) -> None:
     harness = PropertyHarness(ruled.database)
     await harness.add_profile("pro_1")
-    async with proxy.before(ruled.database.url) as (network, url):
+    async with proxy.run(ruled.database.url) as (network, url):
         service = await ruled.properties(database_url=url)
         await harness.add_views("pro_1", [1])
         await eventually(lambda: harness.read_values("pro_1", "visits"), equals(["1"]))

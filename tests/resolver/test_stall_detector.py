@@ -109,7 +109,7 @@ def test_restarted_clocks_hide_a_stall() -> None:
 
 async def test_a_resolver_that_fetches_no_records_while_its_group_is_stable(system: System) -> None:
     bootstrap = system.env["MERGANSER_KAFKA_BOOTSTRAP"]
-    async with starving.before(bootstrap) as (network, address):
+    async with starving.run(bootstrap) as (network, address):
         resolver = await system.resolver(kafka_bootstrap=address, resolver_silence=2)
         await system.events.publish_events([event(user="1")])
         await eventually(lambda: system.database.count("events"), equals(1))

@@ -24,9 +24,9 @@ def secured_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secure
 async def guarded(secured_servers: Secured, tmp_path: Path) -> AsyncIterator[System]:
     """A system on the secured servers; each test sets how its processes connect."""
     async with (
-        topics.made(secured_servers.kafka.bootstrap) as made,
+        topics.created(secured_servers.kafka.bootstrap) as created,
         database.opened(secured_servers.postgres.url) as opened,
     ):
-        env = settings_env("set-by-the-test:1", secured_servers.database_url(), made)
-        with opened_system(tmp_path, env, opened, made) as system:
+        env = settings_env("set-by-the-test:1", secured_servers.database_url(), created)
+        with opened_system(tmp_path, env, opened, created) as system:
             yield system

@@ -1,4 +1,4 @@
-"""What the tests share: real servers, a database and topics for each test, real processes."""
+"""Helpers of all tests: real servers, a database and topics for each test, real processes."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""An OTLP collector: OpenTelemetry's own messages over HTTP, kept to look at."""
+"""An OTLP collector that keeps the spans it receives over HTTP."""
 
 import threading
 from collections.abc import Iterator
@@ -15,18 +15,18 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 @dataclass
 class Collector:
-    """What came."""
+    """The received spans."""
 
     url: str = ""
     spans: list[tuple[str, Span]] = field(default_factory=list)
-    """(service.name, span)."""
+    """Pairs of `service.name` and span."""
 
     def of(self, service: str) -> list[Span]:
-        """The spans of one service."""
+        """Return the spans of one service."""
         return [span for name, span in self.spans if name == service]
 
     def take(self, request: ExportTraceServiceRequest) -> None:
-        """Keep what a process sent."""
+        """Keep the spans of a request."""
         for resource in request.resource_spans:
             (name,) = (
                 attribute.value.string_value
@@ -38,7 +38,7 @@ class Collector:
 
 @contextmanager
 def collecting() -> Iterator[Collector]:
-    """Listen for the length of a `with` block."""
+    """Run a collector for the length of a `with` block."""
     collector = Collector()
 
     class Handler(BaseHTTPRequestHandler):

@@ -40,7 +40,7 @@ exec /etc/kafka/docker/run
 
 
 class Container(Protocol):
-    """What `wait` and `log_of` need of a started container."""
+    """The part of a started container that `wait` and `log_of` use."""
 
     status: str
 
@@ -53,11 +53,11 @@ class Container(Protocol):
 
 @contextmanager
 def kafka() -> Iterator[str]:
-    """Run the broker of `dev/stack/pom.xml`'s version and yield its `host:port`.
+    """Run a broker of the version in `dev/stack/pom.xml` and yield its `host:port`.
 
-    A broker tells its clients the address to come back to, and that address is known only once the
-    container runs: it depends on the engine, and on whether we run in a container ourselves. So the
-    container starts the broker when it has been told.
+    A broker sends its own address to clients. That address is known only once the container runs:
+    it depends on the engine, and on whether the tests run in a container themselves. So the
+    container waits for the address and then starts the broker.
     """
     from testcontainers.core.container import DockerContainer  # noqa: PLC0415 - slow, rarely used
 
@@ -77,9 +77,9 @@ def kafka() -> Iterator[str]:
 
 @contextmanager
 def postgres(config: Mapping[str, str] | None = None) -> Iterator[str]:
-    """Run Postgres, without waiting for the disk, and yield its URL.
+    """Run Postgres with `fsync` off, and yield its URL.
 
-    `config` has settings of the server beside or instead of those of the local server.
+    `config` adds server settings to those of the local server, or replaces them.
     """
     from testcontainers.core.container import DockerContainer  # noqa: PLC0415 - slow, rarely used
 
@@ -105,9 +105,9 @@ def wait(
     *,
     within: float = START_SECONDS,
 ) -> None:
-    """Return when `answers` says so.
+    """Return when `answers` returns True.
 
-    Raises RuntimeError at once if the container has ended, TimeoutError after `within` seconds.
+    Raises RuntimeError at once if the container has exited, TimeoutError after `within` seconds.
     """
     deadline = time.monotonic() + within
     while not answers():
@@ -127,7 +127,7 @@ def log_of(container: Container) -> str:
 
 @contextmanager
 def _log_on_failure(container: "DockerContainer") -> Iterator[None]:
-    """Add the container's log to an exception: with the container it is gone."""
+    """Add the container's log to an exception, because the container and its log get removed."""
     try:
         yield
     except Exception as error:
@@ -136,8 +136,8 @@ def _log_on_failure(container: "DockerContainer") -> Iterator[None]:
 
 
 def _address(container: "DockerContainer", port: int) -> str:
-    """Return the `host:port` where a port of the started container is reached from here."""
-    # Docker before 23 may give the same number of IPv6, which "localhost" means too, to another
+    """Return the `host:port` at which the tests reach a port of the started container."""
+    # "localhost" may also resolve to IPv6, where Docker before 23 may give the same port to another
     # container.
     host = container.get_container_host_ip().replace("localhost", "127.0.0.1")
     return f"{host}:{container.get_exposed_port(port)}"

@@ -16,20 +16,21 @@ from schemas import migrations
 
 @dataclass(frozen=True)
 class Cluster:
-    """A Postgres server where databases come and go."""
+    """A Postgres server on which tests create and drop databases."""
 
     url: str
 
     @contextmanager
     def database(self, template: str = "template0", locale: str | None = None) -> Iterator[str]:
-        """Make a database, yield its name and drop it, even with clients connected.
+        """Create a database, yield its name and drop it, even while clients are connected.
 
         Args:
             template: the database to copy.
-            locale: one of the operating system's, for a copy of `template0`; else the template's.
+            locale: one of the operating system, only for a copy of `template0`. By default, the
+                template's.
 
         Raises:
-            psycopg.errors.WrongObjectType: the server's system does not have this locale.
+            psycopg.errors.WrongObjectType: the server's operating system lacks this locale.
         """
         name = f"merganser_test_{uuid.uuid4().hex}"
         with psycopg.connect(self.url, autocommit=True) as admin:
@@ -37,7 +38,7 @@ class Cluster:
                 sql.Identifier(name), sql.Identifier(template)
             )
             if admin.info.server_version >= 150000:
-                # Copying files is five times as fast as writing all to the log, the default.
+                # The default strategy writes everything to the WAL: that takes five times as long.
                 create += sql.SQL(" STRATEGY FILE_COPY")
                 if locale:
                     create += sql.SQL(" LOCALE_PROVIDER libc")
@@ -51,19 +52,19 @@ class Cluster:
                 admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
     def url_of(self, name: str) -> str:
-        """What to connect to for this database."""
+        """Return the URL of a database on this server."""
         return make_conninfo(self.url, dbname=name)
 
     @contextmanager
     def template(self) -> Iterator[str]:
-        """Make a migrated database to clone and yield its name."""
+        """Create a migrated database to clone and yield its name."""
         with self.database() as name:
             asyncio.run(migrations.migrate(self.url_of(name)))
             yield name
 
 
 class Database:
-    """One test's database: its URL, and a connection of the test's own to look inside."""
+    """The database of one test: its URL, and a connection for the test's own queries."""
 
     def __init__(self, url: str, connection: psycopg.AsyncConnection[tuple[Any, ...]]) -> None:
         self.url = url
@@ -71,25 +72,25 @@ class Database:
         """In autocommit mode."""
 
     async def rows(self, query: LiteralString, *values: object) -> list[tuple[Any, ...]]:
-        """The rows of a query."""
+        """Return the rows of a query."""
         cursor = await self.connection.execute(query, values or None)
         return await cursor.fetchall()
 
     async def value(self, query: LiteralString, *values: object) -> Any:
-        """The only column of the only row of a query."""
+        """Return the only column of the only row of a query."""
         ((value,),) = await self.rows(query, *values)
         return value
 
     async def column(self, query: LiteralString, *values: object) -> list[Any]:
-        """The only column of a query."""
+        """Return the only column of a query."""
         return [value for (value,) in await self.rows(query, *values)]
 
     async def execute(self, statement: LiteralString, *values: object) -> int:
-        """Run a statement and return how many rows it touched."""
+        """Run a statement and return how many rows it affected."""
         return (await self.connection.execute(statement, values or None)).rowcount
 
     async def count(self, table: str) -> int:
-        """How many rows a table has."""
+        """Return how many rows a table has."""
         cursor = await self.connection.execute(
             sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(table))
         )
@@ -97,11 +98,11 @@ class Database:
         return int(count)
 
     async def unresolved(self) -> int:
-        """How many events have no profile yet."""
+        """Return how many events have no profile yet."""
         return int(await self.value('SELECT count(*) FROM events WHERE "profileGuid" IS NULL'))
 
     async def lock_waits(self) -> int:
-        """How many connections to this database wait for a lock."""
+        """Return how many connections to this database wait for a lock."""
         return int(
             await self.value(
                 "SELECT count(*) FROM pg_stat_activity "
@@ -110,7 +111,7 @@ class Database:
         )
 
     async def grouping(self) -> set[frozenset[str]]:
-        """The events' types as grouped by profile: what identity is about, without the guids."""
+        """Return the types of each profile's events, which shows the grouping without guids."""
         groups = await self.column(
             'SELECT array_agg(type) FROM events WHERE "profileGuid" IS NOT NULL '
             'GROUP BY "profileGuid"'
@@ -118,7 +119,7 @@ class Database:
         return {frozenset(group) for group in groups}
 
     async def profile_of(self, user_id: str) -> str:
-        """The guid of a known user's profile."""
+        """Return the guid of the profile of a user."""
         return str(await self.value('SELECT guid FROM profiles WHERE "userId" = %s', user_id))
 
 

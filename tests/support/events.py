@@ -1,4 +1,4 @@
-"""Events for tests: everything has a default but what a test is about."""
+"""Create events for tests, with a default for each field."""
 
 import itertools
 from datetime import UTC, datetime, timedelta
@@ -19,7 +19,7 @@ def event(
     at: float = 0,
     **data: str,
 ) -> Event:
-    """An accepted event."""
+    """Return an event as ingest accepts it."""
     return {
         "guid": EVENT + uuid7(next(_moments)),
         "producerGuid": "key_test",

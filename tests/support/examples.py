@@ -15,7 +15,7 @@ NIGHTLY = PROFILE == "nightly"
 
 def load_profile() -> None:
     """Register the three profiles and load the one of this run."""
-    # Other processes may have the processor: no example has a deadline.
+    # Other processes may use the processor at the same time, so no example has a deadline.
     settings.register_profile("fast", max_examples=50, deadline=None)
     settings.register_profile("full", max_examples=100, deadline=None)
     settings.register_profile("nightly", max_examples=1_000, deadline=None)

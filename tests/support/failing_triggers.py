@@ -1,7 +1,7 @@
-"""Triggers of an operator that fail for events of some types."""
+"""Triggers that fail for events of some types, as an operator may add them."""
 
 _PREFIX = "forbidden "
-"""Of such a type; the SQLSTATE of the failure follows."""
+"""Such a type starts with this; the SQLSTATE of the failure follows."""
 
 
 def failing_triggers(*types: str) -> bytes:

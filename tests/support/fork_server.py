@@ -1,9 +1,8 @@
 """Start our processes and commands without importing Python's libraries each time.
 
 `python -m tests.support.fork_server FD` imports them once and forks a child for each request on
-the socket FD. A child is a process of its own, as from a fresh `python`: it has its own
-environment, output, signals and exit code. It gets SIGKILL when the process that started the
-server ends.
+the socket FD. A child behaves like a fresh `python` process: it has its own environment, output,
+signals and exit code. It gets SIGKILL when the process that started the server ends.
 
 A request is one byte with three descriptors: the child's channel, its stdout and its stderr. On
 the channel the server reads the request as a line of JSON. It writes the child's pid as a line,
@@ -33,7 +32,7 @@ PRELOADED = (
     *("ingest.main", "resolver.main", "scanner.main", "properties.main", "decoration.main"),
     *("api.main", "merganser.cli.main", "uvloop", "aiokafka.admin", "dev.commands"),
 )
-"""All of these together change nothing: each process has a registry of metrics of its own."""
+"""Importing all of these has no side effects: each process has its own registry of metrics."""
 
 READ_AT_START = ("LD_PRELOAD", "PYTHONPATH")
 """A child with another value of one of these runs in a fresh Python."""

@@ -14,8 +14,8 @@ HALTED = {psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD}
 def freeze(server: Kafka | Postgres) -> None:
     """Suspend the server, and return when it no longer answers.
 
-    A signal stops a process thread by thread: one on another core may still answer what came just
-    after it.
+    A signal stops a process thread by thread: a thread on another core may still answer a request
+    that arrives just after the signal.
     """
     suspend(server.pid or 0)
     deadline = time.monotonic() + 15

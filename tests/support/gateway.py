@@ -1,4 +1,4 @@
-"""A running ingest and how clients talk to it."""
+"""A running ingest process, and the requests that clients send to it."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ class Gateway(Service):
         self.port = own_port
         self.url = f"http://127.0.0.1:{own_port}"
         self.key = key
-        """Sent by `track` and `batch` where the test says no other."""
+        """The API key that requests have by default."""
 
     async def request(
         self,
@@ -33,7 +33,7 @@ class Gateway(Service):
         content: bytes = b"",
         headers: Mapping[str, str | bytes] | None = None,
     ) -> httpx.Response:
-        """Any request."""
+        """Send a request and return the response."""
         async with httpx.AsyncClient(verify=False, timeout=30) as client:  # noqa: S501 - no TLS
             raw = [
                 (name.encode(), value if isinstance(value, bytes) else value.encode())
@@ -44,17 +44,17 @@ class Gateway(Service):
     async def post(
         self, path: str, content: bytes, headers: Mapping[str, str] | None = None
     ) -> httpx.Response:
-        """POST bytes with our key as a Bearer, unless the headers have another."""
+        """POST bytes with the API key as a bearer token, unless the headers have another."""
         authorization = {"authorization": f"Bearer {self.key}"}
         return await self.request("POST", path, content, {**authorization, **(headers or {})})
 
     async def track(self, **event: Any) -> httpx.Response:
-        """POST one event, the key in its body as the seed shows."""
+        """POST one event with the key in its body."""
         body = json.dumps({"apiKey": self.key, **event}).encode()
         return await self.request("POST", "/api/v1/track", body)
 
     async def batch(self, events: list[Any], **fields: Any) -> httpx.Response:
-        """POST many events."""
+        """POST a batch of events with the key in its body."""
         body = json.dumps({"apiKey": self.key, "events": events, **fields}).encode()
         return await self.request("POST", "/api/v1/batch", body)
 
@@ -66,7 +66,7 @@ class Gateway(Service):
         return guid
 
     async def raw(self, request: bytes) -> tuple[int, bytes]:
-        """Send these very bytes on a connection of their own; the answer's status and body."""
+        """Send exactly these bytes on a new connection; return the answer's status and body."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         try:
             async with asyncio.timeout(30):

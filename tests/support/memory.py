@@ -1,4 +1,4 @@
-"""How large a process grows while something is done to it."""
+"""Measure how far the memory of a process grows."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -9,15 +9,15 @@ import psutil
 Result = TypeVar("Result")
 
 
-async def grown(pid: int, work: Coroutine[Any, Any, Result]) -> tuple[int, Result]:
-    """Do the work; the bytes that the process grew by at its peak, and the result.
+async def measure_growth(pid: int, work: Coroutine[Any, Any, Result]) -> tuple[int, Result]:
+    """Do the work; return the bytes by which the process grew at its peak, and the result.
 
-    Memory that is given back before the end counts, too.
+    Memory that the process frees before the end counts, too.
     """
     process = psutil.Process(pid)
     before = peak = process.memory_info().rss
-    done = asyncio.ensure_future(work)
-    while not done.done():
+    task = asyncio.ensure_future(work)
+    while not task.done():
         peak = max(peak, process.memory_info().rss)
         await asyncio.sleep(0.005)
-    return peak - before, await done
+    return peak - before, await task

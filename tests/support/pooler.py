@@ -1,4 +1,4 @@
-"""Debian's PgBouncer before a database, in transaction mode: a session belongs to no client."""
+"""PgBouncer in transaction mode in front of a database: transactions share its sessions."""
 
 import asyncio
 import os
@@ -15,35 +15,35 @@ from dev.stack.ports import free_port
 from tests.support.waiting import eventually
 
 SESSIONS = 3
-"""Fewer than the clients, so that they do share them."""
+"""Sessions with Postgres: fewer than clients, so that clients share them."""
 
-_ROOTS_STAND_IN = "nobody"
-"""PgBouncer refuses to run as root."""
+_UNPRIVILEGED_USER = "nobody"
+"""Runs PgBouncer if the tests run as root, because PgBouncer refuses to."""
 
 
 @asynccontextmanager
-async def before(database_url: str, place: Path) -> AsyncIterator[str]:
-    """Run a pooler before a database; yields the database's URL by way of it.
+async def run(database_url: str, folder: Path) -> AsyncIterator[str]:
+    """Run a pooler in front of a database; yield the URL that leads through the pooler.
 
     Args:
         database_url: of the database.
-        place: an empty folder for its configuration and log.
+        folder: an empty folder for its configuration and log.
     """
     program = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
     if program is None:
         pytest.skip("needs PgBouncer, such as Debian's package pgbouncer")
     port = free_port(set())
-    file = place / "pgbouncer.ini"
+    file = folder / "pgbouncer.ini"
     file.write_text(_configuration(database_url, port))
-    user = ["-u", _ROOTS_STAND_IN] if os.geteuid() == 0 else []
+    user = ["-u", _UNPRIVILEGED_USER] if os.geteuid() == 0 else []
     url = make_conninfo(database_url, host="127.0.0.1", port=port)
-    with (place / "pgbouncer.log").open("w") as log:
+    with (folder / "pgbouncer.log").open("w") as log:
         process = await asyncio.create_subprocess_exec(
             program, *user, str(file), stdout=log, stderr=log
         )
     try:
         await eventually(lambda: process.returncode is not None or postgres.answers(url))
-        assert process.returncode is None, (place / "pgbouncer.log").read_text()
+        assert process.returncode is None, (folder / "pgbouncer.log").read_text()
         yield url
     finally:
         if process.returncode is None:
@@ -52,10 +52,10 @@ async def before(database_url: str, place: Path) -> AsyncIterator[str]:
 
 
 def _configuration(database_url: str, port: int) -> str:
-    """As PgBouncer's own example, but for what makes it a pooler of transactions."""
-    there = conninfo_to_dict(database_url)
+    """Return PgBouncer's example configuration with transaction mode."""
+    parts = conninfo_to_dict(database_url)
     names = ("host", "port", "user", "password")
-    target = " ".join(f"{name}={there[name]}" for name in names if there.get(name))
+    target = " ".join(f"{name}={parts[name]}" for name in names if parts.get(name))
     return f"""
 [databases]
 * = {target}

@@ -11,17 +11,17 @@ from dev.stack.ports import free_port
 
 
 class Proxy:
-    """Passes bytes on, until it is told to stop, to refuse, to freeze or to dawdle."""
+    """Passes bytes on; a test can stop, cut, freeze, delay and throttle it."""
 
     def __init__(self, host: str, port: int, own_port: int | None = None) -> None:
         self.delay = 0.0
-        """Seconds that each piece of up to 64 KiB takes, either way."""
+        """Seconds by which each piece of up to 64 KiB is delayed, in either direction."""
         self.rate = math.inf
-        """Bytes a second of a connection, either way."""
-        self.hindered = 0
-        """Bytes so far that were delayed, throttled or held up."""
+        """Bytes per second of a connection, in either direction."""
+        self.delayed_bytes = 0
+        """Number of bytes that were delayed, throttled or frozen so far."""
         self.resets = 0
-        """Connections so far that were cut, counted in each direction."""
+        """Number of connections that were cut so far, counted in each direction."""
         self._target = (host, port)
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.StreamWriter] = set()
@@ -31,11 +31,11 @@ class Proxy:
         self.port = own_port or free_port(set())
 
     async def start(self) -> None:
-        """Take connections."""
+        """Start to accept connections."""
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
 
     async def stop(self) -> None:
-        """Close all connections and refuse new ones: the server is gone."""
+        """Close all connections and refuse new ones, as if the server had ended."""
         if self._server:
             self._server.close()
             self._server = None
@@ -45,32 +45,32 @@ class Proxy:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def cut(self) -> None:
-        """Reset all connections; new ones are welcome."""
+        """Reset all connections, and accept new ones."""
         for writer in self._connections:
             writer.transport.abort()
         self.resets += len(self._connections)
         self._connections.clear()
 
     def freeze(self) -> None:
-        """Keep all connections, take new ones, and pass nothing on: the network is gone."""
+        """Keep all connections, accept new ones, and pass nothing on, as if the network failed."""
         self._flowing.clear()
 
     def thaw(self) -> None:
         """Pass everything on again."""
         self._flowing.set()
 
-    def hurry(self) -> None:
-        """Take back delay and rate."""
+    def restore_speed(self) -> None:
+        """Remove the delay and the limit of the rate."""
         self.delay, self.rate = 0.0, math.inf
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await self._flowing.wait()
         try:
-            there_reader, there_writer = await asyncio.open_connection(*self._target)
+            target_reader, target_writer = await asyncio.open_connection(*self._target)
         except OSError:
             writer.transport.abort()
             return
-        for source, sink in ((reader, there_writer), (there_reader, writer)):
+        for source, sink in ((reader, target_writer), (target_reader, writer)):
             self._connections.add(sink)
             task = asyncio.create_task(self._pass(source, sink))
             self._tasks.add(task)
@@ -79,12 +79,12 @@ class Proxy:
     async def _pass(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         with suppress(OSError):
             while data := await source.read(1 << 16):
-                lasts = self.delay + len(data) / self.rate
-                if lasts or not self._flowing.is_set():
-                    self.hindered += len(data)
+                seconds = self.delay + len(data) / self.rate
+                if seconds or not self._flowing.is_set():
+                    self.delayed_bytes += len(data)
                 await self._flowing.wait()
-                if lasts:
-                    await asyncio.sleep(lasts)
+                if seconds:
+                    await asyncio.sleep(seconds)
                 sink.write(data)
                 await sink.drain()
         sink.close()
@@ -92,8 +92,8 @@ class Proxy:
 
 
 @asynccontextmanager
-async def before(database_url: str) -> AsyncIterator[tuple[Proxy, str]]:
-    """Run a proxy before a database; yields it and the database's URL by way of it."""
+async def run(database_url: str) -> AsyncIterator[tuple[Proxy, str]]:
+    """Run a proxy in front of a database; yield it and the URL that leads through it."""
     parts = conninfo_to_dict(database_url)
     proxy = Proxy(str(parts.get("host", "127.0.0.1")), int(str(parts.get("port", 5432))))
     await proxy.start()

@@ -1,4 +1,4 @@
-"""The one shape that every refusal has."""
+"""Check that refusals have the shape that all of them share."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,11 +18,11 @@ def shape_of(body: Mapping[str, Any]) -> tuple[str, dict[str, str]]:
 
 
 def assert_refused(answer: httpx.Response, status: int, code: str) -> dict[str, str]:
-    """Check status, code and shape of an answer and return the fields."""
+    """Check status, code and shape of an error response and return its fields."""
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/json"
     body = answer.json()
     assert set(body) == {"code", "message", "error"}
-    said, fields = shape_of(body)
-    assert said == code
+    actual, fields = shape_of(body)
+    assert actual == code
     return fields

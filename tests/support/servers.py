@@ -1,4 +1,4 @@
-"""The real Kafka and the real Postgres of a test run: given ones, containers, or local ones."""
+"""The Kafka and the Postgres of a test run: yours, containers, or local processes."""
 
 import json
 import os
@@ -21,14 +21,14 @@ from tests.support import containers
 Source = Literal["given", "docker", "local"]
 
 LOCALE = os.environ.get("MERGANSER_TEST_LOCALE") or None
-"""Of a Postgres that is started here: one that the machine has, such as `en_US.UTF-8`."""
+"""The locale of a local Postgres; the machine must have it. Example: `en_US.UTF-8`."""
 
 
 MEMORY = Path("/dev/shm")  # noqa: S108 - the directory below it is private
 MEMORY_BYTES = 3_000_000_000
 
 SHARED_START_SECONDS = 170.0
-"""Less than the timeout of a test, which would not say why."""
+"""Less than the timeout of a test, whose message would not give the reason."""
 
 
 @dataclass(frozen=True)
@@ -36,16 +36,16 @@ class Choice:
     """Which servers a run uses, and why."""
 
     kafka: str | None
-    """`host:port` of a given Kafka."""
+    """`host:port` of a Kafka that the environment names."""
     postgres: str | None
-    """URL of a given Postgres."""
+    """URL of a Postgres that the environment names."""
     otherwise: Source
-    """Where the servers come from that are not given."""
+    """Where the other servers come from."""
 
     def __str__(self) -> str:
         origin = {
-            "docker": "a container, as a Docker engine answers",
-            "local": "started here, as no server is given and no Docker engine answers",
+            "docker": "a container, because a Docker engine answers",
+            "local": "a local process, because none is given and no Docker engine answers",
         }
         kafka = f"given, {self.kafka}" if self.kafka else origin[self.otherwise]
         postgres = "given by the environment" if self.postgres else origin[self.otherwise]
@@ -56,14 +56,14 @@ class Choice:
 
 @dataclass(frozen=True)
 class Servers:
-    """Where the servers answer."""
+    """The addresses of the servers."""
 
     kafka_bootstrap: str
     database_url: str
 
 
 def choose() -> Choice:
-    """Given servers first of all, then Docker, then the local launcher; each of the two alone."""
+    """Return, for each server, the given one, else a container, else a local process."""
     kafka = _given("KAFKA_BOOTSTRAP")
     postgres = _given("DATABASE_URL")
     all_given = kafka is not None and postgres is not None
@@ -74,7 +74,7 @@ def choose() -> Choice:
 
 @contextmanager
 def running(choice: Choice, home: Path) -> Iterator[Servers]:
-    """Have the chosen servers for the length of a `with` block; given ones are never stopped."""
+    """Run the chosen servers for the length of a `with` block; given ones are never stopped."""
     kafka, postgres = choice.kafka, choice.postgres
     with ExitStack() as stack:
         if choice.otherwise == "local":
@@ -100,8 +100,8 @@ def running(choice: Choice, home: Path) -> Iterator[Servers]:
 class SharedServers:
     """The servers of all workers of pytest-xdist: its controller starts and stops them.
 
-    They start in a thread, as the workers collect tests meanwhile. A worker finds the addresses
-    in the file `addresses`.
+    They start in a thread while the workers collect tests. The file `addresses` tells each worker
+    where they are.
     """
 
     def __init__(self, choice: Choice) -> None:
@@ -109,7 +109,7 @@ class SharedServers:
         self._home = temporary_home()
         self.addresses = Path(self._home.name) / "addresses.json"
         self._stopping = threading.Event()
-        # The servers end with the thread that started them, so it has to live as long as they do.
+        # The servers end with the thread that started them, so this thread runs until they stop.
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 
@@ -134,7 +134,7 @@ class SharedServers:
 
 
 def wait_for_shared(addresses: Path) -> Servers:
-    """Return the servers that `SharedServers` has started, as soon as they run.
+    """Wait for the servers that `SharedServers` starts, and return their addresses.
 
     Raises RuntimeError if they do not start.
     """
@@ -150,9 +150,9 @@ def wait_for_shared(addresses: Path) -> Servers:
 
 
 def temporary_home() -> tempfile.TemporaryDirectory[str]:
-    """Return a directory for the servers' data, in memory where the machine has room for it.
+    """Return a directory for the servers' data, in memory if the machine has enough of it.
 
-    There it takes a tenth of the CPU to create and drop the database of each test.
+    In memory, creating and dropping the database of each test takes a tenth of the CPU time.
     """
     in_memory = (
         MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and disk_usage(MEMORY).free > MEMORY_BYTES
@@ -167,7 +167,7 @@ def _given(name: str) -> str | None:
 
 
 def docker_answers() -> bool:
-    """Say whether there is a Docker engine to start containers with."""
+    """Return whether a Docker engine answers."""
     try:
         subprocess.run(["docker", "version"], check=True, capture_output=True, timeout=10)
     except (OSError, subprocess.SubprocessError):

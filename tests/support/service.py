@@ -1,4 +1,4 @@
-"""One of our processes as an operator runs it: with an environment, ports and a log of its own."""
+"""A process of Merganser as an operator runs it: with its own environment, ports and log."""
 
 import json
 import os
@@ -20,12 +20,12 @@ LOG_TAIL_LINES = 20
 
 NO_BROKER = re.compile("Unable (to )?(connect|update|request)|NodeNotReadyError")
 
-# Taken once: commands that tests run in threads, and libraries that these import, change it.
+# Read once, because commands that tests run in threads change it, and so do their libraries.
 _OTHERS = {k: v for k, v in os.environ.items() if not k.startswith("MERGANSER_")}
 
 
 class Service:
-    """A process: what `merganser ingest`, `merganser resolver`, `merganser scanner`, ... run."""
+    """The process that a command such as `merganser ingest` or `merganser resolver` runs."""
 
     def __init__(self, home: Home, name: str, kind: str, env: Mapping[str, str], port: int) -> None:
         self.name = name
@@ -36,16 +36,20 @@ class Service:
         self._log_start = 0
         self._process: Forked | None = None
 
+    def set(self, **settings: object) -> None:
+        """Change settings for the next start, such as `resolver_batch=10`."""
+        self._env |= {f"MERGANSER_{name.upper()}": str(value) for name, value in settings.items()}
+
     def start(self) -> None:
         """Start it, or start it again after it ended."""
         assert not self.running, f"{self.name} already runs"
-        request = Request(f"{self.kind}.main", [], environment(self._env))
+        request = Request("merganser.cli.main", [self.kind], environment(self._env))
         with self._log.open("ab") as log:
             self._log_start = log.tell()
             self._process = Forked(request, log, log)
 
     async def ready(self, within: float = 60) -> None:
-        """Wait for /readyz to say yes without a warning; else the test fails with the log's end."""
+        """Wait until /readyz reports ready and no warning; else fail with the end of the log."""
         try:
             await eventually(self._ready_or_dead, within=within, what="ready")
         except AssertionError:
@@ -54,17 +58,17 @@ class Service:
             pytest.fail(f"{self.name} ended with {self.exit_code}.\n{self.log_tail()}")
 
     async def why_not_ready(self) -> dict[str, str]:
-        """The reasons that /readyz gives: none when ready."""
+        """Return the reasons that /readyz reports; a ready process has none."""
         reasons, _ = await self.readiness()
         return reasons
 
-    async def warned(self) -> dict[str, str]:
-        """The warnings that /readyz gives: a process that has some may be ready."""
+    async def readiness_warnings(self) -> dict[str, str]:
+        """Return the warnings that /readyz reports; a ready process may have some."""
         _, warnings = await self.readiness()
         return warnings
 
     async def readiness(self) -> tuple[dict[str, str], dict[str, str]]:
-        """The reasons and the warnings that /readyz gives."""
+        """Return the reasons and the warnings that /readyz reports."""
         answer = await self.ops("/readyz")
         body = answer.json()
         assert body["ready"] == (not body["reasons"])
@@ -77,37 +81,37 @@ class Service:
             return await client.get(self.ops_url + path)
 
     async def metrics(self) -> "Metrics":
-        """What /metrics says now."""
+        """Return what /metrics reports now."""
         return Metrics((await self.ops("/metrics")).text)
 
     async def metric(self, name: str, **labels: str) -> float:
-        """One sample of /metrics, 0 if there is none."""
+        """Return one sample of /metrics, 0 if there is none."""
         return (await self.metrics()).value(name, **labels)
 
     def send(self, number: signal.Signals) -> None:
-        """Send a signal if it runs."""
+        """Send a signal to the process if it runs."""
         if self._process:
             self._process.send(number)
 
     async def ended(self, within: float = 10) -> int:
-        """Wait for its end and return the exit code, 128 + n after signal n."""
+        """Wait until it exits and return the exit code, 128 + n after signal n."""
         what = f"{self.name} ends"
         await eventually(lambda: self.exit_code is not None, within=within, what=what)
         assert self.exit_code is not None
         return self.exit_code
 
     async def stop(self, within: float = 10) -> int:
-        """SIGTERM, and the exit code; the design allows 10 s."""
+        """Send SIGTERM and return the exit code; a shutdown may take 10 s."""
         self.send(signal.SIGTERM)
         return await self.ended(within)
 
     async def kill(self) -> None:
-        """SIGKILL, and wait for the end."""
+        """Send SIGKILL and wait until it has exited."""
         self.send(signal.SIGKILL)
         await self.ended()
 
     def close(self) -> None:
-        """Send SIGKILL if it runs, and return when it has ended."""
+        """Send SIGKILL if it runs, and return when it has exited."""
         if self._process:
             self._process.kill()
 
@@ -124,22 +128,22 @@ class Service:
 
     @property
     def exit_code(self) -> int | None:
-        """As a shell reports it, None while it runs."""
+        """The exit code as a shell reports it; None while it runs."""
         return self._process.exit_code if self._process else None
 
     @property
     def log(self) -> str:
-        """All it wrote to standard output and standard error."""
+        """Everything it wrote to standard output and standard error."""
         return self._log.read_text(errors="replace")
 
     @property
     def log_lines(self) -> list[dict[str, Any]]:
-        """Its structured log."""
+        """The lines of its JSON log."""
         return [json.loads(line) for line in self.log.splitlines() if line.startswith("{")]
 
     @property
     def defects(self) -> list[str]:
-        """Lines of errors, and of failures that nobody handled; aiokafka's retries are none."""
+        """Lines of errors and of unhandled exceptions, without the retries of aiokafka."""
         return [
             f"{self.name}: {line}"
             for line in self.log.splitlines()
@@ -149,7 +153,7 @@ class Service:
 
     @property
     def warnings(self) -> list[str]:
-        """Lines of warnings and errors, but for the many that say that no broker is there."""
+        """Lines of warnings and errors, without the many that report a missing broker."""
         return [
             line
             for line in self.log.splitlines()
@@ -157,7 +161,7 @@ class Service:
         ]
 
     def log_tail(self) -> str:
-        """The last lines of the log since the last start, under a heading."""
+        """Return the last lines of the log since the last start, under a heading."""
         if not self._log.exists():
             return f"{self.name} was never started."
         with self._log.open("rb") as log:
@@ -186,7 +190,7 @@ class Metrics:
         }
 
     def value(self, name: str, **labels: str) -> float:
-        """The sum of the samples with a name, such as `..._total`, that have these labels."""
+        """Return the sum of the samples with a name, such as `..._total`, and these labels."""
         return sum(
             value
             for (sample, own), value in self._samples.items()
@@ -194,13 +198,13 @@ class Metrics:
         )
 
     def total(self, name: str) -> float:
-        """The sum over all labels."""
+        """Return the sum over all labels."""
         return self.value(name)
 
 
 def environment(own: Mapping[str, str]) -> dict[str, str]:
-    """This process's environment with no setting of Merganser but these.
+    """Return the environment of this process, with these settings of Merganser instead of its own.
 
-    The code under test is that beside the tests, wherever another copy is installed.
+    PYTHONPATH selects the code of this repository, even if another copy is installed.
     """
     return {**_OTHERS, "PYTHONPATH": str(ROOT), **own}

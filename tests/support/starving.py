@@ -1,7 +1,8 @@
-"""A proxy before a Kafka broker that can starve consumers: fetches are answered, without records.
+"""A proxy in front of a Kafka broker that can answer fetches without records.
 
-So the group's coordinator hears heartbeats and tells offsets, as with a consumer whose fetcher is
-stuck. The broker's address in its answers is replaced by the proxy's, or clients would go past it.
+The coordinator of the group still gets heartbeats and reports offsets, as for a consumer whose
+fetcher is stuck. The proxy replaces the broker's address in answers by its own, because clients
+would bypass it otherwise.
 """
 
 import asyncio
@@ -14,31 +15,31 @@ from dev.stack.ports import free_port
 
 _FETCH = 1
 _HEAD = struct.Struct(">hhi")
-"""Of a request: what is asked, in which version, and the number that its answer repeats."""
+"""The head of a request: API key, version, and the correlation id that the answer repeats."""
 _HOST = "127.0.0.1"
 _PAUSE = 0.1
-"""Seconds before an empty answer: a broker waits for records too."""
+"""Seconds before an empty answer; a real broker waits for records, too."""
 
 
 class StarvingProxy:
-    """Passes frames on; while `starving`, the records of fetches are left out."""
+    """Passes frames on; while `starving`, answers to fetches have no records."""
 
     def __init__(self, bootstrap: str) -> None:
         host, _, port = bootstrap.partition(":")
         self._target = (host, int(port))
         self.port = free_port(set())
         self.starving = False
-        self._theirs = _written(host, int(port))
-        self._ours = _written(_HOST, self.port)
+        self._theirs = _encode_address(host, int(port))
+        self._ours = _encode_address(_HOST, self.port)
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One client's connection."""
-        there_reader, there_writer = await asyncio.open_connection(*self._target)
-        asked: deque[tuple[int, int]] = deque()
+        """Serve the connection of one client."""
+        broker_reader, broker_writer = await asyncio.open_connection(*self._target)
+        pending: deque[tuple[int, int]] = deque()
         for task in (
-            asyncio.create_task(self._requests(reader, there_writer, asked)),
-            asyncio.create_task(self._answers(there_reader, writer, asked)),
+            asyncio.create_task(self._pass_requests(reader, broker_writer, pending)),
+            asyncio.create_task(self._pass_answers(broker_reader, writer, pending)),
         ):
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -49,32 +50,32 @@ class StarvingProxy:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _requests(
+    async def _pass_requests(
         self,
         source: asyncio.StreamReader,
         sink: asyncio.StreamWriter,
-        asked: deque[tuple[int, int]],
+        pending: deque[tuple[int, int]],
     ) -> None:
         async for frame in _frames(source):
-            what, version, _ = _HEAD.unpack_from(frame)
-            asked.append((what, version))  # a broker answers a connection in order
+            api, version, _ = _HEAD.unpack_from(frame)
+            pending.append((api, version))  # a broker answers the requests of a connection in order
             _send(sink, frame)
         sink.close()
 
-    async def _answers(
+    async def _pass_answers(
         self,
         source: asyncio.StreamReader,
         sink: asyncio.StreamWriter,
-        asked: deque[tuple[int, int]],
+        pending: deque[tuple[int, int]],
     ) -> None:
         async for frame in _frames(source):
-            what, version = asked.popleft()
+            api, version = pending.popleft()
             answer = frame
             for theirs, ours in zip(self._theirs, self._ours, strict=True):
                 answer = answer.replace(theirs, ours)
-            if what == _FETCH and self.starving:
+            if api == _FETCH and self.starving:
                 await asyncio.sleep(_PAUSE)
-                # The number of the request; then throttle, error and session, and no topics.
+                # The correlation id; then zeros: throttle time, error, session, number of topics.
                 answer = frame[:4] + bytes(14 if version >= 7 else 8)
             _send(sink, answer)
         sink.close()
@@ -87,8 +88,8 @@ async def _frames(source: asyncio.StreamReader) -> AsyncIterator[bytes]:
             yield await source.readexactly(size)
 
 
-def _written(host: str, port: int) -> tuple[bytes, bytes]:
-    """Return an address as answers have it: before a version of each, and from that version on."""
+def _encode_address(host: str, port: int) -> tuple[bytes, bytes]:
+    """Return an address as answers of old versions encode it, and as those of new versions do."""
     rest = host.encode() + struct.pack(">i", port)
     return struct.pack(">h", len(host)) + rest, bytes([len(host) + 1]) + rest
 
@@ -98,8 +99,8 @@ def _send(sink: asyncio.StreamWriter, frame: bytes) -> None:
 
 
 @asynccontextmanager
-async def before(bootstrap: str) -> AsyncIterator[tuple[StarvingProxy, str]]:
-    """Run a proxy before a broker; yields it and the address to give to a process."""
+async def run(bootstrap: str) -> AsyncIterator[tuple[StarvingProxy, str]]:
+    """Run a proxy in front of a broker; yield it and its address."""
     proxy = StarvingProxy(bootstrap)
     server = await asyncio.start_server(proxy.serve, _HOST, proxy.port)
     try:

@@ -1,4 +1,4 @@
-"""One test's system: its database, its topics, and as many of our processes as it asks for."""
+"""The system of one test: its database, its topics, and the processes that it starts."""
 
 import asyncio
 from collections.abc import Iterator, Sequence
@@ -18,12 +18,12 @@ from tests.support.topics import Topic, Topics
 from tests.support.waiting import equals, eventually
 
 _taken: set[int] = set()
-"""Ports given out in this test run."""
+"""Ports that this test run has allocated."""
 
 Kind = Literal["resolver", "scanner", "properties", "decoration", "api"]
 
 WARNINGS = 30
-"""Lines that are shown of a failed test's process: what mattered may be far from the end."""
+"""Lines of warnings to show of each process, which may be far from the end of the log."""
 
 AnyService = TypeVar("AnyService", bound=Service)
 
@@ -33,7 +33,7 @@ class System:
 
     def __init__(self, home: Home, env: dict[str, str], database: Database, topics: Topics) -> None:
         self.env = env
-        """Settings of every process, as environment variables."""
+        """Settings of all processes, as environment variables."""
         self.database = database
         self.topics = topics
         self.services: list[Service] = []
@@ -51,17 +51,17 @@ class System:
         return self.topics.dead
 
     async def consumed(self) -> None:
-        """Wait until the resolver has everything that the topic holds now behind it."""
+        """Wait until the resolver has processed every record that the topic has now."""
         ends = await self.events.ends()
         positions = 'SELECT partition, "nextOffset" FROM "consumerOffsets"'
 
-        async def stands() -> dict[int, int]:
+        async def read_offsets() -> dict[int, int]:
             return dict(await self.database.rows(positions))
 
-        await eventually(stands, equals(ends))
+        await eventually(read_offsets, equals(ends))
 
     async def key(self, name: str = "tests", *permissions: str) -> str:
-        """Make an API key as an operator does, and return its secret."""
+        """Create an API key as an operator does, and return its secret."""
         arguments = [f"--permission={permission}" for permission in permissions]
         return (await self.cli("keys", "create", name, *arguments)).strip()
 
@@ -90,13 +90,13 @@ class System:
         return await self._started(self.new("decoration", **settings))
 
     async def api(self, **settings: object) -> tuple[Service, str]:
-        """Start a read API and wait until it is ready; it and its URL."""
+        """Start a read API and wait until it is ready; return it and its URL."""
         port = _port()
         service = await self._started(self.new("api", api_port=port, **settings))
         return service, f"http://127.0.0.1:{port}/api/v1"
 
     async def new_ingest(self, **settings: object) -> Gateway:
-        """A gateway that was not started yet."""
+        """Return a gateway that is not started yet."""
         if self._key is None:
             self._key = await self.key()
         gateway = Gateway(
@@ -106,18 +106,18 @@ class System:
         return gateway
 
     def new(self, kind: Kind, **settings: object) -> Service:
-        """A process, but for gateways, that was not started yet.
+        """Return a process, other than a gateway, that is not started yet.
 
         Args:
-            kind: which.
-            settings: its own, such as `resolver_batch=10` for MERGANSER_RESOLVER_BATCH=10.
+            kind: which process.
+            settings: such as `resolver_batch=10` for MERGANSER_RESOLVER_BATCH=10.
         """
         service = Service(self._home, self._name(kind), kind, self._with(settings), _port())
         self.services.append(service)
         return service
 
     def close(self) -> None:
-        """End all processes and print the ends of their logs, which pytest shows on failure."""
+        """Kill all processes and print the ends of their logs, which pytest shows on failure."""
         for service in self.services:
             service.close()
             print(f"{service.name}: {service.log_tail()}")  # noqa: T201
@@ -140,7 +140,7 @@ class System:
 def opened_system(
     place: Path, env: dict[str, str], database: Database, topics: Topics
 ) -> Iterator[System]:
-    """A system for the length of a `with` block; logs lie below `place`."""
+    """Yield a system for the length of a `with` block; its logs are below `place`."""
     home = Home(place / "home")
     with home.owned():
         system = System(home, env, database, topics)
@@ -151,7 +151,7 @@ def opened_system(
 
 
 def settings_env(kafka_bootstrap: str, database_url: str, topics: Topics) -> dict[str, str]:
-    """The settings of a test's processes: its own servers and names, and short intervals."""
+    """Return settings of a test's processes: its servers and topics, and short intervals."""
     return {
         "MERGANSER_KAFKA_BOOTSTRAP": kafka_bootstrap,
         "MERGANSER_DATABASE_URL": database_url,

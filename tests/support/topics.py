@@ -1,4 +1,4 @@
-"""A test's own topics, and what they hold."""
+"""The topics of one test."""
 
 import uuid
 from collections.abc import AsyncIterator, Iterable, Mapping
@@ -21,7 +21,7 @@ PARTITIONS = 4
 
 
 class Record(NamedTuple):
-    """A record, read or to be written; without a partition its key decides."""
+    """A record of a topic; without a partition, the key selects one."""
 
     value: bytes | None
     key: bytes | None = None
@@ -74,7 +74,7 @@ class Topic:
             return sorted(found, key=lambda record: (record.partition, record.offset))
 
     async def size(self) -> int:
-        """How many records were ever written."""
+        """Return how many records were ever written."""
         return sum((await self.ends()).values())
 
     async def ends(self) -> dict[int, int]:
@@ -84,7 +84,7 @@ class Topic:
             return {partition.partition: end for partition, end in ends.items()}
 
     async def grow(self, to: int) -> None:
-        """Add partitions, up to this number."""
+        """Add partitions, so that the topic has this number."""
         admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
         await admin.start()
         try:
@@ -93,7 +93,7 @@ class Topic:
             await admin.close()
 
     async def refuse_larger(self, size: int) -> None:
-        """Have it refuse larger batches, as an operator's own topic may."""
+        """Limit the bytes of a batch, as the topic of an operator may."""
         await self.configure("max.message.bytes", str(size))
 
     async def configure(self, name: str, value: str) -> None:
@@ -109,7 +109,7 @@ class Topic:
             await admin.close()
 
     async def configured(self, name: str) -> str | None:
-        """The value of a property of the topic; None while the broker does not know of it yet."""
+        """Return a property of the topic; None while the broker does not know the topic yet."""
         admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
         await admin.start()
         try:
@@ -136,17 +136,17 @@ class Topics:
 
     @property
     def events(self) -> Topic:
-        """Where ingest writes."""
+        """The topic of accepted events."""
         return Topic(self.bootstrap, f"test-{self.suffix}")
 
     @property
     def dead(self) -> Topic:
-        """Where the resolver writes what can never succeed."""
+        """The topic of dead letters."""
         return Topic(self.bootstrap, f"test-{self.suffix}.dead")
 
 
 @asynccontextmanager
-async def made(
+async def created(
     bootstrap: str,
     partitions: int = PARTITIONS,
     *,
@@ -154,14 +154,14 @@ async def made(
     retention: int = 7,
     dead_retention: int = 30,
 ) -> AsyncIterator[Topics]:
-    """Make the topics for the length of an `async with` block.
+    """Create the topics, and delete them after an `async with` block.
 
     Args:
         bootstrap: the broker's `host:port`.
         partitions: of the topic of events.
-        keep: leave the topics to the broker at the end.
-        retention: days that it keeps events, 0 for ever.
-        dead_retention: the same of dead letters.
+        keep: do not delete the topics.
+        retention: days to keep events, 0 without limit.
+        dead_retention: days to keep dead letters, 0 without limit.
     """
     topics = Topics(bootstrap)
     await kafka.create_topics(
@@ -192,7 +192,7 @@ async def _delete(topics: Topics) -> None:
 
 
 async def broker_is_back(bootstrap: str) -> bool:
-    """Whether the cluster counts its broker among the living; topics can be made and deleted."""
+    """Return whether the cluster has its broker, so that topics can be created and deleted."""
     client = AIOKafkaClient(bootstrap_servers=bootstrap)
     try:
         await client.bootstrap()
@@ -204,7 +204,7 @@ async def broker_is_back(bootstrap: str) -> bool:
 
 
 def record_of(event: Event) -> Record:
-    """The record that ingest makes of an event."""
+    """Return the record that ingest writes for an event."""
     return Record(wire.encode(event), wire.partition_key(event), dict([wire.VERSION_HEADER]))
 
 

@@ -1,4 +1,4 @@
-"""The environment variables that are settings of our processes."""
+"""The environment variables that configure the processes."""
 
 from merganser.runtime.settings import Settings
 

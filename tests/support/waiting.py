@@ -1,4 +1,4 @@
-"""Wait until something is true, without a fixed time to sleep."""
+"""Wait for a condition without a fixed sleep."""
 
 import asyncio
 import inspect
@@ -41,13 +41,13 @@ async def eventually(
     """Call `probe` until `accept` accepts its value; return that value.
 
     Args:
-        probe: called every few milliseconds; an error of it ends the wait.
+        probe: called every few milliseconds; if it raises, the error ends the wait.
         accept: whether to accept the value; by default, whether it is true.
-        within: seconds. Be generous: a test that passes never waits that long.
-        what: for the message.
+        within: seconds. Choose a high limit: a passing test never waits that long.
+        what: description of the condition, for the error message.
 
     Raises:
-        AssertionError: too late; the message has the last value.
+        AssertionError: the time is over; the message has the last value.
     """
     deadline = time.monotonic() + within
     while True:
@@ -60,7 +60,7 @@ async def eventually(
         await asyncio.sleep(POLL_SECONDS)
 
 
-class equals:  # noqa: N801 - it reads as a function, and is one with a good repr
+class equals:  # noqa: N801 - used like a function; a class for its repr
     """Accepts a value equal to the expected one: `await eventually(count, equals(5))`."""
 
     def __init__(self, expected: object) -> None:

@@ -8,10 +8,13 @@ import asyncio
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import MessageSizeTooLargeError
+from psycopg import AsyncConnection
 
+from merganser.admin.dead_letters.letter_ids import read_ids
 from merganser.admin.dead_letters.resolutions import Resolution, Resolutions
 from merganser.admin.dead_letters.topic import (
     DeadTopicRecord,
@@ -19,6 +22,7 @@ from merganser.admin.dead_letters.topic import (
     LetterSelection,
     read_topic,
 )
+from merganser.identity.erased_ids import NamedId, find_erased
 from merganser.runtime import kafka
 from merganser.runtime.settings import Settings
 from schemas.dead_letter import DeadLetter, RecordAddress
@@ -39,6 +43,8 @@ class LetterSummary:
     """Bytes of the record."""
     resolution: Resolution | None
     """None while the letter is open."""
+    erased: bool
+    """Whether it is of a person who was erased: its record is not shown or sent again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +73,8 @@ class RetriedLetters:
     sent: int = 0
     too_large: list[LetterAddress] = field(default_factory=list)
     """Letters that stay open: their record is too large for the topic of events or for a letter."""
+    erased: list[LetterAddress] = field(default_factory=list)
+    """Letters that stay open: they are of erased people."""
 
 
 async def find_letters(
@@ -81,10 +89,16 @@ async def find_letters(
     foreign: list[DeadTopicRecord] = []
     async for records in read_topic(settings, selection):
         resolved = await resolutions.read([letter for _, letter in _letters(records)])
+        erased = await find_erased_letters(resolutions.connection, settings, records)
         for record, letter in _letters(records):
             earlier = latest.get(letter.origin)
             if earlier is None or earlier.letter.attempt < letter.attempt:
-                latest[letter.origin] = _summarize(record, letter, resolved)
+                latest[letter.origin] = _summarize(
+                    record,
+                    letter,
+                    resolution_of(letter, resolved.get(letter.origin)),
+                    erased=record.address in erased,
+                )
         foreign += [record for record in records if not isinstance(record.letter, DeadLetter)]
     return FoundLetters(sorted(latest.values(), key=lambda letter: letter.address), foreign)
 
@@ -111,9 +125,13 @@ async def retry_letters(
     async for records in read_topic(settings, selection):
         async with resolutions.connection.transaction():
             await resolutions.lock()
-            still_open = await _keep_open(
+            erased = await find_erased_letters(resolutions.connection, settings, records)
+            open_letters = await _keep_open(
                 resolutions, {record.address: letter for record, letter in _letters(records)}
             )
+            still_open = {
+                address: letter for address, letter in open_letters.items() if address not in erased
+            }
             errors = await asyncio.gather(
                 *(_send(settings, producer, letter) for letter in still_open.values()),
                 return_exceptions=True,
@@ -125,6 +143,7 @@ async def retry_letters(
             ]
             await resolutions.write(sent, "retried")
         retried.sent += len(sent)
+        retried.erased += sorted(erased & open_letters.keys())
         for address, error in zip(still_open, errors, strict=True):
             if isinstance(error, MessageSizeTooLargeError):
                 retried.too_large.append(address)
@@ -148,6 +167,26 @@ async def drop_letters(resolutions: Resolutions, letters: Sequence[LetterSummary
             await resolutions.write(still_open.values(), "dropped")
             dropped += len(still_open)
     return dropped
+
+
+async def find_erased_letters(
+    connection: AsyncConnection[Any], settings: Settings, records: Collection[DeadTopicRecord]
+) -> set[LetterAddress]:
+    """Return the letters of people who were erased after the letter was written."""
+    named = {
+        record.address: read_ids(letter, settings.nobody_ids).of_owner()
+        for record, letter in _letters(records)
+    }
+    written_at = {record.address: record.written_at for record in records}
+    ids = {
+        address: [
+            *(NamedId("userId", id_, written_at[address]) for id_ in found.user_ids),
+            *(NamedId("anonymousId", id_, written_at[address]) for id_ in found.anonymous_ids),
+        ]
+        for address, found in named.items()
+    }
+    erased = await find_erased(connection, list({id_ for each in ids.values() for id_ in each}))
+    return {address for address, each in ids.items() if not erased.isdisjoint(each)}
 
 
 def resolution_of(letter: DeadLetter, resolution: Resolution | None) -> Resolution | None:
@@ -174,14 +213,19 @@ async def _keep_open(
 
 
 def _summarize(
-    record: DeadTopicRecord, letter: DeadLetter, resolved: dict[RecordAddress, Resolution]
+    record: DeadTopicRecord,
+    letter: DeadLetter,
+    resolution: Resolution | None,
+    *,
+    erased: bool,
 ) -> LetterSummary:
     return LetterSummary(
         record.address,
         record.written_at,
         replace(letter, key=None, value=None, headers=()),
         letter.omitted_bytes or letter.size,
-        resolution_of(letter, resolved.get(letter.origin)),
+        resolution,
+        erased,
     )
 
 

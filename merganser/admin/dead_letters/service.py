@@ -14,6 +14,7 @@ from merganser.admin.dead_letters.letters import (
     LetterSummary,
     RetriedLetters,
     drop_letters,
+    find_erased_letters,
     find_letters,
     resolution_of,
     retry_letters,
@@ -34,6 +35,8 @@ from merganser.admin.dead_letters.topic import (
     read_topic,
 )
 from merganser.admin.errors import AdminError
+from merganser.identity import person_ids
+from merganser.identity.person_ids import PersonIds
 from merganser.runtime import kafka
 from merganser.runtime.set_aside import Kind
 from merganser.runtime.settings import Settings
@@ -45,6 +48,10 @@ Identifier = LetterAddress | ItemName
 
 class NotFound(AdminError):
     """No dead letter and no set-aside item has this identifier."""
+
+
+class LetterErased(AdminError):
+    """A dead letter is of a person who was erased."""
 
 
 class NotOpen(AdminError):
@@ -67,6 +74,7 @@ class Selection:
         reasons: Collection[Reason] = (),
         since: datetime | None = None,
         until: datetime | None = None,
+        person: PersonIds | None = None,
     ) -> Self:
         """Select what matches every condition. An empty collection matches everything.
 
@@ -76,6 +84,7 @@ class Selection:
             reasons: of dead letters; a reason excludes all other items.
             since: failed then or later.
             until: failed before.
+            person: named by the letter, or by the item's event or profile; None: any.
         """
         addresses = frozenset(name for name in identifiers if isinstance(name, LetterAddress))
         names = [name for name in identifiers if isinstance(name, ItemName)]
@@ -86,13 +95,12 @@ class Selection:
             selected_kinds -= {Kind.RECORD}
         letters = None
         if Kind.RECORD in selected_kinds:
-            letters = LetterSelection(frozenset(reasons), since, until, addresses)
+            letters = LetterSelection(frozenset(reasons), since, until, addresses, person)
         item_kinds = selected_kinds - {Kind.RECORD}
         if any(name.kind is Kind.RECORD for name in names):
             item_kinds.add(Kind.RECORD)
-        return cls(
-            letters, ItemSelection(sorted(item_kinds), since, until, names if identifiers else None)
-        )
+        selected_names = names if identifiers else None
+        return cls(letters, ItemSelection(sorted(item_kinds), since, until, selected_names, person))
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +122,8 @@ class RetryResult:
     """Records sent to the topic of events."""
     too_large: list[LetterAddress]
     """Letters that stay open, as their record does not fit into the topic of events."""
+    erased: list[LetterAddress]
+    """Letters that stay open, as they are of erased people."""
     resolved_by_others: int
     """Letters that another operator has resolved meanwhile."""
     items: int
@@ -140,6 +150,12 @@ def parse_identifier(text: str) -> Identifier:
         f"{text!r} is neither a dead letter (partition:offset, such as 0:17) nor a set-aside item "
         f"({kinds}, record:TOPIC/PARTITION/OFFSET)"
     )
+
+
+async def find_person_ids(settings: Settings, name: str) -> PersonIds:
+    """Return the ids of the person with a userId or profile guid; any other text is one id."""
+    async with open_connection(settings, "dead") as connection:
+        return await person_ids.find_person_ids(connection, name)
 
 
 async def list_selected(
@@ -190,6 +206,7 @@ async def read_letter(
 
     Raises:
         NotFound: the topic does not hold this offset.
+        LetterErased: the letter is of a person who was erased.
         KafkaError: the brokers cannot be reached, or have no such topic.
     """
     selection = LetterSelection(addresses=frozenset([address]))
@@ -197,6 +214,11 @@ async def read_letter(
         async for (record,) in read_topic(settings, selection):
             if not isinstance(record.letter, DeadLetter):
                 return record, None
+            if await find_erased_letters(resolutions.connection, settings, [record]):
+                raise LetterErased(
+                    f"{address} is of a person who was erased, so its record is not shown. "
+                    "Drop it: Kafka deletes it when the retention of the topic ends"
+                )
             resolved = await resolutions.read([record.letter])
             return record, resolution_of(record.letter, resolved.get(record.letter.origin))
     raise NotFound(f"no dead letter is at {address}: `merganser dead list` shows all")
@@ -230,8 +252,9 @@ async def retry(settings: Settings, listing: Listing) -> RetryResult:
     deleted = [item.name for item in listing.items if item.kind is Kind.RECORD]
     async with open_connection(settings, "dead") as connection, connection.transaction():
         retried = await retry_items(connection, items)
-    by_others = len(listing.letters) - letters.sent - len(letters.too_large)
-    return RetryResult(letters.sent, letters.too_large, by_others, retried, deleted)
+    left_open = len(letters.too_large) + len(letters.erased)
+    by_others = len(listing.letters) - letters.sent - left_open
+    return RetryResult(letters.sent, letters.too_large, letters.erased, by_others, retried, deleted)
 
 
 async def drop(settings: Settings, listing: Listing) -> int:

@@ -12,6 +12,7 @@ from psycopg import AsyncConnection
 
 from decoration import schedule
 from merganser.admin.dead_letters.resolutions import Outcome
+from merganser.identity.person_ids import PersonIds
 from merganser.runtime import sql
 from merganser.runtime.set_aside import Kind
 from properties import store as properties
@@ -62,6 +63,8 @@ class ItemSelection:
     """Failed last before."""
     names: Collection[ItemName] | None = None
     """None: items with any name."""
+    person: PersonIds | None = None
+    """Items of this person's events or profile; None: all. Records are found by their letters."""
 
 
 async def read_items(
@@ -74,7 +77,7 @@ async def read_items(
         selection: which items.
         resolved: return items that an operator retried or dropped, instead of open ones.
     """
-    names = selection.names or ()
+    names, person = selection.names or (), selection.person
     cursor = await connection.execute(
         _SQL["read"],
         {
@@ -85,6 +88,10 @@ async def read_items(
             "any_name": selection.names is None,
             "name_kinds": sql.texts(name.kind for name in names),
             "name_subjects": sql.texts(name.subject for name in names),
+            "any_person": person is None,
+            "user_ids": sql.texts(person.user_ids if person else ()),
+            "anonymous_ids": sql.texts(person.anonymous_ids if person else ()),
+            "profiles": sql.texts(person.profiles if person else ()),
         },
     )
     return [SetAsideItem(Kind(kind), *columns) for kind, *columns in await cursor.fetchall()]

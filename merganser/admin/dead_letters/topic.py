@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaTimeoutError
 
+from merganser.admin.dead_letters.letter_ids import read_ids
+from merganser.identity.person_ids import PersonIds
 from merganser.runtime import kafka
 from merganser.runtime.settings import Settings
 from schemas.dead_letter import DeadLetter, InvalidDeadLetter, Reason
@@ -48,15 +50,18 @@ class LetterSelection:
     until: datetime | None = None
     """Written before."""
     addresses: frozenset[LetterAddress] = frozenset()
+    person: PersonIds | None = None
+    """Letters that name an id of this person; None: all."""
 
-    def matches(self, record: DeadTopicRecord) -> bool:
-        """Return whether a record is selected. A foreign record has no reason."""
+    def matches(self, record: DeadTopicRecord, nobody_ids: frozenset[str]) -> bool:
+        """Return whether a record is selected. A foreign record has no reason and no ids."""
         reason = getattr(record.letter, "reason", None)
         return (
             (not self.reasons or reason in self.reasons)
             and (self.since is None or record.written_at >= self.since)
             and (self.until is None or record.written_at < self.until)
             and (not self.addresses or record.address in self.addresses)
+            and (self.person is None or _names(record.letter, self.person, nobody_ids))
         )
 
 
@@ -81,7 +86,11 @@ async def read_topic(
                         f"no record of {partition.topic}/{partition.partition} within "
                         f"{FETCH_TIMEOUT_SECONDS} seconds"
                     )
-                records = [record for record in map(_parse, raw) if selection.matches(record)]
+                records = [
+                    record
+                    for record in map(_parse, raw)
+                    if selection.matches(record, settings.nobody_ids)
+                ]
                 if records:
                     yield records
 
@@ -103,6 +112,12 @@ async def _find_bounds(
             starts[p] = max(starts[p], min(offsets, default=ends[p]))
             ends[p] = min(ends[p], max(offsets, default=-1) + 1)
     return {p: (starts[p], ends[p]) for p in partitions}
+
+
+def _names(
+    letter: DeadLetter | InvalidDeadLetter, person: PersonIds, nobody_ids: frozenset[str]
+) -> bool:
+    return isinstance(letter, DeadLetter) and read_ids(letter, nobody_ids).names(person)
 
 
 def _parse(record: Any) -> DeadTopicRecord:

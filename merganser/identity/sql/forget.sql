@@ -1,18 +1,22 @@
 -- Forgetting a person changes the tables of identity, and `events` and "eventData", which other folders
--- write as well. It reads "setAside" of merganser/runtime to skip erasures that are set aside.
+-- write as well. The ledger says what it erased. It reads "setAside" of merganser/runtime to skip erasures that are set aside.
 -- `merganser/admin/forget.py` also deletes the person's properties, through properties/store.py.
 
 -- find_person --
 -- The profile with this guid, or of this userId, or that the profile with this guid was merged into.
-SELECT guid, "userId", (SELECT count(*) FROM events WHERE "profileGuid" = found.guid), (
+SELECT guid, (SELECT count(*) FROM events WHERE "profileGuid" = found.guid), (
     SELECT count(*) FROM "anonymousIds" WHERE "profileGuid" = found.guid
+), (
+    SELECT suppresses
+    FROM erasures JOIN "erasureLedger" AS ledger ON ledger.guid = "ledgerGuid"
+    WHERE erasures."profileGuid" = found.guid
 )
 FROM (
-    SELECT 1 AS rank, guid, "userId" FROM profiles WHERE guid = %(name)s
+    SELECT 1 AS rank, guid FROM profiles WHERE guid = %(name)s
     UNION ALL
-    SELECT 2, guid, "userId" FROM profiles WHERE "userId" = %(name)s
+    SELECT 2, guid FROM profiles WHERE "userId" = %(name)s
     UNION ALL
-    SELECT 3, profiles.guid, profiles."userId"
+    SELECT 3, profiles.guid
     FROM "profileMerges" AS merges
     JOIN "anonymousIds" AS ids USING ("anonymousId")
     JOIN profiles ON profiles.guid = ids."profileGuid"
@@ -29,30 +33,77 @@ SET LOCAL lock_timeout = '10s';
 -- Wait for plans under way, and block new ones until this transaction ends.
 LOCK TABLE "suppressedIds" IN EXCLUSIVE MODE;
 
+-- insert_erasure --
+-- The events of this profile have to be deleted once the profile is deleted. An erasure that has begun
+-- keeps its requester, reason and suppression.
+WITH entry AS (
+    INSERT INTO "erasureLedger" (
+        "profileGuid", "requestedBy", reason, suppresses, "topicHoldsMs", "deadTopicHoldsMs"
+    )
+    SELECT
+        guid, %(requested_by)s, %(reason)s, %(suppresses)s,
+        %(topic_holds_ms)s::bigint, %(dead_topic_holds_ms)s::bigint
+    FROM profiles
+    WHERE guid = %(profile)s AND guid NOT IN (SELECT "profileGuid" FROM erasures)
+    RETURNING guid, "profileGuid"
+)
+INSERT INTO erasures ("profileGuid", "ledgerGuid") SELECT "profileGuid", guid FROM entry;
+
+-- insert_name --
+-- What the command was called with: a later call with this name finds the erasure.
+INSERT INTO "erasedIds" ("erasureGuid", kind, hash, suppressed)
+SELECT "ledgerGuid", 'name', "suppressionHash"('name', %(name)s), false
+FROM erasures
+WHERE "profileGuid" = %(profile)s
+ON CONFLICT DO NOTHING;
+
+-- find_erasure --
+-- The unfinished erasure of this userId, profile guid, or name of an earlier call, and what it still has to
+-- erase.
+SELECT erasures."profileGuid", (
+    SELECT count(*) FROM events WHERE events."profileGuid" = erasures."profileGuid"
+), (
+    SELECT count(*) FROM "anonymousIds" AS ids WHERE ids."profileGuid" = erasures."profileGuid"
+), suppresses
+FROM erasures
+JOIN "erasureLedger" AS ledger ON ledger.guid = "ledgerGuid"
+WHERE erasures."profileGuid" = %(name)s OR "ledgerGuid" IN (
+    SELECT "erasureGuid" FROM "erasedIds"
+    WHERE kind IN ('userId', 'name') AND hash = "suppressionHash"(kind, %(name)s)
+)
+ORDER BY "createdAt", erasures."profileGuid"
+LIMIT 1;
+
 -- suppress_ids --
--- Suppress the userId and some of the anonymousIds; return these anonymousIds.
-WITH next AS (
+-- Suppress the userId and some of the anonymousIds, and write their hashes to the ledger; return these
+-- anonymousIds.
+WITH entry AS (
+    SELECT ledger.guid, suppresses
+    FROM erasures JOIN "erasureLedger" AS ledger ON ledger.guid = "ledgerGuid"
+    WHERE erasures."profileGuid" = %(profile)s
+), next AS (
     SELECT "anonymousId" FROM "anonymousIds" WHERE "profileGuid" = %(profile)s LIMIT %(at_most)s
-), hashes AS (
-    INSERT INTO "suppressedIds" (hash)
-    SELECT "suppressionHash"('userId', "userId")
-    FROM profiles WHERE guid = %(profile)s AND "userId" IS NOT NULL
+), ids (kind, hash, suppressed) AS (
+    SELECT 'userId', "suppressionHash"('userId', "userId"), suppresses = 'all'
+    FROM profiles CROSS JOIN entry
+    WHERE profiles.guid = %(profile)s AND "userId" IS NOT NULL
     UNION ALL
-    SELECT "suppressionHash"('anonymousId', "anonymousId") FROM next
+    SELECT 'anonymousId', "suppressionHash"('anonymousId', "anonymousId"), suppresses = 'all'
+    FROM next CROSS JOIN entry
+), remembered AS (
+    INSERT INTO "erasedIds" ("erasureGuid", kind, hash, suppressed)
+    SELECT entry.guid, kind, hash, suppressed FROM ids CROSS JOIN entry
     ON CONFLICT DO NOTHING
+), hashes AS (
+    INSERT INTO "suppressedIds" (hash) SELECT hash FROM ids ON CONFLICT DO NOTHING
 )
 SELECT "anonymousId" FROM next;
 
--- insert_erasure --
--- The events of this profile have to be deleted once the profile is deleted.
-INSERT INTO erasures ("profileGuid")
-SELECT guid FROM profiles WHERE guid = %(profile)s
-ON CONFLICT DO NOTHING;
-
 -- remove_from_events_of_others --
--- Remove anonymousIds from some events of other users, and delete data whose value is the anonymousId.
+-- Remove anonymousIds from some events of other users, and delete data whose value is the anonymousId; return
+-- how many events that were, and how many rows of data.
 WITH others AS (
-    SELECT events.guid, events."anonymousId"
+    SELECT events.guid, events."anonymousId", events."createdAt"
     FROM events
     JOIN profiles AS other
         ON other.guid = events."profileGuid" AND other."userId" = events."userId"
@@ -63,11 +114,19 @@ WITH others AS (
     DELETE FROM "eventData"
     USING others
     WHERE "eventGuid" = others.guid AND value = others."anonymousId"
+    RETURNING 1
+), changed AS (
+    UPDATE events
+    SET "anonymousId" = NULL, "updatedAt" = now()
+    FROM others
+    WHERE events.guid = others.guid
+    RETURNING others."createdAt"
+), newest AS (
+    UPDATE "erasureLedger"
+    SET "newestEventAt" = greatest("newestEventAt", (SELECT max("createdAt") FROM changed))
+    WHERE guid = (SELECT "ledgerGuid" FROM erasures WHERE "profileGuid" = %(profile)s)
 )
-UPDATE events
-SET "anonymousId" = NULL, "updatedAt" = now()
-FROM others
-WHERE events.guid = others.guid;
+SELECT (SELECT count(*) FROM changed), (SELECT count(*) FROM data);
 
 -- lock_anonymous_ids --
 -- Lock these anonymousIds, in the order in which all workers lock them, and return those that still
@@ -91,11 +150,15 @@ DELETE FROM "profileMerges" WHERE "anonymousId" = ANY(%(anonymous_ids)s::text[])
 DELETE FROM "anonymousIds" WHERE "anonymousId" = ANY(%(anonymous_ids)s::text[]);
 
 -- lift_anonymous_ids --
--- Events keep these anonymousIds again.
+-- Events keep these anonymousIds again, unless the ledger says that they stay suppressed.
 DELETE FROM "suppressedIds"
 WHERE hash IN (
-    SELECT "suppressionHash"('anonymousId', id) FROM unnest(%(anonymous_ids)s::text[]) AS ids(id)
-);
+        SELECT "suppressionHash"('anonymousId', id)
+        FROM unnest(%(anonymous_ids)s::text[]) AS ids(id)
+    )
+    AND NOT EXISTS (
+        SELECT FROM "erasedIds" WHERE "erasedIds".hash = "suppressedIds".hash AND suppressed
+    );
 
 -- delete_survivor --
 -- Delete some merges by which other people's anonymousIds came to this profile.
@@ -126,12 +189,15 @@ WHERE ("anonymousId", "eventGuid", "createdAt") IN (
 );
 
 -- lift_user_id --
--- Events of the userId are stored again.
+-- Events of the userId are stored again, unless the ledger says that it stays suppressed.
 DELETE FROM "suppressedIds"
 WHERE hash = (
-    SELECT "suppressionHash"('userId', "userId")
-    FROM profiles WHERE guid = %(profile)s AND "userId" IS NOT NULL
-);
+        SELECT "suppressionHash"('userId', "userId")
+        FROM profiles WHERE guid = %(profile)s AND "userId" IS NOT NULL
+    )
+    AND NOT EXISTS (
+        SELECT FROM "erasedIds" WHERE "erasedIds".hash = "suppressedIds".hash AND suppressed
+    );
 
 -- delete_profile --
 -- The profile of the person.
@@ -150,36 +216,67 @@ ORDER BY "createdAt", "profileGuid"
 LIMIT 1
 FOR UPDATE;
 
+-- lock_erasure --
+-- The erasure of this profile, if the profile is deleted, even if the erasure is set aside.
+SELECT "profileGuid"
+FROM erasures
+WHERE "profileGuid" = %(profile)s AND NOT EXISTS (SELECT FROM profiles WHERE guid = "profileGuid")
+FOR UPDATE;
+
 -- delete_events --
--- Delete some events of the profile with their data, and what is stored of them as links; a trigger
--- deletes their set-aside items.
+-- Delete some events of the profile with their data, and what is stored of them as links; return how many
+-- rows of each table that were. A trigger deletes their set-aside items.
 WITH deleted AS (
     DELETE FROM events
     WHERE guid IN (SELECT guid FROM events WHERE "profileGuid" = %(profile)s LIMIT %(at_most)s)
-    RETURNING guid
+    RETURNING guid, "createdAt"
 ), data AS (
-    DELETE FROM "eventData" WHERE "eventGuid" IN (SELECT guid FROM deleted)
+    DELETE FROM "eventData" WHERE "eventGuid" IN (SELECT guid FROM deleted) RETURNING 1
 ), ignored AS (
-    DELETE FROM "ignoredLinks" WHERE "eventGuid" IN (SELECT guid FROM deleted)
+    DELETE FROM "ignoredLinks" WHERE "eventGuid" IN (SELECT guid FROM deleted) RETURNING 1
 ), trail AS (
-    DELETE FROM "linkChanges" WHERE "eventGuid" IN (SELECT guid FROM deleted)
+    DELETE FROM "linkChanges" WHERE "eventGuid" IN (SELECT guid FROM deleted) RETURNING 1
+), newest AS (
+    UPDATE "erasureLedger"
+    SET "newestEventAt" = greatest("newestEventAt", (SELECT max("createdAt") FROM deleted))
+    WHERE guid = (SELECT "ledgerGuid" FROM erasures WHERE "profileGuid" = %(profile)s)
 )
-SELECT count(*) FROM deleted;
+SELECT
+    (SELECT count(*) FROM deleted), (SELECT count(*) FROM data),
+    (SELECT count(*) FROM ignored), (SELECT count(*) FROM trail);
+
+-- add_counts --
+-- Add rows to the ledger's counts, in the transaction that deletes or changes these rows.
+INSERT INTO "erasureCounts" AS counts ("erasureGuid", "table", action, "doneBy", rows)
+SELECT "ledgerGuid", "table", %(action)s, %(done_by)s, rows
+FROM erasures
+CROSS JOIN unnest(%(tables)s::text[], %(rows)s::bigint[]) AS done("table", rows)
+WHERE "profileGuid" = %(profile)s
+ON CONFLICT ("erasureGuid", "table", action, "doneBy") DO UPDATE
+SET rows = counts.rows + excluded.rows;
 
 -- finish_erasure --
 -- No events are left.
-DELETE FROM erasures WHERE "profileGuid" = %(profile)s;
+WITH finished AS (
+    DELETE FROM erasures WHERE "profileGuid" = %(profile)s RETURNING "ledgerGuid"
+)
+UPDATE "erasureLedger" SET "finishedAt" = now() FROM finished WHERE guid = "ledgerGuid";
 
 -- readmit --
--- Lift the suppression of an id, whether it is a userId or an anonymousId.
-DELETE FROM "suppressedIds"
-WHERE hash IN (
-    "suppressionHash"('userId', %(name)s), "suppressionHash"('anonymousId', %(name)s)
-);
+-- Lift the suppression of an id, whether it is a userId, an anonymousId or a placeholder.
+WITH ids (hash) AS (
+    VALUES
+        ("suppressionHash"('userId', %(name)s)), ("suppressionHash"('anonymousId', %(name)s)),
+        ("suppressionHash"('placeholder', %(name)s))
+), ledger AS (
+    UPDATE "erasedIds" SET suppressed = false
+    WHERE suppressed AND hash IN (SELECT hash FROM ids)
+)
+DELETE FROM "suppressedIds" WHERE hash IN (SELECT hash FROM ids);
 
 -- find_suppressions --
 -- Whether an id is suppressed, as which kind of id, and since when.
 SELECT kind, "createdAt"
-FROM (VALUES ('userId'), ('anonymousId')) AS kinds (kind)
+FROM (VALUES ('userId'), ('anonymousId'), ('placeholder')) AS kinds (kind)
 JOIN "suppressedIds" ON hash = "suppressionHash"(kind, %(name)s)
 ORDER BY kind;

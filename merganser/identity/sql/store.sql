@@ -22,15 +22,16 @@ FROM (
 ) AS suppressed;
 
 -- read_users --
--- The profiles of a batch's userIds, then the suppressed userIds, then the ignored links. Needs no lock on
--- profiles: a user's profile never changes, and is deleted only while no worker plans.
+-- The profiles of a batch's userIds, then its suppressed userIds and placeholders, then the ignored links. Needs
+-- no lock on profiles: a user's profile never changes, and is deleted only while no worker plans.
 SELECT 'user', "userId", guid FROM profiles WHERE "userId" = ANY(%(user_ids)s::text[])
 UNION ALL
-SELECT 'suppressed', id, NULL
+SELECT kind, id, NULL
 FROM (
-    SELECT batch.id
+    SELECT kinds.kind, batch.id
     FROM unnest(%(user_ids)s::text[]) AS batch(id)
-    JOIN "suppressedIds" ON hash = "suppressionHash"('userId', batch.id)
+    CROSS JOIN (VALUES ('userId'), ('placeholder')) AS kinds(kind)
+    JOIN "suppressedIds" ON hash = "suppressionHash"(kinds.kind, batch.id)
     WHERE EXISTS (SELECT FROM "suppressedIds")
     FOR KEY SHARE OF "suppressedIds"
 ) AS suppressed

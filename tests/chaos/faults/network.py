@@ -16,7 +16,7 @@ async def delayed(deployment: Deployment) -> AsyncIterator[Injected]:
     name, proxy = _pair(deployment)
     proxy.delay = deployment.random.choice([0.05, 0.2, 0.8])
     yield Injected(f"{name}: {proxy.delay * 1000:.0f} ms delay", deployment.random.uniform(3, 8))
-    proxy.hurry()
+    proxy.restore_speed()
 
 
 @fault("network throttled", "network", weight=2)
@@ -24,7 +24,7 @@ async def throttled(deployment: Deployment) -> AsyncIterator[Injected]:
     name, proxy = _pair(deployment)
     proxy.rate = deployment.random.choice([4_000.0, 50_000.0])
     yield Injected(f"{name}: {proxy.rate / 1000:.0f} kB/s", deployment.random.uniform(3, 8))
-    proxy.hurry()
+    proxy.restore_speed()
 
 
 @fault("network cut", "network", weight=3)
@@ -48,4 +48,4 @@ async def slow_consumers(deployment: Deployment) -> AsyncIterator[Injected]:
     proxy = deployment.proxies["resolver → Postgres"]
     proxy.delay = 0.02
     yield Injected("resolvers are slow: 20 ms to Postgres", deployment.random.uniform(4, 10))
-    proxy.hurry()
+    proxy.restore_speed()

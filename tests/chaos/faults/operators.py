@@ -1,5 +1,7 @@
-"""An operator corrects links while events arrive."""
+"""An operator corrects links and forgets people while events arrive."""
 
+import asyncio
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -9,17 +11,54 @@ from merganser.identity.unlink import Direction, LinkChange, NotALink, Unlinker
 from merganser.runtime.lifecycle import Stop
 from merganser.runtime.postgres import Database
 from schemas.ids import NOBODY
+from tests.chaos.corrections import Forgotten
 from tests.chaos.deployment import Deployment
 from tests.chaos.faults.fault import Injected, fault
+from tests.support.command import KILLED, CommandResult, command
 
 LINKS = 10
 """Links that are ignored at a time; about as many are taken back."""
 
-_PICK = """
-SELECT guid FROM events
+PEOPLE = 3
+"""People that are forgotten at a time."""
+
+BY_COMMAND = 0.07
+"""Share of the links that a command changes, a process of its own."""
+
+KILLED_SHARE = 0.4
+"""Share of the commands that are killed and run again."""
+
+COMMAND_SECONDS = 90.0
+"""How long a command is run again while servers are away."""
+
+_PICK_LINKS = """
+SELECT guid, "anonymousId" FROM events
 WHERE "userId" IS NOT NULL AND "anonymousId" IS NOT NULL AND "profileGuid" IS NOT NULL
     AND NOT starts_with(guid, 'evt_hostile-')
 ORDER BY random() LIMIT %s
+"""
+
+_PICK_PERSON = """
+SELECT guid, "userId", anonymous_ids
+FROM profiles CROSS JOIN LATERAL (
+    SELECT coalesce(array_agg("anonymousId"), '{}') FROM "anonymousIds" WHERE "profileGuid" = guid
+) AS ids(anonymous_ids)
+WHERE coalesce("userId", '') NOT LIKE 'hostile %'
+    AND NOT EXISTS (SELECT FROM unnest(anonymous_ids) AS id WHERE id LIKE 'hostile %')
+ORDER BY random()
+    * CASE WHEN "userId" IS NULL THEN 3 ELSE 1 END
+    / CASE WHEN EXISTS (
+        SELECT FROM "profileMerges" AS merges
+        WHERE merges."anonymousId" = ANY(anonymous_ids) AND merges."survivorGuid" <> profiles.guid
+    ) THEN 10 ELSE 1 END
+LIMIT 1
+"""
+"""More often a user than a visitor, and more often one whose anonymousIds had another owner."""
+
+_MOVED = """
+SELECT "anonymousId"
+FROM "anonymousIds" JOIN profiles ON profiles.guid = "profileGuid"
+WHERE "anonymousId" = ANY(%s) AND profiles."userId" <> %s
 """
 
 
@@ -29,32 +68,111 @@ async def links(deployment: Deployment) -> AsyncIterator[Injected]:
     await change_links(deployment)
 
 
+@fault("people forgotten", "operator", weight=2)
+async def people(deployment: Deployment) -> AsyncIterator[Injected]:
+    yield Injected(f"{PEOPLE} people are forgotten; some of the commands are killed and run again")
+    for _ in range(PEOPLE):
+        await forget_person(deployment)
+
+
 async def change_links(deployment: Deployment) -> None:
     """Ignore some links, take some back, and remember which are ignored."""
+    corrections = deployment.corrections
     async with await deployment.reconnect() as connection:
-        cursor = await connection.execute(_PICK, (LINKS,))
-        picked = [guid for (guid,) in await cursor.fetchall()]
-    database = Database(deployment.system.database.url, "operator")
-    unlinker = Unlinker(NOBODY, deployment.random.choice([0, 5, 5000]))
+        cursor = await connection.execute(_PICK_LINKS, (LINKS,))
+        picked = dict(await cursor.fetchall())
+    changer = _LinkChanger(deployment)
     try:
-        for guid in picked:
-            if await _change(database, unlinker, "unlink", guid):
-                deployment.ignored_links.add(guid)
-        for guid in deployment.random.sample(sorted(deployment.ignored_links), len(picked) // 2):
-            if await _change(database, unlinker, "relink", guid):
-                deployment.ignored_links.remove(guid)
+        for guid, anonymous_id in picked.items():
+            if await changer.change("unlink", guid, anonymous_id):
+                corrections.ignored_links[guid] = anonymous_id
+                corrections.unlinks += 1
+        ignored = sorted(corrections.ignored_links)
+        for guid in deployment.random.sample(ignored, min(len(ignored), len(picked) // 2)):
+            if await changer.change("relink", guid, corrections.ignored_links[guid]):
+                del corrections.ignored_links[guid]
+                corrections.relinks += 1
     finally:
-        await database.close()
+        await changer.database.close()
 
 
-async def _change(database: Database, unlinker: Unlinker, direction: Direction, guid: str) -> bool:
-    """Return False if the event cannot be changed, such as one whose row is being corrected."""
+class _LinkChanger:
+    """Changes links, some by the function that the command calls, some by the command."""
 
-    async def work(connection: psycopg.AsyncConnection[Any]) -> LinkChange:
-        return await unlinker.change(connection, direction, guid, "chaos", "a test")
+    def __init__(self, deployment: Deployment) -> None:
+        self.database = Database(deployment.system.database.url, "operator")
+        self._deployment = deployment
+        self._unlinker = Unlinker(NOBODY, deployment.random.choice([0, 5, 5000]))
 
-    try:
-        await database.transact(work, Stop())
-    except NotALink:
-        return False
-    return True
+    async def change(self, direction: Direction, guid: str, anonymous_id: str) -> bool:
+        """Return False if the event cannot be changed, such as one whose row is being corrected."""
+        by_command = self._deployment.random.random() < BY_COMMAND
+        work = self._change_by_command if by_command else self._change_by_function
+        try:
+            return await work(direction, guid)
+        finally:
+            self._deployment.corrections.changed_anonymous_ids.append(anonymous_id)
+
+    async def _change_by_function(self, direction: Direction, guid: str) -> bool:
+        async def work(connection: psycopg.AsyncConnection[Any]) -> LinkChange:
+            return await self._unlinker.change(connection, direction, guid, "chaos", "a test")
+
+        try:
+            await self.database.transact(work, Stop())
+        except NotALink:
+            return False
+        return True
+
+    async def _change_by_command(self, direction: Direction, guid: str) -> bool:
+        deployment, refusal = self._deployment, f"cannot {direction}"
+        arguments = direction, guid, "--reason", "a test", "--yes"
+        ended, kills = await _run(deployment, refusal, *arguments)
+        if ended.status and kills:
+            deployment.corrections.unknown_links.add(guid)
+        return ended.status == 0
+
+
+async def forget_person(deployment: Deployment) -> None:
+    """Forget a person, and remember the ids."""
+    corrections = deployment.corrections
+    async with await deployment.reconnect() as connection:
+        cursor = await connection.execute(_PICK_PERSON)
+        people = await cursor.fetchall()
+    for profile, user_id, anonymous_ids in people:
+        link_changes, refusal = len(corrections.changed_anonymous_ids), "no profile has this"
+        ended, kills = await _run(
+            deployment, refusal, "forget", user_id or profile, "--reason", "chaos", "--yes"
+        )
+        if ended.status and not kills:
+            raise AssertionError(f"forget {user_id or profile}: {ended.err[-500:]}")
+        async with await deployment.reconnect() as connection:
+            cursor = await connection.execute(_MOVED, (anonymous_ids, user_id))
+            moved = frozenset(name for (name,) in await cursor.fetchall())
+        corrections.forgotten.append(
+            Forgotten(profile, user_id, frozenset(anonymous_ids), moved, link_changes)
+        )
+
+
+async def _run(deployment: Deployment, refusal: str, *arguments: str) -> tuple[CommandResult, int]:
+    """Run a command, again if it is killed or a server is away.
+
+    Args:
+        deployment: on which it runs.
+        refusal: part of the error message of a command that must not run again.
+        arguments: of the command.
+
+    Returns:
+        How it ended at last, and how often it was killed before.
+    """
+    random, kills, end = deployment.random, 0, time.monotonic() + COMMAND_SECONDS
+    while True:
+        kill_after = random.uniform(0.02, 0.6) if random.random() < KILLED_SHARE else None
+        ended = await command(deployment.system.env, *arguments, kill_after=kill_after)
+        if ended.status == 0 or refusal in " ".join(ended.err.split()):
+            return ended, kills
+        if ended.status == KILLED:
+            kills += 1
+            deployment.corrections.killed += 1
+        elif "Traceback" in ended.err or time.monotonic() > end:
+            raise AssertionError(f"{arguments} ended with {ended.status}: {ended.err[-1000:]}")
+        await asyncio.sleep(0.2)

@@ -1,7 +1,7 @@
-// @grouparoo/client-web, Grouparoo's own client, tells the story.
+// @grouparoo/client-web, the client of Grouparoo, sends the events of sdks.py.
 import GrouparooWebClient from "@grouparoo/client-web";
 
-export default async function tell({ url, key, user, visitor }) {
+export default async function send({ url, key, user, visitor }) {
   const client = new GrouparooWebClient({ host: url, apiKey: key, anonymousId: visitor });
   await client.track("page", { path: "/" });
   await client.identify(user, { plan: "free" });

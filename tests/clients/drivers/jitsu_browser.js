@@ -1,7 +1,7 @@
-// @jitsu/js tells the story.
+// @jitsu/js sends the events of sdks.py.
 import { jitsuAnalytics } from "@jitsu/js";
 
-export default async function tell({ url, key, user, visitor }) {
+export default async function send({ url, key, user, visitor }) {
   const analytics = jitsuAnalytics({ host: url, writeKey: `web:${key}` });
   analytics.setAnonymousId(visitor);
   await analytics.page({ name: "Home", path: "/" });

@@ -1,7 +1,7 @@
-// @jitsu/sdk-js, the older one, tells the story.
+// @jitsu/sdk-js, the older one, sends the events of sdks.py.
 import { jitsuClient } from "@jitsu/sdk-js";
 
-export default async function tell({ url, key, user }) {
+export default async function send({ url, key, user }) {
   const jitsu = jitsuClient({ key, tracking_host: url });
   await jitsu.track("page", { path: "/" });
   await jitsu.id({ id: user, email: `${user}@shop.example`, plan: "free" });

@@ -1,7 +1,7 @@
-// Our own client tells the story, as built (`npm run build` in clients/javascript).
+// The client of Merganser sends the events of sdks.py, as built (`npm run build` in clients/javascript).
 import { init } from "../../../clients/javascript/dist/merganser.mjs";
 
-export default async function tell({ url, key, user }) {
+export default async function send({ url, key, user }) {
   const merganser = init({ apiKey: key, endpoint: url });
   merganser.page({ path: "/" });
   merganser.identify(user, { plan: "free" });

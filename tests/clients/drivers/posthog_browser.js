@@ -1,7 +1,7 @@
-// posthog-js tells the story.
+// posthog-js sends the events of sdks.py.
 import posthog from "posthog-js";
 
-export default async function tell({ url, key, user, visitor }) {
+export default async function send({ url, key, user, visitor }) {
   posthog.init(key, {
     api_host: url,
     bootstrap: { distinctID: visitor },

@@ -1,4 +1,4 @@
-// posthog-node tells the story.
+// posthog-node sends the events of sdks.py.
 import { PostHog } from "posthog-node";
 
 const [url, key, user, visitor] = process.argv.slice(2);

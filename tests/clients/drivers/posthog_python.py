@@ -1,4 +1,4 @@
-"""posthog (Python) tells the story."""
+"""posthog (Python) sends the events of sdks.py."""
 
 import sys
 

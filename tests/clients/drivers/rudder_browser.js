@@ -1,7 +1,7 @@
-// @rudderstack/analytics-js tells the story.
+// @rudderstack/analytics-js sends the events of sdks.py.
 import { RudderAnalytics } from "@rudderstack/analytics-js/bundled";
 
-export default async function tell({ url, key, user, visitor }) {
+export default async function send({ url, key, user, visitor }) {
   const analytics = new RudderAnalytics();
   analytics.load(key, url, { configUrl: url });
   await new Promise((ready) => analytics.ready(ready));

@@ -1,4 +1,4 @@
-// @rudderstack/rudder-sdk-node tells the story.
+// @rudderstack/rudder-sdk-node sends the events of sdks.py.
 import RudderAnalytics from "@rudderstack/rudder-sdk-node";
 
 const [url, key, user, visitor] = process.argv.slice(2);

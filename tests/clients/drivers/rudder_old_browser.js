@@ -1,7 +1,7 @@
-// rudder-sdk-js, the older one, tells the story.
+// rudder-sdk-js, the older one, sends the events of sdks.py.
 import * as rudderanalytics from "rudder-sdk-js";
 
-export default async function tell({ url, key, user, visitor }) {
+export default async function send({ url, key, user, visitor }) {
   rudderanalytics.load(key, url, { configUrl: url });
   await new Promise((ready) => rudderanalytics.ready(ready));
   rudderanalytics.setAnonymousId(visitor);

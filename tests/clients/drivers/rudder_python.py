@@ -1,4 +1,4 @@
-"""rudder-sdk-python tells the story."""
+"""rudder-sdk-python sends the events of sdks.py."""
 
 import sys
 

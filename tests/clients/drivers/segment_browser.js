@@ -1,7 +1,7 @@
-// @segment/analytics-next tells the story.
+// @segment/analytics-next sends the events of sdks.py.
 import { AnalyticsBrowser } from "@segment/analytics-next";
 
-export default async function tell({ url, key, user, visitor }) {
+export default async function send({ url, key, user, visitor }) {
   const analytics = AnalyticsBrowser.load(
     { writeKey: key, cdnURL: url },
     { integrations: { "Segment.io": { apiHost: `${url.replace("http://", "")}/v1`, protocol: "http" } } },

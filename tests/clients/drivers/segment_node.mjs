@@ -1,4 +1,4 @@
-// @segment/analytics-node tells the story.
+// @segment/analytics-node sends the events of sdks.py.
 import { Analytics } from "@segment/analytics-node";
 
 const [url, key, user, visitor] = process.argv.slice(2);

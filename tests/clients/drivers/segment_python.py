@@ -1,4 +1,4 @@
-"""segment-analytics-python tells the story."""
+"""segment-analytics-python sends the events of sdks.py."""
 
 import sys
 

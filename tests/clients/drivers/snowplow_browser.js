@@ -1,4 +1,4 @@
-// @snowplow/browser-tracker tells the story. The API key is its app id.
+// @snowplow/browser-tracker sends the events of sdks.py. The API key is its app id.
 import {
   flushBuffer,
   newTracker,
@@ -7,8 +7,8 @@ import {
   trackSelfDescribingEvent,
 } from "@snowplow/browser-tracker";
 
-export default async function tell({ url, key, user }) {
-  newTracker("story", url, { appId: key });
+export default async function send({ url, key, user }) {
+  newTracker("test", url, { appId: key });
   const say = (name, data) =>
     trackSelfDescribingEvent({
       event: { schema: `iglu:test.example/${name}/jsonschema/1-0-0`, data },

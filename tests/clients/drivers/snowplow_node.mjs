@@ -1,10 +1,10 @@
-// @snowplow/node-tracker tells the story. The API key is its app id.
+// @snowplow/node-tracker sends the events of sdks.py. The API key is its app id.
 import { buildPageView, buildSelfDescribingEvent, newTracker } from "@snowplow/node-tracker";
 
 const [url, key, user, visitor] = process.argv.slice(2);
 const { hostname, port } = new URL(url);
 const tracker = newTracker(
-  { namespace: "story", appId: key },
+  { namespace: "test", appId: key },
   { endpoint: hostname, port: Number(port), protocol: "http", bufferSize: 10 },
 );
 const say = (name, data) =>

@@ -14,6 +14,18 @@ WHERE kind = ANY(%(kinds)s::text[])
             WHERE name.kind = "setAside".kind AND name.subject = "setAside".subject
         )
     )
+    AND (
+        %(any_person)s
+        OR kind = 'row' AND EXISTS (
+            SELECT FROM events
+            WHERE guid = subject AND (
+                "userId" = ANY(%(user_ids)s::text[])
+                OR "anonymousId" = ANY(%(anonymous_ids)s::text[])
+            )
+        )
+        OR kind = 'move' AND place = ANY(%(anonymous_ids)s::text[])
+        OR kind IN ('move', 'erasure', 'profile', 'value') AND subject = ANY(%(profiles)s::text[])
+    )
 ORDER BY "updatedAt", kind, subject, place;
 
 -- resolve --

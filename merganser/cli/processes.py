@@ -1,0 +1,142 @@
+"""The commands that run processes: one, several workers of one kind, or all kinds."""
+
+import importlib
+import os
+from collections.abc import Callable, Sequence
+from typing import Annotated
+
+import typer
+
+from merganser.runtime.settings import (
+    ApiSettings,
+    DecorationSettings,
+    IngestSettings,
+    PropertiesSettings,
+    ResolverSettings,
+    ScannerSettings,
+    ServeSettings,
+)
+from merganser.workers.supervisor import Group, run_workers
+
+app = typer.Typer()
+
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers", help="Number of processes that share the ports; overrides the setting."
+    ),
+]
+
+
+def _ingest() -> Group:
+    settings = IngestSettings.read()
+    address = settings.ingest_host, settings.ingest_port
+    return Group("ingest", settings.ingest_workers, address)
+
+
+def _resolver() -> Group:
+    return Group("resolver", ResolverSettings.read().resolver_workers)
+
+
+def _scanner() -> Group:
+    ScannerSettings.read()
+    return Group("scanner")
+
+
+def _properties() -> Group:
+    PropertiesSettings.read()
+    return Group("properties")
+
+
+def _decoration() -> Group:
+    DecorationSettings.read()
+    return Group("decoration")
+
+
+def _api() -> Group:
+    settings = ApiSettings.read()
+    return Group("api", address=(settings.api_host, settings.api_port))
+
+
+GROUPS: dict[str, Callable[[], Group]] = {
+    "ingest": _ingest,
+    "resolver": _resolver,
+    "scanner": _scanner,
+    "properties": _properties,
+    "decoration": _decoration,
+    "api": _api,
+}
+"""Each reads the settings of its kind, so that one that is not valid is an error of the command."""
+
+
+@app.command("ingest")
+def ingest_command(workers: Workers = None) -> None:
+    """Run an ingest gateway: events from HTTP to Kafka."""
+    _override("INGEST_WORKERS", workers)
+    settings, group = IngestSettings.read(), _ingest()
+    if group.count == 1:
+        _run_alone("ingest")
+    else:
+        run_workers("ingest", settings, settings.ingest_metrics_port, [group])
+
+
+@app.command("resolver")
+def resolver_command(workers: Workers = None) -> None:
+    """Run a resolver: events from Kafka to their profiles in Postgres."""
+    _override("RESOLVER_WORKERS", workers)
+    settings, group = ResolverSettings.read(), _resolver()
+    if group.count == 1:
+        _run_alone("resolver")
+    else:
+        run_workers("resolver", settings, settings.resolver_metrics_port, [group])
+
+
+@app.command("scanner")
+def scanner_command() -> None:
+    """Run a scanner: resolve rows of other systems, finish large merges and erasures."""
+    _run_alone("scanner")
+
+
+@app.command("api")
+def api_command() -> None:
+    """Run the read API: events and profiles over HTTP."""
+    _run_alone("api")
+
+
+@app.command("properties")
+def properties_command() -> None:
+    """Run the properties process: keep profile properties up to date with rules and events."""
+    _run_alone("properties")
+
+
+@app.command("decoration")
+def decoration_command() -> None:
+    """Run the decoration process: profile properties from the company's databases."""
+    _run_alone("decoration")
+
+
+@app.command("serve")
+def serve_command(
+    only: Annotated[
+        str, typer.Option(help="Processes to run, separated by commas. Default: all.")
+    ] = ",".join(GROUPS),
+) -> None:
+    """Run all processes, or some of them, with one port for /metrics, /healthz and /readyz."""
+    kinds = [kind.strip() for kind in only.split(",")]
+    if unknown := set(kinds) - set(GROUPS):
+        raise typer.BadParameter(
+            f"{', '.join(sorted(unknown))}: not among {', '.join(GROUPS)}", param_hint="--only"
+        )
+    settings = ServeSettings.read()
+    groups: Sequence[Group] = [GROUPS[kind]() for kind in dict.fromkeys(kinds)]
+    run_workers("serve", settings, settings.serve_metrics_port, groups)
+
+
+def _override(setting: str, value: int | None) -> None:
+    if value is not None:
+        os.environ[f"MERGANSER_{setting}"] = str(value)
+
+
+def _run_alone(kind: str) -> None:
+    # Import only this process: the libraries of the others cost memory and time.
+    importlib.import_module(f"{kind}.main").main()

@@ -1,0 +1,149 @@
+"""The ledger of erasures: read it, write it to a file, and erase again after a restore.
+
+`forget.py` writes the ledger. After a restore from a backup, the people who were erased since then
+are back. `merganser/admin/erasures.py` imports a file of the ledger, and finds these people: the
+file has only hashes, but the database has the ids, and it has the salt of the hashes.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from psycopg import AsyncConnection
+
+from merganser.identity import forget
+from merganser.identity.forget import Request, SuppressionScope
+from merganser.runtime import sql
+
+_SQL = sql.load(__package__, "erasures.sql")
+
+FETCH_SIZE = 500
+"""Rows held in memory at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """What the ledger says about an erasure."""
+
+    guid: str
+    profile: str
+    requested_by: str
+    reason: str
+    suppresses: SuppressionScope
+    started_at: datetime
+    finished_at: datetime | None
+    deleted: Mapping[str, int]
+    """Number of deleted rows by table."""
+    json: str
+    """All of it, as the file has it."""
+
+
+async def read_erasures(
+    connection: AsyncConnection[Any], name: str | None = None
+) -> AsyncIterator[Erasure]:
+    """Yield erasures, oldest first.
+
+    Args:
+        connection: in a transaction.
+        name: only those of this userId, anonymousId or guid.
+    """
+    async with connection.cursor("erasures") as cursor:
+        cursor.itersize = FETCH_SIZE
+        await cursor.execute(_SQL["read_erasures"], {"profile": None, "name": name})
+        async for row in cursor:
+            yield Erasure(*row)
+
+
+async def read_last(connection: AsyncConnection[Any], profile: str) -> Erasure:
+    """Return the last erasure of a profile, which has one."""
+    cursor = await connection.execute(_SQL["read_erasures"], {"profile": profile, "name": None})
+    return Erasure(*(await cursor.fetchall())[-1])
+
+
+async def read_ids(connection: AsyncConnection[Any]) -> AsyncIterator[str]:
+    """Yield a line of JSON for each erased id.
+
+    Args:
+        connection: in a transaction.
+    """
+    async with connection.cursor("ids") as cursor:
+        cursor.itersize = FETCH_SIZE
+        await cursor.execute(_SQL["read_ids"])
+        async for (line,) in cursor:
+            yield line
+
+
+async def read_fingerprint(connection: AsyncConnection[Any]) -> str:
+    """Return a text that only databases with the salt of this one have."""
+    (fingerprint,) = await (await connection.execute(_SQL["fingerprint"])).fetchone() or ("",)
+    return str(fingerprint)
+
+
+async def import_erasures(connection: AsyncConnection[Any], lines: Sequence[str]) -> int:
+    """Insert erasures that the ledger does not have; return how many.
+
+    Args:
+        connection: in a transaction.
+        lines: of JSON, as `Erasure` has them.
+    """
+    cursor = await connection.execute(_SQL["import_erasures"], {"lines": _to_array(lines)})
+    (imported,) = await cursor.fetchone() or (0,)
+    return int(imported)
+
+
+async def import_ids(connection: AsyncConnection[Any], lines: Sequence[str]) -> None:
+    """Insert ids of erasures that are in the ledger, and suppress those that are suppressed.
+
+    Args:
+        connection: in a transaction for this call only.
+        lines: of JSON, as `read_ids` yields them.
+    """
+    await forget.lock_suppressed_ids(connection)
+    for statement in ("import_ids", "suppress_imported_ids", "lift_imported_ids"):
+        await connection.execute(_SQL[statement], {"lines": _to_array(lines)})
+
+
+Search = Literal["find_begun", "find_users", "find_placeholders", "find_anonymous_ids"]
+"""What to look for: guids of profiles that an unfinished erasure erases, or whose userId an
+imported erasure erased; userIds that are placeholders; anonymousIds that were erased."""
+
+
+async def find_next(
+    connection: AsyncConnection[Any], search: Search, after: str, at_most: int
+) -> list[str]:
+    """Return the next guids or ids of a search, in order."""
+    cursor = await connection.execute(_SQL[search], {"after": after, "at_most": at_most})
+    return [found for (found,) in await cursor.fetchall()]
+
+
+async def begin(
+    connection: AsyncConnection[Any], anonymous_id: str, request: Request
+) -> str | None:
+    """Begin to erase the profile of an erased anonymousId; return its guid.
+
+    If the anonymousId belongs to a user who was not erased, as an earlier link is missing in the
+    backup, it gets a profile of its own, so that the user stays.
+
+    Args:
+        connection: in a transaction for this call only.
+        anonymous_id: as `find_next` returned it.
+        request: counts if the erasure has not begun.
+    """
+    await forget.lock_suppressed_ids(connection)
+    scope = {"anonymous_id": anonymous_id}
+    await connection.execute(_SQL["split_profile"], scope)
+    row = await (await connection.execute(_SQL["read_profile"], scope)).fetchone()
+    if row is None:
+        return None
+    await forget.suppress_ids(connection, row[0], request, 1)
+    return str(row[0])
+
+
+async def finish_replay(connection: AsyncConnection[Any]) -> None:
+    """Write to the ledger that what the database had of imported erasures is erased."""
+    await connection.execute(_SQL["finish_replay"])
+
+
+def _to_array(lines: Sequence[str]) -> str:
+    return f"[{','.join(lines)}]"

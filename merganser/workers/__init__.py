@@ -1,0 +1,1 @@
+"""Several processes under one supervisor, with one ops port for all."""

@@ -1,0 +1,138 @@
+"""Remove placeholder userIds on a real Postgres, between batches, moves and crashes.
+
+At the end the tables are as if no event had ever had a removed userId.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, TypeVar
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import rule, run_state_machine_as_test
+
+from merganser.admin.placeholder import run_steps
+from merganser.identity import placeholder
+from merganser.identity.audit import audit
+from merganser.identity.forget import Request
+from merganser.identity.placeholder import Placeholder
+from merganser.runtime.postgres import connect
+from schemas.ids import NOBODY, somebody
+from tests.identity.reference import SentEvent
+from tests.identity.test_machine import CRASHES, Crash, Machine
+from tests.support import examples
+
+Result = TypeVar("Result")
+
+REQUEST = Request("tester", "me", "no person", "placeholder")
+
+
+class Killed(Exception):
+    """The command was killed between two transactions."""
+
+
+class Removing(Machine):
+    """The machine, which also removes placeholders while events keep arriving."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.removed: set[str] = set()
+        self.unfinished: list[Placeholder] = []
+        self.run(
+            self._execute(
+                'TRUNCATE erasures, "suppressedIds", "deletedEvents", "erasureLedger" CASCADE'
+            )
+        )
+
+    @rule(which=st.integers(0, 20), transactions=st.integers(1, 40), crash=CRASHES)
+    def remove(self, which: int, transactions: int, crash: Crash) -> None:
+        """Remove the userId of a profile; kill the command after some transactions."""
+        self.run(self._remove_any(which, transactions, crash))
+
+    @rule(transactions=st.integers(1, 40), crash=CRASHES)
+    def remove_again(self, transactions: int, crash: Crash) -> None:
+        """Run a killed command again."""
+        if self.unfinished:
+            self.run(self._remove(self.unfinished.pop(), transactions, crash))
+
+    async def _remove_any(self, which: int, transactions: int, crash: Crash) -> None:
+        async with await connect(self.url, "test") as connection:
+            cursor = await connection.execute(
+                'SELECT "userId" FROM profiles WHERE "userId" IS NOT NULL ORDER BY guid'
+            )
+            users = [user_id for (user_id,) in await cursor.fetchall()]
+            if not users:
+                return
+            found = await placeholder.find_placeholder(connection, users[which % len(users)])
+        assert found is not None
+        self.removed.add(found.user_id)
+        await self._remove(found, transactions, crash)
+
+    async def _remove(self, found: Placeholder, transactions: int, crash: Crash) -> None:
+        async def transact(
+            work: Callable[[psycopg.AsyncConnection[Any]], Awaitable[Result]],
+        ) -> Result:
+            nonlocal transactions
+            if transactions == 0:
+                raise Killed
+            transactions -= 1
+            if crash is not Crash.NEVER:
+                await self._attempt(work, crash)
+            result: Result = await self._attempt(work, Crash.NEVER)
+            return result
+
+        try:
+            await run_steps(transact, found, REQUEST, NOBODY, 2, lambda _: None)
+        except Killed:
+            self.unfinished.append(found)
+        async with await connect(self.url, "test") as connection:
+            report = await audit(connection, NOBODY, lambda _: None)
+        assert report.disagreements == []
+
+    async def _finish(self) -> None:
+        while self.unfinished:
+            await self._remove(self.unfinished.pop(), 10_000, Crash.NEVER)
+        self.history = [
+            stored for event in self.history if (stored := self._without_removed(event)) is not None
+        ]
+        await super()._finish()
+        async with await connect(self.url, "test") as connection:
+            for table in ("events", "profiles", "anonymousIds", "profileMerges"):
+                cursor = await connection.execute(f'SELECT "userId" FROM "{table}"')
+                assert self.removed.isdisjoint(user_id for (user_id,) in await cursor.fetchall())
+            for table in ("erasures", "eventMoves"):
+                cursor = await connection.execute(f'SELECT count(*) FROM "{table}"')
+                assert await cursor.fetchone() == (0,)
+
+    def _without_removed(self, event: SentEvent) -> SentEvent | None:
+        """Return what is stored of an event, or None."""
+        if event.user_id not in self.removed:
+            return event
+        named = somebody(event.anonymous_id, NOBODY) is not None
+        return event._replace(user_id=None) if named else None
+
+    async def _execute(self, statement: str) -> None:
+        async with await connect(self.url, "test") as connection:
+            await connection.execute(statement)
+
+
+@pytest.fixture
+def machine(database_url: str) -> Iterator[type[Removing]]:
+    with asyncio.Runner() as runner:
+        yield type("OnThisDatabase", (Removing,), {"url": database_url, "loop": runner.get_loop()})
+
+
+@pytest.mark.timeout(600)
+def test_removed_userids_are_as_if_they_had_never_been_sent(machine: type[Removing]) -> None:
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=examples.count(fast=10, full=40),
+            stateful_step_count=15,
+            deadline=None,
+            phases=[Phase.explicit, Phase.reuse, Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        ),
+    )

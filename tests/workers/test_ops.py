@@ -1,0 +1,95 @@
+"""One ops port for all workers: /metrics has each, /readyz needs each."""
+
+import asyncio
+import signal
+
+from tests.support.service import Metrics
+from tests.support.system import System
+from tests.support.waiting import equals, eventually
+from tests.workers.processes import processes
+
+ACCEPTED = "merganser_ingest_events_accepted_total"
+ALIVE = {"check": "alive"}
+
+
+async def test_metrics_are_those_of_each_worker(system: System) -> None:
+    gateway = await system.ingest(ingest_workers=2)
+    for number in range(40):  # each on its own connection
+        await gateway.tracked(type="t", userId=f"user-{number}")
+    both = await gateway.metrics()
+    assert both.value(ACCEPTED) == 40
+    for sample in ("merganser_ingest_request_seconds_count", ACCEPTED):
+        assert sum(both.value(sample, worker=f"ingest-{n}") for n in (1, 2)) == 40
+    for worker, process in processes(gateway).items():
+        # A counter, a gauge with a function, a histogram, and a collector's.
+        assert both.value("merganser_ingest_keys_age_seconds", worker=worker) > 0
+        memory = both.value("process_resident_memory_bytes", worker=worker)
+        assert abs(memory / process.memory_info().rss - 1) < 0.2
+        assert both.value("merganser_check_failing", worker=worker, **ALIVE) == 0
+    names = [family.name for family in both.families]
+    assert len(names) == len(set(names))
+    alone = await system.ingest()
+    assert set(names) == {family.name for family in (await alone.metrics()).families}
+
+
+async def test_a_counter_of_a_killed_worker_starts_again(system: System) -> None:
+    """As after any restart: Prometheus adds up what it counts from then on."""
+    gateway = await system.ingest(ingest_workers=2)
+    while await gateway.metric(ACCEPTED, worker="ingest-1") == 0:
+        await gateway.tracked(type="t", userId="1")
+    other = await gateway.metric(ACCEPTED, worker="ingest-2")
+    processes(gateway)["ingest-1"].kill()
+    await eventually(lambda: "it starts again" in gateway.log)
+    await gateway.ready()
+    assert await gateway.metric(ACCEPTED, worker="ingest-1") == 0
+    assert await gateway.metric(ACCEPTED, worker="ingest-2") == other
+
+
+async def test_a_worker_that_hangs_is_not_ready_and_blocks_no_page(system: System) -> None:
+    gateway = await system.ingest(ingest_workers=2)
+    hanging = processes(gateway)["ingest-2"]
+    hanging.suspend()
+    try:
+        assert await gateway.why_not_ready() == {"ingest-2/alive": "no answer"}
+        assert await gateway.metric("merganser_check_failing", worker="ingest-2", **ALIVE) == 1
+        assert await gateway.metric("merganser_check_failing", worker="ingest-1", **ALIVE) == 0
+        answers = await asyncio.gather(*(gateway.ops("/metrics") for _ in range(200)))
+        assert {answer.status_code for answer in answers} == {200}
+        assert (await gateway.ops("/healthz")).json() == {"alive": True}
+    finally:
+        hanging.resume()
+    await gateway.ready()
+
+
+async def test_reasons_and_warnings_name_the_worker(system: System) -> None:
+    resolver = await system.resolver(resolver_workers=2)
+    processes(resolver)["resolver-1"].send_signal(signal.SIGKILL)
+    reasons = await eventually(resolver.why_not_ready)
+    assert {name.split("/")[0] for name in reasons} == {"resolver-1"}
+    await resolver.ready()
+
+
+async def test_metrics_of_one_kind(system: System) -> None:
+    """One scrape job for each kind, as the rules and dashboards have it."""
+    gateway = await system.ingest(ingest_workers=2)
+    page = await gateway.ops("/metrics?process=ingest")
+    assert Metrics(page.text).value("merganser_build_info") == 2
+    assert (await gateway.ops("/metrics?process=resolver")).status_code == 503
+    assert (await gateway.ops("/other")).status_code == 404
+
+
+async def test_a_resolver_worker_is_a_member_of_the_group(system: System) -> None:
+    resolver = await system.resolver(resolver_workers=2, resolver_instance="pod-0")
+    lag = "merganser_resolver_lag_records"
+
+    async def workers() -> set[str]:
+        metrics = await resolver.metrics()
+        return {
+            sample.labels["worker"]
+            for family in metrics.families
+            for sample in family.samples
+            if sample.name == lag
+        }
+
+    await eventually(workers, equals({"resolver-1", "resolver-2"}))
+    assert resolver.defects == []

@@ -1,0 +1,62 @@
+"""A supervisor whose workers cannot start ends with a message instead of trying forever."""
+
+import socket
+
+import pytest
+
+from tests.support.system import System
+from tests.support.waiting import eventually
+from tests.workers.processes import processes
+
+
+@pytest.mark.parametrize("port", ["ingest_port", "ingest_metrics_port"])
+async def test_a_port_that_is_taken(system: System, port: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        number = other.getsockname()[1]
+        gateway = await system.new_ingest(ingest_workers=2)
+        gateway.set(**{port: number})
+        gateway.start()
+        assert await gateway.ended() == 1
+        assert f"cannot listen on 127.0.0.1:{number}: Address already in use" in gateway.log
+        assert "worker started" not in gateway.log
+
+
+async def test_settings_that_are_not_valid(system: System) -> None:
+    gateway = await system.new_ingest(ingest_workers=0)
+    gateway.start()
+    assert await gateway.ended() == 2
+    assert "merganser: MERGANSER_INGEST_WORKERS: " in gateway.log
+    gateway = await system.new_ingest(ingest_workers=2, ingest_max_batch="many")
+    gateway.start()
+    assert await gateway.ended() == 2
+    assert "merganser: MERGANSER_INGEST_MAX_BATCH: " in gateway.log
+
+
+@pytest.mark.parametrize("kind", ["ingest", "resolver"])
+async def test_without_tables_it_says_what_to_do(
+    system: System, kind: str, empty_database_url: str
+) -> None:
+    settings = {f"{kind}_workers": 2, "database_url": empty_database_url}
+    service = (
+        await system.new_ingest(**settings)
+        if kind == "ingest"
+        else system.new("resolver", **settings)
+    )
+    service.start()
+    assert await service.ended(within=30) == 1
+    assert "run `merganser migrate`" in service.log
+    assert "a worker cannot start" in service.log
+    assert service.log.count("worker started") == 2
+
+
+async def test_a_worker_that_was_ready_once_is_tried_again(system: System) -> None:
+    """What keeps it from starting may pass; the other worker does its work meanwhile."""
+    gateway = await system.ingest(ingest_workers=2)
+    await system.database.execute('ALTER TABLE "schemaMigrations" RENAME TO hidden')
+    processes(gateway)["ingest-1"].kill()
+    await eventually(lambda: gateway.log.count("it starts again") >= 3)
+    await gateway.tracked(type="t", userId="1")
+    await system.database.execute('ALTER TABLE hidden RENAME TO "schemaMigrations"')
+    await gateway.ready()
+    pauses = [line["seconds"] for line in gateway.log_lines if "seconds" in line]
+    assert pauses[:3] == [1, 2, 4]

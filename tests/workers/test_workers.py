@@ -1,0 +1,132 @@
+"""Several workers behind one port: one may be killed, all stop in order, none is left behind."""
+
+import asyncio
+import signal
+from functools import partial
+
+import psutil
+import pytest
+
+from tests.chaos.comparison import verify
+from tests.chaos.load import Load
+from tests.support.service import Service
+from tests.support.system import System
+from tests.support.waiting import eventually
+from tests.workers.processes import processes
+
+EVERYONE = {None, "ingest-1", "ingest-2"}
+"""The supervisor, whose lines have no worker, and its workers."""
+
+
+def has_ended(process: psutil.Process) -> bool:
+    """Whether it has ended."""
+    return not process.is_running()
+
+
+def stopping(service: Service) -> set[str | None]:
+    """The workers that have begun to stop."""
+    return {line.get("worker") for line in service.log_lines if line["event"] == "stopping"}
+
+
+async def test_a_killed_worker_is_restarted_and_nothing_is_lost(system: System) -> None:
+    gateway = await system.ingest(ingest_workers=2)
+    resolver = await system.resolver(resolver_workers=2, resolver_batch=50)
+    async with Load([gateway.url], gateway.key, clients=8, rate=500) as load:
+        for service in (gateway, resolver):
+            await load.wait_for(more=200)
+            before = processes(service)
+            assert set(before) == {f"{service.kind}-1", f"{service.kind}-2"}
+            before[f"{service.kind}-1"].kill()
+            await load.wait_for(more=200)
+            await service.ready()
+            after = processes(service)
+            assert set(after) == set(before)
+            assert after[f"{service.kind}-1"].pid != before[f"{service.kind}-1"].pid
+            assert after[f"{service.kind}-2"].pid == before[f"{service.kind}-2"].pid
+        await load.wait_for(more=200)
+    # Requests that the killed worker had begun to answer fail; no connection is refused.
+    assert load.ledger.failures <= {"RemoteProtocolError", "ReadError"}
+    await verify(system, load.ledger)
+
+
+@pytest.mark.parametrize("kind", ["ingest", "resolver"])
+async def test_sigterm_under_load_fails_no_request(system: System, kind: str) -> None:
+    gateway = await system.ingest(ingest_workers=2)
+    await system.resolver(resolver_workers=2, resolver_batch=50)
+    (victim,) = (service for service in system.services if service.kind == kind)
+    async with Load([gateway.url], gateway.key, clients=8, rate=500) as load:
+        for _ in range(2):
+            await load.wait_for(more=200)
+            assert await victim.stop(within=10) == 0
+            victim.start()
+            await victim.ready()
+        await load.wait_for(more=200)
+    assert "does not answer" not in victim.log
+    # A new connection is refused meanwhile; open requests are answered.
+    assert load.ledger.failures <= ({"ConnectError"} if kind == "ingest" else set())
+    await verify(system, load.ledger)
+
+
+async def test_one_worker_that_stops_fails_no_request(system: System) -> None:
+    """The others go on accepting from the socket that it leaves."""
+    gateway = await system.ingest(ingest_workers=2)
+    async with Load([gateway.url], gateway.key, clients=8, rate=500) as load:
+        for name in ("ingest-1", "ingest-2"):
+            await load.wait_for(more=200)
+            worker = processes(gateway)[name]
+            worker.send_signal(signal.SIGTERM)
+            await eventually(partial(has_ended, worker))
+            await load.wait_for(more=200)
+            await gateway.ready()
+    assert load.ledger.failures == set()
+
+
+async def test_a_service_manager_that_signals_every_process_fails_no_request(
+    system: System,
+) -> None:
+    """systemd sends SIGTERM to all: a worker must not count the supervisor's as its second."""
+    gateway = await system.ingest(ingest_workers=2)
+    body = b'{"apiKey": "%s", "type": "t", "userId": "1"}' % gateway.key.encode()
+    head = b"POST /api/v1/track HTTP/1.1\r\nhost: here\r\ncontent-length: %d\r\n\r\n" % len(body)
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    writer.write(head)
+    await writer.drain()
+    await asyncio.sleep(0.1)  # the request is begun
+    for worker in processes(gateway).values():
+        worker.send_signal(signal.SIGTERM)
+    gateway.send(signal.SIGTERM)
+    await eventually(lambda: stopping(gateway) == EVERYONE)
+    writer.write(body)
+    assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+    writer.close()
+    assert await gateway.ended() == 0
+
+
+async def test_a_killed_supervisor_leaves_no_worker(system: System) -> None:
+    gateway = await system.ingest(ingest_workers=2)
+    workers = list(processes(gateway).values())
+    assert len(workers) == 2
+    workers[0].suspend()  # as if its event loop hung
+    await gateway.kill()
+    await eventually(lambda: not any(map(psutil.Process.is_running, workers)), within=5)
+
+
+async def test_a_second_signal_quits_at_once(system: System) -> None:
+    gateway = await system.ingest(ingest_workers=2)
+    workers = list(processes(gateway).values())
+    _, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    writer.write(b"POST /api/v1/track HTTP/1.1\r\ncontent-length: 9\r\n\r\n")
+    await writer.drain()
+    gateway.send(signal.SIGTERM)
+    await eventually(lambda: stopping(gateway) == EVERYONE)
+    assert gateway.running
+    gateway.send(signal.SIGTERM)
+    assert await gateway.ended(within=2) == 128 + signal.SIGTERM
+    await eventually(lambda: not any(map(psutil.Process.is_running, workers)), within=5)
+    writer.close()
+
+
+async def test_one_worker_needs_no_supervisor(system: System) -> None:
+    gateway = await system.ingest(ingest_workers=1)
+    assert processes(gateway) == {}
+    assert "worker" not in gateway.log_lines[0]
