@@ -33,7 +33,7 @@ EventGuid = Annotated[str, StringConstraints(pattern=f"^{guid.EVENT}[^/]*$", max
 
 @with_config(ConfigDict(extra="forbid", hide_input_in_errors=True))
 class Event(TypedDict):
-    """An event with all that the server adds to it. Times are UTC."""
+    """An event with the fields that the server adds. Times are UTC."""
 
     guid: EventGuid
     producerGuid: str | None
