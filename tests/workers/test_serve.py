@@ -12,7 +12,7 @@ KINDS = ["ingest", "resolver", "scanner", "properties", "decoration", "api"]
 
 
 class Served:
-    """A `merganser serve` with ports of its own."""
+    """A `merganser serve` on ports that no other process has."""
 
     def __init__(self, system: System, **settings: object) -> None:
         taken: set[int] = set()
