@@ -253,3 +253,70 @@ async def test_no_column_of_any_table_keeps_a_trace(
     await eventually(lambda: database.count("eventChanges"), equals(0))
     after = await read_tables(database)
     assert find_traces(after, {*traces, ANN.mark}) <= {*DOCUMENTED.items()}
+
+
+async def test_rows_that_are_not_resolved_are_erased_or_lose_the_anonymous_id(
+    system: System,
+) -> None:
+    """No scanner runs, as if these rows were set aside."""
+    database = system.database
+    await system.resolver()
+    await system.events.publish_events([linked(ANN, ANN.phone, 1), event("bob", at=1)])
+    await system.consumed()
+    rows: list[tuple[str, str | None, str | None]] = [
+        ("evt_by_user", ANN.user_id, None),
+        ("evt_by_new_device", ANN.user_id, "new device"),
+        ("evt_by_device", None, ANN.phone),
+        ("evt_by_placeholder", " NULL", ANN.phone),
+        ("evt_of_bob", "bob", ANN.phone),
+        ("evt_of_new_user", "cat", ANN.phone),
+        ("evt_of_other_device", None, "other device"),
+    ]
+    for guid, user_id, anonymous_id in rows:
+        await database.execute(
+            'INSERT INTO events (guid, type, "userId", "anonymousId") VALUES (%s, %s, %s, %s)',
+            guid,
+            "row",
+            user_id,
+            anonymous_id,
+        )
+        for key, value in (("device", anonymous_id or ""), ("price", "7")):
+            await database.execute(
+                'INSERT INTO "eventData" ("eventGuid", key, value) VALUES (%s, %s, %s)',
+                guid,
+                key,
+                value,
+            )
+    forgotten = await command(system.env, "forget", ANN.user_id, "--reason", "asked", "--yes")
+    assert forgotten.status == 0, forgotten.err
+    assert await database.rows(
+        """
+        SELECT events.guid, "userId", "anonymousId", array_agg(key ORDER BY key)
+        FROM events JOIN "eventData" AS data ON data."eventGuid" = events.guid
+        WHERE type = 'row' GROUP BY 1 ORDER BY 1
+        """
+    ) == [
+        ("evt_of_bob", "bob", None, ["price"]),
+        ("evt_of_new_user", "cat", None, ["price"]),
+        ("evt_of_other_device", None, "other device", ["device", "price"]),
+    ]
+
+
+async def test_a_profile_that_was_merged_while_there_was_no_rule_leaves_no_state(
+    system: System,
+) -> None:
+    database = system.database
+    await apply_rules(database, COUNT, PATHS)
+    await system.resolver()
+    await system.properties()
+    await system.events.publish_events(
+        [event(None, ANN.phone, "view", path=ANN.mark), linked(ANN, ANN.laptop, 1)]
+    )
+    await eventually(lambda: database.count("propertyStates"), equals(1))
+    await apply_rules(database)
+    await system.events.publish_events([linked(ANN, ANN.phone, 2)])
+    await eventually(lambda: database.count("profiles"), equals(1))
+    forgotten = await command(system.env, "forget", ANN.user_id, "--reason", "asked", "--yes")
+    assert forgotten.status == 0, forgotten.err
+    assert find_traces(await read_tables(database), {*ANN}) == set()
+    assert await database.count("propertyStates") == 0
