@@ -11,6 +11,7 @@ from merganser.admin import install
 from merganser.cli import (
     audit,
     dead,
+    erasures,
     explain,
     export,
     forget,
@@ -34,6 +35,7 @@ app.add_typer(processes.app)
 app.add_typer(keys.app, name="keys")
 app.add_typer(rules.app, name="rules")
 app.add_typer(dead.app, name="dead")
+app.add_typer(erasures.app, name="erasures")
 app.add_typer(audit.app)
 app.add_typer(explain.app)
 app.add_typer(replay.app)

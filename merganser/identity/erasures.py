@@ -104,32 +104,33 @@ async def import_ids(connection: AsyncConnection[Any], lines: Sequence[str]) -> 
         await connection.execute(_SQL[statement], {"lines": _to_array(lines)})
 
 
-Search = Literal["find_users", "find_anonymous_ids", "find_begun"]
-"""Where to look for people to erase again: profiles whose userId was erased, anonymousIds that were
-erased, and profiles whose erasure the backup has begun."""
+Search = Literal["find_begun", "find_users", "find_placeholders", "find_anonymous_ids"]
+"""What to look for: guids of profiles that an unfinished erasure erases, or whose userId an
+imported erasure erased; userIds that are placeholders; anonymousIds that were erased."""
 
 
 async def find_next(
     connection: AsyncConnection[Any], search: Search, after: str, at_most: int
 ) -> list[str]:
-    """Return the next profile guids, or anonymousIds, of people to erase again, in order."""
+    """Return the next guids or ids of a search, in order."""
     cursor = await connection.execute(_SQL[search], {"after": after, "at_most": at_most})
     return [found for (found,) in await cursor.fetchall()]
 
 
-async def begin_again(
+async def begin(
     connection: AsyncConnection[Any], anonymous_id: str, request: Request
 ) -> str | None:
     """Begin to erase the profile of an erased anonymousId; return its guid.
 
     If the anonymousId belongs to a user who was not erased, as an earlier link is missing in the
-    backup, it gets a profile of its own, so that the user stays.
+    backup, it gets its own profile, so that the user stays.
 
     Args:
         connection: in a transaction for this call only.
         anonymous_id: as `find_next` returned it.
         request: counts if the erasure has not begun.
     """
+    await forget.lock_suppressed_ids(connection)
     scope = {"anonymous_id": anonymous_id}
     await connection.execute(_SQL["split_profile"], scope)
     row = await (await connection.execute(_SQL["read_profile"], scope)).fetchone()

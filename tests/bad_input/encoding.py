@@ -1,4 +1,4 @@
-"""A bad value written down: as JSON of an event, as a record, as a row."""
+"""Encode a bad value as the JSON of an event, as a record, and as a row."""
 
 import json
 from collections.abc import Mapping
@@ -8,37 +8,37 @@ from tests.bad_input.bad_values import BadValue
 from tests.support.events import NOON
 from tests.support.topics import Record
 
-OWN: Mapping[str, str] = {}
+NATIVE: Mapping[str, str] = {}
 SEGMENT = {"type": "event", "data": "properties", "occurredAt": "timestamp"}
-"""What Segment calls the places."""
+"""The names of fields in Segment's dialect, by our names."""
 
 
 def marked(bad_value: BadValue, mark: str) -> dict[str, str]:
-    """What tells this event from all others, in a place that the bad value leaves free."""
-    elsewhere = {"userId": "anonymousId", "both ids": "type"}
-    return {elsewhere.get(bad_value.place, "userId"): mark}
+    """Return a field that identifies the event, other than the field of the bad value."""
+    other_fields = {"userId": "anonymousId", "both ids": "type"}
+    return {other_fields.get(bad_value.field, "userId"): mark}
 
 
 def as_event(
     bad_value: BadValue,
     mark: str,
-    names: Mapping[str, str] = OWN,
+    names: Mapping[str, str] = NATIVE,
     base: Mapping[str, str | dict[str, str] | None] | None = None,
 ) -> bytes:
-    """The JSON of an event.
+    """Return the JSON of an event.
 
     Args:
-        bad_value: what is put into it.
-        mark: its id.
-        names: what the dialect calls our places.
-        base: further members; the bad_value's place wins.
+        bad_value: the value of one field.
+        mark: identifies the event.
+        names: the names of fields in the dialect, by our names.
+        base: more fields; the bad value replaces the one of its field.
     """
-    said = _members(bad_value)
+    bad_members = _members(bad_value)
     others = {"type": "t", **(base or {}), **marked(bad_value, mark)}
     members = [
         *((name, json.dumps(value).encode()) for name, value in others.items() if name not in
-          {place for place, _ in said}),
-        *said,
+          {field for field, _ in bad_members}),
+        *bad_members,
     ]  # fmt: skip
     text = b",".join(
         b'"%s":%s' % (names.get(name, name).encode(), value) for name, value in members
@@ -46,20 +46,20 @@ def as_event(
     return b"{%s%s}" % (_kind(names), text)
 
 
-def good(mark: str, names: Mapping[str, str] = OWN) -> bytes:
-    """A valid event beside it."""
+def good(mark: str, names: Mapping[str, str] = NATIVE) -> bytes:
+    """Return the JSON of a valid event."""
     return b'{%s"%s":"good","userId":"%s"}' % (
         _kind(names), names.get("type", "type").encode(), mark.encode()
     )  # fmt: skip
 
 
 def _kind(names: Mapping[str, str]) -> bytes:
-    """Segment's kind of event, which is no place of ours."""
+    """Return the type of a Segment call, which is not a field of ours."""
     return b'"type":"track",' if names else b""
 
 
 def as_record(bad_value: BadValue, mark: str) -> Record:
-    """A record past the gateway, as an old or a buggy producer would write it."""
+    """Return a record as an old or faulty producer could write it."""
     base: dict[str, str | dict[str, str] | None] = {
         "guid": f"evt_{mark}",
         "producerGuid": None,
@@ -79,42 +79,42 @@ def as_record(bad_value: BadValue, mark: str) -> Record:
 
 
 def as_row(bad_value: BadValue, mark: str) -> tuple[dict[str, bytes], dict[bytes, bytes]]:
-    """The columns of a row of `events`, and its data."""
-    (said,) = bad_value.json
-    text = _text(said)
+    """Return the columns of a row of `events`, and its data."""
+    (json_value,) = bad_value.json
+    text = _text(json_value)
     columns = {
         "type": b"t",
         **{name: id_.encode() for name, id_ in marked(bad_value, mark).items()},
     }
-    match bad_value.place:
+    match bad_value.field:
         case "data.k":
             return columns, {b"k": text}
         case "a key":
             return columns, {text: b"v"}
         case "data":
-            data = json.loads(said)
+            data = json.loads(json_value)
             return columns, {key.encode(): value.encode() for key, value in data.items()}
         case "both ids":
             return {**columns, "userId": text, "anonymousId": text}, {}
-        case place:
-            return {**columns, place: text}, {}
+        case field:
+            return {**columns, field: text}, {}
 
 
 def _members(bad_value: BadValue) -> list[tuple[str, bytes]]:
-    match bad_value.place:
+    match bad_value.field:
         case "data.k":
             return [("data", b"{" + b",".join(b'"k":' + value for value in bad_value.json) + b"}")]
         case "a key":
             return [("data", b"{" + b",".join(key + b':"v"' for key in bad_value.json) + b"}")]
         case "both ids":
             return [(name, bad_value.json[0]) for name in ("userId", "anonymousId")]
-        case place:
-            return [(place, value) for value in bad_value.json]
+        case field:
+            return [(field, value) for value in bad_value.json]
 
 
-def _text(said: bytes) -> bytes:
-    """A string's content, as bytes that may be no UTF-8; of other JSON its text."""
-    if not said.startswith(b'"'):
-        return said
-    text: str = json.loads(said.decode("utf-8", "surrogateescape"))
+def _text(json_value: bytes) -> bytes:
+    """Return the content of a string, which may be invalid UTF-8, or the text of other JSON."""
+    if not json_value.startswith(b'"'):
+        return json_value
+    text: str = json.loads(json_value.decode("utf-8", "surrogateescape"))
     return text.encode("utf-8", "surrogatepass")

@@ -1,4 +1,4 @@
-"""Bodies by chance: bytes, JSON, and valid bodies with a few bytes changed."""
+"""Random bodies: bytes, JSON, and valid bodies with a few bytes changed."""
 
 import gzip
 import json
@@ -49,13 +49,13 @@ _VALID = [
 
 @st.composite
 def _mutated(draw: st.DrawFn) -> bytes:
-    """A valid body, as it is or with some bytes taken out, put in, or repeated."""
+    """Draw a valid body, unchanged or with some bytes removed, inserted or repeated."""
     body = json.dumps(draw(st.sampled_from(_VALID))).encode()
     for _ in range(draw(st.integers(0, 4))):
         start = draw(st.integers(0, len(body)))
         end = draw(st.integers(start, min(len(body), start + 8)))
-        put_in = draw(st.binary(max_size=4) | _documents | st.just(body[start:end] * 3))
-        body = body[:start] + put_in + body[end:]
+        inserted = draw(st.binary(max_size=4) | _documents | st.just(body[start:end] * 3))
+        body = body[:start] + inserted + body[end:]
     return body
 
 

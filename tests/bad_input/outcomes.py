@@ -1,4 +1,4 @@
-"""What a way in must do with a bad value."""
+"""The outcomes that a bad value can have."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,37 +8,37 @@ Value = str | datetime | dict[str, str] | None
 
 @dataclass(frozen=True)
 class Stored:
-    """It is in Postgres, exactly so; None is NULL, or no row of data."""
+    """Postgres has exactly this value; None is NULL, or no row of `eventData`."""
 
     value: Value
 
 
 @dataclass(frozen=True)
 class Refused:
-    """A clear 4xx, or within a batch the same for that event alone."""
+    """The response is a 4xx that names the field; in a batch, only for this event."""
 
     field: str | None
     code: str = "invalid"
 
 
 @dataclass(frozen=True)
-class Dead:
-    """A dead letter with this reason and, in its error, the field."""
+class DeadLetter:
+    """The record becomes a dead letter with this reason; its error names the field."""
 
     field: str
     reason: str = "unreadable"
 
 
 @dataclass(frozen=True)
-class Denied:
-    """Postgres itself refuses the INSERT, and its writer hears of it."""
+class RefusedByPostgres:
+    """Postgres refuses the INSERT with this SQLSTATE."""
 
     sqlstate: str
 
 
 @dataclass(frozen=True)
 class Unresolved:
-    """The row stays as it is, counted and never in the way: it names nobody."""
+    """The row stays unresolved because its ids name nobody; it does not delay other rows."""
 
 
-Outcome = Stored | Refused | Dead | Denied | Unresolved
+Outcome = Stored | Refused | DeadLetter | RefusedByPostgres | Unresolved

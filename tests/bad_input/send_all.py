@@ -1,4 +1,4 @@
-"""Send the whole table over every way in, each bad value beside valid events."""
+"""Send all bad values over every channel, each among valid events."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -12,8 +12,8 @@ from psycopg import sql
 from schemas import event as wire
 from tests.bad_input.bad_values import BAD_VALUES, BadValue
 from tests.bad_input.bodies import BODIES
-from tests.bad_input.encoding import OWN, SEGMENT, as_event, as_record, as_row, good
-from tests.bad_input.outcomes import Denied, Outcome, Stored, Unresolved
+from tests.bad_input.encoding import NATIVE, SEGMENT, as_event, as_record, as_row, good
+from tests.bad_input.outcomes import Outcome, RefusedByPostgres, Stored, Unresolved
 from tests.support.database import Database
 from tests.support.events import event
 from tests.support.refusals import shape_of
@@ -21,20 +21,20 @@ from tests.support.system import System
 from tests.support.topics import Record, record_of
 from tests.support.waiting import equals, eventually
 
-Way = Literal["alone", "batch", "segment", "topic", "row"]
+Channel = Literal["alone", "batch", "segment", "topic", "row"]
 
-AT_ONCE = 8
-"""Requests."""
+MAX_CONCURRENT = 8
+"""Requests at the same time."""
 
 RECORDS = [body for body in BODIES if len(body.raw) < 100_000 or str(body) == "1 MiB"]
-"""Whole bodies that are records, too."""
+"""Bodies that are also published as records."""
 
 _NUMBER = {str(bad_value): number for number, bad_value in enumerate(BAD_VALUES)}
 
 
 @dataclass(frozen=True)
-class Answered:
-    """A refusal as its sender reads it."""
+class ErrorResponse:
+    """A refusal as the client gets it."""
 
     status: int
     code: str
@@ -43,114 +43,116 @@ class Answered:
 
 @dataclass
 class Results:
-    """What came of each bad value on each way."""
+    """The outcome of each bad value on each channel."""
 
-    answered: dict[str, Answered | Denied] = field(default_factory=dict)
-    """By mark."""
+    refused: dict[str, ErrorResponse | RefusedByPostgres] = field(default_factory=dict)
+    """Refusals by mark."""
     letters: dict[str, Record] = field(default_factory=dict)
-    """By mark."""
+    """Dead letters by mark."""
     stored: dict[str, tuple[bool, dict[str, Any]]] = field(default_factory=dict)
-    """By mark: whether it has a profile, and its columns and data."""
+    """For each mark, whether the event has a profile, and its columns with its data."""
     good: set[str] = field(default_factory=set)
-    """The marks of the valid events beside."""
+    """The marks of the valid events."""
     log: list[dict[str, Any]] = field(default_factory=list)
-    """Of all processes."""
+    """Log lines of all processes."""
 
-    def of(self, way: Way, bad_value: BadValue) -> Outcome | Answered | Record | None:
-        """What came of it; None: nothing, it is lost."""
-        mark = mark_of(way, bad_value)
-        if refused := self.answered.get(mark):
-            return refused
+    def of(self, channel: Channel, bad_value: BadValue) -> Outcome | ErrorResponse | Record | None:
+        """Return the outcome of a bad value; None if it is lost."""
+        mark = mark_of(channel, bad_value)
+        if refusal := self.refused.get(mark):
+            return refusal
         if letter := self.letters.get(mark):
             return letter
         if mark not in self.stored:
             return None
         resolved, columns = self.stored[mark]
-        return Stored(_at(bad_value, columns)) if resolved else Unresolved()
+        return Stored(_select_field(bad_value, columns)) if resolved else Unresolved()
 
 
-def mark_of(way: Way, bad_value: BadValue) -> str:
-    """The id of a bad value's event, by which it is found again."""
-    return f"{way}-{_NUMBER[str(bad_value)]}"
+def mark_of(channel: Channel, bad_value: BadValue) -> str:
+    """Return the id that identifies the event of a bad value."""
+    return f"{channel}-{_NUMBER[str(bad_value)]}"
 
 
 async def send_all(system: System) -> Results:
-    """Send all, wait until nothing is left to do, and look."""
+    """Send all bad values, wait until all are processed, and return the results."""
     results = Results()
     gateway, resolver, scanner = await asyncio.gather(
         system.ingest(), system.resolver(), system.scanner()
     )
-    await _rows(system.database, results)
-    await _topic(system, results)
+    await _insert_rows(system.database, results)
+    await _publish(system, results)
     async with httpx.AsyncClient(
         base_url=gateway.url, headers={"authorization": f"Bearer {gateway.key}"}, timeout=60
     ) as client:
-        await _each(lambda bad_value: _alone(client, bad_value, results))
-        await _each(lambda bad_value: _batch(client, bad_value, results))
-        await _each(lambda bad_value: _segment(client, bad_value, results))
-    await _settled(system)
+        await _send_each(lambda bad_value: _send_alone(client, bad_value, results))
+        await _send_each(lambda bad_value: _send_in_batch(client, bad_value, results))
+        await _send_each(lambda bad_value: _send_to_segment(client, bad_value, results))
+    await _wait_until_processed(system)
     results.letters = {
         (letter.key or b"").decode(): letter for letter in await system.dead.records()
     }
-    results.stored = {mark: found async for mark, found in _found(system.database)}
+    results.stored = {mark: found async for mark, found in _read_stored(system.database)}
     results.log = gateway.log_lines + resolver.log_lines + scanner.log_lines
     return results
 
 
-async def _each(send: Callable[[BadValue], Awaitable[None]]) -> None:
-    room = asyncio.Semaphore(AT_ONCE)
+async def _send_each(send: Callable[[BadValue], Awaitable[None]]) -> None:
+    semaphore = asyncio.Semaphore(MAX_CONCURRENT)
 
-    async def one(bad_value: BadValue) -> None:
-        async with room:
+    async def send_one(bad_value: BadValue) -> None:
+        async with semaphore:
             await send(bad_value)
 
-    await asyncio.gather(*map(one, BAD_VALUES))
+    await asyncio.gather(*map(send_one, BAD_VALUES))
 
 
-async def _alone(client: httpx.AsyncClient, bad_value: BadValue, results: Results) -> None:
+async def _send_alone(client: httpx.AsyncClient, bad_value: BadValue, results: Results) -> None:
     mark = mark_of("alone", bad_value)
     body = as_event(bad_value, mark)
     answer = await client.post("/api/v1/track", content=body)
     if answer.status_code != 200:
-        results.answered[mark] = _answered(answer.status_code, answer.json())
+        results.refused[mark] = _read_refusal(answer.status_code, answer.json())
 
 
-async def _batch(client: httpx.AsyncClient, bad_value: BadValue, results: Results) -> None:
+async def _send_in_batch(client: httpx.AsyncClient, bad_value: BadValue, results: Results) -> None:
     mark = mark_of("batch", bad_value)
-    body = b'{"events":[%s]}' % _beside(as_event(bad_value, mark), mark, OWN, results)
+    body = b'{"events":[%s]}' % _surround(as_event(bad_value, mark), mark, NATIVE, results)
     answer = await client.post("/api/v1/batch", content=body)
     assert answer.status_code == 200, f"{bad_value}: {answer.text}"
     before, result, after = answer.json()["events"]
     assert before["success"], bad_value
     assert after["success"], bad_value
     if not result["success"]:
-        results.answered[mark] = _answered(200, result)
+        results.refused[mark] = _read_refusal(200, result)
 
 
-async def _segment(client: httpx.AsyncClient, bad_value: BadValue, results: Results) -> None:
+async def _send_to_segment(
+    client: httpx.AsyncClient, bad_value: BadValue, results: Results
+) -> None:
     mark = mark_of("segment", bad_value)
-    body = b'{"batch":[%s]}' % _beside(as_event(bad_value, mark, SEGMENT), mark, SEGMENT, results)
+    body = b'{"batch":[%s]}' % _surround(as_event(bad_value, mark, SEGMENT), mark, SEGMENT, results)
     answer = await client.post("/v1/batch", content=body)
     assert answer.status_code == 200, f"{bad_value}: {answer.text}"
     for rejected in answer.json().get("rejected", []):
         assert rejected["index"] == 1, bad_value
-        results.answered[mark] = _answered(200, rejected)
+        results.refused[mark] = _read_refusal(200, rejected)
 
 
-async def _topic(system: System, results: Results) -> None:
-    """All in one partition, so that one fetch of the resolver has many of them."""
+async def _publish(system: System, results: Results) -> None:
+    """Publish to one partition, so that one fetch of the resolver has many bad records."""
     records = []
     for bad_value in BAD_VALUES:
         mark = mark_of("topic", bad_value)
         results.good.add(f"{mark}-good")
-        neighbour = record_of(event(f"{mark}-good", kind="good"))._replace(partition=0)
-        records += [neighbour, *([as_record(bad_value, mark)] if bad_value.topic else [])]
+        valid = record_of(event(f"{mark}-good", kind="good"))._replace(partition=0)
+        records += [valid, *([as_record(bad_value, mark)] if bad_value.topic else [])]
     version = dict([wire.VERSION_HEADER])
     bodies = [Record(body.raw, str(body).encode(), version, partition=0) for body in RECORDS]
     await system.events.publish(*records, *bodies)
 
 
-async def _rows(database: Database, results: Results) -> None:
+async def _insert_rows(database: Database, results: Results) -> None:
     for bad_value in BAD_VALUES:
         mark = mark_of("row", bad_value)
         results.good.add(f"{mark}-good")
@@ -159,15 +161,15 @@ async def _rows(database: Database, results: Results) -> None:
         )
         if bad_value.row:
             try:
-                await _insert(database, *as_row(bad_value, mark))
+                await _insert_row(database, *as_row(bad_value, mark))
             except psycopg.Error as error:
-                results.answered[mark] = Denied(error.sqlstate or "")
+                results.refused[mark] = RefusedByPostgres(error.sqlstate or "")
 
 
-async def _insert(
+async def _insert_row(
     database: Database, columns: Mapping[str, bytes], data: Mapping[bytes, bytes]
 ) -> None:
-    """Bytes, so that Postgres and not its client decides what is text."""
+    """Insert a row from bytes, so that Postgres and not its client decides what is valid text."""
     names = sql.SQL(", ").join(map(sql.Identifier, columns))
     values = sql.SQL(", ").join(
         sql.SQL("convert_from(%s, 'UTF8')" + ("::timestamptz" if name == "occurredAt" else ""))
@@ -190,14 +192,16 @@ async def _insert(
             )
 
 
-async def _settled(system: System) -> None:
-    """Every record is behind the resolver, and every row that can be resolved is."""
+async def _wait_until_processed(system: System) -> None:
+    """Wait until the resolver has processed all records and the scanner all rows."""
     await system.consumed()
     waiting = sum(isinstance(bad_value.row, Unresolved) for bad_value in BAD_VALUES)
     await eventually(system.database.unresolved, equals(waiting))
 
 
-async def _found(database: Database) -> AsyncIterator[tuple[str, tuple[bool, dict[str, Any]]]]:
+async def _read_stored(
+    database: Database,
+) -> AsyncIterator[tuple[str, tuple[bool, dict[str, Any]]]]:
     rows = await database.rows("""
         SELECT e."profileGuid" IS NOT NULL, e.type, e."userId", e."anonymousId", e."occurredAt",
             coalesce(jsonb_object_agg(d.key, d.value) FILTER (WHERE d.guid IS NOT NULL), '{}'),
@@ -218,24 +222,24 @@ async def _found(database: Database) -> AsyncIterator[tuple[str, tuple[bool, dic
             yield mark, (resolved, columns)
 
 
-def _at(bad_value: BadValue, columns: dict[str, Any]) -> Any:
-    match bad_value.place:
+def _select_field(bad_value: BadValue, columns: dict[str, Any]) -> Any:
+    match bad_value.field:
         case "data.k":
             return columns["data"].get("k")
         case "a key":
             ((key, _),) = columns["data"].items()
             return key
-        case place:
-            return columns[place]
+        case field:
+            return columns[field]
 
 
-def _beside(said: bytes, mark: str, names: Mapping[str, str], results: Results) -> bytes:
-    """An event between two valid ones."""
+def _surround(bad_event: bytes, mark: str, names: Mapping[str, str], results: Results) -> bytes:
+    """Return an event between two valid ones."""
     before, after = f"{mark}-before", f"{mark}-after"
     results.good |= {before, after}
-    return b",".join((good(before, names), said, good(after, names)))
+    return b",".join((good(before, names), bad_event, good(after, names)))
 
 
-def _answered(status: int, body: Mapping[str, Any]) -> Answered:
+def _read_refusal(status: int, body: Mapping[str, Any]) -> ErrorResponse:
     code, fields = shape_of(body)
-    return Answered(status, code, frozenset(fields))
+    return ErrorResponse(status, code, frozenset(fields))

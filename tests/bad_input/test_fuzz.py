@@ -1,4 +1,4 @@
-"""Whatever bytes come: a documented answer, and what was taken can be stored."""
+"""Any bytes get a documented response, and accepted events can be stored."""
 
 import asyncio
 import json
@@ -33,8 +33,8 @@ DOCUMENTED = {200, *statuses()} - {500, 503}
 COPY = sql.load("resolver", "events.sql")
 
 
-class Known(ApiKeys):
-    """Takes any key."""
+class AnyKey(ApiKeys):
+    """Accepts any key."""
 
     def __init__(self) -> None:
         super().__init__(Connection("", ""), 1, Stop(), "")
@@ -43,8 +43,8 @@ class Known(ApiKeys):
         return ApiKey("", "key_1", frozenset({permission}))
 
 
-class Kept(Publisher):
-    """Keeps the records: what Kafka does with them is not the question here."""
+class RecordingPublisher(Publisher):
+    """Keeps the records instead of publishing them."""
 
     def __init__(self) -> None:
         self.records: list[Record] = []
@@ -54,10 +54,10 @@ class Kept(Publisher):
         return [ACKNOWLEDGED] * len(records)
 
 
-async def ask(
+async def send_request(
     app: Gateway, method: str, path: str, query: str, body: bytes
 ) -> tuple[int, Mapping[bytes, bytes], bytes]:
-    """One request, without a network."""
+    """Send a request without a network; return status, headers and body of the response."""
     sent: list[Message] = []
 
     async def receive() -> Message:
@@ -80,34 +80,36 @@ async def ask(
 
 
 def check(status: int, content: bytes) -> None:
-    """An answer is one that the document has, in the shape that it has there."""
+    """Check that a response has a documented status and, for an error, the documented shape."""
     assert status in DOCUMENTED
     if status != 200:
         shape_of(json.loads(content))
 
 
-def test_any_body_gets_a_documented_answer_and_what_is_taken_can_be_stored(
+def test_any_body_gets_a_documented_response_and_accepted_events_can_be_stored(
     database_url: str,
 ) -> None:
-    kept = Kept()
-    app = Gateway(IngestSettings(_env_file=None), DIALECTS, Known(), kept)
+    publisher = RecordingPublisher()
+    app = Gateway(IngestSettings(_env_file=None), DIALECTS, AnyKey(), publisher)
     with asyncio.Runner() as runner:
 
         @settings(max_examples=EXAMPLES, deadline=None, database=None)
         @given(routes, queries, bodies)
         @example(("POST", "/api/v1/track"), "", b'{"type": "t", "userId": 1, "data": {"k": 1.50}}')
         def any_body(route: tuple[str, str], query: str, body: bytes) -> None:
-            status, _, content = runner.run(ask(app, *route, query, body))
+            status, _, content = runner.run(send_request(app, *route, query, body))
             check(status, content)
 
         any_body()
-        events = {event["guid"]: event for event in (decode(one.value) for one in kept.records)}
+        events = {
+            event["guid"]: event for event in (decode(one.value) for one in publisher.records)
+        }
         assert events
-        runner.run(_stored(database_url, list(events.values())))
+        runner.run(_check_storable(database_url, list(events.values())))
 
 
-async def _stored(url: str, events: list[Event]) -> None:
-    """Postgres takes the rows, and has the data as it was."""
+async def _check_storable(url: str, events: list[Event]) -> None:
+    """Copy the events into Postgres, and check that it returns their data unchanged."""
     numbers = count()
     async with database.opened(url) as opened, opened.connection.cursor() as cursor:
         async with cursor.copy(COPY["copy_events"]) as copy:
@@ -117,13 +119,13 @@ async def _stored(url: str, events: list[Event]) -> None:
                 copy_format.encode_event_data(events, (f"edt_{number}" for number in numbers))
             )
         stored = await opened.rows('SELECT "eventGuid", key, value FROM "eventData"')
-        said: list[tuple[Any, ...]] = [
+        expected: list[tuple[Any, ...]] = [
             (event["guid"], *item) for event in events for item in event["data"].items()
         ]
-        assert sorted(stored) == sorted(said)
+        assert sorted(stored) == sorted(expected)
 
 
-def test_so_does_the_real_process(gateway: Running) -> None:
+def test_any_body_gets_a_documented_response_over_http(gateway: Running) -> None:
     with httpx.Client(
         base_url=gateway.url, headers={"authorization": f"Bearer {gateway.key}"}, timeout=60
     ) as client:
@@ -143,10 +145,10 @@ def test_so_does_the_real_process(gateway: Running) -> None:
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "TRACE", "get", "\xe9"])
-def test_other_methods_and_paths_without_a_network(method: str) -> None:
-    app = Gateway(IngestSettings(_env_file=None), DIALECTS, Known(), Kept())
+def test_other_methods_and_paths_are_refused(method: str) -> None:
+    app = Gateway(IngestSettings(_env_file=None), DIALECTS, AnyKey(), RecordingPublisher())
     for path, expected in {"/api/v1/track": 405, "/v1/batch": 405, "/nowhere": 404}.items():
-        status, headers, content = asyncio.run(ask(app, method, path, "", b"{}"))
+        status, headers, content = asyncio.run(send_request(app, method, path, "", b"{}"))
         assert status == expected
         assert (b"allow" in headers) == (expected == 405)
         shape_of(json.loads(content))

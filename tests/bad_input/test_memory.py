@@ -1,4 +1,4 @@
-"""A gzip bomb costs bounded memory, however many come at once."""
+"""Concurrent gzip bombs take bounded memory."""
 
 import asyncio
 import gzip
@@ -8,20 +8,20 @@ from tests.support.system import System
 
 BOMB = gzip.compress(b"\0" * (160 << 20), compresslevel=6)
 BOMBS = 40
-BOUND = 80 << 20
-"""Bytes that the process may grow by: each request that waits holds its packed body, each one that
-is unpacked 1 MiB. One bomb alone would take twice as much."""
+MAX_GROWTH = 80 << 20
+"""Bytes. A waiting request holds its compressed body, and a decompressing one up to 1 MiB more; one
+fully decompressed bomb would take twice this growth."""
 
 
-async def test_bombs_at_once_leave_memory_bounded(system: System) -> None:
+async def test_concurrent_gzip_bombs_take_bounded_memory(system: System) -> None:
     gateway = await system.ingest()
     await gateway.tracked(type="t", userId="1")
 
-    async def sent() -> list[int]:
+    async def send_bombs() -> list[int]:
         posts = (gateway.post("/api/v1/track", BOMB) for _ in range(BOMBS))
         return [answer.status_code for answer in await asyncio.gather(*posts)]
 
-    growth, statuses = await memory.measure_growth(gateway.pid, sent())
-    assert growth < BOUND
+    growth, statuses = await memory.measure_growth(gateway.pid, send_bombs())
+    assert growth < MAX_GROWTH
     assert set(statuses) == {413}
     await gateway.tracked(type="t", userId="1")

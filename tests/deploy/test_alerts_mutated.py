@@ -1,4 +1,4 @@
-"""Alerts made noisier, one change at a time: promtool's tests of the alert have to fail."""
+"""Make each alert more sensitive, one change at a time: its run_promtool tests have to fail."""
 
 import re
 import subprocess
@@ -26,44 +26,51 @@ ALERTS = [
 ]
 
 THRESHOLD = re.compile(r"(?<=> )[\d.]*[1-9][\d.]*")
-JOINT = re.compile(r"\s+(and|unless)( on \([^)]*\))?\s+")
+OPERATOR = re.compile(r"\s+(and|unless)( on \([^)]*\))?\s+")
 
 
-def noisier(rule: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The rule without its `for`, with each threshold a tenth lower, and without each condition."""
+def mutate(rule: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the rule without `for`, with each threshold 10% lower, and without each condition."""
     expr = rule["expr"]
     exprs = {
         number: re.sub(rf"(?<=> ){re.escape(number)}(?![\d.])", f"{float(number) * 0.9:g}", expr)
         for number in THRESHOLD.findall(expr)
     }
-    for joint in JOINT.finditer(expr):
-        start, end = before(expr, joint.start()), after(expr, joint.end())
-        exprs[expr[joint.end() : end]] = expr[: joint.start()] + expr[end:]
-        if joint[1] == "and":
-            exprs[expr[start : joint.start()]] = expr[:start] + expr[joint.end() :]
+    for operator in OPERATOR.finditer(expr):
+        start, end = (
+            find_operand_start(expr, operator.start()),
+            find_operand_end(expr, operator.end()),
+        )
+        exprs[expr[operator.end() : end]] = expr[: operator.start()] + expr[end:]
+        if operator[1] == "and":
+            exprs[expr[start : operator.start()]] = expr[:start] + expr[operator.end() :]
     found = {changed: {**rule, "expr": expr} for changed, expr in exprs.items()}
     if "for" in rule:
         found["for"] = {key: value for key, value in rule.items() if key != "for"}
     return found
 
 
-def after(expr: str, start: int) -> int:
-    """Where the operand ends that begins here."""
+def find_operand_end(expr: str, start: int) -> int:
+    """Return the end of the operand that starts here."""
     depth = 0
-    for place in range(start, len(expr)):
-        depth += {"(": 1, ")": -1}.get(expr[place], 0)
-        if depth < 0 or (depth == 0 and re.match(r"\s+(and|or|unless)\b", expr[place:])):
-            return place
+    for position in range(start, len(expr)):
+        depth += {"(": 1, ")": -1}.get(expr[position], 0)
+        if depth < 0 or (depth == 0 and re.match(r"\s+(and|or|unless)\b", expr[position:])):
+            return position
     return len(expr)
 
 
-def before(expr: str, end: int) -> int:
-    """Where the operand begins that ends here."""
-    return next(place for place in range(end) if begins(expr, place) and after(expr, place) == end)
+def find_operand_start(expr: str, end: int) -> int:
+    """Return the start of the operand that ends here."""
+    return next(
+        position
+        for position in range(end)
+        if starts_operand(expr, position) and find_operand_end(expr, position) == end
+    )
 
 
-def begins(expr: str, place: int) -> bool:
-    return bool(re.search(r"(^|\(|\b(and|or|unless)( on \([^)]*\))?\s+)$", expr[:place]))
+def starts_operand(expr: str, position: int) -> bool:
+    return bool(re.search(r"(^|\(|\b(and|or|unless)( on \([^)]*\))?\s+)$", expr[:position]))
 
 
 MUTANTS = [
@@ -74,46 +81,46 @@ MUTANTS = [
         id=f"{rule['alert']}-{rule['labels']['severity']}-{' '.join(changed.split())}",
     )
     for group, number, rule in ALERTS
-    for changed, mutant in noisier(rule).items()
+    for changed, mutant in mutate(rule).items()
 ]
 
 
-def promtool(place: Path, group: str, number: int, rule: dict[str, Any]) -> str:
-    """What fails of the tests of an alert, with this rule in its place; empty if nothing does."""
+def run_promtool(folder: Path, group: str, number: int, rule: dict[str, Any]) -> str:
+    """Run the tests of an alert with this rule in its place; return the failures, or nothing."""
     name = rule["alert"]
     recording, alerts = deepcopy(RULES)
     (changed,) = (g for g in alerts["groups"] if g["name"] == group)
     changed["rules"][number] = rule
-    # Records of others take their time, and would find nothing.
+    # Recording rules of other alerts take time and would find no series.
     exprs = "\n".join(r["expr"] for r in changed["rules"] if r["alert"] == name)
     for recorded in recording["groups"]:
         recorded["rules"] = [r for r in recorded["rules"] if r["record"] in exprs]
-    (place / "recording.yaml").write_text(yaml.safe_dump(recording))
-    (place / "alerts.yaml").write_text(yaml.safe_dump(alerts))
+    (folder / "recording.yaml").write_text(yaml.safe_dump(recording))
+    (folder / "alerts.yaml").write_text(yaml.safe_dump(alerts))
     for file in TESTS:
         tests = [test for test in file["tests"] if test["name"].startswith(f"{name}:")]
         if tests:
             rules = {"rule_files": ["recording.yaml", "alerts.yaml"], "tests": tests}
-            (place / "tests.yaml").write_text(yaml.safe_dump({**file, **rules}))
-    done = subprocess.run(
+            (folder / "tests.yaml").write_text(yaml.safe_dump({**file, **rules}))
+    result = subprocess.run(
         ["promtool", "test", "rules", "tests.yaml"],
-        cwd=place, capture_output=True, text=True, check=False,
+        cwd=folder, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    return "" if done.returncode == 0 else done.stdout + done.stderr
+    return "" if result.returncode == 0 else result.stdout + result.stderr
 
 
 @pytest.mark.parametrize(("group", "number", "rule"), MUTANTS)
-def test_a_noisier_alert_is_noticed(
+def test_a_mutated_alert_fails_its_tests(
     group: str, number: int, rule: dict[str, Any], tmp_path: Path
 ) -> None:
-    assert "got:" in promtool(tmp_path, group, number, rule)
+    assert "got:" in run_promtool(tmp_path, group, number, rule)
 
 
 @pytest.mark.parametrize(
     ("group", "number", "rule"),
     [pytest.param(*alert, id=alert[2]["alert"]) for alert in ALERTS],
 )
-def test_an_alert_as_it_is_passes(
+def test_an_unchanged_alert_passes_its_tests(
     group: str, number: int, rule: dict[str, Any], tmp_path: Path
 ) -> None:
-    assert not promtool(tmp_path, group, number, rule)
+    assert not run_promtool(tmp_path, group, number, rule)

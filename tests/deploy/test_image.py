@@ -1,7 +1,7 @@
-"""The image's steps, run by hand, and by a Docker engine where one answers.
+"""Build the image without a Docker engine, and with one if it answers.
 
-The steps of the first stage run in an empty folder with nothing but what .dockerignore lets in, and
-what they make runs as the user of the second stage, who owns nothing, where nothing can be written.
+The steps of the first stage run in a folder that has only the files that .dockerignore includes.
+Their result runs as the user of the second stage, with all file systems read-only.
 """
 
 import asyncio
@@ -48,7 +48,8 @@ class Stage:
     base: str
     steps: list[tuple[str, str]] = field(default_factory=list)
 
-    def one(self, instruction: str) -> str:
+    def find(self, instruction: str) -> str:
+        """Return the only instruction of this name."""
         (found,) = (text for name, text in self.steps if name == instruction)
         return found
 
@@ -71,8 +72,8 @@ BUILD, FINAL = stages()
 
 @pytest.fixture(scope="module")
 def opt(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """What the first stage leaves in /opt, made by its own steps."""
-    # Below /var/tmp, which the image's user can look into; pytest's folders are for root alone.
+    """The result of the first stage: its folder /opt."""
+    # Below /var/tmp, which the image's user can read; only root can read the folders of pytest.
     root = Path(tempfile.mkdtemp(dir="/var/tmp"))
     root.chmod(0o755)
     try:
@@ -83,23 +84,23 @@ def opt(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def _build(root: Path, context: Path) -> None:
-    _context(context)
+    _copy_context(context)
     where = root
     (root / "bin").mkdir()
-    # One that the image's user may run: that of a developer may be in the developer's home.
+    # The system's Python, because the image's user cannot run one in a developer's home.
     (root / "bin/python").symlink_to("/usr/bin/python3")
     pip = root / "bin/pip"
     pip.write_text(f'#!/bin/sh\nexec {sys.executable} -m pip --disable-pip-version-check "$@"\n')
     pip.chmod(0o755)
     for name, text in BUILD.steps:
-        # The paths of the image, below `root`.
-        here = re.sub(r"(?<![\w.])/(opt|src|build)\b", rf"{root}/\1", text)
+        # Move the paths of the image below `root`.
+        local = re.sub(r"(?<![\w.])/(opt|src|build)\b", rf"{root}/\1", text)
         match name:
             case "WORKDIR":
-                where = Path(here)
+                where = Path(local)
                 where.mkdir(parents=True)
             case "COPY":
-                *sources, target = here.split()
+                *sources, target = local.split()
                 assert target == "./"
                 for source in sources:
                     path = context / source
@@ -110,16 +111,16 @@ def _build(root: Path, context: Path) -> None:
             case "RUN":
                 env = {"PATH": f"{root}/bin:/usr/bin:/bin", "HOME": str(root / "home")}
                 env |= {k: v for k, v in os.environ.items() if k.startswith(("PIP_", "SSL_"))}
-                done = subprocess.run(
-                    ["sh", "-c", here], cwd=where, env=env, capture_output=True, check=False
+                result = subprocess.run(
+                    ["sh", "-c", local], cwd=where, env=env, capture_output=True, check=False
                 )
-                assert done.returncode == 0, done.stdout.decode() + done.stderr.decode()
+                assert result.returncode == 0, result.stdout.decode() + result.stderr.decode()
             case _:
-                pytest.fail(f"{name} is not known to this test")
+                pytest.fail(f"this test does not know the instruction {name}")
 
 
-def _context(target: Path) -> None:
-    """The files that .dockerignore lets through: here every line but the first lets one in."""
+def _copy_context(target: Path) -> None:
+    """Copy the files that .dockerignore includes; its first line excludes everything."""
     everything, *lines = [
         line
         for line in (ROOT / ".dockerignore").read_text().splitlines()
@@ -138,28 +139,28 @@ def _context(target: Path) -> None:
 
 
 def image_environment(opt: Path) -> dict[str, str]:
-    """ENV of the final stage."""
-    pairs = re.findall(r'(\w+)=("[^"]*"|\S+)', FINAL.one("ENV"))
+    """Return the variables of ENV in the final stage."""
+    pairs = re.findall(r'(\w+)=("[^"]*"|\S+)', FINAL.find("ENV"))
     env = {name: value.strip('"') for name, value in pairs}
     env["PATH"] = env["PATH"].replace("/opt", str(opt)).replace("$PATH", "/usr/bin:/bin")
     return env
 
 
 def as_user(*command: str) -> list[str]:
-    """A command line that runs as the image's user, with no right of root."""
-    user, group = FINAL.one("USER").split(":")
+    """Return the command line that runs a command as the image's user, without capabilities."""
+    user, group = FINAL.find("USER").split(":")
     rights = ["--clear-groups", "--no-new-privs", "--bounding-set=-all", "--inh-caps=-all"]
     return ["setpriv", f"--reuid={user}", f"--regid={group}", *rights, *command]
 
 
 def sealed(*command: str) -> list[str]:
-    """A command line that sees all file systems read-only, as in the chart and in Compose."""
+    """Return the command line that runs a command on read-only file systems, as Compose does."""
     return ["unshare", "--mount", "--propagation=private", "sh", "-c", READ_ONLY, "sh", *command]
 
 
 @pytest.fixture(scope="module")
 def seal() -> Callable[..., list[str]]:
-    """`sealed`, or a warning and the bare command where one may not mount."""
+    """`sealed`; if the tests may not mount, a function that returns the command unchanged."""
     if subprocess.run(sealed("true"), capture_output=True, check=False).returncode == 0:
         return sealed
     warnings.warn("no right to mount: file systems can be written to in this test", stacklevel=1)
@@ -167,26 +168,26 @@ def seal() -> Callable[..., list[str]]:
 
 
 def owned_files() -> set[str]:
-    """All files of the image's user, wherever one can write."""
-    user = FINAL.one("USER").split(":")[0]
-    places = ["/tmp", "/var", "/dev/shm", "/run"]  # noqa: S108 - looked through, not written to
+    """Return all files of the image's user in folders that are writable for everyone."""
+    user = FINAL.find("USER").split(":")[0]
+    folders = ["/tmp", "/var", "/dev/shm", "/run"]  # noqa: S108 - searched, not written to
     found = subprocess.run(
-        ["find", *places, "-xdev", "-uid", user], capture_output=True, text=True, check=False
+        ["find", *folders, "-xdev", "-uid", user], capture_output=True, text=True, check=False
     )
     return set(found.stdout.split())
 
 
-def test_the_stages_agree() -> None:
+def test_both_stages_have_the_same_python() -> None:
     assert BUILD.base == FINAL.base
     assert f"python:{sys.version_info.major}.{sys.version_info.minor}-" in BUILD.base
-    assert FINAL.one("ENTRYPOINT") == '["merganser"]'
-    assert FINAL.one("USER") == "10001:10001"
-    assert "/opt/merganser /opt/merganser" in FINAL.one("COPY")
+    assert FINAL.find("ENTRYPOINT") == '["merganser"]'
+    assert FINAL.find("USER") == "10001:10001"
+    assert "/opt/merganser /opt/merganser" in FINAL.find("COPY")
 
 
 @pytest.mark.parametrize("platform", PLATFORMS)
-def test_there_is_a_wheel_of_everything(platform: str, tmp_path: Path) -> None:
-    """So nothing is compiled, and no compiler is in the image."""
+def test_every_dependency_has_a_wheel(platform: str, tmp_path: Path) -> None:
+    """The image has no compiler."""
     command = [
         *(sys.executable, "-m", "pip", "install", "--dry-run", "--quiet", "--no-deps"),
         *("--disable-pip-version-check", "--ignore-installed", "--only-binary", ":all:"),
@@ -195,11 +196,11 @@ def test_there_is_a_wheel_of_everything(platform: str, tmp_path: Path) -> None:
         *("--platform", platform.replace("manylinux_2_17", "manylinux2014")),
     ]
     for lock in (ROOT / "requirements.lock", ROOT / "deploy" / "build.lock"):
-        done = subprocess.run([*command, "-r", str(lock)], capture_output=True, check=False)
-        assert done.returncode == 0, done.stderr.decode()
+        result = subprocess.run([*command, "-r", str(lock)], capture_output=True, check=False)
+        assert result.returncode == 0, result.stderr.decode()
 
 
-def test_it_has_what_it_needs_and_no_more(opt: Path) -> None:
+def test_the_image_has_the_command_and_no_build_tools(opt: Path) -> None:
     help_ = subprocess.run(
         as_user("merganser", "--help"),
         env=image_environment(opt),
@@ -216,7 +217,7 @@ def test_it_has_what_it_needs_and_no_more(opt: Path) -> None:
 
 
 @needs_docker
-def test_an_engine_builds_it() -> None:
+def test_docker_builds_an_image_that_runs() -> None:
     name = f"merganser-test-{uuid.uuid4().hex}"
     build = ["docker", "build", "--quiet", "--file", str(FILE), "--tag", name, str(ROOT)]
     run = ["docker", "run", "--rm", "--read-only", "--cap-drop", "ALL", "--network", "none", name]
@@ -234,14 +235,14 @@ class Running:
 
     env: dict[str, str]
     ops: str
-    """Where its operators' port answers."""
+    """The port of /metrics, /healthz and /readyz."""
 
 
 @asynccontextmanager
 async def running(
     opt: Path, env: Mapping[str, str], seal: Callable[..., list[str]], name: str
 ) -> AsyncIterator[Running]:
-    """One of the commands, ready, for a user who owns nothing; it leaves nothing and ends well."""
+    """Run a process as the image's user; check that it exits with 0 and leaves no files."""
     before = owned_files()
     ops = free_port(set())
     own = {**image_environment(opt), **env, f"MERGANSER_{name.upper()}_METRICS_PORT": str(ops)}
@@ -263,18 +264,18 @@ async def running(
     finally:
         if process.returncode is None:
             process.send_signal(signal.SIGTERM)
-        ended = await asyncio.wait_for(process.wait(), 15)
-    assert ended == 0
+        exit_code = await asyncio.wait_for(process.wait(), 15)
+    assert exit_code == 0
     assert owned_files() == before
 
 
 @pytest.mark.parametrize("name", services.NAMES)
-async def test_each_process_works_where_nothing_can_be_written(
+async def test_each_process_works_on_read_only_file_systems(
     opt: Path, system: System, seal: Callable[..., list[str]], name: str
 ) -> None:
     env = {**system.env, f"MERGANSER_{name.upper()}_PORT": str(free_port(set()))}
     async with running(opt, env, seal, name) as process:
-        check = re.sub(r".*CMD ", "", FINAL.one("HEALTHCHECK")).replace("9100", process.ops)
+        check = re.sub(r".*CMD ", "", FINAL.find("HEALTHCHECK")).replace("9100", process.ops)
         command: list[str] = [part.strip('"') for part in re.findall(r'"[^"]*"', check)]
         healthy = await asyncio.create_subprocess_exec(
             *seal(*as_user(*command)), env=process.env, cwd="/"
@@ -282,7 +283,9 @@ async def test_each_process_works_where_nothing_can_be_written(
         assert await healthy.wait() == 0
 
 
-async def test_an_event_comes_in(opt: Path, system: System, seal: Callable[..., list[str]]) -> None:
+async def test_ingest_in_the_image_accepts_an_event(
+    opt: Path, system: System, seal: Callable[..., list[str]]
+) -> None:
     key, port = await system.key(), free_port(set())
     env = {**system.env, "MERGANSER_INGEST_PORT": str(port)}
     async with running(opt, env, seal, "ingest"), httpx.AsyncClient() as http:

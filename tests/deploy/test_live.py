@@ -1,4 +1,4 @@
-"""Debian's Prometheus on all of our processes, with a little traffic: each query finds its data."""
+"""A real Prometheus scrapes all processes under light traffic: each query finds data."""
 
 import asyncio
 import math
@@ -35,7 +35,7 @@ rules:
   - key: plan
     type: string
     query: {source: crm, sql: "SELECT id, plan FROM users WHERE id IN (:userIds)", column: plan}
-  # What does not fit is counted.
+  # Values that do not fit the type are counted.
   - key: cents
     type: integer
     events: {type: purchase, column: data.price, aggregation: most recent}
@@ -46,16 +46,16 @@ rules:
 
 
 async def test_every_query_finds_data(system: System, tmp_path: Path) -> None:
-    services, api_url = await everything(system, tmp_path)
+    services, api_url = await start_all(system, tmp_path)
     for service in services:
         check_metrics(await service.ops("/metrics"))
     targets = {
         f"merganser-{service.kind}": service.ops_url.removeprefix("http://") for service in services
     }
-    await answer_503(system, services[0])
-    place = tmp_path / "prometheus"
-    place.mkdir()
-    with local.running(targets, free_port(set()), place) as prometheus:
+    await cause_503(system, services[0])
+    folder = tmp_path / "prometheus"
+    folder.mkdir()
+    with local.running(targets, free_port(set()), folder) as prometheus:
         key = await system.key("traffic", "events:write", "events:read", "profiles:read")
         url = services[0].url
         traffic = asyncio.create_task(send(url, api_url, key, system.database.url, lambda _: 40))
@@ -65,7 +65,7 @@ async def test_every_query_finds_data(system: System, tmp_path: Path) -> None:
 
         async def without_data() -> set[str]:
             if traffic.done():
-                await traffic  # it failed
+                await traffic  # raises its error
             for expr in tuple(missing):
                 if await asyncio.to_thread(finds_data, prometheus, expr):
                     missing.remove(expr)
@@ -86,8 +86,10 @@ def dashboard_queries() -> Iterator[str]:
 
 
 def rule_queries(prometheus: Prometheus) -> Iterator[str]:
-    """Recorded series, and what rules look at: an alert itself is there only when it fires, and a
-    record may be there without some of what it looks at.
+    """Yield recorded series and the selectors of all rules.
+
+    Alerts are series only while they fire, and a recorded series may exist although one of its
+    selectors finds nothing.
     """
     for rule in prometheus.rules():
         if rule["type"] == "recording":
@@ -96,32 +98,32 @@ def rule_queries(prometheus: Prometheus) -> Iterator[str]:
 
 
 def finds_data(prometheus: Prometheus, expr: str) -> bool:
-    """Whether there is a number: a quantile or a part of nothing is NaN."""
+    """Return whether a query has a number; a quantile of nothing is NaN."""
     return any(math.isfinite(float(series["value"][1])) for series in prometheus.query(expr))
 
 
-async def answer_503(system: System, ingest: Gateway) -> None:
-    """Have ingest answer so before there is traffic, which would not take it."""
+async def cause_503(system: System, ingest: Gateway) -> None:
+    """Cause an answer 503, before the traffic starts, which stops at any error."""
     await system.events.refuse_larger(20_000)
 
-    async def answer_to_a_large_one() -> int:
+    async def send_large_event() -> int:
         return (await ingest.track(type="t", userId="1", data={"a": "x" * 50_000})).status_code
 
-    await eventually(answer_to_a_large_one, equals(503))
+    await eventually(send_large_event, equals(503))
 
 
 def check_metrics(answer: httpx.Response) -> None:
-    """What Prometheus' own linter says of a page of metrics."""
-    done = subprocess.run(
+    """Check a page of metrics with the linter of Prometheus."""
+    result = subprocess.run(
         ["promtool", "check", "metrics"], input=answer.content, capture_output=True, check=False
     )
-    assert done.returncode == 0, done.stderr.decode()
+    assert result.returncode == 0, result.stderr.decode()
 
 
-async def everything(
+async def start_all(
     system: System, tmp_path: Path
 ) -> tuple[tuple[Gateway, *tuple[Service, ...]], str]:
-    """One of each process, ingest first, with a rule on events and one on a source."""
+    """Start one of each process, ingest first, with rules on events and on a source."""
     file = tmp_path / "company.db"
     with sqlite3.connect(file) as company:
         company.execute("CREATE TABLE users (id TEXT PRIMARY KEY, plan TEXT)")
@@ -136,5 +138,5 @@ async def everything(
         system.ingest(), system.resolver(), system.scanner(), system.properties(), system.api()
     )
     await decoration.ready()
-    await system.cli("rules", "apply", "--yes", str(rules))  # until properties shows them
+    await system.cli("rules", "apply", "--yes", str(rules))  # waits for the backfill
     return (ingest, resolver, scanner, properties, decoration, api), api_url

@@ -1,4 +1,4 @@
-"""Everything works through PgBouncer in transaction mode, where no session is a client's own."""
+"""All processes and commands work through PgBouncer in transaction mode."""
 
 import asyncio
 import sqlite3
@@ -35,13 +35,13 @@ USERS = 30
 
 @pytest.fixture
 async def pooled(system: System, tmp_path: Path) -> AsyncIterator[System]:
-    """A system whose processes and commands reach Postgres by way of the pooler."""
+    """A system whose processes and commands connect to Postgres through the pooler."""
     async with pooler.run(system.database.url, tmp_path) as url:
         system.env["MERGANSER_DATABASE_URL"] = url
         yield system
 
 
-async def test_every_process_works(pooled: System, tmp_path: Path) -> None:
+async def test_every_process_works_through_the_pooler(pooled: System, tmp_path: Path) -> None:
     crm = tmp_path / "crm.db"
     with sqlite3.connect(crm) as company:
         company.execute("CREATE TABLE users (id TEXT PRIMARY KEY, plan TEXT)")
@@ -58,7 +58,7 @@ async def test_every_process_works(pooled: System, tmp_path: Path) -> None:
     )
     await decoration.ready()
     await pooled.cli("rules", "apply", "--yes", str(rules))
-    # Often enough for psycopg to prepare the statements, if it does.
+    # More often than the number of executions after which psycopg prepares a statement.
     for _ in range(12):
         for n in range(USERS):
             await gateway.tracked(type="pageview", anonymousId=f"a{n}", userId=f"u{n}")
@@ -66,26 +66,26 @@ async def test_every_process_works(pooled: System, tmp_path: Path) -> None:
             """INSERT INTO events (type, "userId") SELECT 'refund', 'u' || n
             FROM generate_series(0, 29) AS n"""
         )
-    placed = 'SELECT count(*) FROM events WHERE "profileGuid" IS NOT NULL'
-    await eventually(lambda: pooled.database.value(placed), equals(24 * USERS))
+    resolved = 'SELECT count(*) FROM events WHERE "profileGuid" IS NOT NULL'
+    await eventually(lambda: pooled.database.value(resolved), equals(24 * USERS))
     async with httpx.AsyncClient(headers={"authorization": f"Bearer {key}"}) as http:
 
         async def properties() -> object:
-            answers = await asyncio.gather(
+            responses = await asyncio.gather(
                 *(http.get(f"{api}/profiles", params={"userId": f"u{n}"}) for n in range(USERS))
             )
-            return [one.json()["profiles"][0]["properties"] for one in answers]
+            return [response.json()["profiles"][0]["properties"] for response in responses]
 
         expected = [{"userId": f"u{n}", "visits": 12, "plan": "free"} for n in range(USERS)]
         await eventually(properties, equals(expected))
         events = (await http.get(f"{api}/events", params={"limit": 1})).json()["events"]
-        gone = await http.delete(f"{api}/event/{events[0]['guid']}")
-        assert gone.status_code == 200
+        deleted = await http.delete(f"{api}/event/{events[0]['guid']}")
+        assert deleted.status_code == 200
     for service in pooled.services:
         assert service.defects == []
 
 
-async def test_every_command_works(pooled: System) -> None:
+async def test_every_command_works_through_the_pooler(pooled: System) -> None:
     await pooled.resolver()
     await pooled.events.publish_events([event(user="ann", anonymous="phone"), event(user="bob")])
     await eventually(lambda: pooled.database.count("events"), equals(2))
@@ -104,41 +104,43 @@ async def test_every_command_works(pooled: System) -> None:
         ("replay", "--from", "start", "--yes"),
         ("dead", "list"),
     ):
-        ended = await command(pooled.env, *arguments)
-        assert ended.status == 0, (arguments, ended.err)
+        result = await command(pooled.env, *arguments)
+        assert result.status == 0, (arguments, result.err)
 
 
-async def test_tables_are_made(empty_database_url: str, tmp_path: Path) -> None:
-    """By several at once, whose lock must not stay with a session of the pooler."""
+async def test_concurrent_migrations_work_through_the_pooler(
+    empty_database_url: str, tmp_path: Path
+) -> None:
+    """A session of the pooler must not keep their lock."""
     async with pooler.run(empty_database_url, tmp_path) as url:
         env = {"MERGANSER_DATABASE_URL": url}
         for _ in range(2):
-            ended = await asyncio.gather(*(command(env, "migrate") for _ in range(3)))
-            assert [one.status for one in ended] == [0, 0, 0], ended
+            results = await asyncio.gather(*(command(env, "migrate") for _ in range(3)))
+            assert [result.status for result in results] == [0, 0, 0], results
         listed = await command(env, "keys", "list")
         assert listed.status == 0
 
 
-async def test_the_settings_of_a_transaction_are_no_other_client_s(
+async def test_the_settings_of_a_transaction_do_not_affect_other_clients(
     system: System, tmp_path: Path
 ) -> None:
     async with pooler.run(system.database.url, tmp_path) as url:
         ours = Database(url, "test")
-        assert await ours.transact(shown, Stop()) == {
+        assert await ours.transact(read_settings, Stop()) == {
             "TimeZone": "UTC",
             "enable_seqscan": "off",
             "idle_in_transaction_session_timeout": "15000",
         }
-        # The pooler gives the session that it used last.
+        # The pooler reuses the session that it used last.
         async with await AsyncConnection.connect(url, autocommit=True) as other:
-            found = await shown(other)
+            found = await read_settings(other)
         assert found["enable_seqscan"] == "on"
         assert found["idle_in_transaction_session_timeout"] == "0"
         await ours.close()
 
 
-async def shown(connection: AsyncConnection[Any]) -> dict[str, str]:
-    """Settings as they are in force."""
+async def read_settings(connection: AsyncConnection[Any]) -> dict[str, str]:
+    """Return the settings of a session."""
     cursor = await connection.execute(
         "SELECT name, setting FROM pg_settings WHERE name IN "
         "('TimeZone', 'enable_seqscan', 'idle_in_transaction_session_timeout')"

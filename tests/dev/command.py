@@ -1,4 +1,4 @@
-"""Runs one command of the stack as `merganser` does, with the stand-in for the rest of it.
+"""Run one command of the local stack as `merganser` does, with `standin.py` as the processes.
 
 `python -m tests.dev.command up|run|status|logs|down [--json] [--wipe]`
 """

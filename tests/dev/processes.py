@@ -1,4 +1,4 @@
-"""What the tests need to know about processes."""
+"""Find, wait for and start processes."""
 
 import os
 import subprocess
@@ -12,11 +12,11 @@ import psutil
 
 ROOT = Path(__file__).parents[2]
 STANDIN = (sys.executable, "-I", "-S", str(Path(__file__).parent / "standin.py"))
-"""Without the site packages, which it does not need: it starts in a tenth of the time."""
+"""Command line of the stand-in; without site packages it starts in a tenth of the time."""
 
 
 def of(home: Path) -> list[str]:
-    """Return the command lines of all processes that have to do with `home`, but for this one."""
+    """Return the command lines of all processes that mention `home`, except this one."""
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
@@ -42,16 +42,16 @@ def eventually(condition: Callable[[], bool], what: str, timeout: float = 60.0) 
         time.sleep(0.02)
 
 
-def none_left(home: Path) -> None:
-    """Fail unless every process of `home` ends within some seconds."""
+def wait_until_none_left(home: Path) -> None:
+    """Wait until no process of `home` runs; fail after a minute."""
     deadline = time.monotonic() + 60
     while left := of(home):
-        assert time.monotonic() < deadline, "left behind:\n" + "\n".join(left)
+        assert time.monotonic() < deadline, "these still run:\n" + "\n".join(left)
         time.sleep(0.05)
 
 
 def python(home: Path, code: str, **env: str) -> "subprocess.Popen[str]":
-    """Run `code` in another Python, whose stdin and stdout are pipes, with `home` as its home."""
+    """Run code in another Python with this home; its stdin and stdout are pipes."""
     return subprocess.Popen(
         [sys.executable, "-c", code],
         env=environment(home, env),

@@ -1,6 +1,6 @@
-"""Stands in for `merganser` in tests of the local stack: the same commands, next to no work.
+"""Replaces `merganser` in tests of the local stack: the same commands, which do almost nothing.
 
-It imports little, as the tests run it hundreds of times.
+It imports little because the tests run it hundreds of times.
 """
 
 import os
@@ -20,7 +20,7 @@ def serve(name: str, port: int) -> None:
             print(f"{name} is listening", flush=True)  # noqa: T201 -- its log
             while True:
                 connection, _ = server.accept()
-                with suppress(OSError), connection:  # the client may be gone
+                with suppress(OSError), connection:  # the client may have disconnected
                     connection.recv(65_536)
                     connection.sendall(OK)
     except Stopped:

@@ -15,7 +15,7 @@ NONE: Mapping[str, int] = MappingProxyType({})
 
 
 @pytest.fixture
-def taken() -> Iterator[int]:
+def occupied() -> Iterator[int]:
     with socket.socket() as server:
         server.bind(("127.0.0.1", ports.free_port(set())))
         server.listen()
@@ -23,83 +23,85 @@ def taken() -> Iterator[int]:
 
 
 @pytest.fixture
-def remembered(tmp_path: Path) -> Path:
+def saved(tmp_path: Path) -> Path:
     return tmp_path / "ports.json"
 
 
-def chosen(
+def choose(
     names: list[str],
-    remembered: Path,
+    saved: Path,
     usual: Mapping[str, int] = NONE,
     fixed: Mapping[str, int] = NONE,
 ) -> dict[str, int]:
-    """The choice of a stack that is over."""
-    with ports.claimed(names, remembered, usual=usual, fixed=fixed) as claimed:
+    """Return the ports that a stack chooses; it claims them only for a moment."""
+    with ports.claimed(names, saved, usual=usual, fixed=fixed) as claimed:
         return claimed
 
 
-def test_the_usual_port_if_it_is_free(remembered: Path) -> None:
+def test_a_free_usual_port_is_chosen(saved: Path) -> None:
     usual = ports.free_port(set())
-    assert chosen(["kafka"], remembered, {"kafka": usual}) == {"kafka": usual}
+    assert choose(["kafka"], saved, {"kafka": usual}) == {"kafka": usual}
 
 
-def test_another_port_if_the_usual_is_taken(remembered: Path, taken: int) -> None:
-    other = chosen(["kafka"], remembered, {"kafka": taken})["kafka"]
-    assert other != taken
+def test_another_port_is_chosen_if_the_usual_one_is_occupied(saved: Path, occupied: int) -> None:
+    other = choose(["kafka"], saved, {"kafka": occupied})["kafka"]
+    assert other != occupied
     assert ports.is_free(other)
 
 
-def test_a_server_on_all_addresses_takes_the_port_too() -> None:
+def test_a_port_is_occupied_by_a_server_on_all_addresses() -> None:
     with socket.socket() as server:
         server.bind(("0.0.0.0", ports.free_port(set())))  # noqa: S104 -- that is the point
         server.listen()
         assert not ports.is_free(server.getsockname()[1])
 
 
-def test_the_port_of_the_last_run_before_the_usual(remembered: Path) -> None:
-    first = chosen(["kafka"], remembered)
-    assert chosen(["kafka"], remembered, {"kafka": ports.free_port(set())}) == first
+def test_the_port_of_the_last_run_wins_over_the_usual_one(saved: Path) -> None:
+    first = choose(["kafka"], saved)
+    assert choose(["kafka"], saved, {"kafka": ports.free_port(set())}) == first
 
 
-def test_another_port_if_that_of_the_last_run_is_taken(remembered: Path, taken: int) -> None:
-    remembered.write_text(json.dumps({"kafka": taken}))
-    assert chosen(["kafka"], remembered)["kafka"] != taken
+def test_another_port_is_chosen_if_that_of_the_last_run_is_occupied(
+    saved: Path, occupied: int
+) -> None:
+    saved.write_text(json.dumps({"kafka": occupied}))
+    assert choose(["kafka"], saved)["kafka"] != occupied
 
 
-def test_names_never_share_a_port(remembered: Path) -> None:
+def test_each_name_gets_its_own_port(saved: Path) -> None:
     usual = ports.free_port(set())
-    found = chosen(["a", "b", "c"], remembered, {"a": usual, "b": usual})
+    found = choose(["a", "b", "c"], saved, {"a": usual, "b": usual})
     assert len(set(found.values())) == 3
 
 
-def test_a_port_asked_for_is_taken_at_its_word(remembered: Path, taken: int) -> None:
-    found = chosen(["a", "b"], remembered, {"b": taken}, {"a": taken})
-    assert found["a"] == taken
-    assert found["b"] != taken
+def test_a_fixed_port_is_used_even_if_it_is_occupied(saved: Path, occupied: int) -> None:
+    found = choose(["a", "b"], saved, {"b": occupied}, {"a": occupied})
+    assert found["a"] == occupied
+    assert found["b"] != occupied
 
 
-def test_two_stacks_at_the_same_moment_choose_different_ports(tmp_path: Path) -> None:
-    """No server listens yet on what the first one has chosen."""
+def test_two_stacks_that_start_together_choose_different_ports(tmp_path: Path) -> None:
+    """No server listens yet on the ports of the first one."""
     usual = {"kafka": ports.free_port(set())}
     with (
-        ports.claimed(["kafka"], tmp_path / "one.json", usual=usual) as one,
-        ports.claimed(["kafka"], tmp_path / "two.json", usual=usual) as two,
+        ports.claimed(["kafka"], tmp_path / "first.json", usual=usual) as first,
+        ports.claimed(["kafka"], tmp_path / "second.json", usual=usual) as second,
     ):
-        assert one == usual
-        assert two != usual
-        assert ports.free_port(set()) not in {*one.values(), *two.values()}
-    assert chosen(["kafka"], tmp_path / "three.json", usual) == usual
+        assert first == usual
+        assert second != usual
+        assert ports.free_port(set()) not in {*first.values(), *second.values()}
+    assert choose(["kafka"], tmp_path / "third.json", usual) == usual
 
 
-def test_a_port_asked_for_that_another_stack_has_is_refused(tmp_path: Path) -> None:
+def test_a_fixed_port_that_another_stack_has_is_refused(tmp_path: Path) -> None:
     with (
-        ports.claimed(["kafka"], tmp_path / "one.json", usual={}) as one,
+        ports.claimed(["kafka"], tmp_path / "first.json", usual={}) as first,
         pytest.raises(StackError, match=r"Port \d+.*api.*another stack"),
     ):
-        chosen(["api"], tmp_path / "two.json", fixed={"api": one["kafka"]})
+        choose(["api"], tmp_path / "second.json", fixed={"api": first["kafka"]})
 
 
-def test_a_claim_ends_with_its_process(home: Path, remembered: Path) -> None:
+def test_a_claim_ends_with_its_process(home: Path, saved: Path) -> None:
     usual = ports.free_port(set())
     code = f"""
 from pathlib import Path
@@ -111,17 +113,17 @@ with ports.claimed(["kafka"], Path({str(home / "ports.json")!r}), usual={{"kafka
     program = processes.python(home, code)
     assert program.stdout
     program.stdout.readline()
-    assert chosen(["kafka"], remembered, {"kafka": usual}) != {"kafka": usual}
+    assert choose(["kafka"], saved, {"kafka": usual}) != {"kafka": usual}
     program.kill()
     program.communicate()
-    remembered.unlink()
-    assert chosen(["kafka"], remembered, {"kafka": usual}) == {"kafka": usual}
+    saved.unlink()
+    assert choose(["kafka"], saved, {"kafka": usual}) == {"kafka": usual}
 
 
-def test_a_folder_for_claims_that_somebody_else_made_is_not_used(
-    tmp_path: Path, remembered: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_claims_folder_of_another_user_is_refused(
+    tmp_path: Path, saved: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     (tmp_path / f"merganser-{os.getuid()}").symlink_to(tmp_path)
     with pytest.raises(StackError, match="belongs to another user"):
-        chosen(["kafka"], remembered)
+        choose(["kafka"], saved)

@@ -1,4 +1,4 @@
-"""No process is left behind, whatever is killed and however: shown with small processes."""
+"""Killing any process of the local stack ends all others; small processes replace the servers."""
 
 import os
 import signal
@@ -18,14 +18,14 @@ from tests.dev import processes
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's death signal")
 
-# A command with a child that has left its process group and session, but keeps the descriptors
-# it was born with: as Postgres backends do.
+# A command with a child in another process group and session that keeps its inherited
+# descriptors, as the backends of Postgres do.
 FAMILY = (
     "import subprocess, sys, time;"
     "subprocess.Popen(['sleep', '1000'], start_new_session=True, close_fds=False);"
     "print('has a child', flush=True); time.sleep(1000)"
 )
-# An owner that starts such a command and tells the pids of guard and command.
+# An owner that starts such a command and prints the pids of its guard and of the command.
 OWNER = f"""
 import os, sys, time
 from pathlib import Path
@@ -49,18 +49,18 @@ class Owned:
         assert self.owner.stdout
         self.guard, self.command = map(int, self.owner.stdout.readline().split())
         log = Home(home).log("family")
-        processes.eventually(lambda: "has a child" in log.read_text(), "the child is there")
+        processes.eventually(lambda: "has a child" in log.read_text(), "the child runs")
 
     def close(self) -> None:
         self.owner.kill()
         self.owner.communicate()
-        # Whom only its guard knew of outlives that, but not the next start.
+        # A process that only its guard knew may still run, but not after the next start.
         with Home(self.home).owned():
             assert processes.of(self.home) == []
 
 
 @pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+def short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(locks, "LEFTOVER_GRACE_SECONDS", 0.1)
 
 
@@ -72,44 +72,44 @@ def owned(home: Path) -> Iterator[Owned]:
     family.close()
 
 
-def test_death_of_the_owner_ends_all(home: Path, owned: Owned) -> None:
+def test_killing_the_owner_ends_all(home: Path, owned: Owned) -> None:
     owned.owner.kill()
-    processes.none_left(home)
+    processes.wait_until_none_left(home)
 
 
 @linux_only
-def test_death_of_the_guard_ends_the_command(owned: Owned) -> None:
+def test_killing_the_guard_ends_the_command(owned: Owned) -> None:
     os.kill(owned.guard, signal.SIGKILL)
     processes.eventually(lambda: processes.gone(owned.command), "the command ends")
 
 
 @linux_only
-def test_death_of_owner_and_guard_at_once_ends_the_command(owned: Owned) -> None:
-    os.kill(owned.owner.pid, signal.SIGSTOP)  # so that neither sees the other go
+def test_killing_owner_and_guard_at_once_ends_the_command(owned: Owned) -> None:
+    os.kill(owned.owner.pid, signal.SIGSTOP)  # so that neither notices the end of the other
     os.kill(owned.guard, signal.SIGKILL)
     owned.owner.kill()
     processes.eventually(lambda: processes.gone(owned.command), "the command ends")
 
 
-def test_death_of_a_suspended_family_s_owner_ends_all(home: Path, owned: Owned) -> None:
+def test_killing_the_owner_of_a_suspended_command_ends_all(home: Path, owned: Owned) -> None:
     os.kill(owned.command, signal.SIGSTOP)
     owned.owner.kill()
-    processes.none_left(home)
+    processes.wait_until_none_left(home)
 
 
-def test_death_of_the_command_ends_its_children(home: Path, owned: Owned) -> None:
+def test_killing_the_command_ends_its_children(home: Path, owned: Owned) -> None:
     os.kill(owned.command, signal.SIGKILL)
     processes.eventually(lambda: len(processes.of(home)) == 1, "only the owner is left")
 
 
-def test_a_forked_child_of_the_owner_does_not_keep_the_rest_alive(home: Path) -> None:
+def test_a_forked_child_of_the_owner_does_not_keep_the_others_running(home: Path) -> None:
     family = Owned(home, then="time.sleep(1000 if os.fork() else 3)")
     family.owner.kill()
     processes.eventually(lambda: processes.gone(family.command), "the command ends", 2.5)
     family.close()
 
 
-def test_a_new_owner_ends_what_was_left(home: Path, owned: Owned) -> None:
+def test_a_new_owner_ends_remaining_processes(home: Path, owned: Owned) -> None:
     os.kill(owned.owner.pid, signal.SIGSTOP)
     os.kill(owned.guard, signal.SIGKILL)  # the child that has left the group now has no guard
     owned.owner.kill()
@@ -119,7 +119,7 @@ def test_a_new_owner_ends_what_was_left(home: Path, owned: Owned) -> None:
         assert processes.of(home) == []
 
 
-def test_killing_a_process_ends_what_a_dead_guard_left(home: Path) -> None:
+def test_killing_a_process_ends_its_children_without_the_guard(home: Path) -> None:
     process = family_of(home)
     os.kill(process.guard_pid or 0, signal.SIGKILL)
     process.wait(5)
@@ -127,7 +127,7 @@ def test_killing_a_process_ends_what_a_dead_guard_left(home: Path) -> None:
     assert processes.of(home) == []
 
 
-def test_a_suspended_guard_does_not_hold_up_a_stop(
+def test_a_suspended_guard_does_not_delay_a_stop(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dev.stack.process._GUARD_SECONDS", 0.1)
@@ -137,26 +137,28 @@ def test_a_suspended_guard_does_not_hold_up_a_stop(
     assert processes.of(home) == []
 
 
-def test_a_suspended_process_is_stopped_in_order(home: Path) -> None:
+def test_a_suspended_process_gets_sigterm(home: Path) -> None:
     process = family_of(home)
     os.kill(process.pid or 0, signal.SIGSTOP)
     process.stop()
     assert process.exit_code == 128 + signal.SIGTERM
 
 
-def test_a_process_that_will_not_listen_is_killed(home: Path) -> None:
+def test_a_process_that_ignores_sigterm_is_killed(home: Path) -> None:
     code = "import signal, time; signal.signal(15, signal.SIG_IGN); print(1, flush=True)"
-    process = Process(place(home), "deaf", [sys.executable, "-c", f"{code}; time.sleep(1000)"])
+    process = Process(
+        home_with_logs(home), "ignores", [sys.executable, "-c", f"{code}; time.sleep(1000)"]
+    )
     process.start()
-    processes.eventually(lambda: process.log.stat().st_size > 0, "it is deaf")
-    begun = time.monotonic()
+    processes.eventually(lambda: process.log.stat().st_size > 0, "it ignores SIGTERM")
+    start = time.monotonic()
     process.stop(timeout=0.2)
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - start < 5
     assert process.exit_code == 128 + signal.SIGKILL
 
 
 def test_a_process_starts_again_in_the_same_log(home: Path) -> None:
-    process = Process(place(home), "short", [sys.executable, "-c", "print('once')"])
+    process = Process(home_with_logs(home), "short", [sys.executable, "-c", "print('once')"])
     for _ in range(2):
         process.start()
         assert process.wait(10)
@@ -171,47 +173,51 @@ def test_a_running_process_is_not_started_twice(home: Path) -> None:
     process.kill()
 
 
-def test_what_fails_tells_the_end_of_its_log(home: Path) -> None:
+def test_the_error_of_a_failed_command_has_the_end_of_its_log(home: Path) -> None:
     command = [sys.executable, "-c", "print('no such table'); raise SystemExit(4)"]
     with pytest.raises(StackError, match=r"(?s)migrate failed with code 4.*no such table"):
-        run(place(home), "migrate", command, timeout=10)
+        run(home_with_logs(home), "migrate", command, timeout=10)
 
 
-def test_what_ends_while_it_is_waited_for_tells_the_end_of_its_log(home: Path) -> None:
-    process = Process(place(home), "broken", [sys.executable, "-c", "raise SystemExit('bad port')"])
+def test_the_error_of_a_server_that_exits_has_the_end_of_its_log(home: Path) -> None:
+    process = Process(
+        home_with_logs(home), "broken", [sys.executable, "-c", "raise SystemExit('bad port')"]
+    )
     process.start()
     with pytest.raises(StackError, match=r"(?s)broken ended with code 1.*bad port"):
         process.wait_until(lambda: False, timeout=10)
 
 
-def test_what_hangs_is_ended(home: Path) -> None:
+def test_a_command_that_takes_too_long_is_killed(home: Path) -> None:
     with pytest.raises(StackError, match="took longer than 0 s"):
-        run(place(home), "endless", ["sleep", "1000"], timeout=0.3)
+        run(home_with_logs(home), "endless", ["sleep", "1000"], timeout=0.3)
     assert processes.of(home) == []
 
 
-def test_a_missing_program_is_named(home: Path) -> None:
+def test_the_error_names_a_missing_program(home: Path) -> None:
     with pytest.raises(StackError, match=r"(?s)could not be started.*no-such-program"):
-        run(place(home), "missing", ["no-such-program"], timeout=10)
+        run(home_with_logs(home), "missing", ["no-such-program"], timeout=10)
 
 
-def test_the_owner_s_terminal_does_not_reach_the_process(home: Path) -> None:
+def test_a_process_has_its_own_session(home: Path) -> None:
     process = family_of(home)
     assert os.getsid(process.pid or 0) != os.getsid(0)
     process.kill()
 
 
-def place(root: Path) -> Home:
+def home_with_logs(root: Path) -> Home:
     home = Home(root)
     home.logs.mkdir()
     return home
 
 
 def family_of(root: Path) -> Process:
-    """Start a command with a child that has left its group, owned by this very process."""
-    process = Process(place(root), "family", [sys.executable, "-c", FAMILY], env=dict(os.environ))
+    """Start a command with a child in another process group; this process owns it."""
+    process = Process(
+        home_with_logs(root), "family", [sys.executable, "-c", FAMILY], env=dict(os.environ)
+    )
     process.start()
-    processes.eventually(lambda: process.log.stat().st_size > 0, "the child is there")
+    processes.eventually(lambda: process.log.stat().st_size > 0, "the child runs")
     return process
 
 
@@ -220,7 +226,7 @@ def test_a_home_has_one_owner(home: Path) -> None:
         pass
 
 
-def test_an_owner_s_child_does_not_own(home: Path) -> None:
+def test_a_child_of_an_owner_does_not_keep_the_home(home: Path) -> None:
     with Home(home).owned():
         child = subprocess.Popen(["sleep", "1000"])
     with Home(home).owned(0.2):

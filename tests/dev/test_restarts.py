@@ -8,7 +8,7 @@ from dev.stack.restarts import Restarter
 
 
 class Target:
-    """Something that can be launched, and which ends when told to."""
+    """A target of a restarter that a test launches and stops."""
 
     name = "resolver"
 
@@ -21,7 +21,7 @@ class Target:
         self.launches += 1
         if self.broken:
             raise StackError("no memory")
-        self.process = Alive()
+        self.process = RunningProcess()
         return self.process
 
     def start(self) -> None:
@@ -31,7 +31,7 @@ class Target:
         self.process = None
 
 
-class Alive(Process):
+class RunningProcess(Process):
     running = True
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ def pauses(target: Target, restarter: Restarter, count: int, lifetime: float) ->
     return found
 
 
-def test_what_runs_is_left_alone() -> None:
+def test_a_running_target_is_not_launched_again() -> None:
     target = Target()
     target.launch()
     assert not Restarter(target).check(0)
@@ -63,14 +63,14 @@ def test_pauses_grow_up_to_a_limit() -> None:
     assert pauses(target, Restarter(target), 9, lifetime=1) == [0.5, 1, 2, 4, 8, 16, 30, 30, 30]
 
 
-def test_pauses_are_short_again_after_a_long_life() -> None:
+def test_pauses_are_short_again_after_a_long_run() -> None:
     target = Target()
     restarter = Restarter(target)
     pauses(target, restarter, 5, lifetime=1)
     assert pauses(target, restarter, 1, lifetime=3600) == [0.5]
 
 
-def test_what_cannot_be_launched_is_tried_again() -> None:
+def test_a_failed_launch_is_tried_again() -> None:
     target = Target()
     restarter = Restarter(target)
     target.broken = True
@@ -81,7 +81,10 @@ def test_what_cannot_be_launched_is_tried_again() -> None:
 
 
 @pytest.mark.parametrize("broken", [True, False])
-def test_the_log_tells_what_happened(broken: bool, caplog: pytest.LogCaptureFixture) -> None:  # noqa: FBT001
+def test_the_log_names_a_restart_or_its_failure(
+    broken: bool,  # noqa: FBT001
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     target = Target()
     target.broken = broken
     restarter = Restarter(target)

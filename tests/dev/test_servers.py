@@ -1,4 +1,4 @@
-"""The real broker and database, alone."""
+"""The broker and the database of the local stack, without its other processes."""
 
 import os
 import signal
@@ -44,7 +44,7 @@ def broker(servers: Servers) -> Kafka:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["stop", "kill"])
-def test_the_database_keeps_what_was_committed(database: Postgres, number: signal.Signals) -> None:
+def test_the_database_keeps_committed_rows(database: Postgres, number: signal.Signals) -> None:
     with psycopg.connect(database.url, autocommit=True) as connection:
         connection.execute("DROP TABLE IF EXISTS kept")
         connection.execute("CREATE TABLE kept AS SELECT 'Zoë' AS name")
@@ -59,7 +59,7 @@ def test_the_database_keeps_what_was_committed(database: Postgres, number: signa
     "number",
     [pytest.param(signal.SIGTERM, id="stop", marks=pytest.mark.slow), signal.SIGKILL],
 )
-async def test_the_broker_keeps_what_it_acknowledged(broker: Kafka, number: signal.Signals) -> None:
+async def test_the_broker_keeps_acknowledged_records(broker: Kafka, number: signal.Signals) -> None:
     topic = f"kept-{number}"
     admin = AIOKafkaAdminClient(bootstrap_servers=broker.bootstrap)
     await admin.start()
@@ -77,7 +77,7 @@ async def test_the_broker_keeps_what_it_acknowledged(broker: Kafka, number: sign
         assert (await consumer.getone()).value == b"event"
 
 
-async def test_the_broker_makes_no_topic_of_itself(broker: Kafka) -> None:
+async def test_the_broker_does_not_create_topics_automatically(broker: Kafka) -> None:
     async with AIOKafkaConsumer(bootstrap_servers=broker.bootstrap) as consumer:
         assert "misspelt" not in await consumer.topics()
         consumer.subscribe(["misspelt"])
@@ -89,16 +89,16 @@ def test_a_suspended_server_is_not_ready(database: Postgres, broker: Kafka) -> N
         freeze(server)
         assert not server.ready()
         thaw(server)
-        processes.eventually(server.ready, "it answers again")
+        processes.eventually(server.ready, "the server answers again")
 
 
-def test_durability_is_left_on(database: Postgres) -> None:
+def test_postgres_is_durable_by_default(database: Postgres) -> None:
     with psycopg.connect(database.url) as connection:
         for setting in ("fsync", "synchronous_commit", "full_page_writes"):
             assert connection.execute(f"SHOW {setting}").fetchone() == ("on",)
 
 
-def test_a_pid_file_that_names_another_process_is_no_obstacle(database: Postgres) -> None:
+def test_a_pid_file_with_the_pid_of_another_process_is_ignored(database: Postgres) -> None:
     database.stop()
     data = database.data
     with subprocess.Popen(["sleep", "60"], user=data.stat().st_uid) as stranger:
@@ -108,8 +108,8 @@ def test_a_pid_file_that_names_another_process_is_no_obstacle(database: Postgres
         stranger.kill()
 
 
-def test_another_database_on_our_port_is_left_alone(home: Path, database: Postgres) -> None:
-    """It would let us in: it is of the same make."""
+def test_another_database_on_the_port_is_not_used(home: Path, database: Postgres) -> None:
+    """It would accept our connections, because it has the same user."""
     place = Home(home)
     with place.owned():
         ours = Postgres(place, database.port, unsafe_fast=True)
@@ -117,8 +117,8 @@ def test_another_database_on_our_port_is_left_alone(home: Path, database: Postgr
             ours.start()
 
 
-def test_a_copy_of_our_data_on_our_port_is_left_alone(home: Path, database: Postgres) -> None:
-    """As a copied home directory has it."""
+def test_a_copy_of_the_data_on_the_port_is_not_used(home: Path, database: Postgres) -> None:
+    """A copied home directory has the same data and the same port."""
     place = Home(home)
     with place.owned():
         ours = Postgres(place, database.port, unsafe_fast=True)
@@ -128,7 +128,7 @@ def test_a_copy_of_our_data_on_our_port_is_left_alone(home: Path, database: Post
             ours.start()
 
 
-def test_another_broker_on_our_port_is_left_alone(home: Path, broker: Kafka) -> None:
+def test_another_broker_on_the_port_is_not_used(home: Path, broker: Kafka) -> None:
     place = Home(home)
     with place.owned():
         ours = Kafka(place, broker.port, free_port(set()))
@@ -137,9 +137,9 @@ def test_another_broker_on_our_port_is_left_alone(home: Path, broker: Kafka) -> 
 
 
 @pytest.mark.parametrize(
-    "said", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\0\0\0\x0a" + b"\x7f" * 10]
+    "response", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\0\0\0\x0a" + b"\x7f" * 10]
 )
-def test_what_is_no_broker_has_no_cluster(said: bytes) -> None:
+def test_a_server_that_is_not_a_broker_has_no_cluster(response: bytes) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
 
@@ -147,7 +147,7 @@ def test_what_is_no_broker_has_no_cluster(said: bytes) -> None:
             connection, _ = server.accept()
             with connection:
                 connection.recv(100)
-                connection.sendall(said)
+                connection.sendall(response)
 
         thread = threading.Thread(target=answer)
         thread.start()
@@ -155,8 +155,8 @@ def test_what_is_no_broker_has_no_cluster(said: bytes) -> None:
         thread.join()
 
 
-def test_a_busy_query_does_not_outlive_its_server(home: Path) -> None:
-    """The worst: owner and guard killed at once, and a backend that never pauses."""
+def test_a_busy_query_ends_with_its_owner_and_guard(home: Path) -> None:
+    """Both are killed at once, and the backend never reads from its connection."""
     code = """
 import os, signal, threading, time
 from pathlib import Path
@@ -167,7 +167,7 @@ with local_servers(Path(os.environ["MERGANSER_HOME"]), kafka=False, unsafe_fast=
     endless = "SELECT count(*) FROM generate_series(1, 1000000000000)"
     threading.Thread(target=connection.execute, args=[endless]).start()
     print(connection.info.backend_pid, flush=True)
-    time.sleep(0.5)  # the query has begun
+    time.sleep(0.5)  # the query has started
     os.kill(servers.postgres.process.guard_pid, signal.SIGKILL)
     os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -180,7 +180,7 @@ with local_servers(Path(os.environ["MERGANSER_HOME"]), kafka=False, unsafe_fast=
 
 
 @pytest.mark.slow
-def test_the_owner_of_both_is_killed(home: Path) -> None:
+def test_killing_the_owner_ends_both_servers(home: Path) -> None:
     code = """
 import os, time
 from pathlib import Path
@@ -195,12 +195,12 @@ with local_servers(Path(os.environ["MERGANSER_HOME"]), unsafe_fast=True) as serv
     assert len(processes.of(home)) > 5
     owner.kill()
     owner.communicate()
-    processes.none_left(home)
+    processes.wait_until_none_left(home)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("locale", [{"LANG": "C"}, {"LC_ALL": "C"}, {"LC_ALL": "C.UTF-8"}], ids=str)
-def test_home_and_checkout_may_have_any_name_whatever_the_locale(
+def test_home_and_checkout_can_have_any_name_in_any_locale(
     home: Path, jars: Path, locale: dict[str, str]
 ) -> None:
     code = """
@@ -226,14 +226,14 @@ with stack.local_servers(Path(os.environ["MERGANSER_HOME"]), unsafe_fast=True) a
     assert {path.name for path in home.iterdir()} == {named.name, checkout.name, "kafka_libs"}
 
 
-def test_a_home_that_kafka_takes_for_two_is_refused(home: Path, jars: Path) -> None:
+def test_a_home_with_a_comma_is_refused(home: Path, jars: Path) -> None:
     named = Home(home / "one, two")
     with named.owned(), pytest.raises(StackError, match=r"set MERGANSER_HOME .* without one"):
         Kafka(named, 1, 2, cache=jars).start()
     assert {path.name for path in home.iterdir()} == {"one, two", "kafka_libs"}
 
 
-def test_a_server_not_asked_for_is_named(home: Path) -> None:
+def test_a_server_that_was_not_started_is_named_in_the_error(home: Path) -> None:
     with local_servers(home, kafka=False, unsafe_fast=True) as servers:
         assert servers.database_url
         with pytest.raises(StackError, match="without Kafka"):
@@ -241,7 +241,7 @@ def test_a_server_not_asked_for_is_named(home: Path) -> None:
 
 
 @pytest.mark.parametrize("program", ["java", "mvn"])
-def test_a_missing_program_is_named(
+def test_the_error_names_a_missing_program(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str
 ) -> None:
     place = Home(home)
@@ -254,7 +254,7 @@ def test_a_missing_program_is_named(
         Kafka(place, 1, 2, cache=tmp_path / "no-jars").start()
 
 
-def test_a_failed_download_leaves_no_half_of_the_jars(
+def test_a_failed_download_leaves_no_files(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = Home(home)
@@ -270,14 +270,14 @@ def test_a_failed_download_leaves_no_half_of_the_jars(
     assert list(cache.iterdir()) == []
 
 
-def test_nobody_there_is_not_ready() -> None:
-    begun = time.monotonic()
+def test_a_port_without_a_server_does_not_answer() -> None:
+    start = time.monotonic()
     assert not kafka.answers("127.0.0.1:1")
-    assert time.monotonic() - begun < 2
+    assert time.monotonic() - start < 2
 
 
 def end(server: Postgres | Kafka, number: signal.Signals) -> None:
-    """Stop the server in order, or kill it and wait for its end."""
+    """Stop the server or kill it, and wait until it has exited."""
     if number == signal.SIGTERM:
         server.stop()
     else:

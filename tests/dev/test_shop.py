@@ -10,7 +10,7 @@ INFO = StackInfo(
 )
 
 
-def test_the_page_has_one_script_tag_with_address_and_key_of_the_stack() -> None:
+def test_the_page_has_a_script_tag_with_the_address_and_key_of_the_stack() -> None:
     with shop.serve_shop(INFO) as url:
         page = httpx.get(url, params={"utm_campaign": "my-ad-campaign"}).raise_for_status().text
         assert httpx.get(url + "favicon.ico").status_code == 404

@@ -1,6 +1,6 @@
-"""The whole stack as a user meets it: the commands, and whatever is killed while they run.
+"""The commands of the local stack, also while its processes are killed.
 
-Kafka and Postgres are real; `standin.py` plays merganser's own processes.
+Kafka and Postgres are real; `standin.py` replaces the processes of Merganser.
 """
 
 import json
@@ -28,7 +28,7 @@ from tests.support.servers import Servers
 
 
 class Merganser:
-    """Runs commands in one home."""
+    """Runs commands of the local stack with one home."""
 
     def __init__(self, home: Path, **env: str) -> None:
         self.home = Home(home)
@@ -67,7 +67,7 @@ class Merganser:
 
 @pytest.fixture
 def merganser(home: Path) -> Iterator[Merganser]:
-    """With servers of its own."""
+    """A stack that starts its own servers."""
     run = Merganser(home)
     yield run
     run.end()
@@ -75,16 +75,16 @@ def merganser(home: Path) -> Iterator[Merganser]:
 
 @pytest.fixture
 def servers(servers_running: Servers, empty_database_url: str) -> Servers:
-    """The tests' servers, with a database of this test's own."""
+    """The shared servers of the tests, with a new database."""
     name = conninfo_to_dict(empty_database_url)["dbname"]
-    # In the form of a URL, as SQLAlchemy takes no other.
+    # As a URL, because SQLAlchemy does not accept another form.
     url = urlsplit(servers_running.database_url)._replace(path=f"/{name}").geturl()
     return Servers(servers_running.kafka_bootstrap, url)
 
 
 @pytest.fixture
 def guest(home: Path, servers: Servers) -> Iterator[Merganser]:
-    """With somebody else's servers, which makes it fast."""
+    """A stack on the shared servers of the tests, which is faster."""
     run = Merganser(
         home,
         MERGANSER_KAFKA_BOOTSTRAP=servers.kafka_bootstrap,
@@ -94,7 +94,7 @@ def guest(home: Path, servers: Servers) -> Iterator[Merganser]:
     run.end()
 
 
-def test_a_day_with_the_stack(merganser: Merganser) -> None:
+def test_up_status_down_and_wipe(merganser: Merganser) -> None:
     first = merganser("up", "--json")
     assert first.returncode == 0, first.stderr
     info = json.loads(first.stdout)
@@ -141,10 +141,10 @@ def test_down_when_nothing_runs(merganser: Merganser) -> None:
         assert "Nothing is running" in down.stderr
 
 
-# Moments in the start, by what is there to be seen; and the lock that shows a process to be alive.
-MOMENTS: dict[str, Callable[[Home], bool]] = {
+# Stages of the start, each with a condition that shows that the stack has reached it.
+STAGES: dict[str, Callable[[Home], bool]] = {
     "at once": lambda home: home.root.exists(),
-    "the supervisor is at work": lambda home: home.state.exists(),
+    "the supervisor runs": lambda home: home.state.exists(),
     "the database is being created": lambda home: (home.postgres / "unfinished").exists(),
     "the broker is being formatted": lambda home: (home.kafka / "unfinished").exists(),
     "the broker runs": lambda home: locks.is_held(home.process_lock("kafka")),
@@ -152,45 +152,45 @@ MOMENTS: dict[str, Callable[[Home], bool]] = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("moment", MOMENTS)
-def test_up_is_killed_while_it_waits(merganser: Merganser, moment: str) -> None:
+@pytest.mark.parametrize("stage", STAGES)
+def test_killing_up_ends_the_start(merganser: Merganser, stage: str) -> None:
     up = merganser.begin("up")
-    processes.eventually(lambda: MOMENTS[moment](merganser.home), moment)
+    processes.eventually(lambda: STAGES[stage](merganser.home), stage)
     up.kill()
     up.communicate()
-    processes.none_left(merganser.home.root)
+    processes.wait_until_none_left(merganser.home.root)
 
 
 @pytest.mark.parametrize(
-    "servers_of_its_own", [pytest.param(True, marks=pytest.mark.slow), False], ids=["own", "given"]
+    "own_servers", [pytest.param(True, marks=pytest.mark.slow), False], ids=["own", "given"]
 )
-def test_up_is_interrupted(
+def test_interrupting_up_ends_the_start(
     request: pytest.FixtureRequest,
-    servers_of_its_own: bool,  # noqa: FBT001 - a case
+    own_servers: bool,  # noqa: FBT001 - a case
 ) -> None:
-    merganser = request.getfixturevalue("merganser" if servers_of_its_own else "guest")
-    lock = merganser.home.process_lock("kafka" if servers_of_its_own else "resolver")
+    merganser = request.getfixturevalue("merganser" if own_servers else "guest")
+    lock = merganser.home.process_lock("kafka" if own_servers else "resolver")
     up = merganser.begin("up")
-    processes.eventually(lambda: locks.is_held(lock), "its first processes run")
+    processes.eventually(lambda: locks.is_held(lock), "the first processes run")
     up.send_signal(signal.SIGINT)
     up.communicate(timeout=60)
     assert up.returncode == 130
     assert processes.of(merganser.home.root) == []
 
 
-def test_up_is_killed_while_the_services_start(guest: Merganser) -> None:
+def test_killing_up_while_services_start_ends_them(guest: Merganser) -> None:
     up = guest.begin("up")
     lock = guest.home.process_lock("resolver")
     processes.eventually(lambda: locks.is_held(lock), "the services run")
     up.kill()
     up.communicate()
-    processes.none_left(guest.home.root)
+    processes.wait_until_none_left(guest.home.root)
 
 
 @pytest.mark.slow
-def test_a_killed_start_does_not_spoil_the_next(merganser: Merganser) -> None:
+def test_a_start_after_a_killed_start_succeeds(merganser: Merganser) -> None:
     up = merganser.begin("up")
-    kafka_runs = MOMENTS["the broker runs"]
+    kafka_runs = STAGES["the broker runs"]
     processes.eventually(lambda: kafka_runs(merganser.home), "the broker runs")
     os.kill(merganser.state.supervisor, signal.SIGKILL)
     up.communicate(timeout=60)
@@ -199,26 +199,28 @@ def test_a_killed_start_does_not_spoil_the_next(merganser: Merganser) -> None:
     assert merganser("up").returncode == 0
 
 
-def test_the_supervisor_is_killed(guest: Merganser) -> None:
+def test_killing_the_supervisor_ends_the_stack(guest: Merganser) -> None:
     first = guest("up", "--json").stdout
     os.kill(guest.state.supervisor, signal.SIGKILL)
-    processes.none_left(guest.home.root)
+    processes.wait_until_none_left(guest.home.root)
     assert guest("status").returncode == 3
     assert "Nothing is running" in guest("down").stderr
     assert guest("up", "--json").stdout == first
 
 
-def test_supervisor_and_guards_are_killed_at_once(guest: Merganser) -> None:
+def test_killing_supervisor_and_guards_at_once_ends_the_stack(guest: Merganser) -> None:
     guest("up")
     family = psutil.Process(guest.state.supervisor)
     guards = family.children()
     family.suspend()
     for process in [*guards, family]:
         process.kill()
-    processes.none_left(guest.home.root)
+    processes.wait_until_none_left(guest.home.root)
 
 
-def test_the_supervisor_is_suspended(guest: Merganser, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_down_ends_a_stack_with_a_suspended_supervisor(
+    guest: Merganser, monkeypatch: pytest.MonkeyPatch
+) -> None:
     guest("up")
     os.kill(guest.state.supervisor, signal.SIGSTOP)
     monkeypatch.setenv("MERGANSER_HOME", str(guest.home.root))
@@ -229,24 +231,24 @@ def test_the_supervisor_is_suspended(guest: Merganser, monkeypatch: pytest.Monke
     assert processes.of(guest.home.root) == []
 
 
-def test_two_at_once_start_one_stack(guest: Merganser) -> None:
+def test_two_concurrent_starts_start_one_stack(guest: Merganser) -> None:
     outputs = [up.communicate(timeout=120)[0] for up in [guest.begin("up", "--json") for _ in "ab"]]
     assert outputs[0] == outputs[1] != ""
     assert sum("dev.stack.supervisor" in line for line in processes.of(guest.home.root)) == 1
 
 
 @pytest.mark.slow
-def test_two_stacks_at_the_same_moment_have_ports_and_servers_of_their_own(
+def test_two_stacks_that_start_together_have_their_own_ports_and_servers(
     tmp_path: Path, jars: Path
 ) -> None:
-    """Both would like the same ports, as with the usual ones."""
-    wanted = {name: ports.free_port(set()) for name in ports.USUAL}
+    """Both prefer the same ports."""
+    preferred = {name: ports.free_port(set()) for name in ports.USUAL}
     stacks = []
     for name in ("one", "two"):
         root = tmp_path / name
         root.mkdir()
         (root / "kafka_libs").symlink_to(jars)
-        (root / "ports.json").write_text(json.dumps(wanted))
+        (root / "ports.json").write_text(json.dumps(preferred))
         stacks.append(Merganser(root))
     try:
         begun = [stack.begin("up", "--json") for stack in stacks]
@@ -264,13 +266,11 @@ def test_two_stacks_at_the_same_moment_have_ports_and_servers_of_their_own(
     finally:
         for stack in stacks:
             stack.end()
-            processes.none_left(stack.home.root)
+            processes.wait_until_none_left(stack.home.root)
 
 
 @pytest.mark.slow
-def test_a_stack_in_a_home_of_any_name_where_the_locale_knows_only_ascii(
-    home: Path, jars: Path
-) -> None:
+def test_a_home_can_have_any_name_in_an_ascii_locale(home: Path, jars: Path) -> None:
     named = home / "Mergänser 🦆"
     named.mkdir()
     (named / "kafka_libs").symlink_to(jars)
@@ -285,29 +285,29 @@ def test_a_stack_in_a_home_of_any_name_where_the_locale_knows_only_ascii(
         stack.end()
 
 
-def test_services_that_die_are_started_again(guest: Merganser) -> None:
+def test_killed_services_are_restarted(guest: Merganser) -> None:
     guest("up")
-    died = {name: guest.pid(name) for name in NAMES}
-    for pid in died.values():
+    killed = {name: guest.pid(name) for name in NAMES}
+    for pid in killed.values():
         os.kill(pid, signal.SIGKILL)
-    for name, pid in died.items():
-        processes.eventually(lambda: guest.pid(name) != pid, f"{name} is back")  # noqa: B023
+    for name, pid in killed.items():
+        processes.eventually(lambda: guest.pid(name) != pid, f"{name} runs again")  # noqa: B023
         assert f"{name} ended with code 137" in guest.home.log("supervisor").read_text()
     processes.eventually(lambda: guest("status").returncode == 0, "all is ready")
 
 
 @pytest.mark.faults
-def test_servers_that_die_are_started_again(merganser: Merganser) -> None:
+def test_killed_servers_are_restarted(merganser: Merganser) -> None:
     merganser("up")
-    died = {name: merganser.pid(name) for name in ("kafka", "postgres")}
-    for pid in died.values():
+    killed = {name: merganser.pid(name) for name in ("kafka", "postgres")}
+    for pid in killed.values():
         os.kill(pid, signal.SIGKILL)
-    for name, pid in died.items():
-        processes.eventually(lambda: merganser.pid(name) != pid, f"{name} is back")  # noqa: B023
+    for name, pid in killed.items():
+        processes.eventually(lambda: merganser.pid(name) != pid, f"{name} runs again")  # noqa: B023
     processes.eventually(lambda: merganser("status").returncode == 0, "all is ready")
 
 
-def test_others_servers_are_left_alone(guest: Merganser, servers: Servers) -> None:
+def test_given_servers_are_neither_stopped_nor_wiped(guest: Merganser, servers: Servers) -> None:
     info = json.loads(guest("up", "--json").stdout)
     assert info["kafka_bootstrap"] == servers.kafka_bootstrap
     assert info["database_url"] == servers.database_url
@@ -318,7 +318,7 @@ def test_others_servers_are_left_alone(guest: Merganser, servers: Servers) -> No
 
 
 @pytest.mark.parametrize("step", ["migrate", "topics", "scanner"])
-def test_a_step_that_fails_tells_why(home: Path, servers: Servers, step: str) -> None:
+def test_the_error_of_a_failed_step_is_shown(home: Path, servers: Servers, step: str) -> None:
     failing = Merganser(
         home,
         STANDIN_FAILS=step,
@@ -332,7 +332,7 @@ def test_a_step_that_fails_tells_why(home: Path, servers: Servers, step: str) ->
     assert processes.of(home) == []
 
 
-def test_logs(guest: Merganser) -> None:
+def test_logs_are_shown_for_all_services_or_one(guest: Merganser) -> None:
     guest("up")
     assert "resolver is listening" in guest("logs").stdout
     assert guest("logs", "ingest").stdout.startswith("ingest is listening")
@@ -342,17 +342,19 @@ def test_logs(guest: Merganser) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP, signal.SIGKILL])
-def test_the_foreground_takes_everything_with_it(guest: Merganser, number: signal.Signals) -> None:
+def test_ending_the_foreground_command_ends_the_stack(
+    guest: Merganser, number: signal.Signals
+) -> None:
     run = guest.begin("run")
     assert run.stdout
     assert "Send events to" in run.stdout.readline()
     run.send_signal(number)
     run.communicate(timeout=60)
-    processes.none_left(guest.home.root)
+    processes.wait_until_none_left(guest.home.root)
     assert "resolver has ended in order" in guest.home.log("resolver").read_text()
 
 
-def test_a_stack_within_a_program(home: Path, servers: Servers) -> None:
+def test_a_program_can_run_a_stack(home: Path, servers: Servers) -> None:
     code = f"""
 import os, time
 from pathlib import Path
@@ -383,7 +385,7 @@ input()
 
 
 def python_on(servers: Servers, home: Path, code: str) -> subprocess.Popen[str]:
-    """Run code whose stack uses these servers, with topics and a consumer group of its own."""
+    """Run code whose stack uses these servers, with its own topics and consumer group."""
     return processes.python(
         home,
         code,
@@ -395,7 +397,7 @@ def python_on(servers: Servers, home: Path, code: str) -> subprocess.Popen[str]:
     )
 
 
-def test_the_real_thing(home: Path, servers: Servers) -> None:
+def test_up_status_and_down_with_the_real_processes(home: Path, servers: Servers) -> None:
     code = """
 import os, sys
 from dev.stack import commands
@@ -409,16 +411,16 @@ sys.exit(commands.up(json=True, usual_ports=False) or commands.status() or comma
     assert not info["api_key"].startswith("mk_pub_")
 
 
-def test_the_story_that_make_run_tells(home: Path, servers: Servers) -> None:
-    """Twice, as data that is there already must not spoil it."""
+def test_the_demo_story_can_be_repeated(home: Path, servers: Servers) -> None:
+    """Data of an earlier run does not change its result."""
     code = """
 import sys
 from dev import story
 from dev.stack import commands
-def tell(launch):
+def play_twice(launch):
     story.play_story(launch.info)
     story.play_story(launch.info)
-sys.exit(commands.run(tell, usual_ports=False))
+sys.exit(commands.run(play_twice, usual_ports=False))
 """
     program = python_on(servers, home, code)
     out, _ = program.communicate(timeout=120)

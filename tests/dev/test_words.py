@@ -1,4 +1,4 @@
-"""The checker of words finds what it bans and lets plain English pass."""
+"""The checker finds banned words and accepts plain English."""
 
 import pytest
 
@@ -16,6 +16,13 @@ from dev import words
         "a text that is no number",
         "the events come home",
         "neighbours",
+        "a process of its own.",
+        "None stands for nobody",
+        "async def test_nothing_is_told_without_a_key() -> None:",
+        "def test_what_is_no_key_is_refused() -> None:",
+        "    said = response.json()",
+        "the port is taken at its word",
+        "an operator takes that back",
         "serialised",
         "The licence is in LICENSE",
         "see profiles/identity.py",
@@ -35,10 +42,13 @@ def test_a_banned_word_is_found(line: str) -> None:
         "recommend, amend",
         "merganser/identity/plan.py and merganser/cli/keys.py",
         "four hours, encourage, contour",
+        "use your own key, instead of its own",
+        "def test_a_request_without_a_key_gets_no_data() -> None:",
+        "a stand-in for the broker",
         "the seed's own system # words: ok",
     ],
 )
-def test_plain_english_passes(line: str) -> None:
+def test_plain_english_is_accepted(line: str) -> None:
     assert not list(words.find("file", line))
 
 

@@ -16,7 +16,7 @@ from tests.support.proxy import Proxy
 from tests.support.servers import Servers
 
 
-async def test_a_broker_that_goes_away_at_the_start_is_waited_for(servers_running: Servers) -> None:
+async def test_a_start_waits_for_the_broker(servers_running: Servers) -> None:
     host, port = servers_running.kafka_bootstrap.rsplit(":", 1)
     proxy = Proxy(host, int(port))
     settings = Settings(_env_file=None, kafka_bootstrap=f"127.0.0.1:{proxy.port}")
@@ -29,24 +29,24 @@ async def test_a_broker_that_goes_away_at_the_start_is_waited_for(servers_runnin
 
 
 class RecordingLoop(uvloop.Loop):
-    """An event loop that remembers its connections."""
+    """An event loop that records its connections."""
 
     transports: list[Any]
 
     async def create_connection(self, *arguments: Any, **options: Any) -> Any:
-        """Connect, and remember the connection."""
+        """Connect, and record the connection."""
         transport, protocol = await super().create_connection(*arguments, **options)
         self.transports.append(transport)
         return transport, protocol
 
 
-def test_a_request_on_a_connection_that_has_closed_unnoticed_fails_as_others_do(
+def test_a_request_on_a_lost_connection_raises_a_kafka_error(
     servers_running: Servers,
 ) -> None:
-    """On uvloop, as the processes: aiokafka handles no other error, and would not connect again."""
+    """With uvloop, as in the processes. After another error, aiokafka would not connect again."""
     host, port = servers_running.kafka_bootstrap.rsplit(":", 1)
 
-    async def course() -> None:
+    async def send_on_lost_connection() -> None:
         connection = await create_conn(host, int(port))
         (transport,) = loop.transports
         transport.abort()
@@ -58,4 +58,4 @@ def test_a_request_on_a_connection_that_has_closed_unnoticed_fails_as_others_do(
     loop = RecordingLoop()
     loop.transports = []
     with asyncio.Runner(loop_factory=lambda: loop) as runner:
-        runner.run(course())
+        runner.run(send_on_lost_connection())

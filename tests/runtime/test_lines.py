@@ -1,4 +1,4 @@
-"""The log has a line for what happens to a batch, none for an event, and none with an id."""
+"""The log has a line for each batch, no line for an event, and no ids."""
 
 from typing import Any
 
@@ -13,31 +13,31 @@ from tests.support.topics import Record
 from tests.support.waiting import equals, eventually
 
 MARK = "s3cr3t"
-"""In all ids that are made here."""
+"""Part of all ids in these tests."""
 
-COUNTED = "merganser_batch_seconds_count"
+BATCHES = "merganser_batch_seconds_count"
 CONSUMED = "merganser_resolver_records_consumed_total"
 
 
-def lines(service: Service, what: str) -> list[dict[str, Any]]:
-    """The lines of this message; no line of the log names a person, an event or a profile."""
+def lines(service: Service, message: str) -> list[dict[str, Any]]:
+    """Return the lines with a message; check that the log has no ids."""
     for trace in ("user-", "visitor-", "evt_", "pro_", MARK):
         assert trace not in service.log
-    return [line for line in service.log_lines if line["event"] == what]
+    return [line for line in service.log_lines if line["event"] == message]
 
 
 def total(found: list[dict[str, Any]], name: str) -> int:
     return sum(line[name] for line in found)
 
 
-async def test_a_resolver_writes_one_for_each_batch(system: System) -> None:
+async def test_a_resolver_logs_a_line_for_each_batch(system: System) -> None:
     backlog = await Backlog.published(system, 1000)
     await system.events.publish(Record(MARK.encode(), MARK.encode()))
     await system.events.publish_events(backlog.events[:10])
     resolver = await system.resolver(resolver_batch=20)
     await eventually(lambda: resolver.metric(CONSUMED), equals(1011))
     found = lines(resolver, "batch written")
-    assert len(found) == await resolver.metric(COUNTED)
+    assert len(found) == await resolver.metric(BATCHES)
     assert 1000 / 20 <= len(found) < 1000
     names = ("records", "events", "repeated", "deleted", "suppressed", "dead")
     assert {name: total(found, name) for name in names} == {
@@ -55,8 +55,8 @@ async def test_a_resolver_writes_one_for_each_batch(system: System) -> None:
     assert {line["level"] for line in found} == {"info"}
 
 
-async def test_a_record_that_is_refused_costs_a_few_more(system: System) -> None:
-    """As many as the batches that its own was split into."""
+async def test_a_refused_record_adds_a_line_for_each_part_of_its_batch(system: System) -> None:
+    """The resolver splits the batch to find the record."""
     await system.database.execute(
         """ALTER TABLE events ADD CONSTRAINT mine CHECK (type <> 'refused')"""
     )
@@ -65,12 +65,12 @@ async def test_a_record_that_is_refused_costs_a_few_more(system: System) -> None
     resolver = await system.resolver()
     await eventually(lambda: resolver.metric(CONSUMED), equals(8))
     found = lines(resolver, "batch written")
-    assert len(found) == await resolver.metric(COUNTED)
+    assert len(found) == await resolver.metric(BATCHES)
     assert total(found, "events") == 7
     assert total(found, "dead") == 1
 
 
-async def test_a_scanner_writes_one_for_each_scan_that_found_rows(system: System) -> None:
+async def test_a_scanner_logs_a_line_for_each_scan_with_rows(system: System) -> None:
     await system.database.execute(
         """INSERT INTO events (type, "anonymousId")
         SELECT 'row', 'visitor-' || n FROM generate_series(1, 95) n"""
@@ -80,11 +80,11 @@ async def test_a_scanner_writes_one_for_each_scan_that_found_rows(system: System
     scanned = "merganser_scanner_rows_resolved_total"
     await eventually(lambda: scanner.metric(scanned), equals(95))
     found = lines(scanner, "rows scanned")
-    assert len(found) == await scanner.metric(COUNTED) == 10
+    assert len(found) == await scanner.metric(BATCHES) == 10
     assert total(found, "rows") == total(found, "resolved") == 95
 
 
-async def test_properties_write_one_for_each_step_that_did_something(system: System) -> None:
+async def test_properties_log_a_line_for_each_step_with_changes(system: System) -> None:
     await rule_store.apply_file(
         system.database.connection, RuleFile.model_validate({"rules": [USER_ID, COUNT]})
     )

@@ -1,4 +1,4 @@
-"""What /metrics of each process lists is defined in one place, with its meaning."""
+"""/metrics of each process has exactly the metrics that `merganser/runtime/metrics.py` defines."""
 
 import asyncio
 from importlib.metadata import version
@@ -19,7 +19,7 @@ REGISTRIES = {
 }
 
 
-async def test_each_process_lists_its_metrics_and_no_other(system: System) -> None:
+async def test_each_process_has_only_its_own_metrics(system: System) -> None:
     services = await asyncio.gather(system.ingest(), system.resolver(), system.scanner())
     for service in services:
         listed = {family.name: family for family in (await service.metrics()).families}
@@ -36,14 +36,14 @@ async def test_each_process_lists_its_metrics_and_no_other(system: System) -> No
         assert answer.headers["content-type"].startswith("text/plain")
 
 
-async def test_each_process_says_which_version_it_is(system: System) -> None:
+async def test_each_process_has_its_version_as_a_metric(system: System) -> None:
     scanner = await system.scanner()
     assert await scanner.metric("merganser_build_info", version=version("merganser")) == 1
     for registry in REGISTRIES.values():
         assert "merganser_build_info" in {family.name for family in registry.collect()}
 
 
-async def test_alive_and_ready_and_nothing_else(system: System) -> None:
+async def test_the_operations_port_serves_healthz_and_readyz(system: System) -> None:
     scanner = await system.scanner()
     assert (await scanner.ops("/healthz")).json() == {"alive": True}
     assert (await scanner.ops("/readyz")).json() == {"ready": True, "reasons": {}, "warnings": {}}
@@ -51,7 +51,7 @@ async def test_alive_and_ready_and_nothing_else(system: System) -> None:
 
 
 @pytest.mark.parametrize("registry", REGISTRIES.values(), ids=list(REGISTRIES))
-def test_names_follow_the_conventions(registry: CollectorRegistry) -> None:
+def test_metric_names_follow_the_conventions(registry: CollectorRegistry) -> None:
     for family in registry.collect():
         if family.name.startswith("process_"):
             continue

@@ -1,4 +1,4 @@
-"""Which failures of Postgres are worth another try, and that the try is made."""
+"""Which errors of Postgres are retried, and how transactions are run again."""
 
 import asyncio
 from contextlib import suppress
@@ -18,7 +18,7 @@ from tests.support import database as test_database
 from tests.support import proxy
 from tests.support.waiting import eventually
 
-WORTH_IT = [
+RETRYABLE = [
     errors.UniqueViolation,
     errors.SerializationFailure,
     errors.DeadlockDetected,
@@ -36,7 +36,7 @@ WORTH_IT = [
     errors.ConnectionFailure,
     errors.SqlclientUnableToEstablishSqlconnection,
 ]
-NOT_WORTH_IT = [
+NOT_RETRYABLE = [
     errors.UndefinedTable,
     errors.SyntaxError,
     errors.CheckViolation,
@@ -50,23 +50,23 @@ NOT_WORTH_IT = [
 ]
 
 
-@pytest.mark.parametrize("error", WORTH_IT, ids=lambda error: error.__name__)
-def test_worth_another_try(error: type[psycopg.Error]) -> None:
+@pytest.mark.parametrize("error", RETRYABLE, ids=lambda error: error.__name__)
+def test_an_error_is_retryable(error: type[psycopg.Error]) -> None:
     assert is_retryable(error())
 
 
-@pytest.mark.parametrize("error", NOT_WORTH_IT, ids=lambda error: error.__name__)
-def test_not_worth_it(error: type[psycopg.Error]) -> None:
+@pytest.mark.parametrize("error", NOT_RETRYABLE, ids=lambda error: error.__name__)
+def test_an_error_is_not_retryable(error: type[psycopg.Error]) -> None:
     assert not is_retryable(error())
 
 
-def test_without_a_sqlstate_only_a_lost_connection_is() -> None:
+def test_without_a_sqlstate_only_a_lost_connection_is_retryable() -> None:
     assert is_retryable(psycopg.OperationalError("connection refused"))
-    assert not is_retryable(psycopg.ProgrammingError("our own mistake"))
-    assert not is_retryable(psycopg.InterfaceError("our own mistake"))
+    assert not is_retryable(psycopg.ProgrammingError("a mistake in our code"))
+    assert not is_retryable(psycopg.InterfaceError("a mistake in our code"))
 
 
-async def test_what_the_server_quotes_is_not_described(database_url: str) -> None:
+async def test_the_description_of_an_error_omits_quoted_values(database_url: str) -> None:
     async with test_database.opened(database_url) as opened:
         with pytest.raises(psycopg.Error) as caught:
             await opened.execute("SELECT 'secret'::int")
@@ -75,7 +75,7 @@ async def test_what_the_server_quotes_is_not_described(database_url: str) -> Non
     assert "22P02" in describe(caught.value)
 
 
-async def test_a_transaction_is_tried_until_it_commits(database_url: str) -> None:
+async def test_a_transaction_is_repeated_until_it_commits(database_url: str) -> None:
     database, tries = Database(database_url, "test"), []
 
     async def work(connection: AsyncConnection[Any]) -> int:
@@ -86,14 +86,14 @@ async def test_a_transaction_is_tried_until_it_commits(database_url: str) -> Non
         return 7
 
     assert await database.transact(work, Stop()) == 7
-    assert len(set(tries)) == 3  # each on a connection of its own
+    assert len(set(tries)) == 3  # each on a new connection
     assert database.failure is None
     await database.close()
     async with test_database.opened(database_url) as opened:
         assert await opened.count("events") == 1
 
 
-async def test_another_error_is_raised_and_nothing_is_left(database_url: str) -> None:
+async def test_another_error_is_raised_and_rolls_back(database_url: str) -> None:
     database = Database(database_url, "test")
 
     async def work(connection: AsyncConnection[Any]) -> None:
@@ -107,27 +107,27 @@ async def test_another_error_is_raised_and_nothing_is_left(database_url: str) ->
         assert await opened.count("events") == 0
 
 
-@pytest.mark.parametrize("found", [ValueError("of the work"), errors.UndefinedColumn()])
-async def test_postgres_is_not_blamed_for_what_the_work_finds(
-    database_url: str, found: Exception
+@pytest.mark.parametrize("error", [ValueError("of the work"), errors.UndefinedColumn()])
+async def test_an_error_of_the_work_is_not_a_failure_of_postgres(
+    database_url: str, error: Exception
 ) -> None:
-    """Also not after it was away: there may be no other work for long."""
+    """It also clears an earlier failure, because the next work may come much later."""
     database, tries = Database(database_url, "test"), []
 
     async def work(connection: AsyncConnection[Any]) -> None:
         tries.append(database.failure)
         if len(tries) == 1:
             await connection.execute("SELECT pg_terminate_backend(pg_backend_pid())")
-        raise found
+        raise error
 
-    with pytest.raises(type(found)):
+    with pytest.raises(type(error)):
         await database.transact(work, Stop())
-    assert tries[1]  # it was away
+    assert tries[1]  # Postgres had failed
     assert database.failure is None
     await database.close()
 
 
-async def test_while_postgres_is_away_it_waits_until_the_process_is_to_stop(
+async def test_a_transaction_waits_for_postgres_until_the_process_stops(
     database_url: str,
 ) -> None:
     stop = Stop()
@@ -148,7 +148,7 @@ async def test_while_postgres_is_away_it_waits_until_the_process_is_to_stop(
         await database.close()
 
 
-async def test_times_are_read_and_written_in_utc(database_url: str) -> None:
+async def test_transactions_use_utc(database_url: str) -> None:
     time = "SELECT '2026-01-01 00:00Z'::timestamptz::text"
     async with test_database.opened(database_url) as opened:
         name = opened.connection.info.dbname
@@ -163,27 +163,27 @@ async def test_times_are_read_and_written_in_utc(database_url: str) -> None:
         assert await (await connection.execute(time)).fetchone() == ("2026-01-01 00:00:00+00",)
 
 
-SHOWN = """SELECT current_setting('enable_seqscan'), current_setting('merganser.test', true),
+SETTINGS = """SELECT current_setting('enable_seqscan'), current_setting('merganser.test', true),
     current_setting('idle_in_transaction_session_timeout'), current_setting('TimeZone')"""
 
 
-async def test_settings_last_as_long_as_the_transaction(database_url: str) -> None:
+async def test_settings_apply_only_to_the_transaction(database_url: str) -> None:
     settings = {"enable_seqscan": "off", "merganser.test": "on"}
     async with await postgres.connect(database_url, "test", settings) as connection:
 
-        async def shown() -> tuple[Any, ...] | None:
-            return await (await connection.execute(SHOWN)).fetchone()
+        async def read_settings() -> tuple[Any, ...] | None:
+            return await (await connection.execute(SETTINGS)).fetchone()
 
-        _, _, _, before = await shown() or ()
+        _, _, _, before = await read_settings() or ()
         for _ in range(2):
             async with connection.transaction():
-                assert await shown() == ("off", "on", "15s", "UTC")
+                assert await read_settings() == ("off", "on", "15s", "UTC")
                 async with connection.transaction():
-                    assert await shown() == ("off", "on", "15s", "UTC")
-        assert await shown() == ("on", "", "0", before)
+                    assert await read_settings() == ("off", "on", "15s", "UTC")
+        assert await read_settings() == ("on", "", "0", before)
 
 
-async def test_a_savepoint_that_fails_leaves_the_transaction_as_it_was(database_url: str) -> None:
+async def test_a_failed_savepoint_keeps_the_earlier_statements(database_url: str) -> None:
     async with await postgres.connect(database_url, "test") as connection:
 
         async def fail() -> None:
@@ -198,7 +198,7 @@ async def test_a_savepoint_that_fails_leaves_the_transaction_as_it_was(database_
         assert await left.fetchone() == ("kept",)
 
 
-async def test_a_transaction_that_is_to_leave_nothing_leaves_nothing(database_url: str) -> None:
+async def test_a_transaction_with_force_rollback_is_rolled_back(database_url: str) -> None:
     async with await postgres.connect(database_url, "test") as connection:
         async with connection.transaction(force_rollback=True):
             await connection.execute("CREATE TABLE gone ()")
@@ -206,22 +206,22 @@ async def test_a_transaction_that_is_to_leave_nothing_leaves_nothing(database_ur
         assert await left.fetchone() == (None,)
 
 
-async def test_a_commit_after_a_swallowed_error_is_no_success(database_url: str) -> None:
-    """Postgres answers ROLLBACK, and no error."""
+async def test_a_commit_after_a_suppressed_error_raises(database_url: str) -> None:
+    """Postgres answers such a COMMIT with ROLLBACK instead of an error."""
     async with await postgres.connect(database_url, "test") as connection:
 
-        async def swallow() -> None:
+        async def suppress_error() -> None:
             async with connection.transaction():
                 with suppress(errors.UndefinedColumn):
                     await connection.execute("SELECT nonsense")
 
         with pytest.raises(errors.InFailedSqlTransaction):
-            await swallow()
+            await suppress_error()
         async with connection.transaction(mode="READ ONLY"):
             await connection.execute("SELECT 1")
 
 
-async def test_work_that_is_cancelled_leaves_no_transaction_open(database_url: str) -> None:
+async def test_cancelled_work_leaves_no_open_transaction(database_url: str) -> None:
     async with await postgres.connect(database_url, "test") as connection:
 
         async def sleep() -> None:
@@ -234,23 +234,23 @@ async def test_work_that_is_cancelled_leaves_no_transaction_open(database_url: s
             assert (await connection.execute("SELECT 1")).rowcount == 1
 
 
-async def test_a_process_has_its_statements_prepared_by_postgres_itself(database_url: str) -> None:
-    """Behind a pooler it does not: see tests/deploy/test_pooler.py."""
+async def test_a_process_prepares_its_statements(database_url: str) -> None:
+    """But not behind a pooler: see tests/deploy/test_pooler.py."""
     database = Database(database_url, "test")
 
-    async def prepared(connection: AsyncConnection[Any]) -> int:
+    async def count_prepared(connection: AsyncConnection[Any]) -> int:
         await connection.execute("SELECT %s::text", ["a"])
-        found = await connection.execute("SELECT name FROM pg_prepared_statements")
-        return len(await found.fetchall())
+        cursor = await connection.execute("SELECT name FROM pg_prepared_statements")
+        return len(await cursor.fetchall())
 
-    counts = [await database.transact(prepared, Stop()) for _ in range(9)]
+    counts = [await database.transact(count_prepared, Stop()) for _ in range(9)]
     await database.close()
     assert counts[0] == 0
     assert counts[-1] > 0
 
 
-async def test_no_other_statement_is_prepared(database_url: str) -> None:
-    """A pooler may give the next transaction to a session that knows others by the same names."""
+async def test_a_connection_for_commands_prepares_no_statements(database_url: str) -> None:
+    """Behind a pooler, another session may have other statements of the same names."""
     async with await postgres.connect(database_url, "test") as connection:
         for _ in range(20):
             await connection.execute("SELECT %s::text", ["a"])

@@ -1,4 +1,4 @@
-"""Configuration: read once, a mistake ends the process with a message that names the variable."""
+"""Settings: where they come from, and the message that names the variable of a wrong one."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ from tests.support.service import environment
 
 
 @pytest.fixture(autouse=True)
-def nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in os.environ:
         if name.startswith("MERGANSER_"):
             monkeypatch.delenv(name)
@@ -41,7 +41,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("settings", "name", "value"), BAD)
-def test_a_bad_value_names_its_variable(
+def test_the_message_for_an_invalid_value_names_the_variable(
     settings: type[Settings],
     name: str,
     value: str,
@@ -49,42 +49,42 @@ def test_a_bad_value_names_its_variable(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv(f"MERGANSER_{name}", value)
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit) as exit_:
         settings.read()
-    assert ended.value.code == 2
-    said = capsys.readouterr().err
-    assert f"MERGANSER_{name}" in said
-    assert len(said.splitlines()) == 1
+    assert exit_.value.code == 2
+    message = capsys.readouterr().err
+    assert f"MERGANSER_{name}" in message
+    assert len(message.splitlines()) == 1
 
 
-def test_all_mistakes_are_told_at_once(
+def test_all_mistakes_are_reported_together(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("MERGANSER_INGEST_PORT", "x")
     monkeypatch.setenv("MERGANSER_LOG_LEVEL", "x")
     with pytest.raises(SystemExit):
         IngestSettings.read()
-    said = capsys.readouterr().err
-    assert "MERGANSER_INGEST_PORT" in said
-    assert "MERGANSER_LOG_LEVEL" in said
+    message = capsys.readouterr().err
+    assert "MERGANSER_INGEST_PORT" in message
+    assert "MERGANSER_LOG_LEVEL" in message
 
 
 @pytest.mark.parametrize("process", ["ingest", "resolver", "scanner"])
-def test_a_process_ends_with_status_2(process: str) -> None:
+def test_a_process_with_an_invalid_setting_exits_with_2(process: str) -> None:
     env = environment({f"MERGANSER_{process.upper()}_METRICS_PORT": "many"})
-    ended = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", "merganser.cli", process],
         env=env,
         capture_output=True,
         text=True,
         check=False,
     )
-    assert ended.returncode == 2
-    assert ended.stderr.startswith(f"merganser: MERGANSER_{process.upper()}_METRICS_PORT: ")
-    assert "Traceback" not in ended.stderr
+    assert result.returncode == 2
+    assert result.stderr.startswith(f"merganser: MERGANSER_{process.upper()}_METRICS_PORT: ")
+    assert "Traceback" not in result.stderr
 
 
-def test_the_environment_before_the_file_before_the_default(
+def test_the_environment_wins_over_the_file_and_the_file_over_the_default(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     assert Settings.read().topic == "events"
@@ -94,7 +94,7 @@ def test_the_environment_before_the_file_before_the_default(
     assert Settings.read().topic == "of-the-environment"
 
 
-def test_lists_are_written_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Settings.read().nobody_ids == NOBODY
     monkeypatch.setenv("MERGANSER_NOBODY_IDS", "Visitor, test user ,")
     monkeypatch.setenv("MERGANSER_TRUSTED_PROXIES", "10.0.0.0/8, fd00::/8")
@@ -104,25 +104,25 @@ def test_lists_are_written_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("value", ["", ",", "visitor", "guest"])
-def test_the_usual_ids_of_nobody_cannot_be_removed(
+def test_the_default_placeholder_ids_cannot_be_removed(
     value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MERGANSER_NOBODY_IDS", value)
     assert Settings.read().nobody_ids >= NOBODY
 
 
-def test_no_setting_shows_the_password_of_the_database(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_hide_the_password_of_the_database(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MERGANSER_DATABASE_URL", "postgresql://me:s3cret@db/x")
     assert "s3cret" not in repr(Settings.read())
 
 
 @pytest.mark.parametrize("settings", [IngestSettings, ResolverSettings, ScannerSettings])
-def test_every_setting_says_what_it_is(settings: type[Settings]) -> None:
+def test_every_setting_has_a_description(settings: type[Settings]) -> None:
     for name, field in settings.model_fields.items():
         assert field.description, name
 
 
-UNFIT = [
+INCONSISTENT = [
     ({"SECURITY": "SASL_SSL"}, "MERGANSER_KAFKA_SASL_USERNAME: SASL_SSL needs it"),
     (
         {"SECURITY": "SASL_SSL", "SASL_USERNAME": "me"},
@@ -149,20 +149,20 @@ UNFIT = [
 ]
 
 
-@pytest.mark.parametrize(("given", "said"), UNFIT)
-def test_security_that_does_not_fit_together_is_refused(
+@pytest.mark.parametrize(("given", "message"), INCONSISTENT)
+def test_inconsistent_security_settings_are_refused(
     given: dict[str, str],
-    said: str,
+    message: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
 ) -> None:
-    (tmp_path / "here.pem").write_text("nothing of the kind")
+    (tmp_path / "here.pem").write_text("not a certificate")
     for name, value in given.items():
         monkeypatch.setenv(f"MERGANSER_KAFKA_{name}", value)
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit) as exit_:
         Settings.read()
-    assert ended.value.code == 2
+    assert exit_.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"merganser: {said}")
+    assert line.startswith(f"merganser: {message}")
     assert "s3cret" not in line

@@ -1,4 +1,4 @@
-"""Arrays of texts come to real Postgres as they were."""
+"""Postgres returns arrays of texts unchanged."""
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -14,7 +14,7 @@ TEXT = st.text(
 )
 
 
-async def arrived(database: Database, items: list[str | None]) -> list[str | None]:
+async def round_trip(database: Database, items: list[str | None]) -> list[str | None]:
     cursor = await database.connection.execute("SELECT %s::text[]", [sql.texts(items)])
     ((found,),) = await cursor.fetchall()
     result: list[str | None] = found
@@ -26,8 +26,10 @@ async def arrived(database: Database, items: list[str | None]) -> list[str | Non
     [[], [""], [None], ["", None, ""], ["NULL", "null", None], ['"', "\\", '\\"', "{}", ",", " "]],
     ids=ascii,
 )
-async def test_odd_arrays(database: Database, items: list[str | None]) -> None:
-    assert await arrived(database, items) == items
+async def test_arrays_with_special_texts_are_unchanged(
+    database: Database, items: list[str | None]
+) -> None:
+    assert await round_trip(database, items) == items
 
 
 @settings(
@@ -35,5 +37,5 @@ async def test_odd_arrays(database: Database, items: list[str | None]) -> None:
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(st.lists(TEXT | st.none(), max_size=20))
-async def test_any_arrays(database: Database, items: list[str | None]) -> None:
-    assert await arrived(database, items) == items
+async def test_random_arrays_are_unchanged(database: Database, items: list[str | None]) -> None:
+    assert await round_trip(database, items) == items

@@ -1,4 +1,4 @@
-"""A process may start before what it needs: it lives, says what it waits for, and gets ready."""
+"""A process can start before Kafka and Postgres: it reports what it waits for, then gets ready."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -15,13 +15,13 @@ from tests.support.system import System
 from tests.support.waiting import eventually
 
 
-async def new(system: System, kind: str, **settings: object) -> Service:
+async def new_service(system: System, kind: str, **settings: object) -> Service:
     if kind == "ingest":
         return await system.new_ingest(**settings)
     return system.new("resolver" if kind == "resolver" else "scanner", **settings)
 
 
-async def alive(service: Service) -> bool:
+async def is_alive(service: Service) -> bool:
     try:
         return (await service.ops("/healthz")).status_code == 200
     except httpx.TransportError:
@@ -29,14 +29,14 @@ async def alive(service: Service) -> bool:
 
 
 @pytest.mark.parametrize("kind", ["ingest", "resolver", "scanner"])
-async def test_before_postgres(system: System, kind: str) -> None:
-    """Alive meanwhile, or its supervisor would restart it again and again."""
+async def test_a_process_waits_for_postgres_at_its_start(system: System, kind: str) -> None:
+    """/healthz answers 200 while it waits, so that a supervisor does not restart it."""
     async with proxy.run(system.database.url) as (network, url):
         await network.stop()
-        service = await new(system, kind, database_url=url)
+        service = await new_service(system, kind, database_url=url)
         service.start()
         await eventually(lambda: "trying again" in service.log)
-        await eventually(lambda: alive(service), within=5)
+        await eventually(lambda: is_alive(service), within=5)
         assert await service.why_not_ready()
         await network.start()
         await service.ready()
@@ -46,17 +46,17 @@ async def test_before_postgres(system: System, kind: str) -> None:
 async def test_a_process_without_tables_exits_and_names_the_command(
     system: System, kind: str, empty_database_url: str
 ) -> None:
-    service = await new(system, kind, database_url=empty_database_url)
+    service = await new_service(system, kind, database_url=empty_database_url)
     service.start()
     assert await service.ended(within=30) not in (0, None)
     assert "run `merganser migrate`" in service.log
 
 
 @pytest.mark.parametrize("kind", ["ingest", "resolver", "scanner"])
-async def test_postgres_that_goes_and_comes_back(system: System, kind: str) -> None:
-    """Ingest needs it for new keys only; the others wait and say so."""
+async def test_a_process_survives_an_outage_of_postgres(system: System, kind: str) -> None:
+    """ingest needs Postgres only for new keys; the scanner reports that it waits."""
     async with proxy.run(system.database.url) as (network, url):
-        service = await new(system, kind, database_url=url)
+        service = await new_service(system, kind, database_url=url)
         service.start()
         await service.ready()
         await network.stop()
@@ -69,29 +69,29 @@ async def test_postgres_that_goes_and_comes_back(system: System, kind: str) -> N
         await service.ready()
         assert (await service.metrics()).total("merganser_check_failing") == 0
         await network.stop()
-        assert await service.stop() == 0  # in time, although it is away again
+        assert await service.stop() == 0  # also during an outage
 
 
-STALLED = {"resolver_silence": 1}
-"""Soon, so that a test sees what explains it."""
+SHORT_SILENCE = {"resolver_silence": 1}
+"""A resolver with this setting soon reports a stall, so a test sees whether it does."""
 
 
-async def test_only_postgres_is_away(system: System) -> None:
-    """Kafka is not blamed for it, neither at the start nor later, and nothing is stalled."""
+async def test_an_outage_of_postgres_is_not_reported_as_another_failure(system: System) -> None:
+    """Neither at the start nor later does the resolver report Kafka or a stall."""
     async with proxy.run(system.database.url) as (network, url):
         await network.stop()
-        resolver = await new(system, "resolver", database_url=url, **STALLED)
+        resolver = await new_service(system, "resolver", database_url=url, **SHORT_SILENCE)
         resolver.start()
-        await eventually(lambda: alive(resolver))
+        await eventually(lambda: is_alive(resolver))
         assert list(await eventually(resolver.why_not_ready)) == ["postgres"]
         await network.start()
         await resolver.ready()
         await network.stop()
         await system.events.publish_events([event(user="1")])
         assert list(await eventually(resolver.why_not_ready)) == ["postgres"]
-        # Another member comes: the partitions are given out again while no position can be read.
+        # Another member joins: the group rebalances while no resolver can read its offsets.
         other = await system.resolver()
-        await asyncio.sleep(3)  # longer than what is silent too long
+        await asyncio.sleep(3)  # longer than resolver_silence
         for check in ("kafka", "stalled", "halted"):
             assert await resolver.metric("merganser_check_failing", check=check) == 0
         assert list(await resolver.why_not_ready()) == ["postgres"]
@@ -100,24 +100,24 @@ async def test_only_postgres_is_away(system: System) -> None:
         assert await other.why_not_ready() == {}
 
 
-async def test_only_kafka_is_away_at_the_start(system: System) -> None:
+async def test_an_outage_of_kafka_at_the_start_is_reported(system: System) -> None:
     async with kafka_proxy(system) as (network, bootstrap):
-        resolver = await new(system, "resolver", kafka_bootstrap=bootstrap, **STALLED)
+        resolver = await new_service(system, "resolver", kafka_bootstrap=bootstrap, **SHORT_SILENCE)
         resolver.start()
-        await eventually(lambda: alive(resolver))
-        assert list(await eventually(resolver.why_not_ready, lambda why: "kafka" in why)) == [
-            "kafka"
-        ]
+        await eventually(lambda: is_alive(resolver))
+        assert list(
+            await eventually(resolver.why_not_ready, lambda reasons: "kafka" in reasons)
+        ) == ["kafka"]
         await network.start()
         await resolver.ready()
 
 
-async def test_ingest_before_kafka(system: System) -> None:
-    """It listens and says 503 itself: clients hear when to come again, and lose nothing."""
+async def test_ingest_without_kafka_answers_503(system: System) -> None:
+    """Retry-After tells clients when to send the events again, so they lose none."""
     async with kafka_proxy(system) as (network, bootstrap):
         gateway = await system.new_ingest(kafka_bootstrap=bootstrap)
         gateway.start()
-        await eventually(lambda: alive(gateway))
+        await eventually(lambda: is_alive(gateway))
         reasons, warnings = await eventually(
             gateway.readiness, lambda readiness: not readiness[0], what="ready"
         )
@@ -133,11 +133,11 @@ async def test_ingest_before_kafka(system: System) -> None:
         assert await gateway.metric("merganser_check_failing", check="kafka") == 0
 
 
-async def test_ingest_ends_well_before_kafka(system: System) -> None:
+async def test_ingest_without_kafka_stops_without_errors(system: System) -> None:
     async with kafka_proxy(system) as (_, bootstrap):
         gateway = await system.new_ingest(kafka_bootstrap=bootstrap)
         gateway.start()
-        await eventually(lambda: alive(gateway))
+        await eventually(lambda: is_alive(gateway))
         await eventually(gateway.readiness, lambda readiness: not readiness[0], what="ready")
         assert await gateway.stop() == 0
         assert gateway.defects == []
@@ -145,7 +145,7 @@ async def test_ingest_ends_well_before_kafka(system: System) -> None:
 
 @asynccontextmanager
 async def kafka_proxy(system: System) -> AsyncIterator[tuple[Proxy, str]]:
-    """A way to the broker that is closed at first, and its address."""
+    """Yield a proxy in front of the broker that is not started yet, and its address."""
     host, port = system.events.bootstrap.rsplit(":", 1)
     network = Proxy(host, int(port))
     try:

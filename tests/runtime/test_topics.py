@@ -1,4 +1,4 @@
-"""The topics as `merganser topics` makes them."""
+"""The configuration of the topics that `merganser topics` creates."""
 
 from datetime import UTC, datetime
 
@@ -11,10 +11,8 @@ from tests.support.waiting import equals, eventually
 
 
 @pytest.mark.parametrize("year", [1970, 2100])
-async def test_a_record_by_a_clock_that_is_wrong_is_taken_and_kept(
-    topics: Topics, year: int
-) -> None:
-    """Its time in the topic is the broker's: retention does not think it old."""
+async def test_the_broker_sets_the_time_of_a_record(topics: Topics, year: int) -> None:
+    """A producer with a wrong clock does not affect retention."""
     wrong = int(datetime(year, 1, 2, tzinfo=UTC).timestamp() * 1000)
     for topic in (topics.events, topics.dead):
         async with AIOKafkaProducer(bootstrap_servers=topics.bootstrap) as producer:
@@ -23,7 +21,7 @@ async def test_a_record_by_a_clock_that_is_wrong_is_taken_and_kept(
 
 
 @pytest.mark.parametrize(("days", "milliseconds"), [(7, "604800000"), (3, "259200000"), (0, "-1")])
-async def test_the_topics_keep_records_as_long_as_the_settings_say(
+async def test_retention_is_that_of_the_settings(
     servers_running: Servers, days: int, milliseconds: str
 ) -> None:
     bootstrap = servers_running.kafka_bootstrap
@@ -33,5 +31,5 @@ async def test_the_topics_keep_records_as_long_as_the_settings_say(
         await eventually(lambda: topics.dead.configured("retention.ms"), equals(milliseconds))
 
 
-async def test_dead_letters_are_kept_for_30_days_by_default(topics: Topics) -> None:
+async def test_the_default_retention_of_dead_letters_is_30_days(topics: Topics) -> None:
     await eventually(lambda: topics.dead.configured("retention.ms"), equals("2592000000"))

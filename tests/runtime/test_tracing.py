@@ -1,4 +1,4 @@
-"""A client's trace through ingest, the topic and the resolver, as a real collector gets it."""
+"""A collector gets the spans of a client's trace from ingest and the resolver."""
 
 import json
 import subprocess
@@ -16,7 +16,7 @@ from tests.support.waiting import equals, eventually
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
 
-async def test_a_trace_goes_on_from_the_client_to_the_tables(system: System) -> None:
+async def test_a_trace_continues_from_the_client_to_the_resolver(system: System) -> None:
     with collecting() as collector:
         gateway = await system.ingest(otlp_endpoint=collector.url)
         events = [{"type": "t", "userId": f"u{n}"} for n in range(3)]
@@ -33,7 +33,7 @@ async def test_a_trace_goes_on_from_the_client_to_the_tables(system: System) -> 
         resolver = await system.resolver(otlp_endpoint=collector.url)
         await eventually(lambda: system.database.count("events"), equals(4))
         for service in (gateway, resolver):
-            assert await service.stop() == 0  # with the last spans sent
+            assert await service.stop() == 0  # sends the last spans
 
         traced, refused = collector.of("merganser-ingest")
         assert traced.kind == Span.SPAN_KIND_SERVER
@@ -55,13 +55,13 @@ async def test_a_trace_goes_on_from_the_client_to_the_tables(system: System) -> 
         assert '"u1"' not in text
 
 
-def test_a_header_without_a_value_is_no_context() -> None:
-    """Another writer's record must not end the resolver that has just committed it."""
+def test_an_invalid_trace_header_is_ignored() -> None:
+    """The resolver has committed the batch already, so an error would stop it for nothing."""
     provider = TracerProvider(shutdown_on_exit=False)
     Tracing(provider).batch([[("traceparent", None)], [("traceparent", b"\xff")]], 0, {})
 
 
-async def test_without_a_collector_nothing_is_traced_or_loaded(system: System) -> None:
+async def test_without_a_collector_the_sdk_is_not_imported(system: System) -> None:
     gateway = await system.ingest()
     body = json.dumps({"type": "t", "userId": "u"}).encode()
     await gateway.post("/api/v1/track", body, {"traceparent": f"00-{TRACE}-{PARENT}-01"})
@@ -76,7 +76,7 @@ async def test_without_a_collector_nothing_is_traced_or_loaded(system: System) -
     subprocess.run([sys.executable, "-c", script], env=environment({}), check=True)  # noqa: ASYNC221
 
 
-async def test_a_collector_that_is_away_costs_no_event(system: System) -> None:
+async def test_an_unreachable_collector_affects_no_event(system: System) -> None:
     gateway = await system.ingest(otlp_endpoint="http://127.0.0.1:9")
     for number in range(5):
         assert (await gateway.track(type="t", userId=f"u{number}")).status_code == 200
@@ -84,7 +84,7 @@ async def test_a_collector_that_is_away_costs_no_event(system: System) -> None:
 
 
 def numbers(span: Span) -> dict[str, int]:
-    """The attributes of a span that are numbers."""
+    """Return the numeric attributes of a span."""
     return {
         attribute.key: attribute.value.int_value
         for attribute in span.attributes

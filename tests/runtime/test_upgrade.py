@@ -1,4 +1,4 @@
-"""Tables go ahead of the processes: old ones go on beside a compatible migration, and start."""
+"""Old processes run and start after a compatible migration, and refuse to start after another."""
 
 import asyncio
 
@@ -13,7 +13,7 @@ from tests.support.waiting import equals, eventually
 
 pytestmark = pytest.mark.faults
 
-MORE = """
+MIGRATION = """
 ALTER TABLE events ADD COLUMN "userAgent" text;
 ALTER TABLE profiles ADD COLUMN notes integer NOT NULL DEFAULT 0;
 CREATE INDEX ON events ("userAgent");
@@ -21,17 +21,17 @@ CREATE TABLE "profileNotes" ("profileGuid" text, note text)
 """
 
 
-async def migrated(system: System, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """Bring the tables to a version of the future; processes know as little of it as before."""
+async def migrate(system: System, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Apply a migration of a future version, which the processes do not know."""
     known = migrations.available()
-    future = Migration(len(known) + 1, f"{len(known) + 1:04}_{name}", MORE)
+    future = Migration(len(known) + 1, f"{len(known) + 1:04}_{name}", MIGRATION)
     with monkeypatch.context() as later:
         later.setattr(migrations, "available", lambda: [*known, future])
         assert await migrations.migrate(system.database.url) == [future]
 
 
-async def all_work(system: System, gateway: Gateway, key: str, api: str) -> None:
-    """One event after the other, so that each process uses its prepared statements again."""
+async def check_all_processes(system: System, gateway: Gateway, key: str, api: str) -> None:
+    """Send single events, so that each process executes its prepared statements again."""
     before = await system.database.count("events")
     for number in range(before + 1, before + 8):
         await gateway.tracked(type="view", anonymousId="web", userId="1", data={"path": "/"})
@@ -44,7 +44,7 @@ async def all_work(system: System, gateway: Gateway, key: str, api: str) -> None
     assert len(answer.json()["events"]) == before + 8
 
 
-async def test_old_processes_work_beside_a_compatible_migration(
+async def test_old_processes_run_and_start_after_a_compatible_migration(
     system: System, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = await system.key("reader", "events:read")
@@ -52,24 +52,24 @@ async def test_old_processes_work_beside_a_compatible_migration(
     *_, (_, api) = await asyncio.gather(
         system.resolver(), system.scanner(), system.properties(), system.api()
     )
-    await all_work(system, gateway, key, api)
-    await migrated(system, monkeypatch, "future.compatible")
-    await all_work(system, gateway, key, api)
+    await check_all_processes(system, gateway, key, api)
+    await migrate(system, monkeypatch, "future.compatible")
+    await check_all_processes(system, gateway, key, api)
     for service in system.services:
         assert service.defects == []
         assert await service.stop() == 0
         service.start()
     for service in system.services:
         await service.ready()
-    await all_work(system, gateway, key, api)
+    await check_all_processes(system, gateway, key, api)
     assert await migrations.migrate(system.database.url) == []
 
 
 @pytest.mark.parametrize("kind", ["resolver", "scanner", "properties", "api"])
-async def test_an_old_process_does_not_start_beside_another(
+async def test_an_old_process_does_not_start_after_another_migration(
     system: System, monkeypatch: pytest.MonkeyPatch, kind: Kind
 ) -> None:
-    await migrated(system, monkeypatch, "future")
+    await migrate(system, monkeypatch, "future")
     service = system.new(kind)
     service.start()
     assert await service.ended(within=30) not in (0, None)

@@ -1,4 +1,4 @@
-"""Waiting, trying again and stopping."""
+"""Delays between retries, and waiting until the process stops."""
 
 import asyncio
 from itertools import islice
@@ -7,19 +7,19 @@ from merganser.runtime.lifecycle import Stop
 from merganser.runtime.retry import backoff
 
 
-def test_delays_double_up_to_the_longest_with_some_chance() -> None:
+def test_delays_double_up_to_the_longest_with_jitter() -> None:
     for _ in range(50):
         delays = list(islice(backoff(first=0.1, longest=5), 12))
         for n, delay in enumerate(delays):
-            most = min(0.1 * 2**n, 5)
-            assert most / 2 <= delay <= most
+            longest = min(0.1 * 2**n, 5)
+            assert longest / 2 <= delay <= longest
 
 
-def test_no_two_wait_alike() -> None:
+def test_delays_are_random() -> None:
     assert len({next(backoff()) for _ in range(20)}) > 10
 
 
-async def test_stop_is_waited_for() -> None:
+async def test_wait_returns_when_stop_is_set() -> None:
     stop = Stop()
     assert not await stop.wait(0.01)
     asyncio.get_running_loop().call_soon(stop.set)
@@ -27,7 +27,7 @@ async def test_stop_is_waited_for() -> None:
     assert stop.is_set()
 
 
-async def test_work_goes_on_unless_the_process_is_to_finish() -> None:
+async def test_work_returns_unless_the_process_stops() -> None:
     stop, never = Stop(), asyncio.Event()
 
     async def work() -> str:
@@ -38,7 +38,7 @@ async def test_work_goes_on_unless_the_process_is_to_finish() -> None:
     assert await stop.unless(never.wait()) is None
 
 
-async def test_work_that_is_always_done_at_once_does_not_keep_it_from_finishing() -> None:
+async def test_a_stopping_process_starts_no_more_work() -> None:
     stop, queue = Stop(), asyncio.Queue[int]()
     for n in range(10):
         queue.put_nowait(n)
@@ -47,7 +47,7 @@ async def test_work_that_is_always_done_at_once_does_not_keep_it_from_finishing(
     assert await stop.unless(queue.get()) is None
 
 
-async def test_work_that_was_given_up_is_cancelled() -> None:
+async def test_unfinished_work_is_cancelled_on_stop() -> None:
     stop, cancelled = Stop(), asyncio.Event()
 
     async def work() -> None:

@@ -50,7 +50,7 @@ WHERE (%(profile)s::text IS NULL OR "profileGuid" = %(profile)s)
         SELECT "erasureGuid" FROM "erasedIds"
         WHERE hash IN (
             "suppressionHash"('userId', %(name)s), "suppressionHash"('anonymousId', %(name)s),
-            "suppressionHash"('name', %(name)s)
+            "suppressionHash"('placeholder', %(name)s), "suppressionHash"('name', %(name)s)
         )
     ))
 ORDER BY "startedAt", ledger.guid;
@@ -142,6 +142,28 @@ WHERE guid > %(after)s AND "userId" IS NOT NULL AND EXISTS (
 ORDER BY guid
 LIMIT %(at_most)s;
 
+-- find_placeholders --
+-- The next userIds with a profile that an imported or unfinished erasure removes as a placeholder.
+SELECT "userId"
+FROM profiles
+WHERE "userId" > %(after)s AND (
+    EXISTS (
+        SELECT
+        FROM "erasedIds" AS ids
+        JOIN "erasureLedger" AS ledger ON ledger.guid = ids."erasureGuid"
+        WHERE ids.kind = 'placeholder'
+            AND ids.hash = "suppressionHash"('placeholder', profiles."userId")
+            AND "importedAt" IS NOT NULL AND "replayedAt" IS NULL
+    )
+    OR guid IN (
+        SELECT erasures."profileGuid"
+        FROM erasures
+        JOIN "erasureLedger" AS ledger ON ledger.guid = "ledgerGuid" AND suppresses = 'placeholder'
+    )
+)
+ORDER BY "userId"
+LIMIT %(at_most)s;
+
 -- find_anonymous_ids --
 -- The next anonymousIds that were erased by an imported erasure.
 SELECT "anonymousId"
@@ -158,10 +180,12 @@ ORDER BY "anonymousId"
 LIMIT %(at_most)s;
 
 -- find_begun --
--- The next profiles whose erasure has begun and is not finished.
-SELECT "profileGuid" FROM erasures
-WHERE "profileGuid" > %(after)s
-ORDER BY "profileGuid"
+-- The next profiles that an unfinished erasure erases.
+SELECT erasures."profileGuid"
+FROM erasures
+JOIN "erasureLedger" AS ledger ON ledger.guid = "ledgerGuid" AND suppresses <> 'placeholder'
+WHERE erasures."profileGuid" > %(after)s
+ORDER BY erasures."profileGuid"
 LIMIT %(at_most)s;
 
 -- split_profile --

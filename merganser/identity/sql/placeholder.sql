@@ -43,7 +43,8 @@ FOR NO KEY UPDATE;
 -- change_owners --
 -- Give each of these anonymousIds the owner by its earliest link without the placeholder. Without one it gets
 -- an anonymous profile: the one that was merged into the placeholder's profile, or else a new one. The
--- profile is in `erasures`, so the placeholder's own links do not count.
+-- profile is in `erasures`, so the placeholder's own links do not count. MATERIALIZED, so that Postgres finds
+-- rows by their anonymousIds: by the profile it may find very many.
 WITH links AS (
     SELECT DISTINCT ON (events."anonymousId")
         events."anonymousId", events."userId", events.guid, profiles.guid AS profile,
@@ -61,29 +62,35 @@ WITH links AS (
         AND NOT EXISTS (SELECT FROM "ignoredLinks" WHERE "eventGuid" = events.guid)
         AND events."profileGuid" NOT IN (SELECT "profileGuid" FROM erasures)
     ORDER BY events."anonymousId", "linkedAt", "occurredAt", events.guid
+), known AS MATERIALIZED (
+    SELECT "anonymousId", "profileGuid", "linkEventGuid"
+    FROM "anonymousIds" WHERE "anonymousId" = ANY(%(anonymous_ids)s::text[])
+), merges AS MATERIALIZED (
+    SELECT "anonymousId", "eventGuid", "createdAt", "loserGuid", "survivorGuid"
+    FROM "profileMerges"
+    WHERE "anonymousId" = ANY(%(anonymous_ids)s::text[]) AND reason = 'merged'
+), former AS (
+    SELECT DISTINCT ON ("anonymousId") "anonymousId", "eventGuid", "createdAt", "loserGuid"
+    FROM merges
+    WHERE "survivorGuid" = %(profile)s
+    ORDER BY "anonymousId", "createdAt" DESC
 ), goals AS MATERIALIZED (
     SELECT
-        ids."anonymousId", ids."linkEventGuid" AS "formerLink",
+        "anonymousId", known."linkEventGuid" AS "formerLink",
         links.guid AS link, links."userId", links."linkedAt", links."occurredAt",
-        coalesce(links.profile, former."loserGuid", "newGuid"('pro_')) AS profile
-    FROM "anonymousIds" AS ids
+        coalesce(links.profile, former."loserGuid", "newGuid"('pro_')) AS profile,
+        former."eventGuid" AS "mergeEvent", former."createdAt" AS "mergedAt"
+    FROM known
     LEFT JOIN links USING ("anonymousId")
-    LEFT JOIN LATERAL (
-        SELECT "loserGuid"
-        FROM "profileMerges" AS merges
-        WHERE merges."anonymousId" = ids."anonymousId"
-            AND "survivorGuid" = %(profile)s AND reason = 'merged'
-        ORDER BY "createdAt" DESC
-        LIMIT 1
-    ) AS former ON true
-    WHERE ids."anonymousId" = ANY(%(anonymous_ids)s::text[]) AND ids."profileGuid" = %(profile)s
+    LEFT JOIN former USING ("anonymousId")
+    WHERE known."profileGuid" = %(profile)s
 ), created AS (
     INSERT INTO profiles (guid) SELECT profile FROM goals WHERE link IS NULL
 ), undone AS (
-    DELETE FROM "profileMerges" AS merges
-    USING goals
-    WHERE merges."anonymousId" = goals."anonymousId" AND merges."loserGuid" = goals.profile
-        AND merges."survivorGuid" = %(profile)s AND merges.reason = 'merged'
+    DELETE FROM "profileMerges"
+    WHERE ("anonymousId", "eventGuid", "createdAt") IN (
+        SELECT "anonymousId", "mergeEvent", "mergedAt" FROM goals WHERE link IS NULL
+    )
 ), changed AS (
     UPDATE "anonymousIds" AS ids
     SET "profileGuid" = goals.profile,
