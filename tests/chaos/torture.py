@@ -31,11 +31,11 @@ from tests.chaos.deployment import (
 )
 from tests.chaos.display import Display, watching
 from tests.chaos.faults import FAULTS
-from tests.chaos.faults.operators import change_links, forget_person
 from tests.chaos.faults.processes import SEVERAL
 from tests.chaos.history import ClientEvent
 from tests.chaos.injector import Injector
 from tests.chaos.ledger import Ledger
+from tests.chaos.operator import change_links, forget_person
 from tests.chaos.rules import RULES
 from tests.chaos.verdict import Verdict
 from tests.identity.histories import hostile
@@ -221,7 +221,7 @@ class _Run:
         return 4 * self._size.kills * CHUNK / max(len(deliveries), 1)
 
     async def _change_links(self, feeding: Sequence[asyncio.Task[None]]) -> None:
-        """Ignore links and take that back while events arrive."""
+        """Ignore links and reverse that while events arrive."""
         while not all(task.done() for task in feeding):
             await change_links(self._deployment)
             await asyncio.sleep(self._deployment.random.uniform(0.1, 0.5))
