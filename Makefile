@@ -13,7 +13,7 @@ help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' \
 		| awk -F'\t' '{ printf "  \033[36m%-17s\033[0m %s\n", $$1, $$2 }'
 
-setup: $(READY) ## Make the virtual environment with all dependencies, pinned by hash
+setup: $(READY) ## Create the virtual environment with all dependencies, pinned by hash
 
 $(READY): requirements-dev.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("merganser needs Python 3.11 or newer: make PYTHON=python3.12 ...") if sys.version_info < (3, 11) else None'
@@ -22,7 +22,7 @@ $(READY): requirements-dev.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-run: $(READY) ## Start everything, tell the demo story, then watch (ARGS=--exit stops after the story)
+run: $(READY) ## Start everything, play the demo story, show a live view (ARGS=--exit stops after the story)
 	@$(BIN)/merganser run $(ARGS)
 
 up: $(READY) ## Start everything in the background
@@ -42,14 +42,14 @@ test test-all test-faults: export PYTHONDONTWRITEBYTECODE =
 test: $(READY) ## Run the tests on a real Kafka and Postgres, about 4 minutes on 2 cores (ARGS=... goes to pytest)
 	$(PYTEST) $(ARGS)
 
-test-all: $(READY) ## Run `test` with all examples, what is marked `slow`, and the fault tests, about 15 minutes (ARGS=...)
+test-all: $(READY) ## Run `test` with all examples, the slow tests and the fault tests, about 15 minutes (ARGS=...)
 	HYPOTHESIS_PROFILE=full $(PYTEST) --timeout 600 -m "not clients and not faults and not bench and not deploy" $(ARGS)
 	@$(MAKE) --no-print-directory test-faults
 
 test-faults: $(READY) ## Break servers, processes and networks under load, then compare every row (ARGS=...)
 	$(PYTEST) --timeout 300 -m faults $(ARGS)
 
-test-clients: $(READY) $(SDKS) ## Drive the real clients of others, and our own, against the stack
+test-clients: $(READY) $(SDKS) ## Run the real clients of other systems and ours against the stack
 	$(BIN)/python -m pytest clients/python
 	cd clients/javascript && npm install --no-package-lock --no-audit --no-fund --loglevel error && npm test
 	$(BIN)/python -m pytest -m clients tests/clients $(ARGS)
@@ -63,12 +63,12 @@ $(SDKS): tests/clients/requirements.lock tests/clients/package.json
 		|| echo "no Chromium could be installed: the tests in browsers are skipped, and say so"
 	@touch $@
 
-test-deploy: $(READY) deploy/tools/.ready ## Run what deploy/ has: image's steps, chart, a pooler, each query on a live Prometheus
+test-deploy: $(READY) deploy/tools/.ready ## Test deploy/: steps of the image, chart, a pooler, each query on a real Prometheus
 	@PATH="$$PATH:/usr/sbin"; { command -v prometheus && command -v pgbouncer; } >/dev/null || { echo "test-deploy needs prometheus and pgbouncer: installing Debian's"; \
 		apt-get update --quiet && apt-get install --yes --quiet --no-install-recommends prometheus pgbouncer; }
 	$(BIN)/python -m pytest -m deploy tests/deploy $(ARGS)
 
-test-nightly: $(READY) ## Try 50,000 histories on each property of identity, and 10,000 lots of hostile events
+test-nightly: $(READY) ## Test identity with 50,000 random histories, and isolation with 10,000 sets of hostile events
 	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest --timeout 7200 tests/identity/test_plan.py tests/identity/test_forgetting.py tests/isolation tests/properties/test_hostile.py tests/decoration/test_hostile_values.py $(ARGS)
 
 chaos: $(READY) ## Break everything under load, then prove that nothing was lost (ARGS="--seconds 600 --seed 1")
@@ -77,10 +77,10 @@ chaos: $(READY) ## Break everything under load, then prove that nothing was lost
 torture: override ARGS := --torture $(ARGS)
 torture: chaos ## Run `chaos` with --torture: short random histories, killed processes (ARGS="--seed 1 --runs 50")
 
-bench: $(READY) ## Measure everything beside its ceiling, about 45 minutes (ARGS=NAME for one, ARGS=--quick to try)
+bench: $(READY) ## Measure each part and its ceiling, about 45 minutes (ARGS=NAME for one, ARGS=--quick to try)
 	$(BIN)/python -m dev.bench $(ARGS)
 
-plots: $(READY) ## Bring docs/performance.md and its plots up to date (RESULTS=FILE of bench --save)
+plots: $(READY) ## Update docs/performance.md and its plots (RESULTS=FILE of bench --save)
 	$(BIN)/python -m dev.bench report $(RESULTS)
 
 lint: $(READY) ## Check style, types, banned words and the direction of imports
@@ -130,7 +130,7 @@ lock: ## Pin all dependencies again, by hash, for every platform (needs uv)
 	cd tests/clients && uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 		--no-header --no-emit-index-url --no-annotate requirements.in -o requirements.lock
 
-clean: ## Delete what was made here: environment, caches, the local stack's data
+clean: ## Delete the environment, the caches and the data of the local stack
 	-@[ ! -x $(BIN)/merganser ] || $(BIN)/merganser down --wipe
 	rm -rf deploy/tools/.ready deploy/tools/.venv deploy/tools/bin deploy/tools/schemas deploy/tools/rendered
 	rm -rf tests/clients/.venv tests/clients/node_modules clients/javascript/node_modules

@@ -99,7 +99,7 @@ def add(routes: Routes, pool: Pool, scan: int, nobody_ids: frozenset[str]) -> No
     async def unlink_event(
         request: Request, guid: Guid, query: Annotated[parameters.LinkChangeQuery, Query()]
     ) -> Response:
-        """Say that an event does not link its anonymousId to its userId: undo a wrong merge."""
+        """Ignore an event as a link of its anonymousId and userId, to undo a wrong merge."""
         return await change_link(request, "unlink", guid, query)
 
     @routes.route(
@@ -108,7 +108,7 @@ def add(routes: Routes, pool: Pool, scan: int, nobody_ids: frozenset[str]) -> No
     async def relink_event(
         request: Request, guid: Guid, query: Annotated[parameters.LinkChangeQuery, Query()]
     ) -> Response:
-        """Take `unlink` back: the event is a link again."""
+        """Reverse `unlink`: the event is a link again."""
         return await change_link(request, "relink", guid, query)
 
 

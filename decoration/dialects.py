@@ -52,7 +52,7 @@ _IS_LONG = {
     "postgresql": "pg_column_size({0}) > {1} OR octet_length(format('%s', {0})) > {1}",
     "sqlite": "length(CAST({0} AS BLOB)) > {1}",
 }
-"""SQL that tells whether a column has more than so many bytes, by dialect."""
+"""SQL that tests whether a column has more than a number of bytes, by dialect."""
 _MATERIALIZED = {"postgresql": "MATERIALIZED", "sqlite": ""}
 """Without it Postgres may compute a column each time that it is named."""
 

@@ -5,7 +5,7 @@ cd "$(dirname "$0")"
 export PATH="$PWD/tools/.venv/bin:$PWD/tools/bin:$PATH"
 
 CHART=helm/merganser
-KUBERNETES=1.34.0 # helm, built from source, knows no version of its own
+KUBERNETES=1.34.0 # helm has no default version if it is built from source
 
 say() { printf '\n== %s\n' "$*"; }
 

@@ -42,7 +42,7 @@ has the label `worker` there, such as `ingest-2`. Prometheus can then add up wha
 the counters of a restarted worker, and keeps apart what has no sum, such as ages. The
 multiprocess mode of prometheus_client supports neither gauges with functions nor `process_*`.
 `merganser_check_failing{check="alive"}` is 1 for a worker that does not answer within a second.
-`/metrics?process=ingest` has the workers of one kind, so that each kind can be a job of its own.
+`/metrics?process=ingest` has the workers of one kind, so that each kind can be a separate job.
 
 <!-- Written by `make metrics-page`: change merganser/runtime/metrics.py instead. -->
 """
@@ -88,7 +88,7 @@ def _exported(registry: CollectorRegistry) -> Iterator[tuple[str, str, str]]:
 def _labels() -> dict[str, tuple[str, ...]]:
     """Return the labels of each metric that has some, from the calls that define the metrics.
 
-    prometheus_client does not tell the labels of a metric that has no sample yet.
+    prometheus_client does not return the labels of a metric that has no sample yet.
     """
     found = {}
     for node in ast.walk(ast.parse(Path(metrics.__file__).read_text())):

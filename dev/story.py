@@ -87,7 +87,7 @@ class _Player:
 
         _print_heading("Later, the same person uses a phone and is not signed in yet.")
         phone_profile = self._track("pageview", {"path": "/sale"}, anonymousId=phone)
-        _check(phone_profile != profile, "the phone has no profile of its own")
+        _check(phone_profile != profile, "the phone does not have its own profile")
         _print_result(f"{phone} has another anonymous profile, {phone_profile}")
 
         _print_heading("The person signs in on the phone.")

@@ -105,7 +105,7 @@ _BATCH: _Json = {
             "items": {},
             "description": "Each is an Event; ingest refuses an invalid one alone.",
         },
-        "sentAt": {"description": "For each event that has no sentAt of its own."},
+        "sentAt": {"description": "For each event without its own sentAt."},
     },
 }
 

@@ -46,7 +46,7 @@ class RateLimiter:
     """The buckets of all keys in this process. Two gateways allow twice the rate.
 
     Args:
-        per_second: events of a key without a rate of its own; None: no limit.
+        per_second: events of a key without its own rate; None: no limit.
         burst: events of any key at once.
         clock: monotonic seconds.
     """

@@ -68,7 +68,7 @@ async def _run(settings: ResolverSettings, process: Process) -> None:
 
 def _consumer(settings: ResolverSettings, worker: Worker | None) -> AIOKafkaConsumer:
     instance = settings.resolver_instance
-    if instance and worker:  # each worker is a member of its own
+    if instance and worker:  # each worker is a separate member
         instance = f"{instance}-{worker.number}"
     return AIOKafkaConsumer(
         **kafka.connection(settings, "resolver"),

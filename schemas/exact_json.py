@@ -3,7 +3,7 @@
 `19.990`, `1e400` and `9007199254740993` come out of a parser that makes floats as something else.
 Event data is stored as strings, so a number never needs to become one. What only one
 event of a batch got wrong (a lone surrogate, `NaN`) is let through here as a value that this
-event's validation then refuses: a bad event must not affect its neighbors.
+event's validation then refuses: a bad event must not affect others.
 """
 
 import json

@@ -68,7 +68,7 @@ def folded(raw: str) -> str:
 
 
 def somebody(raw: str | None, nobody: frozenset[str]) -> str | None:
-    """The id as it came, or None if it is missing or means nobody."""
+    """Return the id unchanged, or None if it is missing or means nobody."""
     if raw is None or folded(raw) in nobody:
         return None
     return raw

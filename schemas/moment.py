@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 
 def in_utc(moment: datetime) -> datetime:
-    """The same moment in UTC; one without a zone is taken for UTC.
+    """Return the same time in UTC; a time without a zone is in UTC.
 
     The server's own zone must not change what an event means, and Postgres reads no offset beyond
     16 hours.

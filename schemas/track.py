@@ -32,7 +32,7 @@ MOST_DIGITS = 100
 """Of an id that is a number with an exponent: `1e999999999` is not written out."""
 
 _LONGEST_EXPONENT = 9
-"""Digits: no body is so large that its digits make up for an exponent with more."""
+"""Digits. The digits of a body can never compensate an exponent with more digits than this."""
 
 
 def _number_as_text(value: Any) -> Any:
@@ -106,11 +106,11 @@ Moment = Annotated[
 
 
 SentAt = Annotated[Moment, WrapValidator(_or_none), WithJsonSchema({})]
-"""What cannot be read corrects nothing: the event has all that it needs without it."""
+"""A time that cannot be read is ignored, because the event is complete without it."""
 
 
 class Track(BaseModel):
-    """What a client may say of one event. Unknown fields are ignored."""
+    """An event as a client sends it. Unknown fields are ignored."""
 
     model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
 

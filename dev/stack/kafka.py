@@ -192,7 +192,7 @@ def _cluster_id(answer: BinaryIO) -> str | None:
 
 
 def _number(answer: BinaryIO, size: int) -> int:
-    """Read a number of `size` bytes; return 0 for -1, which stands for null."""
+    """Read a number of `size` bytes; return 0 for -1, which means null."""
     return max(int.from_bytes(answer.read(size), signed=True), 0)
 
 

@@ -113,7 +113,7 @@ def metrics_urls(ports: Mapping[str, int]) -> dict[str, str]:
 def answers(ready_url: str) -> bool:
     """Return whether this /readyz answers 200."""
     try:
-        with urllib.request.urlopen(  # noqa: S310 -- a URL of our own
+        with urllib.request.urlopen(  # noqa: S310 -- our own URL
             ready_url, timeout=_ANSWER_SECONDS
         ):
             return True

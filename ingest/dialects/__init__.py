@@ -70,4 +70,4 @@ RequestParser = Callable[[Request], ParsedRequest | StaticResponse]
 """Raises `HttpError` if the request does not have the shape of the dialect."""
 
 Dialect = Mapping[str, RequestParser]
-"""The parser of each route, such as `POST /v1/track`. In a path, `*` stands for one part."""
+"""The parser of each route, such as `POST /v1/track`. In a path, `*` matches one part."""

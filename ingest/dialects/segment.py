@@ -52,7 +52,7 @@ def call(kind: str) -> Callable[[Request], ParsedRequest]:
 
 
 def batch(request: Request) -> ParsedRequest:
-    """Accept a batch of events, each of its own kind."""
+    """Accept a batch of events of any kinds."""
     body = request.object()
     events = body.get("batch")
     if not isinstance(events, list):

@@ -1,4 +1,4 @@
-"""Say that an event is not a link, or that it is one again (docs/identity.md)."""
+"""Ignore an event as a link, or reverse that (docs/identity.md)."""
 
 from collections.abc import Callable
 from typing import Any
@@ -29,13 +29,13 @@ async def change_link(
     preview: bool = False,
     progress: Callable[[int], None] = lambda _: None,
 ) -> LinkChange:
-    """Ignore an event as a link, or take that back; then move the events in short transactions.
+    """Ignore an event as a link, or reverse that; then move the events in short transactions.
 
     If it is interrupted after the first transaction, the scanner moves the events that are left.
 
     Args:
         settings: the database's URL, and the ids that mean nobody.
-        direction: whether to ignore the event as a link, or to take that back.
+        direction: whether to ignore the event as a link, or to reverse that.
         event: guid.
         actor: who does it.
         reason: why, at most `MAX_REASON_CHARACTERS`.

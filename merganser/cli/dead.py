@@ -72,7 +72,7 @@ def list_(
             "--id",
             metavar="ID",
             help="Only what names this userId, anonymousId or profile guid. A userId or profile "
-            "guid stands for all ids of the person.",
+            "guid means all ids of the person.",
         ),
     ] = None,
     handled: Annotated[

@@ -25,13 +25,13 @@ Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")
 
 @app.command()
 def unlink(event: EventGuid, reason: ReasonText, yes: Yes = False) -> None:
-    """Say that an event does not link its anonymousId to its userId: undo a wrong merge."""
+    """Ignore an event as a link of its anonymousId and userId, to undo a wrong merge."""
     _change("unlink", event, reason, yes=yes)
 
 
 @app.command()
 def relink(event: EventGuid, reason: ReasonText, yes: Yes = False) -> None:
-    """Take `unlink` back: the event is a link again."""
+    """Reverse `unlink`: the event is a link again."""
     _change("relink", event, reason, yes=yes)
 
 

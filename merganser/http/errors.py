@@ -48,7 +48,7 @@ class HttpError(Exception):
         kind: gives code and status.
         message: for the client.
         fields: why each field is invalid, by the field's name.
-        headers: of the response, beside those of the kind.
+        headers: of the response, in addition to those of the kind.
     """
 
     def __init__(

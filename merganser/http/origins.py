@@ -21,7 +21,7 @@ _HOST = re.compile(
 def normalize_origin(text: str) -> str:
     """Return an origin as browsers write it: in lower case, without a default port or a slash.
 
-    The host may start with `*.`, which stands for one or more labels of a domain name.
+    The host may start with `*.`, which matches one or more labels of a domain name.
 
     Raises:
         ValueError: the message says what is wrong and how to write it.

@@ -129,7 +129,7 @@ async def begin(
     """Begin to erase the profile of an erased anonymousId; return its guid.
 
     If the anonymousId belongs to a user who was not erased, as an earlier link is missing in the
-    backup, it gets a profile of its own, so that the user stays.
+    backup, it gets its own profile, so that the user stays.
 
     Args:
         connection: in a transaction for this call only.

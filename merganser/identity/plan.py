@@ -28,7 +28,7 @@ What a link changes
     the owner is a *refused* link.
 
 Ignored links (`merganser/identity/unlink.py`)
-    An operator may say that an event is not a link, and take that back. The definition then holds
+    An operator may ignore an event as a link, and reverse that. The definition then holds
     with all links but the ignored ones. The event itself stays on its user's profile, by rule 1.
 
     unlink  The ignored event was the earliest link: the anonymousId's own events go to the profile

@@ -1,4 +1,4 @@
-"""Ignore a link, and take that back: an operator corrects a merge that should not have been.
+"""Ignore a link, or reverse that: an operator corrects a wrong merge.
 
 A change is one short transaction. It locks the anonymousId, so plans of the same anonymousId come
 before or after it. Events that are too many for the transaction follow in chunks, like those of a
@@ -21,7 +21,7 @@ _SQL = sql.load(__package__, "unlink.sql")
 MAX_REASON_CHARACTERS = 1000
 
 Direction = Literal["unlink", "relink"]
-"""Ignore a link, or take that back."""
+"""Ignore a link, or make it a link again."""
 
 
 class NotALink(Exception):
@@ -30,7 +30,7 @@ class NotALink(Exception):
 
 @dataclass(frozen=True, slots=True)
 class LinkChange:
-    """What ignoring a link, or taking that back, changes."""
+    """What ignoring a link, or reversing that, changes."""
 
     event: str
     """Guid."""

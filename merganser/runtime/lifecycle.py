@@ -24,7 +24,7 @@ Result = TypeVar("Result")
 
 
 class StoppedWhileWaiting(Exception):
-    """The process was told to stop while it waited for a server."""
+    """The process got the signal to stop while it waited for a server."""
 
 
 class Stop:
@@ -38,7 +38,7 @@ class Stop:
         self._event.set()
 
     def is_set(self) -> bool:
-        """Return whether the process was told to stop."""
+        """Return whether the process has to stop."""
         return self._event.is_set()
 
     async def wait(self, seconds: float | None = None) -> bool:

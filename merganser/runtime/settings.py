@@ -301,7 +301,7 @@ class ApiSettings(Settings):
 
 
 class ServeSettings(Settings):
-    """Settings of `merganser serve`, beside those of each process that it runs."""
+    """Settings of `merganser serve`, in addition to those of each process that it runs."""
 
     serve_metrics_port: Port = Field(
         9100, description="Port of /metrics of all processes that `merganser serve` runs"

@@ -4,8 +4,8 @@
 
 - It listens on the workers' ports before it starts them, and they inherit the sockets. So a port
   that is taken is one clear error, connections that wait to be accepted survive a worker that is
-  killed, and an idle worker takes the next connection. With SO_REUSEPORT each worker would have a
-  queue of its own, which ends with it.
+  killed, and an idle worker takes the next connection. With SO_REUSEPORT each worker would have
+  its own queue, which ends with it.
 - It restarts a worker that ends, after a pause that doubles from 1 to 30 seconds. A worker that
   exits with an error before it was ever ready cannot start: then the supervisor stops the others,
   and exits with the same status.

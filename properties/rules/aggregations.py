@@ -56,7 +56,7 @@ state in place.
 
 @dataclass(frozen=True, slots=True)
 class Aggregation:
-    """A commutative monoid as functions. None stands for the state without events."""
+    """A commutative monoid as functions. None is the state without events."""
 
     from_event: Callable[[EventView, Skips], State | None]
     """Return the state of one event, or None if the event has no value."""

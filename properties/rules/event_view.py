@@ -59,7 +59,7 @@ def column_getter(column: str) -> GetText:
 
 
 def column_test(column: str) -> EventTest:
-    """Return a function that tells whether an event has a column, however long its text is."""
+    """Return a function that tests whether an event has a column with a text of any length."""
     if column.startswith("data."):
         key = column.removeprefix("data.")
         return lambda event: key in event.data

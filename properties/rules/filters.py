@@ -16,7 +16,7 @@ _TextTest = Callable[[str], bool]
 
 
 def build_filter(filter_: Filter) -> EventTest:
-    """Return a function that tells whether an event meets the filter."""
+    """Return a function that tests whether an event meets the filter."""
     if filter_.value is None:  # `exists`
         return column_test(filter_.column)
     get, test = column_getter(filter_.column), _build_text_test(filter_.op, filter_.value)

@@ -65,7 +65,7 @@ async def migrate(database_url: str) -> list[Migration]:
 
 
 async def _next(connection: psycopg.AsyncConnection) -> Migration | None:
-    """Apply the first migration that is missing and return it; None when there is none."""
+    """Apply the first missing migration and return it; return None if none is missing."""
     async with connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
         await connection.execute(_LEDGER)

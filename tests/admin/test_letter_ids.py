@@ -78,7 +78,7 @@ def test_an_event_of_another_user_on_a_shared_device_is_that_users() -> None:
         pytest.param(letter(b'"%s"' % (b"x" * 513), b"x" * 513), id="too long"),
     ],
 )
-def test_what_no_column_of_ids_can_have_is_no_id(found: DeadLetter) -> None:
+def test_a_text_that_no_id_column_can_have_is_not_an_id(found: DeadLetter) -> None:
     assert not read_ids(found, NOBODY).user_ids
 
 

@@ -221,7 +221,7 @@ class _Run:
         return 4 * self._size.kills * CHUNK / max(len(deliveries), 1)
 
     async def _change_links(self, feeding: Sequence[asyncio.Task[None]]) -> None:
-        """Ignore links and take that back while events arrive."""
+        """Ignore links and reverse that while events arrive."""
         while not all(task.done() for task in feeding):
             await change_links(self._deployment)
             await asyncio.sleep(self._deployment.random.uniform(0.1, 0.5))

@@ -152,12 +152,12 @@ async def test_another_user_of_the_device_keeps_their_events_without_its_id(syst
     purchase = {"type": "order", "userId": "bob", "anonymousId": LAPTOP, "messageId": "m-1"}
     await gateway.tracked(**purchase)
     await gateway.tracked(**purchase)  # the client tries again
-    for call, said in {
+    for call, body in {
         "identify": {"userId": "bob", "anonymousId": LAPTOP, "traits": {"plan": "pro"}},
         "alias": {"userId": "cat", "previousId": LAPTOP, "anonymousId": "cats-own"},
         "page": {"anonymousId": LAPTOP},
     }.items():
-        answer = await gateway.post(f"/v1/{call}", json.dumps(said).encode())
+        answer = await gateway.post(f"/v1/{call}", json.dumps(body).encode())
         assert answer.status_code == 200, answer.text
     await eventually(lambda: resolver.metric(SUPPRESSED), equals(1))
     await eventually(lambda: resolver.metric(UNLINKED), equals(3))

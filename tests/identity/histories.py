@@ -75,7 +75,7 @@ def deliveries(draw: st.DrawFn, most: int = 24) -> tuple[list[SentEvent], list[l
 def hostile(random: Random, events: int, people: int) -> list[SentEvent]:
     """Return many events: chains of devices, shared devices, earlier links that arrive late.
 
-    Each person has some devices of their own and shares some with strangers; most events carry
+    Each person has some own devices and shares some with strangers; most events carry
     only the device, as before a sign-in.
     """
     history = []

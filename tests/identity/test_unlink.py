@@ -1,4 +1,4 @@
-"""Ignoring a link undoes what it did, and taking that back does it again, on real Postgres."""
+"""Ignoring a link undoes its effect, and reversing that restores it, on real Postgres."""
 
 from typing import Any
 
@@ -129,7 +129,7 @@ async def test_a_change_that_was_made_already_changes_nothing(database: Database
 
 
 @pytest.mark.parametrize("event", ["evt_none", "evt_phone_0", "evt_user"])
-async def test_what_is_not_a_link_is_refused(database: Database, event: str) -> None:
+async def test_an_event_that_is_not_a_link_is_refused(database: Database, event: str) -> None:
     await resolve(database, *page_views("phone"), EventIds("evt_user", at(1), "ann", None))
     directions: tuple[Direction, ...] = ("unlink", "relink")
     for name in directions:

@@ -49,7 +49,7 @@ CONTEXT: dict[str, Any] = {
     "utm": {"source": "mail"},
     "click_id": {},
 }
-SAID = {
+EVENT_FIELDS = {
     "api_key": "KEY",
     "src": "jitsu",
     "event_type": "purchase",
@@ -57,7 +57,7 @@ SAID = {
     "items": [{"sku": "mug-7"}],
     "ship": {"to": {"city": "Bonn"}, "by": None},
 }
-OLD = {**CONTEXT, **SAID}
+OLD = {**CONTEXT, **EVENT_FIELDS}
 
 
 def parse(route: str, body: Any, key: bytes = b"id:KEY") -> ParsedRequest:
@@ -173,7 +173,7 @@ class TestJitsuSdkJs:
         assert event["data"] == self.DATA
 
     def test_compatibility_mode_is_read(self) -> None:
-        (event,) = to_events(parse_old([{"eventn_ctx": CONTEXT, **SAID}]))
+        (event,) = to_events(parse_old([{"eventn_ctx": CONTEXT, **EVENT_FIELDS}]))
         assert (event["type"], event["userId"], event["anonymousId"]) == (
             "purchase",
             "123",

@@ -203,7 +203,7 @@ async def test_a_value_that_postgres_refuses_sets_one_profile_of_many_aside(
     assert await harness.database.count("setAside") == 0
 
 
-async def test_what_postgres_refuses_at_commit_sets_one_profile_aside(
+async def test_a_value_that_postgres_refuses_at_commit_sets_one_profile_aside(
     harness: PropertyHarness,
 ) -> None:
     await harness.database.execute(REFUSED_AT_COMMIT)

@@ -14,7 +14,7 @@ from tests.support import ROOT
 from tests.support.database import Database
 
 FOLDERS = ("api", "decoration", "ingest", "merganser", "properties", "resolver", "scanner")
-"""Not dev/: its benchmarks fill databases of their own."""
+"""Not dev/: its benchmarks fill their own databases."""
 
 PUBLIC = set(re.findall(r"^## (\w+)$", (ROOT / "docs" / "tables.md").read_text(), re.MULTILINE))
 

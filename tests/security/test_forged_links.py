@@ -32,9 +32,7 @@ async def test_a_publishable_key_takes_no_history(system: System, gateway: Gatew
     await system.cli("audit")  # it fails if anything is wrong
 
 
-async def test_what_a_secret_key_took_comes_back_by_one_command(
-    system: System, gateway: Gateway
-) -> None:
+async def test_a_command_undoes_a_link_of_a_secret_key(system: System, gateway: Gateway) -> None:
     gateway.key = await system.key("server", "events:write")
     forged = await gateway.tracked(
         type="forged", anonymousId="visitor", userId="thief", occurredAt=LONG_AGO

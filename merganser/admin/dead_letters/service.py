@@ -80,7 +80,7 @@ class Selection:
 
         Args:
             identifiers: letters and items by name.
-            kinds: of items; `Kind.RECORD` stands for dead letters.
+            kinds: of items; `Kind.RECORD` means dead letters.
             reasons: of dead letters; a reason excludes all other items.
             since: failed then or later.
             until: failed before.

@@ -51,7 +51,7 @@ INSERT INTO "ignoredLinks" VALUES (%(event)s) ON CONFLICT DO NOTHING;
 DELETE FROM "ignoredLinks" WHERE "eventGuid" = %(event)s;
 
 -- count_own_events --
--- Events of an anonymousId on a profile, without those that are there by their userId.
+-- Events of an anonymousId on a profile, without those that their userId puts there.
 SELECT count(*)
 FROM events
 LEFT JOIN profiles ON profiles.guid = events."profileGuid"

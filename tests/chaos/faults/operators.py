@@ -23,7 +23,7 @@ PEOPLE = 3
 """People that are forgotten at a time."""
 
 BY_COMMAND = 0.07
-"""Share of the links that a command changes, a process of its own."""
+"""Share of the links that a command changes, in a separate process."""
 
 KILLED_SHARE = 0.4
 """Share of the commands that are killed and run again."""

@@ -149,7 +149,7 @@ readinessProbe:
   timeoutSeconds: 3
 {{- end }}
 
-{{/* The pod of a process, but for its containers; `restricted` in the words of the pod security standards. */}}
+{{/* The pod of a process without its containers; it conforms to the pod security standard `restricted`. */}}
 {{- define "merganser.pod" -}}
 {{- $values := .root.Values -}}
 serviceAccountName: {{ $values.serviceAccountName }}
