@@ -173,12 +173,12 @@ class Gateway:
     def _validate(self, events: Sequence[Any], producer: _Producer) -> list[ValidEvent | HttpError]:
         now = datetime.now(UTC)
         guids = guid.series(self._settings.guid_version, guid.EVENT, int(now.timestamp() * 1000))
+        server_fields = ServerFields(
+            guids.__next__, self._settings.guid_version, producer.key, producer.address, now
+        )
         results: list[ValidEvent | HttpError] = []
-        for raw, event_guid in zip(events, guids, strict=False):
+        for raw in events:
             try:
-                server_fields = ServerFields(
-                    event_guid, self._settings.guid_version, producer.key, producer.address, now
-                )
                 results.append(
                     raw
                     if isinstance(raw, HttpError)

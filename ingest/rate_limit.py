@@ -55,13 +55,14 @@ class RateLimiter:
         self._per_second = per_second
         self._burst = burst
         self._clock = clock
-        self._full_at: dict[str, float] = {}
+        # By key and rate: after a change of the rate, the bucket is full.
+        self._full_at: dict[tuple[str, float], float] = {}
 
     def admit(self, key: ApiKey, events: int, otherwise: ErrorKind) -> None:
         """Take the tokens for a request, or refuse it.
 
         Args:
-            key: an existing key, so there are only as many buckets as keys.
+            key: an existing key, so there are only as many buckets as keys and rates.
             events: their number.
             otherwise: the error of the client's dialect for a request over the rate.
 
@@ -72,7 +73,8 @@ class RateLimiter:
         if per_second is None:
             return
         now, rate = self._clock(), Rate(per_second, self._burst)
-        self._full_at[key.guid], wait = take(rate, self._full_at.get(key.guid, now), now, events)
+        bucket = key.guid, per_second
+        self._full_at[bucket], wait = take(rate, self._full_at.get(bucket, now), now, events)
         if wait:
             seconds = math.ceil(wait)
             raise HttpError(

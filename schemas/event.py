@@ -7,6 +7,7 @@ the way out. Keys are the columns of the `events` table.
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
+import msgspec
 from pydantic import (
     AwareDatetime,
     ConfigDict,
@@ -15,7 +16,6 @@ from pydantic import (
     ValidationError,
     with_config,
 )
-from pydantic_core import PydanticSerializationError, to_json
 from typing_extensions import TypedDict
 
 from schemas import guid
@@ -70,6 +70,7 @@ _NUL = b"\\u0000"
 _TIMES: tuple[Literal["createdAt"], Literal["occurredAt"]] = ("createdAt", "occurredAt")
 
 _event: TypeAdapter[Event] = TypeAdapter(Event)
+_to_json = msgspec.json.Encoder().encode
 
 
 def encode(event: Event) -> bytes:
@@ -79,8 +80,8 @@ def encode(event: Event) -> bytes:
         InvalidEvent: a string holds NUL, or a lone surrogate, which has no UTF-8 form.
     """
     try:
-        value = to_json(event)
-    except PydanticSerializationError:
+        value = _to_json(event)
+    except UnicodeEncodeError:
         _refuse_unstorable(event)
         raise
     if _NUL in value:

@@ -31,10 +31,11 @@ def series(version: GuidVersion, prefix: str, now_ms: int) -> Iterator[str]:
     9562 §6.2, method 2), so that two series of one millisecond meet as seldom as two UUIDs do.
     """
     if version == 4:  # noqa: PLR2004 - the number is the version's name
-        return (prefix + str(uuid.uuid4()) for _ in itertools.count())
+        while True:
+            yield prefix + str(uuid.uuid4())
     first = uuid7(now_ms)
     start = int(first[-_COUNTED:], 16) >> 1
-    return map(f"{prefix}{first[:-_COUNTED]}%012x".__mod__, itertools.count(start))
+    yield from map(f"{prefix}{first[:-_COUNTED]}%012x".__mod__, itertools.count(start))
 
 
 def repeatable(version: GuidVersion, prefix: str, at_ms: int | None, *parts: str) -> str:

@@ -3,6 +3,7 @@
 Ingest validates each event of a request by itself, so an invalid event does not affect the others.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ from schemas.event import Event, InvalidEvent, encode, partition_key
 from schemas.exact_json import UnstorableValue, as_text
 from schemas.guid import GuidVersion
 from schemas.ids import somebody
+from schemas.plain_track import PlainTrack, convert
 from schemas.track import Track
 
 MAX_CLOCK_CORRECTION = timedelta(days=30)
@@ -45,8 +47,8 @@ class EventLimits:
 class ServerFields(NamedTuple):
     """What the server adds to an event."""
 
-    guid: str
-    """For an event without a messageId."""
+    new_guid: Callable[[], str]
+    """Returns the guid of an event without a messageId."""
     guid_version: GuidVersion
     producer_guid: str
     """The guid of the API key."""
@@ -74,7 +76,7 @@ def validate_event(raw: Any, limits: EventLimits, server_fields: ServerFields) -
     """Validate one event and encode its record.
 
     Args:
-        raw: any JSON value, as `schemas.exact_json.loads` returns it.
+        raw: any JSON value, as `schemas.exact_json.loads` returns it, or a `PlainTrack`.
         limits: of this deployment.
         server_fields: what the server adds.
 
@@ -82,10 +84,7 @@ def validate_event(raw: Any, limits: EventLimits, server_fields: ServerFields) -
         InvalidEvent: names each invalid field and why.
         EventTooLarge: the record is too large.
     """
-    try:
-        track = Track.model_validate(raw)
-    except ValidationError as error:
-        raise InvalidEvent(dict(_field_error(details) for details in error.errors())) from None
+    track = raw if isinstance(raw, PlainTrack) else convert(raw) or _read_track(raw)
     occurred_at, sent_at_ignored = _correct_time(track, server_fields.now)
     event: Event = {
         "guid": _event_guid(track, server_fields),
@@ -105,13 +104,20 @@ def validate_event(raw: Any, limits: EventLimits, server_fields: ServerFields) -
     return ValidEvent(event["guid"], partition_key(event), value, sent_at_ignored)
 
 
-def _event_guid(track: Track, server_fields: ServerFields) -> str:
+def _read_track(raw: Any) -> Track:
+    try:
+        return Track.model_validate(raw)
+    except ValidationError as error:
+        raise InvalidEvent(dict(_field_error(details) for details in error.errors())) from None
+
+
+def _event_guid(track: Track | PlainTrack, server_fields: ServerFields) -> str:
     """Return the same guid whenever the same messageId arrives, so that a retry is the same row.
 
     A retry has the same occurredAt as the first attempt, so the guid can contain its time.
     """
     if not track.message_id:
-        return server_fields.guid
+        return server_fields.new_guid()
     at = track.occurred_at
     at_ms = None if at is None else (at - _EPOCH) // _MILLISECOND
     return guid.repeatable(
@@ -119,7 +125,7 @@ def _event_guid(track: Track, server_fields: ServerFields) -> str:
     )
 
 
-def _correct_time(track: Track, now: datetime) -> tuple[datetime, bool]:
+def _correct_time(track: Track | PlainTrack, now: datetime) -> tuple[datetime, bool]:
     """Return when the event occurred by the server's clock, and whether `sentAt` was ignored.
 
     `sentAt` is the client's clock when it sent the request, so the difference to `now` is its
@@ -127,7 +133,7 @@ def _correct_time(track: Track, now: datetime) -> tuple[datetime, bool]:
     """
     if track.occurred_at is None:
         return now, False
-    if track.sent_at is None:
+    if not track.sent_at:
         return track.occurred_at, False
     correction = now - track.sent_at
     if abs(correction) > MAX_CLOCK_CORRECTION:
@@ -146,16 +152,19 @@ def _field_error(details: ErrorDetails) -> tuple[str, str]:
     return ".".join(str(part) for part in details["loc"]), reason
 
 
-def _event_data(track: Track, limits: EventLimits) -> dict[str, str]:
-    if len(track.data) > limits.data_keys:
-        raise InvalidEvent({"data": f"has {len(track.data)} keys, {limits.data_keys} are allowed"})
-    data: dict[str, str] = {}
-    for key, value in client_ip.apply_to_data(limits.client_ip, track.data).items():
-        if value is not None:
-            try:
-                data[key] = as_text(value, limits.depth)
-            except UnstorableValue as error:
-                raise InvalidEvent({f"data.{key}": str(error)}) from None
+def _event_data(track: Track | PlainTrack, limits: EventLimits) -> dict[str, str]:
+    sent = track.data or {}
+    if len(sent) > limits.data_keys:
+        raise InvalidEvent({"data": f"has {len(sent)} keys, {limits.data_keys} are allowed"})
+    data = dict(client_ip.apply_to_data(limits.client_ip, sent))
+    for key in [key for key, value in data.items() if not isinstance(value, str)]:
+        if data[key] is None:
+            del data[key]
+            continue
+        try:
+            data[key] = as_text(data[key], limits.depth)
+        except UnstorableValue as error:
+            raise InvalidEvent({f"data.{key}": str(error)}) from None
     if track.session_id is not None:
         data.setdefault("sessionId", track.session_id)
     return data

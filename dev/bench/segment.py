@@ -110,10 +110,8 @@ def _records(reader: RequestParser, body: bytes) -> list[ValidEvent]:
     if not isinstance(parsed, ParsedRequest):
         raise TypeError("the request has no events")
     guids = guid.series(7, guid.EVENT, 0)
-    return [
-        validate(raw, LIMITS, ServerFields(event_guid, 7, "key_1", "192.0.2.1", NOW))
-        for raw, event_guid in zip(parsed.events, guids, strict=False)
-    ]
+    server_fields = ServerFields(guids.__next__, 7, "key_1", "192.0.2.1", NOW)
+    return [validate(raw, LIMITS, server_fields) for raw in parsed.events]
 
 
 def _segment_body() -> bytes:

@@ -7,7 +7,7 @@ from typing import Any
 
 from dev.bench import gateway
 from ingest.dialects import ParsedRequest, native
-from ingest.request import Request, parse
+from ingest.request import Request
 from ingest.validate import validate
 from merganser.identity.plan import EventIds, Known, make_plan
 from resolver import copy_format
@@ -34,8 +34,9 @@ def microseconds(count: int) -> dict[str, float]:
         return result
 
     bodies = list(gateway.batch_bodies(count))
-    measure("ingest-parse", lambda: [parse(body) for body in bodies])
-    requests = [native.batch(Request(body)) for body in bodies]
+    requests: list[ParsedRequest] = measure(
+        "ingest-parse", lambda: [native.batch(Request(body)) for body in bodies]
+    )
     records: list[ValidEvent] = measure("ingest-accept", lambda: list(_validate(requests)))
     events = measure("resolver-decode", lambda: [wire.decode(record.value) for record in records])
     event_ids = [
@@ -57,5 +58,6 @@ def _validate(requests: list[ParsedRequest]) -> Iterator[ValidEvent]:
     now = datetime.now(UTC)
     for request in requests:
         guids = guid.series(7, guid.EVENT, int(now.timestamp() * 1000))
-        for raw, event_guid in zip(request.events, guids, strict=False):
-            yield validate(raw, LIMITS, ServerFields(event_guid, 7, "key_1", "192.0.2.1", now))
+        server_fields = ServerFields(guids.__next__, 7, "key_1", "192.0.2.1", now)
+        for raw in request.events:
+            yield validate(raw, LIMITS, server_fields)

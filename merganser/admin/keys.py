@@ -1,4 +1,4 @@
-"""API keys: create, list and revoke them. Postgres stores only their hashes."""
+"""API keys: create, list, change and revoke them. Postgres stores only their hashes."""
 
 import os
 import secrets
@@ -164,6 +164,42 @@ async def list_keys(settings: Settings) -> list[ApiKey]:
         return [ApiKey(*row) for row in await cursor.fetchall()]
 
 
+async def change_publishable_keys(
+    settings: Settings,
+    guid_or_name: str,
+    origins: Collection[str] | None = None,
+    rate: float | None = None,
+) -> int:
+    """Change the publishable key with a guid, or all publishable keys with a name.
+
+    Args:
+        settings: the database's URL.
+        guid_or_name: of the key.
+        origins: of the pages that may use the key; empty: pages of any origin; None: as before.
+        rate: events per second in one ingest process; None: as before.
+
+    Returns:
+        How many keys were changed. Gateways follow within seconds.
+
+    Raises:
+        InvalidOrigin: see `check_origin`.
+        KeyNotFound: no valid publishable key has this guid or name.
+    """
+    values = {
+        "guid_or_name": guid_or_name,
+        "origins": None if origins is None else _normalize(origins),
+        "rate": rate,
+    }
+    async with open_connection(settings, "keys") as connection:
+        cursor = await connection.execute(_SQL["change_keys"], values)
+    if cursor.rowcount == 0:
+        raise KeyNotFound(
+            f"no valid publishable key has the guid or name {guid_or_name!r}: "
+            "`merganser keys list` shows all keys"
+        )
+    return cursor.rowcount
+
+
 async def revoke_keys(settings: Settings, guid_or_name: str) -> int:
     """Revoke the key with a guid, or all keys with a name.
 
@@ -196,8 +232,11 @@ def check_origin(text: str) -> str:
 
 
 def _publishable_terms(origins: Collection[str], rate: float) -> _Terms:
-    allowed = sorted({check_origin(origin) for origin in origins})
-    return _Terms(KeyKind.PUBLISHABLE, [Permission.WRITE_EVENTS], allowed, rate)
+    return _Terms(KeyKind.PUBLISHABLE, [Permission.WRITE_EVENTS], _normalize(origins), rate)
+
+
+def _normalize(origins: Collection[str]) -> list[str]:
+    return sorted({check_origin(origin) for origin in origins})
 
 
 async def _create(settings: Settings, name: str, terms: _Terms) -> str:

@@ -14,7 +14,7 @@ from merganser.cli.terminal import out, run
 from merganser.http.authentication import Permission
 from merganser.runtime.settings import Settings
 
-app = typer.Typer(no_args_is_help=True, help="Create, list and revoke API keys.")
+app = typer.Typer(no_args_is_help=True, help="Create, list, change and revoke API keys.")
 
 
 def _name(text: str) -> str:
@@ -32,6 +32,9 @@ def _origin(text: str) -> str:
         raise typer.BadParameter(str(error)) from None
 
 
+MIN_RATE, MAX_RATE = 0.001, 1_000_000
+
+GuidOrName = Annotated[str, typer.Argument(metavar="KEY", help="The guid or the name of a key.")]
 Name = Annotated[str, typer.Argument(parser=_name, help="What the key is for.")]
 Permissions = Annotated[
     list[Permission],
@@ -62,8 +65,8 @@ def create(
     rate: Annotated[
         float | None,
         typer.Option(
-            min=0.001,
-            max=1_000_000,
+            min=MIN_RATE,
+            max=MAX_RATE,
             help="Most events per second in one ingest process. Default: "
             f"{keys.PUBLISHABLE_RATE:g} for a publishable key, else MERGANSER_INGEST_RATE.",
         ),
@@ -134,7 +137,38 @@ def list_keys(
 
 
 @app.command()
-def revoke(key: Annotated[str, typer.Argument(help="The guid or the name of a key.")]) -> None:
+def change(
+    key: GuidOrName,
+    origin: Annotated[
+        list[str],
+        typer.Option(
+            parser=_origin,
+            metavar="ORIGIN",
+            help="Of web pages that may use the key, in place of those before; repeat it.",
+        ),
+    ] = [],  # noqa: B006 - typer copies it
+    any_origin: Annotated[
+        bool, typer.Option("--any-origin", help="Let pages of any origin use the key.")
+    ] = False,
+    rate: Annotated[
+        float | None,
+        typer.Option(
+            min=MIN_RATE, max=MAX_RATE, help="Most events per second in one ingest process."
+        ),
+    ] = None,
+) -> None:
+    """Change origins and rate of a publishable key. Gateways follow within seconds."""
+    if origin and any_origin:
+        raise typer.BadParameter("choose one of both", param_hint="--origin and --any-origin")
+    if not origin and not any_origin and rate is None:
+        raise typer.BadParameter("name at least one", param_hint="--origin, --any-origin or --rate")
+    origins = origin if origin or any_origin else None
+    changed = run(keys.change_publishable_keys(Settings.read(), key, origins, rate))
+    typer.echo(f"{changed} changed")
+
+
+@app.command()
+def revoke(key: GuidOrName) -> None:
     """Revoke a key. Gateways refuse it within seconds."""
     typer.echo(f"{run(keys.revoke_keys(Settings.read(), key))} revoked")
 

@@ -47,6 +47,32 @@ async def test_a_blank_name_is_refused(database: Database) -> None:
     assert await database.count("apiKeys") == 0
 
 
+async def test_a_publishable_key_is_changed_and_keeps_what_is_not_named(database: Database) -> None:
+    settings = Settings(database_url=SecretStr(database.url), _env_file=None)
+    await keys.create_publishable_key(settings, "shop", ["https://shop.example"], 50)
+
+    async def change(origins: list[str] | None, rate: float | None) -> tuple[list[str], float]:
+        assert await keys.change_publishable_keys(settings, "shop", origins, rate) == 1
+        (key,) = await keys.list_keys(settings)
+        return key.origins, key.rate or 0
+
+    assert await change(["https://M.shop.example/"], None) == (["https://m.shop.example"], 50)
+    assert await change(None, 0.5) == (["https://m.shop.example"], 0.5)
+    assert await change([], None) == ([], 0.5)
+    with pytest.raises(keys.InvalidOrigin):
+        await change(["shop.example"], None)
+
+
+async def test_only_a_valid_publishable_key_is_changed(database: Database) -> None:
+    settings = Settings(database_url=SecretStr(database.url), _env_file=None)
+    await keys.create_key(settings, "server", [Permission.WRITE_EVENTS])
+    await keys.create_publishable_key(settings, "old")
+    await keys.revoke_keys(settings, "old")
+    for name in ("server", "old", "none"):
+        with pytest.raises(keys.KeyNotFound, match=f"publishable key .*{name}"):
+            await keys.change_publishable_keys(settings, name, rate=5)
+
+
 async def test_a_publishable_key_has_a_rate_and_its_origins(database: Database) -> None:
     settings = Settings(database_url=SecretStr(database.url), _env_file=None)
     origins = ["https://Shop.example/", "https://shop.example:443", "http://localhost:3000"]

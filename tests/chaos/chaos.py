@@ -1,5 +1,6 @@
 """One run under load: a deployment, clients, faults, and the checks at the end."""
 
+import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from tests.chaos.history import generate_event
 from tests.chaos.injector import Injector
 from tests.chaos.ledger import Ledger
 from tests.chaos.load import Load
+from tests.chaos.operator import correct
 from tests.chaos.verdict import Verdict
 
 CLIENTS = 8
@@ -25,6 +27,9 @@ ROWS = 0.1
 
 REGULAR_EVENTS = 60
 """Events that are sent right behind hostile ones: enough for some in each partition."""
+
+CORRECTION_PAUSE = 5.0
+"""Seconds between two corrections of the operator, at most."""
 
 WAIT_SECONDS = 180.0
 """After the last fault, until no work is left."""
@@ -108,8 +113,16 @@ async def _inject_under_load(
     deployment.send_regular_events = lambda: load.deliver(REGULAR_EVENTS)
     try:
         async with load:
-            display.start_phase(f"under load, injecting faults for {plan.seconds:g} s")
+            display.start_phase(
+                f"under load, injecting faults and correcting for {plan.seconds:g} s"
+            )
+            ended = asyncio.Event()
+            operator = asyncio.create_task(correct(deployment, CORRECTION_PAUSE, ended.is_set))
             await injector.run(plan.seconds, plan.faults)
+            ended.set()
+            (failure,) = await asyncio.gather(operator, return_exceptions=True)
+            if failure:
+                injector.failures.append(f"operator: {failure!r}")
             display.start_phase("all faults are fixed; clients get their last answers")
     except AssertionError as unanswered:
         injector.failures.append(str(unanswered))

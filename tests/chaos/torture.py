@@ -31,11 +31,11 @@ from tests.chaos.deployment import (
 )
 from tests.chaos.display import Display, watching
 from tests.chaos.faults import FAULTS
-from tests.chaos.faults.operators import change_links, forget_person
 from tests.chaos.faults.processes import SEVERAL
 from tests.chaos.history import ClientEvent
 from tests.chaos.injector import Injector
 from tests.chaos.ledger import Ledger
+from tests.chaos.operator import change_links, forget_person
 from tests.chaos.rules import RULES
 from tests.chaos.verdict import Verdict
 from tests.identity.histories import hostile

@@ -42,6 +42,15 @@ async def test_list_shows_kind_origins_and_rate(database: Database) -> None:
         assert cell in table
 
 
+async def test_change_needs_options_that_go_together(database: Database) -> None:
+    env = {"MERGANSER_DATABASE_URL": database.url, "COLUMNS": "200"}
+    for options in ([], ["--any-origin", "--origin=https://shop.example"], ["--rate=0"]):
+        result = await command(env, "keys", "change", "web", *options)
+        assert (result.status, "Traceback" in result.err) == (2, False), options
+    result = await command(env, "keys", "change", "web", "--rate=5")
+    assert (result.status, "no valid publishable key" in result.err) == (1, True)
+
+
 @pytest.mark.parametrize(
     ("options", "problem"),
     [

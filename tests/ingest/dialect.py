@@ -61,6 +61,8 @@ def _to_result(raw: Any, guid: str) -> Event | HttpError:
     if isinstance(raw, HttpError):
         return raw
     try:
-        return decode(validate(raw, LIMITS, ServerFields(guid, 7, "key_1", "192.0.2.1", NOW)).value)
+        return decode(
+            validate(raw, LIMITS, ServerFields(lambda: guid, 7, "key_1", "192.0.2.1", NOW)).value
+        )
     except HttpError as refused:
         return refused

@@ -2,13 +2,10 @@
 
 import base64
 import json
-import re
 from typing import Any
 
 import pytest
 
-from merganser.http.authentication import hash_key
-from tests.support import ROOT
 from tests.support.gateway import Gateway
 from tests.support.system import System
 from tests.support.waiting import equals, eventually
@@ -154,19 +151,19 @@ async def test_a_preflight_gets_204_from_every_origin(gateway: Gateway) -> None:
         assert answer.headers["access-control-allow-origin"] == origin
 
 
-async def test_a_running_gateway_applies_changed_origins(shared: System, gateway: Gateway) -> None:
-    """The statement in docs/security.md changes them."""
-    key = await publishable_key(shared, "--origin", SHOP)
-    mobile = {"origin": "https://m.shop.example"}
-    assert await send(gateway, key, mobile) == 403
-    page = (ROOT / "docs" / "security.md").read_text()
-    (statement,) = re.findall(r"```sql\n(UPDATE .*?)```", page, re.DOTALL)
-    assert "name = 'web'" in statement
-    await shared.database.execute(
-        statement.replace("name = 'web'", f"\"keyHash\" = '{hash_key(key)}'")
-    )
-    await eventually(lambda: send(gateway, key, mobile), equals(200))
+async def test_a_running_gateway_applies_changed_origins_and_rate(system: System) -> None:
+    gateway = await system.ingest(ingest_burst=1)
+    key = await publishable_key(system, "--origin", SHOP, "--rate", "0.001")
+    mobile = "https://m.shop.example"
+    assert await send(gateway, key, {"origin": mobile}) == 403
     assert await send(gateway, key, {"origin": SHOP}) == 200
+    assert await send(gateway, key, {"origin": SHOP}) == 429
+    await system.cli("keys", "change", "page", "--origin", f"{mobile}/", "--rate", "100000")
+    await eventually(lambda: send(gateway, key, {"origin": mobile}), equals(200))
+    assert await send(gateway, key, {"origin": SHOP}) == 403
+    assert await send(gateway, key, {"origin": mobile}) == 200
+    await system.cli("keys", "change", "page", "--any-origin")
+    await eventually(lambda: send(gateway, key, {"origin": OTHER}), equals(200))
 
 
 async def test_a_key_with_a_rate_ignores_the_setting(system: System) -> None:

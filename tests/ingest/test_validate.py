@@ -13,7 +13,7 @@ from schemas.ids import NOBODY
 from schemas.validation import EventLimits, ServerFields, ValidEvent
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
-SERVER_FIELDS = ServerFields("evt_1", 7, "key_1", "192.0.2.1", NOW)
+SERVER_FIELDS = ServerFields(lambda: "evt_1", 7, "key_1", "192.0.2.1", NOW)
 LIMITS = EventLimits(id_characters=20, data_keys=5, depth=3, event_bytes=2000, nobody=NOBODY)
 
 
@@ -162,7 +162,7 @@ def test_a_repeated_event_has_the_same_guid() -> None:
 def test_an_event_repeated_years_later_has_the_same_guid(time: str, days: int) -> None:
     sent = loads('{"type": "t", "userId": "1", "messageId": "m-1"' + time + "}")
     later = SERVER_FIELDS._replace(
-        guid="evt_2", ip_address="192.0.2.2", now=NOW + timedelta(days=days)
+        new_guid=lambda: "evt_2", ip_address="192.0.2.2", now=NOW + timedelta(days=days)
     )
     assert validate(sent, LIMITS, later).guid == validate(sent, LIMITS, SERVER_FIELDS).guid
 

@@ -11,6 +11,14 @@ SET kind = excluded.kind, permissions = excluded.permissions, "updatedAt" = now(
 SELECT guid, name, kind, permissions, origins, rate, "createdAt", "revokedAt"
 FROM "apiKeys" ORDER BY "createdAt", guid;
 
+-- change_keys --
+-- Change the publishable key with this guid and those with this name; null leaves a column as it is.
+UPDATE "apiKeys"
+SET origins = coalesce(%(origins)s::text[], origins), rate = coalesce(%(rate)s::real, rate), "updatedAt" = now()
+WHERE (guid = %(guid_or_name)s OR name = %(guid_or_name)s)
+    AND kind = 'publishable'
+    AND "revokedAt" IS NULL;
+
 -- revoke_keys --
 -- Revoke the key with this guid and the keys with this name.
 UPDATE "apiKeys" SET "revokedAt" = now(), "updatedAt" = now()

@@ -1,6 +1,6 @@
 """The list of faults: each is a function in one of these files."""
 
-from tests.chaos.faults import broker, hostile, network, operators, postgres, processes, records
+from tests.chaos.faults import broker, hostile, network, postgres, processes, records
 from tests.chaos.faults.fault import FAULTS, Fault, Injected
 
 __all__ = [
@@ -10,7 +10,6 @@ __all__ = [
     "broker",
     "hostile",
     "network",
-    "operators",
     "postgres",
     "processes",
     "records",

@@ -123,7 +123,7 @@ async def _taken_guids(deployment: Deployment, number: int) -> None:
     )
 
 
-@fault("hostile events", "broker", "postgres", "network", "processes", "operator", weight=4)
+@fault("hostile events", "broker", "postgres", "network", "processes", weight=4)
 async def hostile_events(deployment: Deployment) -> AsyncIterator[Injected]:
     """Send hostile events and right behind them regular ones, and wait until these are stored."""
     number = len(deployment.hostile_keys)

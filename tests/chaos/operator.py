@@ -2,8 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, LiteralString
 
 import psycopg
 
@@ -13,14 +14,10 @@ from merganser.runtime.postgres import Database
 from schemas.ids import NOBODY
 from tests.chaos.corrections import Forgotten
 from tests.chaos.deployment import Deployment
-from tests.chaos.faults.fault import Injected, fault
 from tests.support.command import KILLED, CommandResult, command
 
 LINKS = 10
 """Links that are ignored at a time; about as many are taken back."""
-
-PEOPLE = 3
-"""People that are forgotten at a time."""
 
 BY_COMMAND = 0.07
 """Share of the links that a command changes, in a separate process."""
@@ -28,7 +25,7 @@ BY_COMMAND = 0.07
 KILLED_SHARE = 0.4
 """Share of the commands that are killed and run again."""
 
-COMMAND_SECONDS = 90.0
+COMMAND_SECONDS = 180.0
 """How long a command is run again while servers are away."""
 
 _PICK_LINKS = """
@@ -62,25 +59,25 @@ WHERE "anonymousId" = ANY(%s) AND profiles."userId" <> %s
 """
 
 
-@fault("links ignored and taken back", "operator", weight=2)
-async def links(deployment: Deployment) -> AsyncIterator[Injected]:
-    yield Injected(f"{LINKS} links are ignored, some others are links again")
-    await change_links(deployment)
+async def correct(
+    deployment: Deployment, longest_pause: float, stopped: Callable[[], bool]
+) -> None:
+    """Change links and forget people, at random, until stopped.
 
-
-@fault("people forgotten", "operator", weight=2)
-async def people(deployment: Deployment) -> AsyncIterator[Injected]:
-    yield Injected(f"{PEOPLE} people are forgotten; some of the commands are killed and run again")
-    for _ in range(PEOPLE):
-        await forget_person(deployment)
+    Args:
+        deployment: on which the operator works.
+        longest_pause: between two corrections, in seconds.
+        stopped: whether to return; a correction that has begun is finished.
+    """
+    while not stopped():
+        await deployment.random.choice([change_links, forget_person])(deployment)
+        await asyncio.sleep(deployment.random.uniform(0, longest_pause))
 
 
 async def change_links(deployment: Deployment) -> None:
     """Ignore some links, take some back, and remember which are ignored."""
     corrections = deployment.corrections
-    async with await deployment.reconnect() as connection:
-        cursor = await connection.execute(_PICK_LINKS, (LINKS,))
-        picked = dict(await cursor.fetchall())
+    picked = dict(await _rows(deployment, _PICK_LINKS, LINKS))
     changer = _LinkChanger(deployment)
     try:
         for guid, anonymous_id in picked.items():
@@ -135,22 +132,28 @@ class _LinkChanger:
 async def forget_person(deployment: Deployment) -> None:
     """Forget a person, and remember the ids."""
     corrections = deployment.corrections
-    async with await deployment.reconnect() as connection:
-        cursor = await connection.execute(_PICK_PERSON)
-        people = await cursor.fetchall()
-    for profile, user_id, anonymous_ids in people:
+    for profile, user_id, anonymous_ids in await _rows(deployment, _PICK_PERSON):
         link_changes, refusal = len(corrections.changed_anonymous_ids), "no profile has this"
         ended, kills = await _run(
             deployment, refusal, "forget", user_id or profile, "--reason", "chaos", "--yes"
         )
         if ended.status and not kills:
             raise AssertionError(f"forget {user_id or profile}: {ended.err[-500:]}")
-        async with await deployment.reconnect() as connection:
-            cursor = await connection.execute(_MOVED, (anonymous_ids, user_id))
-            moved = frozenset(name for (name,) in await cursor.fetchall())
+        rows = await _rows(deployment, _MOVED, anonymous_ids, user_id)
+        moved = frozenset(name for (name,) in rows)
         corrections.forgotten.append(
             Forgotten(profile, user_id, frozenset(anonymous_ids), moved, link_changes)
         )
+
+
+async def _rows(deployment: Deployment, query: LiteralString, *values: object) -> list[Any]:
+    """Return the rows of a query; try again until Postgres answers."""
+    while True:
+        with suppress(psycopg.Error):
+            async with await deployment.reconnect() as connection:
+                cursor = await connection.execute(query, values or None)
+                return await cursor.fetchall()
+        await asyncio.sleep(0.2)
 
 
 async def _run(deployment: Deployment, refusal: str, *arguments: str) -> tuple[CommandResult, int]:
