@@ -117,6 +117,9 @@ async def erase_profile(
         profile: guid.
         request: counts if the erasure has not begun.
         progress: called with the number of events that this call erased.
+
+    Raises:
+        PersonNotFound: before the first step, the profile merged into another one.
     """
 
     async def suppress_ids(connection: AsyncConnection[Any]) -> list[str]:
@@ -142,7 +145,19 @@ async def erase_profile(
         pass
     await transact(lambda connection: delete_profile(connection, profile))
     await erase_events(transact, profile, progress)
-    return await transact(lambda connection: erasures.read_last(connection, profile))
+    return await read_erasure(transact, profile)
+
+
+async def read_erasure(transact: Transact, profile: str) -> Erasure:
+    """Return the last erasure of a profile.
+
+    Raises:
+        PersonNotFound: there is none.
+    """
+    erasure = await transact(lambda connection: erasures.read_last(connection, profile))
+    if erasure is None:
+        raise PersonNotFound
+    return erasure
 
 
 async def readmit_id(settings: Settings, name: str) -> None:
