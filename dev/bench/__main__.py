@@ -29,6 +29,7 @@ from dev.bench import (
     scale_out,
     scanner,
     segment,
+    workers,
 )
 from dev.bench.ratios import Finding, Run
 from dev.bench.table import show
@@ -47,6 +48,7 @@ BENCHMARKS: dict[str, Callable[[Run], Iterator[Finding]]] = {
     "cost": cost.measure,
     "properties": properties.measure,
     "segment": segment.measure,
+    "workers": workers.measure,
 }
 """Benchmarks with a ceiling to compare with; `make bench` runs all of them."""
 

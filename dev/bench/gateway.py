@@ -34,8 +34,8 @@ class Gateway:
 
 
 @contextmanager
-def ingest(servers: Servers, settings: Settings, url: str) -> Iterator[Gateway]:
-    """Run an ingest process that accepts `KEY`."""
+def ingest(servers: Servers, settings: Settings, url: str, workers: int = 1) -> Iterator[Gateway]:
+    """Run ingest, which accepts `KEY`; with several workers, the process is their supervisor."""
     with psycopg.connect(url, autocommit=True) as database:
         database.execute(
             """INSERT INTO "apiKeys" (name, "keyHash", permissions) VALUES ('bench', %s, %s)
@@ -49,6 +49,7 @@ def ingest(servers: Servers, settings: Settings, url: str) -> Iterator[Gateway]:
         settings,
         url,
         ingest_port=str(port),
+        ingest_workers=str(workers),
         ingest_publish_timeout="30",  # a busy machine must not fail the run with a 503
     ) as started:
         yield Gateway(port, started)

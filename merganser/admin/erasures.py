@@ -5,7 +5,7 @@ The file has lines of JSON: a header, the erasures, the hashes of their ids, the
 
 import json
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,6 +19,7 @@ from merganser.admin import forget, placeholder
 from merganser.admin.database import Transact, open_connection, open_transactions
 from merganser.admin.errors import AdminError
 from merganser.identity import erasures as ledger
+from merganser.identity import placeholder as identity
 from merganser.identity.erasures import Erasure, Search
 from merganser.identity.forget import Request
 from merganser.runtime.settings import Settings
@@ -129,7 +130,7 @@ async def replay_erasures(
                 imported = await _import_file(transact, file)
             except (DataError, IntegrityError) as error:
                 raise InvalidFile(f"{path}: {error.diag.message_primary}") from None
-            eraser = _Eraser(transact, settings, request, progress)
+            eraser = _Eraser(transact, settings.nobody_ids, request, progress)
             await eraser.erase_all()
             await transact(ledger.finish_replay)
     return Replay(imported, eraser.profiles, eraser.events)
@@ -141,12 +142,12 @@ class _Eraser:
     def __init__(
         self,
         transact: Transact,
-        settings: Settings,
+        nobody_ids: Collection[str],
         request: Request,
         progress: Callable[[int], None],
     ) -> None:
         self._transact = transact
-        self._settings = settings
+        self._nobody_ids = nobody_ids
         self._request = request
         self._progress = progress
         self.profiles = 0
@@ -187,12 +188,12 @@ class _Eraser:
 
     async def _remove_placeholder(self, user_id: str) -> None:
         request = replace(self._request, name=user_id, suppresses="placeholder")
-        found = await placeholder.find_placeholder(self._settings, request)
-        nobody_ids = self._settings.nobody_ids
-        await placeholder.run_steps(
-            self._transact, found, request, nobody_ids, forget.CHUNK, lambda _: None
-        )
-        self._count(await self._transact(lambda c: ledger.read_last(c, found.profile)))
+        found = await self._transact(lambda c: identity.find_placeholder(c, user_id))
+        if found:
+            await placeholder.run_steps(
+                self._transact, found, request, self._nobody_ids, forget.CHUNK, lambda _: None
+            )
+            self._count(await forget.read_erasure(self._transact, found.profile))
 
     def _count(self, erasure: Erasure) -> None:
         self.profiles += 1

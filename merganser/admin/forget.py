@@ -12,10 +12,11 @@ from psycopg import AsyncConnection
 from decoration import schedule
 from merganser.admin.database import Transact, open_connection, open_transactions
 from merganser.admin.errors import AdminError
-from merganser.identity import erasures
+from merganser.identity import erasures, suppressed_ids
 from merganser.identity import forget as identity
 from merganser.identity.erasures import Erasure
-from merganser.identity.forget import Person, Request, Suppression
+from merganser.identity.forget import Person, Request
+from merganser.identity.suppressed_ids import Suppression
 from merganser.runtime import kafka
 from merganser.runtime.settings import Settings
 from properties import store as properties
@@ -116,6 +117,9 @@ async def erase_profile(
         profile: guid.
         request: counts if the erasure has not begun.
         progress: called with the number of events that this call erased.
+
+    Raises:
+        PersonNotFound: before the first step, the profile merged into another one.
     """
 
     async def suppress_ids(connection: AsyncConnection[Any]) -> list[str]:
@@ -125,7 +129,10 @@ async def erase_profile(
         return await identity.detach_anonymous_ids(connection, profile, anonymous_ids, CHUNK)
 
     async def forget_anonymous_ids(connection: AsyncConnection[Any]) -> None:
-        await identity.forget_anonymous_ids(connection, profile, anonymous_ids)
+        merged = await identity.forget_anonymous_ids(connection, profile, anonymous_ids)
+        # The properties process has deleted these rows, unless there was no rule at that time.
+        counts = await properties.delete_profiles(connection, merged)
+        await identity.add_counts(connection, profile, "deleted", counts)
 
     async def forget_merges(connection: AsyncConnection[Any]) -> bool:
         return await identity.forget_merges(connection, profile, CHUNK)
@@ -138,7 +145,19 @@ async def erase_profile(
         pass
     await transact(lambda connection: delete_profile(connection, profile))
     await erase_events(transact, profile, progress)
-    return await transact(lambda connection: erasures.read_last(connection, profile))
+    return await read_erasure(transact, profile)
+
+
+async def read_erasure(transact: Transact, profile: str) -> Erasure:
+    """Return the last erasure of a profile.
+
+    Raises:
+        PersonNotFound: there is none.
+    """
+    erasure = await transact(lambda connection: erasures.read_last(connection, profile))
+    if erasure is None:
+        raise PersonNotFound
+    return erasure
 
 
 async def readmit_id(settings: Settings, name: str) -> None:
@@ -148,7 +167,7 @@ async def readmit_id(settings: Settings, name: str) -> None:
         IdNotSuppressed: events with this id are stored already.
     """
     async with open_connection(settings, "readmit") as connection:
-        readmitted = await identity.readmit(connection, name)
+        readmitted = await suppressed_ids.readmit(connection, name)
     if not readmitted:
         raise IdNotSuppressed("this id is not suppressed: events with it are stored")
 
@@ -156,7 +175,7 @@ async def readmit_id(settings: Settings, name: str) -> None:
 async def find_suppressions(settings: Settings, name: str) -> list[Suppression]:
     """Return how a userId or anonymousId is suppressed; empty if it is not. Changes nothing."""
     async with open_connection(settings, "suppressed") as connection:
-        return await identity.find_suppressions(connection, name)
+        return await suppressed_ids.find_suppressions(connection, name)
 
 
 async def delete_profile(connection: AsyncConnection[Any], profile: str) -> None:

@@ -9,8 +9,8 @@ from merganser.admin import forget
 from merganser.admin.database import Transact, open_connection, open_transactions
 from merganser.admin.errors import AdminError
 from merganser.admin.forget import CHUNK
-from merganser.identity import erasures, placeholder
 from merganser.identity import forget as identity
+from merganser.identity import placeholder
 from merganser.identity.erasures import Erasure
 from merganser.identity.forget import Request
 from merganser.identity.placeholder import FIRST_EVENT, EventCursor, Placeholder
@@ -68,7 +68,7 @@ async def remove_placeholder(
     request = await forget.add_retention(settings, request)
     async with open_transactions(settings, "forget") as transact:
         await run_steps(transact, found, request, settings.nobody_ids, CHUNK, progress)
-        return await transact(lambda connection: erasures.read_last(connection, found.profile))
+        return await forget.read_erasure(transact, found.profile)
 
 
 async def run_steps(

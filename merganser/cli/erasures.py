@@ -86,6 +86,8 @@ async def _print_table(settings: Settings, name: str | None) -> None:
         "finished",
         "by",
         Column("events deleted", justify="right"),
+        "topic may hold records until",
+        "dead letters until",
         "reason",
     )
     async for erasure in admin.list_erasures(settings, name):
@@ -100,5 +102,7 @@ def _describe(erasure: Erasure) -> tuple[str, ...]:
         f"{erasure.finished_at:%Y-%m-%d %H:%M:%S}" if erasure.finished_at else "not yet",
         escape(erasure.requested_by),
         f"{erasure.deleted.get('events', 0):,}",
+        erasure.topic_until or "unknown",
+        erasure.dead_topic_until or "unknown",
         escape(erasure.reason),
     )

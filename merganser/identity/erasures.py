@@ -35,6 +35,11 @@ class Erasure:
     finished_at: datetime | None
     deleted: Mapping[str, int]
     """Number of deleted rows by table."""
+    topic_until: str | None
+    """Until when the topic of events may hold a record of the erased events: a time, `nothing`,
+    `forever`, or None if Kafka did not say."""
+    dead_topic_until: str | None
+    """Until when the dead-letter topic may hold a letter from before the erasure."""
     json: str
     """All of it, as the file has it."""
 
@@ -55,10 +60,11 @@ async def read_erasures(
             yield Erasure(*row)
 
 
-async def read_last(connection: AsyncConnection[Any], profile: str) -> Erasure:
-    """Return the last erasure of a profile, which has one."""
+async def read_last(connection: AsyncConnection[Any], profile: str) -> Erasure | None:
+    """Return the last erasure of a profile."""
     cursor = await connection.execute(_SQL["read_erasures"], {"profile": profile, "name": None})
-    return Erasure(*(await cursor.fetchall())[-1])
+    rows = await cursor.fetchall()
+    return Erasure(*rows[-1]) if rows else None
 
 
 async def read_ids(connection: AsyncConnection[Any]) -> AsyncIterator[str]:

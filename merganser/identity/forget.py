@@ -6,12 +6,13 @@
    commit on, no event of the userId is stored, and no event keeps one of these anonymousIds. It
    waits for plans under way and blocks new ones until it commits.
 2. `detach_anonymous_ids` finishes pending moves of these anonymousIds and out of this profile.
-   Then it removes these anonymousIds from other users' events and their data; the events stay.
+   Then it deletes the person's rows that the scanner has not resolved, and removes these
+   anonymousIds from other users' events and their data; these events stay.
 3. `forget_anonymous_ids` deletes these anonymousIds and their merges. Without suppression it lifts
    the suppression in the same transaction: the ids can be used again from scratch.
    Repeat steps 1 to 3 until no anonymousId is left.
-4. `forget_merges` finishes pending moves out of this profile, and removes the profile from the
-   merges of other people's anonymousIds.
+4. `forget_merges` finishes pending moves out of this profile, deletes unresolved rows of the
+   userId, and removes the profile from the merges of other people's anonymousIds.
 5. `forget_profile` deletes the profile. Without suppression it lifts that of the userId.
 6. `erase_chunk` deletes the events, some thousands at a time. The scanner finishes erasures that
    the command left.
@@ -31,16 +32,16 @@ Why other people's profiles stay correct
     anonymousId would belong to that user. An audit ignores the person from step 1 on.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from psycopg import AsyncConnection
 
 from merganser.identity import store
 from merganser.runtime import set_aside, sql
 from merganser.runtime.set_aside import Kind
+from schemas import ids
 
 _SQL = sql.load(__package__, "forget.sql")
 
@@ -81,14 +82,6 @@ class Person:
     """Number of anonymousIds."""
     unfinished: SuppressionScope | None
     """Of the erasure that has begun and not finished."""
-
-
-class Suppression(NamedTuple):
-    """Since when an id is suppressed."""
-
-    kind: Literal["userId", "anonymousId", "placeholder"]
-    """What the id is; of a placeholder, events are stored without it."""
-    since: datetime
 
 
 async def find_person(connection: AsyncConnection[Any], name: str) -> Person | None:
@@ -173,19 +166,21 @@ async def lock_suppressed_ids(connection: AsyncConnection[Any]) -> None:
 async def detach_anonymous_ids(
     connection: AsyncConnection[Any], profile: str, anonymous_ids: Collection[str], at_most: int
 ) -> bool:
-    """Finish pending moves, then remove these anonymousIds from other users' events.
+    """Finish pending moves and delete unresolved rows, then change other users' events.
 
     Args:
         connection: in a transaction.
         profile: guid.
-        anonymous_ids: as returned by `suppress_ids`.
-        at_most: events to change.
+        anonymous_ids: as returned by `suppress_ids`, to remove from other users' events.
+        at_most: events to delete or change.
 
     Returns:
         Whether there may be more to do.
     """
     if move := await store.lock_move_of(connection, profile, anonymous_ids):
         await store.move_chunk(connection, move, at_most)
+        return True
+    if await _delete_rows(connection, profile, anonymous_ids, at_most):
         return True
     cursor = await connection.execute(
         _SQL["remove_from_events_of_others"],
@@ -197,25 +192,54 @@ async def detach_anonymous_ids(
     return bool(events == at_most)
 
 
+async def _delete_rows(
+    connection: AsyncConnection[Any], profile: str, anonymous_ids: Collection[str], at_most: int
+) -> bool:
+    """Delete rows that the scanner has not resolved; return whether there may be more."""
+    cursor = await connection.execute(
+        _SQL["delete_rows"],
+        {
+            "profile": profile,
+            "anonymous_ids": sql.texts(anonymous_ids),
+            "at_most": at_most,
+            "nobody": list(ids.NOBODY),
+            "space": ids.WHITE_SPACE,
+        },
+    )
+    events, data = await cursor.fetchone() or (0, 0)
+    await add_counts(connection, profile, "deleted", {"events": events, "eventData": data})
+    return bool(events == at_most)
+
+
+def _merge_counts(deleted: Sequence[int]) -> dict[str, int]:
+    return dict(zip(("profileMerges", "ignoredLinks", "linkChanges"), deleted, strict=True))
+
+
 async def forget_anonymous_ids(
     connection: AsyncConnection[Any], profile: str, anonymous_ids: Collection[str]
-) -> None:
+) -> list[str]:
     """Delete anonymousIds and their merges, after `detach_anonymous_ids` returned False.
 
     Args:
         connection: in a transaction.
         profile: guid.
         anonymous_ids: as returned by `suppress_ids`; those that another user owns by now stay.
+
+    Returns:
+        The profiles of these anonymousIds that were merged and so no longer exist. The caller
+        deletes what other tables may still have of them.
     """
     cursor = await connection.execute(
         _SQL["lock_anonymous_ids"], {"profile": profile, "anonymous_ids": sql.texts(anonymous_ids)}
     )
     scope = {"anonymous_ids": sql.texts([id_ for (id_,) in await cursor.fetchall()])}
-    merges = await connection.execute(_SQL["delete_merges"], scope)
+    cursor = await connection.execute(_SQL["delete_merges"], scope)
+    *merges, merged = await cursor.fetchone() or (0, 0, 0, None)
     deleted = await connection.execute(_SQL["delete_anonymous_ids"], scope)
-    counts = {"profileMerges": merges.rowcount, "anonymousIds": deleted.rowcount}
+    counts = {**_merge_counts(merges), "anonymousIds": deleted.rowcount}
     await add_counts(connection, profile, "deleted", counts)
     await connection.execute(_SQL["lift_anonymous_ids"], scope)
+    return merged or []
 
 
 async def forget_merges(connection: AsyncConnection[Any], profile: str, at_most: int) -> bool:
@@ -224,7 +248,7 @@ async def forget_merges(connection: AsyncConnection[Any], profile: str, at_most:
     Args:
         connection: in a transaction.
         profile: guid.
-        at_most: events or merges to change.
+        at_most: events or merges to delete or change.
 
     Returns:
         Whether there may be more to do.
@@ -232,18 +256,17 @@ async def forget_merges(connection: AsyncConnection[Any], profile: str, at_most:
     if move := await store.lock_move_of(connection, profile):
         await store.move_chunk(connection, move, at_most)
         return True
+    if await _delete_rows(connection, profile, (), at_most):
+        return True
     scope = {"profile": profile, "at_most": at_most}
-    statements: tuple[tuple[str, Action], ...] = (
-        ("delete_survivor", "deleted"),
-        ("delete_unlinks", "deleted"),
-        ("clear_loser", "changed"),
-    )
-    for statement, action in statements:
-        merges = (await connection.execute(_SQL[statement], scope)).rowcount
-        await add_counts(connection, profile, action, {"profileMerges": merges})
-        if merges == at_most:
+    for statement in ("delete_survivor", "delete_unlinks"):
+        deleted = await (await connection.execute(_SQL[statement], scope)).fetchone() or (0, 0, 0)
+        await add_counts(connection, profile, "deleted", _merge_counts(deleted))
+        if deleted[0] == at_most:
             return True
-    return False
+    cleared = (await connection.execute(_SQL["clear_loser"], scope)).rowcount
+    await add_counts(connection, profile, "changed", {"profileMerges": cleared})
+    return cleared == at_most
 
 
 async def forget_profile(connection: AsyncConnection[Any], profile: str) -> None:
@@ -334,14 +357,3 @@ async def erase_chunk(
     if is_last:
         await connection.execute(_SQL["finish_erasure"], scope)
     return int(erased)
-
-
-async def readmit(connection: AsyncConnection[Any], name: str) -> bool:
-    """Lift the suppression of a userId or anonymousId; return whether it was suppressed."""
-    return (await connection.execute(_SQL["readmit"], {"name": name})).rowcount > 0
-
-
-async def find_suppressions(connection: AsyncConnection[Any], name: str) -> list[Suppression]:
-    """Return as which kinds of id an id is suppressed; empty if it is not."""
-    cursor = await connection.execute(_SQL["find_suppressions"], {"name": name})
-    return [Suppression(*row) for row in await cursor.fetchall()]

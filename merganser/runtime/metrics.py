@@ -346,7 +346,7 @@ LINKS_REFUSED = Counter(
 )
 SUPPRESSED = Counter(
     "merganser_events_suppressed",
-    "Events that were not stored because their person was forgotten.",
+    "Events that were not stored because their only ids are suppressed.",
     registry=None,
 )
 DETACHED = Counter(

@@ -1,4 +1,4 @@
-"""The ledger of erasures is exact after a kill at each step, whoever finishes."""
+"""The ledger of erasures is exact after a kill at each step, if scanner or command finish."""
 
 import json
 from collections.abc import Awaitable, Callable

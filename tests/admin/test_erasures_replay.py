@@ -260,7 +260,7 @@ async def test_a_file_that_is_not_complete_changes_nothing(
 
 @pytest.fixture
 def other(cluster: Cluster) -> Iterator[Place]:
-    """A database with a salt of its own."""
+    """A database with another salt."""
     with cluster.template() as name:
         yield Place(name, cluster.url_of(name))
 

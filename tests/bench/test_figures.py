@@ -27,6 +27,7 @@ BENCHMARKS = [
     "cost",
     "properties",
     "segment",
+    "workers",
 ]
 
 

@@ -2,8 +2,12 @@
 
 import asyncio
 import json
+from pathlib import Path
+from random import Random
 
 from tests.cli.test_forget import read_all_rows
+from tests.identity.misplaced import misplaced
+from tests.identity.reference import SentEvent, grouping
 from tests.support.command import CommandResult, command
 from tests.support.events import event
 from tests.support.system import System
@@ -12,6 +16,11 @@ from tests.support.waiting import equals, eventually
 NOBODY = "nobody-in-particular"
 DEVICES = [f"device-{number}" for number in range(5)]
 REMOVE = ("forget", "--placeholder", "--reason", "no person")
+RULES = """
+rules:
+  - {key: userId, type: string, unique: true, identifying: true}
+  - {key: views, type: integer, events: {type: pageview, aggregation: count}}
+"""
 SUPPRESSED = "merganser_events_suppressed_total"
 
 
@@ -124,3 +133,49 @@ async def test_only_a_userid_with_a_profile_is_removed(system: System) -> None:
     )
     assert refused.status == 2
     assert await system.database.count("events") == 13
+
+
+async def test_a_placeholder_is_removed_while_its_devices_send_events(
+    system: System, tmp_path: Path
+) -> None:
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(RULES)
+    await asyncio.gather(
+        system.resolver(),
+        system.resolver(),
+        system.scanner(scanner_interval=1),
+        system.properties(),
+    )
+    await system.cli("rules", "apply", "--yes", str(rules))
+    random = Random(0)
+    sent = [
+        event(
+            user=random.choice([NOBODY, None, None, f"user-{random.randrange(40)}"]),
+            anonymous=f"device-{random.randrange(200)}",
+            at=random.randrange(1000),
+        )
+        for _ in range(6000)
+    ]
+    await system.events.publish_events(sent[:3000])
+    await eventually(lambda: system.database.count("events"), equals(3000))
+    removing = asyncio.create_task(remove(system))
+    for start in range(3000, 6000, 100):
+        await system.events.publish_events(sent[start : start + 100])
+    await removing
+    await eventually(lambda: system.database.count("events"), equals(6000))
+    await system.consumed()
+    history = [
+        SentEvent(
+            event["guid"],
+            event["occurredAt"],
+            None if event["userId"] == NOBODY else event["userId"],
+            event["anonymousId"],
+        )
+        for event in sent
+    ]
+    stored = dict(await system.database.rows('SELECT guid, "profileGuid" FROM events'))
+    assert next(misplaced(stored, grouping(history)), None) is None
+    changes = 'SELECT count(*) FROM "eventChanges"'
+    await eventually(lambda: system.database.value(changes), equals(0))
+    await system.cli("audit", "--properties")
+    assert NOBODY not in await read_all_rows(system.database)

@@ -61,21 +61,13 @@ def test_published_ports_are_settings() -> None:
     assert len({match[1] for match in chosen if match}) == len(ports)
 
 
-def test_compose_configures_tracing_for_the_traced_processes() -> None:
-    tracing = [
-        name for name in SERVICES if f'tracing.start_tracing(settings, "{name}")' in read_main(name)
-    ]
-    assert tracing == ["ingest", "resolver"]
-    untraced = SERVICES["scanner"]["environment"]
-    for name in tracing:
-        variables = SERVICES[name]["environment"]
-        assert untraced.items() <= variables.items()
-        own = {key: value for key, value in variables.items() if key not in untraced}
-        assert "MERGANSER_OTLP_ENDPOINT" in own
-        assert set(own.values()) == {None}  # Compose passes its own environment on
-
-
-def read_main(process: str) -> str:
-    """Return the code of a process of Merganser; nothing for other services."""
-    file = ROOT / process / "read_main.py"
-    return file.read_text() if file.exists() else ""
+def test_compose_configures_tracing_and_workers() -> None:
+    untraced = SERVICES["migrate"]["environment"]
+    variables = SERVICES["merganser"]["environment"]
+    assert untraced.items() <= variables.items()
+    own = {key: value for key, value in variables.items() if key not in untraced}
+    for kind in ("INGEST", "RESOLVER"):
+        name = f"MERGANSER_{kind}_WORKERS"
+        assert own.pop(name) == f"${{{name}:-1}}"
+    assert "MERGANSER_OTLP_ENDPOINT" in own
+    assert set(own.values()) == {None}  # Compose passes its own environment on

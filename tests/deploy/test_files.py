@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 
 from deploy.grafana.processes import all_dashboards
 from merganser.runtime import metrics
+from merganser.runtime.settings import ServeSettings
 from tests.support import ROOT, variables
 
 DEPLOY = ROOT / "deploy"
@@ -138,9 +139,11 @@ def test_prometheus_scrapes_each_process() -> None:
     image = (DEPLOY / "Dockerfile").read_text()
     for job, name in zip(jobs, PROCESSES, strict=True):
         (found,) = job["dns_sd_configs"]
-        assert found == {"names": [name], "type": "A", "port": 9100}
-        assert compose["services"][name]["command"] == [name]
+        assert found == {"names": ["merganser"], "type": "A", "port": 9100}
+        assert job["params"] == {"process": [name]}
         assert f"MERGANSER_{name.upper()}_METRICS_PORT=9100" in image
+    assert compose["services"]["merganser"]["command"] == ["serve"]
+    assert ServeSettings.model_fields["serve_metrics_port"].default == 9100
 
 
 def test_compose_mounts_the_files_that_grafana_reads() -> None:

@@ -51,6 +51,8 @@ class Forgetting(Machine):
     def __init__(self) -> None:
         super().__init__()
         self.suppressed: list[Suppressed] = []
+        self.erased = 0
+        """Number of events of forgotten people."""
         self.run(
             self._execute(
                 'TRUNCATE erasures, "suppressedIds", "deletedEvents", "erasureLedger" CASCADE'
@@ -156,6 +158,7 @@ class Forgetting(Machine):
             for guid, group in grouping(known, self.ignored).items()
             if group == forgotten_group
         }
+        self.erased += len(forgotten)
         suppressed = Suppressed(frozenset(), user_id, devices)
         remaining = []
         for event in self.history:
@@ -183,6 +186,15 @@ class Forgetting(Machine):
         async with await connect(self.url, "test") as connection:
             cursor = await connection.execute('SELECT guid, "anonymousId" FROM events')
             stored = {guid: somebody(device, NOBODY) for guid, device in await cursor.fetchall()}
+            cursor = await connection.execute(
+                'SELECT "finishedAt" IS NOT NULL, "table", sum(rows)::int '
+                'FROM "erasureLedger" AS ledger '
+                'LEFT JOIN "erasureCounts" ON "erasureGuid" = ledger.guid '
+                "AND action = 'deleted' AND \"table\" = 'events' GROUP BY 1, 2"
+            )
+            ledger = await cursor.fetchall()
+        assert all(finished for finished, *_ in ledger)
+        assert sum(rows or 0 for *_, rows in ledger) == self.erased
         assert stored == {
             event.guid: somebody(event.anonymous_id, NOBODY) for event in self.history
         }

@@ -4,7 +4,10 @@ from datetime import UTC, datetime
 
 import pytest
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import UnknownTopicOrPartitionError
 
+from merganser.runtime import kafka
+from merganser.runtime.settings import Settings
 from tests.support.servers import Servers
 from tests.support.topics import Topics, created
 from tests.support.waiting import equals, eventually
@@ -29,6 +32,27 @@ async def test_retention_is_that_of_the_settings(
         await eventually(lambda: topics.events.configured("retention.ms"), equals(milliseconds))
     async with created(bootstrap, dead_retention=days) as topics:
         await eventually(lambda: topics.dead.configured("retention.ms"), equals(milliseconds))
+
+
+async def test_how_long_a_topic_may_keep_a_record_is_read_from_kafka(
+    servers_running: Servers,
+) -> None:
+    bootstrap, day = servers_running.kafka_bootstrap, 24 * 3600 * 1000
+    async with created(bootstrap, retention=3, dead_retention=0) as topics:
+        settings = Settings(
+            kafka_bootstrap=bootstrap,
+            topic=topics.events.name,
+            dead_topic=topics.dead.name,
+            _env_file=None,
+        )
+        await eventually(lambda: topics.events.configured("segment.ms"), equals(str(7 * day)))
+        assert await kafka.read_holding_times(settings) == {
+            topics.events.name: 10 * day,
+            topics.dead.name: -1,
+        }
+        unknown = settings.model_copy(update={"topic": "unknown-topic"})
+        with pytest.raises(UnknownTopicOrPartitionError):
+            await kafka.read_holding_times(unknown)
 
 
 async def test_the_default_retention_of_dead_letters_is_30_days(topics: Topics) -> None:

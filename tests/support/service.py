@@ -30,6 +30,8 @@ class Service:
     def __init__(self, home: Home, name: str, kind: str, env: Mapping[str, str], port: int) -> None:
         self.name = name
         self.kind = kind
+        self.arguments: list[str] = []
+        """Of the command, such as `--only ingest`."""
         self.ops_url = f"http://127.0.0.1:{port}"
         self._env = {**env, f"MERGANSER_{kind.upper()}_METRICS_PORT": str(port)}
         self._log = home.log(name)
@@ -43,7 +45,8 @@ class Service:
     def start(self) -> None:
         """Start it, or start it again after it ended."""
         assert not self.running, f"{self.name} already runs"
-        request = Request("merganser.cli.main", [self.kind], environment(self._env))
+        arguments = [self.kind, *self.arguments]
+        request = Request("merganser.cli.main", arguments, environment(self._env))
         with self._log.open("ab") as log:
             self._log_start = log.tell()
             self._process = Forked(request, log, log)

@@ -20,7 +20,7 @@ from tests.support.waiting import equals, eventually
 _taken: set[int] = set()
 """Ports that this test run has allocated."""
 
-Kind = Literal["resolver", "scanner", "properties", "decoration", "api"]
+Kind = Literal["resolver", "scanner", "properties", "decoration", "api", "serve"]
 
 WARNINGS = 30
 """Lines of warnings to show of each process, which may be far from the end of the log."""

@@ -6,24 +6,15 @@
 -- topic one that was written before the erasure.
 SELECT
     ledger.guid, "profileGuid", "requestedBy", reason, suppresses, "startedAt", "finishedAt",
-    coalesce(counts.deleted, '{}'),
+    coalesce(counts.deleted, '{}'), until.topic, until.dead_topic,
     json_build_object(
         'kind', 'erasure', 'guid', ledger.guid, 'profileGuid', "profileGuid",
         'requestedBy', "requestedBy", 'reason', reason, 'suppresses', suppresses,
         'startedAt', "startedAt", 'finishedAt', "finishedAt",
         'counts', coalesce(counts.rows, '[]'),
         'newestEventAt', "newestEventAt",
-        'topic', json_build_object('holdsMs', "topicHoldsMs", 'until', CASE
-            WHEN "topicHoldsMs" IS NULL THEN NULL
-            WHEN "newestEventAt" IS NULL THEN 'nothing'
-            WHEN "topicHoldsMs" < 0 THEN 'forever'
-            ELSE to_json("newestEventAt" + "topicHoldsMs" * interval '1 ms') #>> '{}'
-        END),
-        'deadTopic', json_build_object('holdsMs', "deadTopicHoldsMs", 'until', CASE
-            WHEN "deadTopicHoldsMs" IS NULL THEN NULL
-            WHEN "deadTopicHoldsMs" < 0 THEN 'forever'
-            ELSE to_json("startedAt" + "deadTopicHoldsMs" * interval '1 ms') #>> '{}'
-        END),
+        'topic', json_build_object('holdsMs', "topicHoldsMs", 'until', until.topic),
+        'deadTopic', json_build_object('holdsMs', "deadTopicHoldsMs", 'until', until.dead_topic),
         'importedAt', "importedAt", 'replayedAt', "replayedAt"
     )::text
 FROM "erasureLedger" AS ledger
@@ -45,6 +36,20 @@ CROSS JOIN LATERAL (
     FROM "erasureCounts"
     WHERE "erasureGuid" = ledger.guid
 ) AS counts
+CROSS JOIN LATERAL (
+    SELECT
+        CASE
+            WHEN "topicHoldsMs" IS NULL THEN NULL
+            WHEN "newestEventAt" IS NULL THEN 'nothing'
+            WHEN "topicHoldsMs" < 0 THEN 'forever'
+            ELSE to_json("newestEventAt" + "topicHoldsMs" * interval '1 ms') #>> '{}'
+        END,
+        CASE
+            WHEN "deadTopicHoldsMs" IS NULL THEN NULL
+            WHEN "deadTopicHoldsMs" < 0 THEN 'forever'
+            ELSE to_json("startedAt" + "deadTopicHoldsMs" * interval '1 ms') #>> '{}'
+        END
+) AS until(topic, dead_topic)
 WHERE (%(profile)s::text IS NULL OR "profileGuid" = %(profile)s)
     AND (%(name)s::text IS NULL OR "profileGuid" = %(name)s OR ledger.guid IN (
         SELECT "erasureGuid" FROM "erasedIds"

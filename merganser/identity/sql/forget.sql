@@ -99,16 +99,38 @@ WITH entry AS (
 )
 SELECT "anonymousId" FROM next;
 
+-- delete_rows --
+-- Delete some rows of the person that the scanner has not resolved, with their data: it may have set them
+-- aside. A trigger deletes their set-aside items. Return how many rows of each table that were.
+WITH deleted AS (
+    DELETE FROM events
+    WHERE "profileGuid" IS NULL AND guid IN (
+        SELECT guid
+        FROM events
+        WHERE "profileGuid" IS NULL AND (
+            "userId" = (SELECT "userId" FROM profiles WHERE guid = %(profile)s)
+            OR "anonymousId" = ANY(%(anonymous_ids)s::text[])
+                AND (lower(btrim("userId", %(space)s)) = ANY(%(nobody)s)) IS NOT FALSE
+        )
+        LIMIT %(at_most)s
+    )
+    RETURNING guid
+), data AS (
+    DELETE FROM "eventData" WHERE "eventGuid" IN (SELECT guid FROM deleted) RETURNING 1
+)
+SELECT (SELECT count(*) FROM deleted), (SELECT count(*) FROM data);
+
 -- remove_from_events_of_others --
 -- Remove anonymousIds from some events of other users, and delete data whose value is the anonymousId; return
--- how many events that were, and how many rows of data.
+-- how many events that were, and how many rows of data. Rows that the scanner has not resolved are of other
+-- users, as `delete_rows` has deleted the person's.
 WITH others AS (
     SELECT events.guid, events."anonymousId", events."createdAt"
     FROM events
-    JOIN profiles AS other
+    LEFT JOIN profiles AS other
         ON other.guid = events."profileGuid" AND other."userId" = events."userId"
     WHERE events."anonymousId" = ANY(%(anonymous_ids)s::text[])
-        AND events."profileGuid" <> %(profile)s
+        AND (events."profileGuid" IS NULL OR other.guid <> %(profile)s)
     LIMIT %(at_most)s
 ), data AS (
     DELETE FROM "eventData"
@@ -142,8 +164,22 @@ WITH locked AS MATERIALIZED (
 SELECT "anonymousId" FROM locked WHERE "profileGuid" = %(profile)s;
 
 -- delete_merges --
--- The merges of these anonymousIds.
-DELETE FROM "profileMerges" WHERE "anonymousId" = ANY(%(anonymous_ids)s::text[]);
+-- The merges of these anonymousIds, and what is stored of their links whose events were pruned; `delete_events`
+-- deletes that of other links. Return how many rows of each table that were, and the profiles that were merged.
+WITH merges AS (
+    DELETE FROM "profileMerges"
+    WHERE "anonymousId" = ANY(%(anonymous_ids)s::text[])
+    RETURNING "eventGuid", "loserGuid", reason
+), pruned AS (
+    SELECT "eventGuid" FROM merges WHERE NOT EXISTS (SELECT FROM events WHERE guid = "eventGuid")
+), ignored AS (
+    DELETE FROM "ignoredLinks" WHERE "eventGuid" IN (SELECT "eventGuid" FROM pruned) RETURNING 1
+), trail AS (
+    DELETE FROM "linkChanges" WHERE "eventGuid" IN (SELECT "eventGuid" FROM pruned) RETURNING 1
+)
+SELECT
+    (SELECT count(*) FROM merges), (SELECT count(*) FROM ignored), (SELECT count(*) FROM trail),
+    (SELECT array_agg("loserGuid") FROM merges WHERE reason = 'merged' AND "loserGuid" IS NOT NULL);
 
 -- delete_anonymous_ids --
 -- These anonymousIds.
@@ -161,22 +197,46 @@ WHERE hash IN (
     );
 
 -- delete_survivor --
--- Delete some merges by which other people's anonymousIds came to this profile.
-DELETE FROM "profileMerges"
-WHERE ("anonymousId", "eventGuid", "createdAt") IN (
-    SELECT "anonymousId", "eventGuid", "createdAt"
-    FROM "profileMerges" WHERE "survivorGuid" = %(profile)s
-    LIMIT %(at_most)s
-);
+-- Delete some merges by which other people's anonymousIds came to this profile, and what is stored of these
+-- links as `delete_merges` does.
+WITH merges AS (
+    DELETE FROM "profileMerges"
+    WHERE ("anonymousId", "eventGuid", "createdAt") IN (
+        SELECT "anonymousId", "eventGuid", "createdAt"
+        FROM "profileMerges" WHERE "survivorGuid" = %(profile)s
+        LIMIT %(at_most)s
+    )
+    RETURNING "eventGuid"
+), pruned AS (
+    SELECT "eventGuid" FROM merges WHERE NOT EXISTS (SELECT FROM events WHERE guid = "eventGuid")
+), ignored AS (
+    DELETE FROM "ignoredLinks" WHERE "eventGuid" IN (SELECT "eventGuid" FROM pruned) RETURNING 1
+), trail AS (
+    DELETE FROM "linkChanges" WHERE "eventGuid" IN (SELECT "eventGuid" FROM pruned) RETURNING 1
+)
+SELECT
+    (SELECT count(*) FROM merges), (SELECT count(*) FROM ignored), (SELECT count(*) FROM trail);
 
 -- delete_unlinks --
--- Delete some unlinks by which other people's anonymousIds left this profile.
-DELETE FROM "profileMerges"
-WHERE ("anonymousId", "eventGuid", "createdAt") IN (
-    SELECT "anonymousId", "eventGuid", "createdAt"
-    FROM "profileMerges" WHERE "loserGuid" = %(profile)s AND reason = 'unlinked'
-    LIMIT %(at_most)s
-);
+-- Delete some unlinks by which other people's anonymousIds left this profile, and what is stored of these
+-- links as `delete_merges` does.
+WITH merges AS (
+    DELETE FROM "profileMerges"
+    WHERE ("anonymousId", "eventGuid", "createdAt") IN (
+        SELECT "anonymousId", "eventGuid", "createdAt"
+        FROM "profileMerges" WHERE "loserGuid" = %(profile)s AND reason = 'unlinked'
+        LIMIT %(at_most)s
+    )
+    RETURNING "eventGuid"
+), pruned AS (
+    SELECT "eventGuid" FROM merges WHERE NOT EXISTS (SELECT FROM events WHERE guid = "eventGuid")
+), ignored AS (
+    DELETE FROM "ignoredLinks" WHERE "eventGuid" IN (SELECT "eventGuid" FROM pruned) RETURNING 1
+), trail AS (
+    DELETE FROM "linkChanges" WHERE "eventGuid" IN (SELECT "eventGuid" FROM pruned) RETURNING 1
+)
+SELECT
+    (SELECT count(*) FROM merges), (SELECT count(*) FROM ignored), (SELECT count(*) FROM trail);
 
 -- clear_loser --
 -- Remove this profile from some merges by which other people's anonymousIds left it.
@@ -261,22 +321,3 @@ WITH finished AS (
     DELETE FROM erasures WHERE "profileGuid" = %(profile)s RETURNING "ledgerGuid"
 )
 UPDATE "erasureLedger" SET "finishedAt" = now() FROM finished WHERE guid = "ledgerGuid";
-
--- readmit --
--- Lift the suppression of an id, whether it is a userId, an anonymousId or a placeholder.
-WITH ids (hash) AS (
-    VALUES
-        ("suppressionHash"('userId', %(name)s)), ("suppressionHash"('anonymousId', %(name)s)),
-        ("suppressionHash"('placeholder', %(name)s))
-), ledger AS (
-    UPDATE "erasedIds" SET suppressed = false
-    WHERE suppressed AND hash IN (SELECT hash FROM ids)
-)
-DELETE FROM "suppressedIds" WHERE hash IN (SELECT hash FROM ids);
-
--- find_suppressions --
--- Whether an id is suppressed, as which kind of id, and since when.
-SELECT kind, "createdAt"
-FROM (VALUES ('userId'), ('anonymousId'), ('placeholder')) AS kinds (kind)
-JOIN "suppressedIds" ON hash = "suppressionHash"(kind, %(name)s)
-ORDER BY kind;

@@ -1,0 +1,72 @@
+"""`merganser serve`: all processes, or some, in one container."""
+
+import httpx
+
+from dev.stack.ports import free_port
+from tests.support.service import Metrics, Service
+from tests.support.system import System
+from tests.support.waiting import equals, eventually
+from tests.workers.processes import processes
+
+KINDS = ["ingest", "resolver", "scanner", "properties", "decoration", "api"]
+
+
+class Served:
+    """A `merganser serve` on ports that no other process has."""
+
+    def __init__(self, system: System, **settings: object) -> None:
+        taken: set[int] = set()
+        ports = [free_port(taken), free_port(taken)]
+        self.events_url, self.api_url = (f"http://127.0.0.1:{port}/api/v1" for port in ports)
+        self.service: Service = system.new(
+            "serve", ingest_port=ports[0], api_port=ports[1], **settings
+        )
+
+
+async def test_it_runs_everything(system: System) -> None:
+    served = Served(system, ingest_workers=2)
+    served.service.start()
+    await served.service.ready()
+    assert set(processes(served.service)) == {"ingest-2", *(f"{kind}-1" for kind in KINDS)}
+    key = await system.key("all", "events:write", "profiles:read")
+    async with httpx.AsyncClient(headers={"authorization": f"Bearer {key}"}) as client:
+        event = {"type": "purchase", "userId": "1"}
+        assert (await client.post(f"{served.events_url}/track", json=event)).status_code == 200
+
+        async def profile() -> int:
+            return (await client.get(f"{served.api_url}/profiles?userId=1")).status_code
+
+        await eventually(profile, equals(200))
+    page = await served.service.metrics()
+    for kind in KINDS:
+        assert page.value("merganser_build_info", worker=f"{kind}-1") == 1
+        own = Metrics((await served.service.ops(f"/metrics?process={kind}")).text)
+        assert own.value("merganser_build_info") == (2 if kind == "ingest" else 1)
+    assert {line["process"] for line in served.service.log_lines} == {"serve", *KINDS}
+    assert await served.service.stop() == 0
+    assert served.service.defects == []
+
+
+async def test_it_runs_those_that_only_names(system: System) -> None:
+    served = Served(system)
+    served.service.arguments = ["--only", "scanner, resolver"]
+    served.service.start()
+    await served.service.ready()
+    assert set(processes(served.service)) == {"scanner-1", "resolver-1"}
+    assert (await served.service.ops("/metrics?process=ingest")).status_code == 503
+
+
+async def test_a_process_that_it_does_not_know(system: System) -> None:
+    served = Served(system)
+    served.service.arguments = ["--only", "ingest,gateway"]
+    served.service.start()
+    assert await served.service.ended() == 2
+    assert "gateway: not among ingest, resolver" in " ".join(served.service.log.split())
+
+
+async def test_settings_of_any_process_that_are_not_valid(system: System) -> None:
+    served = Served(system, properties_batch="many")
+    served.service.start()
+    assert await served.service.ended() == 2
+    assert "merganser: MERGANSER_PROPERTIES_BATCH: " in served.service.log
+    assert "worker started" not in served.service.log
