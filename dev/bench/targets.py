@@ -36,6 +36,5 @@ TARGETS = {
     "growth": Target(0.8, 0.95),
     "memory": Target(1, 0.5, at_most=True),
     "scale-out": Target(0.75, 0.95),
-    "workers": Target(0.85, 0.95),
 }
-"""Ratios; for `scale-out` and `workers`, of a factor of 2."""
+"""Ratios; for `scale-out`, 0.75 and 0.95 of a factor of 2."""
