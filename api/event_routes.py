@@ -129,7 +129,7 @@ def _link_change_to_json(change: LinkChange, *, may_read: bool) -> dict[str, Any
     """Return what a response has of a change; without ids for a key that may not read them."""
     return {
         "eventGuid": change.event,
-        "changed": change.changes,
+        "changed": change.links > 0,
         "events": change.events,
         "loserGuid": change.loser,
         "survivorGuid": change.survivor,

@@ -26,6 +26,7 @@ async def change_link(
     actor: str,
     reason: str,
     *,
+    every: bool = False,
     preview: bool = False,
     progress: Callable[[int], None] = lambda _: None,
 ) -> LinkChange:
@@ -39,6 +40,7 @@ async def change_link(
         event: guid.
         actor: who does it.
         reason: why, at most `MAX_REASON_CHARACTERS`.
+        every: whether to change all stored links with the same two ids.
         preview: whether to change nothing, and only return what would change.
         progress: called with the number of moved events.
 
@@ -48,7 +50,9 @@ async def change_link(
     unlinker = Unlinker(settings.nobody_ids, 0)
 
     async def work(connection: AsyncConnection[Any]) -> LinkChange:
-        return await unlinker.change(connection, direction, event, actor, reason, preview=preview)
+        return await unlinker.change(
+            connection, direction, event, actor, reason, every=every, preview=preview
+        )
 
     async with open_transactions(settings, direction) as transact:
         try:

@@ -1,5 +1,6 @@
 """`merganser unlink` and `merganser relink` (docs/identity.md)."""
 
+from functools import partial
 from typing import Annotated
 
 import structlog
@@ -20,43 +21,54 @@ EventGuid = Annotated[
     str,
     typer.Argument(metavar="EVENT", help="The guid of an event with a userId and an anonymousId."),
 ]
+Every = Annotated[
+    bool, typer.Option("--all", help="Change all stored links with the same two ids.")
+]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
 
 
 @app.command()
-def unlink(event: EventGuid, reason: ReasonText, yes: Yes = False) -> None:
+def unlink(event: EventGuid, reason: ReasonText, every: Every = False, yes: Yes = False) -> None:
     """Ignore an event as a link of its anonymousId and userId, to undo a wrong merge."""
-    _change("unlink", event, reason, yes=yes)
+    _change("unlink", event, reason, every=every, yes=yes)
 
 
 @app.command()
-def relink(event: EventGuid, reason: ReasonText, yes: Yes = False) -> None:
+def relink(event: EventGuid, reason: ReasonText, every: Every = False, yes: Yes = False) -> None:
     """Reverse `unlink`: the event is a link again."""
-    _change("relink", event, reason, yes=yes)
+    _change("relink", event, reason, every=every, yes=yes)
 
 
-def _change(direction: Direction, event: str, reason: str, *, yes: bool) -> None:
+def _change(direction: Direction, event: str, reason: str, *, every: bool, yes: bool) -> None:
     settings, actor = Settings.read(), operator()
-    preview = run(admin.change_link(settings, direction, event, actor, reason, preview=True))
+    change_link = partial(admin.change_link, settings, direction, event, actor, reason, every=every)
+    preview = run(change_link(preview=True))
     for line in _describe(preview, direction):
         err.print(line, highlight=False, markup=False)
-    if not preview.changes:
+    if not preview.links:
         return
-    confirm(f"{direction.capitalize()} this event?", yes=yes)
+    which = "this event" if preview.links == 1 else f"these {preview.links:,} events"
+    confirm(f"{direction.capitalize()} {which}?", yes=yes)
     logs.configure(settings, direction)
     with progress_bar("moving events", preview.events) as progress:
-        change = run(
-            admin.change_link(settings, direction, event, actor, reason, progress=progress)
-        )
-    log.info("link changed", change=direction, event_guid=event, by=actor, events=change.events)
+        change = run(change_link(progress=progress))
+    log.info(
+        "link changed",
+        change=direction,
+        event_guid=event,
+        by=actor,
+        links=change.links,
+        events=change.events,
+    )
 
 
 def _describe(change: LinkChange, direction: Direction) -> list[str]:
     """Return what a change does, in sentences."""
-    if not change.changes:
+    if not change.links:
         now = "is not a link already" if direction == "unlink" else "was not unlinked"
         return [f"{change.event} {now}: nothing to do"]
-    lines = [f"{change.event} links anonymousId {change.anonymous_id} to user {change.user_id}"]
+    which = f"{change.event} links" if change.links == 1 else f"{change.links:,} events link"
+    lines = [f"{which} anonymousId {change.anonymous_id} to user {change.user_id}"]
     if change.survivor == change.loser:
         owner = "nobody" if change.owner is None else f"user {change.owner}"
         return [

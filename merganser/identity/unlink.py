@@ -36,8 +36,8 @@ class LinkChange:
     """Guid."""
     user_id: str
     anonymous_id: str
-    changes: bool
-    """Whether the event was not ignored already, or was."""
+    links: int
+    """Number of events that are ignored now and were not before, or the reverse."""
     loser: str
     """Guid of the profile that the anonymousId's own events leave."""
     survivor: str | None
@@ -65,6 +65,7 @@ class Unlinker:
         actor: str,
         reason: str,
         *,
+        every: bool = False,
         preview: bool = False,
     ) -> LinkChange:
         """Ignore an event as a link, or let it be one again.
@@ -75,6 +76,7 @@ class Unlinker:
             event: guid of a stored event, or of a pruned one that is still the earliest link.
             actor: who does it.
             reason: why, for the trail.
+            every: whether to change all stored links with the same two ids.
             preview: whether to roll everything back, and only return what would change.
 
         Raises:
@@ -83,40 +85,42 @@ class Unlinker:
         """
         work = self._unlink if direction == "unlink" else self._relink
         async with connection.transaction() as transaction:
-            change = await work(connection, event, actor, reason)
+            change = await work(connection, event, actor, reason, every=every)
             if preview:
                 raise Rollback(transaction)
         return change
 
     async def _unlink(
-        self, connection: AsyncConnection[Any], event: str, actor: str, reason: str
+        self, connection: AsyncConnection[Any], event: str, actor: str, reason: str, *, every: bool
     ) -> LinkChange:
         async with connection.cursor() as cursor:
             link, known = await self._lock(cursor, event)
-            await cursor.execute(_SQL["ignore"], {"event": event})
-            is_new = cursor.rowcount == 1
-            plan = await self._plan_unlink(cursor, link, known) if is_new else None
+            links = {link.guid}
+            if every:
+                links |= {same.guid for same in await _read_same_links(cursor, link)}
+                if known.link and known.link.user_id == link.user_id:
+                    links.add(known.link.guid)  # its event may be pruned
+            ignored = await _change_ignored(cursor, "ignore", links)
+            plan = await self._plan_unlink(cursor, link, known, ignored)
             events = await _count_own_events(cursor, link, known)
             if plan:
                 await store.insert_profiles(cursor, plan.new_profiles)
                 await store.write_plan(cursor, plan, self.move_limit)
-            if is_new:
-                await _write_trail(cursor, event, "unlink", actor, reason)
-        return _describe(link, known, plan, events, changes=is_new)
+            await _write_trail(cursor, ignored, "unlink", actor, reason)
+        return _describe(link, known, plan, events, links=len(ignored))
 
     async def _relink(
-        self, connection: AsyncConnection[Any], event: str, actor: str, reason: str
+        self, connection: AsyncConnection[Any], event: str, actor: str, reason: str, *, every: bool
     ) -> LinkChange:
         async with connection.cursor() as cursor:
             link, known = await self._lock(cursor, event)
-            await cursor.execute(_SQL["stop_ignoring"], {"event": event})
-            is_ignored = cursor.rowcount == 1
+            same = await _read_same_links(cursor, link) if every else [link]
+            relinked = await _change_ignored(cursor, "stop_ignoring", {link.guid for link in same})
             events = await _count_own_events(cursor, link, known)
-            plan = None
-            if is_ignored:
-                await _write_trail(cursor, event, "relink", actor, reason)
-                plan = await store.resolve(connection, [link], self.move_limit)
-        return _describe(link, known, plan, events, changes=is_ignored)
+            await _write_trail(cursor, relinked, "relink", actor, reason)
+            links = [link for link in same if link.guid in relinked]
+            plan = await store.resolve(connection, links, self.move_limit) if links else None
+        return _describe(link, known, plan, events, links=len(relinked))
 
     async def _lock(self, cursor: AsyncCursor[Any], event: str) -> tuple[EventIds, AnonymousId]:
         """Return the event and what is known of its anonymousId, and lock that."""
@@ -138,30 +142,35 @@ class Unlinker:
         return EventIds(*row)
 
     async def _plan_unlink(
-        self, cursor: AsyncCursor[Any], link: EventIds, known: AnonymousId
+        self,
+        cursor: AsyncCursor[Any],
+        link: EventIds,
+        known: AnonymousId,
+        ignored: Collection[str],
     ) -> Plan | None:
-        """Return what to write, or None if the event is not the earliest link."""
-        anonymous_id = link.anonymous_id
-        if anonymous_id is None or known.link is None or known.link.guid != link.guid:
+        """Return what to write, or None if the earliest link is not among the ignored ones."""
+        anonymous_id, earliest = link.anonymous_id, known.link
+        if anonymous_id is None or earliest is None or earliest.guid not in ignored:
             return None
         await cursor.execute(
-            _SQL["read_next_link"],
-            {"anonymous_id": anonymous_id, "event": link.guid, **self._nobody()},
+            _SQL["read_next_link"], {"anonymous_id": anonymous_id, **self._nobody()}
         )
         row = await cursor.fetchone()
         if row is None:
             await cursor.execute(_SQL["new_profile_guid"])
             (survivor,) = await cursor.fetchone() or ("",)
-            return make_unlink_plan(anonymous_id, known.profile, link.guid, None, survivor)
+            return make_unlink_plan(anonymous_id, known.profile, earliest.guid, None, survivor)
         *next_link, survivor = row
-        return make_unlink_plan(anonymous_id, known.profile, link.guid, Link(*next_link), survivor)
+        return make_unlink_plan(
+            anonymous_id, known.profile, earliest.guid, Link(*next_link), survivor
+        )
 
     def _nobody(self) -> dict[str, Any]:
         return {"nobody": list(self.nobody_ids), "space": ids.WHITE_SPACE}
 
 
 def _describe(
-    link: EventIds, known: AnonymousId, plan: Plan | None, events: int, *, changes: bool
+    link: EventIds, known: AnonymousId, plan: Plan | None, events: int, *, links: int
 ) -> LinkChange:
     anonymous_id = link.anonymous_id or ""
     after = plan.changed_anonymous_ids.get(anonymous_id, known) if plan else known
@@ -170,7 +179,7 @@ def _describe(
         event=link.guid,
         user_id=link.user_id or "",
         anonymous_id=anonymous_id,
-        changes=changes,
+        links=links,
         loser=known.profile,
         survivor=None if after.profile in created else after.profile,
         owner=after.link.user_id if after.link else None,
@@ -186,8 +195,24 @@ async def _count_own_events(cursor: AsyncCursor[Any], link: EventIds, known: Ano
     return int(events)
 
 
+async def _read_same_links(cursor: AsyncCursor[Any], link: EventIds) -> list[EventIds]:
+    """Return the stored events with the two ids of an event."""
+    await cursor.execute(
+        _SQL["read_same_links"], {"anonymous_id": link.anonymous_id, "user_id": link.user_id}
+    )
+    return [EventIds(*row) for row in await cursor.fetchall()]
+
+
+async def _change_ignored(
+    cursor: AsyncCursor[Any], statement: str, events: Collection[str]
+) -> set[str]:
+    """Ignore events, or stop it, and return those for which that is a change."""
+    await cursor.execute(_SQL[statement], {"events": sql.texts(events)})
+    return {event for (event,) in await cursor.fetchall()}
+
+
 async def _write_trail(
-    cursor: AsyncCursor[Any], event: str, direction: Direction, actor: str, reason: str
+    cursor: AsyncCursor[Any], events: Collection[str], direction: Direction, actor: str, reason: str
 ) -> None:
-    values = {"event": event, "action": f"{direction}ed", "actor": actor, "reason": reason}
-    await cursor.execute(_SQL["write_trail"], values)
+    values = {"action": f"{direction}ed", "actor": actor, "reason": reason}
+    await cursor.execute(_SQL["write_trail"], values | {"events": sql.texts(events)})

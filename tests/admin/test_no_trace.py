@@ -1,21 +1,25 @@
 """`merganser forget` leaves no trace of a person in any column of any table; other rows stay."""
 
-import json
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any
 
-import pytest
-from psycopg import sql
-
-from merganser.rulebook import rule_store
-from merganser.rulebook.language import RuleFile
-from schemas.event import Event
-from tests.decoration.harness import USER_ID, query, url_of
+from tests.admin.persons import (
+    AGES,
+    ANN,
+    BOB,
+    DOCUMENTED,
+    PLANS,
+    Person,
+    apply_rules,
+    find_traces,
+    linked,
+    read_tables,
+)
+from tests.decoration.harness import query, url_of
 from tests.properties.harness import COUNT, PATHS
-from tests.support import database as databases
 from tests.support.command import command
-from tests.support.database import Cluster, Database
+from tests.support.database import Database
 from tests.support.events import event
 from tests.support.failing_triggers import failing_triggers
 from tests.support.system import System
@@ -24,53 +28,12 @@ from tests.support.waiting import equals, eventually
 PAGE_KEY = "key_page"
 FORBIDDEN = "forbidden 23514"
 """The type of events that Postgres refuses to resolve."""
-PLANS = "SELECT id, plan FROM users WHERE id = ANY(:userIds)"
-AGES = "SELECT id, age::integer AS age FROM users WHERE id = ANY(:userIds)"
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
-DOCUMENTED = {"erasureLedger": "profileGuid"}
-"""The only column that keeps a trace."""
 BOOKKEEPING = {
     *("deletedEvents", "suppressedIds", "erasureLedger", "erasedIds", "erasureCounts"),
     *("consumerOffsets", "propertySourceStates"),
 }
 """Tables that get or change rows that are of no person."""
-
-
-class Person(NamedTuple):
-    """The ids of a person, and a text in everything that is stored about the person."""
-
-    user_id: str
-    phone: str
-    laptop: str
-    tablet: str
-    watch: str
-    mark: str
-
-    @classmethod
-    def named(cls, name: str) -> "Person":
-        """Return the ids of a person; JSON escapes some of their characters."""
-        return cls(*(f'{name}\'s "{thing}" é' for thing in cls._fields))
-
-
-ANN, BOB = Person.named("ann"), Person.named("bob")
-
-
-@pytest.fixture
-async def source_database(cluster: Cluster) -> AsyncIterator[Database]:
-    """The company's database; it refuses the query for the age of Ann and Bob."""
-    with cluster.database() as name:
-        async with databases.opened(cluster.url_of(name)) as opened:
-            await opened.execute("CREATE TABLE users (id text, plan text, age text)")
-            for person in (ANN, BOB):
-                await opened.execute(
-                    "INSERT INTO users VALUES (%s, %s, 'old')", person.user_id, person.mark
-                )
-            await opened.execute("INSERT INTO users VALUES ('cat', 'free', '7')")
-            yield opened
-
-
-def linked(person: Person, device: str, at: float) -> Event:
-    return event(person.user_id, device, "sign-in", at, note=person.mark)
 
 
 async def publish_history(system: System, person: Person) -> list[str]:
@@ -85,11 +48,14 @@ async def publish_history(system: System, person: Person) -> list[str]:
     unlinked = event(None, person.watch, "view", path="of the watch")
     await system.events.publish_events([*devices, unlinked])
     await system.consumed()
-    events: list[Event] = [
+    tablet_link, watch_link = linked(person, person.tablet, 3), linked(person, person.watch, 3)
+    tablet_link["producerGuid"] = PAGE_KEY
+    watch_link["createdAt"] = watch_link["occurredAt"] = LONG_AGO
+    events = [
         linked(person, person.phone, 1),
         linked(person, person.laptop, 2),
-        {**linked(person, person.tablet, 3), "producerGuid": PAGE_KEY},
-        {**linked(person, person.watch, 3), "occurredAt": LONG_AGO, "createdAt": LONG_AGO},
+        tablet_link,
+        watch_link,
         event(person.user_id, None, "view", 4, path=person.mark),
     ]
     for published in events:
@@ -115,50 +81,10 @@ async def publish_history(system: System, person: Person) -> list[str]:
             "note",
             person.mark,
         )
-    tablet_link, watch_link = events[2]["guid"], events[3]["guid"]
     for link in (tablet_link, watch_link):
-        await system.cli("unlink", link, "--reason", "shared", "--yes")
-    await system.cli("relink", tablet_link, "--reason", "not shared", "--yes")
+        await system.cli("unlink", link["guid"], "--reason", "shared", "--yes")
+    await system.cli("relink", tablet_link["guid"], "--reason", "not shared", "--yes")
     return [*(stored["guid"] for stored in (*devices, *events, refused)), row, visit]
-
-
-async def read_tables(database: Database) -> dict[str, list[dict[str, str]]]:
-    """Return every row of every table, as the texts of its columns."""
-    columns = await database.rows(
-        "SELECT table_name, array_agg(column_name::text) FROM information_schema.columns "
-        "WHERE table_schema = 'public' GROUP BY 1"
-    )
-    tables: dict[str, list[dict[str, str]]] = {}
-    for table, names in columns:
-        cursor = await database.connection.execute(
-            sql.SQL("SELECT {} FROM {}").format(
-                sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier(n)) for n in names),
-                sql.Identifier(table),
-            )
-        )
-        tables[table] = [
-            {name: text for name, text in zip(names, row, strict=True) if text is not None}
-            for row in await cursor.fetchall()
-        ]
-    return tables
-
-
-def find_traces(
-    tables: dict[str, list[dict[str, str]]], traces: Iterable[str]
-) -> set[tuple[str, str]]:
-    """Return the columns that name one of the traces, also as JSON or an array escapes it."""
-    escaped = {
-        form
-        for trace in traces
-        for form in (trace, json.dumps(trace)[1:-1], json.dumps(trace, ensure_ascii=False)[1:-1])
-    }
-    return {
-        (table, column)
-        for table, rows in tables.items()
-        for row in rows
-        for column, text in row.items()
-        if any(form in text for form in escaped)
-    }
 
 
 def rows_of_others(
@@ -185,14 +111,6 @@ async def read_traces(database: Database, person: Person, events: list[str]) -> 
         person.user_id,
     )
     return {person.user_id, person.phone, person.laptop, person.tablet, *guids, *events}
-
-
-async def apply_rules(database: Database, *rules: dict[str, Any]) -> None:
-    sources = {"crm": {"url": "CRM_URL"}} if rules else {}
-    file = RuleFile.model_validate(
-        {"sources": sources, "rules": [USER_ID, *rules] if rules else []}
-    )
-    await rule_store.apply_file(database.connection, file)
 
 
 async def test_no_column_of_any_table_keeps_a_trace(

@@ -140,22 +140,24 @@ class Machine(RuleBasedStateMachine):
         """Move a chunk of a pending move."""
         self.run(self._move(limit, crash))
 
-    @rule(which=st.integers(0, 200), crash=CRASHES)
-    def unlink(self, which: int, crash: Crash) -> None:
-        """Ignore an event as a link, as an operator does."""
+    @rule(which=st.integers(0, 200), every=st.booleans(), crash=CRASHES)
+    def unlink(self, which: int, every: bool, crash: Crash) -> None:  # noqa: FBT001 - drawn
+        """Ignore an event, or all with its ids, as a link, as an operator does."""
         if event := self._pick(which):
-            change = self.run(self._change("unlink", event.guid, crash))
-            if change and change.changes:
-                self.ignored.add(event.guid)
+            links = self.run(self._links_like(event.guid)) if every else {event.guid}
+            if change := self.run(self._change("unlink", event.guid, crash, every=every)):
+                assert change.links == len(links - self.ignored)
+                self.ignored |= links
 
-    @rule(which=st.integers(0, 200), crash=CRASHES)
-    def relink(self, which: int, crash: Crash) -> None:
-        """Let an ignored event be a link again."""
+    @rule(which=st.integers(0, 200), every=st.booleans(), crash=CRASHES)
+    def relink(self, which: int, every: bool, crash: Crash) -> None:  # noqa: FBT001 - drawn
+        """Let an ignored event, or all with its ids, be links again."""
         if self.ignored:
             event = sorted(self.ignored)[which % len(self.ignored)]
-            change = self.run(self._change("relink", event, crash))
-            if change and change.changes:
-                self.ignored.remove(event)
+            links = self.run(self._links_like(event)) if every else {event}
+            if change := self.run(self._change("relink", event, crash, every=every)):
+                assert change.links == len(links & self.ignored)
+                self.ignored -= links
 
     def teardown(self) -> None:
         """Finish all work, then compare with the definition."""
@@ -243,12 +245,27 @@ class Machine(RuleBasedStateMachine):
     def _pick(self, which: int) -> SentEvent | None:
         return self.history[which % len(self.history)] if self.history else None
 
-    async def _change(self, direction: Direction, event: str, crash: Crash) -> LinkChange | None:
+    async def _links_like(self, event: str) -> set[str]:
+        """Return the guids of the stored events with the two ids of an event."""
+        async with await connect(self.url, "test") as connection:
+            cursor = await connection.execute(
+                'SELECT same.guid FROM events JOIN events AS same USING ("userId", "anonymousId") '
+                'WHERE events.guid = %s AND same."profileGuid" IS NOT NULL '
+                'AND same."profileGuid" NOT IN (SELECT "profileGuid" FROM erasures)',
+                (event,),
+            )
+            return {guid for (guid,) in await cursor.fetchall()}
+
+    async def _change(
+        self, direction: Direction, event: str, crash: Crash, *, every: bool
+    ) -> LinkChange | None:
         """Return None if the transaction crashes, or if the event is not a stored link."""
 
         async def work(connection: psycopg.AsyncConnection[Any]) -> LinkChange | None:
             try:
-                return await Unlinker(NOBODY, 2).change(connection, direction, event, "me", "why")
+                return await Unlinker(NOBODY, 2).change(
+                    connection, direction, event, "me", "why", every=every
+                )
             except NotALink:
                 return None
 

@@ -30,11 +30,13 @@ LATER = EventIds("evt_later", at(5), "bob", "phone")
 
 
 async def change(
-    database: Database, name: Direction, event: str, move_limit: int = 1000
+    database: Database, name: Direction, event: str, move_limit: int = 1000, *, every: bool = False
 ) -> LinkChange:
     async with await connect(database.url, "test") as connection, connection.transaction():
         unlinker = Unlinker(NOBODY, move_limit)
-        return await unlinker.change(connection, name, event, "an operator", "a wrong sign-in")
+        return await unlinker.change(
+            connection, name, event, "an operator", "a wrong sign-in", every=every
+        )
 
 
 async def owner_of_pages(database: Database) -> Any:
@@ -49,7 +51,7 @@ async def test_without_another_link_the_events_are_anonymous_again(database: Dat
     before = (await read_profiles(database))["evt_phone_0"]
     await resolve(database, LINK)
     changed = await change(database, "unlink", "evt_link")
-    assert changed == LinkChange("evt_link", "ann", "phone", True, before, None, None, PAGES)
+    assert changed == LinkChange("evt_link", "ann", "phone", 1, before, None, None, PAGES)
     assert await owner_of_pages(database) is None
     placed = await read_profiles(database)
     assert placed["evt_link"] == before, "a claimed profile stays the user's"
@@ -82,10 +84,37 @@ async def test_another_link_of_the_same_user_keeps_the_events(database: Database
     again = EventIds("evt_again", at(9), "ann", "phone")
     await resolve(database, *page_views("phone"), LINK, again)
     changed = await change(database, "unlink", "evt_link")
-    assert (changed.changes, changed.owner, changed.events) == (True, "ann", 0)
+    assert (changed.links, changed.owner, changed.events) == (1, "ann", 0)
     assert changed.survivor == changed.loser
     assert await owner_of_pages(database) == "ann"
     assert await find_disagreements(database) == []
+
+
+async def test_all_links_of_the_same_ids_are_ignored_and_restored(database: Database) -> None:
+    again = [EventIds(f"evt_again_{number}", at(3 + number), "ann", "phone") for number in range(3)]
+    other = EventIds("evt_other", at(1), "ann", "tablet")
+    await resolve(database, *page_views("phone"), LINK, *again, LATER, other)
+    await change(database, "unlink", "evt_again_1")
+    changed = await change(database, "unlink", "evt_again_0", every=True)
+    assert (changed.links, changed.owner, changed.events) == (3, "bob", PAGES)
+    assert await owner_of_pages(database) == "bob"
+    assert await find_disagreements(database) == []
+    ignored = await database.column('SELECT "eventGuid" FROM "ignoredLinks"')
+    assert set(ignored) == {"evt_link", *(link.guid for link in again)}
+    changed = await change(database, "relink", "evt_again_2", every=True)
+    assert (changed.links, changed.owner, changed.events) == (4, "ann", PAGES)
+    assert await owner_of_pages(database) == "ann"
+    assert await find_disagreements(database) == []
+    assert await database.count("linkChanges") == 8
+
+
+async def test_all_links_include_a_pruned_one_that_still_counts(database: Database) -> None:
+    again = EventIds("evt_again", at(9), "ann", "phone")
+    await resolve(database, *page_views("phone"), LINK, again, LATER)
+    await database.execute("DELETE FROM events WHERE guid = 'evt_link'")
+    changed = await change(database, "unlink", "evt_again", every=True)
+    assert (changed.links, changed.owner) == (2, "bob")
+    assert await owner_of_pages(database) == "bob"
 
 
 async def test_a_later_link_can_be_ignored_before_it_matters(database: Database) -> None:
@@ -122,9 +151,9 @@ async def test_the_guid_of_a_merged_profile_leads_to_where_its_events_went(
 
 async def test_a_change_that_was_made_already_changes_nothing(database: Database) -> None:
     await resolve(database, *page_views("phone"), LINK)
-    assert not (await change(database, "relink", "evt_link")).changes
-    assert (await change(database, "unlink", "evt_link")).changes
-    assert not (await change(database, "unlink", "evt_link")).changes
+    assert (await change(database, "relink", "evt_link")).links == 0
+    assert (await change(database, "unlink", "evt_link")).links == 1
+    assert (await change(database, "unlink", "evt_link")).links == 0
     assert await database.count("linkChanges") == 1
 
 

@@ -17,8 +17,20 @@ SELECT "linkEventGuid", coalesce("linkOccurredAt", "linkedAt"), "userId", "anony
 FROM "anonymousIds"
 WHERE "linkEventGuid" = %(event)s AND NOT EXISTS (SELECT FROM events WHERE guid = %(event)s);
 
+-- read_same_links --
+-- The stored events with these two ids, like `read_link`.
+SELECT events.guid, coalesce(events."occurredAt", events."createdAt"),
+    events."userId", events."anonymousId",
+    CASE WHEN keys.guid IS NOT NULL THEN events."createdAt" END
+FROM events
+LEFT JOIN "apiKeys" AS keys ON keys.guid = events."producerGuid" AND keys.kind = 'publishable'
+WHERE events."anonymousId" = %(anonymous_id)s
+    AND events."userId" = %(user_id)s
+    AND events."profileGuid" IS NOT NULL
+    AND events."profileGuid" NOT IN (SELECT "profileGuid" FROM erasures);
+
 -- read_next_link --
--- The earliest link of an anonymousId except one, with the profile of its user.
+-- The earliest link of an anonymousId that is not ignored, with the profile of its user.
 SELECT "linkedAt", "occurredAt", links.guid, links."userId", profiles.guid
 FROM (
     SELECT events.guid, events."userId", events."profileGuid",
@@ -30,7 +42,6 @@ FROM (
     FROM events
     LEFT JOIN "apiKeys" AS keys ON keys.guid = events."producerGuid" AND keys.kind = 'publishable'
     WHERE events."anonymousId" = %(anonymous_id)s
-        AND events.guid <> %(event)s
         AND events."profileGuid" IS NOT NULL
         AND lower(btrim(events."userId", %(space)s)) <> ALL(%(nobody)s)
         AND NOT EXISTS (SELECT FROM "ignoredLinks" WHERE "eventGuid" = events.guid)
@@ -44,11 +55,12 @@ LIMIT 1;
 SELECT "newGuid"('pro_');
 
 -- ignore --
--- No row is inserted if the event is ignored already.
-INSERT INTO "ignoredLinks" VALUES (%(event)s) ON CONFLICT DO NOTHING;
+-- Returns the events that were not ignored already.
+INSERT INTO "ignoredLinks" SELECT unnest(%(events)s::text[]) ON CONFLICT DO NOTHING RETURNING "eventGuid";
 
 -- stop_ignoring --
-DELETE FROM "ignoredLinks" WHERE "eventGuid" = %(event)s;
+-- Returns the events that were ignored.
+DELETE FROM "ignoredLinks" WHERE "eventGuid" = ANY(%(events)s::text[]) RETURNING "eventGuid";
 
 -- count_own_events --
 -- Events of an anonymousId on a profile, without those that their userId puts there.
@@ -61,4 +73,4 @@ WHERE events."profileGuid" = %(profile)s
 
 -- write_trail --
 INSERT INTO "linkChanges" ("eventGuid", action, actor, reason)
-VALUES (%(event)s, %(action)s, %(actor)s, %(reason)s);
+SELECT event, %(action)s, %(actor)s, %(reason)s FROM unnest(%(events)s::text[]) AS changed(event);
