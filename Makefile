@@ -1,4 +1,4 @@
-# Everything a developer does, each as one command. `make help` lists them.
+# The commands of a developer; `make help` lists them.
 
 PYTHON ?= python3
 VENV := .venv

@@ -9,7 +9,7 @@ KUBERNETES=1.34.0 # helm has no default version if it is built from source
 
 say() { printf '\n== %s\n' "$*"; }
 
-# Runs a command that must fail, as the checks above it would be worth nothing otherwise.
+# Runs a command that must fail: it proves that the checks find mistakes.
 refused() {
     if "$@" >/dev/null 2>&1; then
         echo "accepted, and should not be: $*"
@@ -41,7 +41,7 @@ promtool test rules prometheus/tests/*.yaml
 
 for values in helm/values/*.yaml; do
     say "helm: $values"
-    # The chart has the rules and dashboards by symbolic links, of which helm speaks each time.
+    # helm reports the chart's symbolic links to the rules and dashboards each time.
     helm lint "$CHART" --strict --quiet --kube-version "$KUBERNETES" --values "$values" 2> >(grep -v "symbolic link" >&2)
     rendered="tools/rendered/$(basename "$values")"
     render "$values" 2> >(grep -v "symbolic link" >&2) >"$rendered"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The checkers of deploy/, into this folder: from PyPI by hash, by the Go command (which checks them
+# Installs the checkers of deploy/ into this folder: from PyPI by hash, by the Go command (which checks them
 # against the checksum database), and promtool from Debian. Only `make lint-deploy` needs them.
 set -euo pipefail
 cd "$(dirname "$0")"

@@ -177,8 +177,8 @@ class IngestSettings(Settings):
     )
     ingest_rate: PositiveFloat | None = Field(
         None,
-        description="Events a second, in one ingest process, of an API key without a rate of its "
-        "own; beyond, it answers 429",
+        description="Events a second, in one ingest process, of an API key without its "
+        "own rate; beyond, it answers 429",
     )
     ingest_burst: PositiveInt = Field(
         2000, description="Events of one API key at once, if it has a rate limit"

@@ -1,4 +1,4 @@
-{{/* Each of these takes a dict: root is the chart's context, name the process's. */}}
+{{/* Each template takes a dict: `root` is the context of the chart, `name` is the process. */}}
 
 {{- define "merganser.name" -}}
 {{ .root.Release.Name | trunc 40 | trimSuffix "-" }}-{{ .name }}
@@ -29,7 +29,7 @@ labels:
 {{ $image.repository }}{{ if $image.digest }}@{{ $image.digest }}{{ else }}:{{ $image.tag | default .root.Chart.AppVersion }}{{ end }}
 {{- end }}
 
-{{/* What is in the environment of every process. */}}
+{{/* The environment of every process. */}}
 {{- define "merganser.environment" -}}
 {{- $values := .root.Values -}}
 {{- $kafka := $values.kafka -}}
@@ -116,11 +116,11 @@ labels:
 - name: files-{{ $index }}
   secret:
     secretName: {{ $secret }}
-    defaultMode: 0440 # libpq takes no key that others may read
+    defaultMode: 0440 # libpq refuses a key that other users may read
 {{- end }}
 {{- end }}
 
-{{/* One container, named for its process and run with that argument, or with `args`. */}}
+{{/* The container of a process. Its argument is the name of the process, or `args`. */}}
 {{- define "merganser.container" -}}
 name: {{ .name }}
 image: {{ include "merganser.image" . }}
