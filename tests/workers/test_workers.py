@@ -130,3 +130,28 @@ async def test_one_worker_needs_no_supervisor(system: System) -> None:
     gateway = await system.ingest(ingest_workers=1)
     assert processes(gateway) == {}
     assert "worker" not in gateway.log_lines[0]
+
+
+async def test_connections_that_wait_survive_a_killed_worker(system: System) -> None:
+    """All workers accept from one queue, so it does not end with one of them."""
+    gateway = await system.ingest(ingest_workers=2)
+    workers = processes(gateway)
+    for worker in workers.values():
+        worker.suspend()
+    request = b"GET /openapi.json HTTP/1.1\r\nhost: here\r\nconnection: close\r\n\r\n"
+    clients = [await asyncio.open_connection("127.0.0.1", gateway.port) for _ in range(50)]
+    for _, writer in clients:
+        writer.write(request)
+    workers["ingest-1"].kill()
+    workers["ingest-2"].resume()
+    for reader, writer in clients:
+        assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
+        writer.close()
+
+
+async def test_the_option_overrides_the_setting(system: System) -> None:
+    gateway = await system.new_ingest(ingest_workers=3)
+    gateway.arguments = ["--workers", "2"]
+    gateway.start()
+    await gateway.ready()
+    assert set(processes(gateway)) == {"ingest-1", "ingest-2"}
