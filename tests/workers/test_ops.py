@@ -70,7 +70,7 @@ async def test_reasons_and_warnings_name_the_worker(system: System) -> None:
 
 
 async def test_metrics_can_be_selected_by_process(system: System) -> None:
-    """Prometheus has a scrape job for each process, because rules and dashboards use their names."""
+    """Rules and dashboards expect a scrape job for each process."""
     gateway = await system.ingest(ingest_workers=2)
     page = await gateway.ops("/metrics?process=ingest")
     assert Metrics(page.text).value("merganser_build_info") == 2
