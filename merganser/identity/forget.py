@@ -259,6 +259,11 @@ async def forget_merges(connection: AsyncConnection[Any], profile: str, at_most:
         return True
     if await _delete_rows(connection, profile, (), at_most):
         return True
+    return await delete_merges(connection, profile, at_most)
+
+
+async def delete_merges(connection: AsyncConnection[Any], profile: str, at_most: int) -> bool:
+    """Remove a profile from some merges of other people; return whether there may be more."""
     scope = {"profile": profile, "at_most": at_most}
     for statement in ("delete_survivor", "delete_unlinks"):
         deleted = await (await connection.execute(_SQL[statement], scope)).fetchone() or (0, 0, 0)
