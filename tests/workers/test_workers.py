@@ -1,4 +1,4 @@
-"""Several workers behind one port: one may be killed, all stop in order, none is left behind."""
+"""Workers that share a port: a killed one is restarted, and stopping them fails no request."""
 
 import asyncio
 import signal
@@ -14,17 +14,17 @@ from tests.support.system import System
 from tests.support.waiting import eventually
 from tests.workers.processes import processes
 
-EVERYONE = {None, "ingest-1", "ingest-2"}
-"""The supervisor, whose lines have no worker, and its workers."""
+SUPERVISOR_AND_WORKERS = {None, "ingest-1", "ingest-2"}
+"""The field `worker` of their log lines; those of the supervisor have none."""
 
 
 def has_ended(process: psutil.Process) -> bool:
-    """Whether it has ended."""
+    """Return whether the process has ended."""
     return not process.is_running()
 
 
 def stopping(service: Service) -> set[str | None]:
-    """The workers that have begun to stop."""
+    """Return the workers that have started to stop."""
     return {line.get("worker") for line in service.log_lines if line["event"] == "stopping"}
 
 
@@ -44,7 +44,7 @@ async def test_a_killed_worker_is_restarted_and_nothing_is_lost(system: System) 
             assert after[f"{service.kind}-1"].pid != before[f"{service.kind}-1"].pid
             assert after[f"{service.kind}-2"].pid == before[f"{service.kind}-2"].pid
         await load.wait_for(more=200)
-    # Requests that the killed worker had begun to answer fail; no connection is refused.
+    # Open requests of the killed worker fail; no connection is refused.
     assert load.ledger.failures <= {"RemoteProtocolError", "ReadError"}
     await verify(system, load.ledger)
 
@@ -67,8 +67,8 @@ async def test_sigterm_under_load_fails_no_request(system: System, kind: str) ->
     await verify(system, load.ledger)
 
 
-async def test_one_worker_that_stops_fails_no_request(system: System) -> None:
-    """The others go on accepting from the socket that it leaves."""
+async def test_stopping_one_worker_fails_no_request(system: System) -> None:
+    """The other worker continues to accept connections of the shared socket."""
     gateway = await system.ingest(ingest_workers=2)
     async with Load([gateway.url], gateway.key, clients=8, rate=500) as load:
         for name in ("ingest-1", "ingest-2"):
@@ -81,21 +81,21 @@ async def test_one_worker_that_stops_fails_no_request(system: System) -> None:
     assert load.ledger.failures == set()
 
 
-async def test_a_service_manager_that_signals_every_process_fails_no_request(
+async def test_sigterm_to_supervisor_and_workers_fails_no_request(
     system: System,
 ) -> None:
-    """systemd sends SIGTERM to all: a worker must not count the supervisor's as its second."""
+    """systemd sends SIGTERM to all; a worker must not count it twice because of the supervisor."""
     gateway = await system.ingest(ingest_workers=2)
     body = b'{"apiKey": "%s", "type": "t", "userId": "1"}' % gateway.key.encode()
     head = b"POST /api/v1/track HTTP/1.1\r\nhost: here\r\ncontent-length: %d\r\n\r\n" % len(body)
     reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
     writer.write(head)
     await writer.drain()
-    await asyncio.sleep(0.1)  # the request is begun
+    await asyncio.sleep(0.1)  # the worker has read the head of the request
     for worker in processes(gateway).values():
         worker.send_signal(signal.SIGTERM)
     gateway.send(signal.SIGTERM)
-    await eventually(lambda: stopping(gateway) == EVERYONE)
+    await eventually(lambda: stopping(gateway) == SUPERVISOR_AND_WORKERS)
     writer.write(body)
     assert (await reader.readline()).startswith(b"HTTP/1.1 200")
     writer.close()
@@ -118,7 +118,7 @@ async def test_a_second_signal_quits_at_once(system: System) -> None:
     writer.write(b"POST /api/v1/track HTTP/1.1\r\ncontent-length: 9\r\n\r\n")
     await writer.drain()
     gateway.send(signal.SIGTERM)
-    await eventually(lambda: stopping(gateway) == EVERYONE)
+    await eventually(lambda: stopping(gateway) == SUPERVISOR_AND_WORKERS)
     assert gateway.running
     gateway.send(signal.SIGTERM)
     assert await gateway.ended(within=2) == 128 + signal.SIGTERM
