@@ -102,7 +102,7 @@ async def run_steps(
         return await placeholder.move_events(connection, found, after or FIRST_EVENT, at_most)
 
     async def forget_merges(connection: AsyncConnection[Any]) -> bool:
-        return await placeholder.forget_merges(connection, found, at_most)
+        return await placeholder.forget_merges(connection, found, nobody_ids, at_most)
 
     await transact(suppress)
     while await transact(change_owners):

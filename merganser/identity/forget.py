@@ -206,8 +206,9 @@ async def _delete_rows(
             "space": ids.WHITE_SPACE,
         },
     )
-    events, data = await cursor.fetchone() or (0, 0)
-    await add_counts(connection, profile, "deleted", {"events": events, "eventData": data})
+    events, data, aside = await cursor.fetchone() or (0, 0, 0)
+    counts = {"events": events, "eventData": data, "setAside": aside}
+    await add_counts(connection, profile, "deleted", counts)
     return bool(events == at_most)
 
 
@@ -258,6 +259,11 @@ async def forget_merges(connection: AsyncConnection[Any], profile: str, at_most:
         return True
     if await _delete_rows(connection, profile, (), at_most):
         return True
+    return await delete_merges(connection, profile, at_most)
+
+
+async def delete_merges(connection: AsyncConnection[Any], profile: str, at_most: int) -> bool:
+    """Remove a profile from some merges of other people; return whether there may be more."""
     scope = {"profile": profile, "at_most": at_most}
     for statement in ("delete_survivor", "delete_unlinks"):
         deleted = await (await connection.execute(_SQL[statement], scope)).fetchone() or (0, 0, 0)
@@ -348,11 +354,12 @@ async def erase_chunk(
     """
     scope = {"profile": profile}
     cursor = await connection.execute(_SQL["delete_events"], {**scope, "at_most": at_most})
-    erased, data, ignored, trail = await cursor.fetchone() or (0, 0, 0, 0)
+    erased, data, ignored, trail, aside = await cursor.fetchone() or (0, 0, 0, 0, 0)
     counts = {"events": erased, "eventData": data, "ignoredLinks": ignored, "linkChanges": trail}
+    counts["setAside"] = aside
     is_last = erased < at_most
     if is_last:
-        counts["setAside"] = await set_aside.delete(connection, [*Kind], [profile])
+        counts["setAside"] += await set_aside.delete(connection, [*Kind], [profile])
     await add_counts(connection, profile, "deleted", counts, worker)
     if is_last:
         await connection.execute(_SQL["finish_erasure"], scope)

@@ -8,7 +8,8 @@ Afterwards identity is that of all events as if none had ever had this userId.
 2. `change_owners` gives each anonymousId of the profile the owner by its earliest other link, or an
    anonymous profile. No anonymousId can join the profile any more, as that takes the userId.
 3. `move_events` moves the events with an anonymousId to where it belongs now, without the userId.
-4. `forget_merges` deletes the merges into the profile, or changes them to the owners.
+4. `forget_merges` removes the userId from rows that are not resolved. Then it deletes the merges
+   into the profile, or changes them to the owners.
 5. `forget_profile` and `erase_chunk` of `forget.py` delete what is left: the profile and the events
    without an anonymousId.
 
@@ -23,7 +24,7 @@ from typing import Any, NamedTuple
 
 from psycopg import AsyncConnection
 
-from merganser.identity import forget
+from merganser.identity import forget, store
 from merganser.identity.forget import Request
 from merganser.runtime import sql
 from schemas import ids
@@ -152,16 +153,44 @@ async def move_events(
 
 
 async def forget_merges(
-    connection: AsyncConnection[Any], placeholder: Placeholder, at_most: int
+    connection: AsyncConnection[Any],
+    placeholder: Placeholder,
+    nobody_ids: Collection[str],
+    at_most: int,
 ) -> bool:
-    """Let the guids of merged profiles lead to the owners, then run `forget.forget_merges`.
+    """Finish pending moves and remove the placeholder from unresolved rows, then forget the merges.
+
+    The guids of merged profiles still lead to the owners.
+
+    Args:
+        connection: in a READ COMMITTED transaction.
+        placeholder: `move_events` has moved all events.
+        nobody_ids: ids that mean nobody, as `schemas.ids.folded` returns them.
+        at_most: events or merges to change or delete.
 
     Returns:
         Whether there may be more to do.
     """
-    scope = {"profile": placeholder.profile, "at_most": at_most}
-    kept = (await connection.execute(_SQL["keep_merges"], scope)).rowcount
-    await forget.add_counts(connection, placeholder.profile, "changed", {"profileMerges": kept})
-    if kept == at_most:
+    profile = placeholder.profile
+    if move := await store.lock_move_of(connection, profile):
+        await store.move_chunk(connection, move, at_most)
         return True
-    return await forget.forget_merges(connection, placeholder.profile, at_most)
+    cursor = await connection.execute(
+        _SQL["clear_rows"],
+        {
+            "user_id": placeholder.user_id,
+            "nobody": list(nobody_ids),
+            "space": ids.WHITE_SPACE,
+            "at_most": at_most,
+        },
+    )
+    changed, deleted, data, aside = await cursor.fetchone() or (0, 0, 0, 0)
+    await forget.add_counts(connection, profile, "changed", {"events": changed})
+    counts = {"events": deleted, "eventData": data, "setAside": aside}
+    await forget.add_counts(connection, profile, "deleted", counts)
+    if changed + deleted == at_most:
+        return True
+    scope = {"profile": profile, "at_most": at_most}
+    kept = (await connection.execute(_SQL["keep_merges"], scope)).rowcount
+    await forget.add_counts(connection, profile, "changed", {"profileMerges": kept})
+    return kept == at_most or await forget.delete_merges(connection, profile, at_most)

@@ -54,8 +54,11 @@ DATA = """
     INSERT INTO "propertyRecounts" ("profileGuid", state, checksum) VALUES ('pro_ann', '{}', 0);
     INSERT INTO "profileDecorations"
     VALUES ('pro_ann', 'crm', now()), ('pro_ann', 'erp', now());
+    INSERT INTO events (guid, type, "userId")
+    SELECT 'evt_row_' || n, 't', 'ann' FROM generate_series(1, 3) AS n;
     INSERT INTO "setAside" (kind, subject, place, reason)
     VALUES
+        ('row', 'evt_row_1', '', 'r'), ('row', 'evt_row_2', '', 'r'), ('row', 'evt_3', '', 'r'),
         ('value', 'pro_ann', 'k', 'r'), ('profile', 'pro_ann', '', 'r'),
         ('profile', 'pro_bob', '', 'r');
 """

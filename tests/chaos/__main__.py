@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+import structlog
 from rich.console import Console
 
 from tests.chaos import chaos, torture
@@ -40,6 +41,7 @@ def main() -> int:
         parser.error(f"--only: the faults are {', '.join(fault.name for fault in FAULTS)}")
     for library in ("aiokafka", "psycopg"):
         logging.getLogger(library).setLevel("CRITICAL")  # faults also affect our own clients
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     first = chosen.seed
     if first is None:
         first = 1 if chosen.torture else random.randrange(1_000_000)

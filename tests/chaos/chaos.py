@@ -125,4 +125,4 @@ async def _inject_under_load(
                 injector.failures.append(f"operator: {failure!r}")
             display.start_phase("all faults are fixed; clients get their last answers")
     except AssertionError as unanswered:
-        injector.failures.append(str(unanswered))
+        injector.failures.append(f"clients: {unanswered!r}")

@@ -267,4 +267,6 @@ async def insert_rows(url: str, events: Mapping[str, ClientEvent]) -> bool:
                 )
     except (psycopg.OperationalError, psycopg.errors.ReadOnlySqlTransaction, TimeoutError):
         return False
+    except AssertionError:  # psycopg's own, if the timeout interrupts the pipeline of executemany
+        return False
     return True

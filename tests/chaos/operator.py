@@ -133,17 +133,23 @@ async def forget_person(deployment: Deployment) -> None:
     """Forget a person, and remember the ids."""
     corrections = deployment.corrections
     for profile, user_id, anonymous_ids in await _rows(deployment, _PICK_PERSON):
-        link_changes, refusal = len(corrections.changed_anonymous_ids), "no profile has this"
-        ended, kills = await _run(
-            deployment, refusal, "forget", user_id or profile, "--reason", "chaos", "--yes"
-        )
-        if ended.status and not kills:
-            raise AssertionError(f"forget {user_id or profile}: {ended.err[-500:]}")
+        link_changes = len(corrections.changed_anonymous_ids)
+        await _forget(deployment, user_id or profile)
         rows = await _rows(deployment, _MOVED, anonymous_ids, user_id)
         moved = frozenset(name for (name,) in rows)
         corrections.forgotten.append(
             Forgotten(profile, user_id, frozenset(anonymous_ids), moved, link_changes)
         )
+
+
+async def _forget(deployment: Deployment, name: str) -> None:
+    """Run `merganser forget`, again if a visitor became a user while it looked for the person."""
+    arguments = ("forget", name, "--reason", "chaos", "--yes")
+    for _ in range(3):
+        ended, kills = await _run(deployment, "no profile has this", *arguments)
+        if ended.status == 0 or kills:  # a killed command may have left the rest to the scanner
+            return
+    raise AssertionError(f"{arguments}: {ended.err[-500:]}")
 
 
 async def _rows(deployment: Deployment, query: LiteralString, *values: object) -> list[Any]:

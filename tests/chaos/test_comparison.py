@@ -103,6 +103,9 @@ PROVE: LiteralString = """
 WITH ledger AS (
     INSERT INTO "erasureLedger" ("profileGuid", "requestedBy", reason, suppresses, "finishedAt")
     VALUES ('pro_v', 'a test', 'a test', 'all', now()) RETURNING guid
+), ids AS (
+    INSERT INTO "erasedIds" ("erasureGuid", kind, hash, suppressed)
+    SELECT guid, 'name', hash, true FROM ledger CROSS JOIN "suppressedIds"
 )
 INSERT INTO "erasureCounts" ("erasureGuid", "table", action, "doneBy", rows)
 SELECT guid, 'profiles', 'deleted', 'command', 1 FROM ledger
@@ -171,8 +174,9 @@ async def test_tables_without_a_forgotten_person(forgotten: Ledger, database: Da
         ),
         (LIFT_DEVICE, "a forgotten anonymousId is not suppressed: phone"),
         ("INSERT INTO \"ignoredLinks\" VALUES ('evt_1')", "ignored or not: evt_1"),
-        ('DELETE FROM "erasureCounts"', "no finished erasure in the ledger: pro_v"),
-        ('UPDATE "erasureLedger" SET "finishedAt" = NULL', "no finished erasure in the ledger"),
+        ('DELETE FROM "erasureCounts"', "the ledger of erasures lacks: pro_v"),
+        ('DELETE FROM "erasedIds"', "the ledger of erasures lacks: "),
+        ('UPDATE "erasureLedger" SET "finishedAt" = NULL', "the ledger of erasures lacks: "),
     ],
 )
 async def test_a_forgotten_person_who_left_something(

@@ -44,6 +44,22 @@ async def test_the_list_says_who_was_erased_why_and_what_the_topics_hold(system:
     assert (other.status, other.lines) == (0, [])
 
 
+async def test_counts_are_exact_while_the_scanner_helps(system: System) -> None:
+    events = 30_000
+    await system.scanner(scanner_move=100)
+    await system.database.execute(
+        """WITH ann AS (INSERT INTO profiles (guid, "userId") VALUES ('pro_1', 'ann') RETURNING *)
+        INSERT INTO events (type, "userId", "profileGuid", "occurredAt")
+        SELECT 't', "userId", guid, now() FROM ann, generate_series(1, %s)""",
+        events,
+    )
+    result = await forget(system, name="ann")
+    (line,) = [line for line in result.log if line["event"] == "person forgotten"]
+    assert line["events"] == events
+    counted = """SELECT sum(rows)::int FROM "erasureCounts" WHERE "table" = 'events'"""
+    assert await system.database.value(counted) == events
+
+
 def find_partial_files(folder: Path) -> list[Path]:
     return list(folder.glob("*.partial"))
 

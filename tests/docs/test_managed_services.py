@@ -32,22 +32,22 @@ rules:
 
 @dataclass(frozen=True)
 class Granted:
-    """A database whose roles were made as the page says, under names of this test's own."""
+    """A database with the roles of the page, under names that are unique to the test."""
 
     urls: Mapping[str, str]
     names: Mapping[str, str]
 
-    def said(self, number: int) -> str:
-        """A block of SQL of the page."""
+    def statements(self, number: int) -> str:
+        """Return a block of SQL of the page, with the names of these roles."""
         text = re.findall(r"```sql\n(.*?)```", PAGE, re.DOTALL)[number]
         for role, name in self.names.items():
             text = text.replace(role, name)
         return str(text).replace("'...'", "'secret'")
 
     async def run(self, role: str, number: int) -> None:
-        """Run such a block as a role."""
+        """Run a block of SQL of the page as a role."""
         async with await AsyncConnection.connect(self.urls[role], autocommit=True) as connection:
-            await connection.execute(self.said(number).encode())
+            await connection.execute(self.statements(number).encode())
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ async def granted(empty_database_url: str) -> AsyncIterator[Granted]:
     granted = Granted(urls, names)
     database = str(conninfo_to_dict(empty_database_url)["dbname"])
     async with await AsyncConnection.connect(empty_database_url, autocommit=True) as admin:
-        *roles, create = [one for one in granted.said(0).split(";") if one.strip()]
+        *roles, create = [text for text in granted.statements(0).split(";") if text.strip()]
         for statement in roles:
             await admin.execute(statement.encode())
         assert create.split() == f"CREATE DATABASE merganser OWNER {names[ROLES[0]]}".split()
@@ -72,13 +72,13 @@ async def granted(empty_database_url: str) -> AsyncIterator[Granted]:
         finally:
             for name in names.values():
                 await admin.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(name)))
-                # The database itself is still the owner's.
+                # The role still owns the database itself.
                 mine = sql.SQL("ALTER DATABASE {} OWNER TO CURRENT_USER")
                 await admin.execute(mine.format(sql.Identifier(database)))
                 await admin.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(name)))
 
 
-async def test_the_grants_are_enough_and_no_more(
+async def test_the_processes_need_exactly_these_grants(
     granted: Granted, system: System, tmp_path: Path
 ) -> None:
     owner, app, analyst = (granted.urls[role] for role in ROLES)
@@ -115,6 +115,8 @@ async def test_the_grants_are_enough_and_no_more(
         ("explain", "ann"),
         ("export", "ann"),
         ("forget", "ann", "--reason", "a request", "--yes"),
+        ("erasures", "list"),
+        ("erasures", "export"),
         ("readmit", "ann"),
         ("prune", "--older-than", "9d"),
         ("dead", "list"),
@@ -158,7 +160,9 @@ def test_the_connections_add_up_with_the_chart_s_defaults() -> None:
     assert f"{most} by\ndefault: {total + most - chart['ingest']['replicas']} connections" in PAGE
 
 
-async def test_each_process_opens_so_many_connections(system: System, tmp_path: Path) -> None:
+async def test_each_process_opens_this_number_of_connections(
+    system: System, tmp_path: Path
+) -> None:
     file = tmp_path / "empty.db"
     sqlite3.connect(file).close()
     decoration = system.new("decoration")
@@ -180,7 +184,7 @@ async def test_each_process_opens_so_many_connections(system: System, tmp_path: 
     await eventually(found, equals(wanted))
 
 
-async def test_the_first_host_goes_away_and_the_second_is_used(
+async def test_a_process_uses_the_second_host_if_the_first_fails(
     system: System, database: Database
 ) -> None:
     async with proxy.run(database.url) as (first, _), proxy.run(database.url) as (second, _):

@@ -43,12 +43,12 @@ async def test_every_column_of_the_contract_is_described(database: Database) -> 
         """SELECT table_name, column_name, data_type, is_nullable = 'YES'
         FROM information_schema.columns WHERE table_schema = 'public'"""
     )
-    there = {
+    existing = {
         (table, column, kinds.get(kind, kind), null)
         for table, column, kind, null in rows
         if table in {name for name, *_ in described}
     }
-    assert described == there
+    assert described == existing
 
 
 async def test_every_table_is_on_the_page(database: Database) -> None:

@@ -13,16 +13,21 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import rule, run_state_machine_as_test
 
+from merganser.admin.database import open_transactions
 from merganser.admin.placeholder import run_steps
 from merganser.identity import placeholder
 from merganser.identity.audit import audit
 from merganser.identity.forget import Request
 from merganser.identity.placeholder import Placeholder
+from merganser.identity.plan import EventIds
 from merganser.runtime.postgres import connect
+from merganser.runtime.settings import Settings
 from schemas.ids import NOBODY, somebody
 from tests.identity.reference import SentEvent
 from tests.identity.test_machine import CRASHES, Crash, Machine
+from tests.identity.test_trail import at, resolve
 from tests.support import examples
+from tests.support.database import Database
 
 Result = TypeVar("Result")
 
@@ -136,3 +141,38 @@ def test_removed_userids_are_as_if_they_had_never_been_sent(machine: type[Removi
             suppress_health_check=list(HealthCheck),
         ),
     )
+
+
+async def test_rows_that_are_not_resolved_keep_their_anonymous_id(database: Database) -> None:
+    await resolve(database, EventIds("evt_1", at(1), "tester", "phone"))
+    await database.execute("""
+        INSERT INTO events (guid, type, "userId", "anonymousId") VALUES
+            ('evt_row', 'row', 'tester', 'phone'), ('evt_nobody', 'row', 'tester', 'null'),
+            ('evt_user', 'row', 'tester', NULL), ('evt_other', 'row', 'ann', NULL)
+    """)
+    await database.execute("""
+        INSERT INTO "setAside" (kind, subject, reason)
+        SELECT 'row', guid, 'XX000' FROM events WHERE type = 'row'
+    """)
+    found = await placeholder.find_placeholder(database.connection, "tester")
+    assert found is not None
+    own = Settings(_env_file=None, database_url=database.url)
+    async with open_transactions(own, "test") as transact:
+        await run_steps(transact, found, REQUEST, NOBODY, 2, lambda _: None)
+    assert await database.rows(
+        'SELECT guid, "userId", "anonymousId" FROM events ORDER BY guid'
+    ) == [
+        ("evt_1", None, "phone"),
+        ("evt_other", "ann", None),
+        ("evt_row", None, "phone"),
+    ]
+    items = await database.column('SELECT subject FROM "setAside" ORDER BY subject')
+    assert items == ["evt_other", "evt_row"]
+    counts = 'SELECT "table", action, rows FROM "erasureCounts" ORDER BY 1, 2'
+    assert await database.rows(counts) == [
+        ("events", "changed", 2),
+        ("events", "deleted", 2),
+        ("profileMerges", "deleted", 1),
+        ("profiles", "deleted", 1),
+        ("setAside", "deleted", 2),
+    ]

@@ -61,7 +61,13 @@ async def test_a_new_profile_does_not_take_the_guid_of_a_profile_in_erasure(
     """With that guid, the new profile would get the forgotten events."""
     await resolve(database, FIRST, EventIds("evt_second", at(2), "ann", None))
     await delete_event(database, "evt_first")
-    await database.execute("""INSERT INTO erasures VALUES ('pro_first')""")
+    await database.execute("""
+        WITH entry AS (
+            INSERT INTO "erasureLedger" ("profileGuid", "requestedBy", reason, suppresses)
+            VALUES ('pro_first', 'me', 'why', 'all') RETURNING guid
+        )
+        INSERT INTO erasures ("profileGuid", "ledgerGuid") SELECT 'pro_first', guid FROM entry
+    """)
     await database.execute("""DELETE FROM profiles WHERE guid = 'pro_first'""")
     await resolve(database, EventIds("evt_first", at(1), "bob", None))
     assert (await read_profiles(database))["evt_first"] != "pro_first"

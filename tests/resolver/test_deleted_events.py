@@ -44,16 +44,17 @@ async def test_an_event_deleted_over_the_api_stays_deleted(system: System) -> No
 
 async def test_a_deleted_row_that_another_system_inserts_again_is_stored(system: System) -> None:
     await system.resolver()
-    one = event("ann", kind="one")
-    await system.events.publish_events([one])
-    await eventually(lambda: types(system), equals(["one"]))
+    deleted = event("ann", kind="deleted")
+    await system.events.publish_events([deleted])
+    await eventually(lambda: types(system), equals(["deleted"]))
     await system.database.execute("DELETE FROM events")
     await system.database.execute(
-        "INSERT INTO events (guid, type, \"userId\") VALUES (%s, 'corrected', 'ann')", one["guid"]
+        "INSERT INTO events (guid, type, \"userId\") VALUES (%s, 'corrected', 'ann')",
+        deleted["guid"],
     )
     scanner = await system.scanner()
     await eventually(lambda: scanner.metric("merganser_scanner_rows_resolved_total"), equals(1))
-    await system.events.publish_events([one, event("ann", kind="later", at=1)])
+    await system.events.publish_events([deleted, event("ann", kind="later", at=1)])
     await eventually(lambda: types(system), equals(["corrected", "later"]))
     assert await system.database.unresolved() == 0
 

@@ -3,6 +3,8 @@
 import json
 from typing import Any
 
+from merganser.identity import forget
+from merganser.identity.forget import Request
 from tests.support.events import event
 from tests.support.service import Service
 from tests.support.system import System
@@ -126,10 +128,12 @@ async def test_a_failing_erasure_does_not_affect_others(system: System) -> None:
         [event(user, kind=kind) for user, kind in (("ann", "secret"), ("bob", "fine"))]
     )
     await eventually(lambda: system.database.count("events"), equals(2))
-    await system.database.execute("""
-        WITH gone AS (DELETE FROM profiles RETURNING *)
-        INSERT INTO erasures SELECT guid, to_timestamp(ascii("userId")) FROM gone
-    """)
+    for user in ("ann", "bob"):
+        profile = await system.database.profile_of(user)
+        async with system.database.connection.transaction():
+            request = Request(user, "tests", "asked", "all")
+            await forget.begin(system.database.connection, profile, request)
+    await system.database.execute("DELETE FROM profiles")
     await system.database.execute(STUCK)
     scanner = await system.scanner()
     left = "SELECT type FROM events"

@@ -82,6 +82,24 @@ async def test_a_failing_migration_leaves_nothing_behind(
         assert await opened.column('SELECT version FROM "schemaMigrations"') == [1]
 
 
+async def test_an_unfinished_erasure_gets_a_row_in_the_ledger(
+    empty_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = migrations.available()
+    monkeypatch.setattr(migrations, "available", lambda: [m for m in known if m.version < 16])
+    await migrations.migrate(empty_database_url)
+    async with database.opened(empty_database_url) as opened:
+        await opened.execute("""INSERT INTO erasures ("profileGuid") VALUES ('pro_1'), ('pro_2')""")
+        monkeypatch.undo()
+        await migrations.migrate(empty_database_url)
+        assert await opened.rows(
+            'SELECT erasures."profileGuid", ledger."finishedAt", ledger."startedAt" = "createdAt" '
+            'FROM erasures JOIN "erasureLedger" AS ledger '
+            'ON ledger.guid = "ledgerGuid" AND ledger."profileGuid" = erasures."profileGuid" '
+            "ORDER BY 1"
+        ) == [("pro_1", None, True), ("pro_2", None, True)]
+
+
 async def test_a_view_in_the_way_of_a_migration_is_named(
     empty_database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

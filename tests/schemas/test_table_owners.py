@@ -22,12 +22,16 @@ ONE_SNAPSHOT = "an export reads all that is stored about a person in one snapsho
 SKIPS = (
     "finds, locks or counts items without those that are set aside, by an index, in one statement"
 )
+COUNTS = "counts the items that a trigger deletes with these events, for the ledger of erasures"
 EXCEPTIONS = {
     ("merganser/admin/sql/export.sql", "property_states", "propertyStates"): ONE_SNAPSHOT,
     ("merganser/admin/sql/export.sql", "property_rebuilds", "propertyRecounts"): ONE_SNAPSHOT,
     ("merganser/admin/sql/export.sql", "decorations", "profileDecorations"): ONE_SNAPSHOT,
     ("merganser/admin/sql/export.sql", "events", "eventMoves"): ONE_SNAPSHOT,
     ("merganser/identity/sql/forget.sql", "lock_next_erasure", "setAside"): SKIPS,
+    ("merganser/identity/sql/forget.sql", "delete_rows", "setAside"): COUNTS,
+    ("merganser/identity/sql/forget.sql", "delete_events", "setAside"): COUNTS,
+    ("merganser/identity/sql/placeholder.sql", "clear_rows", "setAside"): COUNTS,
     ("merganser/identity/sql/store.sql", "lock_next_move", "setAside"): SKIPS,
     ("scanner/sql/rows.sql", "lock_next_rows", "setAside"): SKIPS,
     ("scanner/sql/rows.sql", "count_unresolved", "setAside"): SKIPS,

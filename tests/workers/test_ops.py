@@ -1,4 +1,4 @@
-"""One ops port for all workers: /metrics has each, /readyz needs each."""
+"""The ops port of all workers: /metrics and /readyz combine their pages."""
 
 import asyncio
 import signal
@@ -12,7 +12,7 @@ ACCEPTED = "merganser_ingest_events_accepted_total"
 ALIVE = {"check": "alive"}
 
 
-async def test_metrics_are_those_of_each_worker(system: System) -> None:
+async def test_metrics_have_the_samples_of_each_worker(system: System) -> None:
     gateway = await system.ingest(ingest_workers=2)
     for number in range(40):  # each on its own connection
         await gateway.tracked(type="t", userId=f"user-{number}")
@@ -21,7 +21,7 @@ async def test_metrics_are_those_of_each_worker(system: System) -> None:
     for sample in ("merganser_ingest_request_seconds_count", ACCEPTED):
         assert sum(both.value(sample, worker=f"ingest-{n}") for n in (1, 2)) == 40
     for worker, process in processes(gateway).items():
-        # A counter, a gauge with a function, a histogram, and a collector's.
+        # A gauge with a function, a metric of a collector, and a check.
         assert both.value("merganser_ingest_keys_age_seconds", worker=worker) > 0
         memory = both.value("process_resident_memory_bytes", worker=worker)
         assert abs(memory / process.memory_info().rss - 1) < 0.2
@@ -32,8 +32,8 @@ async def test_metrics_are_those_of_each_worker(system: System) -> None:
     assert set(names) == {family.name for family in (await alone.metrics()).families}
 
 
-async def test_a_counter_of_a_killed_worker_starts_again(system: System) -> None:
-    """As after any restart: Prometheus adds up what it counts from then on."""
+async def test_the_counters_of_a_restarted_worker_start_at_zero(system: System) -> None:
+    """Prometheus handles the reset of a counter, as after any restart."""
     gateway = await system.ingest(ingest_workers=2)
     while await gateway.metric(ACCEPTED, worker="ingest-1") == 0:
         await gateway.tracked(type="t", userId="1")
@@ -45,7 +45,7 @@ async def test_a_counter_of_a_killed_worker_starts_again(system: System) -> None
     assert await gateway.metric(ACCEPTED, worker="ingest-2") == other
 
 
-async def test_a_worker_that_hangs_is_not_ready_and_blocks_no_page(system: System) -> None:
+async def test_a_worker_that_hangs_is_not_ready_and_delays_no_page(system: System) -> None:
     gateway = await system.ingest(ingest_workers=2)
     hanging = processes(gateway)["ingest-2"]
     hanging.suspend()
@@ -69,8 +69,8 @@ async def test_reasons_and_warnings_name_the_worker(system: System) -> None:
     await resolver.ready()
 
 
-async def test_metrics_of_one_kind(system: System) -> None:
-    """One scrape job for each kind, as the rules and dashboards have it."""
+async def test_metrics_can_be_selected_by_process(system: System) -> None:
+    """Rules and dashboards expect a scrape job for each process."""
     gateway = await system.ingest(ingest_workers=2)
     page = await gateway.ops("/metrics?process=ingest")
     assert Metrics(page.text).value("merganser_build_info") == 2

@@ -12,7 +12,7 @@ KINDS = ["ingest", "resolver", "scanner", "properties", "decoration", "api"]
 
 
 class Served:
-    """A `merganser serve` on ports that no other process has."""
+    """A `merganser serve` on free ports."""
 
     def __init__(self, system: System, **settings: object) -> None:
         taken: set[int] = set()
@@ -23,7 +23,7 @@ class Served:
         )
 
 
-async def test_it_runs_everything(system: System) -> None:
+async def test_serve_runs_all_processes(system: System) -> None:
     served = Served(system, ingest_workers=2)
     served.service.start()
     await served.service.ready()
@@ -47,7 +47,7 @@ async def test_it_runs_everything(system: System) -> None:
     assert served.service.defects == []
 
 
-async def test_it_runs_those_that_only_names(system: System) -> None:
+async def test_serve_runs_the_processes_of_the_option_only(system: System) -> None:
     served = Served(system)
     served.service.arguments = ["--only", "scanner, resolver"]
     served.service.start()
@@ -56,7 +56,7 @@ async def test_it_runs_those_that_only_names(system: System) -> None:
     assert (await served.service.ops("/metrics?process=ingest")).status_code == 503
 
 
-async def test_a_process_that_it_does_not_know(system: System) -> None:
+async def test_an_unknown_process_is_refused(system: System) -> None:
     served = Served(system)
     served.service.arguments = ["--only", "ingest,gateway"]
     served.service.start()
@@ -64,7 +64,7 @@ async def test_a_process_that_it_does_not_know(system: System) -> None:
     assert "gateway: not among ingest, resolver" in " ".join(served.service.log.split())
 
 
-async def test_settings_of_any_process_that_are_not_valid(system: System) -> None:
+async def test_an_invalid_setting_of_any_process_is_refused(system: System) -> None:
     served = Served(system, properties_batch="many")
     served.service.start()
     assert await served.service.ended() == 2

@@ -1,4 +1,4 @@
-"""A supervisor whose workers cannot start ends with a message instead of trying forever."""
+"""A supervisor whose workers cannot start exits with a message instead of retrying forever."""
 
 import socket
 
@@ -10,7 +10,7 @@ from tests.workers.processes import processes
 
 
 @pytest.mark.parametrize("port", ["ingest_port", "ingest_metrics_port"])
-async def test_a_port_that_is_taken(system: System, port: str) -> None:
+async def test_a_supervisor_exits_if_a_port_is_taken(system: System, port: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         number = other.getsockname()[1]
         gateway = await system.new_ingest(ingest_workers=2)
@@ -21,7 +21,7 @@ async def test_a_port_that_is_taken(system: System, port: str) -> None:
         assert "worker started" not in gateway.log
 
 
-async def test_settings_that_are_not_valid(system: System) -> None:
+async def test_a_supervisor_exits_if_a_setting_is_invalid(system: System) -> None:
     gateway = await system.new_ingest(ingest_workers=0)
     gateway.start()
     assert await gateway.ended() == 2
@@ -33,7 +33,7 @@ async def test_settings_that_are_not_valid(system: System) -> None:
 
 
 @pytest.mark.parametrize("kind", ["ingest", "resolver"])
-async def test_without_tables_it_says_what_to_do(
+async def test_a_supervisor_without_tables_exits_and_names_the_command(
     system: System, kind: str, empty_database_url: str
 ) -> None:
     settings = {f"{kind}_workers": 2, "database_url": empty_database_url}
@@ -49,8 +49,8 @@ async def test_without_tables_it_says_what_to_do(
     assert service.log.count("worker started") == 2
 
 
-async def test_a_worker_that_was_ready_once_is_tried_again(system: System) -> None:
-    """What keeps it from starting may pass; the other worker does its work meanwhile."""
+async def test_a_worker_that_was_ready_once_is_restarted_until_it_starts(system: System) -> None:
+    """The cause may be temporary, and the other worker handles all requests meanwhile."""
     gateway = await system.ingest(ingest_workers=2)
     await system.database.execute('ALTER TABLE "schemaMigrations" RENAME TO hidden')
     processes(gateway)["ingest-1"].kill()

@@ -118,7 +118,9 @@ WITH deleted AS (
 ), data AS (
     DELETE FROM "eventData" WHERE "eventGuid" IN (SELECT guid FROM deleted) RETURNING 1
 )
-SELECT (SELECT count(*) FROM deleted), (SELECT count(*) FROM data);
+SELECT
+    (SELECT count(*) FROM deleted), (SELECT count(*) FROM data),
+    (SELECT count(*) FROM "setAside" WHERE kind = 'row' AND subject IN (SELECT guid FROM deleted));
 
 -- remove_from_events_of_others --
 -- Remove anonymousIds from some events of other users, and delete data whose value is the anonymousId; return
@@ -303,7 +305,8 @@ WITH deleted AS (
 )
 SELECT
     (SELECT count(*) FROM deleted), (SELECT count(*) FROM data),
-    (SELECT count(*) FROM ignored), (SELECT count(*) FROM trail);
+    (SELECT count(*) FROM ignored), (SELECT count(*) FROM trail),
+    (SELECT count(*) FROM "setAside" WHERE kind = 'row' AND subject IN (SELECT guid FROM deleted));
 
 -- add_counts --
 -- Add rows to the ledger's counts, in the transaction that deletes or changes these rows.

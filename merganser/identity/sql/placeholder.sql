@@ -138,6 +138,31 @@ WITH moved AS (
 SELECT
     (SELECT count(*) FROM moved), (SELECT count(*) FROM ignored), (SELECT count(*) FROM trail);
 
+-- clear_rows --
+-- Remove the placeholder from some rows that are not resolved, because the scanner has not read them or they
+-- are set aside. Delete those without another id that names somebody. Return how many rows of each table that
+-- were; a trigger deletes the set-aside items.
+WITH next AS (
+    SELECT guid, (lower(btrim("anonymousId", %(space)s)) <> ALL(%(nobody)s)) IS TRUE AS kept
+    FROM events
+    WHERE "profileGuid" IS NULL AND "userId" = %(user_id)s
+    LIMIT %(at_most)s
+    FOR UPDATE
+), changed AS (
+    UPDATE events
+    SET "userId" = NULL, "updatedAt" = now()
+    FROM next
+    WHERE events.guid = next.guid AND next.kept
+    RETURNING 1
+), deleted AS (
+    DELETE FROM events USING next WHERE events.guid = next.guid AND NOT next.kept RETURNING next.guid
+), data AS (
+    DELETE FROM "eventData" WHERE "eventGuid" IN (SELECT guid FROM deleted) RETURNING 1
+)
+SELECT
+    (SELECT count(*) FROM changed), (SELECT count(*) FROM deleted), (SELECT count(*) FROM data),
+    (SELECT count(*) FROM "setAside" JOIN deleted ON kind = 'row' AND subject = deleted.guid);
+
 -- keep_merges --
 -- Some merges of anonymousIds that have another owner now become merges into that owner's profile, so that
 -- the guids of the merged profiles still lead there.

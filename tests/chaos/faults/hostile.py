@@ -17,6 +17,8 @@ from tests.support.topics import Record
 DELAY = 10.0
 """Seconds that a regular event may take from acknowledged to stored beside hostile ones."""
 
+CATCH_UP_SECONDS = 30.0
+
 MAX_LAG = 100
 """Records of lag, at most, before the measurement: it leaves out delays by earlier faults."""
 
@@ -145,8 +147,9 @@ async def hostile_events(deployment: Deployment) -> AsyncIterator[Injected]:
 
 
 async def _caught_up(deployment: Deployment) -> bool:
-    """Wait up to 30 s until the resolvers have caught up; return whether they have."""
-    for _ in range(150):
+    """Wait until the resolvers have caught up; return whether they have in time."""
+    deadline = time.monotonic() + CATCH_UP_SECONDS
+    while time.monotonic() < deadline:
         ends = await deployment.topics.events.ends()
         async with await deployment.reconnect() as connection:
             cursor = await connection.execute('SELECT sum("nextOffset") FROM "consumerOffsets"')
