@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any, NamedTuple
 
+import msgspec
 import structlog
 from prometheus_client import Histogram
-from pydantic_core import to_json
 
 from ingest import body, client_address
 from ingest.dialects import Dialect, Response, StaticResponse
@@ -36,6 +36,7 @@ from schemas.validation import EventLimits, ServerFields, ValidEvent
 log = structlog.get_logger(__name__)
 
 _JSON = b"application/json"
+_to_json = msgspec.json.Encoder().encode
 _ALLOWED_HEADERS = (
     b"authorization, content-type, content-encoding, anonymousid, sentat, x-write-key, "
     b"traceparent, tracestate, x-request-id, x-retry-count, rsa-recovered, rsa-retry-attempt, "
@@ -126,7 +127,7 @@ class Gateway:
             span.end(status, progress.events)
         _request_seconds(status).observe(time.monotonic() - start)
         content, media_type, own_headers = (
-            response if isinstance(response, Response) else Response(to_json(response), _JSON)
+            response if isinstance(response, Response) else Response(_to_json(response), _JSON)
         )
         response_headers = [*response_headers, (b"content-type", media_type), *own_headers]
         await send_response(send, status, response_headers, content)

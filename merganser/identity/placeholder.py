@@ -184,9 +184,9 @@ async def forget_merges(
             "at_most": at_most,
         },
     )
-    changed, deleted, data = await cursor.fetchone() or (0, 0, 0)
+    changed, deleted, data, aside = await cursor.fetchone() or (0, 0, 0, 0)
     await forget.add_counts(connection, profile, "changed", {"events": changed})
-    counts = {"events": deleted, "eventData": data}
+    counts = {"events": deleted, "eventData": data, "setAside": aside}
     await forget.add_counts(connection, profile, "deleted", counts)
     if changed + deleted == at_most:
         return True

@@ -73,7 +73,7 @@ async def test_events_that_arrive_during_an_erasure_leave_no_trace(
     await system.cli("audit", "--properties")
 
 
-async def test_what_a_step_of_the_properties_process_writes_after_an_erasure_is_deleted(
+async def test_values_that_a_properties_step_writes_after_an_erasure_are_deleted(
     database: Database,
 ) -> None:
     harness = PropertyHarness(database)

@@ -135,7 +135,11 @@ async def start_all(
     decoration = system.new("decoration", decoration_interval=0.1)
     decoration.start()
     ingest, resolver, scanner, properties, (api, api_url) = await asyncio.gather(
-        system.ingest(), system.resolver(), system.scanner(), system.properties(), system.api()
+        system.ingest(ingest_workers=2),
+        system.resolver(),
+        system.scanner(),
+        system.properties(),
+        system.api(),
     )
     await decoration.ready()
     await system.cli("rules", "apply", "--yes", str(rules))  # waits for the backfill

@@ -99,6 +99,8 @@ async def test_every_command_works_through_the_pooler(pooled: System) -> None:
         ("rules", "list"),
         ("export", "ann"),
         ("forget", "ann", "--reason", "a request", "--yes"),
+        ("erasures", "list"),
+        ("erasures", "export"),
         ("readmit", "ann"),
         ("prune", "--older-than", "9d"),
         ("replay", "--from", "start", "--yes"),

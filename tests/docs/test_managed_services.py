@@ -115,6 +115,8 @@ async def test_the_processes_need_exactly_these_grants(
         ("explain", "ann"),
         ("export", "ann"),
         ("forget", "ann", "--reason", "a request", "--yes"),
+        ("erasures", "list"),
+        ("erasures", "export"),
         ("readmit", "ann"),
         ("prune", "--older-than", "9d"),
         ("dead", "list"),

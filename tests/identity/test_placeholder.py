@@ -168,3 +168,11 @@ async def test_rows_that_are_not_resolved_keep_their_anonymous_id(database: Data
     ]
     items = await database.column('SELECT subject FROM "setAside" ORDER BY subject')
     assert items == ["evt_other", "evt_row"]
+    counts = 'SELECT "table", action, rows FROM "erasureCounts" ORDER BY 1, 2'
+    assert await database.rows(counts) == [
+        ("events", "changed", 2),
+        ("events", "deleted", 2),
+        ("profileMerges", "deleted", 1),
+        ("profiles", "deleted", 1),
+        ("setAside", "deleted", 2),
+    ]

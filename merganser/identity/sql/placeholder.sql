@@ -140,7 +140,8 @@ SELECT
 
 -- clear_rows --
 -- Remove the placeholder from some rows that are not resolved, because the scanner has not read them or they
--- are set aside. Delete those without another id that names somebody.
+-- are set aside. Delete those without another id that names somebody. Return how many rows of each table that
+-- were; a trigger deletes the set-aside items.
 WITH next AS (
     SELECT guid, (lower(btrim("anonymousId", %(space)s)) <> ALL(%(nobody)s)) IS TRUE AS kept
     FROM events
@@ -158,7 +159,9 @@ WITH next AS (
 ), data AS (
     DELETE FROM "eventData" WHERE "eventGuid" IN (SELECT guid FROM deleted) RETURNING 1
 )
-SELECT (SELECT count(*) FROM changed), (SELECT count(*) FROM deleted), (SELECT count(*) FROM data);
+SELECT
+    (SELECT count(*) FROM changed), (SELECT count(*) FROM deleted), (SELECT count(*) FROM data),
+    (SELECT count(*) FROM "setAside" JOIN deleted ON kind = 'row' AND subject = deleted.guid);
 
 -- keep_merges --
 -- Some merges of anonymousIds that have another owner now become merges into that owner's profile, so that

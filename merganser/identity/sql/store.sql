@@ -23,14 +23,16 @@ FROM (
 
 -- read_users --
 -- The profiles of a batch's userIds, then its suppressed userIds and placeholders, then the ignored links. Needs
--- no lock on profiles: a user's profile never changes, and is deleted only while no worker plans.
+-- no lock on profiles: a user's profile never changes, and is deleted only while no worker plans. Hashes
+-- as few ids as `lock_anonymous_ids` unless there are placeholders.
 SELECT 'user', "userId", guid FROM profiles WHERE "userId" = ANY(%(user_ids)s::text[])
 UNION ALL
 SELECT kind, id, NULL
 FROM (
     SELECT kinds.kind, batch.id
     FROM unnest(%(user_ids)s::text[]) AS batch(id)
-    CROSS JOIN (VALUES ('userId'), ('placeholder')) AS kinds(kind)
+    JOIN (VALUES ('userId'), ('placeholder')) AS kinds(kind)
+        ON kind = 'userId' OR EXISTS (SELECT FROM "erasureLedger" WHERE suppresses = 'placeholder')
     JOIN "suppressedIds" ON hash = "suppressionHash"(kinds.kind, batch.id)
     WHERE EXISTS (SELECT FROM "suppressedIds")
     FOR KEY SHARE OF "suppressedIds"
