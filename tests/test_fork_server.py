@@ -71,7 +71,7 @@ def scanner_env() -> dict[str, str]:
     """Return settings of a scanner whose Postgres does not exist."""
     return {
         "MERGANSER_DATABASE_URL": "postgresql://127.0.0.1:1/none",
-        "MERGANSER_SCANNER_METRICS_PORT": str(free_port(set())),
+        "MERGANSER_SCANNER_METRICS_PORT": str(free_port()),
     }
 
 

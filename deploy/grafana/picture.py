@@ -51,7 +51,7 @@ def main(
     }
     with (
         tempfile.TemporaryDirectory() as place,
-        local.running(targets, free_port(set()), Path(place), "5s") as prometheus,
+        local.running(targets, free_port(), Path(place), "5s") as prometheus,
     ):
         asyncio.run(_send_traffic(state.info, minutes * 60, rate))
         _draw(prometheus, minutes * 60, file)

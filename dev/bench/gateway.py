@@ -42,7 +42,7 @@ def ingest(servers: Servers, settings: Settings, url: str, workers: int = 1) -> 
             ON CONFLICT DO NOTHING""",
             (hash_key(KEY), ["events:write"]),
         )
-    port = free_port(set())
+    port = free_port()
     with process(
         "ingest",
         servers,
@@ -58,7 +58,7 @@ def ingest(servers: Servers, settings: Settings, url: str, workers: int = 1) -> 
 @contextmanager
 def constant() -> Iterator[Gateway]:
     """Run the same server with a constant response."""
-    port = free_port(set())
+    port = free_port()
     with child([sys.executable, "-m", "dev.bench.constant", str(port)]) as started:
         wait_until_ready(f"http://127.0.0.1:{port}/")
         yield Gateway(port, started)

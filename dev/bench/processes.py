@@ -44,7 +44,7 @@ def process(
         "topic": settings.topic,
         "dead_topic": settings.dead_topic,
         "consumer_group": settings.topic,
-        f"{name}_metrics_port": str(free_port(set())),
+        f"{name}_metrics_port": str(free_port()),
         "log_level": "warning",
         **more,
     }

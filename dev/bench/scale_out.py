@@ -50,7 +50,7 @@ def _drain(running: Servers, records: list[Record], resolvers: int) -> tuple[flo
     postgres = servers.postgres(running)
     settings = topics.topic(running)
     with servers.database(running) as url, ExitStack() as stack:
-        port = free_port(set())
+        port = free_port()
         target = str(conninfo_to_dict(url)["port"])
         far = [sys.executable, "-m", "dev.bench.latency_proxy", str(port), target, str(ROUND_TRIP)]
         stack.enter_context(child(far))

@@ -57,7 +57,7 @@ def _round(running: Servers, url: str, rows: int) -> Round:
 
 def _scan(running: Servers, url: str, rows: int) -> float:
     """Return rows per second between the first and the last commit, by the scanner's metric."""
-    port = free_port(set())
+    port = free_port()
     settings = Settings(_env_file=None)
     with process("scanner", running, settings, url, scanner_metrics_port=str(port)):
         first, start = _wait_for_rows(port, 1)

@@ -11,7 +11,8 @@ import socket
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from itertools import chain
+from functools import cache
+from itertools import chain, cycle
 from pathlib import Path
 from types import MappingProxyType
 
@@ -34,9 +35,10 @@ USUAL = {
 
 # Below the range of ports for outgoing connections: such a connection to the port of a server that
 # is down could connect to itself and block the port.
-_FREE_RANGE = range(15_000, 32_000)
+_FREE_RANGE = range(15_000, 24_000)
+_BLOCKS = range(24_000, 32_000, 100)
 _TRIES = 200
-_NONE_LEFT = f"No free TCP port found between {_FREE_RANGE.start} and {_FREE_RANGE.stop}."
+_NONE_LEFT = "No free TCP port found between {0.start} and {0.stop}."
 
 
 def is_free(port: int) -> bool:
@@ -55,16 +57,25 @@ def is_free(port: int) -> bool:
     return True
 
 
-def free_port(taken: set[int]) -> int:
-    """Return a random port that is not in `taken`, without a server and a claim.
+def free_port() -> int:
+    """Return a free port, which no other process gets from here until this process ends.
 
-    This does not claim it: another process may use it first.
+    It returns a port again only after all others of this process' block.
     """
-    for _ in range(_TRIES):
-        port = random.choice(_FREE_RANGE)  # noqa: S311 -- not a secret
-        if port not in taken and not locks.is_held(_claim(port)) and is_free(port):
+    block = _claimed_block()
+    for _ in range(_BLOCKS.step):
+        if is_free(port := next(block)):
             return port
-    raise StackError(_NONE_LEFT)
+    raise StackError(_NONE_LEFT.format(_BLOCKS))
+
+
+@cache
+def _claimed_block() -> Iterator[int]:
+    """Claim a block of ports for the life of this process; return them again and again."""
+    for start in random.sample(_BLOCKS, len(_BLOCKS)):
+        if locks.acquire(_claim(start), timeout=0) is not None:
+            return cycle(range(start, start + _BLOCKS.step))
+    raise StackError(_NONE_LEFT.format(_BLOCKS))
 
 
 @contextmanager
@@ -111,7 +122,7 @@ def claimed(
                 candidates = chain(wanted, random.sample(_FREE_RANGE, _TRIES))
                 chosen[name] = next((p for p in candidates if claim(p, taken=False)), 0)
                 if not chosen[name]:
-                    raise StackError(_NONE_LEFT)
+                    raise StackError(_NONE_LEFT.format(_FREE_RANGE))
         remembered.write_text(json.dumps(earlier | chosen, indent=2) + "\n")
         yield chosen
 

@@ -28,7 +28,7 @@ UserOrProfile = Annotated[
 @app.command()
 def forget(
     name: UserOrProfile,
-    reason: ReasonText,
+    reason: ReasonText = "not given",
     suppress: Annotated[
         bool,
         typer.Option(

@@ -113,12 +113,12 @@ async def test_existing_topics_are_not_created_again(topics: Topics) -> None:
 
 
 async def test_kafka_is_not_running() -> None:
-    env = {"MERGANSER_KAFKA_BOOTSTRAP": f"127.0.0.1:{free_port(set())}"}
+    env = {"MERGANSER_KAFKA_BOOTSTRAP": f"127.0.0.1:{free_port()}"}
     assert RUNNING in await failed(env, "topics")
 
 
 async def test_postgres_is_not_running() -> None:
-    url = f"postgresql://merganser@127.0.0.1:{free_port(set())}/merganser"
+    url = f"postgresql://merganser@127.0.0.1:{free_port()}/merganser"
     assert RUNNING in await failed({"MERGANSER_DATABASE_URL": url}, "keys", "list")
 
 

@@ -158,7 +158,6 @@ class Deployment:
 @contextmanager
 def running_servers(
     home: Home,
-    port: Callable[[], int],
     *,
     unsafe_fast: bool = False,
     kafka_proxies: dict[str, tuple[int, int]] | None = None,
@@ -167,13 +166,12 @@ def running_servers(
 
     Args:
         home: has their data and logs, which stay.
-        port: returns a free port.
         unsafe_fast: Postgres does not wait for the disk.
         kafka_proxies: for each kind of process the port where the broker listens for its proxy,
             and the port of this proxy.
     """
-    postgres = Postgres(home, port(), unsafe_fast=unsafe_fast)
-    kafka_port, controller_port = port(), port()
+    postgres = Postgres(home, free_port(), unsafe_fast=unsafe_fast)
+    kafka_port, controller_port = free_port(), free_port()
     config = _listeners(kafka_port, controller_port, kafka_proxies) if kafka_proxies else None
     kafka = Kafka(home, kafka_port, controller_port, config=config)
     with home.owned(), ThreadPoolExecutor() as pool:
@@ -184,28 +182,17 @@ def running_servers(
             list(pool.map(lambda server: server.stop(), (kafka, postgres)))
 
 
-def new_ports() -> Callable[[], int]:
-    """Return a function that returns another free port on each call."""
-    taken: set[int] = set()
-
-    def port() -> int:
-        taken.add(found := free_port(taken))
-        return found
-
-    return port
-
-
 @asynccontextmanager
 async def running_deployment(place: Path, random: Random) -> AsyncIterator[Deployment]:
     """Run the whole system for the length of an `async with` block.
 
     Data and logs stay below `place`.
     """
-    home, port = Home(place), new_ports()
-    kafka_proxies = {kind: (port(), port()) for kind in ("ingest", "resolver")}
-    with running_servers(home, port, kafka_proxies=kafka_proxies) as (kafka, postgres):
+    home = Home(place)
+    kafka_proxies = {kind: (free_port(), free_port()) for kind in ("ingest", "resolver")}
+    with running_servers(home, kafka_proxies=kafka_proxies) as (kafka, postgres):
         proxies = {
-            f"{kind} → Postgres": Proxy(HOST, postgres.port, port())
+            f"{kind} → Postgres": Proxy(HOST, postgres.port, free_port())
             for kind in ("ingest", "resolver", "scanner", "properties", "decoration")
         } | {
             f"{kind} → Kafka": Proxy(HOST, listener, own_port)

@@ -24,7 +24,6 @@ from schemas.ids import NOBODY, somebody
 from tests.chaos import checks, comparison
 from tests.chaos.deployment import (
     Deployment,
-    new_ports,
     resolver_settings,
     running_servers,
     start_all,
@@ -86,7 +85,7 @@ class TortureServers:
 def torture_servers(place: Path) -> Iterator[TortureServers]:
     """Run the servers for the length of a `with` block; their data is below `place`."""
     with (
-        running_servers(Home(place), new_ports(), unsafe_fast=True) as (kafka, postgres),
+        running_servers(Home(place), unsafe_fast=True) as (kafka, postgres),
         Cluster(postgres.url).template() as template,
     ):
         yield TortureServers(kafka, postgres, template)

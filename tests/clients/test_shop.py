@@ -28,7 +28,7 @@ async def test_a_purchase_and_a_sign_in_are_on_one_profile(
     gateway = await system.ingest()
     await system.resolver()
     _, api = await system.api()
-    monkeypatch.setattr(shop, "PORT", free_port(set()))
+    monkeypatch.setattr(shop, "PORT", free_port())
     key = await publishable_key(system, f"http://127.0.0.1:{shop.PORT}")
     secret = await system.key("shop", "profiles:read")
     info = StackInfo(gateway.url, api.removesuffix("/api/v1"), "", "", secret, key, {})
@@ -52,7 +52,7 @@ async def test_a_key_works_only_on_pages_of_its_origin(
     system: System, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gateway = await system.ingest()
-    monkeypatch.setattr(shop, "PORT", free_port(set()))
+    monkeypatch.setattr(shop, "PORT", free_port())
     own = await publishable_key(system, f"HTTP://127.0.0.1:{shop.PORT}/")
     foreign = await publishable_key(system, f"https://127.0.0.1:{shop.PORT}")
     info = StackInfo(gateway.url, "", "", "", "", own, {})

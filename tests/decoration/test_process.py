@@ -29,7 +29,7 @@ async def service(harness: DecorationHarness, tmp_path: Path) -> AsyncIterator[S
     }
     home = Home(tmp_path / "home")
     with home.owned():
-        service = Service(home, "decoration", "decoration", env, free_port(set()))
+        service = Service(home, "decoration", "decoration", env, free_port())
         yield service
         service.close()
 
@@ -108,7 +108,7 @@ async def test_without_tables_the_process_stops_and_names_the_fix(
     home = Home(tmp_path / "home")
     with home.owned():
         env = {"MERGANSER_DATABASE_URL": empty_database_url}
-        service = Service(home, "decoration", "decoration", env, free_port(set()))
+        service = Service(home, "decoration", "decoration", env, free_port())
         service.start()
         assert await service.ended(within=30) not in (0, None)
         assert "run `merganser migrate`" in service.log

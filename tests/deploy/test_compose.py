@@ -26,7 +26,7 @@ def test_the_health_check_passes_only_for_a_running_broker(servers_running: Serv
     """It opens a connection, which needs no JVM."""
     host, _, port = servers_running.kafka_bootstrap.rpartition(":")
     assert is_healthy(host, port)
-    assert not is_healthy("localhost", str(free_port(set())))
+    assert not is_healthy("localhost", str(free_port()))
 
 
 def is_healthy(host: str, port: str) -> bool:

@@ -244,7 +244,7 @@ async def running(
 ) -> AsyncIterator[Running]:
     """Run a process as the image's user; check that it exits with 0 and leaves no files."""
     before = owned_files()
-    ops = free_port(set())
+    ops = free_port()
     own = {**image_environment(opt), **env, f"MERGANSER_{name.upper()}_METRICS_PORT": str(ops)}
     process = await asyncio.create_subprocess_exec(
         *seal(*as_user("merganser", name)), env=own, cwd="/"
@@ -273,7 +273,7 @@ async def running(
 async def test_each_process_works_on_read_only_file_systems(
     opt: Path, system: System, seal: Callable[..., list[str]], name: str
 ) -> None:
-    env = {**system.env, f"MERGANSER_{name.upper()}_PORT": str(free_port(set()))}
+    env = {**system.env, f"MERGANSER_{name.upper()}_PORT": str(free_port())}
     async with running(opt, env, seal, name) as process:
         check = re.sub(r".*CMD ", "", FINAL.find("HEALTHCHECK")).replace("9100", process.ops)
         command: list[str] = [part.strip('"') for part in re.findall(r'"[^"]*"', check)]
@@ -286,7 +286,7 @@ async def test_each_process_works_on_read_only_file_systems(
 async def test_ingest_in_the_image_accepts_an_event(
     opt: Path, system: System, seal: Callable[..., list[str]]
 ) -> None:
-    key, port = await system.key(), free_port(set())
+    key, port = await system.key(), free_port()
     env = {**system.env, "MERGANSER_INGEST_PORT": str(port)}
     async with running(opt, env, seal, "ingest"), httpx.AsyncClient() as http:
         answer = await http.post(

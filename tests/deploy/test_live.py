@@ -55,7 +55,7 @@ async def test_every_query_finds_data(system: System, tmp_path: Path) -> None:
     await cause_503(system, services[0])
     folder = tmp_path / "prometheus"
     folder.mkdir()
-    with local.running(targets, free_port(set()), folder) as prometheus:
+    with local.running(targets, free_port(), folder) as prometheus:
         key = await system.key("traffic", "events:write", "events:read", "profiles:read")
         url = services[0].url
         traffic = asyncio.create_task(send(url, api_url, key, system.database.url, lambda _: 40))

@@ -131,7 +131,7 @@ def test_a_copy_of_the_data_on_the_port_is_not_used(home: Path, database: Postgr
 def test_another_broker_on_the_port_is_not_used(home: Path, broker: Kafka) -> None:
     place = Home(home)
     with place.owned():
-        ours = Kafka(place, broker.port, free_port(set()))
+        ours = Kafka(place, broker.port, free_port())
         with pytest.raises(StackError, match=r"(?s)kafka ended with code 1.*in use"):
             ours.start()
 

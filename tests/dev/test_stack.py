@@ -242,7 +242,7 @@ def test_two_stacks_that_start_together_have_their_own_ports_and_servers(
     tmp_path: Path, jars: Path
 ) -> None:
     """Both prefer the same ports."""
-    preferred = {name: ports.free_port(set()) for name in ports.USUAL}
+    preferred = {name: ports.free_port() for name in ports.USUAL}
     stacks = []
     for name in ("one", "two"):
         root = tmp_path / name

@@ -69,7 +69,7 @@ def broker(place: Home, broker_ports: dict[str, int]) -> Iterator[Kafka]:
 @pytest.fixture(scope="session")
 def postgres(place: Home) -> Iterator[Postgres]:
     """The server; it waits for the disk as in production, because tests kill it."""
-    server = Postgres(place, ports.free_port(set()))
+    server = Postgres(place, ports.free_port())
     try:
         server.start()
         yield server

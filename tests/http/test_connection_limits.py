@@ -35,7 +35,7 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
 @asynccontextmanager
 async def run_server(limits: ConnectionLimits) -> AsyncIterator[int]:
     """Run a server with these limits and yield its port."""
-    port = free_port(set())
+    port = free_port()
     http = create_server(app, "127.0.0.1", port, limits, timeout_graceful_shutdown=1)
     serving = asyncio.create_task(http.serve())
     await eventually(lambda: http.started)

@@ -17,7 +17,7 @@ async def app(_: Scope, __: Receive, send: Send) -> None:
 
 
 async def test_a_connection_that_waits_to_be_accepted_is_served() -> None:
-    port = free_port(set())
+    port = free_port()
     server = create_server(app, "127.0.0.1", port)
     serving = asyncio.create_task(server.serve())
     await eventually(lambda: server.started)

@@ -89,7 +89,7 @@ def running(folder: Path) -> Iterator[Secured]:
         StackError: Java or a Postgres with TLS is missing.
     """
     _write_certificates(folder)
-    ports = {name: free_port(set()) for name in ("KAFKA", "CONTROLLER", "POSTGRES", *_LISTENERS)}
+    ports = {name: free_port() for name in ("KAFKA", "CONTROLLER", "POSTGRES", *_LISTENERS)}
     home = Home(folder / "home")
     with home.owned():
         kafka = Kafka(

@@ -32,7 +32,7 @@ async def run(database_url: str, folder: Path) -> AsyncIterator[str]:
     program = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
     if program is None:
         pytest.skip("needs PgBouncer, such as Debian's package pgbouncer")
-    port = free_port(set())
+    port = free_port()
     file = folder / "pgbouncer.ini"
     file.write_text(_configuration(database_url, port))
     user = ["-u", _UNPRIVILEGED_USER] if os.geteuid() == 0 else []

@@ -28,7 +28,7 @@ class Proxy:
         self._tasks: set[asyncio.Task[None]] = set()
         self._flowing = asyncio.Event()
         self._flowing.set()
-        self.port = own_port or free_port(set())
+        self.port = own_port or free_port()
 
     async def start(self) -> None:
         """Start to accept connections."""

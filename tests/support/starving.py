@@ -27,7 +27,7 @@ class StarvingProxy:
     def __init__(self, bootstrap: str) -> None:
         host, _, port = bootstrap.partition(":")
         self._target = (host, int(port))
-        self.port = free_port(set())
+        self.port = free_port()
         self.starving = False
         self._theirs = _encode_address(host, int(port))
         self._ours = _encode_address(_HOST, self.port)

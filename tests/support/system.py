@@ -17,9 +17,6 @@ from tests.support.service import Service
 from tests.support.topics import Topic, Topics
 from tests.support.waiting import equals, eventually
 
-_taken: set[int] = set()
-"""Ports that this test run has allocated."""
-
 Kind = Literal["resolver", "scanner", "properties", "decoration", "api", "serve"]
 
 WARNINGS = 30
@@ -91,7 +88,7 @@ class System:
 
     async def api(self, **settings: object) -> tuple[Service, str]:
         """Start a read API and wait until it is ready; return it and its URL."""
-        port = _port()
+        port = free_port()
         service = await self._started(self.new("api", api_port=port, **settings))
         return service, f"http://127.0.0.1:{port}/api/v1"
 
@@ -100,7 +97,11 @@ class System:
         if self._key is None:
             self._key = await self.key()
         gateway = Gateway(
-            self._home, self._name("ingest"), self._with(settings), (_port(), _port()), self._key
+            self._home,
+            self._name("ingest"),
+            self._with(settings),
+            (free_port(), free_port()),
+            self._key,
         )
         self.services.append(gateway)
         return gateway
@@ -112,7 +113,7 @@ class System:
             kind: which process.
             settings: such as `resolver_batch=10` for MERGANSER_RESOLVER_BATCH=10.
         """
-        service = Service(self._home, self._name(kind), kind, self._with(settings), _port())
+        service = Service(self._home, self._name(kind), kind, self._with(settings), free_port())
         self.services.append(service)
         return service
 
@@ -169,9 +170,3 @@ def run_cli(env: dict[str, str], arguments: Sequence[str]) -> str:
     result = CliRunner().invoke(app, list(arguments), env=env, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return result.stdout
-
-
-def _port() -> int:
-    port = free_port(_taken)
-    _taken.add(port)
-    return port

@@ -15,8 +15,7 @@ class Served:
     """A `merganser serve` on free ports."""
 
     def __init__(self, system: System, **settings: object) -> None:
-        taken: set[int] = set()
-        ports = [free_port(taken), free_port(taken)]
+        ports = [free_port(), free_port()]
         self.events_url, self.api_url = (f"http://127.0.0.1:{port}/api/v1" for port in ports)
         self.service: Service = system.new(
             "serve", ingest_port=ports[0], api_port=ports[1], **settings
