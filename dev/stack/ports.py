@@ -73,7 +73,7 @@ def free_port() -> int:
 def _claimed_block() -> Iterator[int]:
     """Claim a block of ports for the life of this process; return them again and again."""
     for start in random.sample(_BLOCKS, len(_BLOCKS)):
-        if locks.acquire(_claim(start), timeout=0) is not None:
+        if locks.acquire(_claim(f"block-{start}"), timeout=0) is not None:
             return cycle(range(start, start + _BLOCKS.step))
     raise StackError(_NONE_LEFT.format(_BLOCKS))
 
@@ -99,7 +99,7 @@ def claimed(
     with ExitStack() as held:
 
         def claim(port: int, *, taken: bool) -> bool:
-            fd = locks.acquire(_claim(port), timeout=0)
+            fd = locks.acquire(_claim(f"port-{port}"), timeout=0)
             if fd is None:
                 return False
             # Claim it before the check: a second stack then sees either the claim or the server.
@@ -127,12 +127,12 @@ def claimed(
         yield chosen
 
 
-def _claim(port: int) -> Path:
-    """Return the file whose lock claims a port, in a folder that this user owns."""
+def _claim(name: str) -> Path:
+    """Return the file whose lock claims a port or a block, in a folder that this user owns."""
     folder = Path(tempfile.gettempdir(), f"merganser-{os.getuid()}")
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.is_symlink() or folder.stat().st_uid != os.getuid():
         raise StackError(
             f"{folder} belongs to another user; set TMPDIR to a directory of your own."
         )
-    return folder / f"port-{port}"
+    return folder / name

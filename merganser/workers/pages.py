@@ -34,6 +34,8 @@ class Endpoint(Protocol):
 
     kind: str
     name: str
+    was_ready: bool
+    """Whether it was ever ready."""
 
     @property
     def ops_port(self) -> int:
@@ -112,6 +114,7 @@ class Pages:
                 why = "no answer" if worker.running else "not running"
                 reasons[f"{worker.name}/{ALIVE}"] = why
                 continue
+            worker.was_ready |= answer.status == HTTPStatus.OK
             readiness = json.loads(answer.text)
             for found, name in ((reasons, "reasons"), (warnings, "warnings")):
                 found |= {f"{worker.name}/{check}": why for check, why in readiness[name].items()}

@@ -139,7 +139,7 @@ class _Supervised:
         self._number = number
         self._shared = shared
         self._lifeline: int | None = None
-        self._was_ready = False
+        self.was_ready = False
 
     @property
     def ops_port(self) -> int:
@@ -161,7 +161,7 @@ class _Supervised:
             await self._run(stop)
             if stop.is_set():
                 return
-            if self.exit_code in range(1, 128) and not self._was_ready:
+            if self.exit_code in range(1, 128) and not self.was_ready:
                 log.error(
                     "a worker cannot start; its last line says why",
                     worker=self.name,
@@ -228,7 +228,7 @@ class _Supervised:
 
     async def _watch(self) -> None:
         """Note when the worker has become ready."""
-        while not self._was_ready:
+        while not self.was_ready:
             await asyncio.sleep(POLL_SECONDS)
             answer = await pages.get(self.ops_port, "/readyz")
-            self._was_ready = answer is not None and answer.status == HTTPStatus.OK
+            self.was_ready |= answer is not None and answer.status == HTTPStatus.OK

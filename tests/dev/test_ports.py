@@ -139,6 +139,6 @@ input()
     other = processes.python(home, code)
     assert other.stdout
     others = ast.literal_eval(other.stdout.readline())
-    assert len(others) == 100
+    assert len(others) > 50, "the same ports again, without those that a server has"
     assert ports.free_port() not in others
     other.communicate("\n")
