@@ -5,6 +5,8 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, Literal
 
+from schemas.exact_json import DEEPEST
+
 IpPolicy = Literal["keep", "truncate", "drop"]
 """What to do with the address of a client."""
 
@@ -13,6 +15,9 @@ ADDRESS_KEYS = frozenset(
     | {"useripaddress", "xforwardedfor"}
 )
 """Keys of data with a client's address, as `_is_address_key` compares them."""
+
+_LONGEST_CACHED = 100
+"""Characters. No address is longer."""
 
 _IPV4_HOST_BITS = 8
 _IPV6_HOST_BITS = 80
@@ -27,7 +32,7 @@ def apply_to_address(policy: IpPolicy, address: str | None) -> str | None:
     """
     if policy == "keep" or address is None:
         return address
-    return _truncate(address) if policy == "truncate" else None
+    return _truncate(address) if policy == "truncate" and len(address) <= _LONGEST_CACHED else None
 
 
 def apply_to_data(policy: IpPolicy, data: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -36,28 +41,37 @@ def apply_to_data(policy: IpPolicy, data: Mapping[str, Any]) -> Mapping[str, Any
     Such a member stays only if the policy is `keep`, or if it is `truncate` and the value is one
     IP address.
     """
-    if policy == "keep":
-        return data
+    return data if policy == "keep" else _apply_to_object(policy, data, DEEPEST)
+
+
+def _apply_to_object(policy: IpPolicy, data: Mapping[str, Any], levels: int) -> dict[str, Any]:
     handled: dict[str, Any] = {}
     for key, value in data.items():
         if not _is_address_key(key):
-            handled[key] = _apply_to_value(policy, value)
+            handled[key] = _apply_to_value(policy, value, levels)
         elif isinstance(value, str) and (address := apply_to_address(policy, value)) is not None:
             handled[key] = address
     return handled
 
 
-def _apply_to_value(policy: IpPolicy, value: Any) -> Any:
+def _apply_to_value(policy: IpPolicy, value: Any, levels: int) -> Any:
+    if levels == 0:  # the event is refused for its nesting
+        return value
     if isinstance(value, dict):
-        return apply_to_data(policy, value)
+        return _apply_to_object(policy, value, levels - 1)
     if isinstance(value, list):
-        return [_apply_to_value(policy, item) for item in value]
+        return [_apply_to_value(policy, item, levels - 1) for item in value]
     return value
 
 
-@lru_cache(maxsize=4096)
 def _is_address_key(key: str) -> bool:
     """Return whether a part of a dotted key names an address: `context.ip`, `$ip`, `ip_address`."""
+    # A cache of longer keys would hold as much memory as a client likes.
+    return _names_address(key) if len(key) <= _LONGEST_CACHED else _names_address.__wrapped__(key)
+
+
+@lru_cache(maxsize=4096)
+def _names_address(key: str) -> bool:
     return any(
         "".join(filter(str.isalnum, part)).lower() in ADDRESS_KEYS for part in key.split(".")
     )

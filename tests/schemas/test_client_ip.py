@@ -73,3 +73,16 @@ def test_addresses_in_data_are_found_by_their_keys(
     policy: IpPolicy, expected: dict[str, object]
 ) -> None:
     assert apply_to_data(policy, DATA) == expected
+
+
+@pytest.mark.parametrize("policy", ["truncate", "drop"])
+def test_an_address_behind_a_long_key_is_found(policy: IpPolicy) -> None:
+    assert V4 not in str(apply_to_data(policy, {"x" * 1000 + ".ip": V4}))
+
+
+@pytest.mark.parametrize("policy", ["truncate", "drop"])
+def test_data_that_is_nested_too_deeply_is_left_to_validation(policy: IpPolicy) -> None:
+    nested: object = []
+    for _ in range(900):
+        nested = [nested]
+    assert apply_to_data(policy, {"list": nested}) == {"list": nested}
