@@ -74,6 +74,7 @@ async def suppress(
         request: counts if the removal has not begun.
 
     Raises:
+        forget.ProfileDeleted: there is nothing to remove any more.
         psycopg.errors.LockNotAvailable: a transaction with a plan takes very long; retry.
     """
     await forget.begin(connection, placeholder.profile, request)
