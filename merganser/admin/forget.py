@@ -39,6 +39,16 @@ class PersonNotFound(AdminError):
         )
 
 
+class PersonChanged(AdminError):
+    """The profile was merged or erased since `find_person`."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the profile has been merged or erased meanwhile, and nothing more was erased: run the "
+            "command again, it shows what there is now"
+        )
+
+
 class ReasonNamesPerson(AdminError):
     """The ledger would keep an id of the person."""
 
@@ -100,6 +110,9 @@ async def forget_person(
 
     Returns:
         What the ledger says, when no event is left.
+
+    Raises:
+        PersonChanged: the profile was merged or erased since `find_person`.
     """
     if not person.unfinished:
         request = await add_retention(settings, request)
@@ -119,11 +132,14 @@ async def erase_profile(
         progress: called with the number of events that this call erased.
 
     Raises:
-        PersonNotFound: before the first step, the profile merged into another one.
+        PersonChanged: the profile was merged or erased before a step that suppresses ids.
     """
 
     async def suppress_ids(connection: AsyncConnection[Any]) -> list[str]:
-        return await identity.suppress_ids(connection, profile, request, CHUNK)
+        try:
+            return await identity.suppress_ids(connection, profile, request, CHUNK)
+        except identity.ProfileDeleted:
+            raise PersonChanged from None
 
     async def detach_anonymous_ids(connection: AsyncConnection[Any]) -> bool:
         return await identity.detach_anonymous_ids(connection, profile, anonymous_ids, CHUNK)

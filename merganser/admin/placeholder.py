@@ -64,6 +64,9 @@ async def remove_placeholder(
 
     Returns:
         What the ledger says.
+
+    Raises:
+        PersonChanged: the profile was erased since `find_placeholder`.
     """
     request = await forget.add_retention(settings, request)
     async with open_transactions(settings, "forget") as transact:
@@ -93,7 +96,10 @@ async def run_steps(
     moved = 0
 
     async def suppress(connection: AsyncConnection[Any]) -> None:
-        await placeholder.suppress(connection, found, request)
+        try:
+            await placeholder.suppress(connection, found, request)
+        except identity.ProfileDeleted:
+            raise forget.PersonChanged from None
 
     async def change_owners(connection: AsyncConnection[Any]) -> bool:
         return await placeholder.change_owners(connection, found, nobody_ids, at_most)

@@ -46,6 +46,10 @@ from schemas import ids
 _SQL = sql.load(__package__, "forget.sql")
 
 
+class ProfileDeleted(Exception):
+    """The profile was merged or erased before the erasure began."""
+
+
 SuppressionScope = Literal["all", "placeholder", "none"]
 """Which ids of an erased person are suppressed, also later; of a placeholder only itself."""
 
@@ -117,6 +121,7 @@ async def suppress_ids(
         The anonymousIds; empty if none is left.
 
     Raises:
+        ProfileDeleted: there is nothing to erase any more.
         psycopg.errors.LockNotAvailable: a transaction with a plan takes very long; retry.
     """
     await begin(connection, profile, request)
@@ -135,6 +140,7 @@ async def begin(connection: AsyncConnection[Any], profile: str, request: Request
         request: counts if the erasure of this profile has not begun.
 
     Raises:
+        ProfileDeleted: there is nothing to erase any more.
         psycopg.errors.LockNotAvailable: a transaction with a plan takes very long; retry.
     """
     await lock_suppressed_ids(connection)
@@ -150,7 +156,8 @@ async def begin(connection: AsyncConnection[Any], profile: str, request: Request
             "dead_topic_holds_ms": request.dead_topic_holds_ms,
         },
     )
-    await connection.execute(_SQL["insert_name"], scope)
+    if not (await connection.execute(_SQL["insert_name"], scope)).rowcount:
+        raise ProfileDeleted
 
 
 async def lock_suppressed_ids(connection: AsyncConnection[Any]) -> None:

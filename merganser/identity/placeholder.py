@@ -74,6 +74,7 @@ async def suppress(
         request: counts if the removal has not begun.
 
     Raises:
+        forget.ProfileDeleted: there is nothing to remove any more.
         psycopg.errors.LockNotAvailable: a transaction with a plan takes very long; retry.
     """
     await forget.begin(connection, placeholder.profile, request)
@@ -98,6 +99,8 @@ async def change_owners(
     Returns:
         Whether there may be more to do.
     """
+    # `forget` of a next owner waits for this transaction, or this one sees that erasure.
+    await connection.execute(_SQL["share_suppressed_ids"])
     scope = {"profile": placeholder.profile, "at_most": at_most}
     cursor = await connection.execute(_SQL["next_anonymous_ids"], scope)
     anonymous_ids = {"anonymous_ids": sql.texts([id_ for (id_,) in await cursor.fetchall()])}

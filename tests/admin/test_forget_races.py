@@ -2,7 +2,12 @@
 
 import asyncio
 
+import pytest
+
+from merganser.admin import forget as admin
 from merganser.admin.forget import delete_profile
+from merganser.identity.forget import Request
+from merganser.identity.plan import EventIds
 from merganser.runtime.postgres import connect
 from tests.admin.persons import (
     AGES,
@@ -16,7 +21,9 @@ from tests.admin.persons import (
     linked,
     read_tables,
 )
+from tests.admin.test_erasure_ledger import settings_of
 from tests.decoration.harness import query, url_of
+from tests.identity.test_trail import at, read_profiles, resolve
 from tests.properties.harness import COUNT, PATHS, PropertyHarness
 from tests.support.command import command
 from tests.support.database import Database
@@ -71,6 +78,24 @@ async def test_events_that_arrive_during_an_erasure_leave_no_trace(
     assert find_traces(await read_tables(database), {*ANN, guid}) <= {*DOCUMENTED.items()}
     assert await database.count("events") == of_bob
     await system.cli("audit", "--properties")
+
+
+async def test_a_visitor_who_merges_before_the_first_step_is_not_half_erased(
+    database: Database,
+) -> None:
+    """The visitor signs in while the command waits for its confirmation."""
+    await resolve(database, EventIds("evt_visit", at(1), None, "phone"))
+    await resolve(database, EventIds("evt_laptop", at(2), "ann", "laptop"))
+    visitor = (await read_profiles(database))["evt_visit"]
+    request, settings = Request(visitor, "me", "a request", "all"), settings_of(database)
+    person = await admin.find_person(settings, request)
+    await resolve(database, EventIds("evt_sign_in", at(3), "ann", "phone"))
+    before = await read_tables(database)
+    with pytest.raises(admin.PersonChanged):
+        await admin.forget_person(settings, person, request, lambda _: None)
+    assert await read_tables(database) == before
+    found = await admin.find_person(settings, request)
+    assert found.profile == await database.profile_of("ann")
 
 
 async def test_values_that_a_properties_step_writes_after_an_erasure_are_deleted(

@@ -50,12 +50,16 @@ WITH entry AS (
 INSERT INTO erasures ("profileGuid", "ledgerGuid") SELECT "profileGuid", guid FROM entry;
 
 -- insert_name --
--- What the command was called with: a later call with this name finds the erasure.
-INSERT INTO "erasedIds" ("erasureGuid", kind, hash, suppressed)
-SELECT "ledgerGuid", 'name', "suppressionHash"('name', %(name)s), false
-FROM erasures
-WHERE "profileGuid" = %(profile)s
-ON CONFLICT DO NOTHING;
+-- What the command was called with: a later call with this name finds the erasure. Returns a row if there is
+-- an erasure.
+WITH entry AS (
+    SELECT "ledgerGuid" FROM erasures WHERE "profileGuid" = %(profile)s
+), inserted AS (
+    INSERT INTO "erasedIds" ("erasureGuid", kind, hash, suppressed)
+    SELECT "ledgerGuid", 'name', "suppressionHash"('name', %(name)s), false FROM entry
+    ON CONFLICT DO NOTHING
+)
+SELECT FROM entry;
 
 -- find_erasure --
 -- The unfinished erasure of this userId, profile guid, or name of an earlier call, and what it still has to
