@@ -15,12 +15,12 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    StringConstraints,
     ValidationError,
     ValidatorFunctionWrapHandler,
     WithJsonSchema,
     WrapValidator,
 )
+from pydantic_core import PydanticKnownError
 
 from schemas.exact_json import NotANumber, Number
 from schemas.moment import in_utc
@@ -79,6 +79,12 @@ def _integer(text: str) -> str | None:
     return sign + digits.ljust(point, "0").lstrip("0")
 
 
+def _check_not_empty(text: str) -> str:
+    if not text:
+        raise PydanticKnownError("string_too_short", {"min_length": 1})
+    return text
+
+
 def _no_data(value: Any) -> Any:
     return {} if value is None else value
 
@@ -93,6 +99,12 @@ def _or_none(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
 _TEXT_OR_NUMBER = WithJsonSchema(
     {"anyOf": [{"type": "string"}, {"type": "number"}, {"type": "null"}]}
 )
+
+_NotEmpty = Annotated[
+    str, AfterValidator(_check_not_empty), WithJsonSchema({"type": "string", "minLength": 1})
+]
+"""pydantic's own constraint would refuse a lone surrogate, with another message than other fields.
+"""
 
 Id = Annotated[str | None, BeforeValidator(_id_as_text), _TEXT_OR_NUMBER]
 
@@ -114,7 +126,7 @@ class Track(BaseModel):
 
     model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
 
-    type: Annotated[str, StringConstraints(min_length=1)] = Field(
+    type: _NotEmpty = Field(
         description="The named type of the event: pageview, item-added-to-cart, purchase, ...",
     )
     user_id: Id = Field(

@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from schemas import client_ip, guid
+from schemas import client_ip, guid, plain_track
 from schemas.client_ip import IpPolicy
 from schemas.event import Event, InvalidEvent, encode, partition_key
 from schemas.exact_json import UnstorableValue, as_text
 from schemas.guid import GuidVersion
 from schemas.ids import somebody
-from schemas.plain_track import PlainTrack, convert
+from schemas.plain_track import PlainTrack
 from schemas.track import Track
 
 MAX_CLOCK_CORRECTION = timedelta(days=30)
@@ -84,7 +84,7 @@ def validate_event(raw: Any, limits: EventLimits, server_fields: ServerFields) -
         InvalidEvent: names each invalid field and why.
         EventTooLarge: the record is too large.
     """
-    track = raw if isinstance(raw, PlainTrack) else convert(raw) or _read_track(raw)
+    track = raw if isinstance(raw, PlainTrack) else plain_track.convert(raw) or _read_track(raw)
     occurred_at, sent_at_ignored = _correct_time(track, server_fields.now)
     event: Event = {
         "guid": _event_guid(track, server_fields),

@@ -27,11 +27,12 @@ CLOSE_NOTICE_SECONDS = 1.0
 connection closes gets no response, and the client cannot know whether it was read (RFC 9112 §9.5).
 """
 
-_IDLE_TURNS = 10
-"""Turns of the event loop after which an accepted connection has its protocol."""
+ACCEPT_SECONDS = 0.5
+"""Time to accept the connections that wait. A flood of them must not delay the end."""
 
-_MOST_ACCEPT_TURNS = 1000
-"""A flood of connections must not delay the end."""
+_IDLE_TURNS = 10
+"""Turns of the event loop after which an accepted connection has its protocol, which it does not
+get from a closed listener."""
 
 _CONTINUE = b"HTTP/1.1 100"
 
@@ -80,11 +81,11 @@ class Server(uvicorn.Server):
         New connections are refused at once, so a client knows that its request was not read. The
         next response on each open connection says that the connection closes.
         """
+        self.config.encoded_headers.append(_CLOSE)
+        self.server_state.default_headers = [*self.server_state.default_headers, _CLOSE]
         for listener in self.servers if self.started else ():
             await _accept_pending(listener)
             listener.close()
-        self.config.encoded_headers.append(_CLOSE)
-        self.server_state.default_headers = [*self.server_state.default_headers, _CLOSE]
         if self.server_state.connections:
             await asyncio.sleep(CLOSE_NOTICE_SECONDS)
         self.should_exit = True
@@ -127,10 +128,11 @@ def create_server(
 async def _accept_pending(listener: asyncio.Server) -> None:
     """Return when no connection waits to be accepted: closing the listener would reset it."""
     sockets = [sock.fileno() for sock in listener.sockets]
+    end = time.monotonic() + ACCEPT_SECONDS
     idle_turns = 0
-    for _ in range(_MOST_ACCEPT_TURNS):
+    while True:
         idle_turns = 0 if select.select(sockets, [], [], 0)[0] else idle_turns + 1
-        if idle_turns == _IDLE_TURNS:
+        if idle_turns == _IDLE_TURNS or time.monotonic() > end:
             return
         await asyncio.sleep(0)
 

@@ -99,6 +99,8 @@ async def change_owners(
     Returns:
         Whether there may be more to do.
     """
+    # `forget` of a next owner waits for this transaction, or this one sees that erasure.
+    await connection.execute(_SQL["share_suppressed_ids"])
     scope = {"profile": placeholder.profile, "at_most": at_most}
     cursor = await connection.execute(_SQL["next_anonymous_ids"], scope)
     anonymous_ids = {"anonymous_ids": sql.texts([id_ for (id_,) in await cursor.fetchall()])}

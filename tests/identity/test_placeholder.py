@@ -15,7 +15,7 @@ from hypothesis.stateful import rule, run_state_machine_as_test
 
 from merganser.admin.database import open_transactions
 from merganser.admin.placeholder import run_steps
-from merganser.identity import placeholder
+from merganser.identity import forget, placeholder
 from merganser.identity.audit import audit
 from merganser.identity.forget import Request
 from merganser.identity.placeholder import Placeholder
@@ -28,10 +28,12 @@ from tests.identity.test_machine import CRASHES, Crash, Machine
 from tests.identity.test_trail import at, resolve
 from tests.support import examples
 from tests.support.database import Database
+from tests.support.waiting import eventually
 
 Result = TypeVar("Result")
 
 REQUEST = Request("tester", "me", "no person", "placeholder")
+FORGET_ANN = Request("ann", "me", "a request", "all")
 
 
 class Killed(Exception):
@@ -176,3 +178,32 @@ async def test_rows_that_are_not_resolved_keep_their_anonymous_id(database: Data
         ("profiles", "deleted", 1),
         ("setAside", "deleted", 2),
     ]
+
+
+async def test_no_anonymous_id_goes_to_a_person_whose_erasure_begins_meanwhile(
+    database: Database,
+) -> None:
+    await resolve(database, EventIds("evt_1", at(1), "tester", "phone"))
+    await resolve(database, EventIds("evt_2", at(2), "ann", "phone"))
+    found = await placeholder.find_placeholder(database.connection, "tester")
+    assert found is not None
+    ann = await database.profile_of("ann")
+    async with (
+        await connect(database.url, "remove") as removing,
+        await connect(database.url, "forget") as forgetting,
+    ):
+        async with removing.transaction():
+            await placeholder.suppress(removing, found, REQUEST)
+
+        async def suppress_ann() -> list[str]:
+            async with forgetting.transaction():
+                return await forget.suppress_ids(forgetting, ann, FORGET_ANN, 2)
+
+        async def waits_or_is_done() -> bool:
+            return suppressing.done() or await database.lock_waits() == 1
+
+        async with removing.transaction():
+            await placeholder.change_owners(removing, found, NOBODY, 2)
+            suppressing = asyncio.create_task(suppress_ann())
+            await eventually(waits_or_is_done)
+        assert await suppressing == ["phone"]

@@ -210,6 +210,8 @@ def event_outcome(raw: Any) -> ValidEvent | dict[str, Any]:
 @example(b'"occurredAt":"2026-02-28T10:00:00+02:00",', NOTHING)
 @example(b'"occurredAt":"0001-01-01T00:00:00+00:01",', NOTHING)
 @example(b'"\xff":1,', NOTHING)
+@example(b'"type":"\xff",', NOTHING)
+@example(b'"type":"\\ud83e",', NOTHING)
 def test_all_paths_agree_on_an_event(content: bytes, around: tuple[bytes, bytes]) -> None:
     before, after = around
     plain, converted, exact = (

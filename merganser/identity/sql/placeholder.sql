@@ -29,6 +29,10 @@ WITH lifted AS (
 INSERT INTO "suppressedIds" (hash) VALUES ("suppressionHash"('placeholder', %(user_id)s))
 ON CONFLICT DO NOTHING;
 
+-- share_suppressed_ids --
+-- The lock of a plan: `forget` suppresses ids before or after this transaction, not during it.
+LOCK TABLE "suppressedIds" IN ROW SHARE MODE;
+
 -- next_anonymous_ids --
 -- Some anonymousIds of the profile.
 SELECT "anonymousId" FROM "anonymousIds" WHERE "profileGuid" = %(profile)s LIMIT %(at_most)s;
