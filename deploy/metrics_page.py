@@ -41,7 +41,8 @@ With `--workers` and in `merganser serve`, one page has the metrics of all proce
 has the label `worker` there, such as `ingest-2`. Prometheus can then add up what has a sum, knows
 the counters of a restarted worker, and keeps apart what has no sum, such as ages. The
 multiprocess mode of prometheus_client supports neither gauges with functions nor `process_*`.
-`merganser_check_failing{check="alive"}` is 1 for a worker that does not answer within a second.
+`merganser_check_failing{check="alive"}` is 1 for a worker that does not answer within a second, or
+has ended and is not ready again.
 `/metrics?process=ingest` has the workers of one kind, so that each kind can be a separate job.
 
 <!-- Written by `make metrics-page`: change merganser/runtime/metrics.py instead. -->

@@ -79,7 +79,7 @@ async def suppress(
         request: counts if the removal has not begun.
 
     Raises:
-        forget.ProfileDeleted: there is nothing to remove any more.
+        forget.ProfileMerged: no profile has this guid. Nothing is changed.
         psycopg.errors.LockNotAvailable: a transaction with a plan takes very long; retry.
     """
     await forget.begin(connection, placeholder.profile, request)

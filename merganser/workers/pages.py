@@ -34,8 +34,8 @@ class Endpoint(Protocol):
 
     kind: str
     name: str
-    was_ready: bool
-    """Whether it was ever ready."""
+    failure: str | None
+    """Why its last process ended; None if it has been ready since."""
 
     @property
     def ops_port(self) -> int:
@@ -44,6 +44,9 @@ class Endpoint(Protocol):
     @property
     def running(self) -> bool:
         """Whether its process runs."""
+
+    def note_ready(self) -> None:
+        """Note that the worker is ready."""
 
 
 class Answer(NamedTuple):
@@ -110,12 +113,11 @@ class Pages:
         warnings: dict[str, str] = {}
         answers = await _ask(self._workers, "/readyz")
         for worker, answer in zip(self._workers, answers, strict=True):
-            if answer is None:
-                why = "no answer" if worker.running else "not running"
+            if answer and answer.status == HTTPStatus.OK:
+                worker.note_ready()
+            if why := _why_not_alive(worker, answer):
                 reasons[f"{worker.name}/{ALIVE}"] = why
-                continue
-            worker.was_ready |= answer.status == HTTPStatus.OK
-            readiness = json.loads(answer.text)
+            readiness = json.loads(answer.text) if answer else {"reasons": {}, "warnings": {}}
             for found, name in ((reasons, "reasons"), (warnings, "warnings")):
                 found |= {f"{worker.name}/{check}": why for check, why in readiness[name].items()}
         return readiness_page(reasons, warnings)
@@ -131,7 +133,7 @@ async def _ask(workers: Iterable[Endpoint], path: str) -> list[Answer | None]:
 
 
 def _families(worker: Endpoint, answer: Answer | None) -> Iterator[Metric]:
-    """Yield the metrics of a worker with its label, and whether it answers as one of its checks."""
+    """Yield the metrics of a worker with its label, and whether it works as one of its checks."""
     for family in text_string_to_metric_families(answer.text) if answer else ():
         family.samples = [
             sample._replace(labels={**sample.labels, "worker": worker.name})
@@ -140,8 +142,20 @@ def _families(worker: Endpoint, answer: Answer | None) -> Iterator[Metric]:
         yield family
     (failing,) = metrics.CHECK_FAILING.describe()
     labels = {"check": ALIVE, "worker": worker.name}
-    failing.samples = [Sample(failing.name, labels, float(answer is None))]
+    failing.samples = [
+        Sample(failing.name, labels, float(_why_not_alive(worker, answer) is not None))
+    ]
     yield failing
+
+
+def _why_not_alive(worker: Endpoint, answer: Answer | None) -> str | None:
+    """Return why a worker does not work, None if it does.
+
+    A worker that ends again and again answers now and then; that is not the end of its failure.
+    """
+    if worker.failure or answer:
+        return worker.failure
+    return "no answer" if worker.running else "not running"
 
 
 class _Collected(Collector):

@@ -6,9 +6,9 @@
   that is taken is one clear error, connections that wait to be accepted survive a worker that is
   killed, and an idle worker takes the next connection. With SO_REUSEPORT each worker would have
   its own queue, which ends with it.
-- It restarts a worker that ends, after a pause that doubles from 1 to 30 seconds. A worker that
-  exits with an error before it was ever ready cannot start: then the supervisor stops the others,
-  and exits with the same status.
+- It restarts a worker that ends, after a pause that doubles from 1 to 30 seconds. It gives up only
+  if nothing works: every worker has exited with an error, and none was ever ready. Then the
+  supervisor exits with the same status.
 - On SIGTERM or SIGINT it closes its copies of the sockets, tells all workers to stop, and waits
   for them. They end when it dies (`worker.py`).
 """
@@ -73,7 +73,7 @@ def run_workers(name: str, settings: Settings, ops_port: int, groups: Sequence[G
         groups: the workers.
 
     Raises:
-        SystemExit: a port is taken, a worker cannot start, or one failed while it stopped.
+        SystemExit: a port is taken, no worker can start, or one failed while it stopped.
     """
     logs.configure(settings, name)
     ops_sockets = _listen(settings.ops_host, ops_port)
@@ -90,7 +90,7 @@ def run_workers(name: str, settings: Settings, ops_port: int, groups: Sequence[G
         log.info("starting", workers=[worker.name for worker in workers])
         async with asyncio.TaskGroup() as tasks:
             for worker in workers:
-                tasks.create_task(worker.keep_running(stop))
+                tasks.create_task(worker.keep_running(stop, workers))
             await stop.wait()
             for listener in listeners:  # so that the last worker to close its copy refuses the rest
                 listener.close()
@@ -139,7 +139,8 @@ class _Supervised:
         self._number = number
         self._shared = shared
         self._lifeline: int | None = None
-        self.was_ready = False
+        self._was_ready = False
+        self.failure: str | None = None
 
     @property
     def ops_port(self) -> int:
@@ -152,8 +153,23 @@ class _Supervised:
         """Whether its process was started and has not ended."""
         return self._lifeline is not None
 
-    async def keep_running(self, stop: Stop) -> None:
-        """Run the worker, again and again, until all have to stop; stop all if it cannot start."""
+    @property
+    def cannot_start(self) -> bool:
+        """Whether it has exited with an error and was never ready."""
+        return self.exit_code in range(1, 128) and not self._was_ready
+
+    def note_ready(self) -> None:
+        """Note that the worker is ready."""
+        self._was_ready = True
+        self.failure = None
+
+    async def keep_running(self, stop: Stop, workers: "Sequence[_Supervised]") -> None:
+        """Run the worker, again and again, until all have to stop.
+
+        Args:
+            stop: for all workers. This sets it if none of them can start.
+            workers: all of them.
+        """
         loop = asyncio.get_running_loop()
         pause = FIRST_PAUSE
         while True:
@@ -161,12 +177,9 @@ class _Supervised:
             await self._run(stop)
             if stop.is_set():
                 return
-            if self.exit_code in range(1, 128) and not self.was_ready:
-                log.error(
-                    "a worker cannot start; its last line says why",
-                    worker=self.name,
-                    exit_code=self.exit_code,
-                )
+            self.failure = f"ended with exit code {self.exit_code}"
+            if all(worker.cannot_start for worker in workers):
+                log.error("no worker can start; the last line of each says why")
                 stop.set()
                 return
             if loop.time() - start > STEADY_SECONDS:
@@ -177,8 +190,8 @@ class _Supervised:
                 exit_code=self.exit_code,
                 seconds=pause,
             )
-            self.exit_code = 0
             if await stop.wait(pause):
+                self.exit_code = 0
                 return
             pause = min(2 * pause, LONGEST_PAUSE)
 
@@ -227,8 +240,9 @@ class _Supervised:
             self._lifeline = None
 
     async def _watch(self) -> None:
-        """Note when the worker has become ready."""
-        while not self.was_ready:
+        """Note when the process has become ready."""
+        answer = None
+        while answer is None or answer.status != HTTPStatus.OK:
             await asyncio.sleep(POLL_SECONDS)
             answer = await pages.get(self.ops_port, "/readyz")
-            self.was_ready |= answer is not None and answer.status == HTTPStatus.OK
+        self.note_ready()

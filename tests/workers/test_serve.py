@@ -55,6 +55,36 @@ async def test_serve_runs_the_processes_of_the_option_only(system: System) -> No
     assert (await served.service.ops("/metrics?process=ingest")).status_code == 503
 
 
+async def test_a_worker_that_cannot_start_stops_no_other(system: System) -> None:
+    """Kafka lost its data, for example: the resolver refuses to start, ingest must not."""
+    resolver = await system.resolver()
+    await system.consumed()
+    assert await resolver.stop() == 0
+    await system.database.execute('UPDATE "consumerOffsets" SET "nextOffset" = 1000')
+    served = Served(system)
+    served.service.start()
+    await eventually(lambda: served.service.log.count("it starts again") >= 2)
+
+    async def unready() -> set[str]:
+        return {name.split("/")[0] for name in await served.service.why_not_ready()}
+
+    await eventually(unready, equals({"resolver-1"}))
+    reasons = await served.service.why_not_ready()
+    assert reasons["resolver-1/alive"] == "ended with exit code 1"
+    key = await system.key("all", "events:write", "profiles:read")
+    async with httpx.AsyncClient(headers={"authorization": f"Bearer {key}"}) as client:
+        event = {"type": "purchase", "userId": "1"}
+        assert (await client.post(f"{served.events_url}/track", json=event)).status_code == 200
+        assert (await client.get(f"{served.api_url}/profiles?userId=1")).status_code == 200
+    page = await served.service.metrics()
+    for kind in KINDS:
+        labels = {"worker": f"{kind}-1", "check": "alive"}
+        assert page.value("merganser_check_failing", **labels) == (kind == "resolver")
+    # It starts as soon as it can.
+    await system.database.execute('UPDATE "consumerOffsets" SET "nextOffset" = 0')
+    await served.service.ready()
+
+
 async def test_an_unknown_process_is_refused(system: System) -> None:
     served = Served(system)
     served.service.arguments = ["--only", "ingest,gateway"]

@@ -183,15 +183,18 @@ SELECT
 -- keep_merges --
 -- Some merges of anonymousIds that have another owner now become merges into that owner's profile, so that
 -- the guids of the merged profiles still lead there.
+WITH next AS (
+    SELECT of_profile."anonymousId", of_profile."eventGuid", of_profile."createdAt"
+    FROM "profileMerges" AS of_profile
+    JOIN "anonymousIds" AS owned USING ("anonymousId")
+    WHERE of_profile."survivorGuid" = %(profile)s AND of_profile.reason = 'merged'
+        AND owned."userId" IS NOT NULL
+    LIMIT %(at_most)s
+    FOR UPDATE OF of_profile
+)
 UPDATE "profileMerges" AS merges
 SET "userId" = ids."userId", "eventGuid" = ids."linkEventGuid", "survivorGuid" = ids."profileGuid"
-FROM "anonymousIds" AS ids
-WHERE ids."anonymousId" = merges."anonymousId"
-    AND (merges."anonymousId", merges."eventGuid", merges."createdAt") IN (
-        SELECT of_profile."anonymousId", of_profile."eventGuid", of_profile."createdAt"
-        FROM "profileMerges" AS of_profile
-        JOIN "anonymousIds" AS owned USING ("anonymousId")
-        WHERE of_profile."survivorGuid" = %(profile)s AND of_profile.reason = 'merged'
-            AND owned."userId" IS NOT NULL
-        LIMIT %(at_most)s
-    );
+FROM next
+JOIN "anonymousIds" AS ids USING ("anonymousId")
+WHERE merges."anonymousId" = next."anonymousId" AND merges."eventGuid" = next."eventGuid"
+    AND merges."createdAt" = next."createdAt";
