@@ -40,12 +40,12 @@ class PersonNotFound(AdminError):
 
 
 class PersonChanged(AdminError):
-    """The profile was merged or erased since `find_person`."""
+    """The profile was merged into another one since `find_person`."""
 
     def __init__(self) -> None:
         super().__init__(
-            "the profile has been merged or erased meanwhile, and nothing more was erased: run the "
-            "command again, it shows what there is now"
+            "the profile has just been merged into another one, and nothing is erased: run the "
+            "command again, it finds that profile by this guid"
         )
 
 
@@ -112,7 +112,7 @@ async def forget_person(
         What the ledger says, when no event is left.
 
     Raises:
-        PersonChanged: the profile was merged or erased since `find_person`.
+        PersonChanged: the profile was merged since `find_person`. Nothing is changed.
     """
     if not person.unfinished:
         request = await add_retention(settings, request)
@@ -132,13 +132,13 @@ async def erase_profile(
         progress: called with the number of events that this call erased.
 
     Raises:
-        PersonChanged: the profile was merged or erased before a step that suppresses ids.
+        PersonChanged: the profile was merged before the first step. Nothing is changed.
     """
 
     async def suppress_ids(connection: AsyncConnection[Any]) -> list[str]:
         try:
             return await identity.suppress_ids(connection, profile, request, CHUNK)
-        except identity.ProfileDeleted:
+        except identity.ProfileMerged:
             raise PersonChanged from None
 
     async def detach_anonymous_ids(connection: AsyncConnection[Any]) -> bool:

@@ -66,7 +66,7 @@ async def remove_placeholder(
         What the ledger says.
 
     Raises:
-        PersonChanged: the profile was erased since `find_placeholder`.
+        PersonChanged: the profile is gone since `find_placeholder`.
     """
     request = await forget.add_retention(settings, request)
     async with open_transactions(settings, "forget") as transact:
@@ -98,7 +98,7 @@ async def run_steps(
     async def suppress(connection: AsyncConnection[Any]) -> None:
         try:
             await placeholder.suppress(connection, found, request)
-        except identity.ProfileDeleted:
+        except identity.ProfileMerged:
             raise forget.PersonChanged from None
 
     async def change_owners(connection: AsyncConnection[Any]) -> bool:

@@ -46,8 +46,8 @@ from schemas import ids
 _SQL = sql.load(__package__, "forget.sql")
 
 
-class ProfileDeleted(Exception):
-    """The profile was merged or erased before the erasure began."""
+class ProfileMerged(Exception):
+    """The profile was merged into another one before its erasure began."""
 
 
 SuppressionScope = Literal["all", "placeholder", "none"]
@@ -121,7 +121,7 @@ async def suppress_ids(
         The anonymousIds; empty if none is left.
 
     Raises:
-        ProfileDeleted: there is nothing to erase any more.
+        ProfileMerged: nothing is changed.
         psycopg.errors.LockNotAvailable: a transaction with a plan takes very long; retry.
     """
     await begin(connection, profile, request)
@@ -140,7 +140,7 @@ async def begin(connection: AsyncConnection[Any], profile: str, request: Request
         request: counts if the erasure of this profile has not begun.
 
     Raises:
-        ProfileDeleted: there is nothing to erase any more.
+        ProfileMerged: nothing is changed.
         psycopg.errors.LockNotAvailable: a transaction with a plan takes very long; retry.
     """
     await lock_suppressed_ids(connection)
@@ -157,7 +157,7 @@ async def begin(connection: AsyncConnection[Any], profile: str, request: Request
         },
     )
     if not (await connection.execute(_SQL["insert_name"], scope)).rowcount:
-        raise ProfileDeleted
+        raise ProfileMerged
 
 
 async def lock_suppressed_ids(connection: AsyncConnection[Any]) -> None:

@@ -1,6 +1,8 @@
 -- Forgetting a person changes the tables of identity, and `events` and "eventData", which other folders
 -- write as well. The ledger says what it erased. It reads "setAside" of merganser/runtime to skip erasures that are set aside.
 -- `merganser/admin/forget.py` also deletes the person's properties, through properties/store.py.
+-- A statement with a limit locks its rows before it counts them: if another transaction deletes one of them, it
+-- takes another row. So fewer rows than the limit means that none is left.
 
 -- find_person --
 -- The profile with this guid, or of this userId, or that the profile with this guid was merged into.
@@ -50,16 +52,16 @@ WITH entry AS (
 INSERT INTO erasures ("profileGuid", "ledgerGuid") SELECT "profileGuid", guid FROM entry;
 
 -- insert_name --
--- What the command was called with: a later call with this name finds the erasure. Returns a row if there is
--- an erasure.
-WITH entry AS (
-    SELECT "ledgerGuid" FROM erasures WHERE "profileGuid" = %(profile)s
-), inserted AS (
+-- What the command was called with: a later call with this name finds the erasure. Returns a row if the ledger
+-- has an erasure of the profile, which another process may have finished.
+WITH inserted AS (
     INSERT INTO "erasedIds" ("erasureGuid", kind, hash, suppressed)
-    SELECT "ledgerGuid", 'name', "suppressionHash"('name', %(name)s), false FROM entry
+    SELECT "ledgerGuid", 'name', "suppressionHash"('name', %(name)s), false
+    FROM erasures
+    WHERE "profileGuid" = %(profile)s
     ON CONFLICT DO NOTHING
 )
-SELECT FROM entry;
+SELECT FROM "erasureLedger" WHERE "profileGuid" = %(profile)s;
 
 -- find_erasure --
 -- The unfinished erasure of this userId, profile guid, or name of an earlier call, and what it still has to
@@ -106,19 +108,19 @@ SELECT "anonymousId" FROM next;
 -- delete_rows --
 -- Delete some rows of the person that the scanner has not resolved, with their data: it may have set them
 -- aside. A trigger deletes their set-aside items. Return how many rows of each table that were.
-WITH deleted AS (
-    DELETE FROM events
-    WHERE "profileGuid" IS NULL AND guid IN (
-        SELECT guid
-        FROM events
-        WHERE "profileGuid" IS NULL AND (
-            "userId" = (SELECT "userId" FROM profiles WHERE guid = %(profile)s)
-            OR "anonymousId" = ANY(%(anonymous_ids)s::text[])
-                AND (lower(btrim("userId", %(space)s)) = ANY(%(nobody)s)) IS NOT FALSE
-        )
-        LIMIT %(at_most)s
+WITH next AS (
+    SELECT guid
+    FROM events
+    WHERE "profileGuid" IS NULL AND (
+        "userId" = (SELECT "userId" FROM profiles WHERE guid = %(profile)s)
+        OR "anonymousId" = ANY(%(anonymous_ids)s::text[])
+            AND (lower(btrim("userId", %(space)s)) = ANY(%(nobody)s)) IS NOT FALSE
     )
-    RETURNING guid
+    LIMIT %(at_most)s
+    FOR UPDATE
+), deleted AS (
+    DELETE FROM events USING next WHERE events.guid = next.guid
+    RETURNING events.guid
 ), data AS (
     DELETE FROM "eventData" WHERE "eventGuid" IN (SELECT guid FROM deleted) RETURNING 1
 )
@@ -138,6 +140,7 @@ WITH others AS (
     WHERE events."anonymousId" = ANY(%(anonymous_ids)s::text[])
         AND (events."profileGuid" IS NULL OR other.guid <> %(profile)s)
     LIMIT %(at_most)s
+    FOR UPDATE OF events
 ), data AS (
     DELETE FROM "eventData"
     USING others
@@ -205,14 +208,18 @@ WHERE hash IN (
 -- delete_survivor --
 -- Delete some merges by which other people's anonymousIds came to this profile, and what is stored of these
 -- links as `delete_merges` does.
-WITH merges AS (
-    DELETE FROM "profileMerges"
-    WHERE ("anonymousId", "eventGuid", "createdAt") IN (
-        SELECT "anonymousId", "eventGuid", "createdAt"
-        FROM "profileMerges" WHERE "survivorGuid" = %(profile)s
-        LIMIT %(at_most)s
-    )
-    RETURNING "eventGuid"
+WITH next AS (
+    SELECT "anonymousId", "eventGuid", "createdAt"
+    FROM "profileMerges"
+    WHERE "survivorGuid" = %(profile)s
+    LIMIT %(at_most)s
+    FOR UPDATE
+), merges AS (
+    DELETE FROM "profileMerges" AS merges
+    USING next
+    WHERE merges."anonymousId" = next."anonymousId" AND merges."eventGuid" = next."eventGuid"
+        AND merges."createdAt" = next."createdAt"
+    RETURNING merges."eventGuid"
 ), pruned AS (
     SELECT "eventGuid" FROM merges WHERE NOT EXISTS (SELECT FROM events WHERE guid = "eventGuid")
 ), ignored AS (
@@ -226,14 +233,18 @@ SELECT
 -- delete_unlinks --
 -- Delete some unlinks by which other people's anonymousIds left this profile, and what is stored of these
 -- links as `delete_merges` does.
-WITH merges AS (
-    DELETE FROM "profileMerges"
-    WHERE ("anonymousId", "eventGuid", "createdAt") IN (
-        SELECT "anonymousId", "eventGuid", "createdAt"
-        FROM "profileMerges" WHERE "loserGuid" = %(profile)s AND reason = 'unlinked'
-        LIMIT %(at_most)s
-    )
-    RETURNING "eventGuid"
+WITH next AS (
+    SELECT "anonymousId", "eventGuid", "createdAt"
+    FROM "profileMerges"
+    WHERE "loserGuid" = %(profile)s AND reason = 'unlinked'
+    LIMIT %(at_most)s
+    FOR UPDATE
+), merges AS (
+    DELETE FROM "profileMerges" AS merges
+    USING next
+    WHERE merges."anonymousId" = next."anonymousId" AND merges."eventGuid" = next."eventGuid"
+        AND merges."createdAt" = next."createdAt"
+    RETURNING merges."eventGuid"
 ), pruned AS (
     SELECT "eventGuid" FROM merges WHERE NOT EXISTS (SELECT FROM events WHERE guid = "eventGuid")
 ), ignored AS (
@@ -246,13 +257,18 @@ SELECT
 
 -- clear_loser --
 -- Remove this profile from some merges by which other people's anonymousIds left it.
-UPDATE "profileMerges"
-SET "loserGuid" = NULL
-WHERE ("anonymousId", "eventGuid", "createdAt") IN (
+WITH next AS (
     SELECT "anonymousId", "eventGuid", "createdAt"
-    FROM "profileMerges" WHERE "loserGuid" = %(profile)s
+    FROM "profileMerges"
+    WHERE "loserGuid" = %(profile)s
     LIMIT %(at_most)s
-);
+    FOR UPDATE
+)
+UPDATE "profileMerges" AS merges
+SET "loserGuid" = NULL
+FROM next
+WHERE merges."anonymousId" = next."anonymousId" AND merges."eventGuid" = next."eventGuid"
+    AND merges."createdAt" = next."createdAt";
 
 -- lift_user_id --
 -- Events of the userId are stored again, unless the ledger says that it stays suppressed.
@@ -292,10 +308,11 @@ FOR UPDATE;
 -- delete_events --
 -- Delete some events of the profile with their data, and what is stored of them as links; return how many
 -- rows of each table that were. A trigger deletes their set-aside items.
-WITH deleted AS (
-    DELETE FROM events
-    WHERE guid IN (SELECT guid FROM events WHERE "profileGuid" = %(profile)s LIMIT %(at_most)s)
-    RETURNING guid, "createdAt"
+WITH next AS (
+    SELECT guid FROM events WHERE "profileGuid" = %(profile)s LIMIT %(at_most)s FOR UPDATE
+), deleted AS (
+    DELETE FROM events USING next WHERE events.guid = next.guid
+    RETURNING events.guid, "createdAt"
 ), data AS (
     DELETE FROM "eventData" WHERE "eventGuid" IN (SELECT guid FROM deleted) RETURNING 1
 ), ignored AS (

@@ -116,7 +116,8 @@ FROM unnest(
 
 -- move_events --
 -- Move events of merged and moved anonymousIds to their new profiles, up to a limit. Events with the
--- userId of the profile that they are on stay; any other userId there means nobody.
+-- userId of the profile that they are on stay; any other userId there means nobody. FOR NO KEY UPDATE: a row
+-- that another transaction deletes does not count towards the limit, so fewer rows means that none is left.
 WITH leaving AS (
     SELECT events.guid, moves.survivor
     FROM unnest(%(anonymous_ids)s::text[], %(losers)s::text[], %(survivors)s::text[])
@@ -127,6 +128,7 @@ WITH leaving AS (
         AND events."anonymousId" = moves."anonymousId"
         AND (former."userId" IS NULL OR events."userId" IS DISTINCT FROM former."userId")
     LIMIT %(at_most)s
+    FOR NO KEY UPDATE OF events
 )
 UPDATE events
 SET "profileGuid" = leaving.survivor, "updatedAt" = now()
