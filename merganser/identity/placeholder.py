@@ -7,7 +7,11 @@ Afterwards identity is that of all events as if none had ever had this userId.
    plans under way and blocks new ones until it commits. An audit ignores the profile from here on.
 2. `change_owners` gives each anonymousId of the profile the owner by its earliest other link, or an
    anonymous profile. No anonymousId can join the profile any more, as that takes the userId.
+   The anonymousId's own events, those without a userId, become a pending move: from here on,
+   `forget` and `export` of the owner find them, and the scanner may move them.
 3. `move_events` moves the events with an anonymousId to where it belongs now, without the userId.
+   No other step moves events with the placeholder. `forget` of the owner removes its anonymousIds
+   from those that are left, and step 5 deletes them.
 4. `forget_merges` removes the userId from rows that are not resolved. Then it deletes the merges
    into the profile, or changes them to the owners.
 5. `forget_profile` and `erase_chunk` of `forget.py` delete what is left: the profile and the events
@@ -24,9 +28,10 @@ from typing import Any, NamedTuple
 
 from psycopg import AsyncConnection
 
-from merganser.identity import forget, store
+from merganser.identity import forget
 from merganser.identity.forget import Request
-from merganser.runtime import sql
+from merganser.runtime import set_aside, sql
+from merganser.runtime.set_aside import Kind
 from schemas import ids
 
 _SQL = sql.load(__package__, "placeholder.sql")
@@ -161,7 +166,7 @@ async def forget_merges(
     nobody_ids: Collection[str],
     at_most: int,
 ) -> bool:
-    """Finish pending moves and remove the placeholder from unresolved rows, then forget the merges.
+    """Remove the placeholder from unresolved rows, then forget the moves and merges.
 
     The guids of merged profiles still lead to the owners.
 
@@ -175,8 +180,10 @@ async def forget_merges(
         Whether there may be more to do.
     """
     profile = placeholder.profile
-    if move := await store.lock_move_of(connection, profile):
-        await store.move_chunk(connection, move, at_most)
+    scope = {"profile": profile, "at_most": at_most}
+    cursor = await connection.execute(_SQL["finish_moves"], scope)
+    if finished := [anonymous_id for (anonymous_id,) in await cursor.fetchall()]:
+        await set_aside.delete_places(connection, Kind.MOVE, [profile], finished)
         return True
     cursor = await connection.execute(
         _SQL["clear_rows"],
@@ -193,7 +200,6 @@ async def forget_merges(
     await forget.add_counts(connection, profile, "deleted", counts)
     if changed + deleted == at_most:
         return True
-    scope = {"profile": profile, "at_most": at_most}
     kept = (await connection.execute(_SQL["keep_merges"], scope)).rowcount
     await forget.add_counts(connection, profile, "changed", {"profileMerges": kept})
     return kept == at_most or await forget.delete_merges(connection, profile, at_most)

@@ -62,7 +62,7 @@ class Removing(Machine):
     def remove_again(self, transactions: int, crash: Crash) -> None:
         """Run a killed command again."""
         if self.unfinished:
-            self.run(self._remove(self.unfinished.pop(), transactions, crash))
+            self.run(self._continue(transactions, crash))
 
     async def _remove_any(self, which: int, transactions: int, crash: Crash) -> None:
         async with await connect(self.url, "test") as connection:
@@ -98,9 +98,21 @@ class Removing(Machine):
             report = await audit(connection, NOBODY, lambda _: None)
         assert report.disagreements == []
 
+    async def _continue(self, transactions: int, crash: Crash) -> None:
+        """Run a killed command again if anything is left to do."""
+        found = self.unfinished.pop()
+        async with await connect(self.url, "test") as connection:
+            cursor = await connection.execute(
+                'SELECT FROM profiles WHERE "userId" = %s '
+                'UNION ALL SELECT FROM erasures WHERE "profileGuid" = %s',
+                (found.user_id, found.profile),
+            )
+        if cursor.rowcount:
+            await self._remove(found, transactions, crash)
+
     async def _finish(self) -> None:
         while self.unfinished:
-            await self._remove(self.unfinished.pop(), 10_000, Crash.NEVER)
+            await self._continue(10_000, Crash.NEVER)
         self.history = [
             stored for event in self.history if (stored := self._without_removed(event)) is not None
         ]

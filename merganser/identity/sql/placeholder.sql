@@ -47,8 +47,9 @@ FOR NO KEY UPDATE;
 -- change_owners --
 -- Give each of these anonymousIds the owner by its earliest link without the placeholder. Without one it gets
 -- an anonymous profile: the one that was merged into the placeholder's profile, or else a new one. The
--- profile is in `erasures`, so the placeholder's own links do not count. MATERIALIZED, so that Postgres finds
--- rows by their anonymousIds: by the profile it may find very many.
+-- profile is in `erasures`, so the placeholder's own links do not count. Until `move_events` moves the events,
+-- "eventMoves" says where they are, for `forget`, `export` and the scanner. MATERIALIZED, so that Postgres
+-- finds rows by their anonymousIds: by the profile it may find very many.
 WITH links AS (
     SELECT DISTINCT ON (events."anonymousId")
         events."anonymousId", events."userId", events.guid, profiles.guid AS profile,
@@ -95,6 +96,10 @@ WITH links AS (
     WHERE ("anonymousId", "eventGuid", "createdAt") IN (
         SELECT "anonymousId", "mergeEvent", "mergedAt" FROM goals WHERE link IS NULL
     )
+), moves AS (
+    INSERT INTO "eventMoves" ("anonymousId", "fromGuid")
+    SELECT "anonymousId", %(profile)s FROM goals
+    ON CONFLICT DO NOTHING
 ), changed AS (
     UPDATE "anonymousIds" AS ids
     SET "profileGuid" = goals.profile,
@@ -141,6 +146,14 @@ WITH moved AS (
 )
 SELECT
     (SELECT count(*) FROM moved), (SELECT count(*) FROM ignored), (SELECT count(*) FROM trail);
+
+-- finish_moves --
+-- Some moves from the profile, which `move_events` has finished.
+DELETE FROM "eventMoves"
+WHERE ("anonymousId", "fromGuid") IN (
+    SELECT "anonymousId", "fromGuid" FROM "eventMoves" WHERE "fromGuid" = %(profile)s LIMIT %(at_most)s
+)
+RETURNING "anonymousId";
 
 -- clear_rows --
 -- Remove the placeholder from some rows that are not resolved, because the scanner has not read them or they
