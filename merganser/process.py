@@ -44,10 +44,11 @@ class Process:
     def __init__(self, settings: Settings, stop: Stop, worker: Worker | None) -> None:
         self.stop = stop
         self.worker = worker
-        self.checks: dict[str, Check] = {}
+        self.checks: dict[str, Check] = {"schema": self._describe_schema}
         self.warnings: dict[str, Check] = {}
         self._database_url = settings.database_url.get_secret_value()
         self._databases: list[Database] = []
+        self._schema_checked = False
         self._exits = AsyncExitStack()
 
     def open_database(self, name: str) -> Database:
@@ -74,6 +75,13 @@ class Process:
         """
         for database in self._databases:
             await database.transact(migrations.check, self.stop)
+        self._schema_checked = True
+
+    def _describe_schema(self) -> str | None:
+        """Return that the schema is not checked, unless Postgres is the reason."""
+        if self._schema_checked or any(database.failure for database in self._databases):
+            return None
+        return "not checked yet"
 
     async def serve_until_stopped(self, server: Server) -> None:
         """Serve HTTP until the process has to stop, then finish the requests at hand."""

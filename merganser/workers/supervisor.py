@@ -172,12 +172,15 @@ class _Supervised:
         """
         loop = asyncio.get_running_loop()
         pause = FIRST_PAUSE
-        while True:
+        while not stop.is_set():
             start = loop.time()
-            await self._run(stop)
+            try:
+                await self._run(stop)
+                self.failure = f"ended with exit code {self.exit_code}"
+            except OSError as error:  # no memory or too many processes, for example
+                self.failure = f"no new process: {error.strerror}"
             if stop.is_set():
                 return
-            self.failure = f"ended with exit code {self.exit_code}"
             if all(worker.cannot_start for worker in workers):
                 log.error("no worker can start; the last line of each says why")
                 stop.set()
@@ -187,7 +190,7 @@ class _Supervised:
             log.error(
                 "a worker ended; it starts again",
                 worker=self.name,
-                exit_code=self.exit_code,
+                reason=self.failure,
                 seconds=pause,
             )
             if await stop.wait(pause):

@@ -6,7 +6,12 @@ from contextlib import asynccontextmanager
 
 import httpx
 import pytest
+from pydantic import SecretStr
 
+from merganser.process import Process
+from merganser.runtime.lifecycle import Stop
+from merganser.runtime.settings import Settings
+from schemas.migrations import SchemaError
 from tests.support import proxy
 from tests.support.events import event
 from tests.support.proxy import Proxy
@@ -50,6 +55,18 @@ async def test_a_process_without_tables_exits_and_names_the_command(
     service.start()
     assert await service.ended(within=30) not in (0, None)
     assert "run `merganser migrate`" in service.log
+
+
+async def test_a_process_without_tables_is_never_ready(empty_database_url: str) -> None:
+    """Not even for the moment before it exits: a supervisor would restart it again and again."""
+    settings = Settings(database_url=SecretStr(empty_database_url), _env_file=None)
+    process = Process(settings, Stop(), None)
+    database = process.open_database("tests")
+    process.checks["postgres"] = lambda: database.failure  # as `properties` has it
+    with pytest.raises(SchemaError):
+        await process.check_schema()
+    await process.close()
+    assert {name for name, check in process.checks.items() if check()} == {"schema"}
 
 
 @pytest.mark.parametrize("kind", ["ingest", "resolver", "scanner"])

@@ -2,6 +2,7 @@
 
 import socket
 
+import psutil
 import pytest
 
 from tests.support.system import System
@@ -61,3 +62,16 @@ async def test_a_worker_that_was_ready_once_is_restarted_until_it_starts(system:
     await gateway.ready()
     pauses = [line["seconds"] for line in gateway.log_lines if "seconds" in line]
     assert pauses[:3] == [1, 2, 4]
+
+
+async def test_a_supervisor_survives_that_it_cannot_start_a_process(system: System) -> None:
+    gateway = await system.ingest(ingest_workers=2)
+    supervisor, before = psutil.Process(gateway.pid), processes(gateway)
+    _, most = supervisor.rlimit(psutil.RLIMIT_NOFILE)
+    supervisor.rlimit(psutil.RLIMIT_NOFILE, (3, most))  # as if memory or processes ran out
+    before["ingest-1"].kill()
+    await eventually(lambda: gateway.log.count("no new process: Too many open files") >= 2)
+    await gateway.tracked(type="t", userId="1")
+    supervisor.rlimit(psutil.RLIMIT_NOFILE, (most, most))
+    await gateway.ready()
+    assert processes(gateway)["ingest-2"].pid == before["ingest-2"].pid
