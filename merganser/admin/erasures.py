@@ -5,7 +5,7 @@ The file has lines of JSON: a header, the erasures, the hashes of their ids, the
 
 import json
 import os
-from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,12 +16,14 @@ from typing import Any, TextIO
 from psycopg import AsyncConnection, DataError, IntegrityError
 
 from merganser.admin import forget, placeholder
-from merganser.admin.database import Transact, open_connection, open_transactions
+from merganser.admin.database import Result, Transact, open_connection, open_transactions
 from merganser.admin.errors import AdminError
 from merganser.identity import erasures as ledger
 from merganser.identity import placeholder as identity
 from merganser.identity.erasures import Erasure, Search
 from merganser.identity.forget import Request
+from merganser.identity.placeholder import Placeholder
+from merganser.runtime import isolation
 from merganser.runtime.settings import Settings
 
 FORMAT = "merganser erasures"
@@ -41,7 +43,7 @@ class InvalidFile(AdminError):
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """A finished replay."""
+    """What a replay did."""
 
     imported: int
     """Number of erasures that the ledger did not have."""
@@ -49,6 +51,8 @@ class Replay:
     """Number of profiles that were erased again."""
     events: int
     """Number of events that were erased again."""
+    failures: Mapping[str, str]
+    """Why profiles could not be erased, by guid. If there are any, the replay is not finished."""
 
 
 async def list_erasures(settings: Settings, name: str | None) -> AsyncIterator[Erasure]:
@@ -108,7 +112,7 @@ async def replay_erasures(
     """Erase again everyone whom the file says was erased, and suppress their ids as the file says.
 
     Erasures that the restored database has finished are not repeated. If it is interrupted, run it
-    again: it continues.
+    again: it continues. A person whom it cannot erase does not stop it: the next run tries again.
 
     Args:
         settings: the database's URL, how to reach Kafka, and the ids that mean nobody.
@@ -132,8 +136,9 @@ async def replay_erasures(
                 raise InvalidFile(f"{path}: {error.diag.message_primary}") from None
             eraser = _Eraser(transact, settings.nobody_ids, request, progress)
             await eraser.erase_all()
-            await transact(ledger.finish_replay)
-    return Replay(imported, eraser.profiles, eraser.events)
+            if not eraser.failures:
+                await transact(ledger.finish_replay)
+    return Replay(imported, eraser.profiles, eraser.events, eraser.failures)
 
 
 class _Eraser:
@@ -152,18 +157,36 @@ class _Eraser:
         self._progress = progress
         self.profiles = 0
         self.events = 0
+        self.failures: dict[str, str] = {}
+        """Why profiles could not be erased, by guid."""
 
     async def erase_all(self) -> None:
         """Erase users and placeholders, then devices, which may be those of another user here."""
         searches: tuple[Search, ...] = ("find_begun", "find_users")
         for search in searches:
             async for profile in self._find(search):
-                await self._erase(profile)
+                await self._attempt(profile, self._erase(profile))
         async for user_id in self._find("find_placeholders"):
-            await self._remove_placeholder(user_id)
+            found = await self._transact(partial(identity.find_placeholder, user_id=user_id))
+            if found:
+                await self._attempt(found.profile, self._remove_placeholder(found))
         async for anonymous_id in self._find("find_anonymous_ids"):
-            if begun := await self._begin(anonymous_id):
-                await self._erase(begun)
+            owner = await self._transact(partial(ledger.read_profile, anonymous_id=anonymous_id))
+            # A user who could not be erased keeps the devices until the next run.
+            if owner and owner not in self.failures:
+                begun = await self._attempt(owner, self._begin(anonymous_id))
+                if begun:
+                    await self._attempt(begun, self._erase(begun))
+
+    async def _attempt(self, profile: str, work: Awaitable[Result]) -> Result | None:
+        """Return the result of work on a profile; if it fails, note why and return None."""
+        try:
+            return await work
+        except Exception as error:
+            if not isolation.blames_items(error):
+                raise
+            self.failures[profile] = isolation.reason(error)
+            return None
 
     async def _find(self, search: Search) -> AsyncIterator[str]:
         after = ""
@@ -186,14 +209,12 @@ class _Eraser:
         request = replace(self._request, name=profile)
         self._count(await forget.erase_profile(self._transact, profile, request, lambda _: None))
 
-    async def _remove_placeholder(self, user_id: str) -> None:
-        request = replace(self._request, name=user_id, suppresses="placeholder")
-        found = await self._transact(lambda c: identity.find_placeholder(c, user_id))
-        if found:
-            await placeholder.run_steps(
-                self._transact, found, request, self._nobody_ids, forget.CHUNK, lambda _: None
-            )
-            self._count(await forget.read_erasure(self._transact, found.profile))
+    async def _remove_placeholder(self, found: Placeholder) -> None:
+        request = replace(self._request, name=found.user_id, suppresses="placeholder")
+        await placeholder.run_steps(
+            self._transact, found, request, self._nobody_ids, forget.CHUNK, lambda _: None
+        )
+        self._count(await forget.read_erasure(self._transact, found.profile))
 
     def _count(self, erasure: Erasure) -> None:
         self.profiles += 1

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from merganser.admin import erasures as admin
-from merganser.cli.terminal import confirm, err, operator, out, progress_bar, run
+from merganser.cli.terminal import confirm, err, fail, operator, out, progress_bar, run
 from merganser.identity.erasures import Erasure
 from merganser.runtime import logs
 from merganser.runtime.settings import Settings
@@ -71,7 +71,15 @@ def replay(
         imported=replayed.imported,
         profiles=replayed.profiles,
         events=replayed.events,
+        failures=len(replayed.failures),
     )
+    for profile, reason in replayed.failures.items():
+        err.print(f"{profile}: {reason}", highlight=False, markup=False)
+    if replayed.failures:
+        fail(
+            "the profiles above could not be erased: find the reason in the log of Postgres, fix "
+            "it, and run the command again before the resolvers start"
+        )
 
 
 async def _print_lines(settings: Settings, name: str | None) -> None:

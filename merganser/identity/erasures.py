@@ -123,6 +123,13 @@ async def find_next(
     return [found for (found,) in await cursor.fetchall()]
 
 
+async def read_profile(connection: AsyncConnection[Any], anonymous_id: str) -> str | None:
+    """Return the guid of the profile of an anonymousId."""
+    cursor = await connection.execute(_SQL["read_profile"], {"anonymous_id": anonymous_id})
+    row = await cursor.fetchone()
+    return None if row is None else str(row[0])
+
+
 async def begin(
     connection: AsyncConnection[Any], anonymous_id: str, request: Request
 ) -> str | None:
@@ -137,13 +144,11 @@ async def begin(
         request: counts if the erasure has not begun.
     """
     await forget.lock_suppressed_ids(connection)
-    scope = {"anonymous_id": anonymous_id}
-    await connection.execute(_SQL["split_profile"], scope)
-    row = await (await connection.execute(_SQL["read_profile"], scope)).fetchone()
-    if row is None:
-        return None
-    await forget.suppress_ids(connection, row[0], request, 1)
-    return str(row[0])
+    await connection.execute(_SQL["split_profile"], {"anonymous_id": anonymous_id})
+    profile = await read_profile(connection, anonymous_id)
+    if profile is not None:
+        await forget.suppress_ids(connection, profile, request, 1)
+    return profile
 
 
 async def finish_replay(connection: AsyncConnection[Any]) -> None:

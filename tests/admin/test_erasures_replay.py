@@ -232,6 +232,44 @@ async def test_a_killed_replay_continues(
     assert await restored.disagreements() == []
 
 
+async def test_a_person_who_cannot_be_erased_does_not_stop_the_others(
+    places: tuple[Place, Place], tmp_path: Path
+) -> None:
+    """Of Ann an event cannot be deleted, of the visitor the device; neither comes last."""
+    live, restored = places
+    path = tmp_path / "erasures"
+    await erasures.export_to_file(live.settings, path)
+    ann = await restored.value("""SELECT guid FROM profiles WHERE "userId" = 'ann'""")
+    visitor = await restored.value(
+        """SELECT "profileGuid" FROM "anonymousIds" WHERE "anonymousId" = 'visitor'"""
+    )
+    async with opened(restored.url) as database:
+        await database.execute(
+            """CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN RAISE EXCEPTION 'the row of ann'; END $$;
+            CREATE TRIGGER refuse BEFORE DELETE ON events FOR EACH ROW
+            WHEN (OLD.guid = 'evt_ann_1') EXECUTE FUNCTION refuse();
+            CREATE TRIGGER refuse BEFORE DELETE ON "anonymousIds" FOR EACH ROW
+            WHEN (OLD."anonymousId" = 'visitor') EXECUTE FUNCTION refuse();"""
+        )
+    for profiles in (6, 0):
+        replayed = await restored.replay(path)
+        assert replayed.failures.keys() == {ann, visitor}
+        assert "RaiseException P0001" in replayed.failures[ann]
+        assert "the row" not in replayed.failures[ann]
+        assert replayed.profiles == profiles
+        assert await restored.value("SELECT count(*) FROM erasures") == 2
+        assert await restored.value('SELECT count("replayedAt") FROM "erasureLedger"') == 0
+    async with opened(restored.url) as database:
+        await database.execute(
+            'DROP TRIGGER refuse ON events; DROP TRIGGER refuse ON "anonymousIds"'
+        )
+    assert not (await restored.replay(path)).failures
+    assert await restored.groups() == await live.groups()
+    assert await restored.value("SELECT count(*) FROM erasures") == 0
+    assert await restored.value('SELECT count("replayedAt") FROM "erasureLedger"') == 5
+
+
 async def test_a_file_that_is_not_complete_changes_nothing(
     places: tuple[Place, Place], tmp_path: Path
 ) -> None:

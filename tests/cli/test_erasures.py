@@ -64,6 +64,13 @@ def find_partial_files(folder: Path) -> list[Path]:
     return list(folder.glob("*.partial"))
 
 
+REFUSE_DELETIONS = """
+    CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN RAISE EXCEPTION 'no'; END $$;
+    CREATE TRIGGER refuse BEFORE DELETE ON events FOR EACH ROW EXECUTE FUNCTION refuse();
+"""
+
+
 async def test_a_file_is_written_and_replayed(system: System, tmp_path: Path) -> None:
     """What a replay erases is in `tests/admin/test_erasures_replay.py`."""
     resolver = await system.resolver()
@@ -86,10 +93,17 @@ async def test_a_file_is_written_and_replayed(system: System, tmp_path: Path) ->
     )
     unconfirmed = await command(system.env, "erasures", "replay", str(path))
     assert unconfirmed.status == 1
+    await system.database.execute(REFUSE_DELETIONS)
+    failed = await command(system.env, "erasures", "replay", str(path), "--yes")
+    assert failed.status == 1
+    assert "pro_1: RaiseException P0001" in failed.err
+    (line,) = [line for line in failed.log if line["event"] == "erasures replayed"]
+    assert (line["imported"], line["profiles"], line["failures"]) == (1, 0, 1)
+    await system.database.execute("DROP TRIGGER refuse ON events")
     replayed = await command(system.env, "erasures", "replay", str(path), "--yes")
     assert replayed.status == 0, replayed.err
     (line,) = [line for line in replayed.log if line["event"] == "erasures replayed"]
-    assert (line["imported"], line["profiles"], line["events"]) == (1, 1, 1)
+    assert (line["imported"], line["profiles"], line["events"]) == (0, 1, 1)
     assert (await command(system.env, "suppressed", ANN)).status == 0
     path.write_text(json.dumps({"kind": "header"}))
     damaged = await command(system.env, "erasures", "replay", str(path), "--yes")

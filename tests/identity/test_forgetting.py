@@ -5,7 +5,7 @@ had ever been sent, even if the topic delivers erased events again.
 """
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -99,11 +99,13 @@ class Forgetting(Machine):
                 'AND "profileGuid" NOT IN (SELECT "profileGuid" FROM erasures)'
             )
             resolved = dict(await cursor.fetchall())
+            cursor = await connection.execute('SELECT guid FROM events WHERE "profileGuid" IS NULL')
+            unresolved = {guid for (guid,) in await cursor.fetchall()}
         await self._run_steps(profile, crash, suppress=suppress)
         if not killed:
             while await self._attempt(lambda c: erase_some(c, 2), Crash.NEVER) is not None:
                 pass
-        self._remember(resolved, user_id, devices, suppress=suppress)
+        self._remember(resolved, unresolved, user_id, devices, suppress=suppress)
         async with await connect(self.url, "test") as connection:
             report = await audit(connection, NOBODY, lambda _: None)
         assert report.disagreements == []
@@ -141,6 +143,7 @@ class Forgetting(Machine):
     def _remember(
         self,
         resolved: Mapping[str, datetime],
+        unresolved: Collection[str],
         user_id: str | None,
         devices: frozenset[str],
         *,
@@ -166,7 +169,9 @@ class Forgetting(Machine):
                 unlinked = event.anonymous_id in devices
                 remaining.append(event._replace(anonymous_id=None) if unlinked else event)
             elif event.guid not in forgotten:
-                stored_event = suppressed.admit(event) if suppress else event
+                # Without suppression all records are resolved, so this is an unresolved row.
+                stored_event = suppressed.admit(event)
+                self.erased += event.guid in unresolved and stored_event is None
                 remaining += [stored_event] if stored_event else []
         self.history = remaining
         if suppress:
