@@ -106,22 +106,23 @@ async def change_owners(
     """
     # `forget` of a next owner waits for this transaction, or this one sees that erasure.
     await connection.execute(_SQL["share_suppressed_ids"])
-    scope = {"profile": placeholder.profile, "at_most": at_most}
-    cursor = await connection.execute(_SQL["next_anonymous_ids"], scope)
+    profile = placeholder.profile
+    cursor = await connection.execute(
+        _SQL["next_anonymous_ids"], {"profile": profile, "at_most": at_most}
+    )
     anonymous_ids = {"anonymous_ids": sql.texts([id_ for (id_,) in await cursor.fetchall()])}
     if not cursor.rowcount:
         return False
     await connection.execute(_SQL["lock_anonymous_ids"], anonymous_ids)
     # After the lock, to see the links that its previous holder has written.
-    await connection.execute(
-        _SQL["change_owners"],
-        {
-            "profile": placeholder.profile,
-            **anonymous_ids,
-            "nobody": list(nobody_ids),
-            "space": ids.WHITE_SPACE,
-        },
+    scope = {"profile": profile, **anonymous_ids}
+    cursor = await connection.execute(
+        _SQL["change_owners"], {**scope, "nobody": list(nobody_ids), "space": ids.WHITE_SPACE}
     )
+    changed, undone = await cursor.fetchone() or (0, 0)
+    await connection.execute(_SQL["forget_unlinks"], scope)
+    await forget.add_counts(connection, profile, "changed", {"anonymousIds": changed})
+    await forget.add_counts(connection, profile, "deleted", {"profileMerges": undone})
     return True
 
 
@@ -153,8 +154,9 @@ async def move_events(
     )
     guids = sql.texts(guid for _, guid, _ in rows)
     cursor = await connection.execute(_SQL["move_events"], {**scope, "guids": guids})
-    moved, ignored, trail = await cursor.fetchone() or (0, 0, 0)
-    await forget.add_counts(connection, placeholder.profile, "changed", {"events": moved})
+    moved, named, ignored, trail = await cursor.fetchone() or (0, 0, 0, 0)
+    # The others do not name the placeholder, and the scanner may move them as well.
+    await forget.add_counts(connection, placeholder.profile, "changed", {"events": named})
     links = {"ignoredLinks": ignored, "linkChanges": trail}
     await forget.add_counts(connection, placeholder.profile, "deleted", links)
     return EventCursor(*rows[-1][:2]), int(moved)
@@ -183,7 +185,8 @@ async def forget_merges(
     scope = {"profile": profile, "at_most": at_most}
     cursor = await connection.execute(_SQL["finish_moves"], scope)
     if finished := [anonymous_id for (anonymous_id,) in await cursor.fetchall()]:
-        await set_aside.delete_places(connection, Kind.MOVE, [profile], finished)
+        items = await set_aside.delete_places(connection, Kind.MOVE, [profile], finished)
+        await forget.add_counts(connection, profile, "deleted", {"setAside": items})
         return True
     cursor = await connection.execute(
         _SQL["clear_rows"],

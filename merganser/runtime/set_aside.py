@@ -98,9 +98,13 @@ async def delete_places(
     subjects: Collection[str],
     places: Collection[str],
     kept: Collection[Item] = (),
-) -> None:
-    """Delete the items of subjects at places, except those to keep, in the caller's transaction."""
-    await connection.execute(
+) -> int:
+    """Delete the items of subjects at places, except those to keep, in the caller's transaction.
+
+    Returns:
+        How many items were deleted.
+    """
+    cursor = await connection.execute(
         _SQL["delete_places"],
         {
             "kind": kind,
@@ -110,6 +114,7 @@ async def delete_places(
             "kept_places": sql.texts(item.place for item in kept),
         },
     )
+    return cursor.rowcount
 
 
 async def delete_other_places(

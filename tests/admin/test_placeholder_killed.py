@@ -16,7 +16,7 @@ from merganser.identity.plan import EventIds
 from merganser.runtime.postgres import connect
 from schemas.ids import NOBODY
 from tests.admin.persons import find_traces, read_tables
-from tests.admin.test_erasure_ledger import TRUNCATE, Killed
+from tests.admin.test_erasure_ledger import TRUNCATE, Killed, count_rows, read_counts
 from tests.identity.test_trail import at, resolve
 from tests.support.chunks import move_some
 from tests.support.database import Database
@@ -105,3 +105,82 @@ async def test_a_person_is_forgotten_while_a_removal_is_unfinished(
         assert await database.count("eventMoves") == await database.count("erasures") == 0
         transactions += 1
     assert transactions > 8
+
+
+ROWS = """
+    INSERT INTO profiles (guid, "userId") VALUES ('pro_p', 'tester-7'), ('pro_ann', 'ann');
+    INSERT INTO "anonymousIds" ("anonymousId", "profileGuid", "userId", "linkEventGuid")
+    SELECT 'd' || n, 'pro_p', 'tester-7', 'evt_' || n FROM generate_series(1, 4) AS n
+    UNION ALL
+    VALUES ('o1', 'pro_ann', 'ann', 'evt_o1'), ('o2', 'pro_ann', 'ann', 'evt_o2');
+    INSERT INTO events (guid, type, "profileGuid", "userId", "anonymousId", "occurredAt")
+    SELECT 'evt_' || n, 't', 'pro_p', 'tester-7', 'd' || n, timestamptz '2026-01-01 00:00Z'
+    FROM generate_series(1, 4) AS n
+    UNION ALL
+    SELECT 'evt_own_' || n, 't', 'pro_p', NULL, 'd' || n, '2026-01-01 00:00Z'
+    FROM generate_series(1, 4) AS n
+    UNION ALL
+    SELECT 'evt_only_' || n, 't', 'pro_p', 'tester-7', NULL, '2026-01-01 00:00Z'
+    FROM generate_series(1, 3) AS n
+    UNION ALL
+    VALUES
+        ('evt_ann', 't', 'pro_ann', 'ann', 'd3', timestamptz '2026-01-02 00:00Z'),
+        ('evt_o1', 't', 'pro_ann', 'ann', 'o1', '2026-01-01 00:00Z'),
+        ('evt_o2', 't', 'pro_ann', 'ann', 'o2', '2026-01-01 00:00Z'),
+        ('evt_row_1', 't', NULL, 'tester-7', 'd1', NULL),
+        ('evt_row_2', 't', NULL, 'tester-7', NULL, NULL);
+    INSERT INTO "eventData" ("eventGuid", key, value) SELECT guid, 'k', 'v' FROM events;
+    INSERT INTO "ignoredLinks" VALUES ('evt_2');
+    INSERT INTO "linkChanges" ("eventGuid", action, reason, actor)
+    VALUES ('evt_2', 'unlinked', 'why', 'me'), ('evt_only_1', 'unlinked', 'why', 'me');
+    INSERT INTO "profileMerges"
+        ("anonymousId", "eventGuid", "userId", reason, "loserGuid", "survivorGuid")
+    VALUES
+        ('d1', 'evt_1', 'tester-7', 'claimed', NULL, 'pro_p'),
+        ('d2', 'evt_2', 'tester-7', 'merged', 'pro_2', 'pro_p'),
+        ('d3', 'evt_3', 'tester-7', 'merged', 'pro_3', 'pro_p'),
+        ('d4', 'evt_4', 'tester-7', 'moved', 'pro_x', 'pro_p'),
+        ('o1', 'evt_o1', 'ann', 'moved', 'pro_p', 'pro_ann'),
+        ('o2', 'evt_o2', 'ann', 'unlinked', 'pro_p', 'pro_ann');
+    INSERT INTO "profileProperties" ("profileGuid", key, position, value)
+    VALUES ('pro_p', 'k', 1, 'v');
+    INSERT INTO "profileDecorations" VALUES ('pro_p', 'crm', now());
+    INSERT INTO "setAside" (kind, subject, place, reason)
+    VALUES
+        ('row', 'evt_row_1', '', 'r'), ('row', 'evt_row_2', '', 'r'),
+        ('value', 'pro_p', 'k', 'r');
+"""
+"""A placeholder with four devices, and two that have left it; Ann has a link of the third."""
+
+CHANGED = {"anonymousIds": 4, "events": 5, "profileMerges": 2}
+"""Rows that named the placeholder: its devices, the events and merges that stay."""
+
+
+@pytest.mark.parametrize("scanner", [False, True], ids=["no scanner", "a scanner"])
+async def test_counts_are_the_rows_that_are_gone_whenever_the_command_is_killed(
+    database: Database, *, scanner: bool
+) -> None:
+    found = Placeholder(PLACEHOLDER, "pro_p", 4, 8, 3)
+    guids = "SELECT guid FROM profiles"
+    transactions, finished = 0, False
+    while not finished:
+        await database.execute(TRUNCATE)
+        await database.execute(ROWS)
+        before, profiles = await count_rows(database), set(await database.column(guids))
+        finished = await remove(database, found, transactions)
+        if scanner:
+            async with await connect(database.url, "test") as connection:
+                while await move_some(connection, 1) is not None:
+                    pass
+        if transactions == 0 or await database.count("erasures"):
+            assert await remove(database, found, 1000)
+        created = set(await database.column(guids)) - profiles
+        assert len(created) == 3
+        after = await count_rows(database)
+        gone = {table: before[table] - after[table] for table in before}
+        gone["profiles"] += len(created)
+        assert await read_counts(database, "deleted") == {t: n for t, n in gone.items() if n}
+        assert await read_counts(database, "changed") == CHANGED
+        assert find_traces(await read_tables(database), {PLACEHOLDER}) == set()
+        transactions += 1
+    assert transactions > 15

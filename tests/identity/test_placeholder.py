@@ -184,9 +184,9 @@ async def test_rows_that_are_not_resolved_keep_their_anonymous_id(database: Data
     assert items == ["evt_other", "evt_row"]
     counts = 'SELECT "table", action, rows FROM "erasureCounts" ORDER BY 1, 2'
     assert await database.rows(counts) == [
+        ("anonymousIds", "changed", 1),
         ("events", "changed", 2),
         ("events", "deleted", 2),
-        ("profileMerges", "deleted", 1),
         ("profiles", "deleted", 1),
         ("setAside", "deleted", 2),
     ]

@@ -48,8 +48,9 @@ FOR NO KEY UPDATE;
 -- Give each of these anonymousIds the owner by its earliest link without the placeholder. Without one it gets
 -- an anonymous profile: the one that was merged into the placeholder's profile, or else a new one. The
 -- profile is in `erasures`, so the placeholder's own links do not count. Until `move_events` moves the events,
--- "eventMoves" says where they are, for `forget`, `export` and the scanner. MATERIALIZED, so that Postgres
--- finds rows by their anonymousIds: by the profile it may find very many.
+-- "eventMoves" says where they are, for `forget`, `export` and the scanner. Return how many anonymousIds were
+-- changed and how many merges deleted. MATERIALIZED, so that Postgres finds rows by their anonymousIds: by the
+-- profile it may find very many.
 WITH links AS (
     SELECT DISTINCT ON (events."anonymousId")
         events."anonymousId", events."userId", events.guid, profiles.guid AS profile,
@@ -96,6 +97,7 @@ WITH links AS (
     WHERE ("anonymousId", "eventGuid", "createdAt") IN (
         SELECT "anonymousId", "mergeEvent", "mergedAt" FROM goals WHERE link IS NULL
     )
+    RETURNING 1
 ), moves AS (
     INSERT INTO "eventMoves" ("anonymousId", "fromGuid")
     SELECT "anonymousId", %(profile)s FROM goals
@@ -109,10 +111,20 @@ WITH links AS (
         "userId" = goals."userId"
     FROM goals
     WHERE ids."anonymousId" = goals."anonymousId"
+    RETURNING 1
+), unlinked AS (
+    INSERT INTO "profileMerges"
+        ("anonymousId", "eventGuid", "userId", reason, "loserGuid", "survivorGuid")
+    SELECT "anonymousId", "formerLink", "userId", 'unlinked', %(profile)s, profile FROM goals
 )
-INSERT INTO "profileMerges"
-    ("anonymousId", "eventGuid", "userId", reason, "loserGuid", "survivorGuid")
-SELECT "anonymousId", "formerLink", "userId", 'unlinked', %(profile)s, profile FROM goals;
+SELECT (SELECT count(*) FROM changed), (SELECT count(*) FROM undone);
+
+-- forget_unlinks --
+-- The unlinks that `change_owners` has inserted in this transaction. They name the profile, and had only to
+-- note, by a trigger, that the properties of the new profiles are due.
+DELETE FROM "profileMerges"
+WHERE "anonymousId" = ANY(%(anonymous_ids)s::text[])
+    AND "loserGuid" = %(profile)s AND reason = 'unlinked' AND "createdAt" = now();
 
 -- next_events --
 -- Some events of the profile after an event, in the order of their index.
@@ -124,8 +136,11 @@ LIMIT %(at_most)s;
 
 -- move_events --
 -- Move those of these events that have an anonymousId to its profile, without the placeholder. They are not
--- links, so nothing is stored of them as links.
-WITH moved AS (
+-- links, so nothing is stored of them as links. Return how many events were moved, how many of these had the
+-- placeholder, and how many rows were deleted.
+WITH named AS (
+    SELECT guid FROM events WHERE guid = ANY(%(guids)s::text[]) AND "userId" = %(user_id)s
+), moved AS (
     UPDATE events
     SET "profileGuid" = ids."profileGuid",
         "userId" = nullif(events."userId", %(user_id)s),
@@ -145,7 +160,8 @@ WITH moved AS (
     WHERE guid = (SELECT "ledgerGuid" FROM erasures WHERE "profileGuid" = %(profile)s)
 )
 SELECT
-    (SELECT count(*) FROM moved), (SELECT count(*) FROM ignored), (SELECT count(*) FROM trail);
+    (SELECT count(*) FROM moved), (SELECT count(*) FROM moved JOIN named USING (guid)),
+    (SELECT count(*) FROM ignored), (SELECT count(*) FROM trail);
 
 -- finish_moves --
 -- Some moves from the profile, which `move_events` has finished.
