@@ -64,6 +64,8 @@ DATA = """
 """
 """Ann with all that a person may have, and Bob, who uses her device `d1`."""
 
+JANUARY = "2026-01-02 00:00Z"
+
 CHANGED = {"events": 3, "profileMerges": 3}
 """Rows of Bob that named Ann."""
 
@@ -235,19 +237,26 @@ async def test_a_reason_does_not_contain_the_id(database: Database) -> None:
 
 
 @pytest.mark.parametrize(
-    ("events", "topic_ms", "dead_topic_ms", "topic", "dead_topic"),
+    ("newest", "topic_ms", "dead_topic_ms", "topic", "dead_topic"),
     [
-        (True, 3_600_000, 60_000, "2026-01-02T01:00:00+00:00", "2026-03-01T12:01:00+00:00"),
-        (True, -1, -1, "forever", "forever"),
-        (True, None, None, None, None),
-        (False, 3_600_000, None, "nothing", None),
+        (JANUARY, 3_600_000, 60_000, "2026-03-01T13:00:00+00:00", "2026-03-01T12:01:00+00:00"),
+        (
+            "2026-03-01 12:30Z",
+            3_600_000,
+            0,
+            "2026-03-01T13:30:00+00:00",
+            "2026-03-01T12:00:00+00:00",
+        ),
+        (JANUARY, -1, -1, "forever", "forever"),
+        (JANUARY, None, None, None, None),
+        (None, 3_600_000, None, "2026-03-01T13:00:00+00:00", None),
     ],
-    ids=["limited", "without limit", "unknown", "without events"],
+    ids=["limited", "an event since the start", "without limit", "unknown", "without events"],
 )
 async def test_the_ledger_says_until_when_the_topics_hold_records(
     database: Database,
     *,
-    events: bool,
+    newest: str | None,
     topic_ms: int | None,
     dead_topic_ms: int | None,
     topic: str | None,
@@ -257,7 +266,7 @@ async def test_the_ledger_says_until_when_the_topics_hold_records(
         'INSERT INTO "erasureLedger" ("profileGuid", "requestedBy", reason, suppresses, '
         '"startedAt", "newestEventAt", "topicHoldsMs", "deadTopicHoldsMs") '
         "VALUES ('pro_ann', 'me', 'why', 'all', '2026-03-01 12:00Z', %s, %s, %s)",
-        *("2026-01-02 00:00Z" if events else None, topic_ms, dead_topic_ms),
+        *(newest, topic_ms, dead_topic_ms),
     )
     listed = erasures.list_erasures(settings_of(database), None)
     (stated,) = [json.loads(erasure.json) async for erasure in listed]
