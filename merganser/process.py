@@ -89,6 +89,7 @@ class Process:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(server.serve(sockets))
             await self.stop.wait()
+            await server.has_started.wait()  # a supervisor's sockets may have clients already
             await server.shut_down()
 
     async def close(self) -> None:

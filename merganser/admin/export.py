@@ -1,6 +1,6 @@
 """Export everything stored about a person as JSON lines (`merganser export`).
 
-The SQL reads tables that other folders own: an export must have all of them in one snapshot.
+The SQL reads tables that other folders own: an export has the rows of all of them in one snapshot.
 """
 
 import base64
@@ -41,9 +41,10 @@ class Export:
 async def export_person(settings: Settings, name: str, write: Callable[[str], object]) -> Export:
     """Write a JSON object for each thing stored about a person, one a line.
 
-    `kind` says what an object is: profile, anonymousId, merge, property, propertyState,
-    propertyRecount, decoration, event, setAside or deadLetter. An event's `data` is a list of
-    key-value objects, as a key may occur twice.
+    `kind` says what an object is: profile, anonymousId, merge, linkChange, ignoredLink, property,
+    propertyState, propertyRecount, decoration, event, setAside or deadLetter. An event's `data` is
+    a list of key-value objects, as a key may occur twice. The rows are from one snapshot; the dead
+    letters are those that Kafka has a moment later.
 
     Args:
         settings: the database's URL, and where the topic of dead letters is.

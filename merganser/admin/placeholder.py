@@ -37,19 +37,19 @@ async def find_placeholder(settings: Settings, request: Request) -> Placeholder:
 
     Raises:
         UserNotFound: no profile has it, and no removal of it is unfinished.
-        ReasonNamesPerson: the reason contains it.
+        ReasonNamesPerson: the reason contains it, or the anonymousId of a device.
         OtherErasure: an unfinished erasure does not remove a placeholder.
     """
-    forget.check_reason(request)
     async with open_connection(settings, "forget") as connection:
         found = await placeholder.find_placeholder(connection, request.name)
         rest = await identity.find_erasure(connection, request.name)
-    if rest and rest.unfinished != "placeholder":
-        raise forget.OtherErasure
-    if found is None and rest:
-        found = Placeholder(request.name, rest.profile, rest.anonymous_ids, 0, rest.events)
-    if found is None:
-        raise UserNotFound
+        if rest and rest.unfinished != "placeholder":
+            raise forget.OtherErasure
+        if found is None and rest:
+            found = Placeholder(request.name, rest.profile, rest.anonymous_ids, 0, rest.events)
+        if found is None:
+            raise UserNotFound
+        await forget.check_reason(connection, found.profile, request)
     return found
 
 

@@ -10,6 +10,7 @@ Both classes override internals of uvicorn, so pyproject.toml caps its version.
 import asyncio
 import contextlib
 import select
+import socket
 import time
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -69,6 +70,13 @@ class Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, connections: "_Connections") -> None:
         super().__init__(config)
         self._connections = connections
+        self.has_started = asyncio.Event()
+        """Set when it accepts connections."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, or accept the connections of these sockets."""
+        await super().startup(sockets)
+        self.has_started.set()
 
     async def on_tick(self, counter: int) -> bool:
         """Close slow connections. uvicorn calls this ten times a second."""

@@ -36,8 +36,8 @@ class Erasure:
     deleted: Mapping[str, int]
     """Number of deleted rows by table."""
     topic_until: str | None
-    """Until when the topic of events may hold a record of the erased events: a time, `nothing`,
-    `forever`, or None if Kafka did not say."""
+    """Until when the topic of events may hold a record of the person: a time, `forever`, or None
+    if Kafka did not say."""
     dead_topic_until: str | None
     """Until when the dead-letter topic may hold a letter from before the erasure."""
     json: str

@@ -8,9 +8,9 @@ handles the counters of a restarted worker like those of any restarted process.
 
 import asyncio
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 from http import HTTPStatus
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 from urllib.parse import parse_qs
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Metric, generate_latest
@@ -27,6 +27,8 @@ ANSWER_SECONDS = 1.0
 
 ALIVE = "alive"
 """The check that the supervisor adds to those of each worker."""
+
+Parsed = TypeVar("Parsed")
 
 
 class Endpoint(Protocol):
@@ -49,15 +51,30 @@ class Endpoint(Protocol):
         """Note that the worker is ready."""
 
 
-class Answer(NamedTuple):
-    """A worker's own page."""
+class Readiness(NamedTuple):
+    """A worker's own /readyz."""
 
-    status: int
-    text: str
+    ready: bool
+    reasons: dict[str, str]
+    warnings: dict[str, str]
 
 
-async def get(port: int, path: str) -> Answer | None:
-    """Return a page from a port of 127.0.0.1, or None if there is no answer in time."""
+async def get_readiness(port: int) -> Readiness | None:
+    """Return the /readyz of a port of 127.0.0.1, or None if there is no valid one in time."""
+    statuses = {HTTPStatus.OK, HTTPStatus.SERVICE_UNAVAILABLE}
+    return await _get(port, "/readyz", statuses, lambda text: Readiness(**json.loads(text)))
+
+
+async def get_metrics(port: int) -> list[Metric] | None:
+    """Return the /metrics of a port of 127.0.0.1, or None if there is no valid one in time."""
+    return await _get(
+        port, "/metrics", {HTTPStatus.OK}, lambda text: list(text_string_to_metric_families(text))
+    )
+
+
+async def _get(
+    port: int, path: str, statuses: Collection[int], parse: Callable[[str], Parsed]
+) -> Parsed | None:
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -66,8 +83,12 @@ async def get(port: int, path: str) -> Answer | None:
                 head, _, content = (await reader.read()).partition(b"\r\n\r\n")
             finally:
                 writer.close()
-        return Answer(int(head.split()[1]), content.decode())
-    except (OSError, TimeoutError, IndexError):  # IndexError: it ended before it answered
+        # A worker that is killed while it sends leaves a part of a page, perhaps of a number.
+        whole = b"content-length: %d\r\n" % len(content) in head + b"\r\n"
+        if not whole or int(head.split()[1]) not in statuses:
+            return None
+        return parse(content.decode())
+    except (OSError, TimeoutError, ValueError, TypeError, LookupError):  # none, or not such a page
         return None
 
 
@@ -94,8 +115,10 @@ class Pages:
         """Return the samples of all workers, or of those of the kinds in ?process=."""
         kinds = query.get("process")
         workers = [worker for worker in self._workers if kinds is None or worker.kind in kinds]
-        answers = await _ask(workers, "/metrics")
-        if not any(answers):  # a scrape that fails is what `up` and its alert need
+        answers = await _ask(workers, get_metrics)
+        if all(
+            answer is None for answer in answers
+        ):  # a scrape that fails is what `up` and its alert need
             return HTTPStatus.SERVICE_UNAVAILABLE, "text/plain", b"no worker answers\n"
         families: dict[str, Metric] = {}
         for worker, answer in zip(workers, answers, strict=True):
@@ -111,30 +134,34 @@ class Pages:
         """Return the reasons and warnings of all workers, each as WORKER/CHECK."""
         reasons: dict[str, str] = {}
         warnings: dict[str, str] = {}
-        answers = await _ask(self._workers, "/readyz")
+        answers = await _ask(self._workers, get_readiness)
         for worker, answer in zip(self._workers, answers, strict=True):
-            if answer and answer.status == HTTPStatus.OK:
+            if answer and answer.ready:
                 worker.note_ready()
             if why := _why_not_alive(worker, answer):
                 reasons[f"{worker.name}/{ALIVE}"] = why
-            readiness = json.loads(answer.text) if answer else {"reasons": {}, "warnings": {}}
-            for found, name in ((reasons, "reasons"), (warnings, "warnings")):
-                found |= {f"{worker.name}/{check}": why for check, why in readiness[name].items()}
+            if answer:
+                reasons |= {f"{worker.name}/{check}": why for check, why in answer.reasons.items()}
+                warnings |= {
+                    f"{worker.name}/{check}": why for check, why in answer.warnings.items()
+                }
         return readiness_page(reasons, warnings)
 
 
-async def _ask(workers: Iterable[Endpoint], path: str) -> list[Answer | None]:
+async def _ask(
+    workers: Iterable[Endpoint], get: Callable[[int], Awaitable[Parsed | None]]
+) -> list[Parsed | None]:
     """Return the page of each worker, asked at the same time; None if it does not answer."""
 
-    async def ask(worker: Endpoint) -> Answer | None:
-        return await get(worker.ops_port, path) if worker.running else None
+    async def ask(worker: Endpoint) -> Parsed | None:
+        return await get(worker.ops_port) if worker.running else None
 
     return await asyncio.gather(*map(ask, workers))
 
 
-def _families(worker: Endpoint, answer: Answer | None) -> Iterator[Metric]:
+def _families(worker: Endpoint, answer: list[Metric] | None) -> Iterator[Metric]:
     """Yield the metrics of a worker with its label, and whether it works as one of its checks."""
-    for family in text_string_to_metric_families(answer.text) if answer else ():
+    for family in answer or ():
         family.samples = [
             sample._replace(labels={**sample.labels, "worker": worker.name})
             for sample in family.samples
@@ -148,7 +175,7 @@ def _families(worker: Endpoint, answer: Answer | None) -> Iterator[Metric]:
     yield failing
 
 
-def _why_not_alive(worker: Endpoint, answer: Answer | None) -> str | None:
+def _why_not_alive(worker: Endpoint, answer: object) -> str | None:
     """Return why a worker does not work, None if it does.
 
     A worker that ends again and again answers now and then; that is not the end of its failure.

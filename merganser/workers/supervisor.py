@@ -20,7 +20,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from http import HTTPStatus
 
 import structlog
 
@@ -244,8 +243,8 @@ class _Supervised:
 
     async def _watch(self) -> None:
         """Note when the process has become ready."""
-        answer = None
-        while answer is None or answer.status != HTTPStatus.OK:
+        readiness = None
+        while not (readiness and readiness.ready):
             await asyncio.sleep(POLL_SECONDS)
-            answer = await pages.get(self.ops_port, "/readyz")
+            readiness = await pages.get_readiness(self.ops_port)
         self.note_ready()

@@ -11,6 +11,7 @@ from pydantic import SecretStr
 
 from merganser.admin import erasures
 from merganser.admin import forget as admin
+from merganser.admin.placeholder import find_placeholder
 from merganser.identity import forget
 from merganser.identity.forget import Request
 from merganser.runtime.postgres import connect
@@ -63,6 +64,8 @@ DATA = """
         ('profile', 'pro_bob', '', 'r');
 """
 """Ann with all that a person may have, and Bob, who uses her device `d1`."""
+
+JANUARY = "2026-01-02 00:00Z"
 
 CHANGED = {"events": 3, "profileMerges": 3}
 """Rows of Bob that named Ann."""
@@ -225,29 +228,44 @@ async def test_a_second_command_keeps_the_first_ones_reason_and_suppression(
     assert await database.count("suppressedIds") == 6
 
 
-async def test_a_reason_does_not_contain_the_id(database: Database) -> None:
+async def test_a_reason_does_not_contain_an_id(database: Database) -> None:
     await database.execute(DATA)
-    for reason in ("letter of ann, 2 May", "ann"):
+    await database.execute("""
+        INSERT INTO "anonymousIds" ("anonymousId", "profileGuid") VALUES ('Tablet-E', 'pro_ann')
+    """)
+    settings = settings_of(database)
+    for reason in ("letter of ann, 2 May", "ANN", "she had d5", "of her tablet-e"):
+        for name in ("ann", "pro_ann", "pro_1"):
+            with pytest.raises(admin.ReasonNamesPerson):
+                await admin.find_person(settings, Request(name, "me", reason, "all"))
         with pytest.raises(admin.ReasonNamesPerson):
-            await admin.find_person(settings_of(database), Request("ann", "me", reason, "all"))
-    for reason in ("letter of Joanna", "annual review"):
-        await admin.find_person(settings_of(database), Request("ann", "me", reason, "all"))
+            await find_placeholder(settings, Request("ann", "me", reason, "placeholder"))
+    for reason in ("letter of Joanna", "annual review", "d55", "d"):
+        await admin.find_person(settings, Request("ann", "me", reason, "all"))
+        await find_placeholder(settings, Request("ann", "me", reason, "placeholder"))
 
 
 @pytest.mark.parametrize(
-    ("events", "topic_ms", "dead_topic_ms", "topic", "dead_topic"),
+    ("newest", "topic_ms", "dead_topic_ms", "topic", "dead_topic"),
     [
-        (True, 3_600_000, 60_000, "2026-01-02T01:00:00+00:00", "2026-03-01T12:01:00+00:00"),
-        (True, -1, -1, "forever", "forever"),
-        (True, None, None, None, None),
-        (False, 3_600_000, None, "nothing", None),
+        (JANUARY, 3_600_000, 60_000, "2026-03-01T13:00:00+00:00", "2026-03-01T12:01:00+00:00"),
+        (
+            "2026-03-01 12:30Z",
+            3_600_000,
+            0,
+            "2026-03-01T13:30:00+00:00",
+            "2026-03-01T12:00:00+00:00",
+        ),
+        (JANUARY, -1, -1, "forever", "forever"),
+        (JANUARY, None, None, None, None),
+        (None, 3_600_000, None, "2026-03-01T13:00:00+00:00", None),
     ],
-    ids=["limited", "without limit", "unknown", "without events"],
+    ids=["limited", "an event since the start", "without limit", "unknown", "without events"],
 )
 async def test_the_ledger_says_until_when_the_topics_hold_records(
     database: Database,
     *,
-    events: bool,
+    newest: str | None,
     topic_ms: int | None,
     dead_topic_ms: int | None,
     topic: str | None,
@@ -257,7 +275,7 @@ async def test_the_ledger_says_until_when_the_topics_hold_records(
         'INSERT INTO "erasureLedger" ("profileGuid", "requestedBy", reason, suppresses, '
         '"startedAt", "newestEventAt", "topicHoldsMs", "deadTopicHoldsMs") '
         "VALUES ('pro_ann', 'me', 'why', 'all', '2026-03-01 12:00Z', %s, %s, %s)",
-        *("2026-01-02 00:00Z" if events else None, topic_ms, dead_topic_ms),
+        *(newest, topic_ms, dead_topic_ms),
     )
     listed = erasures.list_erasures(settings_of(database), None)
     (stated,) = [json.loads(erasure.json) async for erasure in listed]

@@ -4,6 +4,7 @@ from merganser.identity.plan import EventIds
 from tests.identity.test_trail import PAGES, at, page_views, resolve
 from tests.support.command import command
 from tests.support.database import Database
+from tests.support.system import System
 
 
 async def test_all_links_are_previewed_then_ignored_then_links_again(database: Database) -> None:
@@ -29,3 +30,44 @@ async def test_all_links_are_previewed_then_ignored_then_links_again(database: D
     assert (status, "nothing to do" in shown) == (0, True)
     assert (await run("relink", "--all", "--yes"))[0] == 0
     assert await database.count("ignoredLinks") == 0
+
+
+async def test_an_export_has_what_operators_did_with_links(system: System) -> None:
+    await resolve(
+        system.database,
+        EventIds("evt_kept", at(1), "ann", "phone"),
+        EventIds("evt_pruned", at(2), "ann", "tablet"),
+        EventIds("evt_of_bob", at(3), "bob", "laptop"),
+    )
+    for name, event in (
+        ("unlink", "evt_kept"),
+        ("unlink", "evt_pruned"),
+        ("relink", "evt_pruned"),
+        ("unlink", "evt_of_bob"),
+    ):
+        result = await command(system.env, name, event, "--reason", f"{name} it", "--yes")
+        assert result.status == 0, result.err
+    await system.database.execute("DELETE FROM events WHERE guid = 'evt_pruned'")
+    expected = {
+        "ann": [
+            ("ignoredLink", "evt_kept", None, None),
+            ("linkChange", "evt_kept", "unlinked", "unlink it"),
+            ("linkChange", "evt_pruned", "relinked", "relink it"),
+            ("linkChange", "evt_pruned", "unlinked", "unlink it"),
+        ],
+        "bob": [
+            ("ignoredLink", "evt_of_bob", None, None),
+            ("linkChange", "evt_of_bob", "unlinked", "unlink it"),
+        ],
+    }
+    for user_id, links in expected.items():
+        exported = await command(system.env, "export", user_id)
+        assert exported.status == 0, exported.err
+        assert (
+            sorted(
+                (line["kind"], line["eventGuid"], line.get("action"), line.get("reason"))
+                for line in exported.lines
+                if line["kind"] in {"linkChange", "ignoredLink"}
+            )
+            == links
+        )

@@ -18,6 +18,8 @@ from tests.workers.processes import processes
 SUPERVISOR_AND_WORKERS = {None, "ingest-1", "ingest-2"}
 """The field `worker` of their log lines; those of the supervisor have none."""
 
+REQUEST = b"GET /openapi.json HTTP/1.1\r\nhost: here\r\nconnection: close\r\n\r\n"
+
 
 def has_ended(process: psutil.Process) -> bool:
     """Return whether the process has ended; an orphan may be a zombie for a while."""
@@ -69,6 +71,21 @@ async def test_sigterm_under_load_fails_no_request(system: System, kind: str) ->
     # A new connection is refused meanwhile; open requests are answered.
     assert load.ledger.failures <= ({"ConnectError"} if kind == "ingest" else set())
     await verify(system, load.ledger)
+
+
+async def test_sigterm_while_the_workers_start_fails_no_request(system: System) -> None:
+    """The supervisor listens already, so clients connect and wait."""
+    gateway = await system.new_ingest(ingest_workers=2)
+    gateway.start()
+    await eventually(lambda: gateway.log.count("worker started") == 2)
+    clients = [await asyncio.open_connection("127.0.0.1", gateway.port) for _ in range(50)]
+    for _, writer in clients:
+        writer.write(REQUEST)
+    gateway.send(signal.SIGTERM)
+    for reader, writer in clients:
+        assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
+        writer.close()
+    assert await gateway.ended() == 0
 
 
 async def test_stopping_one_worker_fails_no_request(system: System) -> None:
@@ -146,10 +163,9 @@ async def test_connections_that_wait_survive_a_killed_worker(system: System) -> 
     workers = processes(gateway)
     for worker in workers.values():
         worker.suspend()
-    request = b"GET /openapi.json HTTP/1.1\r\nhost: here\r\nconnection: close\r\n\r\n"
     clients = [await asyncio.open_connection("127.0.0.1", gateway.port) for _ in range(50)]
     for _, writer in clients:
-        writer.write(request)
+        writer.write(REQUEST)
     workers["ingest-1"].kill()
     workers["ingest-2"].resume()
     for reader, writer in clients:

@@ -1,4 +1,4 @@
--- These statements read tables that other folders own: an export reads all that is stored about a person
+-- These statements read tables that other folders own: an export reads all rows that are stored about a person
 -- in one snapshot.
 
 -- profile --
@@ -33,6 +33,27 @@ FROM (
     WHERE owned."profileGuid" = %(profile)s
 ) AS merges
 ORDER BY "createdAt", "anonymousId", "eventGuid";
+
+-- links --
+-- What operators did with links: of its events, and of pruned events that are in its merges.
+SELECT link
+FROM (
+    SELECT "eventGuid", "createdAt", json_build_object(
+        'kind', 'linkChange', 'eventGuid', "eventGuid", 'action', action, 'reason', reason,
+        'actor', actor, 'createdAt', "createdAt"
+    )::text
+    FROM "linkChanges"
+    UNION ALL
+    SELECT "eventGuid", NULL, json_build_object('kind', 'ignoredLink', 'eventGuid', "eventGuid")::text
+    FROM "ignoredLinks"
+) AS links("eventGuid", "createdAt", link)
+LEFT JOIN events ON events.guid = "eventGuid"
+WHERE "profileGuid" = %(profile)s OR events.guid IS NULL AND "eventGuid" IN (
+    SELECT "eventGuid" FROM "profileMerges" WHERE "survivorGuid" = %(profile)s
+    UNION ALL
+    SELECT "eventGuid" FROM "profileMerges" WHERE "loserGuid" = %(profile)s AND reason = 'unlinked'
+)
+ORDER BY "eventGuid", links."createdAt";
 
 -- properties --
 -- Properties, from rules and from the company's databases.

@@ -2,8 +2,10 @@
 
 -- read_erasures --
 -- The erasures of a profile, of an id, or all, oldest first, also as JSON.
--- "until" is the latest time that the topic may hold a record of the erased events, and of the dead-letter
--- topic one that was written before the erasure.
+-- "until" is the latest time that the topic may hold a record of the person, and of the dead-letter topic one
+-- that was written before the erasure. The topic has records that the tables never had, or have no more: events
+-- that were not resolved when the erasure began, repeats, pruned events. So its time never counts from the
+-- newest erased event alone.
 SELECT
     ledger.guid, "profileGuid", "requestedBy", reason, suppresses, "startedAt", "finishedAt",
     coalesce(counts.deleted, '{}'), until.topic, until.dead_topic,
@@ -40,9 +42,10 @@ CROSS JOIN LATERAL (
     SELECT
         CASE
             WHEN "topicHoldsMs" IS NULL THEN NULL
-            WHEN "newestEventAt" IS NULL THEN 'nothing'
             WHEN "topicHoldsMs" < 0 THEN 'forever'
-            ELSE to_json("newestEventAt" + "topicHoldsMs" * interval '1 ms') #>> '{}'
+            ELSE to_json(
+                greatest("newestEventAt", "startedAt") + "topicHoldsMs" * interval '1 ms'
+            ) #>> '{}'
         END,
         CASE
             WHEN "deadTopicHoldsMs" IS NULL THEN NULL
