@@ -1,6 +1,5 @@
 """Forget a person: run the steps of `merganser/identity/forget.py` in short transactions."""
 
-import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -12,7 +11,7 @@ from psycopg import AsyncConnection
 from decoration import schedule
 from merganser.admin.database import Transact, open_connection, open_transactions
 from merganser.admin.errors import AdminError
-from merganser.identity import erasures, suppressed_ids
+from merganser.identity import erasures, person_ids, suppressed_ids
 from merganser.identity import forget as identity
 from merganser.identity.erasures import Erasure
 from merganser.identity.forget import Person, Request
@@ -53,7 +52,9 @@ class ReasonNamesPerson(AdminError):
     """The ledger would keep an id of the person."""
 
     def __init__(self) -> None:
-        super().__init__("the reason contains the id, and the ledger keeps it: leave the id out")
+        super().__init__(
+            "the reason contains an id of the person, and the ledger keeps it: leave the id out"
+        )
 
 
 class OtherErasure(AdminError):
@@ -70,9 +71,11 @@ class IdNotSuppressed(AdminError):
     """`readmit_id` has nothing to do."""
 
 
-def check_reason(request: Request) -> None:
-    """Raise `ReasonNamesPerson` if the reason contains the name as a word."""
-    if re.search(rf"(?<!\w){re.escape(request.name)}(?!\w)", request.reason):
+async def check_reason(connection: AsyncConnection[Any], profile: str, request: Request) -> None:
+    """Raise `ReasonNamesPerson` if the reason contains the name or an id of the profile."""
+    if person_ids.contains(request.reason, [request.name]) or await person_ids.is_named(
+        connection, profile, request.reason
+    ):
         raise ReasonNamesPerson
 
 
@@ -81,15 +84,15 @@ async def find_person(settings: Settings, request: Request) -> Person:
 
     Raises:
         PersonNotFound: there is neither.
-        ReasonNamesPerson: the reason contains the name.
+        ReasonNamesPerson: the reason contains the name or another id of the person.
         OtherErasure: the unfinished erasure removes a placeholder.
     """
-    check_reason(request)
     async with open_connection(settings, "find") as connection:
         person = await identity.find_erasure(connection, request.name)
         person = person or await identity.find_person(connection, request.name)
-    if person is None:
-        raise PersonNotFound
+        if person is None:
+            raise PersonNotFound
+        await check_reason(connection, person.profile, request)
     if person.unfinished == "placeholder":
         raise OtherErasure
     return person

@@ -16,6 +16,10 @@ from merganser.identity.forget import Request
 from merganser.identity.placeholder import FIRST_EVENT, EventCursor, Placeholder
 from merganser.runtime.settings import Settings
 
+OWNER_CHUNK = 100
+"""AnonymousIds that get their owners in one transaction. It reads all events with them, and events
+of these anonymousIds wait for it."""
+
 
 class UserNotFound(AdminError):
     """No profile has this userId."""
@@ -33,19 +37,19 @@ async def find_placeholder(settings: Settings, request: Request) -> Placeholder:
 
     Raises:
         UserNotFound: no profile has it, and no removal of it is unfinished.
-        ReasonNamesPerson: the reason contains it.
+        ReasonNamesPerson: the reason contains it, or the anonymousId of a device.
         OtherErasure: an unfinished erasure does not remove a placeholder.
     """
-    forget.check_reason(request)
     async with open_connection(settings, "forget") as connection:
         found = await placeholder.find_placeholder(connection, request.name)
         rest = await identity.find_erasure(connection, request.name)
-    if rest and rest.unfinished != "placeholder":
-        raise forget.OtherErasure
-    if found is None and rest:
-        found = Placeholder(request.name, rest.profile, rest.anonymous_ids, 0, rest.events)
-    if found is None:
-        raise UserNotFound
+        if rest and rest.unfinished != "placeholder":
+            raise forget.OtherErasure
+        if found is None and rest:
+            found = Placeholder(request.name, rest.profile, rest.anonymous_ids, 0, rest.events)
+        if found is None:
+            raise UserNotFound
+        await forget.check_reason(connection, found.profile, request)
     return found
 
 
@@ -102,7 +106,8 @@ async def run_steps(
             raise forget.PersonChanged from None
 
     async def change_owners(connection: AsyncConnection[Any]) -> bool:
-        return await placeholder.change_owners(connection, found, nobody_ids, at_most)
+        most = min(at_most, OWNER_CHUNK)
+        return await placeholder.change_owners(connection, found, nobody_ids, most)
 
     async def move_events(connection: AsyncConnection[Any]) -> tuple[EventCursor | None, int]:
         return await placeholder.move_events(connection, found, after or FIRST_EVENT, at_most)

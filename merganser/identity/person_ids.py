@@ -1,5 +1,7 @@
 """All ids by which something that is stored may name a person."""
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,3 +46,15 @@ async def read_person_ids(connection: AsyncConnection[Any], profile: str) -> Per
         return frozenset(id_ for row_kind, id_ in rows if row_kind == kind)
 
     return PersonIds(of_kind("userId"), of_kind("anonymousId"), of_kind("profile"))
+
+
+async def is_named(connection: AsyncConnection[Any], profile: str, text: str) -> bool:
+    """Return whether a text contains the userId or an anonymousId of a profile, as `contains`."""
+    scope = {"profile": profile, "text": text}
+    cursor = await connection.execute(_SQL["find_in_text"], scope)
+    return contains(text, [id_ for (id_,) in await cursor.fetchall()])
+
+
+def contains(text: str, ids: Iterable[str]) -> bool:
+    """Return whether a text contains one of these ids as a word, in any case."""
+    return any(re.search(rf"(?<!\w){re.escape(id_)}(?!\w)", text, re.IGNORECASE) for id_ in ids)

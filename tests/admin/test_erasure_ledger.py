@@ -11,6 +11,7 @@ from pydantic import SecretStr
 
 from merganser.admin import erasures
 from merganser.admin import forget as admin
+from merganser.admin.placeholder import find_placeholder
 from merganser.identity import forget
 from merganser.identity.forget import Request
 from merganser.runtime.postgres import connect
@@ -227,13 +228,21 @@ async def test_a_second_command_keeps_the_first_ones_reason_and_suppression(
     assert await database.count("suppressedIds") == 6
 
 
-async def test_a_reason_does_not_contain_the_id(database: Database) -> None:
+async def test_a_reason_does_not_contain_an_id(database: Database) -> None:
     await database.execute(DATA)
-    for reason in ("letter of ann, 2 May", "ann"):
+    await database.execute("""
+        INSERT INTO "anonymousIds" ("anonymousId", "profileGuid") VALUES ('Tablet-E', 'pro_ann')
+    """)
+    settings = settings_of(database)
+    for reason in ("letter of ann, 2 May", "ANN", "she had d5", "of her tablet-e"):
+        for name in ("ann", "pro_ann", "pro_1"):
+            with pytest.raises(admin.ReasonNamesPerson):
+                await admin.find_person(settings, Request(name, "me", reason, "all"))
         with pytest.raises(admin.ReasonNamesPerson):
-            await admin.find_person(settings_of(database), Request("ann", "me", reason, "all"))
-    for reason in ("letter of Joanna", "annual review"):
-        await admin.find_person(settings_of(database), Request("ann", "me", reason, "all"))
+            await find_placeholder(settings, Request("ann", "me", reason, "placeholder"))
+    for reason in ("letter of Joanna", "annual review", "d55", "d"):
+        await admin.find_person(settings, Request("ann", "me", reason, "all"))
+        await find_placeholder(settings, Request("ann", "me", reason, "placeholder"))
 
 
 @pytest.mark.parametrize(
