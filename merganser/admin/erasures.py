@@ -18,6 +18,7 @@ from psycopg import AsyncConnection, DataError, IntegrityError
 from merganser.admin import forget, placeholder
 from merganser.admin.database import Result, Transact, open_connection, open_transactions
 from merganser.admin.errors import AdminError
+from merganser.admin.placeholder import OWNER_CHUNK
 from merganser.identity import erasures as ledger
 from merganser.identity import placeholder as identity
 from merganser.identity.erasures import Erasure, Search
@@ -207,6 +208,14 @@ class _Eraser:
 
     async def _erase(self, profile: str) -> None:
         request = replace(self._request, name=profile)
+
+        async def keep_other_ids(connection: AsyncConnection[Any]) -> bool:
+            return await ledger.keep_other_ids(
+                connection, profile, request, self._nobody_ids, OWNER_CHUNK
+            )
+
+        while await self._transact(keep_other_ids):
+            pass
         self._count(await forget.erase_profile(self._transact, profile, request, lambda _: None))
 
     async def _remove_placeholder(self, found: Placeholder) -> None:

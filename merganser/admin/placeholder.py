@@ -16,6 +16,10 @@ from merganser.identity.forget import Request
 from merganser.identity.placeholder import FIRST_EVENT, EventCursor, Placeholder
 from merganser.runtime.settings import Settings
 
+OWNER_CHUNK = 100
+"""AnonymousIds that get their owners in one transaction. It reads all events with them, and events
+of these anonymousIds wait for it."""
+
 
 class UserNotFound(AdminError):
     """No profile has this userId."""
@@ -102,7 +106,8 @@ async def run_steps(
             raise forget.PersonChanged from None
 
     async def change_owners(connection: AsyncConnection[Any]) -> bool:
-        return await placeholder.change_owners(connection, found, nobody_ids, at_most)
+        most = min(at_most, OWNER_CHUNK)
+        return await placeholder.change_owners(connection, found, nobody_ids, most)
 
     async def move_events(connection: AsyncConnection[Any]) -> tuple[EventCursor | None, int]:
         return await placeholder.move_events(connection, found, after or FIRST_EVENT, at_most)

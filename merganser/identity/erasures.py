@@ -5,14 +5,14 @@ are back. `merganser/admin/erasures.py` imports a file of the ledger, and finds 
 file has only hashes, but the database has the ids, and it has the salt of the hashes.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
 from psycopg import AsyncConnection
 
-from merganser.identity import forget
+from merganser.identity import forget, placeholder
 from merganser.identity.forget import Request, SuppressionScope
 from merganser.runtime import sql
 
@@ -149,6 +149,36 @@ async def begin(
     if profile is not None:
         await forget.suppress_ids(connection, profile, request, 1)
     return profile
+
+
+async def keep_other_ids(
+    connection: AsyncConnection[Any],
+    profile: str,
+    request: Request,
+    nobody_ids: Collection[str],
+    at_most: int,
+) -> bool:
+    """Begin to erase a profile without some anonymousIds that left it before it was erased.
+
+    They get their next owner or an anonymous profile. Without that they would be erased, as the
+    backup does not have the link or unlink by which they left.
+
+    Args:
+        connection: in a READ COMMITTED transaction for this call only.
+        profile: guid, as `find_next` returned it.
+        request: counts if the erasure has not begun.
+        nobody_ids: ids that mean nobody, as `schemas.ids.folded` returns them.
+        at_most: number of anonymousIds.
+
+    Returns:
+        Whether there may be more to do.
+    """
+    await forget.begin(connection, profile, request)
+    scope = {"profile": profile, "at_most": at_most}
+    cursor = await connection.execute(_SQL["find_other_ids"], scope)
+    if anonymous_ids := [anonymous_id for (anonymous_id,) in await cursor.fetchall()]:
+        await placeholder.change_owners_of(connection, profile, anonymous_ids, nobody_ids)
+    return bool(anonymous_ids)
 
 
 async def finish_replay(connection: AsyncConnection[Any]) -> None:

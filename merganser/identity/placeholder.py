@@ -106,16 +106,30 @@ async def change_owners(
     """
     # `forget` of a next owner waits for this transaction, or this one sees that erasure.
     await connection.execute(_SQL["share_suppressed_ids"])
-    profile = placeholder.profile
-    cursor = await connection.execute(
-        _SQL["next_anonymous_ids"], {"profile": profile, "at_most": at_most}
-    )
-    anonymous_ids = {"anonymous_ids": sql.texts([id_ for (id_,) in await cursor.fetchall()])}
-    if not cursor.rowcount:
-        return False
-    await connection.execute(_SQL["lock_anonymous_ids"], anonymous_ids)
+    scope = {"profile": placeholder.profile, "at_most": at_most}
+    cursor = await connection.execute(_SQL["next_anonymous_ids"], scope)
+    if anonymous_ids := [anonymous_id for (anonymous_id,) in await cursor.fetchall()]:
+        await change_owners_of(connection, placeholder.profile, anonymous_ids, nobody_ids)
+    return bool(anonymous_ids)
+
+
+async def change_owners_of(
+    connection: AsyncConnection[Any],
+    profile: str,
+    anonymous_ids: Collection[str],
+    nobody_ids: Collection[str],
+) -> None:
+    """Give anonymousIds of a profile that is being erased their next owner.
+
+    Args:
+        connection: in a READ COMMITTED transaction that has locked the suppressed ids.
+        profile: guid.
+        anonymous_ids: those that another profile has by now stay there.
+        nobody_ids: ids that mean nobody, as `schemas.ids.folded` returns them.
+    """
+    scope = {"profile": profile, "anonymous_ids": sql.texts(anonymous_ids)}
+    await connection.execute(_SQL["lock_anonymous_ids"], scope)
     # After the lock, to see the links that its previous holder has written.
-    scope = {"profile": profile, **anonymous_ids}
     cursor = await connection.execute(
         _SQL["change_owners"], {**scope, "nobody": list(nobody_ids), "space": ids.WHITE_SPACE}
     )
@@ -123,7 +137,6 @@ async def change_owners(
     await connection.execute(_SQL["forget_unlinks"], scope)
     await forget.add_counts(connection, profile, "changed", {"anonymousIds": changed})
     await forget.add_counts(connection, profile, "deleted", {"profileMerges": undone})
-    return True
 
 
 async def move_events(

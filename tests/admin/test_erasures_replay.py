@@ -206,6 +206,15 @@ async def test_a_killed_replay_continues(
     live, restored = places
     path = tmp_path / "erasures"
     await erasures.export_to_file(live.settings, path)
+    assert await replay_with_kills(restored, path, monkeypatch) > 10
+    assert await restored.groups() == await live.groups()
+    hashes: LiteralString = 'SELECT hash FROM "suppressedIds"'
+    assert await restored.rows(hashes) == await live.rows(hashes)
+    assert await restored.disagreements() == []
+
+
+async def replay_with_kills(place: Place, path: Path, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Kill the command after one transaction, then after two, until it ends; return the kills."""
     work = postgres.Database.transact
     transactions, limit, kills = 0, 0, 0
 
@@ -217,19 +226,50 @@ async def test_a_killed_replay_continues(
         return await work(self, *arguments)
 
     monkeypatch.setattr(postgres.Database, "transact", transact)
-    finished = False
-    while not finished:
+    while True:
         transactions, limit = 0, limit + 1
         try:
-            await restored.replay(path)
-            finished = True
+            await place.replay(path)
         except Killed:
             kills += 1
-    assert kills > 10
-    assert await restored.groups() == await live.groups()
-    hashes: LiteralString = 'SELECT hash FROM "suppressedIds"'
-    assert await restored.rows(hashes) == await live.rows(hashes)
-    assert await restored.disagreements() == []
+        else:
+            return kills
+
+
+async def test_devices_that_left_a_person_before_the_erasure_stay(
+    cluster: Cluster, template: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the backup they are still the person's."""
+    backup: Stored = [
+        ("ann_1", "ann", "phone", 10),
+        ("phone_1", None, "phone", 11),
+        ("ann_2", "ann", "kiosk", 12),
+        ("kiosk_1", None, "kiosk", 13),
+        ("ann_3", "ann", "tablet", 14),
+        ("tablet_1", None, "tablet", 15),
+        ("bob_1", "bob", "tablet", 20),
+    ]
+    earlier: Stored = [("bob_2", "bob", "kiosk", 5), ("bob_3", "bob", "tablet", 6)]
+    path = tmp_path / "erasures"
+    with cluster.database(template) as name:
+        live = Place(name, cluster.url_of(name))
+        await live.store(backup)
+        with cluster.database(name) as copy:
+            restored = Place(copy, cluster.url_of(copy))
+            await live.store(earlier)
+            await live.forget("ann")
+            await erasures.export_to_file(live.settings, path)
+            assert await replay_with_kills(restored, path, monkeypatch) > 5
+            groups = {frozenset(guid for guid, *_ in group) for group in await restored.groups()}
+            assert groups == {
+                frozenset({"evt_kiosk_1"}),
+                frozenset({"evt_tablet_1", "evt_bob_1"}),
+            }
+            assert await restored.disagreements() == []
+            assert await restored.rows('SELECT * FROM "eventMoves"') == set()
+            await restored.store(earlier)
+            assert await restored.groups() == await live.groups()
+            assert await restored.disagreements() == []
 
 
 async def test_a_person_who_cannot_be_erased_does_not_stop_the_others(

@@ -47,7 +47,9 @@ async def fill(database: Database) -> Placeholder:
     return found
 
 
-async def remove(database: Database, found: Placeholder, transactions: int) -> bool:
+async def remove(
+    database: Database, found: Placeholder, transactions: int, at_most: int = 2
+) -> bool:
     """Run the command; return False if it is killed after that many transactions."""
     async with await connect(database.url, "test") as connection:
 
@@ -60,7 +62,7 @@ async def remove(database: Database, found: Placeholder, transactions: int) -> b
                 return await work(connection)
 
         try:
-            await run_steps(transact, found, REMOVE, NOBODY, 2, lambda _: None)
+            await run_steps(transact, found, REMOVE, NOBODY, at_most, lambda _: None)
         except Killed:
             return False
     return True
@@ -184,3 +186,16 @@ async def test_counts_are_the_rows_that_are_gone_whenever_the_command_is_killed(
         assert find_traces(await read_tables(database), {PLACEHOLDER}) == set()
         transactions += 1
     assert transactions > 15
+
+
+async def test_a_transaction_changes_the_owners_of_few_anonymous_ids(database: Database) -> None:
+    """It reads all their events, so other limits are higher."""
+    await database.execute("""
+        INSERT INTO profiles (guid, "userId") VALUES ('pro_p', 'tester-7');
+        INSERT INTO "anonymousIds" ("anonymousId", "profileGuid", "userId", "linkEventGuid")
+        SELECT 'd' || n, 'pro_p', 'tester-7', 'evt_' || n FROM generate_series(1, 150) AS n
+    """)
+    found = Placeholder(PLACEHOLDER, "pro_p", 150, 0, 0)
+    assert not await remove(database, found, transactions=2, at_most=2000)
+    owned = """SELECT count(*) FROM "anonymousIds" WHERE "profileGuid" = 'pro_p'"""
+    assert await database.value(owned) == 50

@@ -10,6 +10,7 @@ import pytest
 
 from tests.chaos.comparison import verify
 from tests.chaos.load import Load
+from tests.support.gateway import Gateway
 from tests.support.service import Service
 from tests.support.system import System
 from tests.support.waiting import eventually
@@ -32,6 +33,19 @@ def has_ended(process: psutil.Process) -> bool:
 def stopping(service: Service) -> set[str | None]:
     """Return the workers that have started to stop."""
     return {line.get("worker") for line in service.log_lines if line["event"] == "stopping"}
+
+
+async def begun_request(
+    gateway: Gateway, length: int
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Return a connection whose worker has read a request's head and waits for its body."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    writer.write(
+        b"POST /api/v1/track HTTP/1.1\r\nhost: here\r\nexpect: 100-continue\r\n"
+        b"content-length: %d\r\n\r\n" % length
+    )
+    assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 100")
+    return reader, writer
 
 
 async def test_a_killed_worker_is_restarted_and_nothing_is_lost(system: System) -> None:
@@ -63,7 +77,7 @@ async def test_sigterm_under_load_fails_no_request(system: System, kind: str) ->
     async with Load([gateway.url], gateway.key, clients=8, rate=500) as load:
         for _ in range(2):
             await load.wait_for(more=200)
-            assert await victim.stop(within=10) == 0
+            assert await victim.stop(within=20) == 0
             victim.start()
             await victim.ready()
         await load.wait_for(more=200)
@@ -85,7 +99,7 @@ async def test_sigterm_while_the_workers_start_fails_no_request(system: System) 
     for reader, writer in clients:
         assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
         writer.close()
-    assert await gateway.ended() == 0
+    assert await gateway.ended(within=20) == 0
 
 
 async def test_stopping_one_worker_fails_no_request(system: System) -> None:
@@ -108,11 +122,7 @@ async def test_sigterm_to_supervisor_and_workers_fails_no_request(
     """systemd sends SIGTERM to all; a worker must not count it twice because of the supervisor."""
     gateway = await system.ingest(ingest_workers=2)
     body = b'{"apiKey": "%s", "type": "t", "userId": "1"}' % gateway.key.encode()
-    head = b"POST /api/v1/track HTTP/1.1\r\nhost: here\r\ncontent-length: %d\r\n\r\n" % len(body)
-    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
-    writer.write(head)
-    await writer.drain()
-    await asyncio.sleep(0.1)  # the worker has read the head of the request
+    reader, writer = await begun_request(gateway, len(body))
     for worker in processes(gateway).values():
         worker.send_signal(signal.SIGTERM)
     gateway.send(signal.SIGTERM)
@@ -120,7 +130,7 @@ async def test_sigterm_to_supervisor_and_workers_fails_no_request(
     writer.write(body)
     assert (await reader.readline()).startswith(b"HTTP/1.1 200")
     writer.close()
-    assert await gateway.ended() == 0
+    assert await gateway.ended(within=20) == 0
 
 
 async def test_a_killed_supervisor_leaves_no_worker(system: System) -> None:
@@ -130,7 +140,7 @@ async def test_a_killed_supervisor_leaves_no_worker(system: System) -> None:
     workers[0].suspend()  # as if its event loop hung
     try:
         await gateway.kill()
-        await eventually(lambda: all(map(has_ended, workers)), within=5)
+        await eventually(lambda: all(map(has_ended, workers)))
     finally:
         with suppress(psutil.NoSuchProcess):
             workers[0].resume()  # it reads the end of the pipe if the kernel did not kill it
@@ -139,15 +149,13 @@ async def test_a_killed_supervisor_leaves_no_worker(system: System) -> None:
 async def test_a_second_signal_quits_at_once(system: System) -> None:
     gateway = await system.ingest(ingest_workers=2)
     workers = list(processes(gateway).values())
-    _, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
-    writer.write(b"POST /api/v1/track HTTP/1.1\r\ncontent-length: 9\r\n\r\n")
-    await writer.drain()
+    _, writer = await begun_request(gateway, length=9)
     gateway.send(signal.SIGTERM)
     await eventually(lambda: stopping(gateway) == SUPERVISOR_AND_WORKERS)
     assert gateway.running
     gateway.send(signal.SIGTERM)
-    assert await gateway.ended(within=2) == 128 + signal.SIGTERM
-    await eventually(lambda: all(map(has_ended, workers)), within=5)
+    assert await gateway.ended(within=5) == 128 + signal.SIGTERM
+    await eventually(lambda: all(map(has_ended, workers)))
     writer.close()
 
 

@@ -196,6 +196,29 @@ WHERE erasures."profileGuid" > %(after)s
 ORDER BY erasures."profileGuid"
 LIMIT %(at_most)s;
 
+-- find_other_ids --
+-- Some anonymousIds of a user that no imported erasure erased, if imported erasures of the user have finished:
+-- the user had them in the backup, but no more when the user was erased.
+SELECT "anonymousId"
+FROM profiles
+JOIN "anonymousIds" AS ids ON ids."profileGuid" = profiles.guid
+WHERE profiles.guid = %(profile)s
+    AND (
+        SELECT bool_and("finishedAt" IS NOT NULL)
+        FROM "erasedIds" AS erased
+        JOIN "erasureLedger" AS ledger ON ledger.guid = "erasureGuid"
+        WHERE kind = 'userId' AND hash = "suppressionHash"('userId', profiles."userId")
+            AND "importedAt" IS NOT NULL AND "replayedAt" IS NULL
+    )
+    AND NOT EXISTS (
+        SELECT
+        FROM "erasedIds" AS erased
+        JOIN "erasureLedger" AS ledger ON ledger.guid = "erasureGuid"
+        WHERE kind = 'anonymousId' AND hash = "suppressionHash"('anonymousId', ids."anonymousId")
+            AND "importedAt" IS NOT NULL
+    )
+LIMIT %(at_most)s;
+
 -- split_profile --
 -- If this anonymousId belongs to a user, give it an anonymous profile, which its own events follow.
 WITH taken AS (
