@@ -49,11 +49,11 @@ class PersonChanged(AdminError):
 
 
 class ReasonNamesPerson(AdminError):
-    """The ledger would keep an id of the person."""
+    """The ledger, or the trail of a link, would keep an id of the person."""
 
     def __init__(self) -> None:
         super().__init__(
-            "the reason contains an id of the person, and the ledger keeps it: leave the id out"
+            "the reason contains an id of the person, and it is kept: leave the id out"
         )
 
 

@@ -7,7 +7,9 @@ from psycopg import AsyncConnection
 
 from merganser.admin.database import Transact, open_transactions
 from merganser.admin.errors import AdminError
+from merganser.admin.forget import ReasonNamesPerson
 from merganser.identity import store
+from merganser.identity.person_ids import contains
 from merganser.identity.unlink import Direction, LinkChange, NotALink, Unlinker
 from merganser.runtime.settings import Settings
 
@@ -46,13 +48,18 @@ async def change_link(
 
     Raises:
         CannotChangeLink: the event is not a stored link.
+        ReasonNamesPerson: the reason contains one of its ids, or the owner's afterwards.
     """
     unlinker = Unlinker(settings.nobody_ids, 0)
 
     async def work(connection: AsyncConnection[Any]) -> LinkChange:
-        return await unlinker.change(
+        change = await unlinker.change(
             connection, direction, event, actor, reason, every=every, preview=preview
         )
+        # The trail stays with the user's event when the owner of the anonymousId is erased.
+        if contains(reason, filter(None, (change.user_id, change.anonymous_id, change.owner))):
+            raise ReasonNamesPerson
+        return change
 
     async with open_transactions(settings, direction) as transact:
         try:

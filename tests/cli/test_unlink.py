@@ -32,6 +32,19 @@ async def test_all_links_are_previewed_then_ignored_then_links_again(database: D
     assert await database.count("ignoredLinks") == 0
 
 
+async def test_the_reason_contains_no_id(database: Database) -> None:
+    await resolve(
+        database,
+        EventIds("evt_link", at(1), "ann", "phone"),
+        EventIds("evt_next", at(2), "bob", "phone"),
+    )
+    env = {"MERGANSER_DATABASE_URL": database.url}
+    for reason, status in (("not Ann", 1), ("a Phone", 1), ("it is Bob's", 1), ("announced", 0)):
+        result = await command(env, "unlink", "evt_link", "--reason", reason, "--yes")
+        assert result.status == status, result.err
+    assert await database.column('SELECT reason FROM "linkChanges"') == ["announced"]
+
+
 async def test_an_export_has_what_operators_did_with_links(system: System) -> None:
     await resolve(
         system.database,
