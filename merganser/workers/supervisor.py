@@ -139,6 +139,8 @@ class _Supervised:
         self._shared = shared
         self._lifeline: int | None = None
         self._was_ready = False
+        self.cannot_start = False
+        """Whether its last process exited with an error, and it was never ready."""
         self.failure: str | None = None
 
     @property
@@ -152,14 +154,10 @@ class _Supervised:
         """Whether its process was started and has not ended."""
         return self._lifeline is not None
 
-    @property
-    def cannot_start(self) -> bool:
-        """Whether it has exited with an error and was never ready."""
-        return self.exit_code in range(1, 128) and not self._was_ready
-
     def note_ready(self) -> None:
         """Note that the worker is ready."""
         self._was_ready = True
+        self.cannot_start = False
         self.failure = None
 
     async def keep_running(self, stop: Stop, workers: "Sequence[_Supervised]") -> None:
@@ -180,6 +178,7 @@ class _Supervised:
                 self.failure = f"no new process: {error.strerror}"
             if stop.is_set():
                 return
+            self.cannot_start = self.exit_code in range(1, 128) and not self._was_ready
             if all(worker.cannot_start for worker in workers):
                 log.error("no worker can start; the last line of each says why")
                 stop.set()
@@ -192,9 +191,8 @@ class _Supervised:
                 reason=self.failure,
                 seconds=pause,
             )
-            if await stop.wait(pause):
-                self.exit_code = 0
-                return
+            self.exit_code = 0
+            await stop.wait(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
 
     def tell_to_stop(self) -> None:
