@@ -28,14 +28,13 @@ Workers = Annotated[
 ]
 
 
-def _ingest() -> Group:
-    settings = IngestSettings.read()
+def _ingest(settings: IngestSettings) -> Group:
     address = settings.ingest_host, settings.ingest_port
     return Group("ingest", settings.ingest_workers, address)
 
 
-def _resolver() -> Group:
-    return Group("resolver", ResolverSettings.read().resolver_workers)
+def _resolver(settings: ResolverSettings) -> Group:
+    return Group("resolver", settings.resolver_workers)
 
 
 def _scanner() -> Group:
@@ -59,8 +58,8 @@ def _api() -> Group:
 
 
 GROUPS: dict[str, Callable[[], Group]] = {
-    "ingest": _ingest,
-    "resolver": _resolver,
+    "ingest": lambda: _ingest(IngestSettings.read()),
+    "resolver": lambda: _resolver(ResolverSettings.read()),
     "scanner": _scanner,
     "properties": _properties,
     "decoration": _decoration,
@@ -73,7 +72,8 @@ GROUPS: dict[str, Callable[[], Group]] = {
 def ingest_command(workers: Workers = None) -> None:
     """Run an ingest gateway: events from HTTP to Kafka."""
     _override("INGEST_WORKERS", workers)
-    settings, group = IngestSettings.read(), _ingest()
+    settings = IngestSettings.read()
+    group = _ingest(settings)
     if group.count == 1:
         _run_alone("ingest")
     else:
@@ -84,7 +84,8 @@ def ingest_command(workers: Workers = None) -> None:
 def resolver_command(workers: Workers = None) -> None:
     """Run a resolver: events from Kafka to their profiles in Postgres."""
     _override("RESOLVER_WORKERS", workers)
-    settings, group = ResolverSettings.read(), _resolver()
+    settings = ResolverSettings.read()
+    group = _resolver(settings)
     if group.count == 1:
         _run_alone("resolver")
     else:

@@ -124,6 +124,7 @@ def create_server(
         http=connections.protocol,  # type: ignore[arg-type] # uvicorn only calls it
         loop="none",
         lifespan="off",
+        ws="none",  # "auto" would give an Upgrade request to `websockets`, if that is installed
         interface="asgi3",
         log_config=None,
         access_log=False,

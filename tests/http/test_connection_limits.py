@@ -46,6 +46,27 @@ async def run_server(limits: ConnectionLimits) -> AsyncIterator[int]:
         await serving
 
 
+class WebSocket(asyncio.Protocol):
+    """A library's protocol; `**_` because uvicorn passes its configuration."""
+
+    def __init__(self, **_: object) -> None:
+        super().__init__()
+
+
+async def test_an_upgrade_request_is_answered_as_any_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Even if a library for WebSockets is installed, as a dependency of another one."""
+    monkeypatch.setattr("uvicorn.protocols.websockets.auto.AutoWebSocketsProtocol", WebSocket)
+    async with run_server(ConnectionLimits()) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(
+            b"GET /early HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n"
+        )
+        assert (await reader.readline()).startswith(OK)
+        writer.close()
+
+
 class RawClient:
     """A connection that sends any bytes at any time."""
 
