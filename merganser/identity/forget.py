@@ -272,11 +272,11 @@ async def forget_merges(connection: AsyncConnection[Any], profile: str, at_most:
 async def delete_merges(connection: AsyncConnection[Any], profile: str, at_most: int) -> bool:
     """Remove a profile from some merges of other people; return whether there may be more."""
     scope = {"profile": profile, "at_most": at_most}
-    for statement in ("delete_survivor", "delete_unlinks"):
-        deleted = await (await connection.execute(_SQL[statement], scope)).fetchone() or (0, 0, 0)
-        await add_counts(connection, profile, "deleted", _merge_counts(deleted))
-        if deleted[0] == at_most:
-            return True
+    cursor = await connection.execute(_SQL["delete_merges_of_profile"], scope)
+    deleted = await cursor.fetchone() or (0, 0, 0)
+    await add_counts(connection, profile, "deleted", _merge_counts(deleted))
+    if deleted[0] == at_most:
+        return True
     cleared = (await connection.execute(_SQL["clear_loser"], scope)).rowcount
     await add_counts(connection, profile, "changed", {"profileMerges": cleared})
     return cleared == at_most

@@ -205,40 +205,23 @@ WHERE hash IN (
         SELECT FROM "erasedIds" WHERE "erasedIds".hash = "suppressedIds".hash AND suppressed
     );
 
--- delete_survivor --
--- Delete some merges by which other people's anonymousIds came to this profile, and what is stored of these
--- links as `delete_merges` does.
-WITH next AS (
+-- delete_merges_of_profile --
+-- Delete some merges by which other people's anonymousIds came to this profile, and some unlinks by which they
+-- left it, and what is stored of these links as `delete_merges` does.
+WITH came AS (
     SELECT "anonymousId", "eventGuid", "createdAt"
     FROM "profileMerges"
     WHERE "survivorGuid" = %(profile)s
     LIMIT %(at_most)s
     FOR UPDATE
-), merges AS (
-    DELETE FROM "profileMerges" AS merges
-    USING next
-    WHERE merges."anonymousId" = next."anonymousId" AND merges."eventGuid" = next."eventGuid"
-        AND merges."createdAt" = next."createdAt"
-    RETURNING merges."eventGuid"
-), pruned AS (
-    SELECT "eventGuid" FROM merges WHERE NOT EXISTS (SELECT FROM events WHERE guid = "eventGuid")
-), ignored AS (
-    DELETE FROM "ignoredLinks" WHERE "eventGuid" IN (SELECT "eventGuid" FROM pruned) RETURNING 1
-), trail AS (
-    DELETE FROM "linkChanges" WHERE "eventGuid" IN (SELECT "eventGuid" FROM pruned) RETURNING 1
-)
-SELECT
-    (SELECT count(*) FROM merges), (SELECT count(*) FROM ignored), (SELECT count(*) FROM trail);
-
--- delete_unlinks --
--- Delete some unlinks by which other people's anonymousIds left this profile, and what is stored of these
--- links as `delete_merges` does.
-WITH next AS (
+), "left" AS (
     SELECT "anonymousId", "eventGuid", "createdAt"
     FROM "profileMerges"
     WHERE "loserGuid" = %(profile)s AND reason = 'unlinked'
-    LIMIT %(at_most)s
+    LIMIT %(at_most)s - (SELECT count(*) FROM came)
     FOR UPDATE
+), next AS (
+    SELECT * FROM came UNION SELECT * FROM "left"
 ), merges AS (
     DELETE FROM "profileMerges" AS merges
     USING next
