@@ -15,6 +15,7 @@ from merganser.runtime.settings import (
     ResolverSettings,
     ScannerSettings,
     ServeSettings,
+    Settings,
 )
 from merganser.workers.supervisor import Group, run_workers
 
@@ -37,33 +38,22 @@ def _resolver(settings: ResolverSettings) -> Group:
     return Group("resolver", settings.resolver_workers)
 
 
-def _scanner() -> Group:
-    ScannerSettings.read()
-    return Group("scanner")
-
-
-def _properties() -> Group:
-    PropertiesSettings.read()
-    return Group("properties")
-
-
-def _decoration() -> Group:
-    DecorationSettings.read()
-    return Group("decoration")
-
-
-def _api() -> Group:
-    settings = ApiSettings.read()
+def _api(settings: ApiSettings) -> Group:
     return Group("api", address=(settings.api_host, settings.api_port))
+
+
+def _alone(kind: str, settings: type[Settings]) -> Group:
+    settings.read()
+    return Group(kind)
 
 
 GROUPS: dict[str, Callable[[], Group]] = {
     "ingest": lambda: _ingest(IngestSettings.read()),
     "resolver": lambda: _resolver(ResolverSettings.read()),
-    "scanner": _scanner,
-    "properties": _properties,
-    "decoration": _decoration,
-    "api": _api,
+    "scanner": lambda: _alone("scanner", ScannerSettings),
+    "properties": lambda: _alone("properties", PropertiesSettings),
+    "decoration": lambda: _alone("decoration", DecorationSettings),
+    "api": lambda: _api(ApiSettings.read()),
 }
 """Each reads the settings of its kind, so that one that is not valid is an error of the command."""
 
@@ -73,11 +63,7 @@ def ingest_command(workers: Workers = None) -> None:
     """Run an ingest gateway: events from HTTP to Kafka."""
     _override("INGEST_WORKERS", workers)
     settings = IngestSettings.read()
-    group = _ingest(settings)
-    if group.count == 1:
-        _run_alone("ingest")
-    else:
-        run_workers("ingest", settings, settings.ingest_metrics_port, [group])
+    _run_group(_ingest(settings), settings, settings.ingest_metrics_port)
 
 
 @app.command("resolver")
@@ -85,11 +71,7 @@ def resolver_command(workers: Workers = None) -> None:
     """Run a resolver: events from Kafka to their profiles in Postgres."""
     _override("RESOLVER_WORKERS", workers)
     settings = ResolverSettings.read()
-    group = _resolver(settings)
-    if group.count == 1:
-        _run_alone("resolver")
-    else:
-        run_workers("resolver", settings, settings.resolver_metrics_port, [group])
+    _run_group(_resolver(settings), settings, settings.resolver_metrics_port)
 
 
 @app.command("scanner")
@@ -136,6 +118,14 @@ def serve_command(
 def _override(setting: str, value: int | None) -> None:
     if value is not None:
         os.environ[f"MERGANSER_{setting}"] = str(value)
+
+
+def _run_group(group: Group, settings: Settings, ops_port: int) -> None:
+    """Run the workers of a group; one worker needs no supervisor."""
+    if group.count == 1:
+        _run_alone(group.kind)
+    else:
+        run_workers(group.kind, settings, ops_port, [group])
 
 
 def _run_alone(kind: str) -> None:
