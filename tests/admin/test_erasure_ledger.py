@@ -1,12 +1,10 @@
 """The ledger of erasures is exact after a kill at each step, if scanner or command finish."""
 
 import json
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Any, Literal, TypeVar
+from typing import Literal
 
 import pytest
-from psycopg import AsyncConnection
 from pydantic import SecretStr
 
 from merganser.admin import erasures
@@ -18,8 +16,8 @@ from merganser.runtime.postgres import connect
 from merganser.runtime.settings import Settings
 from tests.support.chunks import erase_some
 from tests.support.database import Database
+from tests.support.kills import Killed, kill_after, transact_on
 
-Result = TypeVar("Result")
 Finisher = Literal["the same command", "the scanner"]
 
 REQUEST = Request("ann", "an operator", "a request by letter", "all", 1000, -1)
@@ -92,10 +90,6 @@ TRUNCATE = """
 """
 
 
-class Killed(Exception):
-    """The command was killed between two transactions."""
-
-
 def settings_of(database: Database) -> Settings:
     """Return settings with no Kafka behind them."""
     return Settings(
@@ -106,15 +100,7 @@ def settings_of(database: Database) -> Settings:
 async def erase(database: Database, profile: str, transactions: int) -> bool:
     """Run the command's steps; return False if it is killed after that many transactions."""
     async with await connect(database.url, "test") as connection:
-
-        async def transact(work: Callable[[AsyncConnection[Any]], Awaitable[Result]], /) -> Result:
-            nonlocal transactions
-            if transactions == 0:
-                raise Killed
-            transactions -= 1
-            async with connection.transaction():
-                return await work(connection)
-
+        transact = kill_after(transactions, transact_on(connection))
         try:
             await admin.erase_profile(transact, profile, REQUEST, lambda _: None)
         except Killed:

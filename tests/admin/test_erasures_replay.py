@@ -21,6 +21,7 @@ from scanner.scan import SCAN_START, RowScanner
 from schemas.ids import NOBODY
 from tests.support.database import Cluster, opened
 from tests.support.events import NOON
+from tests.support.kills import Killed
 
 Stored = list[tuple[str, str | None, str | None, int]]
 """Events: guid without its prefix, userId, anonymousId, second."""
@@ -50,10 +51,6 @@ SINCE: Stored = [
     ("ann_5", "ann", "shared", 5),
 ]
 """Ann signs in on a tablet, and an earlier link shows that the shared device is hers."""
-
-
-class Killed(Exception):
-    """The command was killed between two transactions."""
 
 
 class Place:

@@ -1,10 +1,6 @@
 """`forget --placeholder` is killed after any transaction, and continues later."""
 
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
-
 import pytest
-from psycopg import AsyncConnection
 
 from merganser.admin import forget
 from merganser.admin.placeholder import run_steps
@@ -16,12 +12,11 @@ from merganser.identity.plan import EventIds
 from merganser.runtime.postgres import connect
 from schemas.ids import NOBODY
 from tests.admin.persons import find_traces, read_tables
-from tests.admin.test_erasure_ledger import TRUNCATE, Killed, count_rows, read_counts
+from tests.admin.test_erasure_ledger import TRUNCATE, count_rows, read_counts
 from tests.identity.test_trail import at, resolve
 from tests.support.chunks import move_some
 from tests.support.database import Database
-
-Result = TypeVar("Result")
+from tests.support.kills import Killed, kill_after, transact_on
 
 PLACEHOLDER, ANN = "tester-7", "ann-of-london"
 REMOVE = Request(PLACEHOLDER, "an operator", "no person", "placeholder")
@@ -52,15 +47,7 @@ async def remove(
 ) -> bool:
     """Run the command; return False if it is killed after that many transactions."""
     async with await connect(database.url, "test") as connection:
-
-        async def transact(work: Callable[[AsyncConnection[Any]], Awaitable[Result]], /) -> Result:
-            nonlocal transactions
-            if transactions == 0:
-                raise Killed
-            transactions -= 1
-            async with connection.transaction():
-                return await work(connection)
-
+        transact = kill_after(transactions, transact_on(connection))
         try:
             await run_steps(transact, found, REMOVE, NOBODY, at_most, lambda _: None)
         except Killed:
@@ -71,12 +58,7 @@ async def remove(
 async def forget_ann(database: Database) -> None:
     profile = await database.profile_of(ANN)
     async with await connect(database.url, "test") as connection:
-
-        async def transact(work: Callable[[AsyncConnection[Any]], Awaitable[Result]], /) -> Result:
-            async with connection.transaction():
-                return await work(connection)
-
-        await forget.erase_profile(transact, profile, FORGET, lambda _: None)
+        await forget.erase_profile(transact_on(connection), profile, FORGET, lambda _: None)
 
 
 @pytest.mark.parametrize("scanner", [False, True], ids=["no scanner", "a scanner"])

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import psycopg
 import pytest
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import rule, run_state_machine_as_test
 
@@ -220,13 +219,5 @@ def machine(database_url: str) -> Iterator[type[Forgetting]]:
 @pytest.mark.timeout(600)
 def test_tables_have_no_trace_of_a_forgotten_person(machine: type[Forgetting]) -> None:
     run_state_machine_as_test(
-        machine,
-        settings=settings(
-            max_examples=examples.count(fast=3, full=8, nightly=200),
-            stateful_step_count=20,
-            deadline=None,
-            # Shrinking on a real database takes minutes, and a failure has few steps anyway.
-            phases=[Phase.explicit, Phase.reuse, Phase.generate],
-            suppress_health_check=list(HealthCheck),
-        ),
+        machine, settings=examples.machine(steps=20, fast=3, full=8, nightly=200)
     )

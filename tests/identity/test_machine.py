@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 import psycopg
 import pytest
 from aiokafka import TopicPartition
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
@@ -332,17 +331,7 @@ def machine(database_url: str) -> Iterator[type[Machine]]:
 def test_any_interleaving_and_crashes_give_the_groups_of_the_definition(
     machine: type[Machine],
 ) -> None:
-    run_state_machine_as_test(
-        machine,
-        settings=settings(
-            max_examples=examples.count(fast=10, full=40),
-            stateful_step_count=15,
-            deadline=None,
-            # Shrinking on a real database takes minutes, and a failure has few steps anyway.
-            phases=[Phase.explicit, Phase.reuse, Phase.generate],
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    run_state_machine_as_test(machine, settings=examples.machine(steps=15, fast=10, full=40))
 
 
 def value_of(event: SentEvent) -> bytes:

@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 
 import psycopg
 import pytest
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import rule, run_state_machine_as_test
 
@@ -28,16 +27,13 @@ from tests.identity.test_machine import CRASHES, Crash, Machine
 from tests.identity.test_trail import at, resolve
 from tests.support import examples
 from tests.support.database import Database
+from tests.support.kills import Killed, kill_after
 from tests.support.waiting import eventually
 
 Result = TypeVar("Result")
 
 REQUEST = Request("tester", "me", "no person", "placeholder")
 FORGET_ANN = Request("ann", "me", "a request", "all")
-
-
-class Killed(Exception):
-    """The command was killed between two transactions."""
 
 
 class Removing(Machine):
@@ -81,17 +77,14 @@ class Removing(Machine):
         async def transact(
             work: Callable[[psycopg.AsyncConnection[Any]], Awaitable[Result]],
         ) -> Result:
-            nonlocal transactions
-            if transactions == 0:
-                raise Killed
-            transactions -= 1
             if crash is not Crash.NEVER:
                 await self._attempt(work, crash)
             result: Result = await self._attempt(work, Crash.NEVER)
             return result
 
         try:
-            await run_steps(transact, found, REQUEST, NOBODY, 2, lambda _: None)
+            limited = kill_after(transactions, transact)
+            await run_steps(limited, found, REQUEST, NOBODY, 2, lambda _: None)
         except Killed:
             self.unfinished.append(found)
         async with await connect(self.url, "test") as connection:
@@ -145,16 +138,7 @@ def machine(database_url: str) -> Iterator[type[Removing]]:
 
 @pytest.mark.timeout(600)
 def test_removed_userids_are_as_if_they_had_never_been_sent(machine: type[Removing]) -> None:
-    run_state_machine_as_test(
-        machine,
-        settings=settings(
-            max_examples=examples.count(fast=10, full=40),
-            stateful_step_count=15,
-            deadline=None,
-            phases=[Phase.explicit, Phase.reuse, Phase.generate],
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    run_state_machine_as_test(machine, settings=examples.machine(steps=15, fast=10, full=40))
 
 
 async def test_rows_that_are_not_resolved_keep_their_anonymous_id(database: Database) -> None:

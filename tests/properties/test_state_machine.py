@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 import psycopg
 import pytest
 from aiokafka import TopicPartition
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
@@ -333,14 +332,4 @@ def machine(database_url: str) -> Iterator[type[Machine]]:
 def test_properties_equal_a_recomputation_from_the_stored_events(
     machine: type[Machine],
 ) -> None:
-    run_state_machine_as_test(
-        machine,
-        settings=settings(
-            max_examples=examples.count(fast=12, full=60),
-            stateful_step_count=30,
-            deadline=None,
-            # Shrinking on a real database takes minutes, and a failure has few steps anyway.
-            phases=[Phase.explicit, Phase.reuse, Phase.generate],
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    run_state_machine_as_test(machine, settings=examples.machine(steps=30, fast=12, full=60))

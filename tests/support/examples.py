@@ -6,7 +6,7 @@
 import os
 from typing import Literal
 
-from hypothesis import settings
+from hypothesis import HealthCheck, Phase, settings
 
 PROFILE: Literal["fast", "full", "nightly"] = os.environ.get("HYPOTHESIS_PROFILE", "fast")  # type: ignore[assignment] # checked below
 
@@ -25,3 +25,22 @@ def load_profile() -> None:
 def count(*, fast: int, full: int, nightly: int | None = None) -> int:
     """Return the number of examples in this run's profile; `nightly` is `full` by default."""
     return {"fast": fast, "full": full, "nightly": nightly or full}[PROFILE]
+
+
+def machine(*, steps: int, fast: int, full: int, nightly: int | None = None) -> settings:
+    """Return the settings of a state machine on a real database.
+
+    Args:
+        steps: of one example, at most.
+        fast: examples, as in `count`.
+        full: the same.
+        nightly: the same.
+    """
+    return settings(
+        max_examples=count(fast=fast, full=full, nightly=nightly),
+        stateful_step_count=steps,
+        deadline=None,
+        # Shrinking on a real database takes minutes, and a failure has few steps anyway.
+        phases=[Phase.explicit, Phase.reuse, Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
