@@ -50,7 +50,7 @@ class Supervisor:
         self._home = home
         self._cli = cli
         self._phase = state.STARTING
-        # Not an Event: its `set` deadlocks in a signal handler that interrupts its `wait`.
+        # Not an Event: its `set` can deadlock in a signal handler that interrupts its `wait`.
         self._stop: SimpleQueue[None] = SimpleQueue()
         self._ports = claimed
         self._kafka: Kafka | None = None
