@@ -8,11 +8,12 @@ from typing import Any
 
 import aiokafka
 import structlog
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from merganser.runtime import kafka_connection, kafka_records
+from merganser.runtime.kafka_connection import AdminClient
 from merganser.runtime.lifecycle import Stop, StoppedWhileWaiting
 from merganser.runtime.retry import backoff
 from merganser.runtime.settings import Settings
@@ -143,7 +144,7 @@ async def create_topics(settings: Settings) -> list[str]:
     Raises:
         KafkaError: the broker cannot be reached or refuses.
     """
-    admin = AIOKafkaAdminClient(**connection(settings, "topics"))
+    admin = AdminClient(**connection(settings, "topics"))
     await admin.start()
     try:
         existing = set(await admin.list_topics())
@@ -193,7 +194,7 @@ async def read_holding_times(settings: Settings) -> dict[str, int]:
     Raises:
         KafkaError: the broker cannot be reached, has no such topic, or refuses.
     """
-    admin = AIOKafkaAdminClient(**connection(settings, "admin"))
+    admin = AdminClient(**connection(settings, "admin"))
     topics = [settings.topic, settings.dead_topic]
     keys = {"cleanup.policy": None, "retention.ms": None, "segment.ms": None}
     try:
@@ -223,7 +224,7 @@ async def cluster_id(settings: Settings) -> str:
     Raises:
         KafkaError: no broker answers.
     """
-    admin = AIOKafkaAdminClient(**connection(settings, "cluster"))
+    admin = AdminClient(**connection(settings, "cluster"))
     try:
         await admin.start()
         description = await admin.describe_cluster()

@@ -1,10 +1,11 @@
-"""A fix for aiokafka's broker connections on uvloop."""
+"""Fixes of aiokafka: broker connections on uvloop, and a cluster without a controller."""
 
 from collections.abc import Awaitable
 from typing import Any, ClassVar
 
 from aiokafka import conn
-from aiokafka.errors import KafkaConnectionError, KafkaError
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaConnectionError, KafkaError, NodeNotReadyError
 
 
 class Connection(conn.AIOKafkaConnection):  # type: ignore[misc] # aiokafka has no types
@@ -48,6 +49,22 @@ class Connection(conn.AIOKafkaConnection):  # type: ignore[misc] # aiokafka has 
         return sent
 
 
+class AdminClient(AIOKafkaAdminClient):  # type: ignore[misc] # aiokafka has no types
+    """An admin client that reports a cluster without a controller as a Kafka error.
+
+    A broker that starts, or that was away for some seconds, is not a member of its cluster yet: it
+    names neither brokers nor a controller. aiokafka then raises AttributeError.
+    """
+
+    async def _send_to_controller(self, request: Any) -> Any:
+        try:
+            return await super()._send_to_controller(request)
+        except AttributeError as error:
+            if self._client.cluster.controller is not None:
+                raise
+            raise NodeNotReadyError("the cluster has no controller yet, try again") from error
+
+
 def install() -> None:
-    """Make all aiokafka clients use this class; aiokafka has no option for it."""
+    """Make all aiokafka clients use `Connection`; aiokafka has no option for it."""
     conn.AIOKafkaConnection = Connection

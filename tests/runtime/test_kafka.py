@@ -5,15 +5,18 @@ from typing import Any
 
 import pytest
 import uvloop
+from aiokafka.cluster import ClusterMetadata
 from aiokafka.conn import create_conn
-from aiokafka.errors import KafkaConnectionError
+from aiokafka.errors import KafkaConnectionError, NodeNotReadyError
 from aiokafka.protocol.metadata import MetadataRequest
 
 from merganser.runtime import kafka
+from merganser.runtime.kafka_connection import AdminClient
 from merganser.runtime.lifecycle import Stop
 from merganser.runtime.settings import Settings
 from tests.support.proxy import Proxy
 from tests.support.servers import Servers
+from tests.support.topics import Topics
 
 
 async def test_a_start_waits_for_the_broker(servers_running: Servers) -> None:
@@ -59,3 +62,17 @@ def test_a_request_on_a_lost_connection_raises_a_kafka_error(
     loop.transports = []
     with asyncio.Runner(loop_factory=lambda: loop) as runner:
         runner.run(send_on_lost_connection())
+
+
+async def test_a_cluster_without_a_controller_is_an_error_of_kafka(
+    topics: Topics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A broker that starts, or that was away, names no brokers and no controller for a moment."""
+    monkeypatch.setattr(ClusterMetadata, "update_metadata", lambda *_: None)
+    admin = AdminClient(bootstrap_servers=topics.bootstrap)
+    await admin.start()
+    try:
+        with pytest.raises(NodeNotReadyError, match="no controller"):
+            await admin.delete_topics([topics.events.name])
+    finally:
+        await admin.close()

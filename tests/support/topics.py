@@ -1,7 +1,7 @@
 """The topics of one test."""
 
 import uuid
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -13,9 +13,11 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError
 
 from merganser.runtime import kafka
+from merganser.runtime.kafka_connection import AdminClient
 from merganser.runtime.settings import Settings
 from schemas import event as wire
 from schemas.event import Event
+from tests.support.waiting import eventually
 
 PARTITIONS = 4
 
@@ -164,31 +166,39 @@ async def created(
         dead_retention: days to keep dead letters, 0 without limit.
     """
     topics = Topics(bootstrap)
-    await kafka.create_topics(
-        Settings(
-            _env_file=None,
-            kafka_bootstrap=bootstrap,
-            topic=topics.events.name,
-            dead_topic=topics.dead.name,
-            topic_partitions=partitions,
-            topic_retention=retention,
-            dead_topic_retention=dead_retention,
-        )
+    settings = Settings(
+        _env_file=None,
+        kafka_bootstrap=bootstrap,
+        topic=topics.events.name,
+        dead_topic=topics.dead.name,
+        topic_partitions=partitions,
+        topic_retention=retention,
+        dead_topic_retention=dead_retention,
     )
+    await eventually(lambda: _succeeds(kafka.create_topics(settings)))
     try:
         yield topics
     finally:
         if not keep:
-            await _delete(topics)
+            await eventually(lambda: _succeeds(_delete(topics)))
 
 
 async def _delete(topics: Topics) -> None:
-    admin = AIOKafkaAdminClient(bootstrap_servers=topics.bootstrap)
+    admin = AdminClient(bootstrap_servers=topics.bootstrap)
     await admin.start()
     try:
         await admin.delete_topics([topics.events.name, topics.dead.name])
     finally:
         await admin.close()
+
+
+async def _succeeds(call: Awaitable[object]) -> bool:
+    """Return whether Kafka answers; a broker that was frozen may leave its cluster for a moment."""
+    try:
+        await call
+    except KafkaError:
+        return False
+    return True
 
 
 async def broker_is_back(bootstrap: str) -> bool:
