@@ -18,7 +18,7 @@ from prometheus_client import Histogram
 
 from ingest import body, client_address
 from ingest.dialects import Dialect, Response, StaticResponse
-from ingest.publisher import Publisher, Record
+from ingest.publisher import Publisher
 from ingest.rate_limit import RateLimiter
 from ingest.request import Request
 from ingest.routes import Routes
@@ -55,7 +55,7 @@ class _Progress:
     key_kind: str = ""
     """Empty until the request's key is known."""
     events: int = 0
-    error_codes: Counter[str] = field(default_factory=Counter)
+    error_codes: list[str] = field(default_factory=list)
 
 
 class _Producer(NamedTuple):
@@ -115,14 +115,14 @@ class Gateway:
             return
         except HttpError as error:
             status, response = _error_response(error, response_headers, progress.key_kind)
-            progress.error_codes[error.kind.code] += 1
+            progress.error_codes.append(error.kind.code)
         except Exception:
             log.exception("internal error in a request", request_id=request_id.decode())
             status, response = _error_response(
                 internal_error(), response_headers, progress.key_kind
             )
         if progress.error_codes:
-            self._error_log.write(request_id, status, progress.error_codes)
+            self._error_log.write(request_id, status, Counter(progress.error_codes))
         if span:
             span.end(status, progress.events)
         _request_seconds(status).observe(time.monotonic() - start)
@@ -158,17 +158,19 @@ class Gateway:
         results = self._validate(parsed.events, producer)
         accepted = [result for result in results if isinstance(result, ValidEvent)]
         if accepted:
-            await self._publish(accepted, progress.trace)
+            if error := await self._publisher.publish(accepted, [VERSION_HEADER, *progress.trace]):
+                raise HttpError(ErrorKind.UNAVAILABLE, f"{error}: try again")
             _ACCEPTED[key.kind].inc(len(accepted))
-            metrics.SENT_AT_IGNORED.inc(sum(result.sent_at_ignored for result in accepted))
+            if ignored := [True for result in accepted if result.sent_at_ignored]:
+                metrics.SENT_AT_IGNORED.inc(len(ignored))
             progress.events = len(accepted)
         response = parsed.respond(
             [result.guid if isinstance(result, ValidEvent) else result for result in results]
         )
-        for result in results:  # after `respond`, which may raise an error that is counted above
-            if isinstance(result, HttpError):
-                metrics.REJECTED.labels(result.kind.code, key.kind).inc()
-                progress.error_codes[result.kind.code] += 1
+        # After `respond`, which may raise an error that is counted above.
+        for refused in [result for result in results if isinstance(result, HttpError)]:
+            metrics.REJECTED.labels(refused.kind.code, key.kind).inc()
+            progress.error_codes.append(refused.kind.code)
         return response
 
     def _validate(self, events: Sequence[Any], producer: _Producer) -> list[ValidEvent | HttpError]:
@@ -193,17 +195,6 @@ class Gateway:
                 )
                 results.append(internal_error())
         return results
-
-    async def _publish(self, events: Sequence[ValidEvent], trace: Sequence[Header]) -> None:
-        """Publish the events of one request.
-
-        Raises:
-            HttpError: UNAVAILABLE, unless Kafka has acknowledged all of them.
-        """
-        records = [Record(event.key, event.value) for event in events]
-        for outcome in await self._publisher.publish(records, [VERSION_HEADER, *trace]):
-            if outcome.error:
-                raise HttpError(ErrorKind.UNAVAILABLE, f"{outcome.error}: try again")
 
 
 @cache
@@ -240,8 +231,9 @@ def _error_response(
 def _client(scope: Scope, settings: IngestSettings) -> str | None:
     if not scope.get("client"):
         return None
+    peer: str = scope["client"][0]
+    if not settings.trusted_proxies:
+        return peer
     # Some proxies add a second header instead of appending to the first.
     hops = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
-    return client_address.address(
-        scope["client"][0], b",".join(hops).decode("latin-1"), settings.trusted_proxies
-    )
+    return client_address.address(peer, b",".join(hops).decode("latin-1"), settings.trusted_proxies)

@@ -18,6 +18,9 @@ GuidVersion = Literal[4, 7]
 _COUNTED = 12
 """Hexadecimal digits that a series counts in: the UUID's last group, 48 bits."""
 
+_HIGHEST_COUNTED = 1 << 47
+"""The highest of these bits. It is 0 in the first guid, so that counting up has room."""
+
 
 def uuid7(now_ms: int) -> str:
     """A UUIDv7 for a time in milliseconds since 1970, as 36 characters."""
@@ -33,9 +36,11 @@ def series(version: GuidVersion, prefix: str, now_ms: int) -> Iterator[str]:
     if version == 4:  # noqa: PLR2004 - the number is the version's name
         while True:
             yield prefix + str(uuid.uuid4())
-    first = uuid7(now_ms)
-    start = int(first[-_COUNTED:], 16) >> 1
-    yield from map(f"{prefix}{first[:-_COUNTED]}%012x".__mod__, itertools.count(start))
+    random = int.from_bytes(os.urandom(10)) & ~_HIGHEST_COUNTED
+    first = prefix + _format7(now_ms, random)
+    yield first
+    start = (random & _HIGHEST_COUNTED - 1) + 1
+    yield from map(f"{first[:-_COUNTED]}%012x".__mod__, itertools.count(start))
 
 
 def repeatable(version: GuidVersion, prefix: str, at_ms: int | None, *parts: str) -> str:

@@ -17,8 +17,8 @@ from dev.bench.drains import drain
 from dev.bench.load import drive
 from dev.bench.processes import cpu_seconds
 from dev.bench.ratios import Finding, Round, Run, finding
+from dev.bench.topics import Record
 from dev.stack import Servers
-from ingest.publisher import Record
 from merganser.runtime.settings import Settings
 
 EVENTS = 100_000

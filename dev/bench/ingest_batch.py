@@ -22,6 +22,8 @@ def measure(run: Run) -> Iterator[Finding]:
     with servers.running(kafka=True) as running, servers.database(running) as url:
         settings = topics.topic(running)
         with gateway.ingest(running, settings, url) as ours:
+            warmup = run.seconds(gateway.WARMUP_SECONDS)
+            drive(ours.port, requests, connections=CONNECTIONS, seconds=warmup)
             for _ in range(run.rounds):
                 driven = drive(ours.port, requests, connections=CONNECTIONS, seconds=run.seconds(5))
                 seconds = topics.publish(settings, records)
