@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import structlog
@@ -56,15 +56,6 @@ class _Progress:
     """Empty until the request's key is known."""
     events: int = 0
     error_codes: list[str] = field(default_factory=list)
-
-
-class _Producer(NamedTuple):
-    """The sender of a request."""
-
-    key: str
-    """The guid of its API key."""
-    address: str | None
-    request_id: bytes
 
 
 class Gateway:
@@ -126,9 +117,10 @@ class Gateway:
         if span:
             span.end(status, progress.events)
         _request_seconds(status).observe(time.monotonic() - start)
-        content, media_type, own_headers = (
-            response if isinstance(response, Response) else Response(_to_json(response), _JSON)
-        )
+        if isinstance(response, Response):
+            content, media_type, own_headers = response
+        else:
+            content, media_type, own_headers = _to_json(response), _JSON, ()
         response_headers = [*response_headers, (b"content-type", media_type), *own_headers]
         await send_response(send, status, response_headers, content)
 
@@ -154,8 +146,8 @@ class Gateway:
                 f"{len(parsed.events)} events, {self._settings.ingest_max_batch} are allowed",
             )
         self._limiter.admit(key, len(parsed.events), parsed.rate_limit_error)
-        producer = _Producer(key.guid, _client(scope, self._settings), progress.request_id)
-        results = self._validate(parsed.events, producer)
+        address = _client(scope, self._settings)
+        results = self._validate(parsed.events, key.guid, address, progress.request_id)
         accepted = [result for result in results if isinstance(result, ValidEvent)]
         if accepted:
             if error := await self._publisher.publish(accepted, [VERSION_HEADER, *progress.trace]):
@@ -168,16 +160,20 @@ class Gateway:
             [result.guid if isinstance(result, ValidEvent) else result for result in results]
         )
         # After `respond`, which may raise an error that is counted above.
-        for refused in [result for result in results if isinstance(result, HttpError)]:
-            metrics.REJECTED.labels(refused.kind.code, key.kind).inc()
-            progress.error_codes.append(refused.kind.code)
+        if len(accepted) < len(results):
+            for result in results:
+                if isinstance(result, HttpError):
+                    metrics.REJECTED.labels(result.kind.code, key.kind).inc()
+                    progress.error_codes.append(result.kind.code)
         return response
 
-    def _validate(self, events: Sequence[Any], producer: _Producer) -> list[ValidEvent | HttpError]:
+    def _validate(
+        self, events: Sequence[Any], producer_guid: str, address: str | None, request_id: bytes
+    ) -> list[ValidEvent | HttpError]:
         now = datetime.now(UTC)
         guids = guid.series(self._settings.guid_version, guid.EVENT, int(now.timestamp() * 1000))
         server_fields = ServerFields(
-            guids.__next__, self._settings.guid_version, producer.key, producer.address, now
+            guids.__next__, self._settings.guid_version, producer_guid, address, now
         )
         results: list[ValidEvent | HttpError] = []
         for raw in events:
@@ -190,9 +186,7 @@ class Gateway:
             except HttpError as error:
                 results.append(error)
             except Exception:
-                log.exception(
-                    "internal error in one event", request_id=producer.request_id.decode()
-                )
+                log.exception("internal error in one event", request_id=request_id.decode())
                 results.append(internal_error())
         return results
 
