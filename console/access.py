@@ -50,6 +50,12 @@ class Viewer:
         return Permission.READ_PROFILES in self.key.permissions
 
 
+def viewer_of(request: Request) -> Viewer:
+    """Return who sent the request of a page that needs a login."""
+    viewer: Viewer = request.state.viewer
+    return viewer
+
+
 class Access:
     """Sessions and their cookie.
 

@@ -20,6 +20,7 @@ from merganser.http.errors import ErrorKind, ErrorLog, HttpError
 from merganser.queries.failures import unexpected_error
 from merganser.queries.pool import Pool
 from merganser.runtime import metrics
+from merganser.runtime.settings import ResolverSettings
 
 _POLICY = (
     b"default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -80,7 +81,9 @@ class Routes:
             return render_error(request, unexpected_error(error))
 
 
-def create_app(pool: Pool, keys: ApiKeys, access: Access, scan: int) -> App:
+def create_app(
+    pool: Pool, keys: ApiKeys, access: Access, scan: int, settings: ResolverSettings
+) -> App:
     """Return the console.
 
     Args:
@@ -88,11 +91,12 @@ def create_app(pool: Pool, keys: ApiKeys, access: Access, scan: int) -> App:
         keys: the API keys in force.
         access: decides who is logged in.
         scan: the most events that a page reads to find those that match its filters.
+        settings: how to read the topics.
     """
     routes = Routes(access)
     login = Login(access, keys, pool)
     profiles = Profiles(pool, scan)
-    events = Events(pool)
+    events = Events(pool, settings)
     return _ResponseMiddleware(
         Starlette(
             routes=[

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from console import sessions
-from console.access import Access
+from console.access import Access, viewer_of
 from console.forms import read_form
 from console.pages import render
 from merganser.http.authentication import ApiKeys, hash_key
@@ -78,7 +78,7 @@ class Login:
     async def log_out(self, request: Request) -> Response:
         """End the session."""
         response = RedirectResponse("/login", 303)
-        response.headers["set-cookie"] = await self._access.log_out(request.state.viewer)
+        response.headers["set-cookie"] = await self._access.log_out(viewer_of(request))
         return response
 
     async def _log_in(self, request: Request, key_hash: str) -> Response:

@@ -12,12 +12,14 @@ from merganser.http.server import create_server
 from merganser.process import Process, run_process
 from merganser.queries.pool import Pool
 from merganser.runtime import metrics
-from merganser.runtime.settings import ConsoleSettings
+from merganser.runtime.settings import ConsoleSettings, ResolverSettings
 
 log = structlog.get_logger(__name__)
 
 
-async def _run(settings: ConsoleSettings, process: Process) -> None:
+async def _run(
+    settings: ConsoleSettings, topic_settings: ResolverSettings, process: Process
+) -> None:
     log.info("starting", port=settings.console_port)
     database = process.open_database("console keys")
     keys = ApiKeys(database, settings.console_keys_interval, process.stop, "it at /login")
@@ -38,7 +40,7 @@ async def _run(settings: ConsoleSettings, process: Process) -> None:
         None if settings.console_url is None else str(settings.console_url),
     )
     http = create_server(
-        app.create_app(pool, keys, access, settings.console_scan),
+        app.create_app(pool, keys, access, settings.console_scan, topic_settings),
         settings.console_host,
         settings.console_port,
         proxy_headers=False,
@@ -59,11 +61,11 @@ async def _run(settings: ConsoleSettings, process: Process) -> None:
 
 def main() -> None:
     """Run the console until a signal."""
-    settings = ConsoleSettings.read()
+    settings, topic_settings = ConsoleSettings.read(), ResolverSettings.read()
     run_process(
         "console",
         settings,
         settings.console_metrics_port,
         metrics.CONSOLE,
-        lambda process: _run(settings, process),
+        lambda process: _run(settings, topic_settings, process),
     )

@@ -17,6 +17,7 @@ from merganser.http.authentication import ApiKeys, Permission
 from merganser.queries.pool import Pool
 from merganser.runtime import metrics, postgres
 from merganser.runtime.lifecycle import Stop
+from merganser.runtime.settings import ResolverSettings
 from tests.api.reader import Reader, new_key
 from tests.support.database import Database
 
@@ -73,7 +74,10 @@ def text_of(page: str) -> str:
 
 @asynccontextmanager
 async def viewing(
-    database: Database, lifetime: Lifetime | None = None, url: str | None = None
+    database: Database,
+    lifetime: Lifetime | None = None,
+    url: str | None = None,
+    settings: ResolverSettings | None = None,
 ) -> AsyncIterator[Viewer]:
     """Run the console for the length of an `async with` block; nobody is logged in yet."""
     keys_database = postgres.Database(database.url, "keys")
@@ -81,7 +85,7 @@ async def viewing(
     pool = Pool("console", metrics.CONSOLE_POOL_WAIT_SECONDS, database.url, 2, 5)
     await pool.open()
     access = Access(pool, keys, lifetime or Lifetime(3600, 43_200), url)
-    console = app.create_app(pool, keys, access, SCAN)
+    console = app.create_app(pool, keys, access, SCAN, settings or ResolverSettings())
     try:
         async with httpx.AsyncClient(
             transport=httpx.ASGITransport(console), base_url=url or ORIGIN
