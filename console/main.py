@@ -6,6 +6,7 @@ import structlog
 
 from console import app
 from console.access import Access
+from console.monitor import Monitor
 from console.sessions import Lifetime
 from merganser.http.authentication import ApiKeys
 from merganser.http.server import create_server
@@ -39,8 +40,9 @@ async def _run(
         Lifetime(settings.console_idle_timeout, settings.console_session_timeout),
         None if settings.console_url is None else str(settings.console_url),
     )
+    monitor = Monitor(pool, topic_settings, process.stop)
     http = create_server(
-        app.create_app(pool, keys, access, settings.console_scan, topic_settings),
+        app.create_app(pool, keys, access, settings.console_scan, monitor, topic_settings),
         settings.console_host,
         settings.console_port,
         proxy_headers=False,
@@ -55,8 +57,10 @@ async def _run(
     await keys.load()
     async with asyncio.TaskGroup() as tasks:
         reading_keys = tasks.create_task(keys.run())
+        monitoring = tasks.create_task(monitor.run())
         await process.serve_until_stopped(http)
         reading_keys.cancel()
+        monitoring.cancel()
 
 
 def main() -> None:

@@ -122,6 +122,13 @@ async def read_merges_of_event(
     return [dict(zip(_MERGE_FIELDS, row, strict=True)) for row in rows]
 
 
+async def count_merges(connection: Connection, since: datetime, limit: int) -> int:
+    """Return how many merges there were since a time, at most `limit`."""
+    values = {"since": since, "limit": limit}
+    (count,) = await (await connection.execute(_SQL["count_merges"], values)).fetchone() or (0,)
+    return int(count)
+
+
 async def read_newest(connection: Connection, limit: int) -> list[dict[str, Any]]:
     """Return the profiles with the greatest guids: the newest ones, if guids are UUIDv7."""
     rows = await (await connection.execute(_SQL["newest_profiles"], {"limit": limit})).fetchall()

@@ -1,9 +1,7 @@
 """An event is traced through the real topics."""
 
 import time
-from collections.abc import AsyncIterator
 
-import pytest
 from pydantic import SecretStr
 
 from merganser.http.authentication import Permission
@@ -20,34 +18,20 @@ def new_guid() -> str:
     return EVENT + uuid7(int(time.time() * 1000))
 
 
-@pytest.fixture
-async def viewer(system: System) -> AsyncIterator[Viewer]:
-    settings = ResolverSettings(
-        kafka_bootstrap=system.env["MERGANSER_KAFKA_BOOTSTRAP"],
-        database_url=SecretStr(system.database.url),
-        topic=system.events.name,
-        dead_topic=system.dead.name,
-        consumer_group=system.env.get("MERGANSER_CONSUMER_GROUP", "merganser-resolver"),
-    )
-    async with viewing(system.database, settings=settings) as opened:
-        await opened.log_in(*Permission)
-        yield opened
-
-
-async def test_an_event_is_traced_to_its_record(system: System, viewer: Viewer) -> None:
+async def test_an_event_is_traced_to_its_record(system: System, system_viewer: Viewer) -> None:
     gateway = await system.ingest()
     guids = [await gateway.tracked(type="pageview", userId=f"user-{n}") for n in range(20)]
     path = f"/events/{guids[11]}"
 
-    response = await viewer.get(path, record="")
+    response = await system_viewer.get(path, record="")
     assert response.status_code == 404
     assert "It is on its way" in text_of(response.text)
 
     await system.resolver()
     await eventually(lambda: system.database.count("events"), equals(20))
-    page = await viewer.page(path)
+    page = await system_viewer.page(path)
     assert f'hx-get="{path}?record"' in page
-    text = await viewer.text(path, record="")
+    text = await system_viewer.text(path, record="")
     (found,) = [
         record
         for record in await system.events.records()
@@ -58,13 +42,13 @@ async def test_an_event_is_traced_to_its_record(system: System, viewer: Viewer) 
 
 
 async def test_a_dead_letter_is_found_by_the_guid_of_its_event(
-    system: System, viewer: Viewer
+    system: System, system_viewer: Viewer
 ) -> None:
     await system.resolver()
     guid = new_guid()
     await system.events.publish(Record(f'{{"guid": "{guid}", "type": 1}}'.encode()))
     await eventually(system.dead.size, equals(1))
-    response = await viewer.get(f"/events/{guid}", record="")
+    response = await system_viewer.get(f"/events/{guid}", record="")
     assert response.status_code == 404
     text = text_of(response.text)
     assert "It became a dead letter" in text

@@ -11,6 +11,7 @@ import httpx
 
 from console import app
 from console.access import Access
+from console.monitor import Monitor
 from console.sessions import Lifetime
 from merganser.http.asgi import App
 from merganser.http.authentication import ApiKeys, Permission
@@ -37,6 +38,8 @@ class Viewer:
     client: httpx.AsyncClient
     store: Reader
     """Stores events on their profiles."""
+    monitor: Monitor
+    """Takes samples only when a test or a page says so."""
 
     async def log_in(self, *permissions: str) -> None:
         """Log in with a new key that has these permissions."""
@@ -85,14 +88,16 @@ async def viewing(
     pool = Pool("console", metrics.CONSOLE_POOL_WAIT_SECONDS, database.url, 2, 5)
     await pool.open()
     access = Access(pool, keys, lifetime or Lifetime(3600, 43_200), url)
-    console = app.create_app(pool, keys, access, SCAN, settings or ResolverSettings())
+    settings = settings or ResolverSettings()
+    monitor = Monitor(pool, settings, Stop())
+    console = app.create_app(pool, keys, access, SCAN, monitor, settings)
     try:
         async with httpx.AsyncClient(
             transport=httpx.ASGITransport(console), base_url=url or ORIGIN
         ) as client:
             key = await new_key(database, *Permission)
             store = Reader(console, pool, database, key)
-            yield Viewer(console, database, key, client, store)
+            yield Viewer(console, database, key, client, store, monitor)
     finally:
         await pool.close()
         await keys_database.close()
