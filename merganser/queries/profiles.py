@@ -1,22 +1,20 @@
-"""Read profiles, their merges, and the explanations of their identity."""
+"""Read profiles and their merges."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from itertools import groupby, takewhile
 from operator import itemgetter
-from typing import Any
+from typing import Any, Literal
 
-from api import cursors
-from api.parameters import PageQuery, ProfileQuery
-from api.responses import (
-    MAX_ENTRY_BYTES,
-    MAX_PAGE_BYTES,
-    parse_property,
-    take_fitting,
-)
 from merganser.http.errors import ErrorKind, HttpError
-from merganser.identity.explain import Explanation, explain
+from merganser.queries import cursors
+from merganser.queries.limits import MAX_ENTRY_BYTES, MAX_PAGE_BYTES
+from merganser.queries.parameters import PageQuery, ProfileQuery
 from merganser.runtime import sql
 from merganser.runtime.postgres import Connection
+from schemas import exact_json
 
 _SQL = sql.load(__package__, "profiles.sql")
 
@@ -29,9 +27,18 @@ MAX_ANONYMOUS_IDS = 100
 MAX_PROPERTY_VALUES = 5000
 """Property values of one profile; each value of an array counts."""
 
+MAX_FIRST_EVENTS = 1000
+"""Events of one anonymousId that are read to find the earliest."""
 
-async def read_page(connection: Connection, query: ProfileQuery) -> tuple[dict[str, Any], bool]:
-    """Return a page of profiles as JSON has it, and whether it is truncated.
+_MERGE_FIELDS = (
+    *("createdAt", "anonymousId", "eventGuid", "reason", "userId"),
+    *("loserGuid", "survivorGuid"),
+)
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+
+
+async def read_page(connection: Connection, query: ProfileQuery) -> cursors.Page:
+    """Return a page of profiles.
 
     Raises:
         HttpError: MALFORMED, the cursor is not one of this page.
@@ -48,19 +55,21 @@ async def read_page(connection: Connection, query: ProfileQuery) -> tuple[dict[s
     rows = await (await connection.execute(_SQL[_statement(query)], values)).fetchall()
     guids = [guid for (guid,) in rows]
     profiles, complete = await read_profiles(connection, guids[: query.limit])
-    fitting = take_fitting(profiles)
-    complete &= fitting.all
     next_cursor = None
     if not complete:
-        next_cursor = cursors.encode(CURSOR, profiles[len(fitting.entries) - 1]["guid"])
+        next_cursor = cursors.encode(CURSOR, profiles[-1]["guid"])
     elif len(guids) > query.limit:
         next_cursor = cursors.encode(CURSOR, guids[query.limit - 1])
-    truncated = not complete or any(profile["moreProperties"] for profile in profiles)
-    return {"profiles": fitting.entries, "nextCursor": next_cursor}, truncated
+    return cursors.Page(
+        profiles,
+        next_cursor,
+        cursor_after=lambda count: cursors.encode(CURSOR, profiles[count - 1]["guid"]),
+        truncated=not complete or any(profile["moreProperties"] for profile in profiles),
+    )
 
 
 async def read_profile(connection: Connection, guid: str) -> dict[str, Any]:
-    """Return a profile, or the one that it merged into, as JSON has it.
+    """Return a profile, or the one that it merged into.
 
     Raises:
         HttpError: NOT_FOUND.
@@ -70,10 +79,8 @@ async def read_profile(connection: Connection, guid: str) -> dict[str, Any]:
     return {"profile": profile, "mergedFrom": None if current == guid else guid}
 
 
-async def read_merges(
-    connection: Connection, guid: str, query: PageQuery
-) -> tuple[dict[str, Any], bool]:
-    """Return a page of a profile's merges as JSON has it, and whether it is truncated.
+async def read_merges(connection: Connection, guid: str, query: PageQuery) -> cursors.Page:
+    """Return a page of a profile's merges.
 
     Raises:
         HttpError: NOT_FOUND; MALFORMED, the cursor is not one of this page.
@@ -90,69 +97,82 @@ async def read_merges(
         "beforeGuid": before_guid,
     }
     rows = await (await connection.execute(_SQL["merges"], values)).fetchall()
-    names = ("createdAt", "anonymousId", "eventGuid", "reason", "userId", "loserGuid")
-    merges = [dict(zip((*names, "survivorGuid"), row, strict=True)) for row in rows[: query.limit]]
-    fitting = take_fitting(merges)
-    next_cursor = None
-    if len(rows) > len(fitting.entries):
-        at, anonymous_id, event = rows[len(fitting.entries) - 1][:3]
-        next_cursor = cursors.encode(MERGES_CURSOR, at.isoformat(), anonymous_id, event)
-    return {"merges": fitting.entries, "nextCursor": next_cursor}, not fitting.all
+    merges = [dict(zip(_MERGE_FIELDS, row, strict=True)) for row in rows[: query.limit]]
+
+    def cursor_after(count: int) -> str:
+        at, anonymous_id, event = rows[count - 1][:3]
+        return cursors.encode(MERGES_CURSOR, at.isoformat(), anonymous_id, event)
+
+    next_cursor = cursor_after(len(merges)) if len(rows) > len(merges) else None
+    return cursors.Page(merges, next_cursor, cursor_after, truncated=False)
 
 
-async def read_explanations(connection: Connection, guid: str) -> tuple[dict[str, Any], bool]:
-    """Return what `merganser explain` shows of a profile, and whether it is truncated.
+async def read_newest_merges(connection: Connection, limit: int) -> list[dict[str, Any]]:
+    """Return the merges of all profiles, newest first, with the fields of `read_merges`."""
+    rows = await (await connection.execute(_SQL["newest_merges"], {"limit": limit})).fetchall()
+    return [dict(zip(_MERGE_FIELDS, row, strict=True)) for row in rows]
 
-    Raises:
-        HttpError: NOT_FOUND.
+
+async def read_merges_of_event(
+    connection: Connection, event: str, anonymous_id: str
+) -> list[dict[str, Any]]:
+    """Return the merges that an event with this anonymousId caused, the oldest first."""
+    values = {"event": event, "anonymousId": anonymous_id, "limit": MAX_ANONYMOUS_IDS}
+    rows = await (await connection.execute(_SQL["merges_of_event"], values)).fetchall()
+    return [dict(zip(_MERGE_FIELDS, row, strict=True)) for row in rows]
+
+
+async def read_newest(connection: Connection, limit: int) -> list[dict[str, Any]]:
+    """Return the profiles with the greatest guids: the newest ones, if guids are UUIDv7."""
+    rows = await (await connection.execute(_SQL["newest_profiles"], {"limit": limit})).fetchall()
+    profiles, _ = await read_profiles(connection, [guid for (guid,) in rows])
+    return profiles[::-1]
+
+
+IdKind = Literal["guid", "merged guid", "userId", "anonymousId"]
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A profile that an id leads to."""
+
+    kind: IdKind
+    """What the id is."""
+    profile: dict[str, Any]
+
+
+async def find(connection: Connection, text: str) -> list[Match]:
+    """Return the profiles that an id leads to.
+
+    Args:
+        connection: in a transaction on one snapshot.
+        text: a profile's guid, the guid of a profile that merged, a userId or an anonymousId.
     """
-    await current_guid(connection, guid)
-    explanations = await explain(connection, guid)
-    fitting = take_fitting(_explanation_to_json(explanation) for explanation in explanations)
-    return {"explanations": fitting.entries}, not fitting.all
+    found: list[tuple[IdKind, str]] = []
+    if guid := await follow_merges(connection, text):
+        found.append(("guid" if guid == text else "merged guid", guid))
+    values = {"after": "", "userId": text, "anonymousId": text}
+    statements: dict[IdKind, str] = {"userId": "by_user", "anonymousId": "by_anonymous_id"}
+    for kind, statement in statements.items():
+        rows = await (await connection.execute(_SQL[statement], values)).fetchall()
+        found += [(kind, guid) for (guid,) in rows]
+    profiles, _ = await read_profiles(connection, sorted({guid for _, guid in found}))
+    by_guid = {profile["guid"]: profile for profile in profiles}
+    return [Match(kind, by_guid[guid]) for kind, guid in found if guid in by_guid]
 
 
-def _explanation_to_json(explanation: Explanation) -> dict[str, Any]:
-    """Return what a response has of an explanation. Clients rely on the keys."""
-    return {
-        "id": explanation.id,
-        "kind": explanation.kind,
-        "because": explanation.text,
-        "profile": explanation.profile,
-        "userId": explanation.user_id,
-        "events": explanation.events,
-        "visitors": [
-            {
-                "anonymousId": known.anonymous_id,
-                "profile": known.profile,
-                "owner": known.owner,
-                "linkEvent": known.link_event,
-                "linkedAt": known.linked_at,
-            }
-            for known in explanation.anonymous_ids
-        ],
-        "merges": [
-            {
-                "reason": merge.reason,
-                "anonymousId": merge.anonymous_id,
-                "loser": merge.loser,
-                "survivor": merge.survivor,
-                "linkEvent": merge.link_event,
-                "at": merge.merged_at,
-            }
-            for merge in explanation.merges
-        ],
-        "refused": [
-            {
-                "event": link.event,
-                "anonymousId": link.anonymous_id,
-                "userId": link.user_id,
-                "owner": link.owner,
-            }
-            for link in explanation.refused_links
-        ],
-        "moving": [[move.anonymous_id, move.loser] for move in explanation.pending_moves],
-    }
+async def read_property_times(connection: Connection, guid: str) -> dict[str, datetime]:
+    """Return when each property of a profile changed last, by its key."""
+    values = {"guid": guid, "maxRows": MAX_PROPERTY_VALUES}
+    return dict(await (await connection.execute(_SQL["property_times"], values)).fetchall())
+
+
+async def read_first_seen(
+    connection: Connection, anonymous_ids: Sequence[str]
+) -> dict[str, datetime]:
+    """Return about when anonymousIds were first seen. Of those without an event, nothing."""
+    values = {"ids": list(anonymous_ids), "maxEvents": MAX_FIRST_EVENTS}
+    return dict(await (await connection.execute(_SQL["first_seen"], values)).fetchall())
 
 
 async def current_guid(connection: Connection, guid: str) -> str:
@@ -179,7 +199,7 @@ async def follow_merges(connection: Connection, guid: str) -> str | None:
 async def read_profiles(
     connection: Connection, guids: Sequence[str]
 ) -> tuple[list[dict[str, Any]], bool]:
-    """Return profiles sorted by guid as JSON has them, and whether all fit into a response.
+    """Return profiles sorted by guid, and whether all fit into a response.
 
     At least the first one fits. Profiles that do not exist any more are left out.
     """
@@ -245,3 +265,14 @@ def _statement(query: ProfileQuery) -> str:
     if query.anonymous_id is not None:
         return "by_anonymous_id"
     return "by_guid" if query.property is None else "by_property"
+
+
+def parse_property(text: str, kind: str | None) -> str | bool | exact_json.Number:
+    """Convert a property's value to its rule's type; a value that does not fit stays text."""
+    match kind:
+        case "integer" | "float" if _NUMBER.fullmatch(text):
+            return exact_json.Number(text)
+        case "boolean" if text in {"true", "false"}:
+            return text == "true"
+        case _:
+            return text
