@@ -122,7 +122,7 @@ def _list_changes(
 ) -> list[Change]:
     """Return the changes in the order of time, numbered from 1.
 
-    An anonymousId whose first event was a link never had a profile of its own, so no merge.
+    An anonymousId whose first event was a link never had its own profile, so there was no merge.
     """
     found = [
         Change(
