@@ -147,7 +147,7 @@ class Monitor:
 
 
 def rates(values: list[tuple[datetime, int | None]]) -> list[float | None]:
-    """Return the increase per second between each two neighbors; None where one is unknown."""
+    """Return the increase per second between each two values; None where one is unknown."""
     found: list[float | None] = []
     for (start, first), (end, last) in pairwise(values):
         seconds = (end - start).total_seconds()

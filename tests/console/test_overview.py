@@ -57,7 +57,7 @@ async def test_without_kafka_the_page_shows_the_tables(viewer: Viewer) -> None:
     assert "A row waits for its profile for 60 minutes. Check that a scanner runs." in text
 
 
-async def test_what_needs_an_operator_is_named_first(viewer: Viewer) -> None:
+async def test_items_for_an_operator_are_named_first(viewer: Viewer) -> None:
     await viewer.database.execute(
         """INSERT INTO "setAside" (kind, subject, reason) VALUES
         ('record', 'c/events/0/1', 'failed'), ('record', 'c/events/0/2', 'failed'),
@@ -77,5 +77,5 @@ def test_a_rate_is_the_increase_per_second() -> None:
     start = datetime(2026, 3, 1, tzinfo=UTC)
     counts = [0, 10, None, 40, 35, 45]
     values = [(start + timedelta(seconds=2 * n), count) for n, count in enumerate(counts)]
-    # A replay moves the resolvers back: that is no negative rate.
+    # A replay moves the resolvers back: the rate is not negative then.
     assert rates(values) == [5, None, None, 0, 5]
