@@ -11,7 +11,7 @@ from schemas.event import Event, InvalidEvent, decode, decode_exactly, encode
 from tests.support import examples
 from tests.support.events import event
 
-SAMPLE = encode(event(user="1", anonymous="a", path="/é\n\\u0000", price="19.990"))
+SAMPLE = encode(event(user="1", anonymous="a", path="/é\n\\u00", price="19.990"))
 
 
 def read(decoder: Any, value: bytes) -> Event | str:
@@ -103,9 +103,23 @@ def with_text(old: bytes, new: bytes) -> bytes:
     return SAMPLE.replace(old, new, 1)
 
 
+def with_field(name: str, value: Any) -> bytes:
+    return json.dumps(json.loads(SAMPLE) | {name: value}).encode()
+
+
 @pytest.mark.parametrize(
     "value",
     [
+        pytest.param(SAMPLE, id="sample"),
+        pytest.param(with_field("guid", "evt_a/b"), id="guid with a slash"),
+        pytest.param(with_field("guid", "pro_a"), id="guid of another kind"),
+        pytest.param(with_field("guid", "evt_" + "x" * 61), id="guid too long"),
+        pytest.param(with_field("type", "x" * 513), id="type too long"),
+        pytest.param(with_field("userId", ""), id="empty userId"),
+        pytest.param(with_field("extra", None), id="unknown field"),
+        pytest.param(with_field("createdAt", "2026-01-01T00:00:00+02:00"), id="offset"),
+        pytest.param(with_field("occurredAt", "2026-01-01T00:00:00-02:00"), id="other offset"),
+        pytest.param(with_field("occurredAt", "2026-01-01T00:00:00"), id="no zone"),
         pytest.param(with_text(b'"guid":', b'"guid":"evt_0","guid":'), id="repeated field"),
         pytest.param(with_text(b'"guid":', b'"guid":1,"guid":'), id="repeated field, one invalid"),
         pytest.param(with_text(b'"data":{', b'"data":{"price":"1",'), id="repeated key"),
