@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from schemas.event import Event, InvalidEvent, decode, decode_exactly, encode
@@ -73,7 +73,10 @@ fields: dict[str, st.SearchStrategy[Any]] = {
 }
 
 
-@settings(max_examples=examples.count(fast=300, full=5000))
+@settings(
+    max_examples=examples.count(fast=300, full=5000),
+    suppress_health_check=[HealthCheck.too_slow],  # other processes may use the processor
+)
 @given(
     st.dictionaries(st.sampled_from(sorted(fields)), st.just(None), min_size=0, max_size=3).flatmap(
         lambda chosen: st.fixed_dictionaries({name: fields[name] for name in chosen})
