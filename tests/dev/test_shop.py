@@ -6,7 +6,14 @@ from dev import shop
 from dev.stack import StackInfo
 
 INFO = StackInfo(
-    "http://ingest", "http://api", "postgresql://", "kafka", "mk_secret", "mk_pub_key", {}
+    "http://ingest",
+    "http://api",
+    "http://console",
+    "postgresql://",
+    "kafka",
+    "mk_secret",
+    "mk_pub_key",
+    {},
 )
 
 
@@ -16,6 +23,7 @@ def test_the_page_has_a_script_tag_with_the_address_and_key_of_the_stack() -> No
         assert httpx.get(url + "favicon.ico").status_code == 404
     assert '<script async src="http://ingest/merganser.js" data-api-key="mk_pub_key">' in page
     assert "mk_secret" not in page
+    assert 'href="http://console/profiles"' in page
     assert "http://api" not in page
     assert "{{" not in page
 

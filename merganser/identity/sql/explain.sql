@@ -34,9 +34,21 @@ FROM "anonymousIds" WHERE "profileGuid" = %(profile)s
 ORDER BY "linkedAt", "anonymousId" LIMIT %(at_most)s;
 
 -- merges_of_profile --
--- Claims, merges and moves to a profile, and moves from it.
-SELECT reason, "anonymousId", "loserGuid", "survivorGuid", "eventGuid", "createdAt"
-FROM "profileMerges" WHERE "survivorGuid" = %(profile)s OR "loserGuid" = %(profile)s
+-- Claims, merges and moves to a profile, and moves from it, each read by its own index.
+SELECT *
+FROM (
+    (
+        SELECT reason, "anonymousId", "loserGuid", "survivorGuid", "eventGuid", "createdAt"
+        FROM "profileMerges" WHERE "survivorGuid" = %(profile)s
+        ORDER BY "createdAt", "anonymousId" LIMIT %(at_most)s
+    )
+    UNION
+    (
+        SELECT reason, "anonymousId", "loserGuid", "survivorGuid", "eventGuid", "createdAt"
+        FROM "profileMerges" WHERE "loserGuid" = %(profile)s
+        ORDER BY "createdAt", "anonymousId" LIMIT %(at_most)s
+    )
+) AS merges
 ORDER BY "createdAt", "anonymousId" LIMIT %(at_most)s;
 
 -- refused_links_of_profile --
@@ -69,5 +81,6 @@ JOIN "anonymousIds" AS ids USING ("anonymousId")
 WHERE ids."profileGuid" = %(profile)s LIMIT %(at_most)s;
 
 -- count_events --
--- The number of events of a profile.
-SELECT count(*) FROM events WHERE "profileGuid" = %(profile)s;
+-- The number of events of a profile, counted up to a limit if there is one.
+SELECT count(*)
+FROM (SELECT FROM events WHERE "profileGuid" = %(profile)s LIMIT %(max_events)s::bigint) AS counted;
