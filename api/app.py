@@ -14,7 +14,6 @@ from starlette.routing import BaseRoute, Match, Route
 
 from api import event_routes, profile_routes
 from api.access import SCHEMES
-from api.database import Pool
 from api.errors import error_response
 from api.middleware import ResponseMiddleware
 from api.responses import json_response
@@ -23,6 +22,7 @@ from merganser.http import docs_page
 from merganser.http.asgi import App
 from merganser.http.authentication import ApiKeys
 from merganser.http.static_files import StaticFile
+from merganser.queries.pool import Pool
 
 _TEXT = """Events and profiles, for programs. Every route needs an API key: `Authorization: Bearer \
 KEY`, or the key as user of Basic authentication, or `?apiKey=KEY`.

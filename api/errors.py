@@ -1,19 +1,12 @@
 """Every exception as an HTTP response: the one place that maps errors to responses."""
 
-import traceback
-
-import psycopg
-import structlog
 from fastapi.exceptions import RequestValidationError
-from psycopg.errors import LockNotAvailable, QueryCanceled
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from api.responses import json_response
-from merganser.http.errors import ErrorKind, HttpError, internal_error
-from merganser.runtime.postgres import describe, is_retryable
-
-log = structlog.get_logger(__name__)
+from merganser.http.errors import ErrorKind, HttpError
+from merganser.queries.failures import unexpected_error
 
 
 def error_response(error: Exception) -> Response:
@@ -32,10 +25,8 @@ def _as_refused(error: Exception) -> HttpError:
             return _invalid_parameters(error)
         case HTTPException():
             return _no_route(error)
-        case psycopg.Error():
-            return _database_error(error)
         case _:
-            return _bug(error)
+            return unexpected_error(error)
 
 
 def _invalid_parameters(error: RequestValidationError) -> HttpError:
@@ -50,28 +41,6 @@ def _no_route(error: HTTPException) -> HttpError:
         return HttpError(ErrorKind.NOT_FOUND, "no such path: /docs lists all paths")
     text = f"this path takes {allow}: send one of these"
     return HttpError(ErrorKind.METHOD_NOT_ALLOWED, text, headers=[(b"allow", allow.encode())])
-
-
-def _database_error(error: psycopg.Error) -> HttpError:
-    match error:
-        case QueryCanceled():
-            return HttpError(
-                ErrorKind.TOO_SLOW, "this took too long: narrow the range or the filters"
-            )
-        case LockNotAvailable():
-            return HttpError(ErrorKind.UNAVAILABLE, "another writer has locked this row: try again")
-        case _ if is_retryable(error):
-            log.warning("Postgres does not answer", error=describe(error))
-            return HttpError(ErrorKind.UNAVAILABLE, "the database does not answer: try again")
-        case _:
-            return _bug(error)
-
-
-def _bug(error: Exception) -> HttpError:
-    # The message of a database error may quote rows.
-    where = traceback.format_tb(error.__traceback__)[-3:]
-    log.error("a request failed because of a bug", error=describe(error), where=where)
-    return internal_error()
 
 
 def _parameter(location: tuple[int | str, ...]) -> str:

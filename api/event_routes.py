@@ -8,13 +8,14 @@ from typing import Annotated, Any
 from fastapi import Path, Query, Request
 from starlette.responses import Response
 
-from api import events, parameters, responses, types
-from api.database import Pool
-from api.responses import json_response
+from api import responses, types
+from api.responses import json_response, page_response
 from api.routing import Routes
 from merganser.http.authentication import ApiKey, Permission
 from merganser.http.errors import ErrorKind, HttpError
 from merganser.identity.unlink import Direction, LinkChange, NotALink, Unlinker
+from merganser.queries import events, parameters
+from merganser.queries.pool import Pool
 
 READ = Permission.READ_EVENTS
 
@@ -39,8 +40,7 @@ def add(routes: Routes, pool: Pool, scan: int, nobody_ids: frozenset[str]) -> No
     async def list_events(query: Annotated[parameters.EventQuery, Query()]) -> Response:
         """Events that match all filters, newest first by (occurredAt, guid)."""
         async with pool.reading() as connection:
-            page, truncated = await events.read_page(connection, query, scan)
-            return json_response(page, truncated=truncated)
+            return page_response("events", await events.read_page(connection, query, scan))
 
     @routes.get("/events/counts", READ, responses.EventCounts)
     async def count_events(query: Annotated[parameters.CountQuery, Query()]) -> Response:

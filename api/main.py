@@ -5,10 +5,10 @@ import asyncio
 import structlog
 
 from api import app
-from api.database import Pool
 from merganser.http.authentication import ApiKeys
 from merganser.http.server import create_server
 from merganser.process import Process, run_process
+from merganser.queries.pool import Pool
 from merganser.runtime import metrics
 from merganser.runtime.settings import ApiSettings
 
@@ -21,6 +21,8 @@ async def _run(settings: ApiSettings, process: Process) -> None:
     keys = ApiKeys(database, settings.api_keys_interval, process.stop, "?apiKey=KEY")
     metrics.API_KEYS_AGE.set_function(keys.age)
     pool = Pool(
+        "api",
+        metrics.POOL_WAIT_SECONDS,
         settings.database_url.get_secret_value(),
         settings.api_connections,
         settings.api_statement_timeout,

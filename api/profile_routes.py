@@ -1,15 +1,17 @@
 """The routes of profiles: each calls one function in one transaction and returns its result."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Path, Query
 from starlette.responses import Response
 
-from api import events, parameters, profiles, responses
-from api.database import Pool
-from api.responses import json_response
+from api import responses
+from api.responses import json_response, page_response, take_fitting
 from api.routing import Routes
 from merganser.http.authentication import Permission
+from merganser.identity.explain import Explanation, explain
+from merganser.queries import events, parameters, profiles
+from merganser.queries.pool import Pool
 
 READ = Permission.READ_PROFILES
 
@@ -25,8 +27,7 @@ def add(routes: Routes, pool: Pool, scan: int) -> None:
     async def list_profiles(query: Annotated[parameters.ProfileQuery, Query()]) -> Response:
         """Profiles by a userId, an anonymousId or the value of a property; otherwise all."""
         async with pool.reading() as connection:
-            page, truncated = await profiles.read_page(connection, query)
-            return json_response(page, truncated=truncated)
+            return page_response("profiles", await profiles.read_page(connection, query))
 
     @routes.get("/profile/{guid}", READ, responses.OneProfile, [404])
     async def show_profile(guid: Guid) -> Response:
@@ -42,21 +43,63 @@ def add(routes: Routes, pool: Pool, scan: int) -> None:
         """A profile's events, newest first."""
         async with pool.reading() as connection:
             current_guid = await profiles.current_guid(connection, guid)
-            page, truncated = await events.read_page(
-                connection, query.for_profile(current_guid), scan
-            )
-            return json_response(page, truncated=truncated)
+            events_query = query.for_profile(current_guid)
+            return page_response("events", await events.read_page(connection, events_query, scan))
 
     @routes.get("/profile/{guid}/merges", READ, responses.MergePage, [400, 404])
     async def show_merges(guid: Guid, query: Annotated[parameters.PageQuery, Query()]) -> Response:
         """The anonymousIds that this profile got or lost, newest first."""
         async with pool.reading() as connection:
-            page, truncated = await profiles.read_merges(connection, guid, query)
-            return json_response(page, truncated=truncated)
+            return page_response("merges", await profiles.read_merges(connection, guid, query))
 
     @routes.get("/profile/{guid}/explain", READ, responses.Explanations, [404])
     async def explain_profile(guid: Guid) -> Response:
         """Why this profile has its ids, as data and as text, as `merganser explain` shows it."""
         async with pool.reading() as connection:
-            body, truncated = await profiles.read_explanations(connection, guid)
-            return json_response(body, truncated=truncated)
+            await profiles.current_guid(connection, guid)
+            explanations = await explain(connection, guid)
+            fitting = take_fitting(_explanation_to_json(entry) for entry in explanations)
+            return json_response({"explanations": fitting.entries}, truncated=not fitting.all)
+
+
+def _explanation_to_json(explanation: Explanation) -> dict[str, Any]:
+    """Return what a response has of an explanation. Clients rely on the keys."""
+    return {
+        "id": explanation.id,
+        "kind": explanation.kind,
+        "because": explanation.text,
+        "profile": explanation.profile,
+        "userId": explanation.user_id,
+        "events": explanation.events,
+        "visitors": [
+            {
+                "anonymousId": known.anonymous_id,
+                "profile": known.profile,
+                "owner": known.owner,
+                "linkEvent": known.link_event,
+                "linkedAt": known.linked_at,
+            }
+            for known in explanation.anonymous_ids
+        ],
+        "merges": [
+            {
+                "reason": merge.reason,
+                "anonymousId": merge.anonymous_id,
+                "loser": merge.loser,
+                "survivor": merge.survivor,
+                "linkEvent": merge.link_event,
+                "at": merge.merged_at,
+            }
+            for merge in explanation.merges
+        ],
+        "refused": [
+            {
+                "event": link.event,
+                "anonymousId": link.anonymous_id,
+                "userId": link.user_id,
+                "owner": link.owner,
+            }
+            for link in explanation.refused_links
+        ],
+        "moving": [[move.anonymous_id, move.loser] for move in explanation.pending_moves],
+    }

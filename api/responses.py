@@ -8,7 +8,6 @@ at most `MAX_ENTRY_BYTES` of data that has no other limit; escaping it for JSON 
 that.
 """
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
@@ -17,16 +16,11 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 from starlette.responses import Response
 
+from merganser.queries.cursors import Page
+from merganser.queries.limits import MAX_PAGE_BYTES
 from schemas import exact_json
 
-MAX_PAGE_BYTES = 8 << 20
-"""Of a page; it ends with the entry that reaches this size."""
-
-MAX_ENTRY_BYTES = 1 << 20
-"""Of an event's data or a profile's properties together, and so of a single value."""
-
 _MAX_DEPTH = 32
-_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 
 Scalar = str | int | float | bool
 
@@ -260,6 +254,16 @@ def take_fitting(entries: Iterable[Mapping[str, Any]]) -> Fitting:
     return Fitting(fitting, all=True)
 
 
+def page_response(name: str, page: Page) -> Response:
+    """Return a page as a JSON response: its entries, those that fit, under their name."""
+    fitting = take_fitting(page.entries)
+    next_cursor = page.next_cursor if fitting.all else page.cursor_after(len(fitting.entries))
+    return json_response(
+        {name: fitting.entries, "nextCursor": next_cursor},
+        truncated=page.truncated or not fitting.all,
+    )
+
+
 def json_response(
     content: Mapping[str, Any], status: int = 200, *, truncated: bool = False
 ) -> Response:
@@ -289,14 +293,3 @@ def to_json_value(value: Any) -> Any:
             return [to_json_value(part) for part in value]
         case _:
             return value
-
-
-def parse_property(text: str, kind: str | None) -> str | bool | exact_json.Number:
-    """Convert a property's value to its rule's type; a value that does not fit stays text."""
-    match kind:
-        case "integer" | "float" if _NUMBER.fullmatch(text):
-            return exact_json.Number(text)
-        case "boolean" if text in {"true", "false"}:
-            return text == "true"
-        case _:
-            return text

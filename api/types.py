@@ -4,10 +4,10 @@ from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import Any
 
-from api import cursors, events
-from api.parameters import Bucket, CountQuery, PageQuery, TypeSearch
 from api.responses import take_fitting
 from merganser.http.errors import ErrorKind, HttpError
+from merganser.queries import cursors, events
+from merganser.queries.parameters import Bucket, CountQuery, PageQuery, TypeSearch
 from merganser.runtime import sql
 from merganser.runtime.postgres import Connection
 

@@ -24,6 +24,7 @@ REGISTRIES = {
     "properties": metrics.PROPERTIES,
     "decoration": metrics.DECORATION,
     "api": metrics.API,
+    "console": metrics.CONSOLE,
 }
 
 _INTRODUCTION = """\
@@ -34,7 +35,7 @@ alerts in `deploy/prometheus/rules/` that use it. [runbook.md](runbook.md) says 
 alert.
 
 Each process serves its metrics at `/metrics` on its own port: ingest 9101, resolver 9102, scanner
-9103, properties 9104, api 9105, decoration 9106; in the image 9100 for all
+9103, properties 9104, api 9105, decoration 9106, console 9107; in the image 9100 for all
 ([configuration.md](configuration.md)). A histogram has the series `_bucket`, `_sum` and `_count`.
 
 With `--workers` and in `merganser serve`, one page has the metrics of all processes. Each sample

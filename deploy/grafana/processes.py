@@ -250,6 +250,48 @@ API = [
     *process("merganser-api"),
 ]
 
+CONSOLE = [
+    Panel(
+        "Pages",
+        "reqps",
+        "By path and status.",
+        [
+            Query(
+                rate("merganser_console_request_seconds_count", "route, status"),
+                "{{status}} {{route}}",
+            )
+        ],
+        stacked=True,
+    ),
+    Panel(
+        "Time of a page",
+        "s",
+        "From a request's headers to its response.",
+        quantiles("merganser_console_request_seconds"),
+    ),
+    Panel(
+        "Logins",
+        "ops",
+        "Attempts to log in. Many refused ones: somebody guesses, or uses a revoked key.",
+        [Query(rate("merganser_console_logins_total", "outcome"), "{{outcome}}")],
+    ),
+    Panel(
+        "Wait for a connection",
+        "s",
+        "MERGANSER_CONSOLE_CONNECTIONS limits connections to Postgres; after 2 s a request gets "
+        "503.",
+        quantiles("merganser_console_pool_wait_seconds"),
+    ),
+    Panel(
+        "Age of the API keys",
+        "s",
+        "Time since they were read from Postgres; it grows during an outage of Postgres.",
+        [Query(f"merganser_console_keys_age_seconds{{{INSTANCE}}}", "{{instance}}")],
+    ),
+    connections_cut("merganser-console"),
+    *process("merganser-console"),
+]
+
 
 def all_dashboards() -> dict[str, Any]:
     """Return all dashboards by the names of their files."""
@@ -264,6 +306,7 @@ def all_dashboards() -> dict[str, Any]:
                 "properties": PROPERTIES,
                 "decoration": DECORATION,
                 "api": API,
+                "console": CONSOLE,
             }.items()
         },
     }

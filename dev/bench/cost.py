@@ -14,7 +14,6 @@ import psycopg
 
 from dev.bench import bare_copy, gateway, servers, stages, topics
 from dev.bench.drains import drain
-from dev.bench.load import drive
 from dev.bench.processes import cpu_seconds
 from dev.bench.ratios import Finding, Round, Run, finding
 from dev.stack import Servers
@@ -75,9 +74,13 @@ def _singles(
     requests: list[bytes],
     run: Run,
 ) -> Costs:
-    bare, _ = _serve(running, constant, requests, 1, run)
-    own, kafka = _serve(running, ingest, requests, 1, run)
-    return {"ingest-single": (own, bare), "ingest-single-kafka": (kafka, own)}
+    costs: Costs = {}
+    for suffix, connections in (("", 32), ("-256", 256)):
+        bare = _serve(running, constant, requests, connections, run)
+        ours = _serve(running, ingest, requests, connections, run)
+        costs[f"ingest-single{suffix}"] = (ours["gateway"], bare["gateway"])
+        costs[f"ingest-single{suffix}-kafka"] = (ours["kafka"], ours["gateway"])
+    return costs
 
 
 def _batches(
@@ -87,30 +90,30 @@ def _batches(
     records: list[Record],
     run: Run,
 ) -> Costs:
-    own, kafka = _serve(running, ingest, requests, gateway.BATCH, run)
+    ours = _serve(running, ingest, requests, 32, run, gateway.BATCH)
     settings = topics.topic(running)
     broker = servers.broker(running)
     start, kafka_start = time.process_time(), cpu_seconds(broker)
     topics.publish(settings, records)
     bare = (time.process_time() - start) * 1e6 / len(records)
     bare_kafka = (cpu_seconds(broker) - kafka_start) * 1e6 / len(records)
-    return {"ingest-batch": (own, bare), "ingest-batch-kafka": (kafka, bare_kafka)}
+    return {
+        "ingest-batch": (ours["gateway"], bare),
+        "ingest-batch-kafka": (ours["kafka"], bare_kafka),
+    }
 
 
 def _serve(
-    running: Servers, server: gateway.Gateway, requests: list[bytes], events: int, run: Run
-) -> tuple[float, float]:
-    """Return the CPU microseconds of an event: of the server, and of Kafka."""
-    broker = servers.broker(running)
-    kafka: list[float] = []
-
-    def sample() -> float:
-        kafka.append(cpu_seconds(broker))
-        return cpu_seconds(server.process)
-
-    driven = drive(server.port, requests, connections=32, seconds=run.seconds(4), sample=sample)
-    scale = 1e6 / (driven.requests * events)
-    return driven.sampled * scale, (kafka[1] - kafka[0]) * scale
+    running: Servers,
+    server: gateway.Gateway,
+    requests: list[bytes],
+    connections: int,
+    run: Run,
+    events: int = 1,
+) -> dict[str, float]:
+    """Return the CPU microseconds of an event, by the events of a request."""
+    driven = gateway.drive(running, server, requests, connections, run.seconds(4))
+    return driven.microseconds_each(events)
 
 
 def _tables(running: Servers, backlog: Settings, records: list[Record]) -> Costs:

@@ -1,13 +1,14 @@
 """Time how fast resolvers drain a backlog, by the offsets that they commit."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import psutil
 import psycopg
 
-from dev.bench.processes import process
+from dev.bench import servers
+from dev.bench.processes import cpu_by_name, cpu_each, process
 from dev.stack import Servers
 from merganser.runtime.settings import Settings
 
@@ -17,10 +18,12 @@ POLL_SECONDS = 0.01
 
 
 class Drained(NamedTuple):
-    """The number of drained events, and the seconds that it took."""
+    """The number of drained events, the seconds that it took, and the CPU of an event."""
 
     events: int
     seconds: float
+    cpu: Mapping[str, float]
+    """CPU microseconds of an event by process."""
 
     @property
     def rate(self) -> float:
@@ -49,11 +52,14 @@ def drain(
         psycopg.connect(url, autocommit=True) as database,
         process("resolver", running, settings, url, ready=False) as resolver,
     ):
+        processes = {"resolver": resolver, "postgres": servers.postgres(running)}
         first, start = wait_until_committed(database, settings, 1)
+        used = cpu_by_name(processes)
         watch(resolver)
         last, end = wait_until_committed(database, settings, events)
         watch(resolver)
-    return Drained(last - first, end - start)
+        cpu = cpu_each(used, cpu_by_name(processes), last - first)
+    return Drained(last - first, end - start, cpu)
 
 
 def committed(database: psycopg.Connection[tuple[Any, ...]], settings: Settings) -> int:

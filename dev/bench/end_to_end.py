@@ -5,7 +5,7 @@ with a steady lag. The halves are ingest without a resolver, and then a resolver
 events without ingest.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import psycopg
@@ -13,7 +13,7 @@ import psycopg
 from dev.bench import gateway, servers, topics
 from dev.bench.drains import committed, drain
 from dev.bench.load import drive
-from dev.bench.processes import process
+from dev.bench.processes import cpu_by_name, process
 from dev.bench.ratios import Finding, Round, Run, finding
 from dev.stack import Servers
 
@@ -29,22 +29,37 @@ def measure(run: Run) -> Iterator[Finding]:
     requests = gateway.batches(run.events(300_000))
     with servers.running(kafka=True) as running:
         rounds = [
-            Round(steady_rate(running, requests, run), min(_halves(running, requests, run)))
-            for _ in range(run.rounds)
+            Round(steady.rate, min(_halves(running, requests, run)), steady.cpu)
+            for steady in (measure_steady(running, requests, run) for _ in range(run.rounds))
         ]
     yield finding("end-to-end", "events/s", rounds)
 
 
-def steady_rate(running: Servers, requests: Sequence[bytes], run: Run) -> float:
-    """Return resolved events per second of the whole pipeline at a steady lag."""
+class Steady(NamedTuple):
+    """The whole pipeline at a steady lag."""
+
+    rate: float
+    """Resolved events per second."""
+    cpu: Mapping[str, float]
+    """CPU microseconds of a resolved event by process."""
+
+
+def measure_steady(running: Servers, requests: Sequence[bytes], run: Run) -> Steady:
+    """Measure the whole pipeline at a steady lag."""
     settings = topics.topic(running)
     with (
         servers.database(running) as url,
         psycopg.connect(url, autocommit=True) as database,
         gateway.ingest(running, settings, url) as ingest,
-        process("resolver", running, settings, url),
+        process("resolver", running, settings, url) as resolver,
     ):
         polled, resolved = 0.0, 0
+        processes = {
+            "ingest": ingest.process,
+            "kafka": servers.broker(running),
+            "resolver": resolver,
+            "postgres": servers.postgres(running),
+        }
 
         def allowed(seconds: float) -> float:
             nonlocal polled, resolved
@@ -59,9 +74,14 @@ def steady_rate(running: Servers, requests: Sequence[bytes], run: Run) -> float:
             seconds=run.seconds(15),
             warmup=run.seconds(5),
             allowed=allowed,
-            sample=lambda: committed(database, settings),
+            sample=lambda: {
+                "resolved": committed(database, settings),
+                **cpu_by_name(processes),
+            },
         )
-        return driven.sampled / driven.seconds
+        grown = driven.sampled["resolved"]
+        cpu = {name: driven.sampled[name] * 1e6 / grown for name in processes}
+        return Steady(grown / driven.seconds, cpu)
 
 
 class _Halves(NamedTuple):

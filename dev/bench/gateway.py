@@ -3,7 +3,7 @@
 import json
 import secrets
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -12,8 +12,8 @@ from typing import Any
 import psutil
 import psycopg
 
-from dev.bench import load, realistic_events
-from dev.bench.processes import child, process, wait_until_ready
+from dev.bench import load, realistic_events, servers
+from dev.bench.processes import child, cpu_by_name, process, wait_until_ready
 from dev.stack import Servers
 from dev.stack.ports import free_port
 from merganser.http.authentication import hash_key
@@ -62,6 +62,20 @@ def constant() -> Iterator[Gateway]:
     with child([sys.executable, "-m", "dev.bench.constant", str(port)]) as started:
         wait_until_ready(f"http://127.0.0.1:{port}/")
         yield Gateway(port, started)
+
+
+def drive(
+    running: Servers, server: Gateway, requests: Sequence[bytes], connections: int, seconds: float
+) -> load.Driven:
+    """Send requests as fast as the server answers; sample the CPU of the gateway and of Kafka."""
+    processes = {"gateway": server.process, "kafka": servers.broker(running)}
+    return load.drive(
+        server.port,
+        requests,
+        connections=connections,
+        seconds=seconds,
+        sample=lambda: cpu_by_name(processes),
+    )
 
 
 def singles(count: int) -> list[bytes]:

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 from dev.bench import gateway, servers, topics
-from dev.bench.load import Driven, drive
+from dev.bench.gateway import Gateway
+from dev.bench.load import Driven
 from dev.bench.ratios import Finding, Round, Run, finding
 
 CONNECTIONS = (32, 256)
@@ -27,15 +28,15 @@ def measure(run: Run) -> Iterator[Finding]:
         gateway.ingest(running, topics.topic(running), url) as ours,
         gateway.constant() as constant,
     ):
-        drive(ours.port, requests, connections=256, seconds=run.seconds(WARMUP_SECONDS))
+        gateway.drive(running, ours, requests, 256, run.seconds(WARMUP_SECONDS))
         for _ in range(run.rounds):
             for connections, found in rounds.items():
 
-                def run_load(port: int, connections: int = connections) -> Driven:
-                    return drive(port, requests, connections=connections, seconds=run.seconds(5))
+                def run_load(server: Gateway, connections: int = connections) -> Driven:
+                    return gateway.drive(running, server, requests, connections, run.seconds(5))
 
-                ceiling = run_load(constant.port)
-                found.append(Round(run_load(ours.port).rate, ceiling.rate))
+                ceiling, driven = run_load(constant), run_load(ours)
+                found.append(Round(driven.rate, ceiling.rate, driven.microseconds_each()))
                 generator.append(Round(ceiling.rate, ceiling.requests / ceiling.own_cpu))
     for connections, found in rounds.items():
         yield finding(f"ingest-single-{connections}", "events/s", found)

@@ -17,7 +17,7 @@ import psycopg
 from dev.bench import end_to_end, gateway, servers, topics
 from dev.bench.drains import wait_until_committed
 from dev.bench.load import drive
-from dev.bench.processes import child, process
+from dev.bench.processes import child, cpu_by_name, process
 from dev.bench.ratios import Finding, Round, Run, finding
 from dev.stack import Servers
 from merganser.runtime import sql
@@ -35,27 +35,28 @@ def measure(run: Run) -> Iterator[Finding]:
     tails: list[Round] = []
     with servers.running(kafka=True) as running:
         servers.keep_commit_times(running)
-        rate = SHARE * end_to_end.steady_rate(running, requests, run)
+        rate = SHARE * end_to_end.measure_steady(running, requests, run).rate
         for _ in range(run.rounds):
-            pipeline = _measure_pipeline(running, requests, rate, run)
+            pipeline, cpu = _measure_pipeline(running, requests, rate, run)
             bare = _measure_bare(running, rate, run)
-            halves.append(Round(pipeline[0], bare[0]))
-            tails.append(Round(pipeline[1], bare[1]))
+            halves.append(Round(pipeline[0], bare[0], cpu))
+            tails.append(Round(pipeline[1], bare[1], cpu))
     yield finding("latency-p50", "ms", halves)
     yield finding("latency-p99", "ms", tails)
 
 
 def _measure_pipeline(
     running: Servers, requests: list[bytes], rate: float, run: Run
-) -> tuple[float, float]:
-    """Return the percentiles of the pipeline under requests at a steady rate."""
+) -> tuple[tuple[float, float], dict[str, float]]:
+    """Return the percentiles of the pipeline at a steady rate, and the CPU of an event."""
     settings = topics.topic(running)
     with (
         servers.database(running) as url,
         psycopg.connect(url, autocommit=True) as database,
         gateway.ingest(running, settings, url) as ingest,
-        process("resolver", running, settings, url),
+        process("resolver", running, settings, url) as resolver,
     ):
+        processes = {"ingest": ingest.process, "resolver": resolver}
         driven = drive(
             ingest.port,
             requests,
@@ -63,9 +64,11 @@ def _measure_pipeline(
             seconds=run.seconds(8),
             warmup=run.seconds(2),
             allowed=lambda seconds: rate * seconds / gateway.BATCH,
+            sample=lambda: cpu_by_name(processes),
         )
         wait_until_committed(database, settings, driven.total * gateway.BATCH)
-        return _percentiles(database, "pipeline", run)
+        percentiles = _percentiles(database, "pipeline", run)
+        return percentiles, driven.microseconds_each(gateway.BATCH)
 
 
 def _measure_bare(running: Servers, rate: float, run: Run) -> tuple[float, float]:

@@ -8,7 +8,7 @@ import asyncio
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 
@@ -39,8 +39,8 @@ class Driven:
     seconds: float
     own_cpu: float
     """CPU seconds of the generator."""
-    sampled: float
-    """The growth of the sample."""
+    sampled: Mapping[str, float]
+    """The growth of each value of the sample."""
     total: int
     """All requests, those of the warm-up included."""
 
@@ -48,6 +48,11 @@ class Driven:
     def rate(self) -> float:
         """Requests per second."""
         return self.requests / self.seconds
+
+    def microseconds_each(self, events: int = 1) -> dict[str, float]:
+        """Return the sampled seconds as microseconds of an event, by the events of a request."""
+        scale = 1e6 / (self.requests * events)
+        return {name: seconds * scale for name, seconds in self.sampled.items()}
 
 
 def request(path: str, body: bytes, key: str) -> bytes:
@@ -67,7 +72,7 @@ def drive(
     seconds: float,
     warmup: float = 1.0,
     allowed: Allowed = unbounded,
-    sample: Callable[[], float] = lambda: 0.0,
+    sample: Callable[[], Mapping[str, float]] = dict,
 ) -> Driven:
     """Send requests in a loop; each connection has one request at a time.
 
@@ -78,7 +83,7 @@ def drive(
         seconds: the length of the measurement.
         warmup: seconds before the measurement.
         allowed: limits the requests.
-        sample: a quick reading, taken at the start and the end of the measurement.
+        sample: returns values by name, taken at the start and the end of the measurement.
 
     Raises:
         RuntimeError: a response was not 200.
@@ -93,7 +98,7 @@ async def _drive(
     seconds: float,
     warmup: float,
     allowed: Allowed,
-    sample: Callable[[], float],
+    sample: Callable[[], Mapping[str, float]],
 ) -> Driven:
     load = _Load(cycle(requests))
     loop = asyncio.get_running_loop()
@@ -102,10 +107,12 @@ async def _drive(
     start = time.perf_counter()
     pacing = asyncio.create_task(_pace(load, allowed, start))
     await asyncio.sleep(warmup)
-    before = (load.answered, time.perf_counter(), time.process_time(), sample())
+    before = (load.answered, time.perf_counter(), time.process_time())
+    sampled = sample()
     await asyncio.sleep(seconds)
     await load.wait_for_responses(before[0] + 1)
-    after = (load.answered, time.perf_counter(), time.process_time(), sample())
+    after = (load.answered, time.perf_counter(), time.process_time())
+    growth = {name: value - sampled[name] for name, value in sample().items()}
     pacing.cancel()
     load.allowed = 0
     await load.wait_for_responses(load.sent)
@@ -114,10 +121,8 @@ async def _drive(
         connection.close()
     if load.failure:
         raise RuntimeError(f"the server answered {load.failure!r}")
-    answered, duration, cpu, sampled = (
-        end - begin for begin, end in zip(before, after, strict=True)
-    )
-    return Driven(int(answered), duration, cpu, sampled, load.answered)
+    answered, duration, cpu = (end - begin for begin, end in zip(before, after, strict=True))
+    return Driven(int(answered), duration, cpu, growth, load.answered)
 
 
 async def _pace(load: "_Load", allowed: Allowed, start: float) -> None:
@@ -178,10 +183,8 @@ class _Connection(asyncio.Protocol):
         end = self._response.find(b"\r\n\r\n")
         if end < 0:
             return
-        length = self._response.index(_LENGTH) + len(_LENGTH)
-        if len(self._response) < end + 4 + int(
-            self._response[length : self._response.index(b"\r", length)]
-        ):
+        _, _, length = self._response[:end].lower().partition(_LENGTH)
+        if len(self._response) < end + 4 + int(length.partition(b"\r")[0]):
             return
         if not self._response.startswith(_OK):
             self._load.failure = self._response[:300]

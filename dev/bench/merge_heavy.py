@@ -19,7 +19,8 @@ def measure(run: Run) -> Iterator[Finding]:
         found: list[Round] = []
         for _ in range(run.rounds):
             with servers.database(running) as url:
-                value = drain(running, heavy, url, events).rate
+                merged = drain(running, heavy, url, events)
             with servers.database(running) as url:
-                found.append(Round(value, drain(running, light, url, events).rate))
+                ceiling = drain(running, light, url, events).rate
+                found.append(Round(merged.rate, ceiling, merged.cpu))
     yield finding("merge-heavy", "events/s", found)

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -85,6 +85,18 @@ def cpu_seconds(root: psutil.Process) -> float:
             continue  # it ended after it was listed; its parent's time includes its time now
         total += times.user + times.system + times.children_user + times.children_system
     return total
+
+
+def cpu_by_name(processes: Mapping[str, psutil.Process]) -> dict[str, float]:
+    """Return the CPU seconds of each process."""
+    return {name: cpu_seconds(process) for name, process in processes.items()}
+
+
+def cpu_each(
+    start: Mapping[str, float], end: Mapping[str, float], events: float
+) -> dict[str, float]:
+    """Return the CPU microseconds of one event by process, between two calls of `cpu_by_name`."""
+    return {name: (end[name] - start[name]) * 1e6 / events for name in start}
 
 
 def peak_mebibytes(measured: psutil.Process) -> float:

@@ -9,7 +9,7 @@ import psycopg
 
 from dev.bench import servers, topics
 from dev.bench.drains import drain
-from dev.bench.processes import process
+from dev.bench.processes import cpu_seconds, process
 from dev.bench.ratios import Finding, Round, Run, finding
 from merganser.rulebook import rule_store
 from merganser.rulebook.language import RuleFile
@@ -52,11 +52,14 @@ def measure(run: Run) -> Iterator[Finding]:
         for _ in range(run.rounds):
             with servers.database(running) as url:
                 asyncio.run(_apply(url))
-                with process("properties", running, settings, url):
+                with process("properties", running, settings, url) as counter:
+                    start = cpu_seconds(counter)
                     drained = drain(running, settings, url, events)
                     behind.append(Round(_wait_until_counted(url), drained.seconds))
+                    counted = (cpu_seconds(counter) - start) * 1e6 / events
             with servers.database(running) as url:
-                found.append(Round(drained.rate, drain(running, settings, url, events).rate))
+                ceiling = drain(running, settings, url, events).rate
+                found.append(Round(drained.rate, ceiling, {**drained.cpu, "properties": counted}))
     yield finding("properties", "events/s", found)
     yield finding("properties-behind", "s", behind)
 

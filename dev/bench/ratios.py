@@ -1,6 +1,6 @@
 """Figures and their ceilings, measured in turn in one run. Only the ratio is comparable."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import NamedTuple
@@ -32,6 +32,8 @@ class Round(NamedTuple):
 
     value: float
     ceiling: float
+    cpu: Mapping[str, float] = {}
+    """CPU microseconds of an event by process."""
 
     @property
     def ratio(self) -> float:
@@ -48,6 +50,8 @@ class Finding(NamedTuple):
     ceiling: float
     ratio: float
     spread: tuple[float, float]
+    cpu: Mapping[str, float] = {}
+    """CPU microseconds of an event by process."""
 
 
 def finding(name: str, unit: str, rounds: Sequence[Round]) -> Finding:
@@ -60,6 +64,7 @@ def finding(name: str, unit: str, rounds: Sequence[Round]) -> Finding:
         _rounded(median(round_.ceiling for round_ in rounds)),
         round(median(ratios), 3),
         (round(ratios[0], 3), round(ratios[-1], 3)),
+        {name: round(median(round_.cpu[name] for round_ in rounds), 1) for name in rounds[0].cpu},
     )
 
 

@@ -16,11 +16,11 @@ import httpx
 from psycopg import AsyncConnection
 
 from api import app
-from api.database import Pool
 from dev.bench import servers
 from dev.bench.table import show
 from merganser.http.authentication import ApiKeys, Permission, hash_key
-from merganser.runtime import sql
+from merganser.queries.pool import Pool
+from merganser.runtime import metrics, sql
 from merganser.runtime.lifecycle import Stop
 from merganser.runtime.postgres import Connection, Database, connect
 from merganser.runtime.settings import ApiSettings
@@ -76,7 +76,10 @@ class RecordingPool(Pool):
     """A pool that records the statements of its connections."""
 
     def __init__(self, url: str, settings: ApiSettings) -> None:
-        super().__init__(url, settings.api_connections, settings.api_statement_timeout)
+        wait_seconds = metrics.POOL_WAIT_SECONDS
+        super().__init__(
+            "api", wait_seconds, url, settings.api_connections, settings.api_statement_timeout
+        )
         self.statements: dict[bytes, Mapping[str, Any]] = {}
 
     @asynccontextmanager

@@ -16,7 +16,18 @@ DOCS = Path(__file__).parents[2] / "docs"
 PAGE = DOCS / "performance.md"
 BEGIN, END = "<!-- figures: python -m dev.bench report RESULTS -->", "<!-- end of figures -->"
 
-COLUMNS = ("what", "value", "ceiling", "unit", "ratio", "spread", "at least", "aim", "")
+COLUMNS = (
+    "what",
+    "value",
+    "ceiling",
+    "unit",
+    "ratio",
+    "spread",
+    "at least",
+    "aim",
+    "",
+    "CPU of an event, µs",
+)
 
 _GOOD, _FAIR, _POOR, _PLAIN = "#2a9d6f", "#e0a030", "#c8503c", "#5b7fb5"
 _COLORS = {"aim": _GOOD, "met": _FAIR, "missed": _POOR}
@@ -25,7 +36,6 @@ _COLORS = {"aim": _GOOD, "met": _FAIR, "missed": _POOR}
 def row(found: Finding) -> list[str]:
     """Return a finding as cells of `COLUMNS`."""
     target = TARGETS.get(found.name)
-    sign = "≤ " if target and target.at_most else ""
     return [
         found.name,
         f"{found.value:,}",
@@ -33,9 +43,9 @@ def row(found: Finding) -> list[str]:
         found.unit,
         f"{found.ratio:.2f}",
         f"{found.spread[0]:.2f} to {found.spread[1]:.2f}",
-        f"{sign}{target.least}" if target else "",
-        f"{sign}{target.aim}" if target else "",
+        *(target.bounds(found) if target else ("", "")),
         target.verdict(found) if target else "",
+        ", ".join(f"{name} {microseconds:g}" for name, microseconds in found.cpu.items()),
     ]
 
 
@@ -57,13 +67,13 @@ def write(results: Path) -> None:
         _markdown(COLUMNS, map(row, others)),
         "## What an event costs",
         "![CPU of an event by process and stage](performance-costs.svg)",
-        _markdown(COLUMNS[:6], (row(finding)[:6] for finding in costs)),
+        _markdown(COLUMNS[:-1], (row(finding)[:-1] for finding in costs)),
         f"## What a cluster needs\n\nEach core busy to {cluster.BUSY:.0%}, by these costs:",
         _markdown(cluster.COLUMNS, cluster.rows(found)),
         END,
     ]
     PAGE.write_text(head + "\n\n".join(parts) + tail)
-    _draw_ratios([finding for finding in found.values() if finding.name in TARGETS])
+    _draw_ratios([finding for finding in others if finding.name in TARGETS])
     _draw_costs([finding for finding in found.values() if finding.unit == "µs/event"])
 
 
@@ -85,15 +95,16 @@ def _draw_ratios(found: Sequence[Finding]) -> None:
             color=_COLORS[target.verdict(finding)],
             error_kw={"linewidth": 1},
         )
-        axes.vlines(target.least, position - 0.45, position + 0.45, color="black", linewidth=1.5)
-        axes.vlines(
-            target.aim,
-            position - 0.45,
-            position + 0.45,
-            color="black",
-            linewidth=1.5,
-            linestyle=":",
-        )
+        scale = finding.ratio / finding.value if target.of_value else 1
+        for bound, style in ((target.least, "-"), (target.aim, ":")):
+            axes.vlines(
+                bound * scale,
+                position - 0.45,
+                position + 0.45,
+                color="black",
+                linewidth=1.5,
+                linestyle=style,
+            )
     axes.set_yticks(range(len(found)), [_label(finding) for finding in found])
     axes.invert_yaxis()
     axes.set_xlabel("ratio to the ceiling; | at least, ⋮ aim")

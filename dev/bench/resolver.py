@@ -17,8 +17,8 @@ def measure(run: Run) -> Iterator[Finding]:
         found: list[Round] = []
         for _ in range(run.rounds):
             with servers.database(running) as url:
-                drained = drain(running, settings, url, events).rate
+                drained = drain(running, settings, url, events)
                 rows = bare_copy.rows(url)
             with servers.database(running) as url:
-                found.append(Round(drained, bare_copy.copy(url, rows)))
+                found.append(Round(drained.rate, bare_copy.copy(url, rows), drained.cpu))
     yield finding("resolver", "events/s", found)

@@ -15,8 +15,8 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from dev.bench import servers, topics
-from dev.bench.drains import wait_until_committed
-from dev.bench.processes import child, cpu_seconds, process
+from dev.bench.drains import Drained, wait_until_committed
+from dev.bench.processes import child, cpu_by_name, cpu_each, process
 from dev.bench.ratios import Finding, Round, Run, finding
 from dev.stack import Servers
 from dev.stack.ports import free_port
@@ -34,20 +34,17 @@ def measure(run: Run) -> Iterator[Finding]:
     records = topics.records(run.events(EVENTS))
     with servers.running(kafka=True) as running:
         for _ in range(run.rounds):
-            one, _ = _drain(running, records, 1)
-            two, cores = _drain(running, records, 2)
-            speedups.append(Round(two / one, 2))
+            one = _drain(running, records, 1)
+            two = _drain(running, records, 2)
+            speedups.append(Round(two.rate / one.rate, 2, two.cpu))
+            cores = two.cpu["postgres"] / 1e6 * two.rate
             busy.append(Round(cores, os.cpu_count() or 1))
     yield finding("scale-out", "times", speedups)
     yield finding("scale-out-postgres", "cores", busy)
 
 
-def _drain(running: Servers, records: list[Record], resolvers: int) -> tuple[float, float]:
-    """Return the events per second, and the cores that Postgres used.
-
-    The resolvers have their partitions before the first event arrives.
-    """
-    postgres = servers.postgres(running)
+def _drain(running: Servers, records: list[Record], resolvers: int) -> Drained:
+    """Drain a topic; the resolvers have their partitions before the first event arrives."""
     settings = topics.topic(running)
     with servers.database(running) as url, ExitStack() as stack:
         port = free_port()
@@ -55,8 +52,9 @@ def _drain(running: Servers, records: list[Record], resolvers: int) -> tuple[flo
         far = [sys.executable, "-m", "dev.bench.latency_proxy", str(port), target, str(ROUND_TRIP)]
         stack.enter_context(child(far))
         database = stack.enter_context(psycopg.connect(url, autocommit=True))
-        for _ in range(resolvers):
-            stack.enter_context(
+        processes = {"postgres": servers.postgres(running)}
+        for number in range(resolvers):
+            processes[f"resolver {number + 1}"] = stack.enter_context(
                 process(
                     "resolver",
                     running,
@@ -66,8 +64,8 @@ def _drain(running: Servers, records: list[Record], resolvers: int) -> tuple[flo
                 )
             )
         topics.publish(settings, records)
-        used = cpu_seconds(postgres)
         first, start = wait_until_committed(database, settings, 1)
+        used = cpu_by_name(processes)
         last, end = wait_until_committed(database, settings, len(records))
-        used = cpu_seconds(postgres) - used
-    return (last - first) / (end - start), used / (end - start)
+        cpu = cpu_each(used, cpu_by_name(processes), last - first)
+    return Drained(last - first, end - start, cpu)

@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 
 from dev.bench import servers
-from dev.bench.processes import process
+from dev.bench.processes import cpu_by_name, cpu_each, process
 from dev.bench.ratios import Finding, Round, Run, finding
 from dev.stack import Servers
 from dev.stack.ports import free_port
@@ -39,7 +39,7 @@ def _round(running: Servers, url: str, rows: int) -> Round:
     with psycopg.connect(url, autocommit=True) as database:
         _execute(database, "insert", rows=rows)
         _execute(database, "vacuum")
-        scanned = _scan(running, url, rows)
+        scanned, cpu = _scan(running, url, rows)
         for statement in (
             "copy_profiles",
             "index_profiles",
@@ -52,17 +52,23 @@ def _round(running: Servers, url: str, rows: int) -> Round:
         _execute(database, "vacuum")
         start = time.perf_counter()
         _execute(database, "update")
-        return Round(scanned, rows / (time.perf_counter() - start))
+        return Round(scanned, rows / (time.perf_counter() - start), cpu)
 
 
-def _scan(running: Servers, url: str, rows: int) -> float:
-    """Return rows per second between the first and the last commit, by the scanner's metric."""
+def _scan(running: Servers, url: str, rows: int) -> tuple[float, dict[str, float]]:
+    """Return rows per second between the first and the last commit, and the CPU of a row.
+
+    The scanner's metric has the number of rows.
+    """
     port = free_port()
     settings = Settings(_env_file=None)
-    with process("scanner", running, settings, url, scanner_metrics_port=str(port)):
+    with process("scanner", running, settings, url, scanner_metrics_port=str(port)) as scanner:
+        processes = {"scanner": scanner, "postgres": servers.postgres(running)}
         first, start = _wait_for_rows(port, 1)
+        used = cpu_by_name(processes)
         last, end = _wait_for_rows(port, rows)
-    return (last - first) / (end - start)
+        cpu = cpu_each(used, cpu_by_name(processes), last - first)
+    return (last - first) / (end - start), cpu
 
 
 def _wait_for_rows(port: int, goal: int) -> tuple[float, float]:

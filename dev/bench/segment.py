@@ -89,12 +89,11 @@ def measure(run: Run) -> Iterator[Finding]:
     )
     if _records(parse_segment, segment_body) != _records(parse_native, native_body):
         raise AssertionError("the two bodies are not the same events")
-    found = [
-        Round(
-            _rate(parse_segment, segment_body, batches), _rate(parse_native, native_body, batches)
-        )
-        for _ in range(4 * run.rounds + 1)
-    ]
+    found: list[Round] = []
+    for _ in range(4 * run.rounds + 1):
+        value = _rate(parse_segment, segment_body, batches)
+        ceiling = _rate(parse_native, native_body, batches)
+        found.append(Round(value, ceiling, {"ingest": 1e6 / value}))
     yield finding("segment", "events/s", found)
 
 

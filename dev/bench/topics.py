@@ -6,7 +6,7 @@ import uuid
 import zlib
 from collections.abc import Iterable
 
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.producer.message_accumulator import BatchBuilder
 
 from dev.bench import realistic_events
@@ -68,6 +68,17 @@ async def _publish(settings: Settings, records: list[Record]) -> float:
             sent.append(await _send(producer, settings, batch, partition))
         await asyncio.gather(*sent)
         return time.perf_counter() - start
+
+
+def count(settings: Settings) -> int:
+    """Return the number of records in a topic of `topic`."""
+    return asyncio.run(_count(settings))
+
+
+async def _count(settings: Settings) -> int:
+    async with kafka.reader(settings, "bench", settings.topic) as consumer:
+        ends: dict[TopicPartition, int] = await consumer.end_offsets(consumer.assignment())
+    return sum(ends.values())
 
 
 def _append(batch: BatchBuilder, key: bytes, value: bytes) -> bool:

@@ -8,12 +8,10 @@ a request with two workers, compared with one.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from dev.bench import gateway, servers, topics
-from dev.bench.load import drive
-from dev.bench.processes import cpu_seconds
 from dev.bench.ratios import Finding, Round, Run, finding
 from dev.stack import Servers
 
@@ -34,6 +32,8 @@ class _Measured:
     """Cores that the broker used."""
     generator: float
     """Cores that the generator used."""
+    cpu: Mapping[str, float]
+    """CPU microseconds of an event by process."""
 
 
 def measure(run: Run) -> Iterator[Finding]:
@@ -46,35 +46,25 @@ def measure(run: Run) -> Iterator[Finding]:
             one = _drive(running, requests, 1, run.seconds(5))
             rounds.append((one, _drive(running, requests, 2, run.seconds(5))))
     cores = os.cpu_count() or 1
-    yield finding("workers", "times", [Round(two.rate / one.rate, 2) for one, two in rounds])
+    speedups = [Round(two.rate / one.rate, 2, two.cpu) for one, two in rounds]
+    yield finding("workers", "times", speedups)
     yield finding("workers-busy", "cores", [Round(two.workers, 2) for _, two in rounds])
     yield finding("workers-generator", "cores", [Round(two.generator, 1) for _, two in rounds])
     yield finding("workers-kafka", "cores", [Round(two.kafka, cores) for _, two in rounds])
-    yield finding(
-        "workers-cost",
-        "µs/request",
-        [Round(*(1e6 * found.workers / found.rate for found in (two, one))) for one, two in rounds],
-    )
+    costs = [Round(two.cpu["gateway"], one.cpu["gateway"]) for one, two in rounds]
+    yield finding("workers-cost", "µs/event", costs)
 
 
 def _drive(running: Servers, requests: list[bytes], workers: int, seconds: float) -> _Measured:
-    broker = servers.broker(running)
-    kafka: list[float] = []
     with (
         servers.database(running) as url,
         gateway.ingest(running, topics.topic(running), url, workers) as ingest,
     ):
-
-        def sample() -> float:
-            kafka.append(cpu_seconds(broker))
-            return cpu_seconds(ingest.process)
-
-        driven = drive(
-            ingest.port, requests, connections=CONNECTIONS, seconds=seconds, sample=sample
-        )
+        driven = gateway.drive(running, ingest, requests, CONNECTIONS, seconds)
     return _Measured(
         driven.rate,
-        driven.sampled / driven.seconds,
-        (kafka[1] - kafka[0]) / driven.seconds,
+        driven.sampled["gateway"] / driven.seconds,
+        driven.sampled["kafka"] / driven.seconds,
         driven.own_cpu / driven.seconds,
+        driven.microseconds_each(),
     )

@@ -10,7 +10,7 @@ from typing import ParamSpec
 
 import psutil
 
-from dev.stack import locks, output, state
+from dev.stack import console_login, locks, output, state
 from dev.stack import logs as log_files
 from dev.stack.errors import StackError
 from dev.stack.home import Home, default_home
@@ -66,7 +66,7 @@ def up(*, json: bool = False, cli: Sequence[str] = MERGANSER, usual_ports: bool 
             ):
                 launch.hand_over()
             info = launch.info
-    output.show_info(info, json=json)
+    output.show_info(info, console_login.create_link(info, cli), json=json)
     return OK
 
 
@@ -87,7 +87,7 @@ def run(
             launch = until_end.enter_context(
                 launched(home, cli=cli, usual_ports=usual_ports, on_event=on_event)
             )
-        output.show_info(launch.info, json=False)
+        output.show_info(launch.info, console_login.create_link(launch.info, cli), json=False)
         output.say("Ctrl-C stops everything.")
         then(launch)
     return OK

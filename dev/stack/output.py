@@ -46,11 +46,15 @@ def progress() -> Iterator[Callable[[Event], None]]:
         yield on_event
 
 
-def show_info(info: StackInfo, *, json: bool) -> None:
-    """Show the addresses of the stack."""
+def show_info(info: StackInfo, login_url: str, *, json: bool) -> None:
+    """Show the addresses of the stack, and a link that logs in to the console once."""
     if json:
-        print(info.as_json())  # noqa: T201 -- rich would wrap it
+        print(info.as_json(console_login_url=login_url))  # noqa: T201 -- rich would wrap it
         return
+    _out.print("See it in the console", Text(login_url), soft_wrap=True)
+    _out.print(
+        f"This link logs in once; `merganser up` shows a new one. Later: {info.console_url}/"
+    )
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_row("Send events to", f"{info.ingest_url}/api/v1/track")
     table.add_row("Read from", f"{info.api_url}/docs")

@@ -22,6 +22,7 @@ from dev.stack.errors import StackError
 USUAL = {
     "ingest": 8080,
     "api": 8081,
+    "console": 8082,
     "kafka": 9092,
     "kafka-controller": 9093,
     "postgres": 5432,
@@ -31,6 +32,7 @@ USUAL = {
     "properties-metrics": 9104,
     "api-metrics": 9105,
     "decoration-metrics": 9106,
+    "console-metrics": 9107,
 }
 
 # Below the range of ports for outgoing connections: such a connection to the port of a server that

@@ -7,19 +7,23 @@ from collections.abc import Mapping, Sequence
 from dev.stack.home import Home
 from dev.stack.process import Process
 
-NAMES = ("ingest", "resolver", "scanner", "properties", "decoration", "api")
+NAMES = ("ingest", "resolver", "scanner", "properties", "decoration", "api", "console")
 
 PORT_VARIABLES = {
     "ingest": "MERGANSER_INGEST_PORT",
     "api": "MERGANSER_API_PORT",
+    "console": "MERGANSER_CONSOLE_PORT",
     **{f"{name}-metrics": f"MERGANSER_{name.upper()}_METRICS_PORT" for name in NAMES},
 }
 """The environment variable of each port (see `ports.py`)."""
 
+KEY_NAME = "dev"
+"""Of the secret development key."""
+
 ENSURE_KEY = (
-    *("keys", "ensure", "dev"),
+    *("keys", "ensure", KEY_NAME),
     *("--permission=events:write", "--permission=events:read", "--permission=events:delete"),
-    "--permission=profiles:read",
+    *("--permission=profiles:read", "--permission=console:read", "--permission=console:write"),
 )
 """The command that creates the secret development key, without the option for its file."""
 
@@ -78,6 +82,7 @@ def environment(
         "MERGANSER_STORY_SHOP_URL": database_url,
         "MERGANSER_INGEST_HOST": "127.0.0.1",
         "MERGANSER_API_HOST": "127.0.0.1",
+        "MERGANSER_CONSOLE_HOST": "127.0.0.1",
         "MERGANSER_SCANNER_INTERVAL": "2",
         **base,
         "MERGANSER_KAFKA_BOOTSTRAP": kafka_bootstrap,
@@ -97,7 +102,9 @@ def fixed_ports(base: Mapping[str, str]) -> dict[str, int]:
 def addresses(ports: Mapping[str, int]) -> dict[str, str]:
     """Return the address of each process by name."""
     others = {name: f"http://127.0.0.1:{ports[f'{name}-metrics']}" for name in NAMES}
-    return others | {name: f"http://127.0.0.1:{ports[name]}" for name in ("ingest", "api")}
+    return others | {
+        name: f"http://127.0.0.1:{ports[name]}" for name in ("ingest", "api", "console")
+    }
 
 
 def ready_urls(ports: Mapping[str, int]) -> dict[str, str]:

@@ -19,15 +19,16 @@ class StackInfo:
 
     ingest_url: str
     api_url: str
+    console_url: str
     database_url: str
     kafka_bootstrap: str
     api_key: str
     publishable_key: str
     metrics: dict[str, str]
 
-    def as_json(self) -> str:
-        """Return it as one JSON object on one line."""
-        return json.dumps(dataclasses.asdict(self))
+    def as_json(self, **more: str) -> str:
+        """Return it as one JSON object on one line, with `more` fields."""
+        return json.dumps(dataclasses.asdict(self) | more)
 
 
 @dataclass(frozen=True)

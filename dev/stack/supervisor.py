@@ -153,6 +153,7 @@ class Supervisor:
             info = StackInfo(
                 ingest_url=self._addresses["ingest"],
                 api_url=self._addresses["api"],
+                console_url=self._addresses["console"],
                 database_url=self._addresses["postgres"],
                 kafka_bootstrap=self._addresses["kafka"],
                 api_key=self._home.api_key.read_text().strip(),

@@ -8,7 +8,7 @@ from rich.markup import escape
 
 from merganser.admin import explain as admin
 from merganser.cli.terminal import out, run
-from merganser.identity.explain import ExplainedMerge, Explanation
+from merganser.identity.explain import ExplainedMerge, Explanation, describe_merge
 from merganser.runtime.settings import Settings
 
 app = typer.Typer()
@@ -88,7 +88,7 @@ def _show(explanation: Explanation) -> None:
         link = f", linked by {known.link_event}" if known.link_event else ", not linked"
         lines.append(f"has anonymousId {known.anonymous_id}{link}")
     lines += [
-        f"{merge.merged_at:%Y-%m-%d %H:%M:%S} {_describe_merge(merge)}"
+        f"{merge.merged_at:%Y-%m-%d %H:%M:%S} {describe_merge(merge)}{_describe_cause(merge)}"
         for merge in explanation.merges
     ]
     lines += [
@@ -104,16 +104,7 @@ def _show(explanation: Explanation) -> None:
         out.print(f"  {line}", highlight=False, markup=False)
 
 
-def _describe_merge(merge: ExplainedMerge) -> str:
-    match merge.reason:
-        case "claimed":
-            what = f"the anonymous profile of {merge.anonymous_id} became this user's"
-        case "merged":
-            what = f"{merge.loser}, the anonymous profile of {merge.anonymous_id}, merged into it"
-        case "moved" | "unlinked":
-            what = (
-                f"the events of {merge.anonymous_id} moved from {merge.loser} to {merge.survivor}"
-            )
+def _describe_cause(merge: ExplainedMerge) -> str:
     if merge.reason == "unlinked":
-        return f"{what}, as link {merge.link_event} was ignored"
-    return f"{what}, by link {merge.link_event}"
+        return f", as link {merge.link_event} was ignored"
+    return f", by link {merge.link_event}"

@@ -8,11 +8,11 @@ import typer
 from rich.markup import escape
 from rich.table import Column, Table
 
-from merganser.admin import keys
+from merganser.admin import keys, login_links
 from merganser.admin.errors import AdminError
 from merganser.cli.terminal import out, run
 from merganser.http.authentication import Permission
-from merganser.runtime.settings import Settings
+from merganser.runtime.settings import ConsoleSettings, Settings
 
 app = typer.Typer(no_args_is_help=True, help="Create, list, change and revoke API keys.")
 
@@ -101,6 +101,12 @@ def ensure(
         run(keys.ensure_publishable_key(settings, name, secret_file))
     else:
         run(keys.ensure_key(settings, name, secret_file, permission))
+
+
+@app.command()
+def login(key: GuidOrName) -> None:
+    """Print a link that logs in to the console once, as this key, within 10 minutes."""
+    typer.echo(run(login_links.create_login_link(ConsoleSettings.read(), key)))
 
 
 @app.command("list")

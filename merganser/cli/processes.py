@@ -9,6 +9,7 @@ import typer
 
 from merganser.runtime.settings import (
     ApiSettings,
+    ConsoleSettings,
     DecorationSettings,
     IngestSettings,
     PropertiesSettings,
@@ -42,6 +43,10 @@ def _api(settings: ApiSettings) -> Group:
     return Group("api", address=(settings.api_host, settings.api_port))
 
 
+def _console(settings: ConsoleSettings) -> Group:
+    return Group("console", address=(settings.console_host, settings.console_port))
+
+
 def _alone(kind: str, settings: type[Settings]) -> Group:
     settings.read()
     return Group(kind)
@@ -54,6 +59,7 @@ GROUPS: dict[str, Callable[[], Group]] = {
     "properties": lambda: _alone("properties", PropertiesSettings),
     "decoration": lambda: _alone("decoration", DecorationSettings),
     "api": lambda: _api(ApiSettings.read()),
+    "console": lambda: _console(ConsoleSettings.read()),
 }
 """Each reads the settings of its kind, so that one that is not valid is an error of the command."""
 
@@ -84,6 +90,12 @@ def scanner_command() -> None:
 def api_command() -> None:
     """Run the read API: events and profiles over HTTP."""
     _run_alone("api")
+
+
+@app.command("console")
+def console_command() -> None:
+    """Run the console: pages that show what the pipeline does."""
+    _run_alone("console")
 
 
 @app.command("properties")

@@ -36,6 +36,14 @@ class Permission(StrEnum):
     READ_PROFILES = "profiles:read"
     CHANGE_LINKS = "links:write"
     """Say which events are links."""
+    READ_CONSOLE = "console:read"
+    """Log in to the console and look."""
+    WRITE_CONSOLE = "console:write"
+    """Log in to the console, look and act."""
+
+
+CONSOLE_PERMISSIONS = (Permission.READ_CONSOLE, Permission.WRITE_CONSOLE)
+"""Each of them logs in to the console."""
 
 
 class KeyKind(StrEnum):
@@ -75,6 +83,8 @@ class ApiKey:
     """The origins of the pages that may use it; empty: pages of any origin."""
     rate: float | None = None
     """Most events per second in one process; None: the process's setting."""
+    name: str = ""
+    """What the key is for."""
 
 
 def hash_key(secret: str) -> str:
@@ -150,15 +160,23 @@ class ApiKeys:
                 ErrorKind.UNAUTHORIZED,
                 f"no API key: send {self._key_hint}, or the header Authorization: Bearer KEY",
             )
-        key_hash = hash_key(secret)
+        key = await self.find(hash_key(secret))
+        if permission not in key.permissions:
+            raise _forbidden(key, permission)
+        return key
+
+    async def find(self, key_hash: str) -> ApiKey:
+        """Return the key with a hash.
+
+        Raises:
+            HttpError: UNAUTHORIZED; UNAVAILABLE, if it is unknown and Postgres does not answer.
+        """
         key = self._find(key_hash)
         if key is None:
             await self._refresh_for_unknown_key()
             key = self._find(key_hash)
         if key is None:
             raise HttpError(ErrorKind.UNAUTHORIZED, "this API key is unknown or was revoked")
-        if permission not in key.permissions:
-            raise _forbidden(key, permission)
         return key
 
     def _find(self, key_hash: str) -> ApiKey | None:
@@ -221,10 +239,11 @@ def _key(
     kind: str,
     origins: Iterable[str],
     rate: float | None,
+    name: str,
 ) -> ApiKey:
     allowed = frozenset(permissions)
     if kind == KeyKind.SECRET:
-        return ApiKey(key_hash, guid, allowed, rate=rate)
+        return ApiKey(key_hash, guid, allowed, rate=rate, name=name)
     # The table has the same constraint. Anyone may have this key, so it does not depend on that.
     allowed &= {Permission.WRITE_EVENTS}
-    return ApiKey(key_hash, guid, allowed, KeyKind.PUBLISHABLE, frozenset(origins), rate)
+    return ApiKey(key_hash, guid, allowed, KeyKind.PUBLISHABLE, frozenset(origins), rate, name)

@@ -87,12 +87,15 @@ class Explanation:
     """Moves to this profile."""
 
 
-async def explain(connection: AsyncConnection[Any], name: str) -> list[Explanation]:
+async def explain(
+    connection: AsyncConnection[Any], name: str, max_events: int | None = None
+) -> list[Explanation]:
     """Explain an id. It may be a userId and an anonymousId at once, each with an explanation.
 
     Args:
         connection: outside or inside of a transaction; it only reads.
         name: guid of an event or a profile, a userId or an anonymousId.
+        max_events: of each profile to count; None: all.
 
     Returns:
         The explanations; none if nothing stored has this id.
@@ -103,32 +106,60 @@ async def explain(connection: AsyncConnection[Any], name: str) -> list[Explanati
         *await _explain_merged_profile(connection, name),
         *await _explain_anonymous_id(connection, name),
     ]
-    return [await _add_profile(connection, explanation) for explanation in explanations]
+    return [await _add_profile(connection, explanation, max_events) for explanation in explanations]
+
+
+def describe_merge(merge: ExplainedMerge) -> str:
+    """Return what a merge did, without the link that caused it."""
+    match merge.reason:
+        case "claimed":
+            return f"the anonymous profile of {merge.anonymous_id} became this user's"
+        case "merged":
+            return f"{merge.loser}, the anonymous profile of {merge.anonymous_id}, merged into it"
+        case "moved" | "unlinked":
+            return (
+                f"the events of {merge.anonymous_id} moved from {merge.loser} to {merge.survivor}"
+            )
+
+
+async def read_event_reason(connection: AsyncConnection[Any], guid: str) -> str | None:
+    """Return why an event is on its profile, after "it is an event"; None if it is not stored."""
+    rows = await _read(connection, "event", {"id": guid})
+    return _event_reason(*rows[0][3:]) if rows else None
 
 
 async def _explain_event(connection: AsyncConnection[Any], name: str) -> list[Explanation]:
     explanations = []
-    for row in await _read(connection, "event", {"id": name}):
-        guid, type_, occurred_at, user_id, anonymous_id, profile, owner, link, *times = row
-        text = f"it is a {type_} of {_format_exact_time(occurred_at)} "
-        if profile is None:
-            text += "without a profile: the scanner has not resolved it yet, or its ids mean nobody"
-        elif user_id is not None and owner not in {None, user_id}:
-            text += (
-                f"with userId {user_id}, which takes precedence; its anonymousId {anonymous_id} "
-                f"stays with user {owner}, whose link {link} is earlier: two users never merge"
-            )
-        elif user_id is not None:
-            text += f"with userId {user_id}, so it is on that user's profile"
-        elif owner is not None:
-            text += (
-                f"whose anonymousId {anonymous_id} belongs to user {owner} by its earliest link, "
-                f"{link} {_format_link_time(*times)}"
-            )
-        else:
-            text += f"whose anonymousId {anonymous_id} has no link to a userId"
+    for guid, type_, occurred_at, *rest in await _read(connection, "event", {"id": name}):
+        text = f"it is a {type_} of {_format_exact_time(occurred_at)} {_event_reason(*rest)}"
+        profile = rest[2]
         explanations.append(Explanation(guid, "event", text, profile))
     return explanations
+
+
+def _event_reason(
+    user_id: str | None,
+    anonymous_id: str | None,
+    profile: str | None,
+    owner: str | None,
+    link: str | None,
+    *times: Any,
+) -> str:
+    if profile is None:
+        return "without a profile: the scanner has not resolved it yet, or its ids mean nobody"
+    if user_id is not None and owner not in {None, user_id}:
+        return (
+            f"with userId {user_id}, which takes precedence; its anonymousId {anonymous_id} "
+            f"stays with user {owner}, whose link {link} is earlier: two users never merge"
+        )
+    if user_id is not None:
+        return f"with userId {user_id}, so it is on that user's profile"
+    if owner is not None:
+        return (
+            f"whose anonymousId {anonymous_id} belongs to user {owner} by its earliest link, "
+            f"{link} {_format_link_time(*times)}"
+        )
+    return f"whose anonymousId {anonymous_id} has no link to a userId"
 
 
 async def _explain_profile(connection: AsyncConnection[Any], name: str) -> list[Explanation]:
@@ -176,11 +207,17 @@ async def _explain_anonymous_id(connection: AsyncConnection[Any], name: str) -> 
     return explanations
 
 
-async def _add_profile(connection: AsyncConnection[Any], explanation: Explanation) -> Explanation:
+async def _add_profile(
+    connection: AsyncConnection[Any], explanation: Explanation, max_events: int | None
+) -> Explanation:
     """Return the explanation with what is stored of its profile."""
     if explanation.profile is None:
         return explanation
-    scope = {"profile": explanation.profile, "at_most": MAX_ENTRIES}
+    scope = {
+        "profile": explanation.profile,
+        "at_most": MAX_ENTRIES,
+        "max_events": max_events,
+    }
     profiles = await _read(connection, "profile", {"id": explanation.profile})
     ((events,),) = await _read(connection, "count_events", scope)
     return replace(

@@ -10,8 +10,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 
 prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call] # it has no types
 
-INGEST, RESOLVER, SCANNER, PROPERTIES, DECORATION, API = (CollectorRegistry() for _ in range(6))
-for _registry in (INGEST, RESOLVER, SCANNER, PROPERTIES, DECORATION, API):
+_REGISTRIES = [CollectorRegistry() for _ in range(7)]
+INGEST, RESOLVER, SCANNER, PROPERTIES, DECORATION, API, CONSOLE = _REGISTRIES
+for _registry in _REGISTRIES:
     ProcessCollector(registry=_registry)
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
@@ -319,6 +320,34 @@ POOL_WAIT_SECONDS = Histogram(
     registry=API,
 )
 
+# console
+CONSOLE_REQUEST_SECONDS = Histogram(
+    "merganser_console_request_seconds",
+    "Time from a request's headers to the last byte of its page, by the page's path and status.",
+    ["route", "status"],
+    buckets=SECONDS,
+    registry=CONSOLE,
+)
+CONSOLE_LOGINS = Counter(
+    "merganser_console_logins",
+    "Attempts to log in, by outcome: accepted, refused or rate_limited.",
+    ["outcome"],
+    registry=CONSOLE,
+)
+for _outcome in ("accepted", "refused", "rate_limited"):
+    CONSOLE_LOGINS.labels(_outcome)
+CONSOLE_KEYS_AGE = Gauge(
+    "merganser_console_keys_age_seconds",
+    "Time since the API keys were last read from Postgres.",
+    registry=CONSOLE,
+)
+CONSOLE_POOL_WAIT_SECONDS = Histogram(
+    "merganser_console_pool_wait_seconds",
+    "Time that a request waited for a connection to Postgres, successfully or not.",
+    buckets=SECONDS,
+    registry=CONSOLE,
+)
+
 # resolver and scanner
 RESOLVED = Counter("merganser_events_resolved", "Events attached to their profile.", registry=None)
 BATCH_SIZE = Histogram(
@@ -376,7 +405,7 @@ CONNECTIONS_CUT = Counter(
 )
 for _reason in ("crowded", "large", "slow"):
     CONNECTIONS_CUT.labels(_reason)
-for _registry in (INGEST, API):
+for _registry in (INGEST, API, CONSOLE):
     _registry.register(CONNECTIONS_CUT)
 
 # every process
@@ -393,6 +422,6 @@ BUILD_INFO = Gauge(
     registry=None,
 )
 BUILD_INFO.labels(version("merganser")).set(1)
-for _registry in (INGEST, RESOLVER, SCANNER, PROPERTIES, DECORATION, API):
+for _registry in _REGISTRIES:
     _registry.register(CHECK_FAILING)
     _registry.register(BUILD_INFO)

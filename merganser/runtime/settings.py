@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from pydantic import (
+    AnyHttpUrl,
     Field,
     PositiveFloat,
     PositiveInt,
@@ -297,6 +298,37 @@ class ApiSettings(Settings):
     )
     api_keys_interval: PositiveFloat = Field(
         2, description="Seconds between reads of apiKeys: how long a revoked key may still work"
+    )
+
+
+class ConsoleSettings(Settings):
+    """Settings of the console."""
+
+    console_host: str = Field("127.0.0.1", description="Address that the console listens on")
+    console_port: Port = Field(8082, description="Port that the console listens on")
+    console_metrics_port: Port = Field(9107, description="Port of the console's /metrics")
+    console_url: AnyHttpUrl | None = Field(
+        None,
+        description="URL that browsers use, if a proxy is in front: with https, cookies are Secure",
+    )
+    console_connections: PositiveInt = Field(
+        8,
+        description="Connections to Postgres of one process: the requests that it handles at once",
+    )
+    console_scan: PositiveInt = Field(
+        10_000, description="Most events that a page reads to find those that match its filters"
+    )
+    console_statement_timeout: PositiveFloat = Field(
+        5, description="Most seconds of a statement; beyond, the page says what to narrow"
+    )
+    console_keys_interval: PositiveFloat = Field(
+        2, description="Seconds between reads of apiKeys: how long a revoked key may still work"
+    )
+    console_idle_timeout: PositiveInt = Field(
+        3600, description="Seconds without a request after which a login ends"
+    )
+    console_session_timeout: PositiveInt = Field(
+        43_200, description="Seconds after which a login ends in any case"
     )
 
 

@@ -8,12 +8,12 @@ from typing import Any
 import httpx
 
 from api import app
-from api.database import Pool
 from merganser.http.asgi import App
 from merganser.http.authentication import ApiKeys, Permission, hash_key
 from merganser.identity import store
 from merganser.identity.plan import EventIds
-from merganser.runtime import postgres
+from merganser.queries.pool import Pool
+from merganser.runtime import metrics, postgres
 from merganser.runtime.lifecycle import Stop
 from schemas.event import Event
 from schemas.ids import NOBODY
@@ -123,7 +123,9 @@ async def reading(
     """
     keys_database = postgres.Database(database.url, "keys")
     keys = ApiKeys(keys_database, 60, Stop(), "?apiKey=KEY")
-    pool = pool_class(url or database.url, 2, statement_timeout, wait)
+    pool = pool_class(
+        "api", metrics.POOL_WAIT_SECONDS, url or database.url, 2, statement_timeout, wait
+    )
     await pool.open()
     try:
         key = await new_key(database, *Permission)

@@ -15,8 +15,9 @@ from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import ignored_auth, positive_data_acceptance
 
 from api import app
-from api.database import Pool
 from merganser.http.authentication import ApiKeys
+from merganser.queries.pool import Pool
+from merganser.runtime import metrics
 from merganser.runtime.lifecycle import Stop
 from merganser.runtime.postgres import Connection, Database
 from schemas.ids import NOBODY
@@ -30,7 +31,8 @@ EXAMPLES = examples.count(fast=10, full=40)
 
 KEYS = ApiKeys(Database("", ""), 1, Stop(), "")
 SCHEMA = schemathesis.openapi.from_asgi(
-    "/openapi.json", app.create_app(Pool("", 1, 1), KEYS, 1, NOBODY)
+    "/openapi.json",
+    app.create_app(Pool("api", metrics.POOL_WAIT_SECONDS, "", 1, 1), KEYS, 1, NOBODY),
 )
 # schemathesis' own parametrize gives all tests one name, so pytest-xdist would run only one.
 OPERATIONS = [found.ok() for found in SCHEMA.get_all_operations() if isinstance(found, Ok)]

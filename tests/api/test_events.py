@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from api import events
+from merganser.queries import events
 from schemas.event import Event
 from tests.api.reader import SCAN, Reader, reading
 from tests.support.database import Database

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from api import profiles
+from merganser.queries import profiles
 from merganser.rulebook import rule_store
 from merganser.rulebook.language import RuleFile
 from tests.api.reader import Reader

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from api import events, profiles, responses
+from api import responses
+from merganser.queries import events, limits, profiles
 from merganser.runtime import metrics
 from tests.api.reader import Reader
 from tests.support import examples
@@ -101,7 +102,7 @@ async def test_an_event_has_at_most_1000_rows_and_1_mib_of_data(api: Reader) -> 
     await api.store(many, long, exact)
     await insert_data(api, many["guid"], "'key' || n", "n::text", 100_000)
     await insert_data(api, long["guid"], "'key' || n", "repeat('x', 100000)", 30)
-    await insert_data(api, exact["guid"], "'k'", f"repeat('x', {responses.MAX_ENTRY_BYTES - 1})")
+    await insert_data(api, exact["guid"], "'k'", f"repeat('x', {limits.MAX_ENTRY_BYTES - 1})")
     found = (await get_bounded(api, "/events"))["events"]
     assert [len(item["data"]) for item in found] == [1, 10, events.MAX_DATA_ROWS]
     assert [item["moreData"] for item in found] == [False, True, True]
@@ -134,7 +135,7 @@ async def test_properties_larger_than_a_response_are_omitted(api: Reader) -> Non
     assert count_cut("/profiles") == before + len(pages)
     found = [item for page in pages for item in page]
     assert len({item["guid"] for item in found}) == 9
-    assert len(json.dumps(pages)) < 9 * 1.1 * responses.MAX_ENTRY_BYTES
+    assert len(json.dumps(pages)) < 9 * 1.1 * limits.MAX_ENTRY_BYTES
     assert all(item["moreProperties"] for item in found)
     item = (await get_bounded(api, f"/profile/{found[0]['guid']}"))["profile"]
     assert item == found[0]

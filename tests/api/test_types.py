@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from api import types
-from api.parameters import Bucket, CountQuery
+from merganser.queries.parameters import Bucket, CountQuery
 from tests.api.reader import Reader
 from tests.support.events import event
 

@@ -11,7 +11,7 @@ from dev.bench import cluster, report
 from dev.bench.ratios import Finding, Round, finding
 from dev.bench.targets import TARGETS, Target
 
-KEYS = {"name", "value", "unit", "ceiling", "ratio", "spread"}
+KEYS = {"name", "value", "unit", "ceiling", "ratio", "spread", "cpu"}
 
 BENCHMARKS = [
     "ingest-single",
@@ -46,6 +46,54 @@ def test_a_ratio_meets_a_minimum_target(ratio: float, verdict: str) -> None:
     assert Target(0.5, 0.8).verdict(build_finding("resolver", ratio)) == verdict
 
 
+def test_a_finding_has_the_median_cpu_of_each_process() -> None:
+    rounds = [
+        Round(1, 1, {"ingest": 30, "kafka": 4}),
+        Round(1, 1, {"ingest": 20.04, "kafka": 9}),
+        Round(1, 1, {"ingest": 10, "kafka": 2}),
+    ]
+
+    assert finding("ingest-batch", "events/s", rounds).cpu == {"ingest": 20, "kafka": 4}
+
+
+@pytest.mark.parametrize(
+    ("value", "verdict"), [(150.1, "missed"), (150, "met"), (120.1, "met"), (120, "aim")]
+)
+def test_a_cost_meets_a_maximum_value(value: float, verdict: str) -> None:
+    found = Finding("cost-ingest-single", value, "µs/event", 50, value / 50, (1, 9))
+
+    assert Target(150, 120, at_most=True, of_value=True).verdict(found) == verdict
+
+
+@pytest.mark.parametrize(
+    ("times", "verdict"), [(1.69, "missed"), (1.7, "met"), (1.89, "met"), (1.9, "aim")]
+)
+def test_a_multiple_meets_a_minimum_value(times: float, verdict: str) -> None:
+    found = Finding("workers", times, "times", 2, times / 2, (0.5, 1))
+
+    assert Target(1.7, 1.9, of_value=True).verdict(found) == verdict
+
+
+@pytest.mark.parametrize(
+    ("name", "unit", "bounds"),
+    [
+        ("resolver", "events/s", ["0.75", "0.85"]),
+        ("latency-p50", "ms", ["≤ 2.5", "≤ 2"]),
+        ("memory", "MiB", ["≤ 140 MiB", "≤ 100 MiB"]),
+        ("cost-ingest-batch", "µs/event", ["≤ 10 µs/event", "≤ 6 µs/event"]),
+    ],
+)
+def test_a_row_shows_both_bounds_with_the_unit_of_values(
+    name: str, unit: str, bounds: list[str]
+) -> None:
+    found = Finding(name, 8, unit, 4, 2, (2, 2), {"gateway": 8, "kafka": 2.5})
+
+    cells = report.row(found)
+
+    assert cells[6:8] == bounds
+    assert cells[-1] == "gateway 8, kafka 2.5"
+
+
 @pytest.mark.parametrize(
     ("ratio", "verdict"), [(4.1, "missed"), (4, "met"), (2.1, "met"), (2, "aim")]
 )
@@ -63,7 +111,7 @@ def test_the_report_replaces_only_the_figures(
         build_finding("resolver", 0.6),
         build_finding("memory", 0.3),
     ]
-    found.append(Finding("cost-resolver", 40, "µs/event", 20, 2, (2, 2)))
+    found.append(Finding("cost-resolver", 12, "µs/event", 6, 2, (2, 2)))
     results.write_text("".join(f"{json.dumps(finding._asdict())}\n" for finding in found))
     monkeypatch.setattr(report, "DOCS", tmp_path)
     monkeypatch.setattr(report, "PAGE", page)
@@ -78,7 +126,7 @@ def test_the_report_replaces_only_the_figures(
     assert "old" not in written
     assert "| resolver | 60.0 | 100 | events/s | 0.60 |" in written
     assert "| 0.10 |" not in written  # the later measurement counts
-    assert "cost-resolver" in written
+    assert "| cost-resolver | 12 | 6 | µs/event | 2.00 | 2.00 to 2.00 | ≤ 14 µs/event |" in written
     for plot in ("performance-ratios.svg", "performance-costs.svg"):
         assert (tmp_path / plot).read_text().lstrip().startswith("<?xml")
 

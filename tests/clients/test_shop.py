@@ -31,7 +31,7 @@ async def test_a_purchase_and_a_sign_in_are_on_one_profile(
     monkeypatch.setattr(shop, "PORT", free_port())
     key = await publishable_key(system, f"http://127.0.0.1:{shop.PORT}")
     secret = await system.key("shop", "profiles:read")
-    info = StackInfo(gateway.url, api.removesuffix("/api/v1"), "", "", secret, key, {})
+    info = StackInfo(gateway.url, api.removesuffix("/api/v1"), "", "", "", secret, key, {})
     with shop.serve_shop(info) as url:
         assert url == f"http://127.0.0.1:{shop.PORT}/"
         assert '"userId": "42"' in await run_driver("shop.mjs", url, "42")
@@ -55,7 +55,7 @@ async def test_a_key_works_only_on_pages_of_its_origin(
     monkeypatch.setattr(shop, "PORT", free_port())
     own = await publishable_key(system, f"HTTP://127.0.0.1:{shop.PORT}/")
     foreign = await publishable_key(system, f"https://127.0.0.1:{shop.PORT}")
-    info = StackInfo(gateway.url, "", "", "", "", own, {})
+    info = StackInfo(gateway.url, "", "", "", "", "", own, {})
     with shop.serve_shop(info) as url:
         statuses = json.loads(await run_driver("origins.mjs", url, gateway.url, own, foreign))
     assert statuses == {

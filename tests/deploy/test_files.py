@@ -19,7 +19,7 @@ from merganser.runtime.settings import ServeSettings
 from tests.support import ROOT, variables
 
 DEPLOY = ROOT / "deploy"
-PROCESSES = ["ingest", "resolver", "scanner", "properties", "decoration", "api"]
+PROCESSES = ["ingest", "resolver", "scanner", "properties", "decoration", "api", "console"]
 SETTINGS = variables.OURS | {
     name for name in vars(environment_variables) if name.startswith("OTEL_")
 }

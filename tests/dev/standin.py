@@ -40,6 +40,8 @@ def main(command: str, *arguments: str) -> None:
         sys.exit(f"{command} fails on purpose")
     if port := os.environ.get(f"MERGANSER_{command.upper()}_METRICS_PORT"):
         serve(command, int(port))
+    elif arguments[:1] == ("login",):
+        print("http://standin/login/once")  # noqa: T201
     elif command == "keys":
         secret = arguments[-1]
         if not os.path.exists(secret):  # noqa: PTH110 -- importing pathlib takes longer

@@ -6,7 +6,14 @@ from dev import shop
 from dev.stack import StackInfo
 
 INFO = StackInfo(
-    "http://ingest", "http://api", "postgresql://", "kafka", "mk_secret", "mk_pub_key", {}
+    "http://ingest",
+    "http://api",
+    "http://console",
+    "postgresql://",
+    "kafka",
+    "mk_secret",
+    "mk_pub_key",
+    {},
 )
 
 

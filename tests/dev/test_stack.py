@@ -99,8 +99,8 @@ def test_up_status_down_and_wipe(merganser: Merganser) -> None:
     assert first.returncode == 0, first.stderr
     info = json.loads(first.stdout)
     assert set(info) == {
-        *("ingest_url", "api_url", "database_url", "kafka_bootstrap"),
-        *("api_key", "publishable_key", "metrics"),
+        *("ingest_url", "api_url", "console_url", "database_url", "kafka_bootstrap"),
+        *("api_key", "publishable_key", "metrics", "console_login_url"),
     }
     assert set(info["metrics"]) == set(NAMES)
     assert kafka.answers(info["kafka_bootstrap"])
@@ -108,7 +108,10 @@ def test_up_status_down_and_wipe(merganser: Merganser) -> None:
     assert stat.S_IMODE(merganser.home.state.stat().st_mode) == 0o600
 
     before = processes.of(merganser.home.root)
-    assert merganser("up", "--json").stdout == first.stdout
+    again = json.loads(merganser("up", "--json").stdout)
+    assert again.pop("console_login_url")
+    assert again == {name: value for name, value in info.items() if name in again}
+    assert again.keys() | {"console_login_url"} == info.keys()
     assert processes.of(merganser.home.root) == before
     shown = merganser("up").stdout
     assert info["api_key"] in shown
@@ -125,7 +128,10 @@ def test_up_status_down_and_wipe(merganser: Merganser) -> None:
     assert "database system is shut down" in merganser.home.log("postgres").read_text()
     assert "to SHUTDOWN" in merganser.home.log("kafka").read_text()
 
-    assert merganser("up", "--json").stdout == first.stdout
+    again = json.loads(merganser("up", "--json").stdout)
+    assert again.pop("console_login_url")
+    assert again == {name: value for name, value in info.items() if name in again}
+    assert again.keys() | {"console_login_url"} == info.keys()
     with psycopg.connect(info["database_url"]) as connection:
         connection.execute("SELECT FROM kept")
     assert merganser("down", "--wipe").returncode == 0
@@ -347,7 +353,7 @@ def test_ending_the_foreground_command_ends_the_stack(
 ) -> None:
     run = guest.begin("run")
     assert run.stdout
-    assert "Send events to" in run.stdout.readline()
+    assert "See it in the console" in run.stdout.readline()
     run.send_signal(number)
     run.communicate(timeout=60)
     processes.wait_until_none_left(guest.home.root)
@@ -409,6 +415,7 @@ sys.exit(commands.up(json=True, usual_ports=False) or commands.status() or comma
     info = json.loads(out.splitlines()[0])
     assert info["publishable_key"].startswith("mk_pub_")
     assert not info["api_key"].startswith("mk_pub_")
+    assert info["console_login_url"].startswith(f"{info['console_url']}/login/")
 
 
 def test_the_demo_story_can_be_repeated(home: Path, servers: Servers) -> None:

@@ -7,6 +7,8 @@ from tests.support.database import Database
 
 WITHOUT_PEOPLE = {
     "apiKeys",
+    "consoleLoginLinks",
+    "consoleSessions",
     "consumerOffsets",
     "profilePropertyRules",
     "propertySources",

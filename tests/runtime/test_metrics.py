@@ -16,6 +16,7 @@ REGISTRIES = {
     "properties": metrics.PROPERTIES,
     "decoration": metrics.DECORATION,
     "api": metrics.API,
+    "console": metrics.CONSOLE,
 }
 
 

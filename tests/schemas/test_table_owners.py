@@ -42,7 +42,7 @@ EXCEPTIONS = {
     ("resolver/sql/events.sql", "find_known", "deletedEvents"): (
         "one statement for each batch finds the events not to store"
     ),
-    ("api/sql/profiles.sql", "properties", "profilePropertyRules"): (
+    ("merganser/queries/sql/profiles.sql", "properties", "profilePropertyRules"): (
         "values and their types are of one snapshot"
     ),
     ("decoration/sql/schedule.sql", "delete_source", "profilePropertyRules"): (

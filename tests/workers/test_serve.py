@@ -8,17 +8,17 @@ from tests.support.system import System
 from tests.support.waiting import equals, eventually
 from tests.workers.processes import processes
 
-KINDS = ["ingest", "resolver", "scanner", "properties", "decoration", "api"]
+KINDS = ["ingest", "resolver", "scanner", "properties", "decoration", "api", "console"]
 
 
 class Served:
     """A `merganser serve` on free ports."""
 
     def __init__(self, system: System, **settings: object) -> None:
-        ports = [free_port(), free_port()]
-        self.events_url, self.api_url = (f"http://127.0.0.1:{port}/api/v1" for port in ports)
+        ports = [free_port() for _ in range(3)]
+        self.events_url, self.api_url = (f"http://127.0.0.1:{port}/api/v1" for port in ports[:2])
         self.service: Service = system.new(
-            "serve", ingest_port=ports[0], api_port=ports[1], **settings
+            "serve", ingest_port=ports[0], api_port=ports[1], console_port=ports[2], **settings
         )
 
 

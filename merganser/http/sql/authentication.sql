@@ -1,3 +1,3 @@
 -- read_keys --
 -- All keys that are not revoked.
-SELECT "keyHash", guid, permissions, kind, origins, rate FROM "apiKeys" WHERE "revokedAt" IS NULL;
+SELECT "keyHash", guid, permissions, kind, origins, rate, name FROM "apiKeys" WHERE "revokedAt" IS NULL;

@@ -69,5 +69,6 @@ JOIN "anonymousIds" AS ids USING ("anonymousId")
 WHERE ids."profileGuid" = %(profile)s LIMIT %(at_most)s;
 
 -- count_events --
--- The number of events of a profile.
-SELECT count(*) FROM events WHERE "profileGuid" = %(profile)s;
+-- The number of events of a profile, counted up to a limit if there is one.
+SELECT count(*)
+FROM (SELECT FROM events WHERE "profileGuid" = %(profile)s LIMIT %(max_events)s::bigint) AS counted;

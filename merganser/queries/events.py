@@ -1,17 +1,17 @@
 """Read and delete events.
 
 A page reads a limited number of events in the order of one index, whatever the filters. It may
-therefore end before it is full; its cursor points to where it stopped. `api/sql/events.sql` has the
+therefore end before it is full; its cursor points to where it stopped. `sql/events.sql` has the
 parts of the statement. Parts of an event that exceed a limit are left out; `moreData` says so.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from api import cursors, profiles
-from api.parameters import EventQuery
-from api.responses import MAX_ENTRY_BYTES, MAX_PAGE_BYTES, take_fitting
 from merganser.http.errors import ErrorKind, HttpError
+from merganser.queries import cursors, profiles
+from merganser.queries.limits import MAX_ENTRY_BYTES, MAX_PAGE_BYTES
+from merganser.queries.parameters import EventQuery
 from merganser.runtime import sql
 from merganser.runtime.postgres import Connection
 
@@ -36,10 +36,8 @@ _FIELDS = (
 Row = tuple[Any, ...]
 
 
-async def read_page(
-    connection: Connection, query: EventQuery, scan: int
-) -> tuple[dict[str, Any], bool]:
-    """Return a page of events as JSON has it, and whether it is truncated.
+async def read_page(connection: Connection, query: EventQuery, scan: int) -> cursors.Page:
+    """Return a page of events.
 
     Args:
         connection: in a transaction on one snapshot.
@@ -53,15 +51,17 @@ async def read_page(
     scan_name = await _choose_scan(connection, query, values)
     rows, next_cursor = await _scan(connection, scan_name, values) if scan_name else ([], None)
     events = await _add_data(connection, rows)
-    fitting = take_fitting(events)
-    if len(fitting.entries) < len(rows):
-        next_cursor = _encode_cursor(rows[len(fitting.entries) - 1])
-    truncated = len(fitting.entries) < len(rows) or any(event["moreData"] for event in events)
-    return {"events": fitting.entries, "nextCursor": next_cursor}, truncated
+    complete = len(events) == len(rows)
+    return cursors.Page(
+        events,
+        next_cursor if complete else _encode_cursor(rows[len(events) - 1]),
+        cursor_after=lambda count: _encode_cursor(rows[count - 1]),
+        truncated=not complete or any(event["moreData"] for event in events),
+    )
 
 
 async def read_event(connection: Connection, guid: str) -> dict[str, Any]:
-    """Return an event as JSON has it.
+    """Return an event with its data.
 
     Raises:
         HttpError: NOT_FOUND.
@@ -72,7 +72,7 @@ async def read_event(connection: Connection, guid: str) -> dict[str, Any]:
 
 
 async def read_events(connection: Connection, guids: Sequence[str]) -> list[dict[str, Any]]:
-    """Return events as JSON has them, in the order of the guids: the first that fit together."""
+    """Return events with their data, in the order of the guids: the first that fit together."""
     rows = await _rows(
         connection, _SQL["events_by_guid"], {"guids": guids, "maxNameBytes": MAX_NAME_BYTES}
     )

@@ -1,4 +1,4 @@
-"""The parameters of each route. An unknown parameter is an error."""
+"""The parameters of requests for events and profiles. An unknown parameter is an error."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
@@ -14,11 +14,12 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-from api import cursors
 from merganser.identity.unlink import MAX_REASON_CHARACTERS
+from merganser.queries import cursors
 
 Bucket = Literal["minute", "hour", "day", "week", "month"]
 
+MAX_GUID_LENGTH = 64
 MAX_ID_LENGTH = 512
 MAX_VALUE_LENGTH = 16_384
 """In characters: percent-encoded, that many fit into the 64 KiB of a URL that uvicorn reads."""
@@ -43,7 +44,9 @@ _TIME_SCHEMA = {
 }
 Time = Annotated[datetime, BeforeValidator(_parse_time), WithJsonSchema(_TIME_SCHEMA)]
 Text = Annotated[str, StringConstraints(max_length=MAX_ID_LENGTH, pattern=r"^[^\x00]*$")]
-Guid = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[^\x00/]+$")]
+Guid = Annotated[
+    str, StringConstraints(min_length=1, max_length=MAX_GUID_LENGTH, pattern=r"^[^\x00/]+$")
+]
 Value = Annotated[str, StringConstraints(max_length=MAX_VALUE_LENGTH, pattern=r"^[^\x00]*$")]
 
 
@@ -66,7 +69,7 @@ class Parameters(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _without_key(cls, values: dict[str, Any]) -> dict[str, Any]:
-        """The key may be in the URL; `api.access` reads it."""
+        """The key may be in the URL; another module reads it."""
         return {name: value for name, value in values.items() if name != "apiKey"}
 
 

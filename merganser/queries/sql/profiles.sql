@@ -127,3 +127,46 @@ FROM (
 ) AS merges
 ORDER BY "createdAt" DESC, "anonymousId" DESC, "eventGuid" DESC
 LIMIT %(limit)s;
+
+-- newest_profiles --
+-- The profiles with the greatest guids. Guids of UUIDv7 grow with time.
+SELECT guid FROM profiles ORDER BY guid DESC LIMIT %(limit)s;
+
+-- newest_merges --
+-- The merges of all profiles, newest first.
+SELECT "createdAt", "anonymousId", "eventGuid", reason, "userId", "loserGuid", "survivorGuid"
+FROM "profileMerges"
+ORDER BY "createdAt" DESC, "anonymousId" DESC, "eventGuid" DESC
+LIMIT %(limit)s;
+
+-- property_times --
+-- When each property of a profile changed last, among its first values.
+SELECT key, max("updatedAt")
+FROM (
+    SELECT key, "updatedAt" FROM "profileProperties" WHERE "profileGuid" = %(guid)s
+    ORDER BY key, position LIMIT %(maxRows)s
+) AS first
+GROUP BY key;
+
+-- first_seen --
+-- The earliest time of each anonymousId's events, among a limited number of them.
+SELECT requested.id, min(coalesce(found."occurredAt", found."createdAt"))
+FROM unnest(%(ids)s::text[]) AS requested (id)
+CROSS JOIN LATERAL (
+    SELECT "occurredAt", "createdAt" FROM events
+    WHERE "anonymousId" = requested.id
+    LIMIT %(maxEvents)s
+) AS found
+GROUP BY requested.id;
+
+-- merges_of_event --
+-- The merges that an event caused.
+SELECT "createdAt", "anonymousId", "eventGuid", reason, "userId", "loserGuid", "survivorGuid"
+FROM "profileMerges"
+WHERE "anonymousId" = %(anonymousId)s AND "eventGuid" = %(event)s
+ORDER BY "createdAt" LIMIT %(limit)s;
+
+-- count_merges --
+-- How many merges there were since a time, counted up to a limit.
+SELECT count(*)
+FROM (SELECT FROM "profileMerges" WHERE "createdAt" >= %(since)s LIMIT %(limit)s) AS counted;

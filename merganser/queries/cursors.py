@@ -1,9 +1,12 @@
-"""Cursors: opaque texts that say where the next page starts."""
+"""Pages of entries, and cursors: opaque texts that say where the next page starts."""
 
 import base64
 import binascii
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from merganser.http.errors import ErrorKind, HttpError
 
@@ -13,6 +16,23 @@ EARLIEST = datetime.min.replace(tzinfo=UTC)
 """No event is earlier."""
 AFTER_EVERY_GUID = "evt`"
 """Sorts after the guid of any event."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Entries in the order of their cursors.
+
+    Attributes:
+        entries: fields by their names in JSON.
+        next_cursor: where the next page starts; None after the last page.
+        cursor_after: returns the cursor after this many entries, at least one.
+        truncated: whether an entry lacks something, or the page ends early, because of a limit.
+    """
+
+    entries: list[dict[str, Any]]
+    next_cursor: str | None
+    cursor_after: Callable[[int], str]
+    truncated: bool
 
 
 def encode(kind: str, *parts: str) -> str:

@@ -1,13 +1,13 @@
-"""The pool of connections to Postgres that the read API's requests share."""
+"""The pool of connections to Postgres that the requests of one process share."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from prometheus_client import Histogram
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from merganser.http.errors import ErrorKind, HttpError
-from merganser.runtime import metrics
 from merganser.runtime.postgres import (
     BY_KEY,
     DATA_WITH_EVENTS,
@@ -33,6 +33,8 @@ class Pool:
     Connections are opened when requests need them. A lost connection is replaced.
 
     Args:
+        name: of the process; Postgres shows it as the application, after "merganser".
+        wait_seconds: measures how long requests wait for a connection.
         url: the database's URL.
         size: the most connections.
         statement_timeout: in seconds.
@@ -40,8 +42,15 @@ class Pool:
     """
 
     def __init__(
-        self, url: str, size: int, statement_timeout: float, wait: float = WAIT_SECONDS
+        self,
+        name: str,
+        wait_seconds: Histogram,
+        url: str,
+        size: int,
+        statement_timeout: float,
+        wait: float = WAIT_SECONDS,
     ) -> None:
+        self._wait_seconds = wait_seconds
         self._statement_timeout = statement_timeout
         self._wait = wait
         self._settings = {
@@ -56,13 +65,13 @@ class Pool:
         self._pool = AsyncConnectionPool(
             url,
             connection_class=Connection,
-            kwargs=connection_options("api"),
+            kwargs=connection_options(name),
             configure=self._configure,
             min_size=0,
             max_size=size,
             # Give up soon: the next request then tries again, however long Postgres was away.
             reconnect_timeout=WAIT_SECONDS,
-            name="api",
+            name=name,
             open=False,
         )
 
@@ -96,7 +105,7 @@ class Pool:
 
     @asynccontextmanager
     async def _transaction(self, mode: str) -> AsyncIterator[Connection]:
-        with metrics.POOL_WAIT_SECONDS.time():
+        with self._wait_seconds.time():
             try:
                 connection = await self._pool.getconn(self._wait)
             except PoolTimeout:

@@ -1,0 +1,1 @@
+"""Process: the console, pages that show what the pipeline does."""

@@ -1,0 +1,169 @@
+"""Access to the console: who is logged in, and where a request comes from."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from http.cookies import CookieError, SimpleCookie
+from urllib.parse import urlsplit
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from console import sessions
+from console.sessions import Lifetime
+from merganser.http.authentication import CONSOLE_PERMISSIONS, ApiKey, ApiKeys, Permission
+from merganser.http.errors import ErrorKind, HttpError
+from merganser.queries.pool import Pool
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+BACKGROUND = "x-background"
+"""The header of requests that a page sends by itself. They do not keep a session alive."""
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+class LoginNeeded(Exception):
+    """The request has no session that is valid."""
+
+
+@dataclass(frozen=True, slots=True)
+class Viewer:
+    """Who is logged in, by an API key."""
+
+    key: ApiKey
+    token: str
+    """Of the session."""
+
+    @property
+    def may_write(self) -> bool:
+        """Whether the viewer may act."""
+        return Permission.WRITE_CONSOLE in self.key.permissions
+
+    @property
+    def may_read_events(self) -> bool:
+        """Whether the viewer may see the values of events' data."""
+        return Permission.READ_EVENTS in self.key.permissions
+
+    @property
+    def may_read_profiles(self) -> bool:
+        """Whether the viewer may see the values of properties."""
+        return Permission.READ_PROFILES in self.key.permissions
+
+
+def viewer_of(request: Request) -> Viewer:
+    """Return who sent the request of a page that needs a login."""
+    viewer: Viewer = request.state.viewer
+    return viewer
+
+
+class Access:
+    """Sessions and their cookie.
+
+    Args:
+        pool: of connections to Postgres.
+        keys: the API keys in force.
+        lifetime: of sessions.
+        url: that browsers use, or None: that of each request.
+    """
+
+    def __init__(self, pool: Pool, keys: ApiKeys, lifetime: Lifetime, url: str | None) -> None:
+        self._pool = pool
+        self._keys = keys
+        self._lifetime = lifetime
+        self._origin = None if url is None else _origin(url)
+        self._is_secure = self._origin is not None and self._origin[0] == "https"
+        # A browser accepts a cookie with this prefix only from this host, over TLS.
+        self._cookie = "__Host-merganser" if self._is_secure else "merganser"
+
+    async def log_in(self, key: ApiKey) -> str:
+        """Start a session and return the value of Set-Cookie.
+
+        Raises:
+            HttpError: FORBIDDEN, the key has no permission for the console.
+        """
+        if not may_log_in(key):
+            raise HttpError(
+                ErrorKind.FORBIDDEN,
+                f"this API key has no permission {Permission.READ_CONSOLE}: use another key",
+            )
+        async with self._pool.writing() as connection:
+            token = await sessions.start_session(connection, key.key_hash, self._lifetime)
+        return self._set_cookie(token, self._lifetime.longest)
+
+    async def log_out(self, viewer: Viewer) -> str:
+        """End a session and return the value of Set-Cookie."""
+        async with self._pool.writing() as connection:
+            await sessions.end_session(connection, viewer.token)
+        return self._set_cookie("", 0)
+
+    async def read_viewer(self, request: Request) -> Viewer:
+        """Return who sent a request.
+
+        Raises:
+            LoginNeeded: nobody who is logged in.
+            HttpError: UNAVAILABLE.
+        """
+        if (token := self._token(request)) is None:
+            raise LoginNeeded
+        by_person = BACKGROUND not in request.headers
+        async with self._pool.writing() as connection:
+            key_hash = await sessions.read_session(
+                connection, token, self._lifetime, by_person=by_person
+            )
+        if key_hash is None:
+            raise LoginNeeded
+        try:
+            key = await self._keys.find(key_hash)
+        except HttpError as error:
+            if error.kind is ErrorKind.UNAUTHORIZED:
+                raise LoginNeeded from None
+            raise
+        if not may_log_in(key):  # the permissions of a key may change
+            raise LoginNeeded
+        return Viewer(key, token)
+
+    def check_same_origin(self, request: Request) -> None:
+        """Check that a page of the console sent a request that changes something.
+
+        Raises:
+            HttpError: FORBIDDEN.
+        """
+        site = request.headers.get("sec-fetch-site")
+        origin = request.headers.get("origin")
+        expected = self._origin or _origin(str(request.base_url))
+        same_site = site in (None, "same-origin")
+        same_origin = origin is None or _origin(origin) == expected
+        if not (same_site and same_origin) or (site is None and origin is None):
+            raise HttpError(
+                ErrorKind.FORBIDDEN,
+                "this request does not come from a page of the console: open the console and try "
+                "again. Behind a proxy, MERGANSER_CONSOLE_URL must be the URL that browsers use",
+            )
+
+    def _token(self, request: Request) -> str | None:
+        cookies: SimpleCookie = SimpleCookie()
+        try:
+            cookies.load(request.headers.get("cookie", ""))
+        except CookieError:
+            return None
+        morsel = cookies.get(self._cookie)
+        return morsel.value if morsel and morsel.value else None
+
+    def _set_cookie(self, value: str, seconds: int) -> str:
+        attributes = f"Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict"
+        return f"{self._cookie}={value}; {attributes}{'; Secure' if self._is_secure else ''}"
+
+
+def may_log_in(key: ApiKey) -> bool:
+    """Return whether a key has a permission for the console."""
+    return not key.permissions.isdisjoint(CONSOLE_PERMISSIONS)
+
+
+def _origin(url: str) -> tuple[str, str, int | None] | None:
+    """Return scheme, host and port of a URL; None if it has no host, such as the origin `null`."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port or _DEFAULT_PORTS.get(parts.scheme)
+    except ValueError:
+        return None
+    return (parts.scheme, parts.hostname, port) if parts.hostname else None

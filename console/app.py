@@ -1,0 +1,161 @@
+"""The console as an ASGI application: its routes, and what every response gets."""
+
+import time
+
+import structlog
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from console.access import Access, Handler, LoginNeeded
+from console.events import Events
+from console.login import Login, redirect_to_login
+from console.monitor import Monitor
+from console.overview import Overview
+from console.pages import STATIC_FILES, render_error
+from console.profiles import Profiles
+from merganser.http import request_ids
+from merganser.http.asgi import App, Message, Receive, Scope, Send
+from merganser.http.authentication import ApiKeys
+from merganser.http.errors import ErrorKind, ErrorLog, HttpError
+from merganser.queries.failures import unexpected_error
+from merganser.queries.pool import Pool
+from merganser.runtime import metrics
+from merganser.runtime.settings import ResolverSettings
+
+_POLICY = (
+    b"default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; "
+    b"form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+)
+_HEADERS = [
+    (b"content-security-policy", _POLICY),
+    (b"x-content-type-options", b"nosniff"),
+    # Not no-referrer, with which browsers send `Origin: null`.
+    (b"referrer-policy", b"same-origin"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+]
+_NOT_CACHED = (b"cache-control", b"no-store")
+_FIRST_ERROR = 400
+
+
+class Routes:
+    """Makes the routes of pages. Every page needs a login, unless it is public."""
+
+    def __init__(self, access: Access) -> None:
+        self._access = access
+        self._error_log = ErrorLog()
+
+    def get(self, path: str, handler: Handler, *, public: bool = False) -> Route:
+        """Return a route that shows something."""
+        return Route(path, self._guard(path, handler, public=public), methods=["GET"])
+
+    def post(self, path: str, handler: Handler, *, public: bool = False) -> Route:
+        """Return a route that changes something; only pages of the console can use it."""
+        return Route(path, self._guard(path, handler, public=public), methods=["POST"])
+
+    def _guard(self, path: str, handler: Handler, *, public: bool) -> Handler:
+        async def respond(request: Request) -> Response:
+            start = time.monotonic()
+            response = await self._respond(request, handler, public=public)
+            seconds = time.monotonic() - start
+            status = str(response.status_code)
+            metrics.CONSOLE_REQUEST_SECONDS.labels(path, status).observe(seconds)
+            if response.status_code >= _FIRST_ERROR:
+                self._error_log.write(request.state.request_id, response.status_code)
+            return response
+
+        return respond
+
+    async def _respond(self, request: Request, handler: Handler, *, public: bool) -> Response:
+        try:
+            if request.method == "POST":
+                self._access.check_same_origin(request)
+            if not public:
+                request.state.viewer = await self._access.read_viewer(request)
+            return await handler(request)
+        except LoginNeeded:
+            return redirect_to_login(request)
+        except HttpError as error:
+            return render_error(request, error)
+        except Exception as error:  # noqa: BLE001 - each becomes a page, and bugs are logged
+            return render_error(request, unexpected_error(error))
+
+
+def create_app(
+    pool: Pool,
+    keys: ApiKeys,
+    access: Access,
+    scan: int,
+    monitor: Monitor,
+    settings: ResolverSettings,
+) -> App:
+    """Return the console.
+
+    Args:
+        pool: of connections to Postgres.
+        keys: the API keys in force.
+        access: decides who is logged in.
+        scan: the most events that a page reads to find those that match its filters.
+        monitor: watches the pipeline.
+        settings: how to read the topics.
+    """
+    routes = Routes(access)
+    login = Login(access, keys, pool)
+    profiles = Profiles(pool, scan)
+    events = Events(pool, settings)
+    overview = Overview(monitor)
+    return _ResponseMiddleware(
+        Starlette(
+            routes=[
+                routes.get("/login", login.show_form, public=True),
+                routes.post("/login", login.log_in, public=True),
+                routes.get("/login/{token}", login.log_in_by_link, public=True),
+                routes.post("/logout", login.log_out),
+                routes.get("/", overview.show),
+                routes.get("/profiles", profiles.search),
+                routes.get("/profiles/{guid}", profiles.show),
+                routes.get("/events/{guid}", events.show),
+                Route("/static/{name}", _send_file),
+                routes.get("/{path:path}", _not_found),
+            ]
+        )
+    )
+
+
+async def _send_file(request: Request) -> Response:
+    file = STATIC_FILES.get(request.path_params["name"])
+    if file is None:
+        return Response(status_code=404)
+    content, headers = file.encode(request.headers.get("accept-encoding", "").encode())
+    response = Response(content, media_type=file.media_type.decode())
+    response.raw_headers.extend(headers)
+    return response
+
+
+async def _not_found(_request: Request) -> Response:
+    raise HttpError(ErrorKind.NOT_FOUND, "there is no such page")
+
+
+class _ResponseMiddleware:
+    """Gives each request an id, and each response the headers that protect it."""
+
+    def __init__(self, inner: App) -> None:
+        self._inner = inner
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one HTTP request."""
+        request_id = request_ids.request_id(dict(scope["headers"]))
+        scope.setdefault("state", {})["request_id"] = request_id
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = [*message.get("headers", []), *_HEADERS, (request_ids.HEADER, request_id)]
+                if not any(name == _NOT_CACHED[0] for name, _ in headers):
+                    headers.append(_NOT_CACHED)
+                message = {**message, "headers": headers}
+            await send(message)
+
+        with structlog.contextvars.bound_contextvars(request_id=request_id.decode()):
+            await self._inner(scope, receive, send_with_headers)

@@ -1,0 +1,66 @@
+"""How values look on pages. What clients sent is text, also where it looks like markup."""
+
+import re
+from datetime import UTC, datetime
+
+from markupsafe import Markup
+
+_HIDDEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\U000e0000-\U000e007f\ud800-\udfff]"
+)
+"""Control characters, marks of direction and other characters that are invisible."""
+
+_GUID_START, _GUID_END = 12, 6
+_FULL_GUID = _GUID_START + _GUID_END + 4
+
+
+def show_hidden(text: object) -> str:
+    """Return a text with the code point of each character that is invisible or turns the text."""
+    return _HIDDEN.sub(lambda found: f"⟨U+{ord(found[0]):04X}⟩", str(text))
+
+
+def shorten_guid(guid: str) -> str:
+    """Return the start and the end of a guid, enough to tell two of one page apart."""
+    text = show_hidden(guid)
+    return text if len(text) <= _FULL_GUID else f"{text[:_GUID_START]}…{text[-_GUID_END:]}"
+
+
+def shorten(text: object, length: int) -> str:
+    """Return the start of a text."""
+    visible = show_hidden(text)
+    return visible if len(visible) <= length else f"{visible[: length - 1]}…"
+
+
+def format_time(time: datetime | None, *, exact: bool = False) -> Markup:
+    """Return a `time` element in UTC; the script of the console shows the viewer's zone instead.
+
+    Args:
+        time: to show; None if there is none.
+        exact: with milliseconds.
+    """
+    if time is None:
+        return Markup('<span class="none">—</span>')
+    utc = time.astimezone(UTC)
+    text = utc.isoformat(" ", "milliseconds" if exact else "seconds").removesuffix("+00:00")
+    return Markup(
+        '<time datetime="{iso}" title="{full} UTC"{exact}>{text}<i> UTC</i></time>'
+    ).format(
+        iso=utc.isoformat(timespec="microseconds"),
+        full=f"{utc:%Y-%m-%d %H:%M:%S.%f}",
+        exact=Markup(" data-exact") if exact else "",
+        text=text,
+    )
+
+
+def format_number(number: float) -> str:
+    """Return a number with separators of thousands."""
+    return f"{number:,}"
+
+
+def format_ago(seconds: float) -> str:
+    """Return a length of time in its largest unit."""
+    for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{max(seconds, 0):.0f} s"
