@@ -23,10 +23,11 @@ _SQL = sql.load(__package__, "growth.sql")
 
 
 def measure(run: Run) -> Iterator[Finding]:
-    """Measure events per second."""
+    """Measure events per second, and the CPU of Postgres for an event."""
     many = 2 * FEW if run.quick else MANY
     backlog = run.events(BACKLOG)
-    rounds: list[Round] = []
+    rates: list[Round] = []
+    costs: list[Round] = []
     with (
         servers.running(kafka=True) as running,
         servers.database(running) as large,
@@ -38,9 +39,12 @@ def measure(run: Run) -> Iterator[Finding]:
         for number in range(run.rounds):
             events = realistic_events.events(backlog, seed=number, people=FEW // EVENTS_EACH)
             settings = topics.backlog(running, events)
-            value = drain(running, settings, large, backlog).rate
-            rounds.append(Round(value, drain(running, settings, small, backlog).rate))
-    yield finding("growth", "events/s", rounds)
+            grown = drain(running, settings, large, backlog)
+            young = drain(running, settings, small, backlog)
+            rates.append(Round(grown.rate, young.rate, grown.cpu))
+            costs.append(Round(grown.cpu["postgres"], young.cpu["postgres"]))
+    yield finding("growth", "events/s", rates)
+    yield finding("growth-postgres", "µs/event", costs)
 
 
 def grow(url: str, events: int) -> None:

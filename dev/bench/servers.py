@@ -64,7 +64,7 @@ def keep_commit_times(servers: Servers) -> None:
 
 @contextmanager
 def bulk_loading(servers: Servers) -> Iterator[None]:
-    """Let a transaction fill a table that it has truncated without WAL; restart Postgres before and after."""
+    """Let transactions fill tables that they have truncated without WAL; restart Postgres twice."""
     _restart_with(
         servers, "ALTER SYSTEM SET wal_level = minimal", "ALTER SYSTEM SET max_wal_senders = 0"
     )
