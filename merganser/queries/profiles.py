@@ -27,7 +27,7 @@ MAX_ANONYMOUS_IDS = 100
 MAX_PROPERTY_VALUES = 5000
 """Property values of one profile; each value of an array counts."""
 
-MAX_FIRST_EVENTS = 1000
+MAX_FIRST_EVENTS = 200
 """Events of one anonymousId that are read to find the earliest."""
 
 _MERGE_FIELDS = (
