@@ -106,6 +106,14 @@ async def test_revoking_the_key_ends_its_sessions(stranger: Viewer) -> None:
         assert (await other.get("/profiles")).status_code == 303
 
 
+async def test_taking_the_permission_away_ends_the_sessions_of_a_key(stranger: Viewer) -> None:
+    async with viewing(stranger.database) as other:  # whose copy of the keys is new
+        await stranger.log_in(Permission.READ_CONSOLE)
+        await stranger.database.execute("""UPDATE "apiKeys" SET permissions = '{events:read}'""")
+        other.client.cookies = stranger.client.cookies
+        assert (await other.get("/profiles")).status_code == 303
+
+
 async def test_logging_out_ends_the_session(viewer: Viewer) -> None:
     cookies = dict(viewer.client.cookies)
     response = await viewer.post("/logout", {})
