@@ -5,9 +5,10 @@ VENV := .venv
 READY := $(VENV)/.ready
 BIN := $(VENV)/bin
 SDKS := tests/clients/node_modules/.ready
+BROWSER := tests/console/browser/node_modules/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up status down test test-all test-faults test-clients test-nightly torture chaos bench plots lint lint-deploy test-deploy dashboards metrics-page dashboard-picture audit format lock clean
+.PHONY: help setup run up status down test test-all test-faults test-clients test-console test-nightly torture chaos bench plots lint lint-deploy test-deploy dashboards metrics-page dashboard-picture console-pictures audit format lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' \
@@ -43,7 +44,7 @@ test: $(READY) ## Run the tests on a real Kafka and Postgres, about 4 minutes on
 	$(PYTEST) $(ARGS)
 
 test-all: $(READY) ## Run `test` with all examples, the slow tests and the fault tests, about 15 minutes (ARGS=...)
-	HYPOTHESIS_PROFILE=full $(PYTEST) --timeout 600 -m "not clients and not faults and not bench and not deploy" $(ARGS)
+	HYPOTHESIS_PROFILE=full $(PYTEST) --timeout 600 -m "not clients and not console and not faults and not bench and not deploy" $(ARGS)
 	@$(MAKE) --no-print-directory test-faults
 
 test-faults: $(READY) ## Break servers, processes and networks under load, then compare every row (ARGS=...)
@@ -59,6 +60,16 @@ $(SDKS): tests/clients/requirements.lock tests/clients/package.json
 	$(PYTHON) -m venv tests/clients/.venv
 	tests/clients/.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r tests/clients/requirements.lock
 	cd tests/clients && npm install --no-package-lock --no-audit --no-fund --loglevel error
+	command -v chromium || { apt-get update --quiet && apt-get install --yes --no-install-recommends chromium; } \
+		|| echo "no Chromium could be installed: the tests in browsers are skipped, and say so"
+	@touch $@
+
+test-console: $(READY) $(BROWSER) ## Use the console in a real browser, with axe-core
+	$(BIN)/python -m pytest -m console tests/console $(ARGS)
+
+$(BROWSER): tests/console/browser/package.json
+	@command -v npm >/dev/null || { echo "test-console needs Node 20 or newer with npm"; exit 1; }
+	cd tests/console/browser && npm install --no-package-lock --no-audit --no-fund --loglevel error
 	command -v chromium || { apt-get update --quiet && apt-get install --yes --no-install-recommends chromium; } \
 		|| echo "no Chromium could be installed: the tests in browsers are skipped, and say so"
 	@touch $@
@@ -110,6 +121,9 @@ metrics-page: $(READY) ## Write docs/metrics.md from the code, the dashboards an
 dashboard-picture: $(READY) ## Draw the main dashboard from a run of the stack that `make up` started (ARGS="--minutes 8")
 	$(BIN)/python -m deploy.grafana.picture docs/dashboard.svg $(ARGS)
 
+console-pictures: $(READY) $(BROWSER) ## Take the pictures of docs/console.md from a run of the local stack
+	$(BIN)/python -m dev.console_pictures docs
+
 format: $(READY) ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -133,5 +147,5 @@ lock: ## Pin all dependencies again, by hash, for every platform (needs uv)
 clean: ## Delete the environment, the caches and the data of the local stack
 	-@[ ! -x $(BIN)/merganser ] || $(BIN)/merganser down --wipe
 	rm -rf deploy/tools/.ready deploy/tools/.venv deploy/tools/bin deploy/tools/schemas deploy/tools/rendered
-	rm -rf tests/clients/.venv tests/clients/node_modules clients/javascript/node_modules
+	rm -rf tests/clients/.venv tests/clients/node_modules clients/javascript/node_modules tests/console/browser/node_modules
 	rm -rf $(VENV) .merganser .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

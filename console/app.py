@@ -5,13 +5,15 @@ import time
 import structlog
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from console.access import Access, Handler, LoginNeeded
 from console.events import Events
 from console.login import Login, redirect_to_login
-from console.pages import NAVIGATION, STATIC_FILES, render_error
+from console.monitor import Monitor
+from console.overview import Overview
+from console.pages import STATIC_FILES, render_error
 from console.profiles import Profiles
 from merganser.http import request_ids
 from merganser.http.asgi import App, Message, Receive, Scope, Send
@@ -20,6 +22,7 @@ from merganser.http.errors import ErrorKind, ErrorLog, HttpError
 from merganser.queries.failures import unexpected_error
 from merganser.queries.pool import Pool
 from merganser.runtime import metrics
+from merganser.runtime.settings import ResolverSettings
 
 _POLICY = (
     b"default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -80,7 +83,14 @@ class Routes:
             return render_error(request, unexpected_error(error))
 
 
-def create_app(pool: Pool, keys: ApiKeys, access: Access, scan: int) -> App:
+def create_app(
+    pool: Pool,
+    keys: ApiKeys,
+    access: Access,
+    scan: int,
+    monitor: Monitor,
+    settings: ResolverSettings,
+) -> App:
     """Return the console.
 
     Args:
@@ -88,11 +98,14 @@ def create_app(pool: Pool, keys: ApiKeys, access: Access, scan: int) -> App:
         keys: the API keys in force.
         access: decides who is logged in.
         scan: the most events that a page reads to find those that match its filters.
+        monitor: watches the pipeline.
+        settings: how to read the topics.
     """
     routes = Routes(access)
     login = Login(access, keys, pool)
     profiles = Profiles(pool, scan)
-    events = Events(pool)
+    events = Events(pool, settings)
+    overview = Overview(monitor)
     return _ResponseMiddleware(
         Starlette(
             routes=[
@@ -100,7 +113,7 @@ def create_app(pool: Pool, keys: ApiKeys, access: Access, scan: int) -> App:
                 routes.post("/login", login.log_in, public=True),
                 routes.get("/login/{token}", login.log_in_by_link, public=True),
                 routes.post("/logout", login.log_out),
-                routes.get("/", _open_first_page),
+                routes.get("/", overview.show),
                 routes.get("/profiles", profiles.search),
                 routes.get("/profiles/{guid}", profiles.show),
                 routes.get("/events/{guid}", events.show),
@@ -119,10 +132,6 @@ async def _send_file(request: Request) -> Response:
     response = Response(content, media_type=file.media_type.decode())
     response.raw_headers.extend(headers)
     return response
-
-
-async def _open_first_page(_request: Request) -> Response:
-    return RedirectResponse(NAVIGATION[0][0], 303)
 
 
 async def _not_found(_request: Request) -> Response:

@@ -6,18 +6,21 @@ import structlog
 
 from console import app
 from console.access import Access
+from console.monitor import Monitor
 from console.sessions import Lifetime
 from merganser.http.authentication import ApiKeys
 from merganser.http.server import create_server
 from merganser.process import Process, run_process
 from merganser.queries.pool import Pool
 from merganser.runtime import metrics
-from merganser.runtime.settings import ConsoleSettings
+from merganser.runtime.settings import ConsoleSettings, ResolverSettings
 
 log = structlog.get_logger(__name__)
 
 
-async def _run(settings: ConsoleSettings, process: Process) -> None:
+async def _run(
+    settings: ConsoleSettings, topic_settings: ResolverSettings, process: Process
+) -> None:
     log.info("starting", port=settings.console_port)
     database = process.open_database("console keys")
     keys = ApiKeys(database, settings.console_keys_interval, process.stop, "it at /login")
@@ -37,8 +40,9 @@ async def _run(settings: ConsoleSettings, process: Process) -> None:
         Lifetime(settings.console_idle_timeout, settings.console_session_timeout),
         None if settings.console_url is None else str(settings.console_url),
     )
+    monitor = Monitor(pool, topic_settings, process.stop)
     http = create_server(
-        app.create_app(pool, keys, access, settings.console_scan),
+        app.create_app(pool, keys, access, settings.console_scan, monitor, topic_settings),
         settings.console_host,
         settings.console_port,
         proxy_headers=False,
@@ -53,17 +57,19 @@ async def _run(settings: ConsoleSettings, process: Process) -> None:
     await keys.load()
     async with asyncio.TaskGroup() as tasks:
         reading_keys = tasks.create_task(keys.run())
+        monitoring = tasks.create_task(monitor.run())
         await process.serve_until_stopped(http)
         reading_keys.cancel()
+        monitoring.cancel()
 
 
 def main() -> None:
     """Run the console until a signal."""
-    settings = ConsoleSettings.read()
+    settings, topic_settings = ConsoleSettings.read(), ResolverSettings.read()
     run_process(
         "console",
         settings,
         settings.console_metrics_port,
         metrics.CONSOLE,
-        lambda process: _run(settings, process),
+        lambda process: _run(settings, topic_settings, process),
     )

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from console import graph
-from console.access import Viewer
+from console.access import Viewer, viewer_of
 from console.pages import render
 from merganser.http.errors import ErrorKind, HttpError
 from merganser.identity.explain import Explanation, explain
@@ -94,7 +94,7 @@ class Profiles:
         key = request.query_params.get("property", "").strip()
         if text.startswith("evt_"):
             return RedirectResponse(f"/events/{quote(text, safe='')}", 303)
-        viewer: Viewer = request.state.viewer
+        viewer = viewer_of(request)
         problem = _find_problem(viewer, text, key)
         matches: list[profiles.Match] = []
         page: cursors.Page | None = None
@@ -126,7 +126,7 @@ class Profiles:
     async def show(self, request: Request) -> Response:
         """Show a profile: properties, ids, identity and timeline."""
         guid = request.path_params["guid"]
-        viewer: Viewer = request.state.viewer
+        viewer = viewer_of(request)
         query, problems = _timeline_query(request, viewer)
         async with self._pool.reading() as connection:
             found = await profiles.read_profile(connection, guid)

@@ -16,7 +16,7 @@ import httpx
 
 from dev.stack import StackInfo
 
-PORT = 8082
+PORT = 8083
 """Another one is used if this one is taken."""
 
 _PAGE = Path(__file__).with_name("shop.html")
@@ -29,6 +29,7 @@ def serve_shop(info: StackInfo) -> Iterator[str]:
     for name, value in {
         "ingest": info.ingest_url,
         "key": info.publishable_key,
+        "console": info.console_url,
     }.items():
         page = page.replace("{{" + name + "}}", value)
 

@@ -77,6 +77,15 @@ async def dry_run_event_rule(
     return EventRuleDryRun(profile, user_id, values, outcomes)
 
 
+def find_outcome(rule: Rule, event: EventView, now: datetime) -> Outcome | None:
+    """Return what a rule does with one event; None if it does not count events of this type."""
+    if rule.events is None or event.type not in rule.events.types:
+        return None
+    engine, today = Engine([(0, rule)]), day_of(now)
+    outcomes = [_outcome(engine, event_rule, event, today) for event_rule in engine.event_rules]
+    return outcomes[0] if outcomes else None
+
+
 def _outcome(engine: Engine, rule: EventRule, event: EventView, today: int) -> Outcome:
     """Count the event alone, so that the outcome cannot differ from real counting."""
     if not rule.passes_filters(event):

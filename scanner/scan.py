@@ -100,9 +100,12 @@ class RowScanner:
         cursor = await connection.execute(_SQL["lock_rows"], {"guids": sql.texts(guids)})
         return await self._resolve(connection, await cursor.fetchall(), SCAN_START)
 
-    async def measure_backlog(self, connection: AsyncConnection[Any]) -> Backlog:
-        """Count what is left to do."""
-        cursor = await connection.execute(_SQL["count_unresolved"], self._nobody_parameters())
+    async def measure_backlog(
+        self, connection: AsyncConnection[Any], max_rows: int | None = None
+    ) -> Backlog:
+        """Count what is left to do, among the oldest `max_rows` unresolved rows if that is set."""
+        values = {**self._nobody_parameters(), "max_rows": max_rows}
+        cursor = await connection.execute(_SQL["count_unresolved"], values)
         resolvable, unresolvable, oldest = await cursor.fetchone() or (0, 0, 0)
         moves = await store.count_moves(connection)
         items = await set_aside.open_items(connection)

@@ -2,9 +2,9 @@
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from psycopg import AsyncConnection
@@ -18,8 +18,10 @@ from merganser.admin.errors import AdminError
 from merganser.rulebook import rule_store
 from merganser.rulebook.language import Rule, RuleFile, Source
 from merganser.rulebook.rule_store import Broken, RuleChanges, StoredRule
+from merganser.rulebook.values import EPOCH, MAX_VALUE_BYTES
 from merganser.runtime.settings import Settings
 from properties import dry_run as properties
+from properties.rules.event_view import EventView
 from properties.store import count_rebuilds
 
 BROKEN_RULES = (
@@ -124,6 +126,32 @@ async def list_rules(settings: Settings, now: datetime) -> RuleStatus:
         applied = await rule_store.read_all_rules(connection)
         sources = await read_statuses(connection, now)
     return RuleStatus(applied.rules, applied.broken, broken_sources, profiles, sources)
+
+
+def find_outcomes(
+    rules: Iterable[Rule], event: Mapping[str, Any], now: datetime
+) -> dict[str, properties.Outcome]:
+    """Return what the rules over events of this type do with an event, by the rules' keys.
+
+    Args:
+        rules: any rules.
+        event: as `merganser.queries.events` returns it.
+        now: ends the windows of rules.
+    """
+    occurred_at: datetime = event["occurredAt"] or event["createdAt"]
+    view = EventView(
+        (occurred_at - EPOCH) // timedelta(microseconds=1),
+        event["guid"],
+        event["type"],
+        event["userId"],
+        event["ipAddress"],
+        {
+            key: value if len(value.encode()) <= MAX_VALUE_BYTES else None
+            for key, value in event["data"].items()
+        },
+    )
+    outcomes = {rule.key: properties.find_outcome(rule, view, now) for rule in rules}
+    return {key: outcome for key, outcome in outcomes.items() if outcome is not None}
 
 
 async def find_rule(settings: Settings, key: str) -> Rule:

@@ -9,7 +9,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from psycopg import AsyncConnection, AsyncCursor, Rollback
+from psycopg import AsyncConnection, AsyncCursor
 
 from merganser.identity import store
 from merganser.identity.plan import AnonymousId, EventIds, Link, Plan, make_unlink_plan
@@ -84,11 +84,8 @@ class Unlinker:
             store.Contended: roll back and retry.
         """
         work = self._unlink if direction == "unlink" else self._relink
-        async with connection.transaction() as transaction:
-            change = await work(connection, event, actor, reason, every=every)
-            if preview:
-                raise Rollback(transaction)
-        return change
+        async with connection.transaction(force_rollback=preview):
+            return await work(connection, event, actor, reason, every=every)
 
     async def _unlink(
         self, connection: AsyncConnection[Any], event: str, actor: str, reason: str, *, every: bool

@@ -27,7 +27,7 @@ MAX_ANONYMOUS_IDS = 100
 MAX_PROPERTY_VALUES = 5000
 """Property values of one profile; each value of an array counts."""
 
-MAX_FIRST_EVENTS = 1000
+MAX_FIRST_EVENTS = 200
 """Events of one anonymousId that are read to find the earliest."""
 
 _MERGE_FIELDS = (
@@ -120,6 +120,13 @@ async def read_merges_of_event(
     values = {"event": event, "anonymousId": anonymous_id, "limit": MAX_ANONYMOUS_IDS}
     rows = await (await connection.execute(_SQL["merges_of_event"], values)).fetchall()
     return [dict(zip(_MERGE_FIELDS, row, strict=True)) for row in rows]
+
+
+async def count_merges(connection: Connection, since: datetime, limit: int) -> int:
+    """Return how many merges there were since a time, at most `limit`."""
+    values = {"since": since, "limit": limit}
+    (count,) = await (await connection.execute(_SQL["count_merges"], values)).fetchone() or (0,)
+    return int(count)
 
 
 async def read_newest(connection: Connection, limit: int) -> list[dict[str, Any]]:

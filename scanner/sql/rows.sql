@@ -73,7 +73,7 @@ DELETE FROM "eventData" WHERE "eventGuid" = ANY(%(guids)s);
 
 -- count_unresolved --
 -- Rows that will be resolved, rows that never will be, and the age of the oldest one that will be.
--- Rows that are set aside do not count.
+-- Rows that are set aside do not count. With a limit, the oldest rows count.
 SELECT
     count(*) FILTER (WHERE resolvable), count(*) FILTER (WHERE resolvable IS NOT TRUE),
     coalesce(extract(epoch FROM now() - min("createdAt") FILTER (WHERE resolvable)), 0)
@@ -88,4 +88,6 @@ FROM (
             SELECT FROM "setAside"
             WHERE kind = 'row' AND subject = events.guid AND state <> 'retried'
         )
+    ORDER BY "createdAt", guid
+    LIMIT %(max_rows)s::bigint
 ) AS unresolved;

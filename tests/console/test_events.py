@@ -1,7 +1,7 @@
 """The page of one event."""
 
 from merganser.http.authentication import Permission
-from tests.console.test_profiles import ON_PHONE, SIGN_IN, SIGN_UP, VISIT, store_story
+from tests.console.test_profiles import ON_PHONE, SIGN_IN, SIGN_UP, VISIT, apply_rules, store_story
 from tests.console.viewer import Viewer, text_of
 from tests.support.events import event
 
@@ -41,6 +41,13 @@ async def test_values_are_masked_without_the_permission(stranger: Viewer) -> Non
     assert "path •••• hidden: your key has no permission events:read" in text_of(page)
 
 
+async def test_an_event_names_the_properties_that_it_counts_for(viewer: Viewer) -> None:
+    await store_story(viewer)
+    await apply_rules(viewer.database)
+    assert "Properties visits : counted" in await viewer.text(f"/events/{VISIT['guid']}")
+    assert "visits" not in await viewer.text(f"/events/{SIGN_IN['guid']}")
+
+
 async def test_a_row_of_another_system_is_traced(viewer: Viewer) -> None:
     row = event("ann")
     await viewer.store.insert_unresolved(row)
@@ -56,4 +63,6 @@ async def test_a_missing_event_says_why_it_may_be_missing(viewer: Viewer) -> Non
     assert response.status_code == 404
     assert "No event evt_unknown" in text_of(response.text)
     assert (await viewer.get("/events/" + "x" * 65)).status_code == 404
+    page = (await viewer.get("/events/a%3Fb%23c")).text
+    assert 'href="/events/a%3Fb%23c?record"' in page
     assert (await viewer.get("/events/a%00b")).status_code == 404

@@ -1,5 +1,6 @@
 """A client of the console. Like a browser, it has a cookie and says where a request comes from."""
 
+import asyncio
 import html
 import re
 from collections.abc import AsyncIterator
@@ -11,16 +12,19 @@ import httpx
 
 from console import app
 from console.access import Access
+from console.monitor import Monitor
 from console.sessions import Lifetime
 from merganser.http.asgi import App
 from merganser.http.authentication import ApiKeys, Permission
 from merganser.queries.pool import Pool
 from merganser.runtime import metrics, postgres
 from merganser.runtime.lifecycle import Stop
+from merganser.runtime.settings import ResolverSettings
 from tests.api.reader import Reader, new_key
 from tests.support.database import Database
 
 SCAN = 1000
+TRIES = 10
 ORIGIN = "http://console"
 FROM_PAGE = {"sec-fetch-site": "same-origin", "origin": ORIGIN}
 """The headers of a form that a page of the console sends."""
@@ -36,6 +40,8 @@ class Viewer:
     client: httpx.AsyncClient
     store: Reader
     """Stores events on their profiles."""
+    monitor: Monitor
+    """Takes samples only when a test or a page says so."""
 
     async def log_in(self, *permissions: str) -> None:
         """Log in with a new key that has these permissions."""
@@ -47,12 +53,20 @@ class Viewer:
         return await self.post("/login", {"key": key}, **headers)
 
     async def post(self, path: str, fields: dict[str, str], **headers: str) -> httpx.Response:
-        """Send a form of a page."""
-        return await self.client.post(path, data=fields, headers={**FROM_PAGE, **headers})
+        """Send a form of a page; again if Postgres took too long, as the response asks."""
+        return await self._send("POST", path, data=fields, headers={**FROM_PAGE, **headers})
 
     async def get(self, path: str, **parameters: Any) -> httpx.Response:
-        """GET a path."""
-        return await self.client.get(path, params=parameters or None)
+        """GET a path; again if Postgres took too long, as the response asks."""
+        return await self._send("GET", path, params=parameters or None)
+
+    async def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
+        for _ in range(TRIES):
+            response = await self.client.request(method, path, **options)
+            if response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+                break
+            await asyncio.sleep(float(response.headers.get("retry-after", 0)))
+        return response
 
     async def page(self, path: str, **parameters: Any) -> str:
         """Return the HTML of a page, which must exist."""
@@ -73,7 +87,10 @@ def text_of(page: str) -> str:
 
 @asynccontextmanager
 async def viewing(
-    database: Database, lifetime: Lifetime | None = None, url: str | None = None
+    database: Database,
+    lifetime: Lifetime | None = None,
+    url: str | None = None,
+    settings: ResolverSettings | None = None,
 ) -> AsyncIterator[Viewer]:
     """Run the console for the length of an `async with` block; nobody is logged in yet."""
     keys_database = postgres.Database(database.url, "keys")
@@ -81,14 +98,16 @@ async def viewing(
     pool = Pool("console", metrics.CONSOLE_POOL_WAIT_SECONDS, database.url, 2, 5)
     await pool.open()
     access = Access(pool, keys, lifetime or Lifetime(3600, 43_200), url)
-    console = app.create_app(pool, keys, access, SCAN)
+    settings = settings or ResolverSettings()
+    monitor = Monitor(pool, settings, Stop())
+    console = app.create_app(pool, keys, access, SCAN, monitor, settings)
     try:
         async with httpx.AsyncClient(
             transport=httpx.ASGITransport(console), base_url=url or ORIGIN
         ) as client:
             key = await new_key(database, *Permission)
             store = Reader(console, pool, database, key)
-            yield Viewer(console, database, key, client, store)
+            yield Viewer(console, database, key, client, store, monitor)
     finally:
         await pool.close()
         await keys_database.close()

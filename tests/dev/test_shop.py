@@ -23,6 +23,7 @@ def test_the_page_has_a_script_tag_with_the_address_and_key_of_the_stack() -> No
         assert httpx.get(url + "favicon.ico").status_code == 404
     assert '<script async src="http://ingest/merganser.js" data-api-key="mk_pub_key">' in page
     assert "mk_secret" not in page
+    assert 'href="http://console/profiles"' in page
     assert "http://api" not in page
     assert "{{" not in page
 

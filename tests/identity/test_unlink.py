@@ -23,6 +23,7 @@ from tests.identity.test_trail import (
     read_profiles,
     resolve,
 )
+from tests.support import proxy
 from tests.support.database import Database
 
 LINK = EventIds("evt_link", at(2), "ann", "phone")
@@ -202,6 +203,19 @@ async def test_a_preview_changes_nothing(database: Database) -> None:
     assert moved[-1] == PAGES
     assert await owner_of_pages(database) == "bob"
     assert await database.count("eventMoves") == 0
+
+
+async def test_a_preview_whose_connection_fails_before_the_rollback_runs_again(
+    database: Database,
+) -> None:
+    await resolve(database, *page_views("phone"), LINK, LATER)
+    async with proxy.run(database.url) as (network, url):
+        network.cut_at = b"ROLLBACK"
+        settings = Settings(_env_file=None, database_url=url)
+        preview = await admin.change_link(settings, "unlink", "evt_link", "me", "why", preview=True)
+        assert network.resets
+    assert (preview.owner, preview.events) == ("bob", PAGES)
+    assert await database.count("linkChanges") == 0
 
 
 async def test_nothing_is_left_of_a_forgotten_person(database: Database) -> None:

@@ -20,6 +20,8 @@ class Proxy:
         """Bytes per second of a connection, in either direction."""
         self.delayed_bytes = 0
         """Number of bytes that were delayed, throttled or frozen so far."""
+        self.cut_at: bytes | None = None
+        """Cut all connections once, when something that is sent contains this."""
         self.resets = 0
         """Number of connections that were cut so far, counted in each direction."""
         self._target = (host, port)
@@ -85,6 +87,9 @@ class Proxy:
                 await self._flowing.wait()
                 if seconds:
                     await asyncio.sleep(seconds)
+                if self.cut_at and self.cut_at in data:
+                    self.cut_at = None
+                    self.cut()
                 sink.write(data)
                 await sink.drain()
         sink.close()

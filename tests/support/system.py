@@ -17,7 +17,7 @@ from tests.support.service import Service
 from tests.support.topics import Topic, Topics
 from tests.support.waiting import equals, eventually
 
-Kind = Literal["resolver", "scanner", "properties", "decoration", "api", "serve"]
+Kind = Literal["resolver", "scanner", "properties", "decoration", "api", "console", "serve"]
 
 WARNINGS = 30
 """Lines of warnings to show of each process, which may be far from the end of the log."""
@@ -91,6 +91,12 @@ class System:
         port = free_port()
         service = await self._started(self.new("api", api_port=port, **settings))
         return service, f"http://127.0.0.1:{port}/api/v1"
+
+    async def console(self, **settings: object) -> tuple[Service, str]:
+        """Start a console and wait until it is ready; return it and its URL."""
+        port = free_port()
+        service = await self._started(self.new("console", console_port=port, **settings))
+        return service, f"http://127.0.0.1:{port}"
 
     async def new_ingest(self, **settings: object) -> Gateway:
         """Return a gateway that is not started yet."""

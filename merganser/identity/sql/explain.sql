@@ -34,9 +34,21 @@ FROM "anonymousIds" WHERE "profileGuid" = %(profile)s
 ORDER BY "linkedAt", "anonymousId" LIMIT %(at_most)s;
 
 -- merges_of_profile --
--- Claims, merges and moves to a profile, and moves from it.
-SELECT reason, "anonymousId", "loserGuid", "survivorGuid", "eventGuid", "createdAt"
-FROM "profileMerges" WHERE "survivorGuid" = %(profile)s OR "loserGuid" = %(profile)s
+-- Claims, merges and moves to a profile, and moves from it, each read by its own index.
+SELECT *
+FROM (
+    (
+        SELECT reason, "anonymousId", "loserGuid", "survivorGuid", "eventGuid", "createdAt"
+        FROM "profileMerges" WHERE "survivorGuid" = %(profile)s
+        ORDER BY "createdAt", "anonymousId" LIMIT %(at_most)s
+    )
+    UNION
+    (
+        SELECT reason, "anonymousId", "loserGuid", "survivorGuid", "eventGuid", "createdAt"
+        FROM "profileMerges" WHERE "loserGuid" = %(profile)s
+        ORDER BY "createdAt", "anonymousId" LIMIT %(at_most)s
+    )
+) AS merges
 ORDER BY "createdAt", "anonymousId" LIMIT %(at_most)s;
 
 -- refused_links_of_profile --

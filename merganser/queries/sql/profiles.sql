@@ -165,3 +165,8 @@ SELECT "createdAt", "anonymousId", "eventGuid", reason, "userId", "loserGuid", "
 FROM "profileMerges"
 WHERE "anonymousId" = %(anonymousId)s AND "eventGuid" = %(event)s
 ORDER BY "createdAt" LIMIT %(limit)s;
+
+-- count_merges --
+-- How many merges there were since a time, counted up to a limit.
+SELECT count(*)
+FROM (SELECT FROM "profileMerges" WHERE "createdAt" >= %(since)s LIMIT %(limit)s) AS counted;

@@ -1,0 +1,57 @@
+"""Each statement of a page uses an index and reads few rows of tables of any size.
+
+The tables are those of tests/api/test_plans.py. An explanation of a profile with very many events
+may take longer than a page: it has its own transaction, and the page then says so.
+"""
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from merganser.http.authentication import Permission
+from tests.api.reader import Reader
+from tests.api.test_plans import (
+    BOUND,
+    Executed,
+    executed,
+    large,
+    rows_read,
+    scans,
+    statistics,
+)
+from tests.console.viewer import Viewer, viewing
+
+__all__ = ["executed", "large", "statistics"]  # fixtures
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+PAGES: dict[str, tuple[str, dict[str, str]]] = {
+    "newest profiles and merges": ("/profiles", {}),
+    "a userId": ("/profiles", {"q": "user 4"}),
+    "an anonymousId": ("/profiles", {"q": "visitor 7"}),
+    "a merged guid": ("/profiles", {"q": "pro_old7"}),
+    "an unknown id": ("/profiles", {"q": "nobody"}),
+    "a property": ("/profiles", {"property": "plan", "value": "free"}),
+    "a profile": ("/profiles/pro_7", {}),
+    "an event": ("/events/evt_00000007", {}),
+}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def large_viewer(large: Reader) -> AsyncIterator[Viewer]:
+    """The console on many events."""
+    async with viewing(large.database) as opened:
+        await opened.log_in(*Permission)
+        yield opened
+
+
+@pytest.mark.parametrize("case", PAGES)
+async def test_a_page_reads_few_rows_by_index(
+    large: Reader, large_viewer: Viewer, executed: Executed, case: str
+) -> None:
+    path, parameters = PAGES[case]
+    await large_viewer.page(path, **parameters)
+    for node in await scans(large, executed):
+        assert node["Node Type"] != "Seq Scan"
+        assert rows_read(node) <= BOUND, node
