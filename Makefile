@@ -8,7 +8,7 @@ SDKS := tests/clients/node_modules/.ready
 BROWSER := tests/console/browser/node_modules/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up status down test test-all test-faults test-clients test-console test-nightly torture chaos bench plots lint lint-deploy test-deploy dashboards metrics-page dashboard-picture audit format lock clean
+.PHONY: help setup run up status down test test-all test-faults test-clients test-console test-nightly torture chaos bench plots lint lint-deploy test-deploy dashboards metrics-page dashboard-picture console-pictures audit format lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' \
@@ -120,6 +120,9 @@ metrics-page: $(READY) ## Write docs/metrics.md from the code, the dashboards an
 
 dashboard-picture: $(READY) ## Draw the main dashboard from a run of the stack that `make up` started (ARGS="--minutes 8")
 	$(BIN)/python -m deploy.grafana.picture docs/dashboard.svg $(ARGS)
+
+console-pictures: $(READY) $(BROWSER) ## Take the pictures of docs/console.md from a run of the local stack
+	$(BIN)/python -m dev.console_pictures docs
 
 format: $(READY) ## Format the code
 	$(BIN)/ruff format .
