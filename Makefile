@@ -8,7 +8,7 @@ SDKS := tests/clients/node_modules/.ready
 BROWSER := tests/console/browser/node_modules/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up status down test test-all test-faults test-clients test-console test-nightly torture chaos bench plots lint lint-deploy test-deploy dashboards metrics-page dashboard-picture audit format lock clean
+.PHONY: help setup run up status down test test-all test-faults test-clients test-console test-nightly torture chaos bench plots lint lint-deploy test-deploy dashboards metrics-page dashboard-picture console-pictures audit format lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' \
@@ -80,7 +80,7 @@ test-deploy: $(READY) deploy/tools/.ready ## Test deploy/: steps of the image, c
 	$(BIN)/python -m pytest -m deploy tests/deploy $(ARGS)
 
 test-nightly: $(READY) ## Test identity with 50,000 random histories, and isolation with 10,000 sets of hostile events
-	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest --timeout 7200 tests/identity/test_plan.py tests/identity/test_forgetting.py tests/isolation tests/properties/test_hostile.py tests/decoration/test_hostile_values.py $(ARGS)
+	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest --timeout 14400 tests/identity/test_plan.py tests/identity/test_forgetting.py tests/isolation tests/properties/test_hostile.py tests/decoration/test_hostile_values.py $(ARGS)
 
 chaos: $(READY) ## Break everything under load, then prove that nothing was lost (ARGS="--seconds 600 --seed 1")
 	@$(BIN)/python -m tests.chaos $(ARGS)
@@ -120,6 +120,9 @@ metrics-page: $(READY) ## Write docs/metrics.md from the code, the dashboards an
 
 dashboard-picture: $(READY) ## Draw the main dashboard from a run of the stack that `make up` started (ARGS="--minutes 8")
 	$(BIN)/python -m deploy.grafana.picture docs/dashboard.svg $(ARGS)
+
+console-pictures: $(READY) $(BROWSER) ## Take the pictures of docs/console.md from a run of the local stack
+	$(BIN)/python -m dev.console_pictures docs
 
 format: $(READY) ## Format the code
 	$(BIN)/ruff format .

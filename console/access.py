@@ -2,7 +2,6 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import urlsplit
 
 from starlette.requests import Request
@@ -103,7 +102,8 @@ class Access:
             LoginNeeded: nobody who is logged in.
             HttpError: UNAVAILABLE.
         """
-        if (token := self._token(request)) is None:
+        token = request.cookies.get(self._cookie)
+        if not token:
             raise LoginNeeded
         by_person = BACKGROUND not in request.headers
         async with self._pool.writing() as connection:
@@ -139,15 +139,6 @@ class Access:
                 "this request does not come from a page of the console: open the console and try "
                 "again. Behind a proxy, MERGANSER_CONSOLE_URL must be the URL that browsers use",
             )
-
-    def _token(self, request: Request) -> str | None:
-        cookies: SimpleCookie = SimpleCookie()
-        try:
-            cookies.load(request.headers.get("cookie", ""))
-        except CookieError:
-            return None
-        morsel = cookies.get(self._cookie)
-        return morsel.value if morsel and morsel.value else None
 
     def _set_cookie(self, value: str, seconds: int) -> str:
         attributes = f"Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict"

@@ -1,5 +1,6 @@
 """The page of one event: where it came from, and what it led to."""
 
+import asyncio
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -21,6 +22,9 @@ from merganser.queries.parameters import MAX_GUID_LENGTH
 from merganser.queries.pool import Pool
 from merganser.rulebook import rule_store
 from merganser.runtime.settings import ResolverSettings
+
+MAX_SEARCHES = 4
+"""Searches of the topics at once; further ones wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,7 @@ class Events:
     def __init__(self, pool: Pool, settings: ResolverSettings) -> None:
         self._pool = pool
         self._settings = settings
+        self._searches = asyncio.Semaphore(MAX_SEARCHES)
 
     async def show(self, request: Request) -> Response:
         """Trace an event. With `record`, read the topics too, which takes longer."""
@@ -62,7 +67,8 @@ class Events:
         accepted_at = event["createdAt"] if event else trace.time_of(guid)
         kafka = None
         if reads_topics and accepted_at:
-            kafka = await self._read_topics(guid, accepted_at, is_stored=event is not None)
+            async with self._searches:
+                kafka = await self._read_topics(guid, accepted_at, is_stored=event is not None)
         if event is None:
             return render(
                 request, "event_missing.html", 404, guid=guid, time=accepted_at, kafka=kafka

@@ -14,7 +14,7 @@ from merganser.identity.explain import ExplainedAnonymousId, ExplainedMerge, des
 _LABEL_WIDTH = 210
 _MIN_COLUMN, _MAX_COLUMN = 44, 120
 _DRAWING_WIDTH = 700
-_TOP = 58
+_TOP = 26
 _ROW = 42
 _CORNER = 14
 _TAIL = 64

@@ -10,7 +10,7 @@ from starlette.responses import RedirectResponse, Response
 from console import sessions
 from console.access import Access, viewer_of
 from console.forms import read_form
-from console.pages import render
+from console.pages import path_of, render
 from merganser.http.authentication import ApiKeys, hash_key
 from merganser.http.errors import ErrorKind, HttpError
 from merganser.queries.pool import Pool
@@ -70,6 +70,8 @@ class Login:
         """Log in by a link that works once."""
         async with self._pool.writing() as connection:
             key_hash = await sessions.use_login_link(connection, request.path_params["token"])
+            if key_hash is not None:
+                await self._keys.find(key_hash)  # if that fails, the link stays valid
         if key_hash is None:
             text = "this link was used already or is older than 10 minutes: log in with an API key"
             return _refuse(request, 401, text)
@@ -123,7 +125,7 @@ def _refuse(request: Request, status: int, message: str) -> Response:
 
 
 def _own_path(request: Request) -> str:
-    return request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    return path_of(request) + (f"?{request.url.query}" if request.url.query else "")
 
 
 def _local_path(request: Request) -> str:

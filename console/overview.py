@@ -62,7 +62,7 @@ class Overview:
             resolved_rate=resolved_rate,
             chart=_draw(accepted, processed),
             chart_size=(CHART_WIDTH, CHART_HEIGHT),
-            minutes=round(len(samples) * 2 / 60),
+            minutes=round((now.at - samples[0].at).total_seconds() / 60),
             highest_lag=max((p.lag for p in now.partitions or ()), default=0),
             problems=list(_find_problems(now, resolved_rate)),
         )

@@ -4,6 +4,7 @@ import hashlib
 from functools import cache
 from importlib.resources import files
 from typing import Any
+from urllib.parse import quote
 
 import jinja2
 from starlette.datastructures import URL
@@ -60,6 +61,11 @@ def static_url(name: str) -> str:
 _ENVIRONMENT = _environment()
 
 
+def path_of(request: Request) -> str:
+    """Return the path of a request, as a URL has it."""
+    return quote(request.scope["path"])
+
+
 def render(request: Request, template: str, status: int = 200, **values: Any) -> Response:
     """Return a page.
 
@@ -74,11 +80,11 @@ def render(request: Request, template: str, status: int = 200, **values: Any) ->
         """Return the URL of this page with other parameters; None removes one."""
         kept = {name: value for name, value in request.query_params.items() if name not in changes}
         added = {name: value for name, value in changes.items() if value is not None}
-        return str(URL(path=request.url.path).include_query_params(**kept, **added))
+        return str(URL(path=path_of(request)).include_query_params(**kept, **added))
 
     values |= {
         "viewer": getattr(request.state, "viewer", None),
-        "path": request.url.path,
+        "path": path_of(request),
         "parameters": request.query_params,
         "with_parameters": with_parameters,
     }

@@ -16,6 +16,9 @@ FAILURES_TO_OPEN = 3
 """Failures in a row."""
 HALF_OPEN_PROFILES = 10
 """Maximum number of profiles in a query while the breaker is half-open."""
+FAILURES_OF_SOURCE = 16
+"""After more failures in a row the source as a whole is the cause. One profile that is the cause is
+queried alone before that: each failure halves a query of at most 10,000 profiles."""
 MIN_DELAY = timedelta(seconds=1)
 MAX_DELAY = timedelta(minutes=1)
 
@@ -28,6 +31,11 @@ class Breaker:
     """Failures in a row."""
     retry_at: datetime | None = None
     """The end of the open state; None while the breaker is closed."""
+
+    @property
+    def blames_source(self) -> bool:
+        """Whether the source as a whole is the cause, although the last query had one profile."""
+        return self.failures > FAILURES_OF_SOURCE
 
     def allowed_profiles(self, wanted: int, now: datetime) -> int:
         """Return how many of the wanted profiles may be queried now."""

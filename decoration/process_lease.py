@@ -15,6 +15,7 @@ import structlog
 from psycopg import AsyncConnection
 
 from decoration import query, schedule, source_status, store
+from decoration.breaker import Breaker
 from decoration.query import SourceAnswers, SourceQuery
 from decoration.schedule import Lease
 from decoration.source_client import SourceClient
@@ -83,26 +84,33 @@ async def process_lease(
     except Exception as error:  # noqa: BLE001 - only this source is affected
         failure = isolation.reason(error)
     now = clock()
+    breaker = await record_failure(database, lease.source, now, failure)
     if timed_out and len(lease.user_ids) == 1:
         written = await database.transact(
-            lambda connection: store.write_timeout(connection, lease, timed_out, now, refresh)
+            lambda connection: store.write_timeout(
+                connection, lease, timed_out, now, refresh, blames_source=breaker.blames_source
+            )
         )
         _report(lease.source, written)
     else:
         await database.transact(
             lambda connection: schedule.return_unanswered(connection, lease, now)
         )
-    await record_failure(database, lease.source, now, failure)
 
 
 async def record_failure(
     database: SharedDatabase, source: str, now: datetime, failure: str
-) -> None:
-    """Record that a source fails, so that each retry comes later than the one before."""
+) -> Breaker:
+    """Record that a source fails, so that each retry comes later than the one before.
+
+    Returns:
+        The new state of its breaker.
+    """
     breaker = await database.transact(
         lambda connection: source_status.record_failure(connection, source, now, failure)
     )
     log.warning("source failed", source=source, error=failure, failures=breaker.failures)
+    return breaker
 
 
 async def _write(

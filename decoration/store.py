@@ -91,10 +91,13 @@ async def write_timeout(
     answer: QueryAnswer,
     now: datetime,
     refresh: float,
+    *,
+    blames_source: bool,
 ) -> WriteResult:
     """Set aside the values of one profile whose query has timed out, and delay the next query.
 
-    The rows of this profile may be the cause. Each timeout doubles the delay, up to `refresh`.
+    The rows of this profile may be the cause. Each timeout doubles the delay, up to `refresh`. If
+    the source as a whole is the cause, the profile is due again instead, like others.
 
     Args:
         connection: as in `write_answers`.
@@ -102,9 +105,14 @@ async def write_timeout(
         answer: refuses its userId.
         now: the current time.
         refresh: seconds until an answered profile is due again.
+        blames_source: whether the source as a whole is the cause. A profile that is set aside
+            already stays set aside.
     """
     (profile,) = lease.user_ids
     attempts = await set_aside.read_attempts(connection, Kind.VALUE, profile, answer.values)
+    if blames_source and not attempts:
+        await schedule.return_unanswered(connection, lease, now)
+        return WriteResult()
     delay = min(MAX_DELAY * 2 ** min(attempts, 16), timedelta(seconds=refresh))
     return await write_answers(connection, lease, [answer], {profile: now + delay})
 

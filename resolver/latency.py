@@ -13,6 +13,9 @@ out, as their latency says nothing about this pipeline:
 All others count: behind slow batches, behind a backlog, and while no resolver runs.
 """
 
+import itertools
+import math
+import operator
 from collections.abc import Iterable
 from typing import Protocol
 
@@ -60,14 +63,16 @@ class LatencyTracker:
             now: when the batch was committed. A broker's clock may be ahead: the result is never
                 negative.
         """
-        longest: float | None = None
-        for record in records:
-            partition = TopicPartition(record.topic, record.partition)
-            written_at = record.timestamp / 1000
-            if partition in self._catching_up:
-                if now - written_at > CAUGHT_UP_SECONDS:
-                    continue
-                self._catching_up.remove(partition)
-            if written_at >= self._counts_since.get(partition, now):
-                longest = max(longest or 0.0, now - written_at)
-        return longest
+        oldest = math.inf
+        for key, group in itertools.groupby(records, operator.attrgetter("topic", "partition")):
+            partition = TopicPartition(*key)
+            counts_since = self._counts_since.get(partition, now)
+            for record in group:
+                written_at = record.timestamp / 1000
+                if partition in self._catching_up:
+                    if now - written_at > CAUGHT_UP_SECONDS:
+                        continue
+                    self._catching_up.remove(partition)
+                if counts_since <= written_at < oldest:
+                    oldest = written_at
+        return None if oldest == math.inf else max(now - oldest, 0.0)

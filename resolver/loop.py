@@ -16,7 +16,7 @@ from merganser.runtime.postgres import Database
 from merganser.runtime.settings import ResolverSettings
 from merganser.runtime.tracing import Tracing
 from resolver.dead_letters import DeadLetterPublisher, TooManyDeadLetters
-from resolver.decode import Batch, decode_records, make_dead_letter, split_batch
+from resolver.decode import Batch, decode_records, make_dead_letter, split_batch, split_fetched
 from resolver.offsets import Fenced
 from resolver.partitions import AssignedPartitions
 from resolver.writer import Writer, WrittenBatch
@@ -87,8 +87,13 @@ class Resolver:
             # Without an await after the fetch: the records belong to this generation.
             generation = self._partitions.generation
             if fetched and generation is not None:
-                batch = decode_records(fetched, self._settings.nobody_ids)
-                self._partitions.note_fetched(batch.next_offsets)
+                self._partitions.note_fetched({p: r[-1].offset + 1 for p, r in fetched.items()})
+                batch = Batch()
+                for records in split_fetched(fetched):
+                    batch.extend(decode_records(records, self._settings.nobody_ids))
+                    # The task that writes the batch before sends its next statement: Postgres
+                    # must not wait for the decoding.
+                    await asyncio.sleep(0)
                 await decoded.put((generation, batch))
 
     async def _report_every_second(self, stop: Stop) -> None:

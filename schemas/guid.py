@@ -21,6 +21,9 @@ _COUNTED = 12
 _HIGHEST_COUNTED = 1 << 47
 """The highest of these bits. It is 0 in the first guid, so that counting up has room."""
 
+_LAST_DIGITS = [f"{number:03x}" for number in range(0x1000)]
+"""The last three of them: a series formats the other digits once for all of these."""
+
 
 def uuid7(now_ms: int) -> str:
     """A UUIDv7 for a time in milliseconds since 1970, as 36 characters."""
@@ -34,13 +37,19 @@ def series(version: GuidVersion, prefix: str, now_ms: int) -> Iterator[str]:
     9562 §6.2, method 2), so that two series of one millisecond meet as seldom as two UUIDs do.
     """
     if version == 4:  # noqa: PLR2004 - the number is the version's name
-        while True:
-            yield prefix + str(uuid.uuid4())
+        return (prefix + str(uuid.uuid4()) for _ in itertools.repeat(None))
     random = int.from_bytes(os.urandom(10)) & ~_HIGHEST_COUNTED
     first = prefix + _format7(now_ms, random)
-    yield first
-    start = (random & _HIGHEST_COUNTED - 1) + 1
-    yield from map(f"{first[:-_COUNTED]}%012x".__mod__, itertools.count(start))
+    following = _count_up(first[:-_COUNTED], (random & _HIGHEST_COUNTED - 1) + 1)
+    return itertools.chain((first,), itertools.chain.from_iterable(following))
+
+
+def _count_up(head: str, start: int) -> Iterator[Iterator[str]]:
+    """Return endless guids of one series, in parts that differ in their last digits."""
+    high, low = divmod(start, len(_LAST_DIGITS))
+    yield map(f"{head}{high:09x}".__add__, _LAST_DIGITS[low:])
+    for next_high in itertools.count(high + 1):
+        yield map(f"{head}{next_high:09x}".__add__, _LAST_DIGITS)
 
 
 def repeatable(version: GuidVersion, prefix: str, at_ms: int | None, *parts: str) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from dev.bench import (
     big_merge,
+    console,
     cost,
     end_to_end,
     growth,
@@ -56,6 +57,7 @@ STUDIES = {
     "many-ids": many_ids.main,
     "big-merge": big_merge.main,
     "read-api": read_api.main,
+    "console": console.main,
 }
 """Studies, which print their own tables; each runs only by its name."""
 

@@ -70,4 +70,5 @@ def finding(name: str, unit: str, rounds: Sequence[Round]) -> Finding:
 
 def _rounded(value: float) -> float:
     """Round to three digits, which is more than the precision of a benchmark."""
-    return round(value, 1) if value < 1000 else round(value)  # noqa: PLR2004 - above it, a tenth does not matter
+    digits = next((digits for bound, digits in ((10, 2), (1000, 1)) if value < bound), None)
+    return round(value, digits)

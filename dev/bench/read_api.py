@@ -108,7 +108,7 @@ def main() -> None:
 async def _measure(url: str) -> None:
     secret = secrets.token_urlsafe()
     async with await connect(url, "bench") as connection:
-        await _fill(connection, secret)
+        await fill(connection, secret)
     settings = ApiSettings(_env_file=None)
     keys = Database(url, "keys")
     pool = RecordingPool(url, settings)
@@ -146,7 +146,8 @@ async def _measure(url: str) -> None:
     print(f"by EXPLAIN, tables are read by: {', '.join(sorted(kinds))}")
 
 
-async def _fill(connection: AsyncConnection[Any], secret: str) -> None:
+async def fill(connection: AsyncConnection[Any], secret: str) -> None:
+    """Fill the tables, and store a key with all permissions."""
     for name, statement in _SQL.items():
         start = time.perf_counter()
         await connection.execute(statement)

@@ -32,14 +32,13 @@ def database(servers: Servers) -> Iterator[str]:
     """Create a migrated, empty database for the length of a `with` block and yield its URL."""
     name = f"bench_{uuid.uuid4().hex}"
     url = make_conninfo(servers.database_url, dbname=name)
-    with psycopg.connect(servers.database_url, autocommit=True) as admin:
-        admin.execute(f"CREATE DATABASE {name}".encode())
-        try:
-            asyncio.run(migrations.migrate(url))
-            yield url
-        finally:
-            admin.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
-            admin.execute("CHECKPOINT")  # else the next round flushes the writes of this one
+    _execute(servers, f"CREATE DATABASE {name}")
+    try:
+        asyncio.run(migrations.migrate(url))
+        yield url
+    finally:
+        # Without a checkpoint, the next round flushes the writes of this one.
+        _execute(servers, f"DROP DATABASE {name} WITH (FORCE)", "CHECKPOINT")
 
 
 def postgres(servers: Servers) -> psutil.Process:
@@ -60,8 +59,27 @@ def _process(server: Kafka | Postgres | None) -> psutil.Process:
 
 def keep_commit_times(servers: Servers) -> None:
     """Make Postgres record the time of each commit from now on; this restarts it."""
-    with psycopg.connect(servers.database_url, autocommit=True) as admin:
-        admin.execute("ALTER SYSTEM SET track_commit_timestamp = on")
+    _restart_with(servers, "ALTER SYSTEM SET track_commit_timestamp = on")
+
+
+@contextmanager
+def bulk_loading(servers: Servers) -> Iterator[None]:
+    """Let transactions fill tables that they have truncated without WAL; restart Postgres twice."""
+    _restart_with(
+        servers, "ALTER SYSTEM SET wal_level = minimal", "ALTER SYSTEM SET max_wal_senders = 0"
+    )
+    yield
+    _restart_with(servers, "CHECKPOINT", "ALTER SYSTEM RESET ALL")
+
+
+def _restart_with(servers: Servers, *statements: str) -> None:
+    _execute(servers, *statements)
     if servers.postgres is not None:
         servers.postgres.stop()
         servers.postgres.start()
+
+
+def _execute(servers: Servers, *statements: str) -> None:
+    with psycopg.connect(servers.database_url, autocommit=True) as admin:
+        for statement in statements:
+            admin.execute(statement.encode())

@@ -33,4 +33,4 @@ COPY events (
 
 -- copy_event_data --
 -- The columns of `copy_format.encode_event_data`.
-COPY "eventData" (guid, "eventGuid", key, value) FROM STDIN;
+COPY "eventData" ("eventGuid", key, value, guid) FROM STDIN;

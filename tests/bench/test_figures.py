@@ -46,6 +46,13 @@ def test_a_ratio_meets_a_minimum_target(ratio: float, verdict: str) -> None:
     assert Target(0.5, 0.8).verdict(build_finding("resolver", ratio)) == verdict
 
 
+@pytest.mark.parametrize(
+    ("value", "rounded"), [(1.694, 1.69), (0.07, 0.07), (281.66, 281.7), (4834.3, 4834)]
+)
+def test_small_values_have_more_decimals(value: float, rounded: float) -> None:
+    assert finding("workers", "times", [Round(value, 2)]).value == rounded
+
+
 def test_a_finding_has_the_median_cpu_of_each_process() -> None:
     rounds = [
         Round(1, 1, {"ingest": 30, "kafka": 4}),

@@ -2,7 +2,9 @@
 
 import asyncio
 from http.cookies import SimpleCookie
+from urllib.parse import urlencode
 
+import httpx
 import pytest
 from pydantic import AnyHttpUrl, SecretStr
 
@@ -11,7 +13,7 @@ from merganser.admin.login_links import NoConsoleKey, create_login_link
 from merganser.http.authentication import Permission, hash_key
 from merganser.runtime.settings import ConsoleSettings
 from tests.api.reader import new_key
-from tests.console.viewer import FROM_PAGE, Viewer, text_of, viewing
+from tests.console.viewer import ORIGIN, Viewer, text_of, viewing
 from tests.support.database import Database
 
 PATHS = ["/", "/profiles", "/profiles/pro_1", "/events/evt_1", "/nothing"]
@@ -58,9 +60,8 @@ async def test_the_login_returns_to_the_page_that_was_asked_for(stranger: Viewer
     "target", ["https://evil.example", "//evil.example", "/\\evil.example", "/\t/evil.example"]
 )
 async def test_the_login_never_leads_to_another_host(stranger: Viewer, target: str) -> None:
-    response = await stranger.client.post(
-        "/login", params={"next": target}, data={"key": stranger.key}, headers=FROM_PAGE
-    )
+    query = urlencode({"next": target})
+    response = await stranger.post(f"/login?{query}", {"key": stranger.key})
     assert response.headers["location"] == "/"
 
 
@@ -82,6 +83,15 @@ async def test_behind_tls_the_cookie_is_secure(database: Database) -> None:
         assert (await viewer.get("/profiles")).status_code == 200
 
 
+async def test_a_strange_cookie_of_another_program_does_not_matter(viewer: Viewer) -> None:
+    token = viewer.client.cookies["merganser"]
+    headers = {"cookie": f"a[b]={{1, 2}}; =; ;; x; merganser={token}"}
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(viewer.app), base_url=ORIGIN
+    ) as other:
+        assert (await other.get("/profiles", headers=headers)).status_code == 200
+
+
 async def test_the_database_does_not_have_the_token(viewer: Viewer) -> None:
     token = viewer.client.cookies["merganser"]
     stored = await viewer.database.column('SELECT "tokenHash" FROM "consoleSessions"')
@@ -92,6 +102,14 @@ async def test_revoking_the_key_ends_its_sessions(stranger: Viewer) -> None:
     async with viewing(stranger.database) as other:  # whose copy of the keys is new
         await stranger.log_in(Permission.READ_CONSOLE)
         await stranger.database.execute('UPDATE "apiKeys" SET "revokedAt" = now()')
+        other.client.cookies = stranger.client.cookies
+        assert (await other.get("/profiles")).status_code == 303
+
+
+async def test_taking_the_permission_away_ends_the_sessions_of_a_key(stranger: Viewer) -> None:
+    async with viewing(stranger.database) as other:  # whose copy of the keys is new
+        await stranger.log_in(Permission.READ_CONSOLE)
+        await stranger.database.execute("""UPDATE "apiKeys" SET permissions = '{events:read}'""")
         other.client.cookies = stranger.client.cookies
         assert (await other.get("/profiles")).status_code == 303
 

@@ -63,4 +63,6 @@ async def test_a_missing_event_says_why_it_may_be_missing(viewer: Viewer) -> Non
     assert response.status_code == 404
     assert "No event evt_unknown" in text_of(response.text)
     assert (await viewer.get("/events/" + "x" * 65)).status_code == 404
+    page = (await viewer.get("/events/a%3Fb%23c")).text
+    assert 'href="/events/a%3Fb%23c?record"' in page
     assert (await viewer.get("/events/a%00b")).status_code == 404

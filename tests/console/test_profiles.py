@@ -284,7 +284,7 @@ async def test_a_query_that_takes_too_long_is_an_error_that_says_what_to_do(
     ann, _ = await store_story(viewer)
     async with await postgres.connect(viewer.database.url, "test") as other:
         await other.execute('BEGIN; LOCK TABLE "profileProperties"')
-        response = await viewer.get(f"/profiles/{ann}", type="sign-in")
+        response = await viewer.client.get(f"/profiles/{ann}?type=sign-in")
     assert response.status_code == 503
     assert "Try again with the same filters" in text_of(response.text)
     assert f'href="/profiles/{ann}?type=sign-in"' in response.text

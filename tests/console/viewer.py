@@ -1,5 +1,6 @@
 """A client of the console. Like a browser, it has a cookie and says where a request comes from."""
 
+import asyncio
 import html
 import re
 from collections.abc import AsyncIterator
@@ -23,6 +24,7 @@ from tests.api.reader import Reader, new_key
 from tests.support.database import Database
 
 SCAN = 1000
+TRIES = 10
 ORIGIN = "http://console"
 FROM_PAGE = {"sec-fetch-site": "same-origin", "origin": ORIGIN}
 """The headers of a form that a page of the console sends."""
@@ -51,12 +53,20 @@ class Viewer:
         return await self.post("/login", {"key": key}, **headers)
 
     async def post(self, path: str, fields: dict[str, str], **headers: str) -> httpx.Response:
-        """Send a form of a page."""
-        return await self.client.post(path, data=fields, headers={**FROM_PAGE, **headers})
+        """Send a form of a page; again if Postgres took too long, as the response asks."""
+        return await self._send("POST", path, data=fields, headers={**FROM_PAGE, **headers})
 
     async def get(self, path: str, **parameters: Any) -> httpx.Response:
-        """GET a path."""
-        return await self.client.get(path, params=parameters or None)
+        """GET a path; again if Postgres took too long, as the response asks."""
+        return await self._send("GET", path, params=parameters or None)
+
+    async def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
+        for _ in range(TRIES):
+            response = await self.client.request(method, path, **options)
+            if response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+                break
+            await asyncio.sleep(float(response.headers.get("retry-after", 0)))
+        return response
 
     async def page(self, path: str, **parameters: Any) -> str:
         """Return the HTML of a page, which must exist."""

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from decoration.breaker import FAILURES_TO_OPEN, HALF_OPEN_PROFILES, MAX_DELAY, MIN_DELAY, Breaker
+from decoration.schedule import MAX_DUE_COUNT
 
 NOW = datetime(2026, 6, 15, tzinfo=UTC)
 
@@ -58,3 +59,12 @@ def test_each_failure_halves_the_next_query() -> None:
     sizes = [break_with_failures(n).allowed_profiles(500, much_later) for n in range(10)]
     assert sizes == [500, 250, 125, *[HALF_OPEN_PROFILES] * 3, 7, 3, 1, 1]
     assert break_with_failures(1).allowed_profiles(1, NOW) == 1
+
+
+def test_one_profile_that_is_the_cause_is_queried_alone_before_the_source_is_blamed() -> None:
+    much_later = NOW + 2 * MAX_DELAY
+    failures = 0
+    while break_with_failures(failures).allowed_profiles(MAX_DUE_COUNT, much_later) > 1:
+        failures += 1
+    assert not break_with_failures(failures + 1).blames_source
+    assert break_with_failures(100).blames_source

@@ -6,7 +6,7 @@ import logging
 import pytest
 
 from decoration import dialects
-from decoration.breaker import FAILURES_TO_OPEN
+from decoration.breaker import FAILURES_OF_SOURCE, FAILURES_TO_OPEN
 from tests.decoration.harness import (
     BLOCKED_SQL,
     SQL,
@@ -15,6 +15,7 @@ from tests.decoration.harness import (
     query,
     url_of,
 )
+from tests.decoration.other_users import read_set_aside
 from tests.support.database import Database
 from tests.support.waiting import equals, eventually
 
@@ -108,6 +109,28 @@ async def test_a_slow_source_times_out(
         "no answer within 0.5 s",
     )
     assert (await loaded.read_status()).error is None
+
+
+async def test_a_source_that_hangs_sets_few_users_aside(
+    harness: DecorationHarness, source_database: Database
+) -> None:
+    """A query for one user times out, but so it does for all. The set-aside items are deleted when
+    the source answers."""
+    users = [str(number) for number in range(100, 160)]
+    await source_database.execute("INSERT INTO users SELECT unnest(%s::text[]), NULL, 'x'", users)
+    await harness.apply(query(sql=BLOCKED_SQL), timeout=0.05)
+    await harness.add_users(*users)
+    await source_database.execute("SELECT pg_advisory_lock(1)")
+    for _ in range(40):
+        await run_one_round(harness)
+        harness.advance(60)
+    assert 0 < len(await read_set_aside(harness.database)) < FAILURES_OF_SOURCE
+    await source_database.execute("SELECT pg_advisory_unlock(1)")
+    harness.advance(4000)
+    await harness.apply(query(sql=BLOCKED_SQL), timeout=10)
+    await harness.run_worker()
+    assert await harness.read_values() == {user: ["x"] for user in users}
+    assert await read_set_aside(harness.database) == {}
 
 
 async def test_a_slow_source_does_not_delay_another_source(

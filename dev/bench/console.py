@@ -1,0 +1,106 @@
+"""Time the pages of the console on 5,000,000 events, beside the calls of the read API under them.
+
+Both run in this process, without a network, on the tables of `read-api`.
+"""
+
+import asyncio
+import secrets
+import time
+from statistics import median, quantiles
+
+import httpx
+
+from api import app as api
+from console import app as console
+from console.access import Access
+from console.monitor import Monitor
+from console.sessions import Lifetime
+from dev.bench import read_api, servers
+from dev.bench.table import show
+from merganser.http.authentication import ApiKeys
+from merganser.queries.pool import Pool
+from merganser.runtime import metrics
+from merganser.runtime.lifecycle import Stop
+from merganser.runtime.postgres import Database, connect
+from merganser.runtime.settings import ApiSettings, ResolverSettings
+
+REQUESTS = 100
+
+EVENT = "evt_01a20b62-00000007-7de5-b6d7-710b0f3a9c44"
+SMALL, LARGE = "pro_00000004", "pro_00000001"
+
+PAGES: dict[str, tuple[str, list[str]]] = {
+    "overview": ("/", []),
+    "newest profiles and merges": ("/profiles", ["/profiles?limit=20"]),
+    "search for a userId": ("/profiles?q=user-4", ["/profiles?userId=user-4"]),
+    "search for a property": (
+        "/profiles?property=plan&value=free",
+        ["/profiles?property=plan&value=free&limit=50"],
+    ),
+    "an event": (f"/events/{EVENT}", [f"/event/{EVENT}"]),
+    **{
+        name: (
+            f"/profiles/{guid}",
+            [f"/profile/{guid}", f"/profile/{guid}/events?limit=50", f"/profile/{guid}/explain"],
+        )
+        for name, guid in (("a profile", SMALL), ("a profile of 1,000,000 events", LARGE))
+    },
+}
+"""Each page, and the calls of the read API that have the same data."""
+
+
+def main() -> None:
+    """Print medians, 99th percentiles, and the ratio to the calls of the read API."""
+    with servers.running(kafka=False) as running, servers.database(running) as url:
+        asyncio.run(_measure(url))
+
+
+async def _measure(url: str) -> None:
+    secret = secrets.token_urlsafe()
+    async with await connect(url, "bench") as connection:
+        await read_api.fill(connection, secret)
+    database = Database(url, "keys")
+    keys = ApiKeys(database, 60, Stop(), "")
+    pool = Pool("bench", metrics.CONSOLE_POOL_WAIT_SECONDS, url, 8, 60)
+    await pool.open()
+    settings = ResolverSettings(_env_file=None)
+    scan = ApiSettings(_env_file=None).api_scan
+    access = Access(pool, keys, Lifetime(3600, 43_200), None)
+    monitor = Monitor(pool, settings, Stop())
+    pages = httpx.ASGITransport(console.create_app(pool, keys, access, scan, monitor, settings))
+    calls = httpx.ASGITransport(api.create_app(pool, keys, scan, settings.nobody_ids))
+    bearer = {"authorization": f"Bearer {secret}"}
+    same_origin = {"sec-fetch-site": "same-origin"}
+    async with (
+        httpx.AsyncClient(transport=pages, base_url="http://console") as viewer,
+        httpx.AsyncClient(
+            transport=calls, base_url="http://api/api/v1", headers=bearer, timeout=60
+        ) as client,
+    ):
+        login = await viewer.post("/login", data={"key": secret}, headers=same_origin)
+        assert login.status_code == httpx.codes.SEE_OTHER, login.text  # noqa: S101 - it must work
+        rows = [await _row(viewer, client, name) for name in PAGES]
+    await pool.close()
+    await database.close()
+    show(
+        f"pages of the console, {REQUESTS} each; ratios to the calls of the read API",
+        ("what", "p50 ms", "p99 ms", "API p50 ms", "ratio"),
+        rows,
+    )
+
+
+async def _row(viewer: httpx.AsyncClient, client: httpx.AsyncClient, name: str) -> tuple[str, ...]:
+    path, calls = PAGES[name]
+    pages, answers = [], []
+    for _ in range(REQUESTS):
+        pages.append(await _seconds(viewer, path))
+        answers.append(sum([await _seconds(client, call) for call in calls]))
+    p50, p99, below = median(pages), quantiles(pages, n=100)[98], median(answers)
+    milliseconds = [f"{seconds * 1000:.1f}" for seconds in (p50, p99, below)]
+    return name, *milliseconds, f"{p50 / below:.2f}" if below else ""
+
+
+async def _seconds(client: httpx.AsyncClient, path: str) -> float:
+    start = time.perf_counter()
+    (await client.get(path)).raise_for_status()
+    return time.perf_counter() - start

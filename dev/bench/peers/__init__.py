@@ -1,0 +1,1 @@
+"""Other gateways to Kafka, measured beside ingest: `python -m dev.bench.peers`."""

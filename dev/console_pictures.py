@@ -1,0 +1,89 @@
+"""Take the pictures of docs/console.md from a real run: `python -m dev.console_pictures FOLDER`.
+
+It starts a local stack, plays the demo story, sends events for some time and opens the console in
+Chromium. `make console-pictures` installs what that needs.
+"""
+
+import math
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+from threading import Thread
+
+import httpx
+import psycopg
+
+from dev import story
+from dev.stack import StackInfo, run_stack
+from dev.stack.console_login import create_link
+from dev.stack.launch import MERGANSER
+from merganser.cli.terminal import fail
+
+SECONDS = 150
+"""Of traffic before the pictures: the overview shows the last minutes."""
+
+TICK = 0.25
+"""Seconds between batches."""
+
+SIGN_INS = 0.05
+"""Of all events."""
+
+_DRIVER = Path(__file__).parents[1] / "tests" / "console" / "browser" / "pictures.mjs"
+_TYPES = ("pageview", "pageview", "pageview", "item-added-to-cart", "purchase")
+_PROFILE = "SELECT guid FROM profiles WHERE \"userId\" = '123'"
+_EVENT = "SELECT guid FROM events WHERE \"userId\" = '123' AND type = 'sign-in'"
+
+
+def main(folder: Path) -> None:
+    """Take the pictures into a folder."""
+    chromium = shutil.which("chromium") or fail("there is no Chromium: apt-get install chromium")
+    with tempfile.TemporaryDirectory() as home, run_stack(Path(home)) as info:
+        story.play_story(info)
+        with psycopg.connect(info.database_url) as database:
+            profile, event = (
+                (database.execute(query).fetchone() or ("",))[0] for query in (_PROFILE, _EVENT)
+            )
+        pages = {"overview": "/", "profile": f"/profiles/{profile}", "event": f"/events/{event}"}
+        Thread(target=_send_events, args=[info], daemon=True).start()
+        time.sleep(SECONDS)
+        subprocess.run(
+            [
+                *("node", _DRIVER, chromium, info.console_url, create_link(info, MERGANSER)),
+                *(f"{folder / f'console-{name}'}={path}" for name, path in pages.items()),
+            ],
+            check=True,
+        )
+
+
+def _send_events(info: StackInfo) -> None:
+    """Send events of visitors, some of whom sign in, until the stack stops."""
+    chance, start = random.Random(1), time.monotonic()  # noqa: S311 - made-up people
+    with (
+        suppress(httpx.HTTPError),
+        httpx.Client(headers={"Authorization": f"Bearer {info.api_key}"}) as http,
+    ):
+        while True:
+            count = 12 + round(8 * math.sin((time.monotonic() - start) / 12))
+            body = {"events": [_event(chance) for _ in range(count)]}
+            http.post(f"{info.ingest_url}/api/v1/batch", json=body).raise_for_status()
+            time.sleep(TICK)
+
+
+def _event(chance: random.Random) -> dict[str, str]:
+    visitor = chance.randrange(200)
+    if chance.random() < SIGN_INS:
+        return {
+            "type": "sign-in",
+            "anonymousId": f"visitor-{visitor}",
+            "userId": f"user-{visitor % 80}",
+        }
+    return {"type": chance.choice(_TYPES), "anonymousId": f"visitor-{visitor}"}
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
