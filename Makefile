@@ -80,7 +80,7 @@ test-deploy: $(READY) deploy/tools/.ready ## Test deploy/: steps of the image, c
 	$(BIN)/python -m pytest -m deploy tests/deploy $(ARGS)
 
 test-nightly: $(READY) ## Test identity with 50,000 random histories, and isolation with 10,000 sets of hostile events
-	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest --timeout 7200 tests/identity/test_plan.py tests/identity/test_forgetting.py tests/isolation tests/properties/test_hostile.py tests/decoration/test_hostile_values.py $(ARGS)
+	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest --timeout 14400 tests/identity/test_plan.py tests/identity/test_forgetting.py tests/isolation tests/properties/test_hostile.py tests/decoration/test_hostile_values.py $(ARGS)
 
 chaos: $(READY) ## Break everything under load, then prove that nothing was lost (ARGS="--seconds 600 --seed 1")
 	@$(BIN)/python -m tests.chaos $(ARGS)

@@ -126,6 +126,12 @@ async def test_properties_larger_than_a_response_are_omitted(api: Reader) -> Non
     await api.store(*(event(f"user {n}") for n in range(9)))
     await api.database.execute(
         """
+        INSERT INTO "profilePropertyRules" (key, definition)
+        VALUES ('paths', '{"type": "string", "array": true}')
+        """
+    )
+    await api.database.execute(
+        """
         INSERT INTO "profileProperties"
         SELECT guid, 'paths', n, repeat('x', 49152) FROM profiles, generate_series(0, 999) AS n
         """
@@ -137,6 +143,8 @@ async def test_properties_larger_than_a_response_are_omitted(api: Reader) -> Non
     assert len({item["guid"] for item in found}) == 9
     assert len(json.dumps(pages)) < 9 * 1.1 * limits.MAX_ENTRY_BYTES
     assert all(item["moreProperties"] for item in found)
+    fitting = limits.MAX_ENTRY_BYTES // len("paths" + "x" * 49152)
+    assert all(item["properties"] == {"paths": ["x" * 49152] * fitting} for item in found)
     item = (await get_bounded(api, f"/profile/{found[0]['guid']}"))["profile"]
     assert item == found[0]
 

@@ -274,7 +274,7 @@ def hostile_source(
         yield source
 
 
-@pytest.mark.timeout(7200 if examples.NIGHTLY else 300)
+@pytest.mark.timeout(14_400 if examples.NIGHTLY else 300)
 @settings(
     max_examples=examples.count(fast=10, full=50, nightly=10_000),
     deadline=None,

@@ -46,7 +46,7 @@ def processes(
     runner.run(stack.aclose())
 
 
-@pytest.mark.timeout(7200 if examples.NIGHTLY else 180)
+@pytest.mark.timeout(14_400 if examples.NIGHTLY else 180)
 def test_hostile_events_do_not_affect_others(
     processes: RunningProcesses, runner: asyncio.Runner
 ) -> None:
