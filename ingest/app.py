@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import structlog
@@ -18,7 +18,7 @@ from prometheus_client import Histogram
 
 from ingest import body, client_address
 from ingest.dialects import Dialect, Response, StaticResponse
-from ingest.publisher import Publisher, Record
+from ingest.publisher import Publisher
 from ingest.rate_limit import RateLimiter
 from ingest.request import Request
 from ingest.routes import Routes
@@ -55,16 +55,7 @@ class _Progress:
     key_kind: str = ""
     """Empty until the request's key is known."""
     events: int = 0
-    error_codes: Counter[str] = field(default_factory=Counter)
-
-
-class _Producer(NamedTuple):
-    """The sender of a request."""
-
-    key: str
-    """The guid of its API key."""
-    address: str | None
-    request_id: bytes
+    error_codes: list[str] = field(default_factory=list)
 
 
 class Gateway:
@@ -115,20 +106,21 @@ class Gateway:
             return
         except HttpError as error:
             status, response = _error_response(error, response_headers, progress.key_kind)
-            progress.error_codes[error.kind.code] += 1
+            progress.error_codes.append(error.kind.code)
         except Exception:
             log.exception("internal error in a request", request_id=request_id.decode())
             status, response = _error_response(
                 internal_error(), response_headers, progress.key_kind
             )
         if progress.error_codes:
-            self._error_log.write(request_id, status, progress.error_codes)
+            self._error_log.write(request_id, status, Counter(progress.error_codes))
         if span:
             span.end(status, progress.events)
         _request_seconds(status).observe(time.monotonic() - start)
-        content, media_type, own_headers = (
-            response if isinstance(response, Response) else Response(_to_json(response), _JSON)
-        )
+        if isinstance(response, Response):
+            content, media_type, own_headers = response
+        else:
+            content, media_type, own_headers = _to_json(response), _JSON, ()
         response_headers = [*response_headers, (b"content-type", media_type), *own_headers]
         await send_response(send, status, response_headers, content)
 
@@ -154,28 +146,34 @@ class Gateway:
                 f"{len(parsed.events)} events, {self._settings.ingest_max_batch} are allowed",
             )
         self._limiter.admit(key, len(parsed.events), parsed.rate_limit_error)
-        producer = _Producer(key.guid, _client(scope, self._settings), progress.request_id)
-        results = self._validate(parsed.events, producer)
+        address = _client(scope, self._settings)
+        results = self._validate(parsed.events, key.guid, address, progress.request_id)
         accepted = [result for result in results if isinstance(result, ValidEvent)]
         if accepted:
-            await self._publish(accepted, progress.trace)
+            if error := await self._publisher.publish(accepted, [VERSION_HEADER, *progress.trace]):
+                raise HttpError(ErrorKind.UNAVAILABLE, f"{error}: try again")
             _ACCEPTED[key.kind].inc(len(accepted))
-            metrics.SENT_AT_IGNORED.inc(sum(result.sent_at_ignored for result in accepted))
+            if ignored := [True for result in accepted if result.sent_at_ignored]:
+                metrics.SENT_AT_IGNORED.inc(len(ignored))
             progress.events = len(accepted)
         response = parsed.respond(
             [result.guid if isinstance(result, ValidEvent) else result for result in results]
         )
-        for result in results:  # after `respond`, which may raise an error that is counted above
-            if isinstance(result, HttpError):
-                metrics.REJECTED.labels(result.kind.code, key.kind).inc()
-                progress.error_codes[result.kind.code] += 1
+        # After `respond`, which may raise an error that is counted above.
+        if len(accepted) < len(results):
+            for result in results:
+                if isinstance(result, HttpError):
+                    metrics.REJECTED.labels(result.kind.code, key.kind).inc()
+                    progress.error_codes.append(result.kind.code)
         return response
 
-    def _validate(self, events: Sequence[Any], producer: _Producer) -> list[ValidEvent | HttpError]:
+    def _validate(
+        self, events: Sequence[Any], producer_guid: str, address: str | None, request_id: bytes
+    ) -> list[ValidEvent | HttpError]:
         now = datetime.now(UTC)
         guids = guid.series(self._settings.guid_version, guid.EVENT, int(now.timestamp() * 1000))
         server_fields = ServerFields(
-            guids.__next__, self._settings.guid_version, producer.key, producer.address, now
+            guids.__next__, self._settings.guid_version, producer_guid, address, now
         )
         results: list[ValidEvent | HttpError] = []
         for raw in events:
@@ -188,22 +186,9 @@ class Gateway:
             except HttpError as error:
                 results.append(error)
             except Exception:
-                log.exception(
-                    "internal error in one event", request_id=producer.request_id.decode()
-                )
+                log.exception("internal error in one event", request_id=request_id.decode())
                 results.append(internal_error())
         return results
-
-    async def _publish(self, events: Sequence[ValidEvent], trace: Sequence[Header]) -> None:
-        """Publish the events of one request.
-
-        Raises:
-            HttpError: UNAVAILABLE, unless Kafka has acknowledged all of them.
-        """
-        records = [Record(event.key, event.value) for event in events]
-        for outcome in await self._publisher.publish(records, [VERSION_HEADER, *trace]):
-            if outcome.error:
-                raise HttpError(ErrorKind.UNAVAILABLE, f"{outcome.error}: try again")
 
 
 @cache
@@ -240,8 +225,9 @@ def _error_response(
 def _client(scope: Scope, settings: IngestSettings) -> str | None:
     if not scope.get("client"):
         return None
+    peer: str = scope["client"][0]
+    if not settings.trusted_proxies:
+        return peer
     # Some proxies add a second header instead of appending to the first.
     hops = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
-    return client_address.address(
-        scope["client"][0], b",".join(hops).decode("latin-1"), settings.trusted_proxies
-    )
+    return client_address.address(peer, b",".join(hops).decode("latin-1"), settings.trusted_proxies)

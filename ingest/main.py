@@ -12,7 +12,7 @@ from ingest.publisher import Publisher
 from merganser.http.authentication import ApiKeys
 from merganser.http.server import ConnectionLimits, create_server
 from merganser.process import Process, run_process
-from merganser.runtime import kafka, metrics, tracing
+from merganser.runtime import kafka, lifecycle, metrics, tracing
 from merganser.runtime.settings import IngestSettings
 
 log = structlog.get_logger(__name__)
@@ -93,6 +93,7 @@ async def _run(settings: IngestSettings, process: Process) -> None:
 def main() -> None:
     """Run ingest until a signal."""
     settings = IngestSettings.read()
+    lifecycle.keep_freed_memory()
     run_process(
         "ingest",
         settings,

@@ -11,7 +11,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any, Protocol
 
 import structlog
 from aiokafka import AIOKafkaProducer
@@ -28,22 +28,21 @@ PROBE_SECONDS = 5.0
 """Seconds between two probes of the broker."""
 
 
-class Record(NamedTuple):
-    """Bytes for the topic. The key chooses the partition."""
+class Record(Protocol):
+    """A record for the topic."""
 
-    key: bytes
-    value: bytes
+    @property
+    def key(self) -> bytes:
+        """It chooses the partition."""
 
-
-class Outcome(NamedTuple):
-    """The result of publishing one record."""
-
-    error: str | None
-    """None if Kafka has acknowledged the record with acks=all, else the reason. The topic may still
-    have the record, if only the acknowledgment was late."""
+    @property
+    def value(self) -> bytes:
+        """The event as JSON."""
 
 
-ACKNOWLEDGED = Outcome(None)
+Outcome = str | None
+"""None if Kafka has acknowledged the records with acks=all, else the reason. The topic may still
+have them, if only the acknowledgment was late."""
 
 
 class _Group:
@@ -84,6 +83,7 @@ class Publisher:
         self._producer = make_producer()
         self._open = _Group()
         self._arrival = asyncio.Event()
+        self._loop = asyncio.get_running_loop()  # a system call each time, in Python 3.11
         self._waiting = 0
         self._connected = asyncio.Event()
         self.failure: str | None = "not connected yet"
@@ -104,9 +104,7 @@ class Publisher:
         """Disconnect."""
         await self._producer.stop()
 
-    async def publish(
-        self, records: Sequence[Record], headers: Sequence[Header] = ()
-    ) -> list[Outcome]:
+    async def publish(self, records: Sequence[Record], headers: list[Header]) -> Outcome:
         """Send records and wait for Kafka.
 
         Args:
@@ -114,18 +112,20 @@ class Publisher:
             headers: of each record.
 
         Returns:
-            The outcome of each record.
+            The first outcome that is an error, if there is one.
         """
         if self.failure:
-            return [Outcome(f"Kafka is not available ({self.failure})")] * len(records)
-        size = sum(len(record.value) for record in records)
+            return f"Kafka is not available ({self.failure})"
+        size = sum([len(record.value) for record in records])
         if self._waiting + size > self._max_waiting:
-            return [Outcome("too many events are waiting for Kafka")] * len(records)
+            return "too many events are waiting for Kafka"
         partitions = self._producer.client.cluster.partitions_for_topic(self._topic)
         if not partitions:
-            return [Outcome(f"the topic {self._topic} does not exist")] * len(records)
-        outcomes = self._append(records, size, len(partitions), [*headers])
-        return [await outcome for outcome in outcomes]
+            return f"the topic {self._topic} does not exist"
+        for outcome in self._append(records, size, len(partitions), headers):
+            if error := await outcome:
+                return error
+        return None
 
     async def run(self, stop: Stop) -> None:
         """Connect, then send group after group, until cancelled.
@@ -179,13 +179,11 @@ class Publisher:
 
     def _append(
         self, records: Sequence[Record], size: int, partitions: int, headers: list[Header]
-    ) -> list[asyncio.Future[Outcome]]:
-        """Add records to the open group; return a future for each, one for all of a partition."""
+    ) -> Iterable[asyncio.Future[Outcome]]:
+        """Add records to the open group; return a future for each partition."""
         group = self._open
-        loop = asyncio.get_running_loop()
         # Each request has its own futures: cancelling one request must not cancel another's.
-        by_partition: dict[int, asyncio.Future[Outcome]] = {}
-        outcomes = []
+        outcomes: dict[int, asyncio.Future[Outcome]] = {}
         for record in records:
             partition = zlib.crc32(record.key) % partitions
             batches = group.batches.get(partition)
@@ -195,16 +193,14 @@ class Publisher:
             if not _fits(batches[-1], record, headers):
                 batches.append(self._producer.create_batch())
                 _fits(batches[-1], record, headers)
-            outcome = by_partition.get(partition)
-            if outcome is None:
-                outcome = by_partition[partition] = loop.create_future()
+            if partition not in outcomes:
+                outcomes[partition] = outcome = self._loop.create_future()
                 group.outcomes[partition].append(outcome)
-            outcomes.append(outcome)
         group.size += size
         group.count += len(records)
         self._waiting += size
         self._arrival.set()
-        return outcomes
+        return outcomes.values()
 
     async def _send(self, group: _Group) -> bool:
         """Send a group; return False if any of it failed.
@@ -260,7 +256,7 @@ class Publisher:
             log.warning("records not published", partition=partition, error=type(error).__name__)
             _resolve(outcomes, _not_acknowledged(error))
             return False
-        _resolve(outcomes, ACKNOWLEDGED)
+        _resolve(outcomes, None)
         return True
 
 
@@ -277,6 +273,6 @@ def _resolve(outcomes: Iterable[asyncio.Future[Outcome]], outcome: Outcome) -> N
             future.set_result(outcome)
 
 
-def _not_acknowledged(error: Exception) -> Outcome:
+def _not_acknowledged(error: Exception) -> str:
     name = type(error).__name__ if isinstance(error, KafkaError) else KafkaError.__name__
-    return Outcome(f"Kafka did not acknowledge the event ({name})")
+    return f"Kafka did not acknowledge the event ({name})"

@@ -10,7 +10,7 @@ from merganser.http.errors import ErrorKind, HttpError
 from schemas import exact_json
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen, it would cost twice as much
 class Request:
     """A request with its whole body, decompressed."""
 

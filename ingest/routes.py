@@ -35,8 +35,10 @@ class Routes:
         Raises:
             HttpError: NOT_FOUND, or METHOD_NOT_ALLOWED.
         """
-        path = _SLASHES.sub("/", path).rstrip("/")
         found = self._exact.get(path)
+        if found is None:
+            path = _SLASHES.sub("/", path).rstrip("/")
+            found = self._exact.get(path)
         readers, parts = (found, ()) if found else self._match(path)
         if reader := readers.get(method):
             return reader, parts

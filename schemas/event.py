@@ -87,7 +87,7 @@ def encode(event: Event) -> bytes:
     except UnicodeEncodeError:
         _refuse_unstorable(event)
         raise
-    if _NUL in value:
+    if _may_contain_nul(value):
         _refuse_unstorable(event)
     return value
 
@@ -163,11 +163,15 @@ def decode_exactly(value: bytes) -> Event:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "record"
         raise InvalidEvent({where: first["msg"]}) from None
-    if _NUL in value:
+    if _may_contain_nul(value):
         _refuse_unstorable(event)
     if event["createdAt"].utcoffset() or event["occurredAt"].utcoffset():
         _to_utc(event)  # rarely: ingest writes UTC
     return event
+
+
+def _may_contain_nul(value: bytes) -> bool:
+    return b"\\" in value and _NUL in value  # one byte is found ten times as fast as six
 
 
 def _to_utc(event: Event) -> None:

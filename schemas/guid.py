@@ -18,6 +18,9 @@ GuidVersion = Literal[4, 7]
 _COUNTED = 12
 """Hexadecimal digits that a series counts in: the UUID's last group, 48 bits."""
 
+_HIGHEST_COUNTED = 1 << 47
+"""The highest of these bits. It is 0 in the first guid, so that counting up has room."""
+
 _LAST_DIGITS = [f"{number:03x}" for number in range(0x1000)]
 """The last three of them: a series formats the other digits once for all of these."""
 
@@ -35,11 +38,18 @@ def series(version: GuidVersion, prefix: str, now_ms: int) -> Iterator[str]:
     """
     if version == 4:  # noqa: PLR2004 - the number is the version's name
         return (prefix + str(uuid.uuid4()) for _ in itertools.repeat(None))
-    first = uuid7(now_ms)
-    start = int(first[-_COUNTED:], 16) >> 1
-    heads = (f"{prefix}{first[:-_COUNTED]}{high:09x}" for high in itertools.count(start >> 12))
-    guids = itertools.chain.from_iterable(map(head.__add__, _LAST_DIGITS) for head in heads)
-    return itertools.islice(guids, start & 0xFFF, None)
+    random = int.from_bytes(os.urandom(10)) & ~_HIGHEST_COUNTED
+    first = prefix + _format7(now_ms, random)
+    following = _count_up(first[:-_COUNTED], (random & _HIGHEST_COUNTED - 1) + 1)
+    return itertools.chain((first,), itertools.chain.from_iterable(following))
+
+
+def _count_up(head: str, start: int) -> Iterator[Iterator[str]]:
+    """Return endless guids of one series, in parts that differ in their last digits."""
+    high, low = divmod(start, len(_LAST_DIGITS))
+    yield map(f"{head}{high:09x}".__add__, _LAST_DIGITS[low:])
+    for next_high in itertools.count(high + 1):
+        yield map(f"{head}{next_high:09x}".__add__, _LAST_DIGITS)
 
 
 def repeatable(version: GuidVersion, prefix: str, at_ms: int | None, *parts: str) -> str:

@@ -156,13 +156,11 @@ def _event_data(track: Track | PlainTrack, limits: EventLimits) -> dict[str, str
     sent = track.data or {}
     if len(sent) > limits.data_keys:
         raise InvalidEvent({"data": f"has {len(sent)} keys, {limits.data_keys} are allowed"})
-    data = dict(client_ip.apply_to_data(limits.client_ip, sent))
-    for key in [key for key, value in data.items() if not isinstance(value, str)]:
-        if data[key] is None:
-            del data[key]
-            continue
+    data: dict[str, str] = {}
+    for key, value in client_ip.apply_to_data(limits.client_ip, sent).items():
         try:
-            data[key] = as_text(data[key], limits.depth)
+            if value is not None:
+                data[key] = as_text(value, limits.depth)
         except UnstorableValue as error:
             raise InvalidEvent({f"data.{key}": str(error)}) from None
     if track.session_id is not None:
@@ -175,8 +173,8 @@ def _check_ids(event: Event, limits: EventLimits) -> None:
         reason = "one of userId and anonymousId is required, and must name somebody"
         raise InvalidEvent({"userId": reason, "anonymousId": reason}, reason)
     for field in ("type", "userId", "anonymousId"):
-        length = len(event[field] or "")
-        if length > limits.id_characters:
+        text = event[field]
+        if text and (length := len(text)) > limits.id_characters:
             raise InvalidEvent(
                 {field: f"has {length} characters, {limits.id_characters} are allowed"}
             )

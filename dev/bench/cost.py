@@ -16,8 +16,8 @@ from dev.bench import bare_copy, gateway, servers, stages, topics
 from dev.bench.drains import drain
 from dev.bench.processes import cpu_seconds
 from dev.bench.ratios import Finding, Round, Run, finding
+from dev.bench.topics import Record
 from dev.stack import Servers
-from ingest.publisher import Record
 from merganser.runtime.settings import Settings
 
 EVENTS = 100_000

@@ -23,6 +23,8 @@ from schemas.event import Event
 KEY = "mk_" + secrets.token_urlsafe(32)
 BATCH = 100
 """Events of one batch request."""
+WARMUP_SECONDS = 20
+"""The JVM compiles code at run time, so a broker is slower in its first minute."""
 
 
 @dataclass(frozen=True, slots=True)

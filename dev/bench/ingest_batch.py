@@ -7,7 +7,7 @@ in the largest batches that the broker accepts.
 from collections.abc import Iterator
 
 from dev.bench import gateway, servers, topics
-from dev.bench.load import drive
+from dev.bench.load import Driven
 from dev.bench.ratios import Finding, Round, Run, finding
 
 CONNECTIONS = 32
@@ -22,8 +22,14 @@ def measure(run: Run) -> Iterator[Finding]:
     with servers.running(kafka=True) as running, servers.database(running) as url:
         settings = topics.topic(running)
         with gateway.ingest(running, settings, url) as ours:
+
+            def run_load(seconds: float) -> Driven:
+                return gateway.drive(running, ours, requests, CONNECTIONS, run.seconds(seconds))
+
+            run_load(gateway.WARMUP_SECONDS)
             for _ in range(run.rounds):
-                driven = drive(ours.port, requests, connections=CONNECTIONS, seconds=run.seconds(5))
+                driven = run_load(5)
                 seconds = topics.publish(settings, records)
-                found.append(Round(driven.rate * gateway.BATCH, len(records) / seconds))
+                rate, cpu = driven.rate * gateway.BATCH, driven.microseconds_each(gateway.BATCH)
+                found.append(Round(rate, len(records) / seconds, cpu))
     yield finding("ingest-batch", "events/s", found)

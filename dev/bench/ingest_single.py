@@ -9,9 +9,6 @@ from dev.bench.ratios import Finding, Round, Run, finding
 
 CONNECTIONS = (32, 256)
 
-WARMUP_SECONDS = 20
-"""The JVM compiles code at run time, so a broker is slower in its first minute."""
-
 
 def measure(run: Run) -> Iterator[Finding]:
     """Measure requests per second by number of connections, and the generator's own ceiling.
@@ -28,7 +25,7 @@ def measure(run: Run) -> Iterator[Finding]:
         gateway.ingest(running, topics.topic(running), url) as ours,
         gateway.constant() as constant,
     ):
-        gateway.drive(running, ours, requests, 256, run.seconds(WARMUP_SECONDS))
+        gateway.drive(running, ours, requests, 256, run.seconds(gateway.WARMUP_SECONDS))
         for _ in range(run.rounds):
             for connections, found in rounds.items():
 

@@ -18,9 +18,9 @@ from dev.bench import servers, topics
 from dev.bench.drains import Drained, wait_until_committed
 from dev.bench.processes import child, cpu_by_name, cpu_each, process
 from dev.bench.ratios import Finding, Round, Run, finding
+from dev.bench.topics import Record
 from dev.stack import Servers
 from dev.stack.ports import free_port
-from ingest.publisher import Record
 
 EVENTS = 60_000
 BATCH = 500

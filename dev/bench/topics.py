@@ -5,17 +5,24 @@ import time
 import uuid
 import zlib
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.producer.message_accumulator import BatchBuilder
 
 from dev.bench import realistic_events
 from dev.stack import Servers
-from ingest.publisher import Record
 from merganser.runtime import kafka
 from merganser.runtime.settings import Settings
 from schemas import event as wire
 from schemas.event import VERSION_HEADER, Event
+
+
+class Record(NamedTuple):
+    """Bytes that ingest publishes."""
+
+    key: bytes
+    value: bytes
 
 
 def topic(running: Servers) -> Settings:

@@ -18,9 +18,6 @@ from dev.stack import Servers
 CONNECTIONS = 256
 """So many that each worker has about half of them."""
 
-WARMUP_SECONDS = 20
-"""The JVM compiles code at run time, so a broker is slower in its first minute."""
-
 
 @dataclass(frozen=True, slots=True)
 class _Measured:
@@ -41,7 +38,7 @@ def measure(run: Run) -> Iterator[Finding]:
     requests = gateway.singles(run.events(50_000))
     rounds: list[tuple[_Measured, _Measured]] = []
     with servers.running(kafka=True) as running:
-        _drive(running, requests, 2, run.seconds(WARMUP_SECONDS))
+        _drive(running, requests, 2, run.seconds(gateway.WARMUP_SECONDS))
         for _ in range(run.rounds):
             one = _drive(running, requests, 1, run.seconds(5))
             rounds.append((one, _drive(running, requests, 2, run.seconds(5))))

@@ -34,7 +34,7 @@ Results = Sequence[str | HttpError]
 """For each event of a request its guid, or why it was refused."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen, it would cost twice as much
 class ParsedRequest:
     """The events of one request, and how to respond to it."""
 

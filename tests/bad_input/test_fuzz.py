@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from ingest.app import Gateway
 from ingest.main import DIALECTS
 from ingest.openapi import statuses
-from ingest.publisher import ACKNOWLEDGED, Outcome, Publisher, Record
+from ingest.publisher import Publisher, Record
 from merganser.http.asgi import Message
 from merganser.http.authentication import ApiKey, ApiKeys, Permission
 from merganser.runtime import sql
@@ -49,9 +49,8 @@ class RecordingPublisher(Publisher):
     def __init__(self) -> None:
         self.records: list[Record] = []
 
-    async def publish(self, records: Sequence[Record], *_: object, **__: object) -> list[Outcome]:
+    async def publish(self, records: Sequence[Record], *_: object, **__: object) -> None:
         self.records += records
-        return [ACKNOWLEDGED] * len(records)
 
 
 async def send_request(
