@@ -127,7 +127,7 @@ async def test_a_source_that_hangs_sets_few_users_aside(
     assert 0 < len(await read_set_aside(harness.database)) < FAILURES_OF_SOURCE
     await source_database.execute("SELECT pg_advisory_unlock(1)")
     harness.advance(4000)
-    await harness.apply(query(sql=BLOCKED_SQL), timeout=10)
+    await harness.apply(query(sql=BLOCKED_SQL), timeout=60)
     await harness.run_worker()
     assert await harness.read_values() == {user: ["x"] for user in users}
     assert await read_set_aside(harness.database) == {}

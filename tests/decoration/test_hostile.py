@@ -324,7 +324,7 @@ async def test_a_user_whose_query_always_times_out_is_set_aside_and_queried_less
 
     await twenty_users.execute("SELECT pg_advisory_unlock(1)")
     await twenty_users.execute("UPDATE users SET id = 'other' WHERE id = 'odd'")
-    await harness.apply(query(sql=sql), timeout=10)
+    await harness.apply(query(sql=sql), timeout=60)
     harness.advance(4000)
     await harness.run_worker()
     assert await read_set_aside(harness.database) == {}
