@@ -46,7 +46,7 @@ rules:
 
 
 async def test_every_query_finds_data(system: System, tmp_path: Path) -> None:
-    services, api_url = await start_all(system, tmp_path)
+    services, api_url, console_url = await start_all(system, tmp_path)
     for service in services:
         check_metrics(await service.ops("/metrics"))
     targets = {
@@ -59,13 +59,15 @@ async def test_every_query_finds_data(system: System, tmp_path: Path) -> None:
         key = await system.key("traffic", "events:write", "events:read", "profiles:read")
         url = services[0].url
         traffic = asyncio.create_task(send(url, api_url, key, system.database.url, lambda _: 40))
+        pages = asyncio.create_task(open_pages(console_url))
         await system.events.publish(Record(b"no event"))
         missing = {*dashboard_queries(), *rule_queries(prometheus)}
         assert len(missing) > 100
 
         async def without_data() -> set[str]:
-            if traffic.done():
-                await traffic  # raises its error
+            for task in (traffic, pages):
+                if task.done():
+                    await task  # raises its error
             for expr in tuple(missing):
                 if await asyncio.to_thread(finds_data, prometheus, expr):
                     missing.remove(expr)
@@ -73,6 +75,7 @@ async def test_every_query_finds_data(system: System, tmp_path: Path) -> None:
 
         await eventually(without_data, equals(set()), within=240)
         traffic.cancel()
+        pages.cancel()
         unhealthy = [rule for rule in prometheus.rules() if rule["health"] != "ok"]
         assert not unhealthy
 
@@ -112,6 +115,14 @@ async def cause_503(system: System, ingest: Gateway) -> None:
     await eventually(send_large_event, equals(503))
 
 
+async def open_pages(console_url: str) -> None:
+    """Open a page of the console again and again; it asks Postgres for a link to log in."""
+    async with httpx.AsyncClient(base_url=console_url) as client:
+        while True:
+            assert (await client.get("/login/unknown")).status_code == 401
+            await asyncio.sleep(0.2)
+
+
 def check_metrics(answer: httpx.Response) -> None:
     """Check a page of metrics with the linter of Prometheus."""
     result = subprocess.run(
@@ -122,8 +133,12 @@ def check_metrics(answer: httpx.Response) -> None:
 
 async def start_all(
     system: System, tmp_path: Path
-) -> tuple[tuple[Gateway, *tuple[Service, ...]], str]:
-    """Start one of each process, ingest first, with rules on events and on a source."""
+) -> tuple[tuple[Gateway, *tuple[Service, ...]], str, str]:
+    """Start one of each process, ingest first, with rules on events and on a source.
+
+    Returns:
+        The processes, and the URLs of the API and of the console.
+    """
     file = tmp_path / "company.db"
     with sqlite3.connect(file) as company:
         company.execute("CREATE TABLE users (id TEXT PRIMARY KEY, plan TEXT)")
@@ -134,13 +149,14 @@ async def start_all(
     system.env["CRM_URL"] = f"sqlite:///{file}"
     decoration = system.new("decoration", decoration_interval=0.1)
     decoration.start()
-    ingest, resolver, scanner, properties, (api, api_url) = await asyncio.gather(
+    ingest, resolver, scanner, properties, (api, api_url), (console, url) = await asyncio.gather(
         system.ingest(ingest_workers=2),
         system.resolver(),
         system.scanner(),
         system.properties(),
         system.api(),
+        system.console(),
     )
     await decoration.ready()
     await system.cli("rules", "apply", "--yes", str(rules))  # waits for the backfill
-    return (ingest, resolver, scanner, properties, decoration, api), api_url
+    return (ingest, resolver, scanner, properties, decoration, api, console), api_url, url
