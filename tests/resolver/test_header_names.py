@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import NotLeaderForPartitionError
 from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.util import calc_crc32c
@@ -46,18 +47,23 @@ def encode_batch(records: Sequence[Record], *, compressed: bool) -> bytes:
 
 
 async def publish_batch(topic: Topic, batch: bytes) -> None:
-    """Publish a batch to partition 0."""
+    """Publish a batch to partition 0, which may have no leader yet."""
     client = AIOKafkaClient(bootstrap_servers=topic.bootstrap)
     await client.bootstrap()
-    try:
-        client.add_topic(topic.name)
+    client.add_topic(topic.name)
+
+    async def publish() -> int:
         await client.force_metadata_update()
         leader = client.cluster.leader_for_partition(TopicPartition(topic.name, 0))
         response = await client.send(
             leader, ProduceRequest(None, -1, 5_000, [(topic.name, [(0, batch)])])
         )
         ((_, ((_, error, *_),)),) = response.topics
-        assert error == 0
+        assert error in (0, NotLeaderForPartitionError.errno)
+        return int(error)
+
+    try:
+        await eventually(publish, equals(0))
     finally:
         await client.close()
 
