@@ -1,7 +1,5 @@
 """Starts the read API's process."""
 
-import asyncio
-
 import structlog
 
 from api import app
@@ -43,10 +41,7 @@ async def _run(settings: ApiSettings, process: Process) -> None:
     }
     await process.check_schema()
     await keys.load()
-    async with asyncio.TaskGroup() as tasks:
-        reading_keys = tasks.create_task(keys.run())
-        await process.serve_until_stopped(http)
-        reading_keys.cancel()
+    await process.serve_until_stopped(http, keys.run())
 
 
 def main() -> None:

@@ -34,11 +34,6 @@ class Viewer:
     """Of the session."""
 
     @property
-    def may_write(self) -> bool:
-        """Whether the viewer may act."""
-        return Permission.WRITE_CONSOLE in self.key.permissions
-
-    @property
     def may_read_events(self) -> bool:
         """Whether the viewer may see the values of events' data."""
         return Permission.READ_EVENTS in self.key.permissions

@@ -22,6 +22,7 @@ from merganser.queries.parameters import MAX_GUID_LENGTH
 from merganser.queries.pool import Pool
 from merganser.rulebook import rule_store
 from merganser.runtime.settings import ResolverSettings
+from schemas.guid import EVENT, time_of
 
 MAX_SEARCHES = 4
 """Searches of the topics at once; further ones wait."""
@@ -64,7 +65,7 @@ class Events:
             if event and event["anonymousId"] is not None:
                 merges = await profiles.read_merges_of_event(connection, guid, event["anonymousId"])
             rules = await rule_store.read_rules(connection)
-        accepted_at = event["createdAt"] if event else trace.time_of(guid)
+        accepted_at = event["createdAt"] if event else time_of(EVENT, guid)
         kafka = None
         if reads_topics and accepted_at:
             async with self._searches:

@@ -1,7 +1,5 @@
 """Starts the console's process."""
 
-import asyncio
-
 import structlog
 
 from console import app
@@ -55,12 +53,7 @@ async def _run(
     }
     await process.check_schema()
     await keys.load()
-    async with asyncio.TaskGroup() as tasks:
-        reading_keys = tasks.create_task(keys.run())
-        monitoring = tasks.create_task(monitor.run())
-        await process.serve_until_stopped(http)
-        reading_keys.cancel()
-        monitoring.cancel()
+    await process.serve_until_stopped(http, keys.run(), monitor.run())
 
 
 def main() -> None:

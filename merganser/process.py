@@ -12,8 +12,9 @@ then runs its loops until `Process.stop` is set:
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
+from typing import Any
 
 import structlog
 from prometheus_client import CollectorRegistry
@@ -83,8 +84,22 @@ class Process:
             return None
         return "not checked yet"
 
-    async def serve_until_stopped(self, server: Server) -> None:
-        """Serve HTTP until the process has to stop, then finish the requests at hand."""
+    async def serve_until_stopped(
+        self, server: Server, *background: Coroutine[Any, Any, None]
+    ) -> None:
+        """Serve HTTP until the process has to stop, then finish the requests at hand.
+
+        Args:
+            server: of HTTP.
+            background: work that runs until the last request has its response.
+        """
+        async with asyncio.TaskGroup() as tasks:
+            running = [tasks.create_task(work) for work in background]
+            await self._serve(server)
+            for task in running:
+                task.cancel()
+
+    async def _serve(self, server: Server) -> None:
         sockets = self.worker.shared_sockets() if self.worker else None
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(server.serve(sockets))

@@ -9,6 +9,7 @@ import itertools
 import os
 import uuid
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Literal
 
 EVENT, EVENT_DATA, PROFILE, API_KEY = "evt_", "edt_", "pro_", "key_"
@@ -28,6 +29,17 @@ _LAST_DIGITS = [f"{number:03x}" for number in range(0x1000)]
 def uuid7(now_ms: int) -> str:
     """A UUIDv7 for a time in milliseconds since 1970, as 36 characters."""
     return _format7(now_ms, int.from_bytes(os.urandom(10)))
+
+
+def time_of(prefix: str, guid: str) -> datetime | None:
+    """The time in a guid of this kind; None if it has none, as UUIDv4."""
+    try:
+        found = uuid.UUID(guid.removeprefix(prefix))
+        if found.version != 7:  # noqa: PLR2004 - the number is the version's name
+            return None
+        return datetime.fromtimestamp((found.int >> 80) / 1000, UTC)
+    except (ValueError, OverflowError):
+        return None
 
 
 def series(version: GuidVersion, prefix: str, now_ms: int) -> Iterator[str]:

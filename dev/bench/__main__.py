@@ -5,7 +5,6 @@ python -m dev.bench report RESULTS
 """
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -98,12 +97,7 @@ def _measure(names: list[str], run: Run, arguments: argparse.Namespace) -> None:
         start = time.monotonic()
         for finding in BENCHMARKS[name](run):
             findings.append(finding)
-            line = json.dumps(finding._asdict())
-            if arguments.json:
-                print(line, flush=True)
-            if arguments.save:
-                with arguments.save.open("a") as file:
-                    file.write(f"{line}\n")
+            report.write_line(finding, arguments.save, show=arguments.json)
         print(f"{name}: {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
     if findings and not arguments.json:
         show(

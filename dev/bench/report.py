@@ -49,6 +49,16 @@ def row(found: Finding) -> list[str]:
     ]
 
 
+def write_line(found: Finding, file: Path | None, *, show: bool) -> None:
+    """Append a finding to a file of results, if there is one, and print it if `show`, as JSON."""
+    line = json.dumps(found._asdict())
+    if show:
+        print(line, flush=True)
+    if file:
+        with file.open("a") as results:
+            results.write(f"{line}\n")
+
+
 def write(results: Path) -> None:
     """Write the figures between the marks of the page, and draw the plots beside it.
 

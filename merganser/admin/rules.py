@@ -4,7 +4,7 @@ import asyncio
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from psycopg import AsyncConnection
@@ -18,7 +18,7 @@ from merganser.admin.errors import AdminError
 from merganser.rulebook import rule_store
 from merganser.rulebook.language import Rule, RuleFile, Source
 from merganser.rulebook.rule_store import Broken, RuleChanges, StoredRule
-from merganser.rulebook.values import EPOCH, MAX_VALUE_BYTES
+from merganser.rulebook.values import MAX_VALUE_BYTES, to_microseconds, utf8_size
 from merganser.runtime.settings import Settings
 from properties import dry_run as properties
 from properties.rules.event_view import EventView
@@ -140,13 +140,13 @@ def find_outcomes(
     """
     occurred_at: datetime = event["occurredAt"] or event["createdAt"]
     view = EventView(
-        (occurred_at - EPOCH) // timedelta(microseconds=1),
+        to_microseconds(occurred_at),
         event["guid"],
         event["type"],
         event["userId"],
         event["ipAddress"],
         {
-            key: value if len(value.encode()) <= MAX_VALUE_BYTES else None
+            key: value if utf8_size(value) <= MAX_VALUE_BYTES else None
             for key, value in event["data"].items()
         },
     )

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import time
-import uuid
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -17,7 +16,6 @@ from merganser.runtime import kafka
 from merganser.runtime.settings import ResolverSettings, Settings
 from resolver.offsets import Offsets
 from schemas.dead_letter import DeadLetter, RecordAddress
-from schemas.guid import EVENT
 
 MARGIN = timedelta(seconds=5)
 """Between the time that ingest gives an event and that of its record, by the broker's clock."""
@@ -40,17 +38,6 @@ class TracedRecord:
     written_at: datetime
     is_processed: bool
     """Whether the resolvers have committed a later offset."""
-
-
-def time_of(guid: str) -> datetime | None:
-    """Return the time in the guid of an event; None if it has none, as UUIDv4."""
-    try:
-        found = uuid.UUID(guid.removeprefix(EVENT))
-        if found.version != 7:  # noqa: PLR2004 - the number is the version's name
-            return None
-        return datetime.fromtimestamp((found.int >> 80) / 1000, UTC)
-    except (ValueError, OverflowError):
-        return None
 
 
 async def find_record(

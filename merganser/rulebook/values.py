@@ -90,7 +90,12 @@ def parse_time(text: str) -> int | None:
         time = _datetime_parser.validate_python(text)
     except ValidationError:
         return None
-    return ((time.replace(tzinfo=UTC) if time.tzinfo is None else time) - EPOCH) // _MICROSECOND
+    return to_microseconds(time.replace(tzinfo=UTC) if time.tzinfo is None else time)
+
+
+def to_microseconds(time: datetime) -> int:
+    """Return the microseconds from 1970 to a time."""
+    return (time - EPOCH) // _MICROSECOND
 
 
 def to_datetime(microseconds: int) -> datetime:

@@ -136,6 +136,16 @@ async def start(client: Any, stop: Stop) -> bool:
     raise AssertionError("backoff never ends")
 
 
+@asynccontextmanager
+async def _admin(settings: Settings, process: str) -> AsyncIterator[AdminClient]:
+    admin = AdminClient(**connection(settings, process))
+    try:
+        await admin.start()
+        yield admin
+    finally:
+        await asyncio.shield(admin.close())
+
+
 async def create_topics(settings: Settings) -> list[str]:
     """Create the missing topics and return their names.
 
@@ -144,14 +154,10 @@ async def create_topics(settings: Settings) -> list[str]:
     Raises:
         KafkaError: the broker cannot be reached or refuses.
     """
-    admin = AdminClient(**connection(settings, "topics"))
-    await admin.start()
-    try:
+    async with _admin(settings, "topics") as admin:
         existing = set(await admin.list_topics())
         missing = [topic for topic in _topics(settings) if topic.name not in existing]
         response = await admin.create_topics(missing) if missing else None
-    finally:
-        await admin.close()
     created = []
     for topic, code, *message in response.topic_errors if response else ():
         error = for_code(code)
@@ -194,16 +200,12 @@ async def read_holding_times(settings: Settings) -> dict[str, int]:
     Raises:
         KafkaError: the broker cannot be reached, has no such topic, or refuses.
     """
-    admin = AdminClient(**connection(settings, "admin"))
     topics = [settings.topic, settings.dead_topic]
     keys = {"cleanup.policy": None, "retention.ms": None, "segment.ms": None}
-    try:
-        await admin.start()
+    async with _admin(settings, "admin") as admin:
         responses = await admin.describe_configs(
             [ConfigResource(ConfigResourceType.TOPIC, topic, keys) for topic in topics]
         )
-    finally:
-        await asyncio.shield(admin.close())
     times = {}
     for code, message, _, topic, entries in (
         resource for response in responses for resource in response.resources
@@ -224,12 +226,8 @@ async def cluster_id(settings: Settings) -> str:
     Raises:
         KafkaError: no broker answers.
     """
-    admin = AdminClient(**connection(settings, "cluster"))
-    try:
-        await admin.start()
+    async with _admin(settings, "cluster") as admin:
         description = await admin.describe_cluster()
-    finally:
-        await asyncio.shield(admin.close())
     return str(description["cluster_id"])
 
 

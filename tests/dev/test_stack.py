@@ -12,6 +12,7 @@ import sys
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import psutil
@@ -94,6 +95,13 @@ def guest(home: Path, servers: Servers) -> Iterator[Merganser]:
     run.end()
 
 
+def assert_same_stack(shown: str, info: dict[str, Any]) -> None:
+    """Assert that all is as before but the link to the console, which is a new one."""
+    again = json.loads(shown)
+    assert again["console_login_url"]
+    assert again | {"console_login_url": ""} == info | {"console_login_url": ""}
+
+
 def test_up_status_down_and_wipe(merganser: Merganser) -> None:
     first = merganser("up", "--json")
     assert first.returncode == 0, first.stderr
@@ -108,10 +116,7 @@ def test_up_status_down_and_wipe(merganser: Merganser) -> None:
     assert stat.S_IMODE(merganser.home.state.stat().st_mode) == 0o600
 
     before = processes.of(merganser.home.root)
-    again = json.loads(merganser("up", "--json").stdout)
-    assert again.pop("console_login_url")
-    assert again == {name: value for name, value in info.items() if name in again}
-    assert again.keys() | {"console_login_url"} == info.keys()
+    assert_same_stack(merganser("up", "--json").stdout, info)
     assert processes.of(merganser.home.root) == before
     shown = merganser("up").stdout
     assert info["api_key"] in shown
@@ -128,10 +133,7 @@ def test_up_status_down_and_wipe(merganser: Merganser) -> None:
     assert "database system is shut down" in merganser.home.log("postgres").read_text()
     assert "to SHUTDOWN" in merganser.home.log("kafka").read_text()
 
-    again = json.loads(merganser("up", "--json").stdout)
-    assert again.pop("console_login_url")
-    assert again == {name: value for name, value in info.items() if name in again}
-    assert again.keys() | {"console_login_url"} == info.keys()
+    assert_same_stack(merganser("up", "--json").stdout, info)
     with psycopg.connect(info["database_url"]) as connection:
         connection.execute("SELECT FROM kept")
     assert merganser("down", "--wipe").returncode == 0
@@ -364,6 +366,7 @@ def test_a_program_can_run_a_stack(home: Path, servers: Servers) -> None:
     code = f"""
 import os, time
 from pathlib import Path
+from typing import Any
 from dev.stack import run_stack
 with run_stack(Path(os.environ["MERGANSER_HOME"]), cli={processes.STANDIN!r}) as info:
     print(info.as_json(), flush=True)

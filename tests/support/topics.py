@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
+from aiokafka.admin import NewPartitions
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError
@@ -87,12 +87,8 @@ class Topic:
 
     async def grow(self, to: int) -> None:
         """Add partitions, so that the topic has this number."""
-        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
-        await admin.start()
-        try:
+        async with _admin(self.bootstrap) as admin:
             await admin.create_partitions({self.name: NewPartitions(to)})
-        finally:
-            await admin.close()
 
     async def refuse_larger(self, size: int) -> None:
         """Limit the bytes of a batch, as the topic of an operator may."""
@@ -100,25 +96,17 @@ class Topic:
 
     async def configure(self, name: str, value: str) -> None:
         """Set a property of the topic."""
-        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
-        await admin.start()
-        try:
+        async with _admin(self.bootstrap) as admin:
             configs = {name: value}
             await admin.alter_configs(
                 [ConfigResource(ConfigResourceType.TOPIC, self.name, configs=configs)]
             )
-        finally:
-            await admin.close()
 
     async def configured(self, name: str) -> str | None:
         """Return a property of the topic; None while the broker does not know the topic yet."""
-        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
-        await admin.start()
-        try:
+        async with _admin(self.bootstrap) as admin:
             resource = ConfigResource(ConfigResourceType.TOPIC, self.name, configs={name: None})
             (response,) = await admin.describe_configs([resource])
-        finally:
-            await admin.close()
         ((_, _, _, _, found),) = response.resources
         return found[0][1] if found else None
 
@@ -184,10 +172,16 @@ async def created(
 
 
 async def _delete(topics: Topics) -> None:
-    admin = AdminClient(bootstrap_servers=topics.bootstrap)
+    async with _admin(topics.bootstrap) as admin:
+        await admin.delete_topics([topics.events.name, topics.dead.name])
+
+
+@asynccontextmanager
+async def _admin(bootstrap: str) -> AsyncIterator[AdminClient]:
+    admin = AdminClient(bootstrap_servers=bootstrap)
     await admin.start()
     try:
-        await admin.delete_topics([topics.events.name, topics.dead.name])
+        yield admin
     finally:
         await admin.close()
 

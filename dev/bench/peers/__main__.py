@@ -91,12 +91,7 @@ def main() -> None:
     findings: list[Finding] = []
     for found in measure(run, program, arguments.answers):
         findings.append(found)
-        line = json.dumps(found._asdict())
-        if arguments.json:
-            print(line, flush=True)
-        if arguments.save:
-            with arguments.save.open("a") as file:
-                file.write(f"{line}\n")
+        report.write_line(found, arguments.save, show=arguments.json)
     if not arguments.json:
         rows = [[*cells[:6], cells[-1]] for cells in map(report.row, findings)]
         show(f"beside others, {run.rounds} rounds each", COLUMNS, rows)
