@@ -15,6 +15,7 @@ from console.monitor import Monitor
 from console.overview import Overview
 from console.pages import STATIC_FILES, render_error
 from console.profiles import Profiles
+from console.rules import Rules
 from merganser.http import request_ids
 from merganser.http.asgi import App, Message, Receive, Scope, Send
 from merganser.http.authentication import ApiKeys
@@ -117,6 +118,7 @@ def create_app(
     profiles = Profiles(pool, scan)
     events = Events(pool, settings)
     overview = Overview(monitor)
+    rules = Rules(pool)
     return _ResponseMiddleware(
         Starlette(
             routes=[
@@ -128,6 +130,11 @@ def create_app(
                 routes.get("/profiles", profiles.search),
                 routes.get("/profiles/{guid}", profiles.show),
                 routes.get("/events/{guid}", events.show),
+                routes.get("/rules", rules.show),
+                routes.get("/rules/edit", rules.edit),
+                routes.post("/rules/check", rules.check, for_readers=True),
+                routes.post("/rules/preview", rules.preview, for_readers=True),
+                routes.post("/rules/apply", rules.apply),
                 Route("/static/{name}", _send_file),
                 routes.get("/{path:path}", _not_found),
             ]

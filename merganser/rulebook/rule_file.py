@@ -192,7 +192,7 @@ class _Dumper(yaml.SafeDumper):
 
     def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: FBT001, FBT002, ARG002 - as PyYAML has it
         """Indent lists, too."""
-        super().increase_indent(flow, False)  # noqa: FBT003 - as PyYAML has it
+        super().increase_indent(flow, False)
 
 
 _Dumper.add_representer(str, _Dumper.represent_text)
