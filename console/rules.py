@@ -95,14 +95,14 @@ class Rules:
     async def show(self, request: Request) -> Response:
         """Show the rules in force."""
         async with self._pool.reading() as connection:
-            status = await read_status(connection, datetime.now(UTC))
+            in_force = await read_status(connection, datetime.now(UTC))
             sources = await rule_store.read_sources(connection)
         return render(
             request,
             "rules.html",
-            status=status,
+            in_force=in_force,
             sources=sources,
-            coverage=await self._measure_coverage([stored.rule.key for stored in status.rules]),
+            coverage=await self._measure_coverage([stored.rule.key for stored in in_force.rules]),
             describe_type=describe_type,
             describe_origin=describe_origin,
             describe_state=describe_state,

@@ -140,7 +140,7 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         """Return the next node."""
-        start = self.peek_event().start_mark
+        start = self.peek_event().start_mark  # type: ignore[no-untyped-call] # in the stubs
         self._level += 1
         if self._level > MAX_DEPTH:
             raise _refuse(f"more than {MAX_DEPTH} levels of nesting", start)
@@ -149,7 +149,7 @@ class _Loader(yaml.SafeLoader):
         self._level -= 1
         if node is not None and node not in self._sizes:
             if is_alias:
-                raise _refuse("an alias is inside of what it stands for", start)
+                raise _refuse("an alias is inside of its own value", start)
             self._sizes[node] = self._measure(node)
         return node
 

@@ -266,7 +266,7 @@ HOSTILE = {
     "aliases": (BOMB, "6: not valid YAML: aliases make the file too large"),
     "merges": (MERGES, "aliases make the file too large"),
     "chain of aliases": (CHAIN, "aliases make the file too large"),
-    "alias of itself": ("a: &a [*a]", "1: not valid YAML: an alias is inside of what it stands"),
+    "alias of itself": ("a: &a [*a]", "1: not valid YAML: an alias is inside of its own value"),
     "integer": ("rules: " + "9" * 5_000, "a number has at most 100 characters"),
     "sexagesimal": ("rules: 1" + ":20" * 60_000, "a number has at most 100 characters"),
     "date": ("\nrules: 2026-13-45", "2: not valid YAML: '2026-13-45' is not a valid timestamp"),

@@ -1,6 +1,7 @@
 """Applying rules while others write events."""
 
 import asyncio
+from collections.abc import Mapping
 
 import pytest
 from psycopg.errors import LockNotAvailable
@@ -89,7 +90,7 @@ async def test_a_version_differs_after_each_change(database: Database) -> None:
 async def test_of_two_who_replace_the_same_rules_one_is_refused(database: Database) -> None:
     version = await rule_store.read_version(database.connection)
 
-    async def replace(*rules: dict[str, object]) -> rule_store.RuleChanges:
+    async def replace(*rules: Mapping[str, object]) -> rule_store.RuleChanges:
         file = RuleFile.model_validate({"rules": [USER_ID, *rules]})
         async with opened(database.url) as other:
             return await rule_store.apply_file(other.connection, file, version=version)
