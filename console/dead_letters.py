@@ -139,7 +139,7 @@ class DeadLetters:
         """Retry or drop a letter or the items of one name, or resend a letter's edited event."""
         name = _parse_name(request)
         form = await read_form(request, MAX_FORM_BYTES)
-        edited = None
+        edited, typed = None, form.get("event", "").replace("\r\n", "\n")
         if form.get("do") == "resend" and isinstance(name, LetterAddress):
             viewer = viewer_of(request)
             if not viewer.may_read_events:
@@ -148,11 +148,9 @@ class DeadLetters:
                     "editing an event needs a key with the permission events:read",
                 )
             try:
-                edited = edit.check_text(
-                    form.get("event", ""), self._settings.nobody_ids, datetime.now(UTC)
-                )
+                edited = edit.check_text(typed, self._settings.nobody_ids, datetime.now(UTC))
             except InvalidEvent as error:
-                return await self._show(request, name, form.get("event", ""), error.fields)
+                return await self._show(request, name, typed, error.fields)
         async with self._slot(ACT_SECONDS):
             listing = await service.find_open(self._settings, Selection.build([name]))
             if edited:
