@@ -33,7 +33,10 @@ class Actions:
                 )
         async with self._pool.reading() as connection:
             page = await list_actions(connection, **given)
-            trail = await read_trail(connection, [a.subject for a in page.actions if a.subject])
+            changes = [
+                a.subject for a in page.actions if a.subject and a.subject.startswith("lch_")
+            ]
+            trail = await read_trail(connection, changes) if changes else {}
         return render(
             request,
             "actions.html",
