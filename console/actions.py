@@ -33,10 +33,9 @@ class Actions:
                 )
         async with self._pool.reading() as connection:
             page = await list_actions(connection, **given)
-            changes = [
-                a.subject for a in page.actions if a.subject and a.subject.startswith("lch_")
-            ]
-            trail = await read_trail(connection, changes) if changes else {}
+            subjects = [action.subject or "" for action in page.actions]
+            links = [subject for subject in subjects if subject.startswith("lch_")]
+            trail = await read_trail(connection, links) if links else {}
         return render(
             request,
             "actions.html",

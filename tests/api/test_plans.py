@@ -41,7 +41,8 @@ INSERT INTO "profileMerges"
 SELECT 'device ' || n, 'evt_x', 'user', 'merged', 'pro_old' || n, 'pro_' || n %% 2, now()
 FROM generate_series(1, 20000) AS n;
 INSERT INTO actions (source, actor, action, "createdAt")
-SELECT 'cli', 'me', 'key created', now() - n * interval '1 second' FROM generate_series(1, 20000) AS n;
+SELECT 'cli', 'me', 'key created', now() - n * interval '1 second'
+FROM generate_series(1, 20000) AS n;
 """
 
 LARGE = {
