@@ -32,7 +32,12 @@ class Actions:
                     ErrorKind.INVALID, f"{name} has at most {MAX_ID_LENGTH} characters, none NUL"
                 )
         async with self._pool.reading() as connection:
-            page = await list_actions(connection, **given)
+            page = await list_actions(
+                connection,
+                action=given["action"],
+                actor=given["actor"],
+                cursor=given["cursor"],
+            )
             subjects = [action.subject or "" for action in page.actions]
             links = [subject for subject in subjects if subject.startswith("lch_")]
             link_changes = await read_changes(connection, links) if links else {}
