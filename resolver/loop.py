@@ -16,7 +16,13 @@ from merganser.runtime.postgres import Database
 from merganser.runtime.settings import ResolverSettings
 from merganser.runtime.tracing import Tracing
 from resolver.dead_letters import DeadLetterPublisher, TooManyDeadLetters
-from resolver.decode import Batch, decode_records, make_dead_letter, split_batch, split_fetched
+from resolver.decode import (
+    RECORDS_PER_SLICE,
+    Batch,
+    decode_records,
+    make_dead_letter,
+    split_batch,
+)
 from resolver.offsets import Fenced
 from resolver.partitions import AssignedPartitions
 from resolver.writer import Writer, WrittenBatch
@@ -45,6 +51,8 @@ class Resolver:
         self._database = database
         self._dead_letters = dead_letters
         self._traces = traces
+        self._may_decode = asyncio.Event()
+        """Cleared while short statements of a batch run: decoding would delay each of them."""
         self.halted: str | None = None
         """Why the resolver reads nothing until an operator restarts it."""
 
@@ -62,7 +70,7 @@ class Resolver:
                 tasks.create_task(self._follow_rewinds(stop)),
             ]
             try:
-                while (item := await stop.unless(decoded.get())) is not None:
+                while (item := await stop.unless(self._take(decoded))) is not None:
                     generation, batch = item
                     async with self._partitions.write_lock:
                         if generation == self._partitions.generation:
@@ -79,22 +87,42 @@ class Resolver:
                     task.cancel()
         await self._partitions.report()
 
+    async def _take(self, decoded: asyncio.Queue[tuple[int, Batch]]) -> tuple[int, Batch]:
+        """Return the next batch, which is written next."""
+        if decoded.empty():
+            self._may_decode.set()
+        item = await decoded.get()
+        self._may_decode.clear()
+        return item
+
     async def _fetch(self, decoded: asyncio.Queue[tuple[int, Batch]]) -> None:
         while True:
+            generation, batch = await self._read_batch()
+            if generation is not None and batch.size:
+                await decoded.put((generation, batch))
+
+    async def _read_batch(self) -> tuple[int | None, Batch]:
+        """Return what the consumer has, up to a batch, and the generation of its records.
+
+        In slices, while the batch before is copied: between two of them, its next block of rows is
+        encoded, because Postgres must not wait for the decoding.
+        """
+        generation, batch = None, Batch()
+        while (missing := self._settings.resolver_batch - batch.size) > 0:
             fetched = await self._consumer.getmany(
-                timeout_ms=1000, max_records=self._settings.resolver_batch
+                timeout_ms=0 if batch.size else 1000, max_records=min(missing, RECORDS_PER_SLICE)
             )
             # Without an await after the fetch: the records belong to this generation.
-            generation = self._partitions.generation
-            if fetched and generation is not None:
+            if self._partitions.generation != generation:
+                generation, batch = self._partitions.generation, Batch()
+            if not fetched:
+                break
+            if generation is not None:
                 self._partitions.note_fetched({p: r[-1].offset + 1 for p, r in fetched.items()})
-                batch = Batch()
-                for records in split_fetched(fetched):
-                    batch.extend(decode_records(records, self._settings.nobody_ids))
-                    # The task that writes the batch before sends its next statement: Postgres
-                    # must not wait for the decoding.
-                    await asyncio.sleep(0)
-                await decoded.put((generation, batch))
+                batch.extend(decode_records(fetched, self._settings.nobody_ids))
+            await asyncio.sleep(0)
+            await self._may_decode.wait()
+        return generation, batch
 
     async def _report_every_second(self, stop: Stop) -> None:
         while not await stop.wait(1):
@@ -136,7 +164,10 @@ class Resolver:
         old_offsets = self._partitions.check_start(generation, batch)
 
         async def write(connection: AsyncConnection[Any]) -> WrittenBatch:
-            return await self._writer.write(connection, batch, old_offsets)
+            self._may_decode.clear()
+            return await self._writer.write(
+                connection, batch, old_offsets, at_copy=self._may_decode.set
+            )
 
         try:
             written = await self._database.transact(write, stop, tries)
@@ -183,8 +214,10 @@ class Resolver:
         metrics.ALREADY_DELETED.inc(written.deleted)
         metrics.SUPPRESSED.inc(written.suppressed)
         identity_metrics.count_plan(written.plan, len(written.events), seconds)
-        stored = {event["guid"] for event in written.events}
-        resolved = (record for record, event in batch.records if event["guid"] in stored)
+        resolved = [record for record, _ in batch.records]
+        if len(written.events) < len(resolved):
+            stored = {event["guid"] for event in written.events}
+            resolved = [record for record, event in batch.records if event["guid"] in stored]
         latency = self._partitions.latency.measure(resolved, time.time())
         if latency is not None:
             metrics.TO_RESOLVED_SECONDS.observe(latency)

@@ -1,7 +1,7 @@
 """Writes a batch in one transaction: offsets, identity and rows are committed together or not."""
 
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
@@ -60,6 +60,7 @@ class Writer:
         connection: AsyncConnection[Any],
         batch: Batch,
         old_offsets: Mapping[TopicPartition, int],
+        at_copy: Callable[[], None] = lambda: None,
     ) -> WrittenBatch:
         """Write a batch.
 
@@ -67,6 +68,7 @@ class Writer:
             connection: in a transaction.
             batch: its dead letters have been published.
             old_offsets: the offset of each of its partitions before the batch.
+            at_copy: called when Postgres starts to copy the rows, which takes most of the time.
 
         Raises:
             Fenced: the stored offsets are not `old_offsets`.
@@ -87,6 +89,7 @@ class Writer:
             for event, profile in zip(events, plan.event_profiles, strict=False)
             if profile is not None
         ]
+        at_copy()
         await self._copy(connection, stored)
         await self._set_earlier_receipts(connection, found.earlier_receipts)
         return WrittenBatch(
