@@ -60,7 +60,7 @@ class Writer:
         connection: AsyncConnection[Any],
         batch: Batch,
         old_offsets: Mapping[TopicPartition, int],
-        at_copy: Callable[[], None] = lambda: None,
+        at_copy: Callable[[], object] = lambda: None,
     ) -> WrittenBatch:
         """Write a batch.
 
@@ -68,7 +68,7 @@ class Writer:
             connection: in a transaction.
             batch: its dead letters have been published.
             old_offsets: the offset of each of its partitions before the batch.
-            at_copy: called when Postgres starts to copy the rows, which takes most of the time.
+            at_copy: called when Postgres has rows to copy, which takes most of the time.
 
         Raises:
             Fenced: the stored offsets are not `old_offsets`.
@@ -89,8 +89,7 @@ class Writer:
             for event, profile in zip(events, plan.event_profiles, strict=False)
             if profile is not None
         ]
-        at_copy()
-        await self._copy(connection, stored)
+        await self._copy(connection, stored, at_copy)
         await self._set_earlier_receipts(connection, found.earlier_receipts)
         return WrittenBatch(
             events=[event for event, _ in stored],
@@ -173,7 +172,10 @@ class Writer:
             )
 
     async def _copy(
-        self, connection: AsyncConnection[Any], stored: list[tuple[Event, str]]
+        self,
+        connection: AsyncConnection[Any],
+        stored: list[tuple[Event, str]],
+        at_copy: Callable[[], object],
     ) -> None:
         guids = guid.series(self.guid_version, guid.EVENT_DATA, time.time_ns() // 1_000_000)
         with_data = [event for event, _ in stored if event["data"]]
@@ -182,6 +184,7 @@ class Writer:
                 async with cursor.copy(_SQL["copy_events"]) as copy:
                     for events in _blocks(stored):
                         await copy.write(copy_format.encode_events(events))
+                        at_copy()
             if with_data:
                 async with cursor.copy(_SQL["copy_event_data"]) as copy:
                     for block in _blocks(with_data):
