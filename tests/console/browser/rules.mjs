@@ -23,7 +23,7 @@ seen.stays = await page.evaluate(() => window.stays);
 await page.fill("#profile", user);
 await page.click("button:has-text('Preview')");
 await page.waitForSelector(".apply");
-seen.profile = await page.innerText("[aria-labelledby=profile-title] tbody");
+seen.profile = await page.innerText("section[aria-labelledby=profile-title] tbody");
 seen.sample = await page.innerText("#sample-title");
 for (const colorScheme of ["light", "dark"]) {
   await page.emulateMedia({ colorScheme });
