@@ -9,11 +9,14 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from console.access import Access, Handler, LoginNeeded, check_may_write, viewer_of
+from console.background import Background
 from console.events import Events
 from console.login import Login, redirect_to_login
 from console.monitor import Monitor
+from console.operations import Operations
 from console.overview import Overview
 from console.pages import STATIC_FILES, render_error
+from console.privacy import Privacy
 from console.profiles import Profiles
 from merganser.http import request_ids
 from merganser.http.asgi import App, Message, Receive, Scope, Send
@@ -101,6 +104,7 @@ def create_app(
     scan: int,
     monitor: Monitor,
     settings: ResolverSettings,
+    background: Background,
 ) -> App:
     """Return the console.
 
@@ -111,12 +115,15 @@ def create_app(
         scan: the most events that a page reads to find those that match its filters.
         monitor: watches the pipeline.
         settings: how to read the topics.
+        background: does what takes longer than a request.
     """
     routes = Routes(access)
     login = Login(access, keys, pool)
     profiles = Profiles(pool, scan)
     events = Events(pool, settings)
     overview = Overview(monitor)
+    privacy = Privacy(pool, settings, background)
+    operations = Operations(pool, settings, monitor, background)
     return _ResponseMiddleware(
         Starlette(
             routes=[
@@ -128,6 +135,14 @@ def create_app(
                 routes.get("/profiles", profiles.search),
                 routes.get("/profiles/{guid}", profiles.show),
                 routes.get("/events/{guid}", events.show),
+                routes.get("/privacy", privacy.show),
+                routes.get("/privacy/export/{guid}", privacy.export),
+                routes.post("/privacy/forget", privacy.forget),
+                routes.get("/operations", operations.show),
+                routes.get("/operations/replay", operations.show_replay),
+                routes.post("/operations/replay", operations.replay),
+                routes.get("/operations/audits", operations.show_audits),
+                routes.post("/operations/audits", operations.audit),
                 Route("/static/{name}", _send_file),
                 routes.get("/{path:path}", _not_found),
             ]

@@ -2,21 +2,20 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Coroutine
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 from aiokafka.errors import KafkaError
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from console.access import viewer_of
 from console.background import Background
 from console.forms import read_form
 from console.monitor import Monitor, Partition
-from console.pages import redirect, render
+from console.pages import render
 from merganser.admin.audit import AuditRunning, read_audits, run_audit
 from merganser.admin.errors import AdminError
 from merganser.admin.processes import read_processes
@@ -27,7 +26,6 @@ from merganser.admin.replay import (
     plan_replay,
     rewind_offsets,
 )
-from merganser.http.errors import ErrorKind, HttpError
 from merganser.queries.pool import Pool
 from merganser.runtime import kafka
 from merganser.runtime.kafka import Member
@@ -40,7 +38,7 @@ AUDITS = 20
 KAFKA_SECONDS = 5.0
 """How long Kafka may take to answer."""
 
-Result = TypeVar("Result")
+MAX_DIGITS = 18
 
 MAX_START_LENGTH = 40
 """Characters of an offset or a time."""
@@ -94,6 +92,7 @@ class Operations:
             sample=sample,
             members=members,
             readers={number: m for m in members or () for number in m.partitions},
+            replayed=_read_number(request.query_params.get("replayed", "")),
             audit=audits[0] if audits else None,
             now=datetime.now(UTC),
             processes=processes,
@@ -135,17 +134,11 @@ class Operations:
             plan = await self._plan(_parse_start(start), partition)
         except (ValueError, AdminError):
             query = urlencode({"from": start, "partition": partition})
-            return redirect(f"/operations/replay?{query}", "Nothing is changed.")
+            return RedirectResponse(f"/operations/replay?{query}", 303)  # which says why
         rewound = [replay for replay in plan if replay.records]
-        await _answer_of_kafka(
-            rewind_offsets(self._settings, viewer_of(request).actor, rewound)
-        )
+        await rewind_offsets(self._settings, viewer_of(request).actor, rewound)
         records = sum(replay.records for replay in rewound)
-        return redirect(
-            "/operations",
-            f"Resolvers read {records:,} records of {len(rewound)} partitions again. They notice "
-            "within seconds.",
-        )
+        return RedirectResponse(f"/operations?replayed={records}", 303)
 
     async def show_audits(self, request: Request) -> Response:
         """Show the newest audits, and what the last one found."""
@@ -169,24 +162,19 @@ class Operations:
             lambda _: None,
             properties="properties" in form,
         )
-        try:
-            reports = await self._background.run("audit", work)
-        except AuditRunning as error:
-            return redirect("/operations/audits", f"No audit was started: {error}.")
-        if reports is None:
-            return redirect("/operations/audits", "The audit runs in the background.")
-        found = f"{reports.disagreements:,} disagreements" if reports.disagreements else "nothing"
-        return redirect("/operations/audits", f"The audit has finished and found {found}.")
+        with suppress(AuditRunning):  # the page shows the audit that runs
+            await self._background.run("audit", work)
+        return RedirectResponse("/operations/audits", 303)
 
     async def _plan(self, start: ReplayStart, partition: str) -> list[PartitionReplay]:
-        if partition and not (partition.isascii() and partition.isdecimal()):
+        number = _read_number(partition)
+        if partition and number is None:
             raise ValueError(f"{partition!r} is not the number of a partition")
-        partitions = [int(partition)] if partition else []
-        return await _answer_of_kafka(plan_replay(self._settings, start, partitions))
+        partitions = [] if number is None else [number]
+        async with asyncio.timeout(KAFKA_SECONDS):
+            return await plan_replay(self._settings, start, partitions)
 
-    async def _read_members(
-        self, partitions: tuple[Partition, ...]
-    ) -> list[MemberPosition] | None:
+    async def _read_members(self, partitions: tuple[Partition, ...]) -> list[MemberPosition] | None:
         """Return the members of the group; None if Kafka does not say who they are."""
         lags = {partition.number: partition.lag for partition in partitions}
         try:
@@ -202,20 +190,12 @@ class Operations:
         return positions
 
 
+def _read_number(text: str) -> int | None:
+    is_number = text.isascii() and text.isdecimal() and len(text) <= MAX_DIGITS
+    return int(text) if is_number else None
+
+
 def _parse_start(text: str) -> ReplayStart:
     if len(text) > MAX_START_LENGTH:
         raise ValueError("an offset or a time is shorter")
     return parse_start(text, datetime.now(UTC))
-
-
-async def _answer_of_kafka(work: Coroutine[Any, Any, Result]) -> Result:
-    """Return the result of work that needs Kafka.
-
-    Raises:
-        HttpError: UNAVAILABLE.
-    """
-    try:
-        async with asyncio.timeout(KAFKA_SECONDS):
-            return await work
-    except (KafkaError, TimeoutError) as error:
-        raise HttpError(ErrorKind.UNAVAILABLE, "Kafka does not answer: try again") from error

@@ -23,7 +23,12 @@ _TYPES = {
     "icon.svg": b"image/svg+xml",
 }
 
-NAVIGATION = (("/", "Overview"), ("/profiles", "Profiles"))
+NAVIGATION = (
+    ("/", "Overview"),
+    ("/profiles", "Profiles"),
+    ("/privacy", "Privacy"),
+    ("/operations", "Operations"),
+)
 """Path and name of each page in the navigation."""
 
 STATIC_FILES = {name: StaticFile(_FOLDER / name, media_type) for name, media_type in _TYPES.items()}

@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from aiokafka.errors import KafkaError
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from console.access import viewer_of
 from console.background import Background
 from console.forms import read_form
-from console.pages import redirect, render
+from console.pages import render
 from console.text import format_time
 from merganser.admin import export, forget
 from merganser.admin.errors import AdminError
@@ -80,13 +79,7 @@ class Privacy:
             raise HttpError(ErrorKind.UNAVAILABLE, "other exports are running: try again")
         guid = request.path_params["guid"]
         lines = self._limit(export.export_person(self._settings, viewer.actor, guid))
-        try:
-            first = await anext(lines)  # until then, an error becomes a page
-        except AdminError:
-            raise HttpError(ErrorKind.NOT_FOUND, "there is no such profile") from None
-        except KafkaError as error:
-            text = "an export has the dead letters, too, and Kafka does not answer"
-            raise HttpError(ErrorKind.UNAVAILABLE, text) from error
+        first = await anext(lines)  # until then, an error becomes a page
         return _Download(first, lines, f"{guid}.jsonl")
 
     async def forget(self, request: Request) -> Response:
@@ -107,10 +100,8 @@ class Privacy:
             erasure = await self._background.run("forget", work)
         except AdminError as error:
             return await self._render(request, name, f"Nothing is erased: {error}.", form)
-        if erasure is None:
-            return redirect("/privacy", "The erasure has begun and goes on: the ledger shows it.")
-        events = erasure.deleted.get("events", 0)
-        return redirect("/privacy", f"The person is erased, with {events:,} events.")
+        done = "begun" if erasure is None else f"erased={erasure.deleted.get('events', 0)}"
+        return RedirectResponse(f"/privacy?{done}", 303)
 
     async def _limit(self, lines: AsyncIterator[str]) -> AsyncIterator[str]:
         async with self._exports, aclosing(lines):  # type: ignore[type-var] # a generator
@@ -141,6 +132,7 @@ class Privacy:
             422 if problem else 200,
             searched=name,
             problem=problem,
+            notice=_notice(request),
             form=form or {},
             found=found,
             suppressions=suppressions,
@@ -185,6 +177,17 @@ async def _find(connection: Connection, name: str) -> list[Found]:
     if rest and rest.profile not in found:
         found[rest.profile] = Found(rest, None, name)
     return list(found.values())
+
+
+def _notice(request: Request) -> str | None:
+    """Return what the erasure that led to this page has done."""
+    if "begun" in request.query_params:
+        return "The erasure has begun and goes on: the ledger shows its progress."
+    erased = request.query_params.get("erased", "")
+    if not (erased.isascii() and erased.isdecimal()):
+        return None
+    count = int(erased[:12])
+    return f"The person is erased, with {count:,} event{'' if count == 1 else 's'}."
 
 
 def _show_until(time: str | None) -> str:

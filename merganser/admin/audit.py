@@ -221,7 +221,7 @@ def _counts(reports: AuditReports) -> dict[str, int]:
 
 
 def _findings(reports: AuditReports) -> list[Finding]:
-    """Return what the table keeps: no ids of clients and no values, which `forget` must not miss."""
+    """Return what the table keeps: neither ids of clients nor values: `forget` keeps the table."""
     found = [
         Finding(problem.problem, problem.guid, problem.stored, problem.expected)
         for problem in reports.identity.disagreements

@@ -112,9 +112,7 @@ async def audit(
         await cursor.execute(_SQL["count_in_progress"])
         moves, erasures, pruned, unresolved, events = await cursor.fetchone() or (0, 0, None, 0, 0)
     progress(1)
-    return IdentityAuditReport(
-        events, unresolved, moves, erasures, pruned, found, disagreements
-    )
+    return IdentityAuditReport(events, unresolved, moves, erasures, pruned, found, disagreements)
 
 
 async def set_pruned_before(connection: AsyncConnection[Any], before: datetime) -> None:

@@ -55,9 +55,7 @@ async def read_erasures(
     """
     async with connection.cursor("erasures") as cursor:
         cursor.itersize = FETCH_SIZE
-        await cursor.execute(
-            _SQL["read_erasures"], {"profile": None, "name": name, "guids": None}
-        )
+        await cursor.execute(_SQL["read_erasures"], {"profile": None, "name": name, "guids": None})
         async for row in cursor:
             yield Erasure(*row)
 

@@ -26,5 +26,5 @@ def test_a_time_or_an_age_is_parsed(text: str, expected: datetime) -> None:
 
 @pytest.mark.parametrize("text", ["", "yesterday", "2w", "-2h", "2026-13-01", "17"])
 def test_anything_else_is_an_error(text: str) -> None:
-    with pytest.raises(ValueError, match="neither a time, such as .*, nor an age"):
+    with pytest.raises(ValueError, match="neither a time"):
         parse_time(text, NOW)

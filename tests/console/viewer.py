@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
+from pydantic import SecretStr
 
 from console import app
 from console.access import Access
+from console.background import Background
 from console.monitor import Monitor
 from console.sessions import Lifetime
 from merganser.http.asgi import App
@@ -98,9 +100,11 @@ async def viewing(
     pool = Pool("console", metrics.CONSOLE_POOL_WAIT_SECONDS, database.url, 2, 5)
     await pool.open()
     access = Access(pool, keys, lifetime or Lifetime(3600, 43_200), url)
-    settings = settings or ResolverSettings()
-    monitor = Monitor(pool, settings, Stop())
-    console = app.create_app(pool, keys, access, SCAN, monitor, settings)
+    settings = settings or ResolverSettings(database_url=SecretStr(database.url))
+    stop = Stop()
+    monitor = Monitor(pool, settings, stop)
+    background = Background(stop)
+    console = app.create_app(pool, keys, access, SCAN, monitor, settings, background)
     try:
         async with httpx.AsyncClient(
             transport=httpx.ASGITransport(console), base_url=url or ORIGIN
