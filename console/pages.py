@@ -26,6 +26,8 @@ _TYPES = {
 NAVIGATION = (
     ("/", "Overview"),
     ("/profiles", "Profiles"),
+    ("/dead-letters", "Dead letters"),
+    ("/actions", "Actions"),
     ("/privacy", "Privacy"),
     ("/operations", "Operations"),
 )
@@ -46,6 +48,8 @@ def _environment() -> jinja2.Environment:
     )
     environment.filters |= {
         "visible": text.show_hidden,
+        "escape_hidden": text.escape_hidden,
+        "text": text.show_bytes,
         "guid": text.shorten_guid,
         "shorten": text.shorten,
         "time": text.format_time,

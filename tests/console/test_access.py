@@ -17,7 +17,10 @@ from tests.console.viewer import ORIGIN, Viewer, text_of, viewing
 from tests.support.actions import OPERATOR
 from tests.support.database import Database
 
-PATHS = ["/", "/profiles", "/profiles/pro_1", "/events/evt_1", "/nothing"]
+PATHS = [
+    *("/", "/profiles", "/profiles/pro_1", "/events/evt_1", "/nothing", "/actions"),
+    *("/dead-letters", "/dead-letters/0:0"),
+]
 
 
 @pytest.mark.parametrize("path", PATHS)
