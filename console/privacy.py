@@ -1,7 +1,8 @@
 """The page of privacy: export and forget a person, the ledger of erasures, suppressed ids."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,7 +16,7 @@ from console.access import viewer_of
 from console.background import Background
 from console.forms import read_form
 from console.pages import render
-from console.text import format_time
+from console.text import format_time, show_hidden
 from merganser.admin import export, forget
 from merganser.admin.errors import AdminError
 from merganser.http.errors import ErrorKind, HttpError
@@ -24,7 +25,7 @@ from merganser.identity import forget as identity
 from merganser.identity.forget import Person, SuppressionScope
 from merganser.identity.unlink import MAX_REASON_CHARACTERS
 from merganser.queries import profiles
-from merganser.queries.parameters import MAX_ID_LENGTH
+from merganser.queries.parameters import MAX_GUID_LENGTH, MAX_ID_LENGTH
 from merganser.queries.pool import Pool
 from merganser.runtime.postgres import Connection
 from merganser.runtime.settings import Settings
@@ -75,12 +76,14 @@ class Privacy:
         if not (viewer.may_read_events and viewer.may_read_profiles):
             text = "an export needs a key with the permissions events:read and profiles:read"
             raise HttpError(ErrorKind.FORBIDDEN, text)
+        guid = request.path_params["guid"]
+        if "\0" in guid or len(guid) > MAX_GUID_LENGTH:
+            raise HttpError(ErrorKind.NOT_FOUND, "this is not the guid of a profile")
         if self._exports.locked():
             raise HttpError(ErrorKind.UNAVAILABLE, "other exports are running: try again")
-        guid = request.path_params["guid"]
         lines = self._limit(export.export_person(self._settings, viewer.actor, guid))
         first = await anext(lines)  # until then, an error becomes a page
-        return _Download(first, lines, f"{guid}.jsonl")
+        return _Download(first, lines, re.sub(r"[^\w.-]", "_", guid, flags=re.ASCII))
 
     async def forget(self, request: Request) -> Response:
         """Erase a person whose id was typed."""
@@ -103,8 +106,8 @@ class Privacy:
         done = "begun" if erasure is None else f"erased={erasure.deleted.get('events', 0)}"
         return RedirectResponse(f"/privacy?{done}", 303)
 
-    async def _limit(self, lines: AsyncIterator[str]) -> AsyncIterator[str]:
-        async with self._exports, aclosing(lines):  # type: ignore[type-var] # a generator
+    async def _limit(self, lines: AsyncGenerator[str, None]) -> AsyncGenerator[str, None]:
+        async with self._exports, aclosing(lines):
             async for line in lines:
                 yield line
 
@@ -146,7 +149,7 @@ class Privacy:
 class _Download(StreamingResponse):
     """A file, written as it is sent; `lines` is closed even if the reader goes away."""
 
-    def __init__(self, first: str, lines: AsyncIterator[str], name: str) -> None:
+    def __init__(self, first: str, lines: AsyncGenerator[str, None], name: str) -> None:
         self._lines = lines
 
         async def content() -> AsyncIterator[str]:
@@ -157,11 +160,11 @@ class _Download(StreamingResponse):
         super().__init__(
             content(),
             media_type="application/x-ndjson",
-            headers={"content-disposition": f'attachment; filename="{name}"'},
+            headers={"content-disposition": f'attachment; filename="{name}.jsonl"'},
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with aclosing(self._lines):  # type: ignore[type-var] # a generator
+        async with aclosing(self._lines):
             await super().__call__(scope, receive, send)
 
 
@@ -197,11 +200,16 @@ def _show_until(time: str | None) -> str:
     return time if time == "forever" else format_time(datetime.fromisoformat(time))
 
 
+def _as_typed(text: str) -> str:
+    """Return an id as the page shows it: a person cannot type what is invisible."""
+    return " ".join(show_hidden(text).split())
+
+
 def _find_problem(form: dict[str, str], chosen: Found | None) -> str | None:
     """Return why nothing is erased, if so."""
     if chosen is None:
         return "Nothing is erased: this id does not lead to that profile any more."
-    if form.get("confirmation", "").strip() != chosen.confirmation:
+    if _as_typed(form.get("confirmation", "")) != _as_typed(chosen.confirmation):
         return "Nothing is erased: type the id exactly as it is shown."
     length = len(form.get("reason", "").strip())
     if not chosen.person.unfinished and not 0 < length <= MAX_REASON_CHARACTERS:

@@ -5,7 +5,7 @@ The SQL reads tables that other folders own: an export has the rows of all of th
 
 import base64
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 import structlog
@@ -36,7 +36,7 @@ READER_SECONDS = 300
 """How long the reader of an export may take for the rows in memory, before Postgres ends it."""
 
 
-async def export_person(settings: Settings, actor: Actor, name: str) -> AsyncIterator[str]:
+async def export_person(settings: Settings, actor: Actor, name: str) -> AsyncGenerator[str, None]:
     """Yield a JSON object for each thing stored about a person, as a line with its line feed.
 
     `kind` says what an object is: profile, anonymousId, merge, linkChange, ignoredLink, property,

@@ -87,7 +87,7 @@ async def test_a_reader_of_an_export_who_goes_away_leaves_no_connection(
     opened = """SELECT count(*) FROM pg_stat_activity
         WHERE datname = current_database() AND application_name LIKE 'merganser export %%'"""
     assert await system.database.value(opened) == 1
-    await lines.aclose()  # type: ignore[attr-defined] # a generator
+    await lines.aclose()
     await eventually(lambda: system.database.value(opened), equals(0))
     assert await read_actions(system.database) == []
 
@@ -102,6 +102,14 @@ async def test_an_export_needs_both_permissions(stranger: Viewer, permission: st
     assert "An export needs a key with the permissions events:read and profiles:read" in text_of(
         page
     )
+
+
+async def test_a_name_of_a_file_has_only_safe_characters(system_viewer: Viewer) -> None:
+    await system_viewer.store.store(event('a"\r\n⟨b'))
+    response = await system_viewer.get("/privacy/export/a%22%0D%0A%E2%9F%A8b")
+    assert response.status_code == 200
+    assert response.headers["content-disposition"] == 'attachment; filename="a____b.jsonl"'
+    assert (await system_viewer.get("/privacy/export/a%00b")).status_code == 404
 
 
 async def test_an_export_of_nobody_is_an_error_page(viewer: Viewer) -> None:
@@ -201,7 +209,8 @@ async def test_a_visitor_is_erased_by_the_anonymous_id(system_viewer: Viewer) ->
     page = await system_viewer.page("/privacy", id=HOSTILE)
     assert "<script>alert" not in page
     assert "⟨U+202E⟩" in page
-    fields = order(profile, id=HOSTILE, confirmation=HOSTILE)
+    shown = HOSTILE.replace("\u202e", "⟨U+202E⟩")  # what a person can type
+    fields = order(profile, id=HOSTILE, confirmation=shown)
     response = await system_viewer.post("/privacy/forget", fields)
     assert response.headers["location"] == "/privacy?erased=1"
 
