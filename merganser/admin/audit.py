@@ -144,8 +144,8 @@ async def read_audits(connection: AsyncConnection[Any], at_most: int) -> list[Au
     """Return the newest audits, the newest first."""
     cursor = await connection.execute(_SQL["read_newest"], {"at_most": at_most})
     return [
-        Audit(*start, [Finding(*finding) for finding in findings], is_running)
-        for *start, findings, is_running in await cursor.fetchall()
+        Audit(*row[:9], findings=[Finding(*found) for found in row[9]], is_running=row[10])
+        for row in await cursor.fetchall()
     ]
 
 

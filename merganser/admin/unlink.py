@@ -24,9 +24,9 @@ class CannotChangeLink(AdminError):
 
 async def change_link(
     settings: Settings,
-    actor: Actor,
     direction: Direction,
     event: str,
+    actor: Actor,
     reason: str,
     *,
     every: bool = False,
@@ -39,9 +39,9 @@ async def change_link(
 
     Args:
         settings: the database's URL, and the ids that mean nobody.
-        actor: who does it.
         direction: whether to ignore the event as a link, or to reverse that.
         event: guid.
+        actor: who does it.
         reason: why, at most `MAX_REASON_CHARACTERS`.
         every: whether to change all stored links with the same two ids.
         preview: whether to change nothing, and only return what would change.

@@ -41,7 +41,7 @@ def relink(event: EventGuid, reason: ReasonText, every: Every = False, yes: Yes 
 
 def _change(direction: Direction, event: str, reason: str, *, every: bool, yes: bool) -> None:
     settings, who = Settings.read(), actor()
-    change_link = partial(admin.change_link, settings, who, direction, event, reason, every=every)
+    change_link = partial(admin.change_link, settings, direction, event, who, reason, every=every)
     preview = run(change_link(preview=True))
     for line in _describe(preview, direction):
         err.print(line, highlight=False, markup=False)

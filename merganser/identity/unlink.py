@@ -168,11 +168,11 @@ class Unlinker:
         return {"nobody": list(self.nobody_ids), "space": ids.WHITE_SPACE}
 
 
-async def read_trail(
+async def read_changes(
     connection: AsyncConnection[Any], guids: Collection[str]
 ) -> dict[str, tuple[str, str]]:
     """Return the event and the reason of each row of the trail that still exists, by its guid."""
-    cursor = await connection.execute(_SQL["read_trail"], {"guids": sql.texts(guids)})
+    cursor = await connection.execute(_SQL["read_changes"], {"guids": sql.texts(guids)})
     return {guid: (event, reason) for guid, event, reason in await cursor.fetchall()}
 
 

@@ -22,7 +22,7 @@ async def unlink(database: Database) -> None:
 
 
 async def test_without_actions_the_page_says_what_appears(viewer: Viewer) -> None:
-    assert "Nobody has changed anything yet" in await viewer.text("/actions")
+    assert "No operator has changed anything yet" in await viewer.text("/actions")
 
 
 async def test_the_page_says_who_did_what_when_why_and_how_much(viewer: Viewer) -> None:

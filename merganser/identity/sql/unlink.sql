@@ -76,5 +76,6 @@ INSERT INTO "linkChanges" ("eventGuid", action, actor, reason)
 SELECT event, %(action)s, %(actor)s, %(reason)s FROM unnest(%(events)s::text[]) AS changed(event)
 RETURNING guid;
 
--- read_trail --
+-- read_changes --
+-- The event and the reason of these rows of the trail.
 SELECT guid, "eventGuid", reason FROM "linkChanges" WHERE guid = ANY(%(guids)s::text[]);

@@ -34,7 +34,7 @@ seen.event = new URL(await plain.getAttribute("p.note a", "href"), url).href;
 
 await checkPaths(page, [
   ...["/dead-letters", "/dead-letters?handled", "/actions"],
-  ...[seen.group, seen.letter, `${url}/dead-letters/0:1`, `${url}/dead-letters/row:evt_1`],
+  ...[seen.group, seen.letter, `${url}/dead-letters/0:0`, `${url}/dead-letters/row:evt_1`],
 ]);
 await page.goto(`${url}/actions`);
 seen.actions = await page.$$eval(".actions-log tbody th", (found) => found.map((th) => th.innerText));
