@@ -1,7 +1,7 @@
 """Audits: recompute what is stored from the events, and report what differs (`merganser audit`).
 
-One audit runs at a time. It holds an advisory lock in a transaction of its own, so that everyone
-sees whether it still runs. Its row in `audits` has its progress, then its result.
+One audit runs at a time. It holds an advisory lock in a separate transaction, so that everyone sees
+whether it still runs. Its row in `audits` has its progress, then its result.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, TypedDict
 
 from psycopg import AsyncConnection
 
@@ -41,7 +41,7 @@ class AuditRunning(AdminError):
         super().__init__("an audit is running already: wait until it has finished")
 
 
-class Finding(NamedTuple):
+class Finding(TypedDict):
     """A disagreement, as the table keeps it."""
 
     problem: str
@@ -143,10 +143,7 @@ async def run_audit(
 async def read_audits(connection: AsyncConnection[Any], at_most: int) -> list[Audit]:
     """Return the newest audits, the newest first."""
     cursor = await connection.execute(_SQL["read_newest"], {"at_most": at_most})
-    return [
-        Audit(*row[:9], findings=[Finding(*found) for found in row[9]], is_running=row[10])
-        for row in await cursor.fetchall()
-    ]
+    return [Audit(*row) for row in await cursor.fetchall()]
 
 
 async def _keep_lock(
@@ -223,12 +220,22 @@ def _counts(reports: AuditReports) -> dict[str, int]:
 def _findings(reports: AuditReports) -> list[Finding]:
     """Return what the table keeps: neither ids of clients nor values: `forget` keeps the table."""
     found = [
-        Finding(problem.problem, problem.guid, problem.stored, problem.expected)
+        Finding(
+            problem=problem.problem,
+            subject=problem.guid,
+            stored=problem.stored,
+            expected=problem.expected,
+        )
         for problem in reports.identity.disagreements
     ]
     if reports.properties:
         found += [
-            Finding(f"the property {problem.key} is wrong", problem.profile, None, None)
+            Finding(
+                problem=f"the property {problem.key} is wrong",
+                subject=problem.profile,
+                stored=None,
+                expected=None,
+            )
             for problem in reports.properties.disagreements
         ]
     return found[:MAX_FINDINGS]

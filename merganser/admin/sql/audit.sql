@@ -1,4 +1,4 @@
--- Audits and their results. A running audit holds the advisory lock in a transaction of its own.
+-- Audits and their results. A running audit holds the advisory lock in a separate transaction.
 
 -- try_lock --
 -- Whether no other audit runs: until the end of this transaction, none can start.
