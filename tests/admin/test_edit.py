@@ -35,7 +35,7 @@ def test_an_unchanged_event_is_the_same_record() -> None:
     assert (record.guid, record.key) == (stored["guid"], b"phone")
 
 
-def test_what_the_client_sent_is_read_as_ingest_reads_it() -> None:
+def test_fields_of_a_client_are_read_as_ingest_reads_them() -> None:
     given = {"type": "buy", "userId": 12, "data": {"price": 1, "gone": None, "list": [1, "a"]}}
     found = decode(check(json.dumps(given)).value)
     assert (found["userId"], found["anonymousId"]) == ("12", None)

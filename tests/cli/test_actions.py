@@ -6,7 +6,7 @@ from pathlib import Path
 from merganser.cli.terminal import operator
 from merganser.identity.plan import EventIds
 from tests.identity.test_trail import PAGES, at, page_views, resolve
-from tests.properties.harness import COUNT, PATHS
+from tests.properties.harness import COUNT, PATHS, USER_ID
 from tests.support.actions import read_actions
 from tests.support.command import command
 from tests.support.events import event
@@ -120,14 +120,14 @@ async def test_erasures(system: System, tmp_path: Path) -> None:
 
 async def test_rules_prune_and_replay(system: System, tmp_path: Path) -> None:
     file = tmp_path / "rules.yaml"
-    file.write_text(json.dumps({"rules": [COUNT, PATHS]}))
+    file.write_text(json.dumps({"rules": [USER_ID, COUNT, PATHS]}))
     await run(system, "rules", "apply", str(file), status=1)  # needs --yes
     await run(system, "rules", "apply", str(file), "--yes", "--no-wait")
     await run(system, "rules", "apply", str(file), "--yes", "--no-wait")
-    file.write_text(json.dumps({"rules": [COUNT]}))
+    file.write_text(json.dumps({"rules": [USER_ID, COUNT]}))
     await run(system, "rules", "apply", str(file), "--yes", "--no-wait")
     assert await find_actions(system) == [
-        ("rules applied", None, None, {"added": 2}),
+        ("rules applied", None, None, {"added": 3}),
         ("rules applied", None, None, {"removed": 1}),
     ]
     resolver = await system.resolver()
