@@ -10,13 +10,14 @@ from starlette.routing import Route
 
 from console.access import Access, Handler, LoginNeeded, check_may_write, viewer_of
 from console.events import Events
+from console.links import Links
 from console.login import Login, redirect_to_login
 from console.monitor import Monitor
 from console.overview import Overview
 from console.pages import STATIC_FILES, render_error
 from console.profiles import Profiles
 from merganser.http import request_ids
-from merganser.http.asgi import App, Message, Receive, Scope, Send
+from merganser.http.asgi import Message, Receive, Scope, Send
 from merganser.http.authentication import ApiKeys
 from merganser.http.errors import ErrorKind, ErrorLog, HttpError
 from merganser.queries.failures import unexpected_error
@@ -101,7 +102,7 @@ def create_app(
     scan: int,
     monitor: Monitor,
     settings: ResolverSettings,
-) -> App:
+) -> "ConsoleApp":
     """Return the console.
 
     Args:
@@ -116,8 +117,9 @@ def create_app(
     login = Login(access, keys, pool)
     profiles = Profiles(pool, scan)
     events = Events(pool, settings)
+    links = Links(pool, settings.nobody_ids)
     overview = Overview(monitor)
-    return _ResponseMiddleware(
+    return ConsoleApp(
         Starlette(
             routes=[
                 routes.get("/login", login.show_form, public=True),
@@ -128,6 +130,9 @@ def create_app(
                 routes.get("/profiles", profiles.search),
                 routes.get("/profiles/{guid}", profiles.show),
                 routes.get("/events/{guid}", events.show),
+                routes.get("/events/{guid}/link", links.show),
+                routes.post("/events/{guid}/unlink", links.unlink),
+                routes.post("/events/{guid}/relink", links.relink),
                 Route("/static/{name}", _send_file),
                 routes.get("/{path:path}", _not_found),
             ]
@@ -157,11 +162,12 @@ async def _not_found(_request: Request) -> Response:
     raise HttpError(ErrorKind.NOT_FOUND, "there is no such page")
 
 
-class _ResponseMiddleware:
+class ConsoleApp:
     """Gives each request an id, and each response the headers that protect it."""
 
-    def __init__(self, inner: App) -> None:
+    def __init__(self, inner: Starlette) -> None:
         self._inner = inner
+        self.routes = inner.routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from tests.console.chromium import READER, in_chromium, run_flow
+from tests.console.chromium import READER, WRITER, in_chromium, run_flow
 from tests.support.system import System
 from tests.support.waiting import equals, eventually
 
@@ -48,3 +48,23 @@ async def test_a_session_of_a_browser(system: System) -> None:
     assert "type=sign-in" in seen["back"], "the login leads to the page that was asked for"
     assert seen["forged"] == 403
     assert (seen["last"], seen["loggedOut"]) == ("/login", "/login")
+
+
+async def test_a_wrong_merge_is_undone_and_that_is_reversed(system: System) -> None:
+    gateway, _, (_, url) = await asyncio.gather(
+        system.ingest(), system.resolver(), system.console()
+    )
+    for number, ids in enumerate(({"anonymousId": "phone"}, {"userId": "ann"})):
+        await gateway.tracked(type="pageview", **ids)
+        await eventually(lambda: system.database.count("events"), equals(number + 1))
+    await gateway.tracked(type="sign-in", anonymousId="phone", userId="ann")
+    await eventually(lambda: system.database.count("profileMerges"), equals(1))
+    profile = await system.database.profile_of("ann")
+
+    seen = await run_flow(system, url, "unlink", f"/profiles/{profile}", permissions=WRITER)
+    assert seen["before"] == 1
+    assert f"1 events of phone go from {profile} to a new anonymous profile" in seen["preview"]
+    assert "unlinked" in seen["after"]
+    assert "Unlink…" in seen["undone"]
+    assert "the tablet was right" in seen["undone"]
+    assert await system.database.count("ignoredLinks") == 0

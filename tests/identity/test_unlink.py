@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 
 from merganser.admin import unlink as admin
+from merganser.admin.actions import Actor
+from merganser.admin.unlink import describe_change
 from merganser.identity import forget
 from merganser.identity.explain import explain
 from merganser.identity.forget import Request
@@ -28,6 +30,7 @@ from tests.support.database import Database
 
 LINK = EventIds("evt_link", at(2), "ann", "phone")
 LATER = EventIds("evt_later", at(5), "bob", "phone")
+ME = Actor("cli", "me")
 
 
 async def change(
@@ -183,26 +186,36 @@ async def test_a_row_that_another_system_corrects_is_still_no_link(database: Dat
 async def test_a_pruned_link_can_be_ignored(database: Database) -> None:
     await resolve(database, *page_views("phone"), LINK)
     await database.execute("DELETE FROM events WHERE guid = 'evt_link'")
-    assert (await change(database, "unlink", "evt_link")).events == PAGES
+    changed = await change(database, "unlink", "evt_link")
+    assert (changed.events, changed.is_pruned) == (PAGES, True)
+    assert "evt_link was pruned: it cannot be linked again" in describe_change(changed, "unlink")
     assert await owner_of_pages(database) is None
     assert await find_disagreements(database) == []
+    with pytest.raises(NotALink, match="was unlinked and then pruned"):
+        await change(database, "relink", "evt_link")
 
 
 async def test_a_preview_changes_nothing(database: Database) -> None:
     await resolve(database, *page_views("phone"), LINK, LATER)
     settings = Settings(_env_file=None, database_url=database.url)
-    preview = await admin.change_link(settings, "unlink", "evt_link", "me", "why", preview=True)
+    preview = await admin.change_link(settings, "unlink", "evt_link", ME, "why", preview=True)
     assert (preview.owner, preview.events) == ("bob", PAGES)
     assert await owner_of_pages(database) == "ann"
     assert await database.count("linkChanges") == 0
     moved: list[int] = []
     changed = await admin.change_link(
-        settings, "unlink", "evt_link", "me", "why", progress=moved.append
+        settings, "unlink", "evt_link", ME, "why", progress=moved.append
     )
     assert changed == preview
     assert moved[-1] == PAGES
     assert await owner_of_pages(database) == "bob"
     assert await database.count("eventMoves") == 0
+    logged = "SELECT source, actor, action, subject, reason, counts FROM actions"
+    assert await database.rows(logged) == [
+        ("cli", "me", "event unlinked", "evt_link", "why", {"links": 1, "events": PAGES})
+    ]
+    await admin.change_link(settings, "unlink", "evt_link", ME, "why")
+    assert await database.count("actions") == 1, "nothing changed"
 
 
 async def test_a_preview_whose_connection_fails_before_the_rollback_runs_again(
@@ -212,7 +225,7 @@ async def test_a_preview_whose_connection_fails_before_the_rollback_runs_again(
     async with proxy.run(database.url) as (network, url):
         network.cut_at = b"ROLLBACK"
         settings = Settings(_env_file=None, database_url=url)
-        preview = await admin.change_link(settings, "unlink", "evt_link", "me", "why", preview=True)
+        preview = await admin.change_link(settings, "unlink", "evt_link", ME, "why", preview=True)
         assert network.resets
     assert (preview.owner, preview.events) == ("bob", PAGES)
     assert await database.count("linkChanges") == 0
