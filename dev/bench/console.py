@@ -66,6 +66,9 @@ PAGES = {
         f"/events/{LINK}/link",
         (f"POST /event/{LINK}/unlink?reason=wrong&preview=true",),
     ),
+    "dead letters and set-aside items": Page("/dead-letters", "/dead-letters"),
+    "a set-aside item": Page("/dead-letters/{name:path}", "/dead-letters/row:evt_x"),
+    "log of actions": Page("/actions", "/actions"),
 }
 """By what they show. A test compares them with the routes of the console."""
 

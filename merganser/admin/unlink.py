@@ -99,10 +99,11 @@ async def begin_change(
         raise CannotChangeLink(f"cannot {direction} {event}: {error}") from None
     except ReasonHasId:
         raise ReasonNamesPerson from None
-    if change.links and not preview:
+    if change.trail and not preview:
+        # `forget` deletes the trail, which has the guid of the event and the reason.
         counts = {"links": change.links, "events": change.events}
         await record_action(
-            connection, actor, f"event {direction}ed", subject=event, reason=reason, counts=counts
+            connection, actor, f"event {direction}ed", subject=change.trail, counts=counts
         )
     return change
 

@@ -97,9 +97,10 @@ a COPY, which only another session can end: see resolver/sql/positions.sql."""
 
 BY_KEY = dict.fromkeys(
     (f"enable_{method}" for method in ("seqscan", "bitmapscan", "hashjoin", "mergejoin")), "off"
-)
+) | {"max_parallel_workers_per_gather": "0"}
 """Planner settings. Each statement reads few rows by key from large tables. With old statistics, as
-after a bulk load, the planner would read a whole table instead."""
+after a bulk load, the planner would read a whole table instead. To start parallel workers takes
+longer than the reading."""
 
 DATA_WITH_EVENTS = {"merganser.data_with_events": "on"}
 """Tells the tables' triggers that this transaction writes an event's data together with the event,

@@ -3,6 +3,7 @@
 import asyncio
 
 from tests.console.chromium import READER, WRITER, in_chromium, run_flow
+from tests.console.test_dead_letters import broken
 from tests.support.system import System
 from tests.support.waiting import equals, eventually
 
@@ -68,3 +69,23 @@ async def test_a_wrong_merge_is_undone_and_that_is_reversed(system: System) -> N
     assert "Unlink…" in seen["undone"]
     assert "the tablet was right" in seen["undone"]
     assert await system.database.count("ignoredLinks") == 0
+
+
+async def test_a_dead_letter_is_edited_and_resent(system: System) -> None:
+    _, (_, url) = await asyncio.gather(system.resolver(), system.console())
+    await system.events.publish(broken(), broken("bob"))
+    await eventually(system.dead.size, equals(2))
+    await system.database.execute(
+        """INSERT INTO "setAside" (kind, subject, reason) VALUES ('row', 'evt_1', 'a reason')"""
+    )
+
+    seen = await run_flow(system, url, "letters", "purchase", permissions=WRITER)
+    assert seen["buttons"] == ["Retry all 2", "Drop all 2"]
+    assert (seen["state"], seen["resent"]) == ("open", "retried")
+    assert seen["problems"] == ["typ is not a field of an event: move it into data, or remove it"]
+    assert seen["kept"] is True
+    assert "dead letter edited and resent" in seen["actions"]
+    await eventually(lambda: system.database.count("events"), equals(1))
+    ((guid, kind),) = await system.database.rows("SELECT guid, type FROM events")
+    assert kind == "purchase"
+    assert seen["event"] == f"{url}/events/{guid}"

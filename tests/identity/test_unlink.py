@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 
 from merganser.admin import unlink as admin
-from merganser.admin.actions import Actor
 from merganser.admin.unlink import describe_change
 from merganser.identity import forget
 from merganser.identity.explain import explain
@@ -26,11 +25,11 @@ from tests.identity.test_trail import (
     resolve,
 )
 from tests.support import proxy
+from tests.support.actions import OPERATOR, read_actions
 from tests.support.database import Database
 
 LINK = EventIds("evt_link", at(2), "ann", "phone")
 LATER = EventIds("evt_later", at(5), "bob", "phone")
-ME = Actor("cli", "me")
 
 
 async def change(
@@ -198,23 +197,24 @@ async def test_a_pruned_link_can_be_ignored(database: Database) -> None:
 async def test_a_preview_changes_nothing(database: Database) -> None:
     await resolve(database, *page_views("phone"), LINK, LATER)
     settings = Settings(_env_file=None, database_url=database.url)
-    preview = await admin.change_link(settings, "unlink", "evt_link", ME, "why", preview=True)
+    preview = await admin.change_link(settings, "unlink", "evt_link", OPERATOR, "why", preview=True)
     assert (preview.owner, preview.events) == ("bob", PAGES)
     assert await owner_of_pages(database) == "ann"
     assert await database.count("linkChanges") == 0
     moved: list[int] = []
     changed = await admin.change_link(
-        settings, "unlink", "evt_link", ME, "why", progress=moved.append
+        settings, "unlink", "evt_link", OPERATOR, "why", progress=moved.append
     )
     assert changed == preview
     assert moved[-1] == PAGES
     assert await owner_of_pages(database) == "bob"
     assert await database.count("eventMoves") == 0
-    logged = "SELECT source, actor, action, subject, reason, counts FROM actions"
-    assert await database.rows(logged) == [
-        ("cli", "me", "event unlinked", "evt_link", "why", {"links": 1, "events": PAGES})
+    assert changed.trail is not None
+    counts = {"links": 1, "events": PAGES}
+    assert await read_actions(database) == [
+        (*OPERATOR, "event unlinked", changed.trail, None, counts)
     ]
-    await admin.change_link(settings, "unlink", "evt_link", ME, "why")
+    await admin.change_link(settings, "unlink", "evt_link", OPERATOR, "why")
     assert await database.count("actions") == 1, "nothing changed"
 
 
@@ -225,7 +225,9 @@ async def test_a_preview_whose_connection_fails_before_the_rollback_runs_again(
     async with proxy.run(database.url) as (network, url):
         network.cut_at = b"ROLLBACK"
         settings = Settings(_env_file=None, database_url=url)
-        preview = await admin.change_link(settings, "unlink", "evt_link", ME, "why", preview=True)
+        preview = await admin.change_link(
+            settings, "unlink", "evt_link", OPERATOR, "why", preview=True
+        )
         assert network.resets
     assert (preview.owner, preview.events) == ("bob", PAGES)
     assert await database.count("linkChanges") == 0

@@ -73,7 +73,12 @@ WHERE events."profileGuid" = %(profile)s
 
 -- write_trail --
 INSERT INTO "linkChanges" ("eventGuid", action, actor, reason)
-SELECT event, %(action)s, %(actor)s, %(reason)s FROM unnest(%(events)s::text[]) AS changed(event);
+SELECT event, %(action)s, %(actor)s, %(reason)s FROM unnest(%(events)s::text[]) AS changed(event)
+RETURNING guid;
+
+-- read_changes --
+-- The event and the reason of these rows of the trail.
+SELECT guid, "eventGuid", reason FROM "linkChanges" WHERE guid = ANY(%(guids)s::text[]);
 
 -- read_trail --
 -- What operators did with an event as a link, newest first.
