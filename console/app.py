@@ -14,6 +14,7 @@ from console.actions import Actions
 from console.background import Background
 from console.dead_letters import DeadLetters
 from console.events import Events
+from console.links import Links
 from console.login import Login, redirect_to_login
 from console.monitor import Monitor
 from console.operations import Operations
@@ -23,7 +24,7 @@ from console.privacy import Privacy
 from console.profiles import Profiles
 from merganser.admin.errors import AdminError
 from merganser.http import request_ids
-from merganser.http.asgi import App, Message, Receive, Scope, Send
+from merganser.http.asgi import Message, Receive, Scope, Send
 from merganser.http.authentication import ApiKeys
 from merganser.http.errors import ErrorKind, ErrorLog, HttpError
 from merganser.queries.failures import unexpected_error
@@ -107,7 +108,7 @@ def create_app(
     monitor: Monitor,
     settings: ResolverSettings,
     background: Background,
-) -> App:
+) -> "ConsoleApp":
     """Return the console.
 
     Args:
@@ -123,12 +124,13 @@ def create_app(
     login = Login(access, keys, pool)
     profiles = Profiles(pool, scan)
     events = Events(pool, settings)
+    links = Links(pool, settings.nobody_ids)
     overview = Overview(monitor)
     dead_letters = DeadLetters(settings)
     actions = Actions(pool)
     privacy = Privacy(pool, settings, background)
     operations = Operations(pool, settings, monitor, background)
-    return _ResponseMiddleware(
+    return ConsoleApp(
         Starlette(
             routes=[
                 routes.get("/login", login.show_form, public=True),
@@ -139,6 +141,9 @@ def create_app(
                 routes.get("/profiles", profiles.search),
                 routes.get("/profiles/{guid}", profiles.show),
                 routes.get("/events/{guid}", events.show),
+                routes.get("/events/{guid}/link", links.show),
+                routes.post("/events/{guid}/unlink", links.unlink),
+                routes.post("/events/{guid}/relink", links.relink),
                 routes.get("/dead-letters", dead_letters.show_groups),
                 routes.post("/dead-letters", dead_letters.act_on_group),
                 routes.get("/dead-letters/{name:path}", dead_letters.show_one),
@@ -196,11 +201,12 @@ async def _not_found(_request: Request) -> Response:
     raise HttpError(ErrorKind.NOT_FOUND, "there is no such page")
 
 
-class _ResponseMiddleware:
+class ConsoleApp:
     """Gives each request an id, and each response the headers that protect it."""
 
-    def __init__(self, inner: App) -> None:
+    def __init__(self, inner: Starlette) -> None:
         self._inner = inner
+        self.routes = inner.routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""

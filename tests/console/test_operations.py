@@ -182,7 +182,7 @@ async def test_an_audit_shows_an_error(viewer: Viewer) -> None:
     )
     text = await viewer.text("/")
     assert "The last audit found 1 disagreement." in text
-    assert "Last audit 0 s ago: 1 disagreement" in text
+    assert "Last audit 0 s ago : 1 disagreement" in text
     actions = await read_actions(viewer.database)
     assert [action for _, _, action, *_ in actions] == ["audit started"] * 2
 

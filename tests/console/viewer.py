@@ -13,10 +13,10 @@ from pydantic import SecretStr
 
 from console import app
 from console.access import Access
+from console.app import ConsoleApp
 from console.background import Background
 from console.monitor import Monitor
 from console.sessions import Lifetime
-from merganser.http.asgi import App
 from merganser.http.authentication import ApiKeys, Permission
 from merganser.queries.pool import Pool
 from merganser.runtime import metrics, postgres
@@ -36,7 +36,7 @@ FROM_PAGE = {"sec-fetch-site": "same-origin", "origin": ORIGIN}
 class Viewer:
     """Opens pages in this process, with a key that has all permissions."""
 
-    app: App
+    app: ConsoleApp
     database: Database
     key: str
     client: httpx.AsyncClient
