@@ -29,6 +29,8 @@ NAVIGATION = (
     ("/rules", "Rules"),
     ("/dead-letters", "Dead letters"),
     ("/actions", "Actions"),
+    ("/privacy", "Privacy"),
+    ("/operations", "Operations"),
 )
 """Path and name of each page in the navigation."""
 

@@ -81,6 +81,26 @@ async def test_a_person_previews_and_applies_rules(system: System) -> None:
     )
 
 
+async def test_a_wrong_merge_is_undone_and_that_is_reversed(system: System) -> None:
+    gateway, _, (_, url) = await asyncio.gather(
+        system.ingest(), system.resolver(), system.console()
+    )
+    for number, ids in enumerate(({"anonymousId": "phone"}, {"userId": "ann"})):
+        await gateway.tracked(type="pageview", **ids)
+        await eventually(lambda: system.database.count("events"), equals(number + 1))
+    await gateway.tracked(type="sign-in", anonymousId="phone", userId="ann")
+    await eventually(lambda: system.database.count("profileMerges"), equals(1))
+    profile = await system.database.profile_of("ann")
+
+    seen = await run_flow(system, url, "unlink", f"/profiles/{profile}", permissions=WRITER)
+    assert seen["before"] == 1
+    assert f"1 events of phone go from {profile} to a new anonymous profile" in seen["preview"]
+    assert "unlinked" in seen["after"]
+    assert "Unlink…" in seen["undone"]
+    assert "the tablet was right" in seen["undone"]
+    assert await system.database.count("ignoredLinks") == 0
+
+
 async def test_a_dead_letter_is_edited_and_resent(system: System) -> None:
     _, (_, url) = await asyncio.gather(system.resolver(), system.console())
     await system.events.publish(broken(), broken("bob"))
