@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from console.access import Access, Handler, LoginNeeded
+from console.access import Access, Handler, LoginNeeded, check_may_write, viewer_of
 from console.events import Events
 from console.login import Login, redirect_to_login
 from console.monitor import Monitor
@@ -51,8 +51,19 @@ class Routes:
         """Return a route that shows something."""
         return Route(path, self._guard(path, handler, public=public), methods=["GET"])
 
-    def post(self, path: str, handler: Handler, *, public: bool = False) -> Route:
-        """Return a route that changes something; only pages of the console can use it."""
+    def post(
+        self, path: str, handler: Handler, *, public: bool = False, for_readers: bool = False
+    ) -> Route:
+        """Return a route that changes something; only pages of the console can use it.
+
+        Args:
+            path: of the route.
+            handler: changes it, and answers.
+            public: whether it needs no login.
+            for_readers: whether it does not need the permission `console:write`.
+        """
+        if not public and not for_readers:
+            handler = _for_writers(handler)
         return Route(path, self._guard(path, handler, public=public), methods=["POST"])
 
     def _guard(self, path: str, handler: Handler, *, public: bool) -> Handler:
@@ -112,7 +123,7 @@ def create_app(
                 routes.get("/login", login.show_form, public=True),
                 routes.post("/login", login.log_in, public=True),
                 routes.get("/login/{token}", login.log_in_by_link, public=True),
-                routes.post("/logout", login.log_out),
+                routes.post("/logout", login.log_out, for_readers=True),
                 routes.get("/", overview.show),
                 routes.get("/profiles", profiles.search),
                 routes.get("/profiles/{guid}", profiles.show),
@@ -122,6 +133,14 @@ def create_app(
             ]
         )
     )
+
+
+def _for_writers(handler: Handler) -> Handler:
+    async def respond(request: Request) -> Response:
+        check_may_write(viewer_of(request))
+        return await handler(request)
+
+    return respond
 
 
 async def _send_file(request: Request) -> Response:
