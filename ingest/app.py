@@ -16,7 +16,7 @@ import msgspec
 import structlog
 from prometheus_client import Histogram
 
-from ingest import body, client_address
+from ingest import body
 from ingest.dialects import Dialect, ParsedRequest, Response, StaticResponse
 from ingest.publisher import Publisher
 from ingest.rate_limit import RateLimiter
@@ -24,7 +24,7 @@ from ingest.request import Request
 from ingest.routes import Routes
 from ingest.usage import KeyUsage
 from ingest.validate import validate
-from merganser.http import authentication, cors, origins, request_ids
+from merganser.http import authentication, client_address, cors, origins, request_ids
 from merganser.http.asgi import Headers, Receive, Scope, Send, send_response
 from merganser.http.errors import ErrorKind, ErrorLog, HttpError, internal_error
 from merganser.runtime import metrics

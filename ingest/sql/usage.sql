@@ -3,22 +3,22 @@
 -- the rows in the same order. The deletion skips rows that another process deletes.
 WITH expired AS (
     DELETE FROM "keyUsage"
-    WHERE (hour, "keyGuid") IN (
-        SELECT hour, "keyGuid" FROM "keyUsage"
+    WHERE ("keyGuid", hour) IN (
+        SELECT "keyGuid", hour FROM "keyUsage"
         WHERE hour < now() - interval '30 days'
-        ORDER BY hour, "keyGuid"
+        ORDER BY hour
         LIMIT 1000
         FOR UPDATE SKIP LOCKED
     )
 )
-INSERT INTO "keyUsage" AS stored (hour, "keyGuid", events, refused, "lastUsedAt")
-SELECT to_timestamp(hour * 3600), key, events, refused, to_timestamp(used)
+INSERT INTO "keyUsage" AS stored ("keyGuid", hour, events, refused, "lastUsedAt")
+SELECT key, to_timestamp(hour * 3600), events, refused, to_timestamp(used)
 FROM unnest(
     %(hours)s::bigint[], %(keys)s::text[], %(events)s::bigint[], %(refused)s::bigint[], %(used)s::float8[]
 ) AS counted (hour, key, events, refused, used)
 WHERE to_timestamp(hour * 3600) >= now() - interval '30 days'
-ORDER BY hour, key
-ON CONFLICT (hour, "keyGuid") DO UPDATE
+ORDER BY key, hour
+ON CONFLICT ("keyGuid", hour) DO UPDATE
 SET events = stored.events + excluded.events,
     refused = stored.refused + excluded.refused,
     "lastUsedAt" = greatest(stored."lastUsedAt", excluded."lastUsedAt");

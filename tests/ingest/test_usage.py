@@ -182,7 +182,7 @@ async def test_the_oldest_counts_are_dropped_if_too_many_wait(
 async def test_hours_older_than_30_days_are_deleted(database: Database) -> None:
     await database.execute(
         """INSERT INTO "keyUsage"
-        SELECT now() - make_interval(days => age), 'key_' || age, 1, 0, now()
+        SELECT 'key_' || age, now() - make_interval(days => age), 1, 0, now()
         FROM (VALUES (29), (31), (300)) AS ages (age)"""
     )
     async with counting(database.url) as counted:
