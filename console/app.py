@@ -10,6 +10,7 @@ from starlette.routing import Route
 
 from console.access import Access, Handler, LoginNeeded, check_may_write, viewer_of
 from console.events import Events
+from console.keys import Keys
 from console.login import Login, redirect_to_login
 from console.monitor import Monitor
 from console.overview import Overview
@@ -117,6 +118,7 @@ def create_app(
     profiles = Profiles(pool, scan)
     events = Events(pool, settings)
     overview = Overview(monitor)
+    keys_pages = Keys(pool)
     return _ResponseMiddleware(
         Starlette(
             routes=[
@@ -128,6 +130,11 @@ def create_app(
                 routes.get("/profiles", profiles.search),
                 routes.get("/profiles/{guid}", profiles.show),
                 routes.get("/events/{guid}", events.show),
+                routes.get("/keys", keys_pages.show),
+                routes.post("/keys", keys_pages.create),
+                routes.get("/keys/new", keys_pages.show_form),
+                routes.get("/keys/{guid}/revoke", keys_pages.preview_revocation),
+                routes.post("/keys/{guid}/revoke", keys_pages.revoke),
                 Route("/static/{name}", _send_file),
                 routes.get("/{path:path}", _not_found),
             ]

@@ -23,7 +23,7 @@ _TYPES = {
     "icon.svg": b"image/svg+xml",
 }
 
-NAVIGATION = (("/", "Overview"), ("/profiles", "Profiles"))
+NAVIGATION = (("/", "Overview"), ("/profiles", "Profiles"), ("/keys", "Keys"))
 """Path and name of each page in the navigation."""
 
 STATIC_FILES = {name: StaticFile(_FOLDER / name, media_type) for name, media_type in _TYPES.items()}
@@ -45,6 +45,7 @@ def _environment() -> jinja2.Environment:
         "shorten": text.shorten,
         "time": text.format_time,
         "number": text.format_number,
+        "decimal": text.format_decimal,
         "ago": text.format_ago,
     }
     environment.globals |= {"static": static_url, "navigation": NAVIGATION}

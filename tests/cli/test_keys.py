@@ -32,8 +32,8 @@ async def test_list_shows_kind_origins_and_rate(database: Database) -> None:
             "permissions": ["events:write"],
             "origins": [],
             "rate": None,
-            "events": 0,
-            "refused": 0,
+            "eventsLastDay": 0,
+            "refusedLastDay": 0,
             "lastUsedAt": None,
         },
         {
@@ -42,8 +42,8 @@ async def test_list_shows_kind_origins_and_rate(database: Database) -> None:
             "permissions": ["events:write"],
             "origins": ["https://shop.example"],
             "rate": 50,
-            "events": 1204,
-            "refused": 3,
+            "eventsLastDay": 1204,
+            "refusedLastDay": 3,
             "revokedAt": None,
         },
     ]

@@ -16,7 +16,10 @@ from tests.api.reader import new_key
 from tests.console.viewer import ORIGIN, Viewer, text_of, viewing
 from tests.support.database import Database
 
-PATHS = ["/", "/profiles", "/profiles/pro_1", "/events/evt_1", "/nothing"]
+PATHS = [
+    *("/", "/profiles", "/profiles/pro_1", "/events/evt_1", "/nothing"),
+    *("/keys", "/keys/new", "/keys/key_1/revoke"),
+]
 
 
 @pytest.mark.parametrize("path", PATHS)

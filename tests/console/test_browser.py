@@ -2,7 +2,7 @@
 
 import asyncio
 
-from tests.console.chromium import READER, in_chromium, run_flow
+from tests.console.chromium import READER, WRITER, in_chromium, run_flow
 from tests.support.system import System
 from tests.support.waiting import equals, eventually
 
@@ -48,3 +48,21 @@ async def test_a_session_of_a_browser(system: System) -> None:
     assert "type=sign-in" in seen["back"], "the login leads to the page that was asked for"
     assert seen["forged"] == 403
     assert (seen["last"], seen["loggedOut"]) == ("/login", "/login")
+
+
+async def test_a_person_creates_and_revokes_a_key(system: System) -> None:
+    gateway, (_, url) = await asyncio.gather(system.ingest(), system.console())
+    seen = await run_flow(
+        *(system, url, "keys", f"{gateway.url}/api/v1/track"),
+        permissions=(*WRITER, "events:write"),
+    )
+    assert seen["fields"] == [True, False]
+    assert "https://shop.example" in seen["problem"]
+    assert seen["kept"] == ["shop", "shop.example"]
+    assert (seen["key"], seen["copied"], seen["command"]) == ("mk_pub_", True, True)
+    assert seen["sent"] == [200, 403]
+    assert seen["again"] is False, "the key is shown again"
+    assert "1 accepted, 1 refused" in seen["counts"]
+    assert "accepted 1 events with it and refused 1" in seen["preview"]
+    assert "shop is revoked" in seen["notice"]
+    assert "shop" in seen["below"]

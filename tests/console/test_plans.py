@@ -35,6 +35,7 @@ PAGES: dict[str, tuple[str, dict[str, str]]] = {
     "a property": ("/profiles", {"property": "plan", "value": "free"}),
     "a profile": ("/profiles/pro_7", {}),
     "an event": ("/events/evt_00000007", {}),
+    "keys": ("/keys", {}),
 }
 
 

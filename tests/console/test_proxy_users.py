@@ -133,6 +133,27 @@ async def test_the_user_of_the_proxy_wins_over_a_session(console: Viewer) -> Non
     assert status == 200, "without a user, the session counts"
 
 
+async def test_the_user_is_the_actor_in_the_log_of_actions(database: Database) -> None:
+    acting = ProxyUsers(HEADER, USERS.proxies, frozenset({"console:write", "events:write"}))
+    async with viewing(database, users=acting) as console, connected(console, PROXY) as client:
+        key = {"name": "shop", "kind": "secret", "events:write": "on"}
+        headers = {HEADER: "ann@shop.example", **FROM_PAGE}
+        response = await client.post("/keys", data=key, headers=headers)
+        assert response.status_code == 200, text_of(response.text)
+        more = await client.post("/keys", data={**key, "events:read": "on"}, headers=headers)
+        assert more.status_code == 400
+    logged = await database.rows("SELECT source, actor, action FROM actions")
+    assert logged == [("console", f"ann@shop.example ({HEADER})", "key created")]
+
+
+async def test_a_user_who_may_only_look_changes_nothing(console: Viewer) -> None:
+    async with connected(console, PROXY) as client:
+        headers = {HEADER: "ann", **FROM_PAGE}
+        response = await client.post("/keys", data={"name": "shop"}, headers=headers)
+    assert response.status_code == 403
+    assert await console.database.count("actions") == 0
+
+
 async def test_another_site_cannot_send_forms_of_a_user(console: Viewer) -> None:
     async with connected(console, PROXY) as client:
         user = {HEADER: "ann"}
