@@ -3,12 +3,15 @@
 import time
 
 import structlog
+from aiokafka.errors import KafkaError
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from console.access import Access, Handler, LoginNeeded, check_may_write, viewer_of
+from console.actions import Actions
+from console.dead_letters import DeadLetters
 from console.events import Events
 from console.keys import Keys
 from console.login import Login, redirect_to_login
@@ -16,6 +19,7 @@ from console.monitor import Monitor
 from console.overview import Overview
 from console.pages import STATIC_FILES, render_error
 from console.profiles import Profiles
+from merganser.admin.errors import AdminError
 from merganser.http import request_ids
 from merganser.http.asgi import App, Message, Receive, Scope, Send
 from merganser.http.authentication import ApiKeys
@@ -89,10 +93,8 @@ class Routes:
             return await handler(request)
         except LoginNeeded:
             return redirect_to_login(request)
-        except HttpError as error:
-            return render_error(request, error)
         except Exception as error:  # noqa: BLE001 - each becomes a page, and bugs are logged
-            return render_error(request, unexpected_error(error))
+            return render_error(request, _http_error(error))
 
 
 def create_app(
@@ -118,6 +120,8 @@ def create_app(
     profiles = Profiles(pool, scan)
     events = Events(pool, settings)
     overview = Overview(monitor)
+    dead_letters = DeadLetters(settings)
+    actions = Actions(pool)
     keys_pages = Keys(pool)
     return _ResponseMiddleware(
         Starlette(
@@ -130,6 +134,11 @@ def create_app(
                 routes.get("/profiles", profiles.search),
                 routes.get("/profiles/{guid}", profiles.show),
                 routes.get("/events/{guid}", events.show),
+                routes.get("/dead-letters", dead_letters.show_groups),
+                routes.post("/dead-letters", dead_letters.act_on_group),
+                routes.get("/dead-letters/{name:path}", dead_letters.show_one),
+                routes.post("/dead-letters/{name:path}", dead_letters.act_on_one),
+                routes.get("/actions", actions.show),
                 routes.get("/keys", keys_pages.show),
                 routes.post("/keys", keys_pages.create),
                 routes.get("/keys/new", keys_pages.show_form),
@@ -148,6 +157,21 @@ def _for_writers(handler: Handler) -> Handler:
         return await handler(request)
 
     return respond
+
+
+def _http_error(error: Exception) -> HttpError:
+    match error:
+        case HttpError():
+            return error
+        case AdminError():
+            return HttpError(ErrorKind.CONFLICT, str(error))
+        case KafkaError():
+            text = f"Kafka does not answer ({type(error).__name__}): try again"
+            return HttpError(ErrorKind.UNAVAILABLE, text)
+        case TimeoutError():
+            return HttpError(ErrorKind.TOO_SLOW, "this took too long: try again")
+        case _:
+            return unexpected_error(error)
 
 
 async def _send_file(request: Request) -> Response:

@@ -1,5 +1,6 @@
 """How values look on pages. What clients sent is text, also where it looks like markup."""
 
+import json
 import re
 from datetime import UTC, datetime
 
@@ -30,6 +31,19 @@ def shorten(text: object, length: int) -> str:
     """Return the start of a text."""
     visible = show_hidden(text)
     return visible if len(visible) <= length else f"{visible[: length - 1]}…"
+
+
+def show_bytes(data: bytes) -> str:
+    """Return bytes as text, or in hexadecimal if they are not UTF-8."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return data.hex(" ")
+
+
+def escape_hidden(text: str) -> str:
+    """Return a text of JSON with escapes in place of the characters that `show_hidden` shows."""
+    return _HIDDEN.sub(lambda found: json.dumps(found[0])[1:-1], text)
 
 
 def format_time(time: datetime | None, *, exact: bool = False) -> Markup:

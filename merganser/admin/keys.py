@@ -8,20 +8,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from merganser.admin.actions import Actor, record_action
-from merganser.admin.database import open_connection
 from merganser.admin.errors import AdminError
 from merganser.admin.key_terms import (
     Terms,
     check_name,
     check_rate,
     normalize_origins,
-    publishable_terms,
-    secret_terms,
 )
-from merganser.http.authentication import PUBLISHABLE_PREFIX, KeyKind, Permission, hash_key
+from merganser.http.authentication import PUBLISHABLE_PREFIX, KeyKind, hash_key
 from merganser.runtime import sql
 from merganser.runtime.postgres import Connection
-from merganser.runtime.settings import Settings
 
 _SQL = sql.load(__package__, "keys.sql")
 
@@ -99,35 +95,36 @@ async def create_key(
             "`merganser keys create` can"
         )
     secret = terms.new_secret()
-    guid = await _store(connection, name, secret, terms)
-    await record_action(connection, actor, "key created", subject=f"{name} ({guid})")
-    return NewKey(guid, secret)
+    return NewKey(await _store(connection, actor, name, secret, terms), secret)
 
 
 async def ensure_key(
-    settings: Settings, name: str, secret_file: Path, permissions: Collection[Permission]
+    connection: Connection, actor: Actor, name: str, secret_file: Path, terms: Terms
 ) -> None:
-    """Store the secret key that a file holds; create file and key if there is no such file.
+    """Store the key that a file holds; create file and key if there is no such file.
 
     A local stack calls this at each start, as its database may have been deleted.
 
-    Raises:
-        InvalidKeyName: see `check_name`.
-        OtherKind: the file holds a publishable key.
-        OSError: the file cannot be read or created.
-    """
-    await _ensure(settings, name, secret_file, secret_terms(permissions))
-
-
-async def ensure_publishable_key(settings: Settings, name: str, secret_file: Path) -> None:
-    """Store the publishable key that a file holds, as `ensure_key` does.
+    Args:
+        connection: in a transaction.
+        actor: who creates it.
+        name: what the key is for.
+        secret_file: has the key.
+        terms: what the key allows.
 
     Raises:
         InvalidKeyName: see `check_name`.
-        OtherKind: the file holds a secret key.
+        OtherKind: the file holds a key of the other kind.
         OSError: the file cannot be read or created.
     """
-    await _ensure(settings, name, secret_file, publishable_terms())
+    check_name(name)
+    secret = _read_or_create_secret(secret_file, terms)
+    if secret.startswith(PUBLISHABLE_PREFIX) != (terms.kind is KeyKind.PUBLISHABLE):
+        raise OtherKind(
+            f"the key in {secret_file} is not a {terms.kind} key, and its kind never changes: "
+            "name another file"
+        )
+    await _store(connection, actor, name, secret, terms)
 
 
 async def list_keys(connection: Connection, limit: int | None = None) -> list[ApiKey]:
@@ -220,18 +217,6 @@ async def revoke_keys(connection: Connection, actor: Actor, guid_or_name: str) -
     return len(revoked)
 
 
-async def _ensure(settings: Settings, name: str, secret_file: Path, terms: Terms) -> None:
-    check_name(name)
-    secret = _read_or_create_secret(secret_file, terms)
-    if secret.startswith(PUBLISHABLE_PREFIX) != (terms.kind is KeyKind.PUBLISHABLE):
-        raise OtherKind(
-            f"the key in {secret_file} is not a {terms.kind} key, and its kind never changes: "
-            "name another file"
-        )
-    async with open_connection(settings, "keys") as connection:
-        await _store(connection, name, secret, terms)
-
-
 def _read_or_create_secret(file: Path, terms: Terms) -> str:
     try:
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -243,7 +228,7 @@ def _read_or_create_secret(file: Path, terms: Terms) -> str:
     return secret
 
 
-async def _store(connection: Connection, name: str, secret: str, terms: Terms) -> str:
+async def _store(connection: Connection, actor: Actor, name: str, secret: str, terms: Terms) -> str:
     """Store a key, and return its guid."""
     values = {
         "name": name,
@@ -254,5 +239,7 @@ async def _store(connection: Connection, name: str, secret: str, terms: Terms) -
         "rate": terms.rate,
     }
     cursor = await connection.execute(_SQL["create_key"], values)
-    ((guid,),) = await cursor.fetchall()
+    ((guid, is_new),) = await cursor.fetchall()
+    if is_new:
+        await record_action(connection, actor, "key created", subject=f"{name} ({guid})")
     return str(guid)

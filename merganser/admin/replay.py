@@ -12,6 +12,7 @@ from typing import Any, Literal
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from psycopg import AsyncConnection
 
+from merganser.admin.actions import Actor, record_action
 from merganser.admin.database import open_connection
 from merganser.admin.errors import AdminError
 from merganser.runtime import kafka
@@ -78,8 +79,15 @@ async def plan_replay(
     ]
 
 
-async def rewind_offsets(settings: ResolverSettings, replays: Collection[PartitionReplay]) -> None:
+async def rewind_offsets(
+    settings: ResolverSettings, actor: Actor, replays: Collection[PartitionReplay]
+) -> None:
     """Move the group's offsets back to their targets; running resolvers notice within seconds.
+
+    Args:
+        settings: Kafka, the topic and the group; the database's URL.
+        actor: who moves them.
+        replays: as `plan_replay` returned them.
 
     Raises:
         KafkaError: the brokers cannot be reached.
@@ -88,6 +96,13 @@ async def rewind_offsets(settings: ResolverSettings, replays: Collection[Partiti
         await offsets.rewind(
             connection,
             {TopicPartition(settings.topic, replay.partition): replay.target for replay in replays},
+        )
+        counts = {
+            "partitions": len(replays),
+            "records": sum(replay.records for replay in replays),
+        }
+        await record_action(
+            connection, actor, "topic replayed", subject=settings.topic, counts=counts
         )
 
 

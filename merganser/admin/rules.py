@@ -13,6 +13,7 @@ from psycopg.errors import LockNotAvailable
 from decoration import dry_run as decoration
 from decoration.errors import QueryRefused, SourceUnavailable
 from decoration.source_status import SourceStatus, read_statuses
+from merganser.admin.actions import Actor, record_action
 from merganser.admin.database import open_connection
 from merganser.admin.errors import AdminError
 from merganser.rulebook import rule_store
@@ -95,7 +96,7 @@ async def compare_rules(settings: Settings, file: RuleFile) -> RuleChanges:
         return await rule_store.compare_with_file(connection, file)
 
 
-async def apply_rules(settings: Settings, file: RuleFile) -> RuleChanges:
+async def apply_rules(settings: Settings, actor: Actor, file: RuleFile) -> RuleChanges:
     """Replace the applied rules by those of a file. The properties process then backfills them.
 
     Returns:
@@ -104,13 +105,20 @@ async def apply_rules(settings: Settings, file: RuleFile) -> RuleChanges:
     Raises:
         EventsLocked: a transaction has been writing events for too long; nothing changed.
     """
-    async with open_connection(settings, "rules") as connection:
-        try:
-            return await rule_store.apply_file(connection, file)
-        except LockNotAvailable:
-            raise EventsLocked(
-                "a long transaction is writing events: run this again when it has ended"
-            ) from None
+    try:
+        async with open_connection(settings, "rules") as connection, connection.transaction():
+            changes = await rule_store.apply_file(connection, file)
+            counts = {
+                "added": len(changes.added),
+                "changed": len(changes.changed) + len(changes.repaired),
+                "removed": len(changes.removed) + len(changes.removed_broken),
+            }
+            await record_action(connection, actor, "rules applied", counts=counts)
+            return changes
+    except LockNotAvailable:
+        raise EventsLocked(
+            "a long transaction is writing events: run this again when it has ended"
+        ) from None
 
 
 async def list_rules(settings: Settings, now: datetime) -> RuleStatus:

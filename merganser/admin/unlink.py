@@ -5,6 +5,7 @@ from typing import Any
 
 from psycopg import AsyncConnection
 
+from merganser.admin.actions import Actor, record_action
 from merganser.admin.database import Transact, open_transactions
 from merganser.admin.errors import AdminError
 from merganser.admin.forget import ReasonNamesPerson
@@ -23,9 +24,9 @@ class CannotChangeLink(AdminError):
 
 async def change_link(
     settings: Settings,
+    actor: Actor,
     direction: Direction,
     event: str,
-    actor: str,
     reason: str,
     *,
     every: bool = False,
@@ -38,9 +39,9 @@ async def change_link(
 
     Args:
         settings: the database's URL, and the ids that mean nobody.
+        actor: who does it.
         direction: whether to ignore the event as a link, or to reverse that.
         event: guid.
-        actor: who does it.
         reason: why, at most `MAX_REASON_CHARACTERS`.
         every: whether to change all stored links with the same two ids.
         preview: whether to change nothing, and only return what would change.
@@ -54,11 +55,20 @@ async def change_link(
 
     async def work(connection: AsyncConnection[Any]) -> LinkChange:
         change = await unlinker.change(
-            connection, direction, event, actor, reason, every=every, preview=preview
+            connection, direction, event, actor.name, reason, every=every, preview=preview
         )
         # The trail stays with the user's event when the owner of the anonymousId is erased.
         if contains(reason, filter(None, (change.user_id, change.anonymous_id, change.owner))):
             raise ReasonNamesPerson
+        if change.trail and not preview:
+            # `forget` deletes the trail, which has the guid of the event and the reason.
+            await record_action(
+                connection,
+                actor,
+                f"event {direction}ed",
+                subject=change.trail,
+                counts={"links": change.links, "events": change.events},
+            )
         return change
 
     async with open_transactions(settings, direction) as transact:

@@ -11,10 +11,9 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from merganser.admin import key_terms, keys, login_links
-from merganser.admin.actions import Actor
 from merganser.admin.database import run_in_transaction
 from merganser.admin.errors import AdminError
-from merganser.cli.terminal import operator, out, run
+from merganser.cli.terminal import actor, out, run
 from merganser.http.authentication import Permission
 from merganser.runtime.settings import ConsoleSettings, Settings
 
@@ -83,7 +82,7 @@ def create(
     else:
         terms = key_terms.secret_terms(permission, rate)
     created = run(
-        run_in_transaction(Settings.read(), "keys", keys.create_key, _actor(), name, terms)
+        run_in_transaction(Settings.read(), "keys", keys.create_key, actor(), name, terms)
     )
     typer.echo(created.secret)
 
@@ -98,18 +97,22 @@ def ensure(
     publishable: Publishable = False,
 ) -> None:
     """Store the key that a file holds. For local stacks, whose database may be deleted."""
-    settings = Settings.read()
     if publishable:
         _check_publishable(permission)
-        run(keys.ensure_publishable_key(settings, name, secret_file))
+        terms = key_terms.publishable_terms()
     else:
-        run(keys.ensure_key(settings, name, secret_file, permission))
+        terms = key_terms.secret_terms(permission)
+    run(
+        run_in_transaction(
+            Settings.read(), "keys", keys.ensure_key, actor(), name, secret_file, terms
+        )
+    )
 
 
 @app.command()
 def login(key: GuidOrName) -> None:
     """Print a link that logs in to the console once, as this key, within 10 minutes."""
-    typer.echo(run(login_links.create_login_link(ConsoleSettings.read(), key)))
+    typer.echo(run(login_links.create_login_link(ConsoleSettings.read(), actor(), key)))
 
 
 @app.command("list")
@@ -186,7 +189,7 @@ def change(
             Settings.read(),
             "keys",
             keys.change_publishable_keys,
-            _actor(),
+            actor(),
             key,
             origins,
             rate,
@@ -198,12 +201,8 @@ def change(
 @app.command()
 def revoke(key: GuidOrName) -> None:
     """Revoke a key. Gateways refuse it within seconds."""
-    revoked = run(run_in_transaction(Settings.read(), "keys", keys.revoke_keys, _actor(), key))
+    revoked = run(run_in_transaction(Settings.read(), "keys", keys.revoke_keys, actor(), key))
     typer.echo(f"{revoked} revoked")
-
-
-def _actor() -> Actor:
-    return Actor("cli", operator())
 
 
 def _check_publishable(permissions: list[Permission]) -> None:

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from merganser.admin import replay as admin
 from merganser.admin.replay import PartitionReplay
-from merganser.cli.terminal import confirm, err, out, run
+from merganser.cli.terminal import actor, confirm, err, out, run
 from merganser.cli.time_options import time_option
 from merganser.runtime.settings import ResolverSettings
 
@@ -55,7 +55,7 @@ def replay(
     if dry_run:
         return
     confirm(f"Read {_count_records(rewound)} again?", yes=yes)
-    run(admin.rewind_offsets(settings, rewound))
+    run(admin.rewind_offsets(settings, actor(), rewound))
     err.print(
         f"[green]moved the offsets of {len(rewound)} partitions back[/]; running resolvers notice "
         "within seconds",

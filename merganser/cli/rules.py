@@ -10,7 +10,7 @@ import typer
 from merganser.admin import rules as admin
 from merganser.admin.rules import BackfillProgress
 from merganser.cli import rules_output
-from merganser.cli.terminal import confirm, err, progress_bar, run
+from merganser.cli.terminal import actor, confirm, err, progress_bar, run
 from merganser.rulebook import rule_file
 from merganser.rulebook.language import RuleFile
 from merganser.rulebook.rule_file import RuleFileError
@@ -42,7 +42,7 @@ def apply_(
         return
     rules_output.show_difference(difference)
     confirm("Apply?", yes=yes)
-    run(admin.apply_rules(settings, rules))
+    run(admin.apply_rules(settings, actor(), rules))
     err.print("[green]applied[/]; the properties process computes them from the stored events")
     if wait:
         try:

@@ -8,7 +8,7 @@ import typer
 
 from merganser.admin import unlink as admin
 from merganser.cli.reason import ReasonText
-from merganser.cli.terminal import confirm, err, operator, progress_bar, run
+from merganser.cli.terminal import actor, confirm, err, progress_bar, run
 from merganser.identity.unlink import Direction, LinkChange
 from merganser.runtime import logs
 from merganser.runtime.settings import Settings
@@ -40,8 +40,8 @@ def relink(event: EventGuid, reason: ReasonText, every: Every = False, yes: Yes 
 
 
 def _change(direction: Direction, event: str, reason: str, *, every: bool, yes: bool) -> None:
-    settings, actor = Settings.read(), operator()
-    change_link = partial(admin.change_link, settings, direction, event, actor, reason, every=every)
+    settings, who = Settings.read(), actor()
+    change_link = partial(admin.change_link, settings, who, direction, event, reason, every=every)
     preview = run(change_link(preview=True))
     for line in _describe(preview, direction):
         err.print(line, highlight=False, markup=False)
@@ -56,7 +56,7 @@ def _change(direction: Direction, event: str, reason: str, *, every: bool, yes: 
         "link changed",
         change=direction,
         event_guid=event,
-        by=actor,
+        by=who.name,
         links=change.links,
         events=change.events,
     )

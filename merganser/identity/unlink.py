@@ -6,7 +6,7 @@ large merge (`store.move_chunk`).
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from psycopg import AsyncConnection, AsyncCursor
@@ -46,6 +46,8 @@ class LinkChange:
     """UserId of the owner afterwards."""
     events: int
     """Number of the anonymousId's own events on the profile that they leave."""
+    trail: str | None = field(default=None, compare=False)
+    """Guid of a row of the trail; None if nothing changed. A preview's row is rolled back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +105,8 @@ class Unlinker:
             if plan:
                 await store.insert_profiles(cursor, plan.new_profiles)
                 await store.write_plan(cursor, plan, self.move_limit)
-            await _write_trail(cursor, ignored, "unlink", actor, reason)
-        return _describe(link, known, plan, events, links=len(ignored))
+            trail = await _write_trail(cursor, ignored, "unlink", actor, reason)
+        return _describe(link, known, plan, events, trail)
 
     async def _relink(
         self, connection: AsyncConnection[Any], event: str, actor: str, reason: str, *, every: bool
@@ -114,10 +116,10 @@ class Unlinker:
             same = await _read_same_links(cursor, link) if every else [link]
             relinked = await _change_ignored(cursor, "stop_ignoring", {link.guid for link in same})
             events = await _count_own_events(cursor, link, known)
-            await _write_trail(cursor, relinked, "relink", actor, reason)
+            trail = await _write_trail(cursor, relinked, "relink", actor, reason)
             links = [link for link in same if link.guid in relinked]
             plan = await store.resolve(connection, links, self.move_limit) if links else None
-        return _describe(link, known, plan, events, links=len(relinked))
+        return _describe(link, known, plan, events, trail)
 
     async def _lock(self, cursor: AsyncCursor[Any], event: str) -> tuple[EventIds, AnonymousId]:
         """Return the event and what is known of its anonymousId, and lock that."""
@@ -166,8 +168,16 @@ class Unlinker:
         return {"nobody": list(self.nobody_ids), "space": ids.WHITE_SPACE}
 
 
+async def read_trail(
+    connection: AsyncConnection[Any], guids: Collection[str]
+) -> dict[str, tuple[str, str]]:
+    """Return the event and the reason of each row of the trail that still exists, by its guid."""
+    cursor = await connection.execute(_SQL["read_trail"], {"guids": sql.texts(guids)})
+    return {guid: (event, reason) for guid, event, reason in await cursor.fetchall()}
+
+
 def _describe(
-    link: EventIds, known: AnonymousId, plan: Plan | None, events: int, *, links: int
+    link: EventIds, known: AnonymousId, plan: Plan | None, events: int, trail: Collection[str]
 ) -> LinkChange:
     anonymous_id = link.anonymous_id or ""
     after = plan.changed_anonymous_ids.get(anonymous_id, known) if plan else known
@@ -176,11 +186,12 @@ def _describe(
         event=link.guid,
         user_id=link.user_id or "",
         anonymous_id=anonymous_id,
-        links=links,
+        links=len(trail),
         loser=known.profile,
         survivor=None if after.profile in created else after.profile,
         owner=after.link.user_id if after.link else None,
         events=0 if after.profile == known.profile else events,
+        trail=min(trail, default=None),
     )
 
 
@@ -210,6 +221,8 @@ async def _change_ignored(
 
 async def _write_trail(
     cursor: AsyncCursor[Any], events: Collection[str], direction: Direction, actor: str, reason: str
-) -> None:
+) -> list[str]:
+    """Write a row for each event; return the guids of the rows."""
     values = {"action": f"{direction}ed", "actor": actor, "reason": reason}
     await cursor.execute(_SQL["write_trail"], values | {"events": sql.texts(events)})
+    return [guid for (guid,) in await cursor.fetchall()]

@@ -24,6 +24,7 @@ from tests.identity.test_trail import (
     resolve,
 )
 from tests.support import proxy
+from tests.support.actions import OPERATOR
 from tests.support.database import Database
 
 LINK = EventIds("evt_link", at(2), "ann", "phone")
@@ -191,13 +192,13 @@ async def test_a_pruned_link_can_be_ignored(database: Database) -> None:
 async def test_a_preview_changes_nothing(database: Database) -> None:
     await resolve(database, *page_views("phone"), LINK, LATER)
     settings = Settings(_env_file=None, database_url=database.url)
-    preview = await admin.change_link(settings, "unlink", "evt_link", "me", "why", preview=True)
+    preview = await admin.change_link(settings, OPERATOR, "unlink", "evt_link", "why", preview=True)
     assert (preview.owner, preview.events) == ("bob", PAGES)
     assert await owner_of_pages(database) == "ann"
     assert await database.count("linkChanges") == 0
     moved: list[int] = []
     changed = await admin.change_link(
-        settings, "unlink", "evt_link", "me", "why", progress=moved.append
+        settings, OPERATOR, "unlink", "evt_link", "why", progress=moved.append
     )
     assert changed == preview
     assert moved[-1] == PAGES
@@ -212,7 +213,9 @@ async def test_a_preview_whose_connection_fails_before_the_rollback_runs_again(
     async with proxy.run(database.url) as (network, url):
         network.cut_at = b"ROLLBACK"
         settings = Settings(_env_file=None, database_url=url)
-        preview = await admin.change_link(settings, "unlink", "evt_link", "me", "why", preview=True)
+        preview = await admin.change_link(
+            settings, OPERATOR, "unlink", "evt_link", "why", preview=True
+        )
         assert network.resets
     assert (preview.owner, preview.events) == ("bob", PAGES)
     assert await database.count("linkChanges") == 0

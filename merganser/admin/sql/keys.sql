@@ -1,11 +1,11 @@
 -- create_key --
--- Insert an API key and return its guid. `ensure_key` may meet its own key, inserted with fewer permissions
+-- Insert an API key and return its guid, and whether it is new. `ensure_key` may meet its own key, inserted with fewer permissions
 -- by an older version: then update it. If its kind would change, a trigger refuses that.
 INSERT INTO "apiKeys" (name, "keyHash", kind, permissions, origins, rate)
 VALUES (%(name)s, %(hash)s, %(kind)s, %(permissions)s, %(origins)s, %(rate)s)
 ON CONFLICT ("keyHash") DO UPDATE
 SET kind = excluded.kind, permissions = excluded.permissions, "updatedAt" = now()
-RETURNING guid;
+RETURNING guid, "createdAt" = "updatedAt";
 
 -- list_keys --
 -- Return at most so many keys, the newest valid ones before others, or only the key with a guid. Each has its

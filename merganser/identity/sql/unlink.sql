@@ -73,4 +73,8 @@ WHERE events."profileGuid" = %(profile)s
 
 -- write_trail --
 INSERT INTO "linkChanges" ("eventGuid", action, actor, reason)
-SELECT event, %(action)s, %(actor)s, %(reason)s FROM unnest(%(events)s::text[]) AS changed(event);
+SELECT event, %(action)s, %(actor)s, %(reason)s FROM unnest(%(events)s::text[]) AS changed(event)
+RETURNING guid;
+
+-- read_trail --
+SELECT guid, "eventGuid", reason FROM "linkChanges" WHERE guid = ANY(%(guids)s::text[]);
