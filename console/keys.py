@@ -1,6 +1,6 @@
 """The pages of API keys: what each sends, a new key, which is shown once, and revoking one."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -22,6 +22,7 @@ from merganser.admin.key_terms import (
 from merganser.http.authentication import KeyKind, Permission
 from merganser.http.errors import ErrorKind, HttpError
 from merganser.queries.pool import Pool
+from merganser.runtime.postgres import Connection
 
 MAX_KEYS = 200
 """On the page."""
@@ -203,21 +204,31 @@ class Keys:
         """Say what revoking a key stops."""
         check_may_write(viewer_of(request))
         async with self._pool.reading() as connection:
-            try:
-                key = await keys.read_key(connection, request.path_params["guid"])
-            except keys.KeyNotFound as error:
-                raise HttpError(ErrorKind.NOT_FOUND, str(error)) from None
+            key = await _read_key(connection, request)
         return render(request, "key_revoke.html", row=KeyRow(key))
 
     async def revoke(self, request: Request) -> Response:
         """Revoke a key."""
         async with self._pool.writing() as connection:
-            try:
-                key = await keys.read_key(connection, request.path_params["guid"])
+            key = await _read_key(connection, request)
+            if key.revoked_at is None:
                 await keys.revoke_keys(connection, viewer_of(request).actor, key.guid)
-            except keys.KeyNotFound as error:
-                raise HttpError(ErrorKind.NOT_FOUND, str(error)) from None
         return RedirectResponse(f"/keys?revoked={key.guid}", 303)
+
+
+async def _read_key(connection: Connection, request: Request) -> keys.ApiKey:
+    """Return the key of the path.
+
+    Raises:
+        HttpError: NOT_FOUND.
+    """
+    guid = request.path_params["guid"]
+    if "\0" in guid:
+        raise HttpError(ErrorKind.NOT_FOUND, "no key has a guid with a NUL character")
+    try:
+        return await keys.read_key(connection, guid)
+    except keys.KeyNotFound as error:
+        raise HttpError(ErrorKind.NOT_FOUND, str(error)) from None
 
 
 def _render_form(
@@ -233,7 +244,7 @@ def _render_form(
     return render(request, "key_new.html", 400 if problem else 200, **values)
 
 
-def _find_example(permissions: Sequence[str] | Any, secret: str) -> tuple[str, str] | None:
+def _find_example(permissions: Collection[str], secret: str) -> tuple[str, str] | None:
     """Return what to try with a new key, and the command; None if there is nothing."""
     for permission, (title, command) in EXAMPLES.items():
         if permission in permissions:

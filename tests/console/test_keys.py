@@ -173,9 +173,11 @@ async def test_revoking_a_key_is_confirmed_and_logged(viewer: Viewer) -> None:
     assert f"{guid[:12]}…" not in valid.split("seconds.")[1]
 
     again = await viewer.post(f"/keys/{guid}/revoke", {})
-    assert again.status_code == 404
+    assert again.status_code == 303
     assert "It is revoked already" in await viewer.text(f"/keys/{guid}/revoke")
-    assert (await viewer.get("/keys/key_none/revoke")).status_code == 404
+    for unknown in ("key_none", "shop", "%00", "..%2f"):
+        assert (await viewer.get(f"/keys/{unknown}/revoke")).status_code == 404
+        assert (await viewer.post(f"/keys/{unknown}/revoke", {})).status_code == 404
     actor = await viewer.database.column("SELECT DISTINCT actor FROM actions")
     logged = await viewer.database.rows(
         'SELECT source, action, subject FROM actions ORDER BY "createdAt"'

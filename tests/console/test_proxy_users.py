@@ -43,7 +43,11 @@ async def get(
 ) -> tuple[int, str]:
     """Return status and text of a page, for a connection from an address."""
     async with connected(console, peer) as client:
-        response = await client.get(path, headers=list(headers))
+        raw = [
+            (name.encode(), value if isinstance(value, bytes) else value.encode())
+            for name, value in headers
+        ]
+        response = await client.get(path, headers=raw)
     return response.status_code, text_of(response.text)
 
 
