@@ -74,7 +74,7 @@ class Access:
         keys: the API keys in force.
         lifetime: of sessions.
         url: that browsers use, or None: that of each request.
-        users: whom a proxy may name, or None: nobody.
+        users: that a proxy may name; None: no users.
     """
 
     def __init__(

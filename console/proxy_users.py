@@ -28,7 +28,7 @@ class ProxyUsers:
 
     @classmethod
     def from_settings(cls, settings: ConsoleSettings) -> Self | None:
-        """Return the users that the settings allow; None if they allow nobody."""
+        """Return the users that the settings allow; None if no proxy may name one."""
         if settings.console_user_header is None:
             return None
         return cls(

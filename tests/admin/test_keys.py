@@ -151,7 +151,7 @@ async def test_a_name_that_looks_like_the_guid_of_another_key_is_only_a_name(
     assert listed == {guid: (5, False), decoy: (1, True)}
 
 
-async def test_nobody_gives_a_key_a_permission_that_they_lack(
+async def test_a_creator_gives_only_permissions_that_they_have(
     database: Database, connection: Connection
 ) -> None:
     held = {Permission.WRITE_CONSOLE, Permission.READ_EVENTS}

@@ -88,7 +88,7 @@ async def test_a_name_may_have_any_letters(console: Viewer) -> None:
         pytest.param("testclient", [(HEADER, "ann")], id="a peer without an address"),
     ],
 )
-async def test_nobody_else_is_logged_in(console: Viewer, peer: str, headers: Headers) -> None:
+async def test_other_requests_need_a_login(console: Viewer, peer: str, headers: Headers) -> None:
     status, _ = await get(console, peer, headers)
     assert status == 303
 
