@@ -30,7 +30,7 @@ def address(peer: str, forwarded: str, trusted: Sequence[Network]) -> str:
 
 @lru_cache(maxsize=4096)
 def is_within(host: str, networks: tuple[Network, ...]) -> bool:
-    """Return whether an address is in one of the networks; a text that is no address is not."""
+    """Return whether an address is in one of the networks; another text is in none."""
     parsed = _parsed(host)
     return parsed is not None and any(parsed in network for network in networks)
 
