@@ -6,7 +6,7 @@ from starlette.responses import Response
 from console.pages import render
 from merganser.admin.actions import list_actions
 from merganser.http.errors import ErrorKind, HttpError
-from merganser.identity.unlink import read_trail
+from merganser.identity.unlink import read_changes
 from merganser.queries.parameters import MAX_ID_LENGTH
 from merganser.queries.pool import Pool
 
@@ -32,13 +32,20 @@ class Actions:
                     ErrorKind.INVALID, f"{name} has at most {MAX_ID_LENGTH} characters, none NUL"
                 )
         async with self._pool.reading() as connection:
-            page = await list_actions(connection, **given)
-            trail = await read_trail(connection, [a.subject for a in page.actions if a.subject])
+            page = await list_actions(
+                connection,
+                action=given["action"],
+                actor=given["actor"],
+                cursor=given["cursor"],
+            )
+            subjects = [action.subject or "" for action in page.actions]
+            links = [subject for subject in subjects if subject.startswith("lch_")]
+            link_changes = await read_changes(connection, links) if links else {}
         return render(
             request,
             "actions.html",
             actions=page.actions,
-            trail=trail,
+            link_changes=link_changes,
             next_cursor=page.next_cursor,
             is_filtered=any(given[name] for name in FILTERS),
         )

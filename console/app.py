@@ -11,17 +11,21 @@ from starlette.routing import Route
 
 from console.access import Access, Handler, LoginNeeded, check_may_write, viewer_of
 from console.actions import Actions
+from console.background import Background
 from console.dead_letters import DeadLetters
 from console.events import Events
 from console.keys import Keys
+from console.links import Links
 from console.login import Login, redirect_to_login
 from console.monitor import Monitor
+from console.operations import Operations
 from console.overview import Overview
 from console.pages import STATIC_FILES, render_error
+from console.privacy import Privacy
 from console.profiles import Profiles
 from merganser.admin.errors import AdminError
 from merganser.http import request_ids
-from merganser.http.asgi import App, Message, Receive, Scope, Send
+from merganser.http.asgi import Message, Receive, Scope, Send
 from merganser.http.authentication import ApiKeys
 from merganser.http.errors import ErrorKind, ErrorLog, HttpError
 from merganser.queries.failures import unexpected_error
@@ -104,7 +108,8 @@ def create_app(
     scan: int,
     monitor: Monitor,
     settings: ResolverSettings,
-) -> App:
+    background: Background,
+) -> "ConsoleApp":
     """Return the console.
 
     Args:
@@ -114,16 +119,20 @@ def create_app(
         scan: the most events that a page reads to find those that match its filters.
         monitor: watches the pipeline.
         settings: how to read the topics.
+        background: does what takes longer than a request.
     """
     routes = Routes(access)
     login = Login(access, keys, pool)
     profiles = Profiles(pool, scan)
     events = Events(pool, settings)
+    links = Links(pool, settings.nobody_ids)
     overview = Overview(monitor)
     dead_letters = DeadLetters(settings)
     actions = Actions(pool)
+    privacy = Privacy(pool, settings, background)
+    operations = Operations(pool, settings, monitor, background)
     keys_pages = Keys(pool)
-    return _ResponseMiddleware(
+    return ConsoleApp(
         Starlette(
             routes=[
                 routes.get("/login", login.show_form, public=True),
@@ -134,6 +143,9 @@ def create_app(
                 routes.get("/profiles", profiles.search),
                 routes.get("/profiles/{guid}", profiles.show),
                 routes.get("/events/{guid}", events.show),
+                routes.get("/events/{guid}/link", links.show),
+                routes.post("/events/{guid}/unlink", links.unlink),
+                routes.post("/events/{guid}/relink", links.relink),
                 routes.get("/dead-letters", dead_letters.show_groups),
                 routes.post("/dead-letters", dead_letters.act_on_group),
                 routes.get("/dead-letters/{name:path}", dead_letters.show_one),
@@ -144,6 +156,14 @@ def create_app(
                 routes.get("/keys/new", keys_pages.show_form),
                 routes.get("/keys/{guid}/revoke", keys_pages.preview_revocation),
                 routes.post("/keys/{guid}/revoke", keys_pages.revoke),
+                routes.get("/privacy", privacy.show),
+                routes.get("/privacy/export/{guid}", privacy.export),
+                routes.post("/privacy/forget", privacy.forget),
+                routes.get("/operations", operations.show),
+                routes.get("/operations/replay", operations.show_replay),
+                routes.post("/operations/replay", operations.replay),
+                routes.get("/operations/audits", operations.show_audits),
+                routes.post("/operations/audits", operations.audit),
                 Route("/static/{name}", _send_file),
                 routes.get("/{path:path}", _not_found),
             ]
@@ -188,11 +208,12 @@ async def _not_found(_request: Request) -> Response:
     raise HttpError(ErrorKind.NOT_FOUND, "there is no such page")
 
 
-class _ResponseMiddleware:
+class ConsoleApp:
     """Gives each request an id, and each response the headers that protect it."""
 
-    def __init__(self, inner: App) -> None:
+    def __init__(self, inner: Starlette) -> None:
         self._inner = inner
+        self.routes = inner.routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""

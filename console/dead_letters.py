@@ -38,8 +38,8 @@ MAX_READ = 10_000
 MAX_GROUPS, MAX_ROWS = 100, 100
 """What a page shows of them."""
 
-MAX_SHOWN_BYTES = 64 << 10
-"""Of a record's value."""
+MAX_SHOWN_BYTES = 16 << 10
+"""Of a record's value that cannot be edited."""
 
 MAX_FORM_BYTES = 8 * edit.MAX_BYTES
 """A form may need three bytes for one, and the text is indented."""
@@ -56,7 +56,7 @@ _ADVICE = {
     Reason.VERSION: "The record has no supported schema version. If it is from a newer Merganser, "
     "upgrade the resolvers, then retry. Otherwise fix its writer.",
     Reason.TOMBSTONE: "The record has no value: another writer sent it. Drop it.",
-    Reason.NOBODY: "The event names nobody. If its id is real, remove it from "
+    Reason.NOBODY: "The event has no id that names somebody. If its id is real, remove it from "
     "MERGANSER_NOBODY_IDS, restart the resolvers, then retry. Otherwise add an id, or drop it.",
     Reason.REFUSED: "Postgres refuses the event, mostly because of a constraint or trigger of your "
     "own: fix it, then retry.",
@@ -139,7 +139,7 @@ class DeadLetters:
         """Retry or drop a letter or the items of one name, or resend a letter's edited event."""
         name = _parse_name(request)
         form = await read_form(request, MAX_FORM_BYTES)
-        edited = None
+        edited, typed = None, form.get("event", "").replace("\r\n", "\n")
         if form.get("do") == "resend" and isinstance(name, LetterAddress):
             viewer = viewer_of(request)
             if not viewer.may_read_events:
@@ -148,11 +148,9 @@ class DeadLetters:
                     "editing an event needs a key with the permission events:read",
                 )
             try:
-                edited = edit.check_text(
-                    form.get("event", ""), self._settings.nobody_ids, datetime.now(UTC)
-                )
+                edited = edit.check_text(typed, self._settings.nobody_ids, datetime.now(UTC))
             except InvalidEvent as error:
-                return await self._show(request, name, form.get("event", ""), error.fields)
+                return await self._show(request, name, typed, error.fields)
         async with self._slot(ACT_SECONDS):
             listing = await service.find_open(self._settings, Selection.build([name]))
             if edited:
@@ -237,13 +235,13 @@ class DeadLetters:
             advice=_ADVICE[letter.reason],
             event=_read_guid(letter),
             text=text,
-            value=(letter.value or b"")[:MAX_SHOWN_BYTES],
             may_edit=may_edit and text is not None,
             typed=text if typed is None else typed,
             problems=problems or {},
             notices=_notices(request),
             edited=edited if edited.startswith(EVENT) else None,
             max_bytes=edit.MAX_BYTES,
+            max_shown=MAX_SHOWN_BYTES,
         )
 
     async def _read(self, *, resolved: bool) -> tuple[Listing, str | None]:

@@ -4,6 +4,7 @@ import structlog
 
 from console import app
 from console.access import Access
+from console.background import Background
 from console.monitor import Monitor
 from console.proxy_users import ProxyUsers
 from console.sessions import Lifetime
@@ -41,8 +42,17 @@ async def _run(
         ProxyUsers.from_settings(settings),
     )
     monitor = Monitor(pool, topic_settings, process.stop)
+    console = app.create_app(
+        pool,
+        keys,
+        access,
+        settings.console_scan,
+        monitor,
+        topic_settings,
+        Background(process.stop),
+    )
     http = create_server(
-        app.create_app(pool, keys, access, settings.console_scan, monitor, topic_settings),
+        console,
         settings.console_host,
         settings.console_port,
         proxy_headers=False,

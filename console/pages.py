@@ -29,6 +29,8 @@ NAVIGATION = (
     ("/dead-letters", "Dead letters"),
     ("/keys", "Keys"),
     ("/actions", "Actions"),
+    ("/privacy", "Privacy"),
+    ("/operations", "Operations"),
 )
 """Path and name of each page in the navigation."""
 

@@ -13,8 +13,10 @@ from starlette.responses import RedirectResponse, Response
 from console import graph
 from console.access import Viewer, viewer_of
 from console.pages import render
+from merganser.admin.explain import describe_identity
 from merganser.http.errors import ErrorKind, HttpError
 from merganser.identity.explain import Explanation, explain
+from merganser.identity.unlink import read_ignored
 from merganser.queries import cursors, events, profiles
 from merganser.queries.parameters import MAX_ID_LENGTH, ProfileQuery, TimelineQuery
 from merganser.queries.pool import Pool
@@ -74,6 +76,10 @@ class Identity:
 
     explanation: Explanation
     graph: graph.Graph
+    ignored: set[str]
+    """Guids of the events in the graph that are unlinked."""
+    sentences: list[str]
+    """The explanation in words."""
 
 
 class Profiles:
@@ -174,7 +180,8 @@ async def _explain(connection: Connection, guid: str) -> Identity | None:
             connection, [entry.anonymous_id for entry in known]
         )
         drawing = graph.draw(guid, known, explanation.merges, first_seen)
-        return Identity(explanation, drawing)
+        ignored = await read_ignored(connection, {change.event for change in drawing.changes})
+        return Identity(explanation, drawing, ignored, describe_identity(explanation))
     return None  # it merged a moment ago
 
 

@@ -1,5 +1,6 @@
 """How values look on pages. What clients sent is text, also where it looks like markup."""
 
+import codecs
 import json
 import re
 from datetime import UTC, datetime
@@ -33,12 +34,13 @@ def shorten(text: object, length: int) -> str:
     return visible if len(visible) <= length else f"{visible[: length - 1]}…"
 
 
-def show_bytes(data: bytes) -> str:
-    """Return bytes as text, or in hexadecimal if they are not UTF-8."""
+def show_bytes(data: bytes, length: int) -> str:
+    """Return the start of bytes as text, or of their hexadecimal form if they are not UTF-8."""
+    start = data[:length]
     try:
-        return data.decode()
+        return codecs.getincrementaldecoder("utf-8")().decode(start, final=len(data) <= length)
     except UnicodeDecodeError:
-        return data.hex(" ")
+        return start[: length // 64].hex(" ")
 
 
 def escape_hidden(text: str) -> str:

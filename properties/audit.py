@@ -26,6 +26,9 @@ _SQL = sql.load(__package__, "audit.sql")
 CHUNK = 500
 """Profiles that are compared at once. Their events are read a few at a time."""
 
+MAX_KEPT = 1000
+"""Disagreements that a report has. It counts the others."""
+
 
 @dataclass(frozen=True, slots=True)
 class PropertyDisagreement:
@@ -51,7 +54,10 @@ class PropertyAuditReport:
     """Rules that were not compared, as their backfill was running."""
     broken: int
     """Rules that were not compared, as they are not computed."""
+    found: int
+    """Number of disagreements."""
     disagreements: list[PropertyDisagreement]
+    """The first `MAX_KEPT` of them."""
 
 
 async def audit(
@@ -65,7 +71,7 @@ async def audit(
         on_progress: called with the completed fraction, from 0 to 1.
     """
     disagreements: list[PropertyDisagreement] = []
-    compared, after = 0, ""
+    compared, found, after = 0, 0, ""
     async with connection.transaction(), connection.cursor() as cursor:
         await cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
         stored = await rule_store.read_all_rules(connection)
@@ -85,11 +91,13 @@ async def audit(
                 break
             after = max(user_ids)
             settled = {guid: user for guid, user in user_ids.items() if guid not in unsettled}
-            disagreements += await _compare(connection, engine, settled, day_of(now))
+            different = await _compare(connection, engine, settled, day_of(now))
+            found += len(different)
+            disagreements += different[: MAX_KEPT - len(disagreements)]
             compared += len(settled)
             on_progress(compared / max(total, compared, 1))
         await cursor.execute(_SQL["read_orphans"], {"unsettled": list(unsettled)})
-        disagreements += [
+        orphans = [
             PropertyDisagreement(profile, key, [], []) for profile, key in await cursor.fetchall()
         ]
     return PropertyAuditReport(
@@ -98,7 +106,8 @@ async def audit(
         len(aside),
         sum(rule.backfilled_to is not None for rule in stored.rules),
         len(stored.broken),
-        disagreements,
+        found + len(orphans),
+        [*disagreements, *orphans][:MAX_KEPT],
     )
 
 

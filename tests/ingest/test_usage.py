@@ -146,7 +146,7 @@ async def test_a_write_that_postgres_refuses_is_tried_again(database: Database) 
 
         async def refusals() -> int:
             await database.execute("SELECT pg_stat_clear_snapshot()")
-            return int(await database.value(refused)) - before
+            return int(await database.value(refused) - before)
 
         await eventually(refusals, lambda number: number > 1)
         counted.add("key_1", 2, 0)
