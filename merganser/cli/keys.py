@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -121,7 +120,7 @@ def list_keys(
 ) -> None:
     """List all keys, revoked ones too, without their secrets.
 
-    `last events` is when ingest last got a request with the key, within 30 days.
+    Counts and last use are those of ingest, of 24 hours and of 30 days.
     """
     listed = run(run_in_transaction(Settings.read(), "keys", keys.list_keys))
     if as_json:
@@ -133,10 +132,8 @@ def list_keys(
         Column("kind", no_wrap=True),
         Column("permissions", overflow="fold"),
         Column("limits", overflow="fold"),
-        Column("last 24 h", overflow="fold"),
-        "last events",
-        "created",
-        "revoked",
+        "last 24 h",
+        "times",
     )
     for key in listed:
         rate = [f"{key.rate:g} events/s"] if key.rate else []
@@ -147,9 +144,7 @@ def list_keys(
             ", ".join(key.permissions),
             "\n".join([*rate, *key.origins]),
             "\n".join(_describe_usage(key)),
-            _format(key.last_used_at),
-            _format(key.created_at),
-            _format(key.revoked_at),
+            "\n".join(_describe_times(key)),
             style="dim" if key.revoked_at else None,
         )
     out.print(table)
@@ -218,8 +213,11 @@ def _describe_usage(key: keys.ApiKey) -> Iterator[str]:
             yield f"{count:,} {what}"
 
 
-def _format(time: datetime | None) -> str:
-    return f"{time:%Y-%m-%d %H:%M}" if time else ""
+def _describe_times(key: keys.ApiKey) -> Iterator[str]:
+    times = {"created": key.created_at, "used": key.last_used_at, "revoked": key.revoked_at}
+    for what, time in times.items():
+        if time:
+            yield f"{what} {time:%Y-%m-%d %H:%M}"
 
 
 def _to_json(key: keys.ApiKey) -> dict[str, Any]:

@@ -49,7 +49,7 @@ async def test_list_shows_kind_origins_and_rate(database: Database) -> None:
     ]
     table = (await command(env, "keys", "list")).out
     # The table folds longer cells.
-    for cell in ("secret", "publishable", "https", "50", "1,204", "refused"):
+    for cell in ("secret", "publishable", "https", "50", "1,204", "created"):
         assert cell in table
 
 

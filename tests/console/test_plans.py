@@ -37,7 +37,6 @@ PAGES: dict[str, tuple[str, dict[str, str]]] = {
     "a person": ("/privacy", {"id": "user 4"}),
     "an event": ("/events/evt_00000007", {}),
     "the log of actions": ("/actions", {}),
-    "keys": ("/keys", {}),
 }
 
 

@@ -158,7 +158,7 @@ def test_the_connections_add_up_with_the_chart_s_defaults() -> None:
     assert int(everything[-1]) == total
     most = chart["ingest"]["autoscaling"]["max"]
     more = int(connections()["ingest"][0]) * (most - chart["ingest"]["replicas"])
-    assert f"{most} by\ndefault: {total + more} connections" in PAGE
+    assert f"{most} by default: {total + more} connections" in " ".join(PAGE.split())
 
 
 async def test_each_process_opens_this_number_of_connections(
