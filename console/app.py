@@ -11,16 +11,21 @@ from starlette.routing import Route
 
 from console.access import Access, Handler, LoginNeeded, check_may_write, viewer_of
 from console.actions import Actions
+from console.background import Background
 from console.dead_letters import DeadLetters
 from console.events import Events
+from console.links import Links
 from console.login import Login, redirect_to_login
 from console.monitor import Monitor
+from console.operations import Operations
 from console.overview import Overview
 from console.pages import STATIC_FILES, render_error
+from console.privacy import Privacy
 from console.profiles import Profiles
+from console.rules import Rules
 from merganser.admin.errors import AdminError
 from merganser.http import request_ids
-from merganser.http.asgi import App, Message, Receive, Scope, Send
+from merganser.http.asgi import Message, Receive, Scope, Send
 from merganser.http.authentication import ApiKeys
 from merganser.http.errors import ErrorKind, ErrorLog, HttpError
 from merganser.queries.failures import unexpected_error
@@ -103,7 +108,8 @@ def create_app(
     scan: int,
     monitor: Monitor,
     settings: ResolverSettings,
-) -> App:
+    background: Background,
+) -> "ConsoleApp":
     """Return the console.
 
     Args:
@@ -113,15 +119,20 @@ def create_app(
         scan: the most events that a page reads to find those that match its filters.
         monitor: watches the pipeline.
         settings: how to read the topics.
+        background: does what takes longer than a request.
     """
     routes = Routes(access)
     login = Login(access, keys, pool)
     profiles = Profiles(pool, scan)
     events = Events(pool, settings)
+    links = Links(pool, settings.nobody_ids)
     overview = Overview(monitor)
+    rules = Rules(pool)
     dead_letters = DeadLetters(settings)
     actions = Actions(pool)
-    return _ResponseMiddleware(
+    privacy = Privacy(pool, settings, background)
+    operations = Operations(pool, settings, monitor, background)
+    return ConsoleApp(
         Starlette(
             routes=[
                 routes.get("/login", login.show_form, public=True),
@@ -132,11 +143,27 @@ def create_app(
                 routes.get("/profiles", profiles.search),
                 routes.get("/profiles/{guid}", profiles.show),
                 routes.get("/events/{guid}", events.show),
+                routes.get("/rules", rules.show),
+                routes.get("/rules/edit", rules.edit),
+                routes.post("/rules/check", rules.check, for_readers=True),
+                routes.post("/rules/preview", rules.preview, for_readers=True),
+                routes.post("/rules/apply", rules.apply),
+                routes.get("/events/{guid}/link", links.show),
+                routes.post("/events/{guid}/unlink", links.unlink),
+                routes.post("/events/{guid}/relink", links.relink),
                 routes.get("/dead-letters", dead_letters.show_groups),
                 routes.post("/dead-letters", dead_letters.act_on_group),
                 routes.get("/dead-letters/{name:path}", dead_letters.show_one),
                 routes.post("/dead-letters/{name:path}", dead_letters.act_on_one),
                 routes.get("/actions", actions.show),
+                routes.get("/privacy", privacy.show),
+                routes.get("/privacy/export/{guid}", privacy.export),
+                routes.post("/privacy/forget", privacy.forget),
+                routes.get("/operations", operations.show),
+                routes.get("/operations/replay", operations.show_replay),
+                routes.post("/operations/replay", operations.replay),
+                routes.get("/operations/audits", operations.show_audits),
+                routes.post("/operations/audits", operations.audit),
                 Route("/static/{name}", _send_file),
                 routes.get("/{path:path}", _not_found),
             ]
@@ -181,11 +208,12 @@ async def _not_found(_request: Request) -> Response:
     raise HttpError(ErrorKind.NOT_FOUND, "there is no such page")
 
 
-class _ResponseMiddleware:
+class ConsoleApp:
     """Gives each request an id, and each response the headers that protect it."""
 
-    def __init__(self, inner: App) -> None:
+    def __init__(self, inner: Starlette) -> None:
         self._inner = inner
+        self.routes = inner.routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""

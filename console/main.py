@@ -4,6 +4,7 @@ import structlog
 
 from console import app
 from console.access import Access
+from console.background import Background
 from console.monitor import Monitor
 from console.sessions import Lifetime
 from merganser.http.authentication import ApiKeys
@@ -39,8 +40,17 @@ async def _run(
         None if settings.console_url is None else str(settings.console_url),
     )
     monitor = Monitor(pool, topic_settings, process.stop)
+    console = app.create_app(
+        pool,
+        keys,
+        access,
+        settings.console_scan,
+        monitor,
+        topic_settings,
+        Background(process.stop),
+    )
     http = create_server(
-        app.create_app(pool, keys, access, settings.console_scan, monitor, topic_settings),
+        console,
         settings.console_host,
         settings.console_port,
         proxy_headers=False,

@@ -26,8 +26,11 @@ _TYPES = {
 NAVIGATION = (
     ("/", "Overview"),
     ("/profiles", "Profiles"),
+    ("/rules", "Rules"),
     ("/dead-letters", "Dead letters"),
     ("/actions", "Actions"),
+    ("/privacy", "Privacy"),
+    ("/operations", "Operations"),
 )
 """Path and name of each page in the navigation."""
 

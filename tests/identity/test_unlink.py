@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from merganser.admin import unlink as admin
+from merganser.admin.unlink import describe_change
 from merganser.identity import forget
 from merganser.identity.explain import explain
 from merganser.identity.forget import Request
@@ -24,7 +25,7 @@ from tests.identity.test_trail import (
     resolve,
 )
 from tests.support import proxy
-from tests.support.actions import OPERATOR
+from tests.support.actions import OPERATOR, read_actions
 from tests.support.database import Database
 
 LINK = EventIds("evt_link", at(2), "ann", "phone")
@@ -184,9 +185,13 @@ async def test_a_row_that_another_system_corrects_is_still_no_link(database: Dat
 async def test_a_pruned_link_can_be_ignored(database: Database) -> None:
     await resolve(database, *page_views("phone"), LINK)
     await database.execute("DELETE FROM events WHERE guid = 'evt_link'")
-    assert (await change(database, "unlink", "evt_link")).events == PAGES
+    changed = await change(database, "unlink", "evt_link")
+    assert (changed.events, changed.is_pruned) == (PAGES, True)
+    assert "evt_link was pruned: it cannot be linked again" in describe_change(changed, "unlink")
     assert await owner_of_pages(database) is None
     assert await find_disagreements(database) == []
+    with pytest.raises(NotALink, match="was unlinked and then pruned"):
+        await change(database, "relink", "evt_link")
 
 
 async def test_a_preview_changes_nothing(database: Database) -> None:
@@ -204,6 +209,13 @@ async def test_a_preview_changes_nothing(database: Database) -> None:
     assert moved[-1] == PAGES
     assert await owner_of_pages(database) == "bob"
     assert await database.count("eventMoves") == 0
+    assert changed.trail is not None
+    counts = {"links": 1, "events": PAGES}
+    assert await read_actions(database) == [
+        (*OPERATOR, "event unlinked", changed.trail, None, counts)
+    ]
+    await admin.change_link(settings, "unlink", "evt_link", OPERATOR, "why")
+    assert await database.count("actions") == 1, "nothing changed"
 
 
 async def test_a_preview_whose_connection_fails_before_the_rollback_runs_again(
