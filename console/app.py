@@ -23,6 +23,7 @@ from console.overview import Overview
 from console.pages import STATIC_FILES, render_error
 from console.privacy import Privacy
 from console.profiles import Profiles
+from console.rules import Rules
 from merganser.admin.errors import AdminError
 from merganser.http import request_ids
 from merganser.http.asgi import Message, Receive, Scope, Send
@@ -127,6 +128,7 @@ def create_app(
     events = Events(pool, settings)
     links = Links(pool, settings.nobody_ids)
     overview = Overview(monitor)
+    rules = Rules(pool)
     dead_letters = DeadLetters(settings)
     actions = Actions(pool)
     privacy = Privacy(pool, settings, background)
@@ -143,6 +145,11 @@ def create_app(
                 routes.get("/profiles", profiles.search),
                 routes.get("/profiles/{guid}", profiles.show),
                 routes.get("/events/{guid}", events.show),
+                routes.get("/rules", rules.show),
+                routes.get("/rules/edit", rules.edit),
+                routes.post("/rules/check", rules.check, for_readers=True),
+                routes.post("/rules/preview", rules.preview, for_readers=True),
+                routes.post("/rules/apply", rules.apply),
                 routes.get("/events/{guid}/link", links.show),
                 routes.post("/events/{guid}/unlink", links.unlink),
                 routes.post("/events/{guid}/relink", links.relink),

@@ -26,6 +26,7 @@ _TYPES = {
 NAVIGATION = (
     ("/", "Overview"),
     ("/profiles", "Profiles"),
+    ("/rules", "Rules"),
     ("/dead-letters", "Dead letters"),
     ("/keys", "Keys"),
     ("/actions", "Actions"),

@@ -13,8 +13,7 @@ from typing import Any
 
 from psycopg import AsyncConnection
 
-from merganser.rulebook import rule_store
-from merganser.rulebook.values import MAX_VALUE_BYTES
+from merganser.rulebook import property_store, rule_store
 from merganser.runtime import set_aside, sql
 from merganser.runtime.set_aside import Kind
 from properties import store
@@ -119,17 +118,7 @@ async def _compare(
 ) -> list[PropertyDisagreement]:
     states: dict[str, ProfileState] = {guid: engine.empty_state() for guid in user_ids}
     await _count(connection, engine, states, today)
-    cursor = await connection.execute(
-        _SQL["read_stored"],
-        {
-            "profiles": list(user_ids),
-            "keys": list(engine.keys),
-            "max_value_bytes": MAX_VALUE_BYTES,
-        },
-    )
-    stored: dict[tuple[str, str], list[str]] = {
-        (profile, key): values for profile, key, values in await cursor.fetchall()
-    }
+    stored = await property_store.read_values(connection, user_ids, engine.keys)
     return [
         PropertyDisagreement(guid, key, actual, expected)
         for guid, user_id in user_ids.items()

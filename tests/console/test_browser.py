@@ -51,6 +51,36 @@ async def test_a_session_of_a_browser(system: System) -> None:
     assert (seen["last"], seen["loggedOut"]) == ("/login", "/login")
 
 
+async def test_a_person_previews_and_applies_rules(system: System) -> None:
+    gateway, _, _, (_, url) = await asyncio.gather(
+        system.ingest(), system.resolver(), system.properties(), system.console()
+    )
+    for number in range(3):
+        await gateway.tracked(type="pageview", anonymousId="laptop", userId="ann")
+        await eventually(lambda: system.database.count("events"), equals(number + 1))
+    rules = (
+        "rules:\n  - {key: userId, type: string, unique: true, identifying: true}\n"
+        "  - {key: visits, type: integer, events: {type: pageview, aggregation: count}}\n"
+    )
+    seen = await run_flow(system, url, "rules", "ann", rules, permissions=WRITER)
+    assert seen["mistake"].startswith("Line 3 rules.type: input should be 'string', 'integer'")
+    assert "Applying it would add 2 rules" in seen["valid"]
+    assert seen["stays"] is True, "the check loaded the whole page"
+    assert "visits\tadded\tno value\t3" in seen["profile"]
+    assert seen["sample"] == "The only profile, before and after"
+    assert seen["button"] == "Apply these rules: add 2"
+    assert seen["applied"] == "?done=applied"
+    assert seen["rules"] == ["userId", "visits"]
+    assert "Applying it would remove 2 rules" in seen["plain"]
+    profile = await system.database.profile_of("ann")
+    await eventually(
+        lambda: system.database.column(
+            'SELECT value FROM "profileProperties" WHERE "profileGuid" = %s ORDER BY key', profile
+        ),
+        equals(["ann", "3"]),
+    )
+
+
 async def test_a_wrong_merge_is_undone_and_that_is_reversed(system: System) -> None:
     gateway, _, (_, url) = await asyncio.gather(
         system.ingest(), system.resolver(), system.console()

@@ -36,6 +36,7 @@ PAGES: dict[str, tuple[str, dict[str, str]]] = {
     "a profile": ("/profiles/pro_7", {}),
     "a person": ("/privacy", {"id": "user 4"}),
     "an event": ("/events/evt_00000007", {}),
+    "rules": ("/rules", {}),
     "the log of actions": ("/actions", {}),
 }
 
