@@ -23,7 +23,16 @@ _TYPES = {
     "icon.svg": b"image/svg+xml",
 }
 
-NAVIGATION = (("/", "Overview"), ("/profiles", "Profiles"))
+NAVIGATION = (
+    ("/", "Overview"),
+    ("/profiles", "Profiles"),
+    ("/rules", "Rules"),
+    ("/dead-letters", "Dead letters"),
+    ("/keys", "Keys"),
+    ("/actions", "Actions"),
+    ("/privacy", "Privacy"),
+    ("/operations", "Operations"),
+)
 """Path and name of each page in the navigation."""
 
 STATIC_FILES = {name: StaticFile(_FOLDER / name, media_type) for name, media_type in _TYPES.items()}
@@ -41,10 +50,13 @@ def _environment() -> jinja2.Environment:
     )
     environment.filters |= {
         "visible": text.show_hidden,
+        "escape_hidden": text.escape_hidden,
+        "text": text.show_bytes,
         "guid": text.shorten_guid,
         "shorten": text.shorten,
         "time": text.format_time,
         "number": text.format_number,
+        "decimal": text.format_decimal,
         "ago": text.format_ago,
     }
     environment.globals |= {"static": static_url, "navigation": NAVIGATION}
