@@ -11,14 +11,19 @@ from starlette.routing import Route
 
 from console.access import Access, Handler, LoginNeeded, check_may_write, viewer_of
 from console.actions import Actions
+from console.background import Background
 from console.dead_letters import DeadLetters
 from console.events import Events
+from console.keys import Keys
 from console.links import Links
 from console.login import Login, redirect_to_login
 from console.monitor import Monitor
+from console.operations import Operations
 from console.overview import Overview
 from console.pages import STATIC_FILES, render_error
+from console.privacy import Privacy
 from console.profiles import Profiles
+from console.rules import Rules
 from merganser.admin.errors import AdminError
 from merganser.http import request_ids
 from merganser.http.asgi import Message, Receive, Scope, Send
@@ -104,6 +109,7 @@ def create_app(
     scan: int,
     monitor: Monitor,
     settings: ResolverSettings,
+    background: Background,
 ) -> "ConsoleApp":
     """Return the console.
 
@@ -114,6 +120,7 @@ def create_app(
         scan: the most events that a page reads to find those that match its filters.
         monitor: watches the pipeline.
         settings: how to read the topics.
+        background: does what takes longer than a request.
     """
     routes = Routes(access)
     login = Login(access, keys, pool)
@@ -121,8 +128,12 @@ def create_app(
     events = Events(pool, settings)
     links = Links(pool, settings.nobody_ids)
     overview = Overview(monitor)
+    rules = Rules(pool)
     dead_letters = DeadLetters(settings)
     actions = Actions(pool)
+    privacy = Privacy(pool, settings, background)
+    operations = Operations(pool, settings, monitor, background)
+    keys_pages = Keys(pool)
     return ConsoleApp(
         Starlette(
             routes=[
@@ -134,6 +145,11 @@ def create_app(
                 routes.get("/profiles", profiles.search),
                 routes.get("/profiles/{guid}", profiles.show),
                 routes.get("/events/{guid}", events.show),
+                routes.get("/rules", rules.show),
+                routes.get("/rules/edit", rules.edit),
+                routes.post("/rules/check", rules.check, for_readers=True),
+                routes.post("/rules/preview", rules.preview, for_readers=True),
+                routes.post("/rules/apply", rules.apply),
                 routes.get("/events/{guid}/link", links.show),
                 routes.post("/events/{guid}/unlink", links.unlink),
                 routes.post("/events/{guid}/relink", links.relink),
@@ -142,6 +158,19 @@ def create_app(
                 routes.get("/dead-letters/{name:path}", dead_letters.show_one),
                 routes.post("/dead-letters/{name:path}", dead_letters.act_on_one),
                 routes.get("/actions", actions.show),
+                routes.get("/keys", keys_pages.show),
+                routes.post("/keys", keys_pages.create),
+                routes.get("/keys/new", keys_pages.show_form),
+                routes.get("/keys/{guid}/revoke", keys_pages.preview_revocation),
+                routes.post("/keys/{guid}/revoke", keys_pages.revoke),
+                routes.get("/privacy", privacy.show),
+                routes.get("/privacy/export/{guid}", privacy.export),
+                routes.post("/privacy/forget", privacy.forget),
+                routes.get("/operations", operations.show),
+                routes.get("/operations/replay", operations.show_replay),
+                routes.post("/operations/replay", operations.replay),
+                routes.get("/operations/audits", operations.show_audits),
+                routes.post("/operations/audits", operations.audit),
                 Route("/static/{name}", _send_file),
                 routes.get("/{path:path}", _not_found),
             ]

@@ -90,6 +90,10 @@ def _find_problems(now: Sample, resolved_rate: float | None) -> list[Problem]:
         letters = now.figures.set_aside[Kind.RECORD]
         text = f"{count:,} items are set aside, {letters:,} of them dead letters."
         problems.append(Problem(text, "See the reasons.", "/dead-letters"))
+    if now.figures.audit and now.figures.audit.disagreements:
+        count = now.figures.audit.disagreements
+        text = f"The last audit found {count:,} disagreement{'' if count == 1 else 's'}."
+        problems.append(Problem(text, "See what it found.", "/operations/audits"))
     if now.figures.broken_rules:
         text = f"{now.figures.broken_rules} rules are broken."
         problems.append(Problem(text, "Run `merganser rules list`."))

@@ -14,6 +14,7 @@ import httpx
 from api import app as api
 from console import app as console
 from console.access import Access
+from console.background import Background
 from console.monitor import Monitor
 from console.sessions import Lifetime
 from dev.bench import read_api, servers
@@ -99,7 +100,10 @@ async def _measure(url: str) -> None:
     scan = ApiSettings(_env_file=None).api_scan
     access = Access(pool, keys, Lifetime(3600, 43_200), None)
     monitor = Monitor(pool, settings, Stop())
-    pages = httpx.ASGITransport(console.create_app(pool, keys, access, scan, monitor, settings))
+    background = Background(Stop())
+    pages = httpx.ASGITransport(
+        console.create_app(pool, keys, access, scan, monitor, settings, background)
+    )
     calls = httpx.ASGITransport(api.create_app(pool, keys, scan, settings.nobody_ids))
     bearer = {"authorization": f"Bearer {secret}"}
     same_origin = {"sec-fetch-site": "same-origin"}

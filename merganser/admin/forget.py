@@ -44,8 +44,8 @@ class PersonChanged(AdminError):
 
     def __init__(self) -> None:
         super().__init__(
-            "the profile has just been merged into another one, and nothing is erased: run the "
-            "command again, it finds that profile by this guid"
+            "the profile has just been merged into another one, and nothing is erased: try again, "
+            "this guid then leads to that profile"
         )
 
 

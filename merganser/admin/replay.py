@@ -15,6 +15,7 @@ from psycopg import AsyncConnection
 from merganser.admin.actions import Actor, record_action
 from merganser.admin.database import open_connection
 from merganser.admin.errors import AdminError
+from merganser.admin.times import parse_time
 from merganser.runtime import kafka
 from merganser.runtime.settings import ResolverSettings
 from resolver.offsets import Offsets
@@ -45,6 +46,17 @@ class PartitionReplay:
     def records(self) -> int:
         """Number of offsets that are read again; 0 if the group has not reached `target` yet."""
         return max(0, (self.offset or 0) - self.target)
+
+
+def parse_start(text: str, now: datetime) -> ReplayStart:
+    """Parse an offset, a time, an age such as `2h`, or `start`.
+
+    Raises:
+        ValueError: it is none of them.
+    """
+    if text == "start":
+        return "start"
+    return int(text) if text.isascii() and text.isdecimal() else parse_time(text, now)
 
 
 async def plan_replay(

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from merganser.admin import rules as admin
+from merganser.admin.rule_status import list_rules
 from merganser.admin.rules import BackfillProgress
 from merganser.cli import rules_output
 from merganser.cli.terminal import actor, confirm, err, progress_bar, run
@@ -54,7 +55,7 @@ def apply_(
 @app.command("list")
 def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """List the applied rules and the state of each."""
-    status = run(admin.list_rules(Settings.read(), datetime.now(UTC)))
+    status = run(list_rules(Settings.read(), datetime.now(UTC)))
     if as_json:
         typer.echo(json.dumps(rules_output.rules_json(status)))
     else:

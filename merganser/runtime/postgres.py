@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from importlib.metadata import version
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -59,6 +60,8 @@ MAX_STRAIN_TRIES = 3
 
 PREPARE_AT = 5
 """After how many executions of a statement a connection prepares it."""
+
+_VERSION = version("merganser")
 
 Result = TypeVar("Result")
 
@@ -171,11 +174,11 @@ def connection_options(name: str) -> dict[str, Any]:
     """Return psycopg's arguments for a connection in autocommit mode that detects a dead server.
 
     Args:
-        name: Postgres shows it as the application's name, after "merganser".
+        name: Postgres shows it as the application's name, between "merganser" and the version.
     """
     return {
         "autocommit": True,
-        "application_name": f"merganser {name}",
+        "application_name": f"merganser {name} {_VERSION}",
         "connect_timeout": 5,
         "keepalives_idle": 10,
         "keepalives_interval": 5,

@@ -51,6 +51,36 @@ async def test_a_session_of_a_browser(system: System) -> None:
     assert (seen["last"], seen["loggedOut"]) == ("/login", "/login")
 
 
+async def test_a_person_previews_and_applies_rules(system: System) -> None:
+    gateway, _, _, (_, url) = await asyncio.gather(
+        system.ingest(), system.resolver(), system.properties(), system.console()
+    )
+    for number in range(3):
+        await gateway.tracked(type="pageview", anonymousId="laptop", userId="ann")
+        await eventually(lambda: system.database.count("events"), equals(number + 1))
+    rules = (
+        "rules:\n  - {key: userId, type: string, unique: true, identifying: true}\n"
+        "  - {key: visits, type: integer, events: {type: pageview, aggregation: count}}\n"
+    )
+    seen = await run_flow(system, url, "rules", "ann", rules, permissions=WRITER)
+    assert seen["mistake"].startswith("Line 3 rules.type: input should be 'string', 'integer'")
+    assert "Applying it would add 2 rules" in seen["valid"]
+    assert seen["stays"] is True, "the check loaded the whole page"
+    assert "visits\tadded\tno value\t3" in seen["profile"]
+    assert seen["sample"] == "The only profile, before and after"
+    assert seen["button"] == "Apply these rules: add 2"
+    assert seen["applied"] == "?done=applied"
+    assert seen["rules"] == ["userId", "visits"]
+    assert "Applying it would remove 2 rules" in seen["plain"]
+    profile = await system.database.profile_of("ann")
+    await eventually(
+        lambda: system.database.column(
+            'SELECT value FROM "profileProperties" WHERE "profileGuid" = %s ORDER BY key', profile
+        ),
+        equals(["ann", "3"]),
+    )
+
+
 async def test_a_wrong_merge_is_undone_and_that_is_reversed(system: System) -> None:
     gateway, _, (_, url) = await asyncio.gather(
         system.ingest(), system.resolver(), system.console()
@@ -89,3 +119,21 @@ async def test_a_dead_letter_is_edited_and_resent(system: System) -> None:
     ((guid, kind),) = await system.database.rows("SELECT guid, type FROM events")
     assert kind == "purchase"
     assert seen["event"] == f"{url}/events/{guid}"
+
+
+async def test_a_person_creates_and_revokes_a_key(system: System) -> None:
+    gateway, (_, url) = await asyncio.gather(system.ingest(), system.console())
+    seen = await run_flow(
+        *(system, url, "keys", f"{gateway.url}/api/v1/track"),
+        permissions=(*WRITER, "events:write"),
+    )
+    assert seen["fields"] == [True, False]
+    assert "https://shop.example" in seen["problem"]
+    assert seen["kept"] == ["shop", "shop.example"]
+    assert (seen["key"], seen["copied"], seen["command"]) == ("mk_pub_", True, True)
+    assert seen["sent"] == [200, 403]
+    assert seen["again"] is False, "the key is shown again"
+    assert "1 accepted, 1 refused" in seen["counts"]
+    assert "accepted 1 events with it and refused 1" in seen["preview"]
+    assert "shop is revoked" in seen["notice"]
+    assert "shop" in seen["below"]

@@ -150,5 +150,5 @@ async def test_readers_see_the_trail_and_cannot_change_it(stranger: Viewer) -> N
         await stranger.post(f"{LINK}/relink", {"reason": "right"}),
     ):
         assert response.status_code == 403
-        assert "your key has no permission console:write" in text_of(response.text).lower()
+        assert "you have no permission console:write" in text_of(response.text).lower()
     assert await owner(stranger) is None

@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
+from pydantic import SecretStr
 
 from console import app
 from console.access import Access
 from console.app import ConsoleApp
+from console.background import Background
 from console.monitor import Monitor
+from console.proxy_users import ProxyUsers
 from console.sessions import Lifetime
 from merganser.http.authentication import ApiKeys, Permission
 from merganser.queries.pool import Pool
@@ -91,16 +94,19 @@ async def viewing(
     lifetime: Lifetime | None = None,
     url: str | None = None,
     settings: ResolverSettings | None = None,
+    users: ProxyUsers | None = None,
 ) -> AsyncIterator[Viewer]:
     """Run the console for the length of an `async with` block; nobody is logged in yet."""
     keys_database = postgres.Database(database.url, "keys")
     keys = ApiKeys(keys_database, 60, Stop(), "it")
     pool = Pool("console", metrics.CONSOLE_POOL_WAIT_SECONDS, database.url, 2, 5)
     await pool.open()
-    access = Access(pool, keys, lifetime or Lifetime(3600, 43_200), url)
-    settings = settings or ResolverSettings()
-    monitor = Monitor(pool, settings, Stop())
-    console = app.create_app(pool, keys, access, SCAN, monitor, settings)
+    access = Access(pool, keys, lifetime or Lifetime(3600, 43_200), url, users)
+    settings = settings or ResolverSettings(database_url=SecretStr(database.url))
+    stop = Stop()
+    monitor = Monitor(pool, settings, stop)
+    background = Background(stop)
+    console = app.create_app(pool, keys, access, SCAN, monitor, settings, background)
     try:
         async with httpx.AsyncClient(
             transport=httpx.ASGITransport(console), base_url=url or ORIGIN

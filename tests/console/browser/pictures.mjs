@@ -11,7 +11,8 @@ const context = await browser.newContext({
 const page = await context.newPage();
 await page.goto(link);
 for (const picture of pictures) {
-  const [name, path] = picture.split("=");
+  const at = picture.indexOf("=");
+  const [name, path] = [picture.slice(0, at), picture.slice(at + 1)];
   for (const colorScheme of ["light", "dark"]) {
     await page.emulateMedia({ colorScheme });
     await page.goto(url + path);
