@@ -16,14 +16,15 @@ import msgspec
 import structlog
 from prometheus_client import Histogram
 
-from ingest import body, client_address
-from ingest.dialects import Dialect, Response, StaticResponse
+from ingest import body
+from ingest.dialects import Dialect, ParsedRequest, Response, StaticResponse
 from ingest.publisher import Publisher
 from ingest.rate_limit import RateLimiter
 from ingest.request import Request
 from ingest.routes import Routes
+from ingest.usage import KeyUsage
 from ingest.validate import validate
-from merganser.http import authentication, cors, origins, request_ids
+from merganser.http import authentication, client_address, cors, origins, request_ids
 from merganser.http.asgi import Headers, Receive, Scope, Send, send_response
 from merganser.http.errors import ErrorKind, ErrorLog, HttpError, internal_error
 from merganser.runtime import metrics
@@ -55,6 +56,7 @@ class _Progress:
     key_kind: str = ""
     """Empty until the request's key is known."""
     events: int = 0
+    """Accepted."""
     error_codes: list[str] = field(default_factory=list)
 
 
@@ -67,6 +69,7 @@ class Gateway:
         dialects: Sequence[Dialect],
         known_keys: authentication.ApiKeys,
         publisher: Publisher,
+        usage: KeyUsage,
         tracing: Tracing | None = None,
     ) -> None:
         self._settings = settings
@@ -81,6 +84,7 @@ class Gateway:
         self._routes = Routes(dialects)
         self._keys = known_keys
         self._publisher = publisher
+        self._usage = usage
         self._limiter = RateLimiter(settings.ingest_rate, settings.ingest_burst, time.monotonic)
         self._tracing = tracing
         self._error_log = ErrorLog()
@@ -133,10 +137,23 @@ class Gateway:
         parsed = reader(Request(body.unpack(raw, max_bytes), parts, headers, scope["query_string"]))
         if isinstance(parsed, StaticResponse):
             return parsed.response
-        key = await self._keys.authorize(
-            authentication.key_from_header(headers.get(b"authorization", b"")) or parsed.api_key,
-            authentication.Permission.WRITE_EVENTS,
+        key = await self._keys.identify(
+            authentication.key_from_header(headers.get(b"authorization", b"")) or parsed.api_key
         )
+        try:
+            return await self._accept(parsed, key, scope, headers, progress)
+        finally:
+            self._usage.add(key.guid, progress.events, len(parsed.events) - progress.events)
+
+    async def _accept(
+        self,
+        parsed: ParsedRequest,
+        key: authentication.ApiKey,
+        scope: Scope,
+        headers: Mapping[bytes, bytes],
+        progress: _Progress,
+    ) -> dict[str, Any] | Response:
+        authentication.check_permission(key, authentication.Permission.WRITE_EVENTS)
         progress.key_kind = key.kind
         if key.origins:
             _check_origin(headers, key)

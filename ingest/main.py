@@ -9,6 +9,7 @@ from ingest import openapi, script
 from ingest.app import Gateway
 from ingest.dialects import jitsu, native, posthog, rudderstack, segment, snowplow
 from ingest.publisher import Publisher
+from ingest.usage import KeyUsage
 from merganser.http.authentication import ApiKeys
 from merganser.http.server import ConnectionLimits, create_server
 from merganser.process import Process, run_process
@@ -56,8 +57,11 @@ async def _run(settings: IngestSettings, process: Process) -> None:
     )
     process.close_at_exit(publisher.close)
     metrics.WAITING_BYTES.set_function(publisher.waiting)
+    usage = KeyUsage(process.open_database("ingest usage"), stop)
+    process.close_at_exit(usage.close)
+    dialects = [*DIALECTS, openapi.pages(DIALECTS, settings)]
     gateway = create_server(
-        Gateway(settings, [*DIALECTS, openapi.pages(DIALECTS, settings)], keys, publisher, traces),
+        Gateway(settings, dialects, keys, publisher, usage, traces),
         settings.ingest_host,
         settings.ingest_port,
         ConnectionLimits(
@@ -81,7 +85,7 @@ async def _run(settings: IngestSettings, process: Process) -> None:
     async with asyncio.TaskGroup() as tasks:
         background = [
             tasks.create_task(work)
-            for work in (publisher.run(stop), publisher.probe(stop), keys.run())
+            for work in (publisher.run(stop), publisher.probe(stop), keys.run(), usage.run())
         ]
         await stop.unless(publisher.connected(CONNECT_SECONDS))
         # The publisher runs until the last request has its response.

@@ -70,10 +70,16 @@ PAGES = {
     "dead letters and set-aside items": Page("/dead-letters", "/dead-letters"),
     "a set-aside item": Page("/dead-letters/{name:path}", "/dead-letters/row:evt_x"),
     "log of actions": Page("/actions", "/actions"),
+    "ledger of erasures": Page("/privacy", "/privacy"),
+    "a person to export or forget": Page("/privacy", f"/privacy?id={SMALL}"),
+    "operations": Page("/operations", "/operations"),
+    "audits": Page("/operations/audits", "/operations/audits"),
 }
 """By what they show. A test compares them with the routes of the console."""
 
 NOT_TIMED = {
+    "/operations/replay": "waits for Kafka",
+    "/privacy/export/{guid}": "a download; it waits for Kafka",
     "/login": "public, and reads nothing",
     "/login/{token}": "works once",
     "/static/{name}": "from memory",

@@ -14,6 +14,7 @@ from ingest.app import Gateway
 from ingest.main import DIALECTS
 from ingest.openapi import statuses
 from ingest.publisher import Publisher, Record
+from ingest.usage import KeyUsage
 from merganser.http.asgi import Message
 from merganser.http.authentication import ApiKey, ApiKeys, Permission
 from merganser.runtime import sql
@@ -39,8 +40,8 @@ class AnyKey(ApiKeys):
     def __init__(self) -> None:
         super().__init__(Connection("", ""), 1, Stop(), "")
 
-    async def authorize(self, _: str | None, permission: Permission) -> ApiKey:
-        return ApiKey("", "key_1", frozenset({permission}))
+    async def identify(self, _: str | None) -> ApiKey:
+        return ApiKey("", "key_1", frozenset({Permission.WRITE_EVENTS}))
 
 
 class RecordingPublisher(Publisher):
@@ -51,6 +52,12 @@ class RecordingPublisher(Publisher):
 
     async def publish(self, records: Sequence[Record], *_: object, **__: object) -> None:
         self.records += records
+
+
+def new_gateway(publisher: Publisher) -> Gateway:
+    """Return a gateway that accepts any key."""
+    usage = KeyUsage(Connection("", ""), Stop())
+    return Gateway(IngestSettings(_env_file=None), DIALECTS, AnyKey(), publisher, usage)
 
 
 async def send_request(
@@ -89,7 +96,7 @@ def test_any_body_gets_a_documented_response_and_accepted_events_can_be_stored(
     database_url: str,
 ) -> None:
     publisher = RecordingPublisher()
-    app = Gateway(IngestSettings(_env_file=None), DIALECTS, AnyKey(), publisher)
+    app = new_gateway(publisher)
     with asyncio.Runner() as runner:
 
         @settings(max_examples=EXAMPLES, deadline=None, database=None)
@@ -145,7 +152,7 @@ def test_any_body_gets_a_documented_response_over_http(gateway: Running) -> None
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "TRACE", "get", "\xe9"])
 def test_other_methods_and_paths_are_refused(method: str) -> None:
-    app = Gateway(IngestSettings(_env_file=None), DIALECTS, AnyKey(), RecordingPublisher())
+    app = new_gateway(RecordingPublisher())
     for path, expected in {"/api/v1/track": 405, "/v1/batch": 405, "/nowhere": 404}.items():
         status, headers, content = asyncio.run(send_request(app, method, path, "", b"{}"))
         assert status == expected
