@@ -61,6 +61,7 @@ PAGES = {
     ),
     "a profile": _profile(SMALL),
     "a profile of 1,000,000 events": _profile(LARGE),
+    "keys": Page("/keys", "/keys"),
     "an event": Page("/events/{guid}", f"/events/{EVENT}", (f"/event/{EVENT}",)),
     "preview of an unlink": Page(
         "/events/{guid}/link",
@@ -77,6 +78,8 @@ NOT_TIMED = {
     "/login": "public, and reads nothing",
     "/login/{token}": "works once",
     "/static/{name}": "from memory",
+    "/keys/new": "a form, which reads nothing",
+    "/keys/{guid}/revoke": "reads one key, as /keys reads many",
     "/{path:path}": "the page for what does not exist",
 }
 """The other routes, and why they are not timed."""
