@@ -94,7 +94,7 @@ async def test_a_wrong_merge_is_undone_and_that_is_reversed(system: System) -> N
 
     seen = await run_flow(system, url, "unlink", f"/profiles/{profile}", permissions=WRITER)
     assert seen["before"] == 1
-    assert f"1 events of phone go from {profile} to a new anonymous profile" in seen["preview"]
+    assert f"1 event of phone goes from {profile} to a new anonymous profile" in seen["preview"]
     assert "unlinked" in seen["after"]
     assert "Unlink…" in seen["undone"]
     assert "the tablet was right" in seen["undone"]
