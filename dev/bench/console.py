@@ -68,7 +68,6 @@ PAGES = {
     ),
     "a profile": _profile(SMALL),
     "a profile of 1,000,000 events": _profile(LARGE),
-    "keys": Page("/keys", "/keys"),
     "an event": Page("/events/{guid}", f"/events/{EVENT}", (f"/event/{EVENT}",)),
     "preview of an unlink": Page(
         "/events/{guid}/link",
@@ -96,8 +95,6 @@ NOT_TIMED = {
     "/login/{token}": "works once",
     "/privacy/export/{guid}": "a download that takes as long as there is data",
     "/static/{name}": "from memory",
-    "/keys/new": "a form, which reads nothing",
-    "/keys/{guid}/revoke": "reads one key, as /keys reads many",
     "/{path:path}": "the page for what does not exist",
 }
 """The other routes, and why they are not timed."""
