@@ -168,17 +168,23 @@ async def test_each_process_opens_this_number_of_connections(
     sqlite3.connect(file).close()
     decoration = system.new("decoration")
     decoration.start()
-    _, _, _, _, (_, api) = await asyncio.gather(
-        system.ingest(), system.resolver(), system.scanner(), system.properties(), system.api()
+    _, _, _, _, (_, api), (_, console) = await asyncio.gather(
+        *(system.ingest(), system.resolver(), system.scanner(), system.properties()),
+        *(system.api(), system.console()),
     )
     await decoration.ready()
-    key = await system.key("reader", "events:read")
+    key = await system.key("reader", "events:read", "console:read")
     opened = """SELECT split_part(application_name, ' ', 2), count(*) FROM pg_stat_activity
         WHERE datname = current_database() AND application_name LIKE 'merganser %%' GROUP BY 1"""
 
     async def found() -> dict[str, int]:
         async with httpx.AsyncClient(headers={"authorization": f"Bearer {key}"}) as http:
-            await asyncio.gather(*(http.get(f"{api}/events") for _ in range(60)))
+            login = await http.post(
+                f"{console}/login", data={"key": key}, headers={"origin": console}
+            )
+            assert login.status_code == 303, login.text
+            urls = (f"{api}/events", f"{console}/profiles")
+            await asyncio.gather(*(http.get(url) for url in urls * 60))
         return dict(await system.database.rows(opened))
 
     wanted = {name: int(each) for name, (each, *_) in connections().items() if name != "all"}
