@@ -90,8 +90,12 @@ class Access:
             await sessions.end_session(connection, viewer.token)
         return self._set_cookie("", 0)
 
-    async def read_viewer(self, request: Request) -> Viewer:
+    async def read_viewer(self, request: Request, *, by_person: bool = True) -> Viewer:
         """Return who sent a request.
+
+        Args:
+            request: of a page.
+            by_person: whether it keeps the session alive, unless its header says that it does not.
 
         Raises:
             LoginNeeded: nobody who is logged in.
@@ -100,7 +104,7 @@ class Access:
         token = request.cookies.get(self._cookie)
         if not token:
             raise LoginNeeded
-        by_person = BACKGROUND not in request.headers
+        by_person = by_person and BACKGROUND not in request.headers
         async with self._pool.writing() as connection:
             key_hash = await sessions.read_session(
                 connection, token, self._lifetime, by_person=by_person

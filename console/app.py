@@ -47,9 +47,12 @@ class Routes:
         self._access = access
         self._error_log = ErrorLog()
 
-    def get(self, path: str, handler: Handler, *, public: bool = False) -> Route:
-        """Return a route that shows something."""
-        return Route(path, self._guard(path, handler, public=public), methods=["GET"])
+    def get(
+        self, path: str, handler: Handler, *, public: bool = False, by_person: bool = True
+    ) -> Route:
+        """Return a route that shows something; a person asks for it, or a page does by itself."""
+        guarded = self._guard(path, handler, public=public, by_person=by_person)
+        return Route(path, guarded, methods=["GET"])
 
     def post(self, path: str, handler: Handler, *, public: bool = False) -> Route:
         """Return a route that changes something; only pages of the console can use it."""

@@ -23,7 +23,7 @@ _TYPES = {
     "icon.svg": b"image/svg+xml",
 }
 
-NAVIGATION = (("/", "Overview"), ("/profiles", "Profiles"))
+NAVIGATION = (("/", "Overview"), ("/live", "Live"), ("/profiles", "Profiles"))
 """Path and name of each page in the navigation."""
 
 STATIC_FILES = {name: StaticFile(_FOLDER / name, media_type) for name, media_type in _TYPES.items()}
@@ -89,6 +89,11 @@ def render(request: Request, template: str, status: int = 200, **values: Any) ->
         "with_parameters": with_parameters,
     }
     return HTMLResponse(_ENVIRONMENT.get_template(template).render(values), status)
+
+
+def render_part(template: str, **values: Any) -> str:
+    """Return a part of a page that is sent later than the page."""
+    return _ENVIRONMENT.get_template(template).render(values)
 
 
 def render_error(request: Request, error: HttpError) -> Response:
