@@ -90,12 +90,8 @@ class Access:
             await sessions.end_session(connection, viewer.token)
         return self._set_cookie("", 0)
 
-    async def read_viewer(self, request: Request, *, by_person: bool = True) -> Viewer:
+    async def read_viewer(self, request: Request) -> Viewer:
         """Return who sent a request.
-
-        Args:
-            request: of a page.
-            by_person: whether it keeps the session alive, unless its header says that it does not.
 
         Raises:
             LoginNeeded: nobody who is logged in.
@@ -104,7 +100,7 @@ class Access:
         token = request.cookies.get(self._cookie)
         if not token:
             raise LoginNeeded
-        by_person = by_person and BACKGROUND not in request.headers
+        by_person = BACKGROUND not in request.headers and not is_for_stream(request)
         async with self._pool.writing() as connection:
             key_hash = await sessions.read_session(
                 connection, token, self._lifetime, by_person=by_person
@@ -142,6 +138,11 @@ class Access:
     def _set_cookie(self, value: str, seconds: int) -> str:
         attributes = f"Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict"
         return f"{self._cookie}={value}; {attributes}{'; Secure' if self._is_secure else ''}"
+
+
+def is_for_stream(request: Request) -> bool:
+    """Return whether a page opened a stream of events, which browsers do by themselves."""
+    return request.headers.get("accept") == "text/event-stream"
 
 
 def may_log_in(key: ApiKey) -> bool:

@@ -10,6 +10,8 @@ from starlette.routing import Route
 
 from console.access import Access, Handler, LoginNeeded
 from console.events import Events
+from console.feed import Feed
+from console.live import Live
 from console.login import Login, redirect_to_login
 from console.monitor import Monitor
 from console.overview import Overview
@@ -22,6 +24,7 @@ from merganser.http.errors import ErrorKind, ErrorLog, HttpError
 from merganser.queries.failures import unexpected_error
 from merganser.queries.pool import Pool
 from merganser.runtime import metrics
+from merganser.runtime.lifecycle import Stop
 from merganser.runtime.settings import ResolverSettings
 
 _POLICY = (
@@ -47,12 +50,9 @@ class Routes:
         self._access = access
         self._error_log = ErrorLog()
 
-    def get(
-        self, path: str, handler: Handler, *, public: bool = False, by_person: bool = True
-    ) -> Route:
-        """Return a route that shows something; a person asks for it, or a page does by itself."""
-        guarded = self._guard(path, handler, public=public, by_person=by_person)
-        return Route(path, guarded, methods=["GET"])
+    def get(self, path: str, handler: Handler, *, public: bool = False) -> Route:
+        """Return a route that shows something."""
+        return Route(path, self._guard(path, handler, public=public), methods=["GET"])
 
     def post(self, path: str, handler: Handler, *, public: bool = False) -> Route:
         """Return a route that changes something; only pages of the console can use it."""
@@ -93,6 +93,8 @@ def create_app(
     scan: int,
     monitor: Monitor,
     settings: ResolverSettings,
+    feed: Feed,
+    stop: Stop,
 ) -> App:
     """Return the console.
 
@@ -103,12 +105,15 @@ def create_app(
         scan: the most events that a page reads to find those that match its filters.
         monitor: watches the pipeline.
         settings: how to read the topics.
+        feed: follows the topics for the live page.
+        stop: ends streams.
     """
     routes = Routes(access)
     login = Login(access, keys, pool)
     profiles = Profiles(pool, scan)
     events = Events(pool, settings)
     overview = Overview(monitor)
+    live = Live(feed, pool, access, stop)
     return _ResponseMiddleware(
         Starlette(
             routes=[
@@ -117,6 +122,8 @@ def create_app(
                 routes.get("/login/{token}", login.log_in_by_link, public=True),
                 routes.post("/logout", login.log_out),
                 routes.get("/", overview.show),
+                routes.get("/live", live.show),
+                routes.get("/live/stream", live.stream),
                 routes.get("/profiles", profiles.search),
                 routes.get("/profiles/{guid}", profiles.show),
                 routes.get("/events/{guid}", events.show),

@@ -44,7 +44,11 @@ class EventStream(StreamingResponse):
                 async for message in self._messages:
                     async with asyncio.timeout(SLOW_SECONDS):
                         await send(
-                            {"type": "http.response.body", "body": message.encode(), "more_body": True}
+                            {
+                                "type": "http.response.body",
+                                "body": message.encode(),
+                                "more_body": True,
+                            }
                         )
         except TimeoutError:
             # The server aborts the connection: see `ConnectionLimits.request_seconds`.

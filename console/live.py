@@ -2,28 +2,37 @@
 
 import json
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager
 from urllib.parse import urlencode
 
+import psycopg
+import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 
 from console.access import Access, LoginNeeded, Viewer, viewer_of
 from console.entries import Filter
 from console.event_stream import HEARTBEAT, EventStream, format_message
-from console.feed import Feed, News, Shown
+from console.feed import Feed, News
 from console.pages import render, render_part
 from merganser.admin.keys import read_key_names
 from merganser.http.errors import HttpError
 from merganser.queries.pool import Pool
 from merganser.runtime import metrics
 from merganser.runtime.lifecycle import Stop
+from merganser.runtime.postgres import describe
+
+log = structlog.get_logger(__name__)
 
 FIRST = 50
 """Events that the page shows at first."""
 
 PAGE_SECONDS = 2.0
 """How long the page waits for Kafka."""
+
+START_SECONDS = 20.0
+"""How long a stream does. It tells what is wrong."""
 
 MAX_STREAMS = 20
 """Viewers at the same time, in one process."""
@@ -79,64 +88,65 @@ class Live:
 
     async def stream(self, request: Request) -> Response:
         """Send the rows of events that arrive or become resolved."""
-        return EventStream(self._messages(request))
+        return EventStream(self._messages(request, await self._read_key_names()))
 
-    async def _messages(self, request: Request) -> AsyncGenerator[str]:
+    async def _messages(self, request: Request, names: dict[str, str]) -> AsyncGenerator[str]:
         if self._streams >= MAX_STREAMS:
-            yield format_message("end", f"{MAX_STREAMS} people watch already. Try again later.")
+            yield format_message("end", f"{MAX_STREAMS} people watch already.")
             return
+        viewer = viewer_of(request)
+        end = time.monotonic() + STREAM_SECONDS
+        check_at = time.monotonic() + SESSION_SECONDS
+        problem = ""
+        with self._counting():
+            yield _RETRY
+            async with self._feed.watching(_read_filter(request, viewer)) as watcher:
+                start = self._feed.start(watcher, FIRST, START_SECONDS)
+                news = News(await self._stop.unless(start) or [], [], 0, 0)
+                while True:
+                    yield HEARTBEAT + _format(news, viewer, names)
+                    if problem != (problem := " ".join(self._feed.problems.values())):
+                        yield format_message("problem", problem)
+                    if await self._stop.wait(TICK_SECONDS) or time.monotonic() > end:
+                        return
+                    if time.monotonic() > check_at:
+                        check_at = time.monotonic() + SESSION_SECONDS
+                        try:
+                            viewer = await self._access.read_viewer(request)
+                        except LoginNeeded:
+                            yield format_message("end", "Your session has ended.")
+                            return
+                        except (HttpError, psycopg.Error) as error:
+                            log.warning("a session is not checked", error=describe(error))
+                    news = watcher.take()
+
+    @contextmanager
+    def _counting(self) -> Iterator[None]:
+        """Count a stream while it is open."""
         self._streams += 1
         metrics.CONSOLE_LIVE_VIEWERS.set(self._streams)
         try:
-            async for message in self._follow(request, viewer_of(request)):
-                yield message
+            yield
         finally:
             self._streams -= 1
             metrics.CONSOLE_LIVE_VIEWERS.set(self._streams)
-
-    async def _follow(self, request: Request, viewer: Viewer) -> AsyncGenerator[str]:
-        yield _RETRY
-        end = time.monotonic() + STREAM_SECONDS
-        check_at = time.monotonic() + SESSION_SECONDS
-        names = await self._read_key_names()
-        async with self._feed.watching(_read_filter(request, viewer)) as watcher:
-            shown = await self._feed.start(watcher, FIRST, STREAM_SECONDS)
-            news = News(shown, [], 0, 0)
-            while True:
-                yield self._format(news, viewer, names)
-                if await self._stop.wait(TICK_SECONDS) or time.monotonic() > end:
-                    return
-                if time.monotonic() > check_at:
-                    check_at = time.monotonic() + SESSION_SECONDS
-                    try:
-                        viewer = await self._access.read_viewer(request, by_person=False)
-                    except LoginNeeded:
-                        yield format_message("end", "Your session has ended: log in again.")
-                        return
-                    except HttpError:
-                        pass  # Postgres is away: the next stream needs it
-                news = watcher.take()
-
-    def _format(self, news: News, viewer: Viewer, names: dict[str, str]) -> str:
-        def rows(shown: list[Shown]) -> str:
-            return render_part("live_rows.html", viewer=viewer, names=names, shown=shown)
-
-        messages = [HEARTBEAT]
-        if news.shown:
-            messages.append(format_message("rows", rows(news.shown)))
-        if news.resolved:
-            messages.append(format_message("resolved", rows(news.resolved)))
-        if news.left_out or news.unread:
-            counts = {"leftOut": news.left_out, "unread": news.unread}
-            messages.append(format_message("counts", json.dumps(counts)))
-        if self._feed.problems:
-            messages.append(format_message("problem", " ".join(self._feed.problems.values())))
-        return "".join(messages)
 
     async def _read_key_names(self) -> dict[str, str]:
         """Return the names of keys by their guids."""
         async with self._pool.reading() as connection:
             return await read_key_names(connection, MAX_KEYS)
+
+
+def _format(news: News, viewer: Viewer, names: dict[str, str]) -> str:
+    messages = []
+    for kind, shown in (("rows", news.shown), ("resolved", news.resolved)):
+        if shown:
+            rows = render_part("live_rows.html", viewer=viewer, names=names, shown=shown)
+            messages.append(format_message(kind, rows))
+    if news.left_out or news.unread:
+        counts = {"leftOut": news.left_out, "unread": news.unread}
+        messages.append(format_message("counts", json.dumps(counts)))
+    return "".join(messages)
 
 
 def _read_filter(request: Request, viewer: Viewer) -> Filter:

@@ -4,6 +4,7 @@ import structlog
 
 from console import app
 from console.access import Access
+from console.feed import Feed
 from console.monitor import Monitor
 from console.sessions import Lifetime
 from merganser.http.authentication import ApiKeys
@@ -39,8 +40,12 @@ async def _run(
         None if settings.console_url is None else str(settings.console_url),
     )
     monitor = Monitor(pool, topic_settings, process.stop)
+    feed = Feed(pool, topic_settings)
+    console = app.create_app(
+        pool, keys, access, settings.console_scan, monitor, topic_settings, feed, process.stop
+    )
     http = create_server(
-        app.create_app(pool, keys, access, settings.console_scan, monitor, topic_settings),
+        console,
         settings.console_host,
         settings.console_port,
         proxy_headers=False,
@@ -53,7 +58,7 @@ async def _run(
     }
     await process.check_schema()
     await keys.load()
-    await process.serve_until_stopped(http, keys.run(), monitor.run())
+    await process.serve_until_stopped(http, keys.run(), monitor.run(), feed.run())
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ from merganser.admin.errors import AdminError
 from merganser.http.authentication import PUBLISHABLE_PREFIX, KeyKind, Permission, hash_key
 from merganser.http.origins import normalize_origin
 from merganser.runtime import sql
+from merganser.runtime.postgres import Connection
 from merganser.runtime.settings import Settings
 from schemas.ids import WHITE_SPACE
 
@@ -162,6 +163,12 @@ async def list_keys(settings: Settings) -> list[ApiKey]:
     async with open_connection(settings, "keys") as connection:
         cursor = await connection.execute(_SQL["list_keys"])
         return [ApiKey(*row) for row in await cursor.fetchall()]
+
+
+async def read_key_names(connection: Connection, most: int) -> dict[str, str]:
+    """Return the names of the newest keys by their guids, also of revoked ones."""
+    cursor = await connection.execute(_SQL["read_key_names"], {"most": most})
+    return dict(await cursor.fetchall())
 
 
 async def change_publishable_keys(

@@ -12,6 +12,7 @@ import httpx
 
 from console import app
 from console.access import Access
+from console.feed import Feed
 from console.monitor import Monitor
 from console.sessions import Lifetime
 from merganser.http.asgi import App
@@ -42,6 +43,8 @@ class Viewer:
     """Stores events on their profiles."""
     monitor: Monitor
     """Takes samples only when a test or a page says so."""
+    feed: Feed
+    """Reads the topics only in a test that runs it."""
 
     async def log_in(self, *permissions: str) -> None:
         """Log in with a new key that has these permissions."""
@@ -100,14 +103,15 @@ async def viewing(
     access = Access(pool, keys, lifetime or Lifetime(3600, 43_200), url)
     settings = settings or ResolverSettings()
     monitor = Monitor(pool, settings, Stop())
-    console = app.create_app(pool, keys, access, SCAN, monitor, settings)
+    feed = Feed(pool, settings)
+    console = app.create_app(pool, keys, access, SCAN, monitor, settings, feed, Stop())
     try:
         async with httpx.AsyncClient(
             transport=httpx.ASGITransport(console), base_url=url or ORIGIN
         ) as client:
             key = await new_key(database, *Permission)
             store = Reader(console, pool, database, key)
-            yield Viewer(console, database, key, client, store, monitor)
+            yield Viewer(console, database, key, client, store, monitor, feed)
     finally:
         await pool.close()
         await keys_database.close()

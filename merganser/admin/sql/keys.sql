@@ -11,6 +11,10 @@ SET kind = excluded.kind, permissions = excluded.permissions, "updatedAt" = now(
 SELECT guid, name, kind, permissions, origins, rate, "createdAt", "revokedAt"
 FROM "apiKeys" ORDER BY "createdAt", guid;
 
+-- read_key_names --
+-- Return guid and name of the newest keys.
+SELECT guid, name FROM "apiKeys" ORDER BY "createdAt" DESC, guid LIMIT %(most)s;
+
 -- change_keys --
 -- Change the publishable key with this guid and those with this name; null leaves a column as it is.
 UPDATE "apiKeys"
