@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import psycopg
 import structlog
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 
 from console.entries import Entry, Filter, read_accepted, read_refused
@@ -92,9 +92,9 @@ class Watcher:
         self._left_out = 0
         self._unread = 0
 
-    def offer(self, entry: Entry) -> None:
-        """Add an event that just arrived. If too many wait, the oldest of them is left out."""
-        if self.filter.matches(entry):
+    def offer(self, entries: Iterable[Entry]) -> None:
+        """Add events that just arrived. If too many wait, the oldest of them are left out."""
+        for entry in filter(self.filter.matches, entries):
             waiting = self._accepted if entry.refusal is None else self._refused
             self._left_out += len(waiting) == waiting.maxlen
             waiting.append(entry)
@@ -237,32 +237,32 @@ class Feed:
             except (KafkaError, TimeoutError) as error:
                 self.problems[topic] = f"Kafka does not answer about the topic {topic}."
                 log.warning("Kafka does not answer, trying again", error=type(error).__name__)
+            except Exception:
+                self.problems[topic] = f"The topic {topic} cannot be read: see the console's log."
+                log.exception("a topic cannot be read, trying again", topic=topic)
             self._up_to_date[topic].set()
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _read_end(
         self, topic: str, reader: AIOKafkaConsumer, read: Callable[[Any], Entry | None]
     ) -> None:
-        partitions = reader.assignment()
-        ends = await reader.end_offsets(partitions)
-        for partition, end in ends.items():
-            reader.seek(partition, max(0, end - BACKLOG))
+        up_to_date, recent = self._up_to_date[topic], self._recent[topic]
+        ends = await _seek_near_end(reader)
         self.problems.pop(topic, None)
-        self._recent[topic].clear()
+        recent.clear()
         while True:
+            if not up_to_date.is_set() and await _has_reached(reader, ends):
+                up_to_date.set()
             fetched = await reader.getmany(timeout_ms=1000, max_records=POLL_RECORDS)
             found = [entry for records in fetched.values() for entry in map(read, records) if entry]
-            for entry in sorted(found, key=_time):
-                self._recent[topic].append(entry)
-                if self._up_to_date[topic].is_set():
-                    for watcher in self._watchers:
-                        watcher.offer(entry)
-            if not self._up_to_date[topic].is_set():
-                positions = [await reader.position(p) >= end for p, end in ends.items()]
-                if all(positions) or not fetched:
-                    self._up_to_date[topic].set()
-            await self._skip(reader)
-            await asyncio.sleep(POLL_SECONDS)
+            recent.extend(found := sorted(found, key=_time))
+            if up_to_date.is_set():
+                for watcher in self._watchers:
+                    watcher.offer(found)
+                await self._skip(reader)
+                await asyncio.sleep(POLL_SECONDS)
+            elif not fetched:
+                up_to_date.set()
 
     async def _skip(self, reader: AIOKafkaConsumer) -> None:
         """Go on near the end of each partition of which too many records wait."""
@@ -289,6 +289,22 @@ class Feed:
         except (HttpError, psycopg.Error) as error:
             log.warning("the profiles of events are not known", error=describe(error))
             return {}
+
+
+async def _seek_near_end(reader: AIOKafkaConsumer) -> dict[TopicPartition, int]:
+    """Move a reader near the end of each partition, and return where they end."""
+    partitions = reader.assignment()
+    reader.pause(*partitions)  # it would read from the start while it waits for the answers
+    starts = await reader.beginning_offsets(partitions)
+    ends: dict[TopicPartition, int] = await reader.end_offsets(partitions)
+    for partition, end in ends.items():
+        reader.seek(partition, max(starts[partition], end - BACKLOG))
+    reader.resume(*partitions)
+    return ends
+
+
+async def _has_reached(reader: AIOKafkaConsumer, ends: dict[TopicPartition, int]) -> bool:
+    return all([await reader.position(partition) >= end for partition, end in ends.items()])
 
 
 def _time(entry: Entry) -> datetime:

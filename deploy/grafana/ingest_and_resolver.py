@@ -52,8 +52,8 @@ INGEST = [
     Panel(
         "Records of refused events",
         "recps",
-        "For the console's live page. Limited by MERGANSER_INGEST_REFUSED_RATE, dropped because too "
-        "many wait for Kafka, failed because Kafka did not take them.",
+        "For the console's live page. Limited by MERGANSER_INGEST_REFUSED_RATE; dropped because "
+        "too many wait for Kafka; failed because Kafka did not take them.",
         [Query(rate("merganser_ingest_refused_records_total", "outcome"), "{{outcome}}")],
     ),
     connections_cut("merganser-ingest"),
