@@ -54,6 +54,7 @@ function followLive(body) {
   const button = document.querySelector("#live-pause");
   const missed = { leftOut: 0, unread: 0 };
   let source = null;
+  let connecting = null;
   let isPaused = false;
   let hasEnded = false;
 
@@ -70,11 +71,15 @@ function followLive(body) {
     return Boolean(old);
   }
 
+  function say(text) {
+    clearTimeout(connecting);
+    connecting = null;
+    if (state.textContent !== text) state.textContent = text;
+  }
+
   function open() {
     source = new EventSource(body.dataset.stream);
-    source.addEventListener("open", () => {
-      state.textContent = "New events appear by themselves.";
-    });
+    source.addEventListener("open", () => say("New events appear by themselves."));
     source.addEventListener("rows", (message) => {
       for (const row of parse(message.data)) {
         if (!replace(row)) body.prepend(row);
@@ -96,8 +101,9 @@ function followLive(body) {
     });
     source.addEventListener("end", (message) => end(message.data));
     source.addEventListener("error", () => {
-      if (source?.readyState === EventSource.CLOSED) end("The console does not answer.");
-      else state.textContent = "Connecting …";
+      if (source?.readyState === EventSource.CLOSED) end("The stream has ended.");
+      // Each stream ends after a while, and the browser opens the next one at once.
+      else connecting ??= setTimeout(() => say("Connecting …"), 3000);
     });
   }
 
@@ -110,7 +116,7 @@ function followLive(body) {
     close();
     hasEnded = true;
     button.hidden = true;
-    state.textContent = `${text} Reload the page to go on.`;
+    say(`${text} Reload the page to go on.`);
   }
 
   function update() {
@@ -118,7 +124,7 @@ function followLive(body) {
     if (isWanted && !source) open();
     if (!isWanted && source) {
       close();
-      state.textContent = "Paused.";
+      say("Paused.");
     }
   }
 
