@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 import structlog
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
 
 from merganser.http.errors import ErrorKind, HttpError
 from merganser.runtime import metrics
@@ -123,7 +122,7 @@ class RefusedEvents:
                 while True:
                     await self._publish(producer, batch)
                     batch = [await self._waiting.get()]
-            except KafkaError as error:
+            except Exception as error:  # noqa: BLE001 - no error here may end ingest
                 metrics.REFUSED_RECORDS.labels("failed").inc(len(batch))
                 log.warning("refused events are not recorded", error=type(error).__name__)
             finally:

@@ -2,18 +2,21 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Mapping, Sequence
 from itertools import count
 from typing import Any
 
 import httpx
 import pytest
+from aiokafka import AIOKafkaProducer
 from hypothesis import example, given, settings
 
 from ingest.app import Gateway
 from ingest.main import DIALECTS
 from ingest.openapi import statuses
 from ingest.publisher import Publisher, Record
+from ingest.refused_events import RefusedEvents
 from merganser.http.asgi import Message
 from merganser.http.authentication import ApiKey, ApiKeys, Permission
 from merganser.runtime import sql
@@ -22,6 +25,7 @@ from merganser.runtime.postgres import Database as Connection
 from merganser.runtime.settings import IngestSettings
 from resolver import copy_format
 from schemas.event import Event, decode
+from schemas.refused_event import MAX_CONTENT
 from tests.bad_input.fuzz import bodies, queries, routes
 from tests.support import database, examples
 from tests.support.gateway import Gateway as Running
@@ -89,7 +93,10 @@ def test_any_body_gets_a_documented_response_and_accepted_events_can_be_stored(
     database_url: str,
 ) -> None:
     publisher = RecordingPublisher()
-    app = Gateway(IngestSettings(_env_file=None), DIALECTS, AnyKey(), publisher)
+    refused = RefusedEvents(_no_producer, "refused", 1_000_000, MAX_CONTENT, time.monotonic)
+    app = Gateway(
+        IngestSettings(_env_file=None), DIALECTS, AnyKey(), publisher, refused_events=refused
+    )
     with asyncio.Runner() as runner:
 
         @settings(max_examples=EXAMPLES, deadline=None, database=None)
@@ -105,6 +112,10 @@ def test_any_body_gets_a_documented_response_and_accepted_events_can_be_stored(
         }
         assert events
         runner.run(_check_storable(database_url, list(events.values())))
+
+
+def _no_producer() -> AIOKafkaProducer:
+    raise AssertionError("refused events are recorded, but not published")
 
 
 async def _check_storable(url: str, events: list[Event]) -> None:
