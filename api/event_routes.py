@@ -13,7 +13,7 @@ from api.responses import json_response, page_response
 from api.routing import Routes
 from merganser.http.authentication import ApiKey, Permission
 from merganser.http.errors import ErrorKind, HttpError
-from merganser.identity.unlink import Direction, LinkChange, NotALink, Unlinker
+from merganser.identity.unlink import Direction, LinkChange, NotALink, ReasonHasId, Unlinker
 from merganser.queries import events, parameters
 from merganser.queries.pool import Pool
 
@@ -82,13 +82,14 @@ def add(routes: Routes, pool: Pool, scan: int, nobody_ids: frozenset[str]) -> No
         request: Request, direction: Direction, guid: str, query: parameters.LinkChangeQuery
     ) -> Response:
         key: ApiKey = request.state.key
-        async with pool.writing() as connection, _not_found():
+        async with pool.writing() as connection, _refused():
             change = await unlinker.change(
                 connection,
                 direction,
                 guid,
                 f"API key {key.guid}",
                 query.reason,
+                every=query.every,
                 preview=query.preview,
             )
         return json_response(_link_change_to_json(change, may_read=READ in key.permissions))
@@ -113,16 +114,18 @@ def add(routes: Routes, pool: Pool, scan: int, nobody_ids: frozenset[str]) -> No
 
 
 @asynccontextmanager
-async def _not_found() -> AsyncIterator[None]:
-    """Turn NotALink into the response that such an event has no link.
+async def _refused() -> AsyncIterator[None]:
+    """Turn the errors of a change into responses.
 
     Raises:
-        HttpError: NOT_FOUND.
+        HttpError: NOT_FOUND, INVALID.
     """
     try:
         yield
     except NotALink as error:
         raise HttpError(ErrorKind.NOT_FOUND, str(error)) from None
+    except ReasonHasId as error:
+        raise HttpError(ErrorKind.INVALID, str(error), {"reason": str(error)}) from None
 
 
 def _link_change_to_json(change: LinkChange, *, may_read: bool) -> dict[str, Any]:
@@ -130,6 +133,8 @@ def _link_change_to_json(change: LinkChange, *, may_read: bool) -> dict[str, Any
     return {
         "eventGuid": change.event,
         "changed": change.links > 0,
+        "links": change.links,
+        "isPruned": change.is_pruned,
         "events": change.events,
         "loserGuid": change.loser,
         "survivorGuid": change.survivor,

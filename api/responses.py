@@ -103,6 +103,10 @@ class LinkChanged(Body):
     event_guid: str
     changed: bool
     """False if the event was not a link already, or is one already."""
+    links: int
+    """Number of events that were links and are not now, or the reverse; several only with `all`."""
+    is_pruned: bool
+    """Whether the event was pruned: once unlinked, it cannot be a link again."""
     events: int
     """Number of the anonymousId's own events that go to another profile, some a little later."""
     loser_guid: str

@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from console import sessions
 from console.sessions import Lifetime
+from merganser.admin.actions import Actor
 from merganser.http.authentication import CONSOLE_PERMISSIONS, ApiKey, ApiKeys, Permission
 from merganser.http.errors import ErrorKind, HttpError
 from merganser.queries.pool import Pool
@@ -42,6 +43,16 @@ class Viewer:
     def may_read_profiles(self) -> bool:
         """Whether the viewer may see the values of properties."""
         return Permission.READ_PROFILES in self.key.permissions
+
+    @property
+    def may_write(self) -> bool:
+        """Whether the viewer may act, instead of only look."""
+        return Permission.WRITE_CONSOLE in self.key.permissions
+
+    @property
+    def actor(self) -> Actor:
+        """The viewer in the log of actions."""
+        return Actor("console", f"{self.key.name} ({self.key.guid})")
 
 
 def viewer_of(request: Request) -> Viewer:
@@ -143,6 +154,20 @@ class Access:
 def is_for_stream(request: Request) -> bool:
     """Return whether a page opened a stream of events, which browsers do by themselves."""
     return request.headers.get("accept") == "text/event-stream"
+
+
+def check_may_write(viewer: Viewer) -> None:
+    """Check that a viewer may act.
+
+    Raises:
+        HttpError: FORBIDDEN.
+    """
+    if not viewer.may_write:
+        raise HttpError(
+            ErrorKind.FORBIDDEN,
+            f"your key has no permission {Permission.WRITE_CONSOLE}: nothing has changed; log in "
+            "with a key that has it",
+        )
 
 
 def may_log_in(key: ApiKey) -> bool:

@@ -17,6 +17,7 @@ from merganser.admin.rules import find_outcomes
 from merganser.admin.trace import TracedRecord
 from merganser.http.errors import ErrorKind, HttpError
 from merganser.identity.explain import read_event_reason
+from merganser.identity.unlink import read_ignored, read_trail
 from merganser.queries import events, profiles
 from merganser.queries.parameters import MAX_GUID_LENGTH
 from merganser.queries.pool import Pool
@@ -61,6 +62,8 @@ class Events:
             found = await events.read_events(connection, [guid])
             event = found[0] if found else None
             why = await read_event_reason(connection, guid)
+            trail = await read_trail(connection, guid)
+            is_ignored = bool(await read_ignored(connection, [guid]))
             merges: list[dict[str, Any]] = []
             if event and event["anonymousId"] is not None:
                 merges = await profiles.read_merges_of_event(connection, guid, event["anonymousId"])
@@ -82,6 +85,8 @@ class Events:
             "event.html",
             event=event,
             why=why,
+            trail=trail,
+            is_ignored=is_ignored,
             merges=merges,
             outcomes=outcomes,
             kafka=kafka,

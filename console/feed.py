@@ -22,6 +22,7 @@ from merganser.http.errors import HttpError
 from merganser.queries import events
 from merganser.queries.pool import Pool
 from merganser.runtime import kafka
+from merganser.runtime.lifecycle import Stop
 from merganser.runtime.postgres import describe
 from merganser.runtime.settings import Settings
 
@@ -140,9 +141,11 @@ class Feed:
     Args:
         pool: of connections to Postgres.
         settings: how to reach Kafka; the topics.
+        stop: ends what viewers get.
     """
 
-    def __init__(self, pool: Pool, settings: Settings) -> None:
+    def __init__(self, pool: Pool, settings: Settings, stop: Stop) -> None:
+        self.stop = stop
         self._pool = pool
         self._settings = settings
         self._watchers: set[Watcher] = set()

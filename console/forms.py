@@ -20,6 +20,7 @@ async def read_form(request: Request, max_bytes: int = 8 << 10) -> dict[str, str
         body += chunk
         if len(body) > max_bytes:
             raise HttpError(ErrorKind.TOO_LARGE, f"the form has more than {max_bytes:,} bytes")
+    invalid = HttpError(ErrorKind.MALFORMED, "the form is not valid: try again")
     try:
         pairs = parse_qsl(
             body.decode("ascii"),
@@ -28,5 +29,8 @@ async def read_form(request: Request, max_bytes: int = 8 << 10) -> dict[str, str
             max_num_fields=MAX_FIELDS,
         )
     except ValueError:  # not ASCII, not UTF-8 once decoded, or too many fields
-        raise HttpError(ErrorKind.MALFORMED, "the form is not valid: try again") from None
-    return dict(pairs)
+        raise invalid from None
+    fields = dict(pairs)
+    if any("\0" in value for value in fields.values()):  # which Postgres refuses
+        raise invalid
+    return fields

@@ -20,7 +20,6 @@ from merganser.admin.keys import read_key_names
 from merganser.http.errors import HttpError
 from merganser.queries.pool import Pool
 from merganser.runtime import metrics
-from merganser.runtime.lifecycle import Stop
 from merganser.runtime.postgres import describe
 
 log = structlog.get_logger(__name__)
@@ -58,14 +57,12 @@ class Live:
         feed: follows the topics.
         pool: of connections to Postgres.
         access: knows who is logged in.
-        stop: ends the streams.
     """
 
-    def __init__(self, feed: Feed, pool: Pool, access: Access, stop: Stop) -> None:
+    def __init__(self, feed: Feed, pool: Pool, access: Access) -> None:
         self._feed = feed
         self._pool = pool
         self._access = access
-        self._stop = stop
         self._streams = 0
 
     async def show(self, request: Request) -> Response:
@@ -102,12 +99,12 @@ class Live:
             yield _RETRY
             async with self._feed.watching(_read_filter(request, viewer)) as watcher:
                 start = self._feed.start(watcher, FIRST, START_SECONDS)
-                news = News(await self._stop.unless(start) or [], [], 0, 0)
+                news = News(await self._feed.stop.unless(start) or [], [], 0, 0)
                 while True:
                     yield HEARTBEAT + _format(news, viewer, names)
                     if problem != (problem := " ".join(self._feed.problems.values())):
                         yield format_message("problem", problem)
-                    if await self._stop.wait(TICK_SECONDS) or time.monotonic() > end:
+                    if await self._feed.stop.wait(TICK_SECONDS) or time.monotonic() > end:
                         return
                     if time.monotonic() > check_at:
                         check_at = time.monotonic() + SESSION_SECONDS

@@ -4,6 +4,7 @@ import structlog
 
 from console import app
 from console.access import Access
+from console.background import Background
 from console.feed import Feed
 from console.monitor import Monitor
 from console.sessions import Lifetime
@@ -40,9 +41,16 @@ async def _run(
         None if settings.console_url is None else str(settings.console_url),
     )
     monitor = Monitor(pool, topic_settings, process.stop)
-    feed = Feed(pool, topic_settings)
+    feed = Feed(pool, topic_settings, process.stop)
     console = app.create_app(
-        pool, keys, access, settings.console_scan, monitor, topic_settings, feed, process.stop
+        pool,
+        keys,
+        access,
+        settings.console_scan,
+        monitor,
+        topic_settings,
+        Background(process.stop),
+        feed,
     )
     http = create_server(
         console,

@@ -37,6 +37,8 @@ class Problem:
 
     text: str
     action: str
+    page: str | None = None
+    """Where the action is possible; None: not in the console."""
 
 
 class Overview:
@@ -87,7 +89,11 @@ def _find_problems(now: Sample, resolved_rate: float | None) -> list[Problem]:
     if count := sum(now.figures.set_aside.values()):
         letters = now.figures.set_aside[Kind.RECORD]
         text = f"{count:,} items are set aside, {letters:,} of them dead letters."
-        problems.append(Problem(text, "Run `merganser dead list`."))
+        problems.append(Problem(text, "See the reasons.", "/dead-letters"))
+    if now.figures.audit and now.figures.audit.disagreements:
+        count = now.figures.audit.disagreements
+        text = f"The last audit found {count:,} disagreement{'' if count == 1 else 's'}."
+        problems.append(Problem(text, "See what it found.", "/operations/audits"))
     if now.figures.broken_rules:
         text = f"{now.figures.broken_rules} rules are broken."
         problems.append(Problem(text, "Run `merganser rules list`."))

@@ -23,7 +23,16 @@ _TYPES = {
     "icon.svg": b"image/svg+xml",
 }
 
-NAVIGATION = (("/", "Overview"), ("/live", "Live"), ("/profiles", "Profiles"))
+NAVIGATION = (
+    ("/", "Overview"),
+    ("/live", "Live"),
+    ("/profiles", "Profiles"),
+    ("/rules", "Rules"),
+    ("/dead-letters", "Dead letters"),
+    ("/actions", "Actions"),
+    ("/privacy", "Privacy"),
+    ("/operations", "Operations"),
+)
 """Path and name of each page in the navigation."""
 
 STATIC_FILES = {name: StaticFile(_FOLDER / name, media_type) for name, media_type in _TYPES.items()}
@@ -41,6 +50,8 @@ def _environment() -> jinja2.Environment:
     )
     environment.filters |= {
         "visible": text.show_hidden,
+        "escape_hidden": text.escape_hidden,
+        "text": text.show_bytes,
         "guid": text.shorten_guid,
         "shorten": text.shorten,
         "time": text.format_time,

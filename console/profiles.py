@@ -1,7 +1,7 @@
 """The pages of profiles: the search, and one profile."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -13,8 +13,11 @@ from starlette.responses import RedirectResponse, Response
 from console import graph
 from console.access import Viewer, viewer_of
 from console.pages import render
+from merganser.admin.explain import describe_identity
+from merganser.admin.rule_status import read_decoration
 from merganser.http.errors import ErrorKind, HttpError
 from merganser.identity.explain import Explanation, explain
+from merganser.identity.unlink import read_ignored
 from merganser.queries import cursors, events, profiles
 from merganser.queries.parameters import MAX_ID_LENGTH, ProfileQuery, TimelineQuery
 from merganser.queries.pool import Pool
@@ -74,6 +77,10 @@ class Identity:
 
     explanation: Explanation
     graph: graph.Graph
+    ignored: set[str]
+    """Guids of the events in the graph that are unlinked."""
+    sentences: list[str]
+    """The explanation in words."""
 
 
 class Profiles:
@@ -135,6 +142,8 @@ class Profiles:
                 stored.rule.key: stored.rule for stored in await rule_store.read_rules(connection)
             }
             times = await profiles.read_property_times(connection, profile["guid"])
+            now = datetime.now(UTC)
+            decoration = await read_decoration(connection, profile["guid"], now)
             page = await events.read_page(
                 connection, query.for_profile(profile["guid"]), self._scan
             )
@@ -148,6 +157,8 @@ class Profiles:
                 Property(key, value, rules.get(key), times.get(key))
                 for key, value in sorted(profile["properties"].items())
             ],
+            decoration=decoration,
+            now=now,
             identity=await self._read_identity(profile["guid"]),
             max_events=MAX_COUNTED_EVENTS,
             events=page.entries,
@@ -174,7 +185,8 @@ async def _explain(connection: Connection, guid: str) -> Identity | None:
             connection, [entry.anonymous_id for entry in known]
         )
         drawing = graph.draw(guid, known, explanation.merges, first_seen)
-        return Identity(explanation, drawing)
+        ignored = await read_ignored(connection, {change.event for change in drawing.changes})
+        return Identity(explanation, drawing, ignored, describe_identity(explanation))
     return None  # it merged a moment ago
 
 

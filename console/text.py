@@ -1,5 +1,7 @@
 """How values look on pages. What clients sent is text, also where it looks like markup."""
 
+import codecs
+import json
 import re
 from datetime import UTC, datetime
 
@@ -30,6 +32,20 @@ def shorten(text: object, length: int) -> str:
     """Return the start of a text."""
     visible = show_hidden(text)
     return visible if len(visible) <= length else f"{visible[: length - 1]}…"
+
+
+def show_bytes(data: bytes, length: int) -> str:
+    """Return the start of bytes as text, or of their hexadecimal form if they are not UTF-8."""
+    start = data[:length]
+    try:
+        return codecs.getincrementaldecoder("utf-8")().decode(start, final=len(data) <= length)
+    except UnicodeDecodeError:
+        return start[: length // 64].hex(" ")
+
+
+def escape_hidden(text: str) -> str:
+    """Return a text of JSON with escapes in place of the characters that `show_hidden` shows."""
+    return _HIDDEN.sub(lambda found: json.dumps(found[0])[1:-1], text)
 
 
 def format_time(time: datetime | None, *, exact: bool = False) -> Markup:

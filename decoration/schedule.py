@@ -172,6 +172,12 @@ async def count_due(connection: AsyncConnection[Any], source: str, now: datetime
     return int(count)
 
 
+async def read_due(connection: AsyncConnection[Any], profile: str) -> dict[str, datetime]:
+    """Return when a profile is due, by source; in 1970: as soon as possible."""
+    cursor = await connection.execute(_SQL["read_due"], {"profile": profile})
+    return dict(await cursor.fetchall())
+
+
 async def schedule_all(
     connection: AsyncConnection[Any], source: str, keys: Sequence[str], now: datetime
 ) -> bool:

@@ -4,6 +4,7 @@ It starts a local stack, plays the demo story, sends events for some time and op
 Chromium. `make console-pictures` installs what that needs.
 """
 
+import asyncio
 import math
 import random
 import shutil
@@ -17,12 +18,14 @@ from threading import Thread
 
 import httpx
 import psycopg
+from aiokafka import AIOKafkaProducer
 
 from dev import story
 from dev.stack import StackInfo, run_stack
 from dev.stack.console_login import create_link
 from dev.stack.launch import MERGANSER
 from merganser.cli.terminal import fail
+from merganser.runtime.settings import Settings
 
 SECONDS = 150
 """Of traffic before the pictures: the overview shows the last minutes."""
@@ -32,6 +35,16 @@ TICK = 0.25
 
 SIGN_INS = 0.05
 """Of all events."""
+
+REFUSED = 0.02
+"""Invalid events, per batch."""
+
+BAD_RECORDS = (
+    b"not json",
+    b'{"guid": "evt_01a220e2-193b-79c4-bc2d-0327898f41fb", "type": 1}',
+    b'{"guid": "evt_01a220e2-193b-79c4-bc2d-0327898f41fc", "type": "pageview"}',
+)
+"""They become dead letters."""
 
 _DRIVER = Path(__file__).parents[1] / "tests" / "console" / "browser" / "pictures.mjs"
 _TYPES = ("pageview", "pageview", "pageview", "item-added-to-cart", "purchase")
@@ -48,7 +61,15 @@ def main(folder: Path) -> None:
             profile, event = (
                 (database.execute(query).fetchone() or ("",))[0] for query in (_PROFILE, _EVENT)
             )
-        pages = {"overview": "/", "profile": f"/profiles/{profile}", "event": f"/events/{event}"}
+        pages = {
+            "overview": "/",
+            "live": "/live",
+            "profile": f"/profiles/{profile}",
+            "event": f"/events/{event}",
+            "rules": "/rules",
+            "dead-letters": "/dead-letters",
+        }
+        asyncio.run(_publish_bad_records(info))
         Thread(target=_send_events, args=[info], daemon=True).start()
         time.sleep(SECONDS)
         subprocess.run(
@@ -58,6 +79,14 @@ def main(folder: Path) -> None:
             ],
             check=True,
         )
+
+
+async def _publish_bad_records(info: StackInfo) -> None:
+    """Publish records that cannot be processed."""
+    topic = Settings.model_fields["topic"].default
+    async with AIOKafkaProducer(bootstrap_servers=info.kafka_bootstrap) as producer:
+        for value in BAD_RECORDS:
+            await producer.send_and_wait(topic, value)
 
 
 def _send_events(info: StackInfo) -> None:
@@ -71,6 +100,8 @@ def _send_events(info: StackInfo) -> None:
             count = 12 + round(8 * math.sin((time.monotonic() - start) / 12))
             body = {"events": [_event(chance) for _ in range(count)]}
             http.post(f"{info.ingest_url}/api/v1/batch", json=body).raise_for_status()
+            if chance.random() < REFUSED:
+                http.post(f"{info.ingest_url}/api/v1/track", json={"type": "", "userId": "user-1"})
             time.sleep(TICK)
 
 

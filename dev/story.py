@@ -76,35 +76,46 @@ class _Player:
         profile = self._track("pageview", landing, anonymousId=visitor)
         self._track("pageview", {"path": "/mugs"}, anonymousId=visitor)
         self._track("item-added-to-cart", {"sku": "mug-7", "price": 12.50}, anonymousId=visitor)
-        _print_result(f"{visitor} has an anonymous profile, {profile}")
+        self._print_result(f"{visitor} has an anonymous profile, {profile}", f"/profiles/{profile}")
 
         _print_heading(f"The visitor signs up. One event with both ids: {visitor} is user {user}.")
         self.database.execute(_CREATE_SHOP)
         self.database.execute(_INSERT_SHOP_USER, (user, f"user{user}@example.test"))
         claimed = self._track("sign-up", {"via": "google"}, anonymousId=visitor, userId=int(user))
         _check(claimed == profile, f"{claimed} is not {profile}")
-        _print_result(f"the anonymous profile became user {user}'s: same guid, same history")
+        self._print_result(
+            f"the anonymous profile became user {user}'s: same guid, same history",
+            f"/profiles/{profile}#identity",
+        )
 
         _print_heading("Later, the same person uses a phone and is not signed in yet.")
         phone_profile = self._track("pageview", {"path": "/sale"}, anonymousId=phone)
         _check(phone_profile != profile, "the phone does not have its own profile")
-        _print_result(f"{phone} has another anonymous profile, {phone_profile}")
+        self._print_result(
+            f"{phone} has another anonymous profile, {phone_profile}", f"/profiles?q={phone}"
+        )
 
         _print_heading("The person signs in on the phone.")
         merged = self._track("sign-in", {"via": "password"}, anonymousId=phone, userId=int(user))
         _check(merged == profile, f"{merged} is not {profile}")
-        _print_result(f"{phone_profile} merged into {profile}, history and all")
+        self._print_result(
+            f"{phone_profile} merged into {profile}, history and all",
+            f"/profiles/{phone_profile}#identity",
+        )
 
         _print_heading("Two purchases.")
         for price in (12.50, 7.25):
             self._track("purchase", {"price": price}, anonymousId=phone, userId=int(user))
+        self._print_result(f"both are on {profile}", f"/profiles/{profile}?type=purchase#timeline")
 
         _print_heading("A back end inserts a row with plain SQL:")
         statement = "INSERT INTO events (type, \"userId\") VALUES ('refund', %s) RETURNING guid"
         out.print(f"    [dim]{statement.replace('%s', repr(user))}", highlight=False)
         (event,) = self.database.execute(statement, (user,)).fetchone() or ("",)
         _check(self._await_profile(event) == profile, "the row is on another profile")
-        _print_result("the scanner found the row and put it on the same profile")
+        self._print_result(
+            "the scanner found the row and put it on the same profile", f"/events/{event}"
+        )
         self._show(profile, user)
 
         if has_story_rules:
@@ -181,7 +192,14 @@ class _Player:
             properties.add_row(key, str(value))
         title = f"user {user} = {body['profile']['guid']}"
         out.print(Panel(properties, title=title, border_style="green"))
-        _print_result(f"mergedFrom: {body['mergedFrom']}")
+        self._print_result(
+            f"mergedFrom: {body['mergedFrom']}", f"/profiles/{merged_profile}#properties"
+        )
+
+    def _print_result(self, text: str, page: str) -> None:
+        """Print what a step led to, and the page of the console that shows it."""
+        out.print(f"  [green]✓[/] {text}", highlight=False)
+        out.print(f"    [dim]see {self.info.console_url}{page}", highlight=False, soft_wrap=True)
 
 
 async def _ensure_rules(database_url: str) -> bool:
@@ -212,7 +230,3 @@ def _check(condition: bool, message: str) -> None:  # noqa: FBT001 - reads as an
 
 def _print_heading(text: str) -> None:
     out.print(f"\n[bold]{text}", highlight=False)
-
-
-def _print_result(text: str) -> None:
-    out.print(f"  [green]✓[/] {text}", highlight=False)

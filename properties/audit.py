@@ -13,8 +13,7 @@ from typing import Any
 
 from psycopg import AsyncConnection
 
-from merganser.rulebook import rule_store
-from merganser.rulebook.values import MAX_VALUE_BYTES
+from merganser.rulebook import property_store, rule_store
 from merganser.runtime import set_aside, sql
 from merganser.runtime.set_aside import Kind
 from properties import store
@@ -25,6 +24,9 @@ _SQL = sql.load(__package__, "audit.sql")
 
 CHUNK = 500
 """Profiles that are compared at once. Their events are read a few at a time."""
+
+MAX_KEPT = 1000
+"""Disagreements that a report has. It counts the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,10 @@ class PropertyAuditReport:
     """Rules that were not compared, as their backfill was running."""
     broken: int
     """Rules that were not compared, as they are not computed."""
+    found: int
+    """Number of disagreements."""
     disagreements: list[PropertyDisagreement]
+    """The first `MAX_KEPT` of them."""
 
 
 async def audit(
@@ -65,7 +70,7 @@ async def audit(
         on_progress: called with the completed fraction, from 0 to 1.
     """
     disagreements: list[PropertyDisagreement] = []
-    compared, after = 0, ""
+    compared, found, after = 0, 0, ""
     async with connection.transaction(), connection.cursor() as cursor:
         await cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
         stored = await rule_store.read_all_rules(connection)
@@ -85,11 +90,13 @@ async def audit(
                 break
             after = max(user_ids)
             settled = {guid: user for guid, user in user_ids.items() if guid not in unsettled}
-            disagreements += await _compare(connection, engine, settled, day_of(now))
+            different = await _compare(connection, engine, settled, day_of(now))
+            found += len(different)
+            disagreements += different[: MAX_KEPT - len(disagreements)]
             compared += len(settled)
             on_progress(compared / max(total, compared, 1))
         await cursor.execute(_SQL["read_orphans"], {"unsettled": list(unsettled)})
-        disagreements += [
+        orphans = [
             PropertyDisagreement(profile, key, [], []) for profile, key in await cursor.fetchall()
         ]
     return PropertyAuditReport(
@@ -98,7 +105,8 @@ async def audit(
         len(aside),
         sum(rule.backfilled_to is not None for rule in stored.rules),
         len(stored.broken),
-        disagreements,
+        found + len(orphans),
+        [*disagreements, *orphans][:MAX_KEPT],
     )
 
 
@@ -110,17 +118,7 @@ async def _compare(
 ) -> list[PropertyDisagreement]:
     states: dict[str, ProfileState] = {guid: engine.empty_state() for guid in user_ids}
     await _count(connection, engine, states, today)
-    cursor = await connection.execute(
-        _SQL["read_stored"],
-        {
-            "profiles": list(user_ids),
-            "keys": list(engine.keys),
-            "max_value_bytes": MAX_VALUE_BYTES,
-        },
-    )
-    stored: dict[tuple[str, str], list[str]] = {
-        (profile, key): values for profile, key, values in await cursor.fetchall()
-    }
+    stored = await property_store.read_values(connection, user_ids, engine.keys)
     return [
         PropertyDisagreement(guid, key, actual, expected)
         for guid, user_id in user_ids.items()

@@ -1,6 +1,9 @@
-"""The dry run of a rule over events: what it gives for one profile. Nothing is written."""
+"""The dry run of rules over events: what they give for one profile. Nothing is written."""
 
-from dataclasses import dataclass
+import asyncio
+import time
+from collections import Counter
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
@@ -25,6 +28,10 @@ _SKIPPED: dict[SkipReason, Outcome] = {
     SkipReason.UNFIT: "does not fit the type",
     SkipReason.TOO_LONG: "too long",
 }
+
+
+FETCH_ROWS = 250
+"""Events that are fetched and counted at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +82,60 @@ async def dry_run_event_rule(
         for event_rule in engine.event_rules
     ]
     return EventRuleDryRun(profile, user_id, values, outcomes)
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileDryRun:
+    """What rules give for a profile."""
+
+    values: dict[str, list[str]]
+    """By the rules' keys."""
+    skipped: Counter[tuple[str, SkipReason]] = field(default_factory=Counter)
+    """How many values each rule skips, and why."""
+
+
+async def dry_run_profile(
+    connection: AsyncConnection[Any],
+    engine: Engine,
+    profile: tuple[str, str | None],
+    today: int,
+    max_events: int,
+    deadline: float,
+) -> ProfileDryRun | None:
+    """Compute all rules for one profile, as the properties process does.
+
+    Args:
+        connection: in a transaction.
+        engine: the rules.
+        profile: guid and userId.
+        today: the day in UTC, in days since 1970.
+        max_events: the most events of the profile.
+        deadline: when to give up, as `time.monotonic` counts.
+
+    Returns:
+        None if the profile has more events, or if the time is over.
+
+    Raises:
+        RuleError: a rule fails.
+    """
+    guid, user_id = profile
+    if await store.count_events(connection, guid, max_events + 1) > max_events:
+        return None
+    state, result = engine.empty_state(), ProfileDryRun({})
+
+    def on_skip(key: str, reason: SkipReason) -> None:
+        result.skipped[key, reason] += 1
+
+    async with connection.cursor("dry_run") as cursor:
+        await store.select_events(cursor, engine, [guid])
+        while rows := await cursor.fetchmany(FETCH_ROWS):
+            if time.monotonic() > deadline:
+                return None
+            events = store.group_by_profile(rows)[guid]
+            # In a thread: with many rules this would stop all other requests of the process.
+            await asyncio.to_thread(engine.count, state, events, today, on_skip)
+    result.values.update(engine.compute_properties(state, user_id))
+    return result
 
 
 def find_outcome(rule: Rule, event: EventView, now: datetime) -> Outcome | None:

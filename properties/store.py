@@ -192,6 +192,13 @@ async def count_rebuilds(connection: AsyncConnection[Any]) -> int:
     return int(count)
 
 
+async def count_events(connection: AsyncConnection[Any], profile: str, limit: int) -> int:
+    """Return how many events a profile has, at most `limit`."""
+    values = {"profile": profile, "limit": limit}
+    (count,) = await (await connection.execute(_SQL["count_events"], values)).fetchone() or (0,)
+    return int(count)
+
+
 async def select_events(
     cursor: AsyncCursor[Any], engine: Engine, profiles: Collection[str]
 ) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 import structlog
@@ -16,13 +16,31 @@ from merganser.runtime.postgres import Database
 from merganser.runtime.settings import ResolverSettings
 from merganser.runtime.tracing import Tracing
 from resolver.dead_letters import DeadLetterPublisher, TooManyDeadLetters
-from resolver.decode import Batch, decode_records, make_dead_letter, split_batch, split_fetched
+from resolver.decode import (
+    RECORDS_PER_SLICE,
+    Batch,
+    decode_records,
+    make_dead_letter,
+    split_batch,
+)
 from resolver.offsets import Fenced
 from resolver.partitions import AssignedPartitions
 from resolver.writer import Writer, WrittenBatch
 from schemas.dead_letter import Reason
 
 log = structlog.get_logger(__name__)
+
+
+class _Commit(NamedTuple):
+    """A batch that is committed."""
+
+    batch: Batch
+    written: WrittenBatch
+    """What its transaction did."""
+    seconds: float
+    """How long that took, retries included."""
+    at: float
+    """When, in seconds since 1970."""
 
 
 class Resolver:
@@ -45,6 +63,11 @@ class Resolver:
         self._database = database
         self._dead_letters = dead_letters
         self._traces = traces
+        self._may_decode = asyncio.Event()
+        """Cleared while short statements of a batch run: decoding would delay each of them."""
+        self._may_decode.set()
+        self._commits: list[_Commit] = []
+        """Batches that are not in metrics and logs yet."""
         self.halted: str | None = None
         """Why the resolver reads nothing until an operator restarts it."""
 
@@ -54,19 +77,23 @@ class Resolver:
         Raises:
             StoppedWhileWaiting: Postgres or Kafka is away and the process has to stop.
         """
-        decoded: asyncio.Queue[tuple[int, Batch]] = asyncio.Queue(maxsize=1)
         async with asyncio.TaskGroup() as tasks:
             background = [
-                tasks.create_task(self._fetch(decoded)),
                 tasks.create_task(self._report_every_second(stop)),
                 tasks.create_task(self._follow_rewinds(stop)),
             ]
+            reading = asyncio.create_task(self._read_batch())
             try:
-                while (item := await stop.unless(decoded.get())) is not None:
-                    generation, batch = item
+                while (read := await stop.unless(reading)) is not None:
+                    generation, batch = read
+                    reading = asyncio.create_task(self._read_batch())
                     async with self._partitions.write_lock:
                         if generation == self._partitions.generation:
+                            self._may_decode.clear()
                             await self._resolve(generation, batch, stop)
+                    self._may_decode.set()
+                    if not reading.done():
+                        self._observe_commits()
             except TooManyDeadLetters as error:
                 self.halted = str(error)
                 metrics.HALTED.set(1)
@@ -75,26 +102,36 @@ class Resolver:
                 )
                 await stop.wait()
             finally:
-                for task in background:
+                for task in (reading, *background):
                     task.cancel()
+                self._observe_commits()
         await self._partitions.report()
 
-    async def _fetch(self, decoded: asyncio.Queue[tuple[int, Batch]]) -> None:
+    async def _read_batch(self) -> tuple[int, Batch]:
+        """Return the next records, up to a batch, and their generation.
+
+        In slices, while the batch before is copied: between two of them, its next block of rows is
+        encoded, because Postgres must not wait for the decoding.
+        """
+        generation, batch = None, Batch()
         while True:
+            await self._may_decode.wait()
+            self._observe_commits()
+            room = self._settings.resolver_batch - batch.size
             fetched = await self._consumer.getmany(
-                timeout_ms=1000, max_records=self._settings.resolver_batch
+                timeout_ms=0 if batch.size else 1000, max_records=min(room, RECORDS_PER_SLICE)
             )
             # Without an await after the fetch: the records belong to this generation.
-            generation = self._partitions.generation
-            if fetched and generation is not None:
+            if generation != self._partitions.generation:
+                generation, batch = self._partitions.generation, Batch()
+            if generation is None:
+                continue
+            if fetched:
                 self._partitions.note_fetched({p: r[-1].offset + 1 for p, r in fetched.items()})
-                batch = Batch()
-                for records in split_fetched(fetched):
-                    batch.extend(decode_records(records, self._settings.nobody_ids))
-                    # The task that writes the batch before sends its next statement: Postgres
-                    # must not wait for the decoding.
-                    await asyncio.sleep(0)
-                await decoded.put((generation, batch))
+                batch.extend(decode_records(fetched, self._settings.nobody_ids))
+            if batch.size and (not fetched or batch.size >= self._settings.resolver_batch):
+                return generation, batch
+            await asyncio.sleep(0)
 
     async def _report_every_second(self, stop: Stop) -> None:
         while not await stop.wait(1):
@@ -136,7 +173,9 @@ class Resolver:
         old_offsets = self._partitions.check_start(generation, batch)
 
         async def write(connection: AsyncConnection[Any]) -> WrittenBatch:
-            return await self._writer.write(connection, batch, old_offsets)
+            return await self._writer.write(
+                connection, batch, old_offsets, at_copy=self._may_decode.set
+            )
 
         try:
             written = await self._database.transact(write, stop, tries)
@@ -149,7 +188,7 @@ class Resolver:
             return
         self._partitions.advance(generation, batch.next_offsets)
         await self._partitions.report_lost(batch, old_offsets)
-        self._observe(batch, written, time.monotonic() - start)
+        self._commits.append(_Commit(batch, written, time.monotonic() - start, time.time()))
 
     async def _write_in_parts(
         self, generation: int, batch: Batch, error: Exception, stop: Stop
@@ -170,22 +209,23 @@ class Resolver:
         )
         await self._write(generation, without_record, isolation.TRIES, stop)
 
-    def _observe(self, batch: Batch, written: WrittenBatch, seconds: float) -> None:
-        """Record a committed batch in metrics, log and trace.
+    def _observe_commits(self) -> None:
+        while self._commits:
+            self._observe(self._commits.pop(0))
 
-        Args:
-            batch: what was committed.
-            written: what its transaction did.
-            seconds: how long that took, retries included.
-        """
+    def _observe(self, commit: "_Commit") -> None:
+        """Record a committed batch in metrics, log and trace."""
+        batch, written, seconds, now = commit
         metrics.CONSUMED.inc(batch.size)
         metrics.REPEATED.inc(written.repeated)
         metrics.ALREADY_DELETED.inc(written.deleted)
         metrics.SUPPRESSED.inc(written.suppressed)
         identity_metrics.count_plan(written.plan, len(written.events), seconds)
-        stored = {event["guid"] for event in written.events}
-        resolved = (record for record, event in batch.records if event["guid"] in stored)
-        latency = self._partitions.latency.measure(resolved, time.time())
+        resolved = [record for record, _ in batch.records]
+        if len(written.events) < len(resolved):
+            stored = {event["guid"] for event in written.events}
+            resolved = [record for record, event in batch.records if event["guid"] in stored]
+        latency = self._partitions.latency.measure(resolved, now)
         if latency is not None:
             metrics.TO_RESOLVED_SECONDS.observe(latency)
         counts = {
@@ -205,6 +245,6 @@ class Resolver:
         if self._traces:
             self._traces.batch(
                 (record.headers for record, _ in batch.records),
-                time.time_ns() - int(seconds * 1e9),
+                int((now - seconds) * 1e9),
                 counts,
             )

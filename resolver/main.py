@@ -81,7 +81,10 @@ def _consumer(settings: ResolverSettings, worker: Worker | None) -> AIOKafkaCons
         partition_assignment_strategy=(StickyPartitionAssignor,),
         # A write waits for Postgres for as long as it is away; the heartbeats keep the member.
         max_poll_interval_ms=24 * 3600 * 1000,
-        fetch_max_bytes=16 << 20,
+        # Enough for several batches; a fetch needs three times as much memory.
+        fetch_max_bytes=2 << 20,
+        # A fetch from partitions that are read to their ends holds up those of the others.
+        fetch_max_wait_ms=50,
         max_partition_fetch_bytes=settings.topic_max_record,
     )
 

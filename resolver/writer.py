@@ -1,7 +1,7 @@
 """Writes a batch in one transaction: offsets, identity and rows are committed together or not."""
 
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
@@ -60,6 +60,7 @@ class Writer:
         connection: AsyncConnection[Any],
         batch: Batch,
         old_offsets: Mapping[TopicPartition, int],
+        at_copy: Callable[[], object] = lambda: None,
     ) -> WrittenBatch:
         """Write a batch.
 
@@ -67,6 +68,7 @@ class Writer:
             connection: in a transaction.
             batch: its dead letters have been published.
             old_offsets: the offset of each of its partitions before the batch.
+            at_copy: called when Postgres has rows to copy, which takes most of the time.
 
         Raises:
             Fenced: the stored offsets are not `old_offsets`.
@@ -87,7 +89,7 @@ class Writer:
             for event, profile in zip(events, plan.event_profiles, strict=False)
             if profile is not None
         ]
-        await self._copy(connection, stored)
+        await self._copy(connection, stored, at_copy)
         await self._set_earlier_receipts(connection, found.earlier_receipts)
         return WrittenBatch(
             events=[event for event, _ in stored],
@@ -170,7 +172,10 @@ class Writer:
             )
 
     async def _copy(
-        self, connection: AsyncConnection[Any], stored: list[tuple[Event, str]]
+        self,
+        connection: AsyncConnection[Any],
+        stored: list[tuple[Event, str]],
+        at_copy: Callable[[], object],
     ) -> None:
         guids = guid.series(self.guid_version, guid.EVENT_DATA, time.time_ns() // 1_000_000)
         with_data = [event for event, _ in stored if event["data"]]
@@ -179,6 +184,7 @@ class Writer:
                 async with cursor.copy(_SQL["copy_events"]) as copy:
                     for events in _blocks(stored):
                         await copy.write(copy_format.encode_events(events))
+                        at_copy()
             if with_data:
                 async with cursor.copy(_SQL["copy_event_data"]) as copy:
                     for block in _blocks(with_data):

@@ -83,6 +83,13 @@ FROM (
     LIMIT %(limit)s
 ) AS due;
 
+-- read_due --
+-- When a profile is due, by source. A time that Python lacks, such as infinity, is clamped.
+SELECT source, least(greatest("dueAt", 'epoch'), '9999-01-01')
+FROM "profileDecorations"
+WHERE "profileGuid" = %(profile)s
+ORDER BY source;
+
 -- lock_progress --
 -- Lock and return how far a source's new rules are scheduled. No row: all profiles are scheduled, or
 -- another process is scheduling them.

@@ -16,6 +16,7 @@ from typing import Any, TextIO
 from psycopg import AsyncConnection, DataError, IntegrityError
 
 from merganser.admin import forget, placeholder
+from merganser.admin.actions import Actor, record_action
 from merganser.admin.database import Result, Transact, open_connection, open_transactions
 from merganser.admin.errors import AdminError
 from merganser.admin.placeholder import OWNER_CHUNK
@@ -108,7 +109,7 @@ async def export_to_file(settings: Settings, path: Path) -> int:
 
 
 async def replay_erasures(
-    settings: Settings, path: Path, requested_by: str, progress: Callable[[int], None]
+    settings: Settings, actor: Actor, path: Path, progress: Callable[[int], None]
 ) -> Replay:
     """Erase again everyone whom the file says was erased, and suppress their ids as the file says.
 
@@ -117,8 +118,8 @@ async def replay_erasures(
 
     Args:
         settings: the database's URL, how to reach Kafka, and the ids that mean nobody.
+        actor: who does it, also for the ledger.
         path: of the file.
-        requested_by: who does it, for the ledger.
         progress: called with the number of profiles that were erased.
 
     Raises:
@@ -128,7 +129,7 @@ async def replay_erasures(
         async with open_connection(settings, "replay") as connection:
             _check_file(path, file, await ledger.read_fingerprint(connection))
         request = await forget.add_retention(
-            settings, Request("", requested_by, REPLAY_REASON, "none")
+            settings, Request("", actor.name, REPLAY_REASON, "none")
         )
         async with open_transactions(settings, "replay") as transact:
             try:
@@ -139,6 +140,17 @@ async def replay_erasures(
             await eraser.erase_all()
             if not eraser.failures:
                 await transact(ledger.finish_replay)
+            counts = {
+                "imported": imported,
+                "profiles": eraser.profiles,
+                "events": eraser.events,
+                "failures": len(eraser.failures),
+            }
+            await transact(
+                lambda connection: record_action(
+                    connection, actor, "erasures replayed", counts=counts
+                )
+            )
     return Replay(imported, eraser.profiles, eraser.events, eraser.failures)
 
 

@@ -5,12 +5,13 @@ The SQL reads tables that other folders own: an export has the rows of all of th
 
 import base64
 import json
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
+import structlog
 from psycopg import AsyncConnection
 
+from merganser.admin.actions import Actor, record_action
 from merganser.admin.database import open_connection
 from merganser.admin.dead_letters.letter_ids import read_ids
 from merganser.admin.dead_letters.letters import find_erased_letters
@@ -19,27 +20,24 @@ from merganser.admin.dead_letters.topic import DeadTopicRecord, LetterSelection,
 from merganser.admin.forget import PersonNotFound
 from merganser.identity import forget as identity
 from merganser.identity.person_ids import PersonIds, read_person_ids
-from merganser.runtime import sql
+from merganser.runtime import kafka, sql
 from merganser.runtime.set_aside import Kind
 from merganser.runtime.settings import Settings
 from schemas.dead_letter import DeadLetter
+
+log = structlog.get_logger(__name__)
 
 _SQL = sql.load(__package__, "export.sql")
 
 FETCH_SIZE = 500
 """Rows held in memory at a time."""
 
-
-@dataclass(frozen=True, slots=True)
-class Export:
-    """A finished export."""
-
-    profile: str
-    lines: int
+READER_SECONDS = 300
+"""How long the reader of an export may take for the rows in memory, before Postgres ends it."""
 
 
-async def export_person(settings: Settings, name: str, write: Callable[[str], object]) -> Export:
-    """Write a JSON object for each thing stored about a person, one a line.
+async def export_person(settings: Settings, actor: Actor, name: str) -> AsyncGenerator[str, None]:
+    """Yield a JSON object for each thing stored about a person, as a line with its line feed.
 
     `kind` says what an object is: profile, anonymousId, merge, linkChange, ignoredLink, property,
     propertyState, propertyRecount, decoration, event, setAside or deadLetter. An event's `data` is
@@ -48,8 +46,8 @@ async def export_person(settings: Settings, name: str, write: Callable[[str], ob
 
     Args:
         settings: the database's URL, and where the topic of dead letters is.
+        actor: who gets the export.
         name: a userId or the guid of a profile.
-        write: receives each line, with its line feed.
 
     Raises:
         PersonNotFound: no profile has this userId or guid.
@@ -59,15 +57,19 @@ async def export_person(settings: Settings, name: str, write: Callable[[str], ob
         person = await identity.find_person(connection, name)
         if person is None:
             raise PersonNotFound
+        await kafka.cluster_id(settings)  # if Kafka is away, fail before the first line
         ids = await read_person_ids(connection, person.profile)
         written = 0
         async for line in _read_rows(connection, person.profile, ids):
-            write(line + "\n")
             written += 1
+            yield line + "\n"
         async for line in _read_letters(connection, settings, ids):
-            write(line + "\n")
             written += 1
-    return Export(person.profile, written)
+            yield line + "\n"
+        await record_action(
+            connection, actor, "person exported", subject=person.profile, counts={"lines": written}
+        )
+    log.info("person exported", profile=person.profile, by=actor.name, lines=written)
 
 
 async def _read_rows(
@@ -76,6 +78,9 @@ async def _read_rows(
     """Yield JSON objects, all from one snapshot. Takes no locks."""
     async with connection.transaction():
         await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        await connection.execute(
+            f"SET LOCAL idle_in_transaction_session_timeout = '{READER_SECONDS}s'"
+        )
         for name, statement in _SQL.items():
             async with connection.cursor(f"export_{name}") as cursor:
                 cursor.itersize = FETCH_SIZE

@@ -9,6 +9,7 @@ from aiokafka.errors import KafkaError
 from psycopg import AsyncConnection
 
 from decoration import schedule
+from merganser.admin.actions import Actor, record_action
 from merganser.admin.database import Transact, open_connection, open_transactions
 from merganser.admin.errors import AdminError
 from merganser.identity import erasures, person_ids, suppressed_ids
@@ -43,8 +44,8 @@ class PersonChanged(AdminError):
 
     def __init__(self) -> None:
         super().__init__(
-            "the profile has just been merged into another one, and nothing is erased: run the "
-            "command again, it finds that profile by this guid"
+            "the profile has just been merged into another one, and nothing is erased: try again, "
+            "this guid then leads to that profile"
         )
 
 
@@ -99,7 +100,11 @@ async def find_person(settings: Settings, request: Request) -> Person:
 
 
 async def forget_person(
-    settings: Settings, person: Person, request: Request, progress: Callable[[int], None]
+    settings: Settings,
+    actor: Actor,
+    person: Person,
+    request: Request,
+    progress: Callable[[int], None],
 ) -> Erasure:
     """Erase a person's events, ids, profile and properties, in many short transactions.
 
@@ -107,6 +112,7 @@ async def forget_person(
 
     Args:
         settings: the database's URL, and how to reach Kafka.
+        actor: who erases the person.
         person: as `find_person` returned it.
         request: counts if the person's erasure has not begun.
         progress: called with the number of events that this call erased.
@@ -120,7 +126,23 @@ async def forget_person(
     if not person.unfinished:
         request = await add_retention(settings, request)
     async with open_transactions(settings, "forget") as transact:
-        return await erase_profile(transact, person.profile, request, progress)
+        erasure = await erase_profile(transact, person.profile, request, progress)
+        await record_erasure(transact, actor, "person forgotten", erasure)
+    return erasure
+
+
+async def record_erasure(transact: Transact, actor: Actor, action: str, erasure: Erasure) -> None:
+    """Write a finished erasure to the log of actions, by its guid."""
+    await transact(
+        lambda connection: record_action(
+            connection,
+            actor,
+            action,
+            subject=erasure.guid,
+            reason=erasure.reason,
+            counts=erasure.deleted,
+        )
+    )
 
 
 async def erase_profile(
@@ -179,14 +201,18 @@ async def read_erasure(transact: Transact, profile: str) -> Erasure:
     return erasure
 
 
-async def readmit_id(settings: Settings, name: str) -> None:
+async def readmit_id(settings: Settings, actor: Actor, name: str) -> None:
     """Store events with a suppressed userId or anonymousId again.
+
+    The log of actions does not say which id.
 
     Raises:
         IdNotSuppressed: events with this id are stored already.
     """
-    async with open_connection(settings, "readmit") as connection:
+    async with open_connection(settings, "readmit") as connection, connection.transaction():
         readmitted = await suppressed_ids.readmit(connection, name)
+        if readmitted:
+            await record_action(connection, actor, "id readmitted")
     if not readmitted:
         raise IdNotSuppressed("this id is not suppressed: events with it are stored")
 

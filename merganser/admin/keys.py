@@ -7,7 +7,11 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
+from psycopg import AsyncConnection
+
+from merganser.admin.actions import Actor, record_action
 from merganser.admin.database import open_connection
 from merganser.admin.errors import AdminError
 from merganser.http.authentication import PUBLISHABLE_PREFIX, KeyKind, Permission, hash_key
@@ -93,6 +97,7 @@ class _Terms:
 
 async def create_key(
     settings: Settings,
+    actor: Actor,
     name: str,
     permissions: Collection[Permission],
     rate: float | None = None,
@@ -101,6 +106,7 @@ async def create_key(
 
     Args:
         settings: the database's URL.
+        actor: who creates it.
         name: what the key is for.
         permissions: what the key allows.
         rate: events per second in one ingest process; None: MERGANSER_INGEST_RATE.
@@ -108,11 +114,12 @@ async def create_key(
     Raises:
         InvalidKeyName: see `check_name`.
     """
-    return await _create(settings, name, _Terms(KeyKind.SECRET, permissions, rate=rate))
+    return await _create(settings, actor, name, _Terms(KeyKind.SECRET, permissions, rate=rate))
 
 
 async def create_publishable_key(
     settings: Settings,
+    actor: Actor,
     name: str,
     origins: Collection[str] = (),
     rate: float = PUBLISHABLE_RATE,
@@ -121,6 +128,7 @@ async def create_publishable_key(
 
     Args:
         settings: the database's URL.
+        actor: who creates it.
         name: what the key is for.
         origins: of the pages that may use the key; empty: pages of any origin.
         rate: events per second in one ingest process.
@@ -129,11 +137,15 @@ async def create_publishable_key(
         InvalidKeyName: see `check_name`.
         InvalidOrigin: see `check_origin`.
     """
-    return await _create(settings, name, _publishable_terms(origins, rate))
+    return await _create(settings, actor, name, _publishable_terms(origins, rate))
 
 
 async def ensure_key(
-    settings: Settings, name: str, secret_file: Path, permissions: Collection[Permission]
+    settings: Settings,
+    actor: Actor,
+    name: str,
+    secret_file: Path,
+    permissions: Collection[Permission],
 ) -> None:
     """Store the secret key that a file holds; create file and key if there is no such file.
 
@@ -144,10 +156,12 @@ async def ensure_key(
         OtherKind: the file holds a publishable key.
         OSError: the file cannot be read or created.
     """
-    await _ensure(settings, name, secret_file, _Terms(KeyKind.SECRET, permissions))
+    await _ensure(settings, actor, name, secret_file, _Terms(KeyKind.SECRET, permissions))
 
 
-async def ensure_publishable_key(settings: Settings, name: str, secret_file: Path) -> None:
+async def ensure_publishable_key(
+    settings: Settings, actor: Actor, name: str, secret_file: Path
+) -> None:
     """Store the publishable key that a file holds, as `ensure_key` does.
 
     Raises:
@@ -155,7 +169,7 @@ async def ensure_publishable_key(settings: Settings, name: str, secret_file: Pat
         OtherKind: the file holds a secret key.
         OSError: the file cannot be read or created.
     """
-    await _ensure(settings, name, secret_file, _publishable_terms((), PUBLISHABLE_RATE))
+    await _ensure(settings, actor, name, secret_file, _publishable_terms((), PUBLISHABLE_RATE))
 
 
 async def list_keys(settings: Settings) -> list[ApiKey]:
@@ -173,6 +187,7 @@ async def read_key_names(connection: Connection, most: int) -> dict[str, str]:
 
 async def change_publishable_keys(
     settings: Settings,
+    actor: Actor,
     guid_or_name: str,
     origins: Collection[str] | None = None,
     rate: float | None = None,
@@ -181,6 +196,7 @@ async def change_publishable_keys(
 
     Args:
         settings: the database's URL.
+        actor: who changes it.
         guid_or_name: of the key.
         origins: of the pages that may use the key; empty: pages of any origin; None: as before.
         rate: events per second in one ingest process; None: as before.
@@ -197,8 +213,9 @@ async def change_publishable_keys(
         "origins": None if origins is None else _normalize(origins),
         "rate": rate,
     }
-    async with open_connection(settings, "keys") as connection:
+    async with open_connection(settings, "keys") as connection, connection.transaction():
         cursor = await connection.execute(_SQL["change_keys"], values)
+        await _record(connection, actor, "key changed", await cursor.fetchall())
     if cursor.rowcount == 0:
         raise KeyNotFound(
             f"no valid publishable key has the guid or name {guid_or_name!r}: "
@@ -207,7 +224,7 @@ async def change_publishable_keys(
     return cursor.rowcount
 
 
-async def revoke_keys(settings: Settings, guid_or_name: str) -> int:
+async def revoke_keys(settings: Settings, actor: Actor, guid_or_name: str) -> int:
     """Revoke the key with a guid, or all keys with a name.
 
     Returns:
@@ -216,8 +233,9 @@ async def revoke_keys(settings: Settings, guid_or_name: str) -> int:
     Raises:
         KeyNotFound: no valid key has this guid or name.
     """
-    async with open_connection(settings, "keys") as connection:
+    async with open_connection(settings, "keys") as connection, connection.transaction():
         cursor = await connection.execute(_SQL["revoke_keys"], {"guid_or_name": guid_or_name})
+        await _record(connection, actor, "key revoked", await cursor.fetchall())
     if cursor.rowcount == 0:
         raise KeyNotFound(
             f"no valid key has the guid or name {guid_or_name!r}: "
@@ -246,14 +264,16 @@ def _normalize(origins: Collection[str]) -> list[str]:
     return sorted({check_origin(origin) for origin in origins})
 
 
-async def _create(settings: Settings, name: str, terms: _Terms) -> str:
+async def _create(settings: Settings, actor: Actor, name: str, terms: _Terms) -> str:
     check_name(name)
     secret = terms.new_secret()
-    await _store(settings, name, secret, terms)
+    await _store(settings, actor, name, secret, terms)
     return secret
 
 
-async def _ensure(settings: Settings, name: str, secret_file: Path, terms: _Terms) -> None:
+async def _ensure(
+    settings: Settings, actor: Actor, name: str, secret_file: Path, terms: _Terms
+) -> None:
     check_name(name)
     secret = _read_or_create_secret(secret_file, terms)
     if secret.startswith(PUBLISHABLE_PREFIX) != (terms.kind is KeyKind.PUBLISHABLE):
@@ -261,7 +281,7 @@ async def _ensure(settings: Settings, name: str, secret_file: Path, terms: _Term
             f"the key in {secret_file} is not a {terms.kind} key, and its kind never changes: "
             "name another file"
         )
-    await _store(settings, name, secret, terms)
+    await _store(settings, actor, name, secret, terms)
 
 
 def _read_or_create_secret(file: Path, terms: _Terms) -> str:
@@ -275,7 +295,7 @@ def _read_or_create_secret(file: Path, terms: _Terms) -> str:
     return secret
 
 
-async def _store(settings: Settings, name: str, secret: str, terms: _Terms) -> None:
+async def _store(settings: Settings, actor: Actor, name: str, secret: str, terms: _Terms) -> None:
     values = {
         "name": name,
         "hash": hash_key(secret),
@@ -284,5 +304,16 @@ async def _store(settings: Settings, name: str, secret: str, terms: _Terms) -> N
         "origins": list(terms.origins),
         "rate": terms.rate,
     }
-    async with open_connection(settings, "keys") as connection:
-        await connection.execute(_SQL["create_key"], values)
+    async with open_connection(settings, "keys") as connection, connection.transaction():
+        cursor = await connection.execute(_SQL["create_key"], values)
+        guid, is_new = await cursor.fetchone() or ("", False)
+        if is_new:
+            await _record(connection, actor, "key created", [(guid, name)])
+
+
+async def _record(
+    connection: AsyncConnection[Any], actor: Actor, action: str, keys: Collection[tuple[str, str]]
+) -> None:
+    """Write an action for each key, given by guid and name."""
+    for guid, name in keys:
+        await record_action(connection, actor, action, subject=f"{name} ({guid})")

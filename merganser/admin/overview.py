@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from aiokafka import TopicPartition
 
+from merganser.admin.audit import Audit, read_audits
 from merganser.queries import profiles
 from merganser.rulebook.rule_store import count_broken_rules
 from merganser.runtime.postgres import Connection
@@ -39,6 +40,8 @@ class TableFigures:
     staleness: float
     """Seconds since the oldest change that the properties do not have yet."""
     broken_rules: int
+    audit: Audit | None
+    """The last one."""
 
 
 async def read_figures(
@@ -63,6 +66,7 @@ async def read_figures(
     offsets = {}
     if cluster:
         offsets = await Offsets(group, cluster).read(connection, partitions)
+    audits = await read_audits(connection, 1)
     since = now - timedelta(hours=MERGE_HOURS)
     return TableFigures(
         offsets,
@@ -73,4 +77,5 @@ async def read_figures(
         await profiles.count_merges(connection, since, MAX_COUNT),
         await read_oldest_age(connection),
         await count_broken_rules(connection),
+        audits[0] if audits else None,
     )

@@ -6,6 +6,7 @@ from typing import Any
 from psycopg import AsyncConnection
 
 from merganser.admin import forget
+from merganser.admin.actions import Actor
 from merganser.admin.database import Transact, open_connection, open_transactions
 from merganser.admin.errors import AdminError
 from merganser.admin.forget import CHUNK
@@ -54,7 +55,11 @@ async def find_placeholder(settings: Settings, request: Request) -> Placeholder:
 
 
 async def remove_placeholder(
-    settings: Settings, found: Placeholder, request: Request, progress: Callable[[int], None]
+    settings: Settings,
+    actor: Actor,
+    found: Placeholder,
+    request: Request,
+    progress: Callable[[int], None],
 ) -> Erasure:
     """Remove a userId from all events, and ignore it from now on; keep its devices.
 
@@ -62,6 +67,7 @@ async def remove_placeholder(
 
     Args:
         settings: the database's URL, how to reach Kafka, and the ids that mean nobody.
+        actor: who removes it.
         found: as `find_placeholder` returned it.
         request: counts if the removal has not begun.
         progress: called with the number of moved and erased events.
@@ -75,7 +81,9 @@ async def remove_placeholder(
     request = await forget.add_retention(settings, request)
     async with open_transactions(settings, "forget") as transact:
         await run_steps(transact, found, request, settings.nobody_ids, CHUNK, progress)
-        return await forget.read_erasure(transact, found.profile)
+        erasure = await forget.read_erasure(transact, found.profile)
+        await forget.record_erasure(transact, actor, "placeholder removed", erasure)
+    return erasure
 
 
 async def run_steps(

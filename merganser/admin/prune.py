@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from psycopg import AsyncConnection
 
+from merganser.admin.actions import Actor, record_action
 from merganser.admin.database import open_transactions
 from merganser.admin.errors import AdminError
 from merganser.identity import audit as identity
@@ -68,6 +69,7 @@ class _Chunk:
 
 async def prune_events(
     settings: Settings,
+    actor: Actor,
     days: int,
     now: datetime,
     progress: Callable[[int, int], None],
@@ -79,6 +81,7 @@ async def prune_events(
 
     Args:
         settings: the database's URL, and how long the topic holds records.
+        actor: who deletes them.
         days: age from which events are old. A rule with a longer window counts them.
         now: the current time.
         progress: called with the number of events read so far and an estimate of all old events.
@@ -121,6 +124,13 @@ async def prune_events(
             cursor, has_more = chunk.cursor, chunk.has_more
             deleted, kept = deleted + len(chunk.deletable), kept + chunk.kept
             progress(deleted + kept, total)
+        if not dry_run:
+            subject, counts = f"events before {before:%Y-%m-%d}", {"deleted": deleted, "kept": kept}
+            await transact(
+                lambda connection: record_action(
+                    connection, actor, "events pruned", subject=subject, counts=counts
+                )
+            )
     keys = {key for keys in rules_by_type.values() for key in keys}
     return PruneResult(before, deleted, kept, sorted(keys))
 

@@ -12,8 +12,10 @@ from typing import Any, Literal
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from psycopg import AsyncConnection
 
+from merganser.admin.actions import Actor, record_action
 from merganser.admin.database import open_connection
 from merganser.admin.errors import AdminError
+from merganser.admin.times import parse_time
 from merganser.runtime import kafka
 from merganser.runtime.settings import ResolverSettings
 from resolver.offsets import Offsets
@@ -44,6 +46,17 @@ class PartitionReplay:
     def records(self) -> int:
         """Number of offsets that are read again; 0 if the group has not reached `target` yet."""
         return max(0, (self.offset or 0) - self.target)
+
+
+def parse_start(text: str, now: datetime) -> ReplayStart:
+    """Parse an offset, a time, an age such as `2h`, or `start`.
+
+    Raises:
+        ValueError: it is none of them.
+    """
+    if text == "start":
+        return "start"
+    return int(text) if text.isascii() and text.isdecimal() else parse_time(text, now)
 
 
 async def plan_replay(
@@ -78,8 +91,15 @@ async def plan_replay(
     ]
 
 
-async def rewind_offsets(settings: ResolverSettings, replays: Collection[PartitionReplay]) -> None:
+async def rewind_offsets(
+    settings: ResolverSettings, actor: Actor, replays: Collection[PartitionReplay]
+) -> None:
     """Move the group's offsets back to their targets; running resolvers notice within seconds.
+
+    Args:
+        settings: Kafka, the topic and the group; the database's URL.
+        actor: who moves them.
+        replays: as `plan_replay` returned them.
 
     Raises:
         KafkaError: the brokers cannot be reached.
@@ -88,6 +108,13 @@ async def rewind_offsets(settings: ResolverSettings, replays: Collection[Partiti
         await offsets.rewind(
             connection,
             {TopicPartition(settings.topic, replay.partition): replay.target for replay in replays},
+        )
+        counts = {
+            "partitions": len(replays),
+            "records": sum(replay.records for replay in replays),
+        }
+        await record_action(
+            connection, actor, "topic replayed", subject=settings.topic, counts=counts
         )
 
 

@@ -1,4 +1,4 @@
-"""Rules of profile properties: compare, apply, list and dry-run them (`merganser rules`)."""
+"""Rules of profile properties: compare, apply and dry-run them (`merganser rules`)."""
 
 import asyncio
 import os
@@ -8,16 +8,16 @@ from datetime import datetime
 from typing import Any
 
 from psycopg import AsyncConnection
-from psycopg.errors import LockNotAvailable
+from psycopg.errors import LockNotAvailable, QueryCanceled
 
 from decoration import dry_run as decoration
 from decoration.errors import QueryRefused, SourceUnavailable
-from decoration.source_status import SourceStatus, read_statuses
+from merganser.admin.actions import Actor, record_action
 from merganser.admin.database import open_connection
 from merganser.admin.errors import AdminError
 from merganser.rulebook import rule_store
 from merganser.rulebook.language import Rule, RuleFile, Source
-from merganser.rulebook.rule_store import Broken, RuleChanges, StoredRule
+from merganser.rulebook.rule_store import RuleChanges
 from merganser.rulebook.values import MAX_VALUE_BYTES, to_microseconds, utf8_size
 from merganser.runtime.settings import Settings
 from properties import dry_run as properties
@@ -34,6 +34,14 @@ POLL_SECONDS = 0.2
 
 class EventsLocked(AdminError):
     """A long transaction writes events, so rules cannot be applied now."""
+
+
+class RulesChanged(AdminError):
+    """Other rules apply than those that the new rules were to replace."""
+
+
+class SourcesChange(AdminError):
+    """The new rules come with other sources, and who applies them may not change these."""
 
 
 class RuleNotFound(AdminError):
@@ -54,19 +62,6 @@ class ProfileWithoutUser(AdminError):
 
 class SourceFailed(AdminError):
     """The company's database does not answer a rule's query, or refuses it."""
-
-
-@dataclass(frozen=True, slots=True)
-class RuleStatus:
-    """All applied rules, and how far each is."""
-
-    rules: list[StoredRule]
-    broken: list[Broken]
-    broken_sources: list[Broken]
-    profiles: int
-    """About how many profiles there are."""
-    sources: Mapping[str, SourceStatus]
-    """Sources that a decoration process has seen, by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,37 +90,60 @@ async def compare_rules(settings: Settings, file: RuleFile) -> RuleChanges:
         return await rule_store.compare_with_file(connection, file)
 
 
-async def apply_rules(settings: Settings, file: RuleFile) -> RuleChanges:
+async def apply_rules(settings: Settings, actor: Actor, file: RuleFile) -> RuleChanges:
+    """Do what `replace_rules` does, whatever rules apply before."""
+    async with open_connection(settings, "rules") as connection:
+        return await replace_rules(connection, actor, file)
+
+
+async def replace_rules(
+    connection: AsyncConnection[Any],
+    actor: Actor,
+    file: RuleFile,
+    *,
+    version: str | None = None,
+    may_change_sources: bool = True,
+) -> RuleChanges:
     """Replace the applied rules by those of a file. The properties process then backfills them.
+
+    Args:
+        connection: READ COMMITTED.
+        actor: who does it.
+        file: the new rules.
+        version: replace only these rules, as `rule_store.read_version` returned it; None: any.
+        may_change_sources: whether the file may have other sources.
 
     Returns:
         What changed.
 
     Raises:
+        RulesChanged: other rules apply than those of the version.
+        SourcesChange: the file has other sources, and may not.
         EventsLocked: a transaction has been writing events for too long; nothing changed.
     """
-    async with open_connection(settings, "rules") as connection:
-        try:
-            return await rule_store.apply_file(connection, file)
-        except LockNotAvailable:
-            raise EventsLocked(
-                "a long transaction is writing events: run this again when it has ended"
-            ) from None
-
-
-async def list_rules(settings: Settings, now: datetime) -> RuleStatus:
-    """Return all rules and their state.
-
-    Args:
-        settings: the database's URL.
-        now: the current time; it decides which profiles are due.
-    """
-    async with open_connection(settings, "rules") as connection:
-        _, profiles = await rule_store.read_backfill_progress(connection)
-        _, broken_sources = await rule_store.read_all_sources(connection)
-        applied = await rule_store.read_all_rules(connection)
-        sources = await read_statuses(connection, now)
-    return RuleStatus(applied.rules, applied.broken, broken_sources, profiles, sources)
+    try:
+        async with connection.transaction():
+            changes = await rule_store.apply_file(
+                connection, file, version=version, may_change_sources=may_change_sources
+            )
+            counts = {
+                "added": len(changes.added),
+                "changed": len(changes.changed) + len(changes.repaired),
+                "removed": len(changes.removed) + len(changes.removed_broken),
+            }
+            await record_action(connection, actor, "rules applied", counts=counts)
+            return changes
+    except (LockNotAvailable, QueryCanceled):
+        raise EventsLocked(
+            "a long transaction is writing events: run this again when it has ended"
+        ) from None
+    except rule_store.RulesChanged:
+        raise RulesChanged("other rules were applied in the meantime: nothing changed") from None
+    except rule_store.SourcesChange:
+        raise SourcesChange(
+            "sources name environment variables with passwords, so only `merganser rules apply` "
+            "changes them: nothing changed"
+        ) from None
 
 
 def find_outcomes(

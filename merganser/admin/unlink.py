@@ -5,12 +5,12 @@ from typing import Any
 
 from psycopg import AsyncConnection
 
+from merganser.admin.actions import Actor, record_action
 from merganser.admin.database import Transact, open_transactions
 from merganser.admin.errors import AdminError
 from merganser.admin.forget import ReasonNamesPerson
 from merganser.identity import store
-from merganser.identity.person_ids import contains
-from merganser.identity.unlink import Direction, LinkChange, NotALink, Unlinker
+from merganser.identity.unlink import Direction, LinkChange, NotALink, ReasonHasId, Unlinker
 from merganser.runtime.settings import Settings
 
 CHUNK = 2000
@@ -25,7 +25,7 @@ async def change_link(
     settings: Settings,
     direction: Direction,
     event: str,
-    actor: str,
+    actor: Actor,
     reason: str,
     *,
     every: bool = False,
@@ -53,22 +53,83 @@ async def change_link(
     unlinker = Unlinker(settings.nobody_ids, 0)
 
     async def work(connection: AsyncConnection[Any]) -> LinkChange:
-        change = await unlinker.change(
-            connection, direction, event, actor, reason, every=every, preview=preview
+        return await begin_change(
+            connection, unlinker, direction, event, actor, reason, every=every, preview=preview
         )
-        # The trail stays with the user's event when the owner of the anonymousId is erased.
-        if contains(reason, filter(None, (change.user_id, change.anonymous_id, change.owner))):
-            raise ReasonNamesPerson
-        return change
 
     async with open_transactions(settings, direction) as transact:
-        try:
-            change = await transact(work)
-        except NotALink as error:
-            raise CannotChangeLink(f"cannot {direction} {event}: {error}") from None
+        change = await transact(work)
         if not preview:
             await _move_events(transact, change.anonymous_id, progress)
     return change
+
+
+async def begin_change(
+    connection: AsyncConnection[Any],
+    unlinker: Unlinker,
+    direction: Direction,
+    event: str,
+    actor: Actor,
+    reason: str,
+    *,
+    every: bool,
+    preview: bool,
+) -> LinkChange:
+    """Change a link, with as many events as the unlinker moves; the scanner moves the rest.
+
+    Args:
+        connection: in a READ COMMITTED transaction.
+        unlinker: changes it.
+        direction: as for `change_link`, like the other arguments.
+        event: guid.
+        actor: who does it.
+        reason: why.
+        every: whether to change all stored links with the same two ids.
+        preview: whether to change nothing.
+
+    Raises:
+        CannotChangeLink: as `change_link`.
+        ReasonNamesPerson: as `change_link`.
+    """
+    try:
+        change = await unlinker.change(
+            connection, direction, event, actor.name, reason, every=every, preview=preview
+        )
+    except NotALink as error:
+        raise CannotChangeLink(f"cannot {direction} {event}: {error}") from None
+    except ReasonHasId:
+        raise ReasonNamesPerson from None
+    if change.trail and not preview:
+        # `forget` deletes the trail, which has the guid of the event and the reason.
+        counts = {"links": change.links, "events": change.events}
+        await record_action(
+            connection, actor, f"event {direction}ed", subject=change.trail, counts=counts
+        )
+    return change
+
+
+def describe_change(change: LinkChange, direction: Direction) -> list[str]:
+    """Return what a change does, in sentences."""
+    if not change.links:
+        now = "is not a link already" if direction == "unlink" else "was not unlinked"
+        return [f"{change.event} {now}: nothing to do"]
+    which = f"{change.event} links" if change.links == 1 else f"{change.links:,} events link"
+    lines = [f"{which} anonymousId {change.anonymous_id} to user {change.user_id}"]
+    if change.survivor == change.loser:
+        owner = "nobody" if change.owner is None else f"user {change.owner}"
+        lines.append(f"{change.anonymous_id} stays with {owner}, by another link: no event moves")
+    else:
+        goal = (
+            "a new anonymous profile, as no other event links it"
+            if change.survivor is None
+            else f"{change.survivor} of user {change.owner}"
+        )
+        lines.append(
+            f"{change.events:,} events of {change.anonymous_id} go from {change.loser} to {goal}"
+        )
+    if change.is_pruned and direction == "unlink":
+        lines.append(f"{change.event} was pruned: it cannot be linked again")
+    return lines
 
 
 async def _move_events(

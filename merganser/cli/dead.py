@@ -11,7 +11,7 @@ from merganser.admin.dead_letters import service
 from merganser.admin.dead_letters.service import Selection
 from merganser.admin.dead_letters.set_aside_items import ItemName
 from merganser.cli import dead_output
-from merganser.cli.terminal import confirm, err, fail, out, run
+from merganser.cli.terminal import actor, confirm, err, fail, out, run
 from merganser.cli.time_options import time_option
 from merganser.runtime.set_aside import Kind
 from merganser.runtime.settings import Settings
@@ -143,7 +143,7 @@ def retry(
     settings = Settings.read()
     selection = _select(items, kind, reason, since, until, everything=everything)
     listing = run(service.find_open(settings, selection))
-    result = run(service.retry(settings, listing))
+    result = run(service.retry(settings, actor(), listing))
     if listing.letters or not listing.items:
         others = ""
         if result.resolved_by_others:
@@ -196,7 +196,7 @@ def drop(
     dead_output.show_items(listing.items)
     if count := len(listing.letters) + len(listing.items):
         confirm(f"Drop {count:,}?", yes=yes)
-    err.print(f"[green]{run(service.drop(settings, listing)):,} dropped")
+    err.print(f"[green]{run(service.drop(settings, actor(), listing)):,} dropped")
 
 
 def _select(

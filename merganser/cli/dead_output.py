@@ -10,7 +10,7 @@ from rich.table import Table
 
 from merganser.admin.dead_letters.letters import LetterSummary
 from merganser.admin.dead_letters.resolutions import Resolution
-from merganser.admin.dead_letters.set_aside_items import SetAsideItem
+from merganser.admin.dead_letters.set_aside_items import KIND_MEANING, PLACE_MEANING, SetAsideItem
 from merganser.admin.dead_letters.topic import DeadTopicRecord
 from merganser.cli.terminal import out
 from merganser.runtime.set_aside import Kind
@@ -19,15 +19,6 @@ from schemas.dead_letter import DeadLetter
 SHOWN = 100
 """Rows of a table; the latest ones if there are more."""
 
-_KIND_MEANING = {
-    Kind.RECORD: "a Kafka record whose letter the dead-letter topic no longer has: drop it",
-    Kind.ROW: "a row that another system inserted into events and that the scanner cannot resolve",
-    Kind.MOVE: "events that a merge moves from this profile to another one",
-    Kind.ERASURE: "events of an erased person, by the guid of the profile",
-    Kind.PROFILE: "a profile whose properties cannot be computed from its events",
-    Kind.VALUE: "a value that a company database returned for this profile",
-}
-_PLACE_MEANING = {Kind.RECORD: "cluster", Kind.MOVE: "anonymousId", Kind.VALUE: "rule"}
 _BYTES_PER_LINE = 16
 _PRINTABLE_ASCII = {chr(code) for code in range(0x20, 0x7F)}
 
@@ -138,13 +129,13 @@ def item_json(item: SetAsideItem) -> dict[str, Any]:
 def show_item(item: SetAsideItem) -> None:
     """Print a set-aside item."""
     lines = {
-        "item": f"{item.name}: {_KIND_MEANING[item.kind]}",
+        "item": f"{item.name}: {KIND_MEANING[item.kind]}",
         "reason": item.reason,
         "attempts": f"{item.attempts}, first {item.created_at:%Y-%m-%d %H:%M:%S}Z, "
         f"last {item.updated_at:%Y-%m-%d %H:%M:%S}Z",
     }
     if item.place:
-        lines[_PLACE_MEANING[item.kind]] = item.place
+        lines[PLACE_MEANING[item.kind]] = item.place
     _print_lines(lines)
     out.print(f"[bold]{'state':11}[/] {_item_state(item)}", highlight=False)
 

@@ -10,7 +10,16 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from merganser.admin import erasures as admin
-from merganser.cli.terminal import confirm, err, fail, operator, out, progress_bar, run
+from merganser.cli.terminal import (
+    actor,
+    confirm,
+    err,
+    fail,
+    operator,
+    out,
+    progress_bar,
+    run,
+)
 from merganser.identity.erasures import Erasure
 from merganser.runtime import logs
 from merganser.runtime.settings import Settings
@@ -64,7 +73,7 @@ def replay(
     confirm("Erase everyone in the file for good?", yes=yes)
     logs.configure(settings, "erasures")
     with progress_bar("erasing profiles") as progress:
-        replayed = run(admin.replay_erasures(settings, file, operator(), progress))
+        replayed = run(admin.replay_erasures(settings, actor(), file, progress))
     log.info(
         "erasures replayed",
         by=operator(),

@@ -8,7 +8,7 @@ from rich.markup import escape
 
 from merganser.admin import explain as admin
 from merganser.cli.terminal import out, run
-from merganser.identity.explain import ExplainedMerge, Explanation, describe_merge
+from merganser.identity.explain import Explanation
 from merganser.runtime.settings import Settings
 
 app = typer.Typer()
@@ -83,28 +83,6 @@ def _show(explanation: Explanation) -> None:
     if explanation.profile is None:
         return
     owner = "no known user" if explanation.user_id is None else f"user {explanation.user_id}"
-    lines = [f"profile {explanation.profile} of {owner}, {explanation.events:,} events"]
-    for known in explanation.anonymous_ids:
-        link = f", linked by {known.link_event}" if known.link_event else ", not linked"
-        lines.append(f"has anonymousId {known.anonymous_id}{link}")
-    lines += [
-        f"{merge.merged_at:%Y-%m-%d %H:%M:%S} {describe_merge(merge)}{_describe_cause(merge)}"
-        for merge in explanation.merges
-    ]
-    lines += [
-        f"refused: {link.event} links {link.anonymous_id} to user {link.user_id}, "
-        f"but it belongs to user {link.owner}"
-        for link in explanation.refused_links
-    ]
-    lines += [
-        f"a move of events of {move.anonymous_id} from {move.loser} is in progress"
-        for move in explanation.pending_moves
-    ]
-    for line in lines:
+    count = f"profile {explanation.profile} of {owner}, {explanation.events:,} events"
+    for line in [count, *admin.describe_identity(explanation)]:
         out.print(f"  {line}", highlight=False, markup=False)
-
-
-def _describe_cause(merge: ExplainedMerge) -> str:
-    if merge.reason == "unlinked":
-        return f", as link {merge.link_event} was ignored"
-    return f", by link {merge.link_event}"

@@ -2,17 +2,15 @@
 
 import sys
 
-import structlog
 import typer
 
 from merganser.admin import export as admin
 from merganser.cli.forget import UserOrProfile
-from merganser.cli.terminal import operator, run
+from merganser.cli.terminal import actor, run
 from merganser.runtime import logs
 from merganser.runtime.settings import Settings
 
 app = typer.Typer()
-log = structlog.get_logger(__name__)
 
 
 @app.command()
@@ -20,5 +18,9 @@ def export(name: UserOrProfile) -> None:
     """Write everything that is stored about a person, as JSON lines."""
     settings = Settings.read()
     logs.configure(settings, "export")
-    exported = run(admin.export_person(settings, name, sys.stdout.write))
-    log.info("person exported", profile=exported.profile, by=operator(), lines=exported.lines)
+    run(_write(settings, name))
+
+
+async def _write(settings: Settings, name: str) -> None:
+    async for line in admin.export_person(settings, actor(), name):
+        sys.stdout.write(line)

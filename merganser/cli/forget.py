@@ -9,7 +9,7 @@ import typer
 from merganser.admin import forget as admin
 from merganser.admin import placeholder as placeholders
 from merganser.cli.reason import ReasonText
-from merganser.cli.terminal import confirm, err, operator, progress_bar, run
+from merganser.cli.terminal import actor, confirm, err, operator, progress_bar, run
 from merganser.identity.forget import Request
 from merganser.runtime import logs
 from merganser.runtime.settings import Settings
@@ -63,7 +63,7 @@ def forget(
     confirm("Erase all of it for good?", yes=yes)
     logs.configure(settings, "forget")
     with progress_bar("erasing", person.events) as progress:
-        erasure = run(admin.forget_person(settings, person, request, progress))
+        erasure = run(admin.forget_person(settings, actor(), person, request, progress))
     log.info(
         "person forgotten",
         profile=erasure.profile,
@@ -86,7 +86,7 @@ def _remove_placeholder(settings: Settings, request: Request, *, yes: bool) -> N
     confirm("Remove this userId for good?", yes=yes)
     logs.configure(settings, "forget")
     with progress_bar("moving and erasing", found.kept + found.erased) as progress:
-        erasure = run(placeholders.remove_placeholder(settings, found, request, progress))
+        erasure = run(placeholders.remove_placeholder(settings, actor(), found, request, progress))
     log.info(
         "placeholder removed",
         profile=found.profile,
@@ -104,7 +104,7 @@ def readmit(
 ) -> None:
     """Store events with an id again that `forget` has suppressed."""
     settings = Settings.read()
-    run(admin.readmit_id(settings, name))
+    run(admin.readmit_id(settings, actor(), name))
     logs.configure(settings, "readmit")
     log.info("id readmitted", by=operator())
 

@@ -10,7 +10,7 @@ from rich.table import Column, Table
 
 from merganser.admin import keys, login_links
 from merganser.admin.errors import AdminError
-from merganser.cli.terminal import out, run
+from merganser.cli.terminal import actor, out, run
 from merganser.http.authentication import Permission
 from merganser.runtime.settings import ConsoleSettings, Settings
 
@@ -76,13 +76,12 @@ def create(
     settings = Settings.read()
     if publishable:
         _check_publishable(permission)
-        typer.echo(
-            run(keys.create_publishable_key(settings, name, origin, rate or keys.PUBLISHABLE_RATE))
-        )
+        limit = rate or keys.PUBLISHABLE_RATE
+        typer.echo(run(keys.create_publishable_key(settings, actor(), name, origin, limit)))
     elif origin:
         raise typer.BadParameter("only a key with --publishable has origins", param_hint="--origin")
     else:
-        typer.echo(run(keys.create_key(settings, name, permission, rate)))
+        typer.echo(run(keys.create_key(settings, actor(), name, permission, rate)))
 
 
 @app.command()
@@ -98,15 +97,15 @@ def ensure(
     settings = Settings.read()
     if publishable:
         _check_publishable(permission)
-        run(keys.ensure_publishable_key(settings, name, secret_file))
+        run(keys.ensure_publishable_key(settings, actor(), name, secret_file))
     else:
-        run(keys.ensure_key(settings, name, secret_file, permission))
+        run(keys.ensure_key(settings, actor(), name, secret_file, permission))
 
 
 @app.command()
 def login(key: GuidOrName) -> None:
     """Print a link that logs in to the console once, as this key, within 10 minutes."""
-    typer.echo(run(login_links.create_login_link(ConsoleSettings.read(), key)))
+    typer.echo(run(login_links.create_login_link(ConsoleSettings.read(), actor(), key)))
 
 
 @app.command("list")
@@ -169,14 +168,14 @@ def change(
     if not origin and not any_origin and rate is None:
         raise typer.BadParameter("name at least one", param_hint="--origin, --any-origin or --rate")
     origins = origin if origin or any_origin else None
-    changed = run(keys.change_publishable_keys(Settings.read(), key, origins, rate))
+    changed = run(keys.change_publishable_keys(Settings.read(), actor(), key, origins, rate))
     typer.echo(f"{changed} changed")
 
 
 @app.command()
 def revoke(key: GuidOrName) -> None:
     """Revoke a key. Gateways refuse it within seconds."""
-    typer.echo(f"{run(keys.revoke_keys(Settings.read(), key))} revoked")
+    typer.echo(f"{run(keys.revoke_keys(Settings.read(), actor(), key))} revoked")
 
 
 def _check_publishable(permissions: list[Permission]) -> None:

@@ -8,7 +8,7 @@ import structlog
 import typer
 
 from merganser.admin import prune as admin
-from merganser.cli.terminal import err, fail, progress_bar, run
+from merganser.cli.terminal import actor, err, fail, progress_bar, run
 from merganser.runtime import logs
 from merganser.runtime.settings import Settings
 
@@ -42,6 +42,7 @@ def prune(
         result = run(
             admin.prune_events(
                 settings,
+                actor(),
                 int(days[1]),
                 datetime.now(UTC),
                 lambda read, estimate: progress(read, max(read, estimate)),

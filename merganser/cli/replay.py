@@ -1,6 +1,7 @@
 """`merganser replay`: make the resolvers read the topic again."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -8,8 +9,7 @@ from rich.table import Table
 
 from merganser.admin import replay as admin
 from merganser.admin.replay import PartitionReplay
-from merganser.cli.terminal import confirm, err, out, run
-from merganser.cli.time_options import time_option
+from merganser.cli.terminal import actor, confirm, err, out, run
 from merganser.runtime.settings import ResolverSettings
 
 app = typer.Typer()
@@ -17,9 +17,10 @@ app = typer.Typer()
 
 def _start_option(text: str) -> Any:
     """Return a `ReplayStart`; typer's annotations take no unions."""
-    if text == "start":
-        return "start"
-    return int(text) if text.isascii() and text.isdecimal() else time_option(text)
+    try:
+        return admin.parse_start(text, datetime.now(UTC))
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 @app.command()
@@ -55,7 +56,7 @@ def replay(
     if dry_run:
         return
     confirm(f"Read {_count_records(rewound)} again?", yes=yes)
-    run(admin.rewind_offsets(settings, rewound))
+    run(admin.rewind_offsets(settings, actor(), rewound))
     err.print(
         f"[green]moved the offsets of {len(rewound)} partitions back[/]; running resolvers notice "
         "within seconds",

@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 
 from merganser.admin import rules as admin
+from merganser.admin.rule_status import list_rules
 from merganser.admin.rules import BackfillProgress
 from merganser.cli import rules_output
-from merganser.cli.terminal import confirm, err, progress_bar, run
+from merganser.cli.terminal import actor, confirm, err, progress_bar, run
 from merganser.rulebook import rule_file
 from merganser.rulebook.language import RuleFile
 from merganser.rulebook.rule_file import RuleFileError
@@ -42,7 +43,7 @@ def apply_(
         return
     rules_output.show_difference(difference)
     confirm("Apply?", yes=yes)
-    run(admin.apply_rules(settings, rules))
+    run(admin.apply_rules(settings, actor(), rules))
     err.print("[green]applied[/]; the properties process computes them from the stored events")
     if wait:
         try:
@@ -54,7 +55,7 @@ def apply_(
 @app.command("list")
 def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """List the applied rules and the state of each."""
-    status = run(admin.list_rules(Settings.read(), datetime.now(UTC)))
+    status = run(list_rules(Settings.read(), datetime.now(UTC)))
     if as_json:
         typer.echo(json.dumps(rules_output.rules_json(status)))
     else:

@@ -1,21 +1,29 @@
 """Output of `merganser rules`: differences, states and dry runs, as text, tables and JSON."""
 
-from collections.abc import Iterator
 from typing import Any
 
-import yaml
 from rich.markup import escape
 from rich.table import Table
 
 from decoration import dry_run as decoration
-from decoration.schedule import MAX_DUE_COUNT
 from decoration.source_status import SourceStatus
-from merganser.admin.rules import BROKEN_RULES, RuleDryRun, RuleStatus
+from merganser.admin.rule_status import (
+    RuleStatus,
+    describe_origin,
+    describe_rule,
+    describe_state,
+    describe_type,
+)
+from merganser.admin.rules import BROKEN_RULES, RuleDryRun
 from merganser.cli.terminal import err, out
+from merganser.rulebook import rule_file
 from merganser.rulebook.language import Rule
 from merganser.rulebook.rule_store import RuleChanges, StoredRule
 from merganser.rulebook.values import format_time
 from properties import dry_run as properties
+
+_COLORS = {"good": "green", "waiting": "yellow", "bad": "red"}
+"""By the kind of a state."""
 
 SHOWN = 100
 """Events of a dry run that the table shows."""
@@ -24,14 +32,14 @@ SHOWN = 100
 def show_difference(difference: RuleChanges) -> None:
     """Print what applying a file changes."""
     for rule in difference.added:
-        out.print(f"[green]+ {escape(_summary(rule))}", highlight=False)
+        out.print(f"[green]+ {escape(describe_rule(rule))}", highlight=False)
     for before, after in difference.changed:
-        out.print(f"[red]- {escape(_summary(before))}", highlight=False)
-        out.print(f"[green]+ {escape(_summary(after))}", highlight=False)
+        out.print(f"[red]- {escape(describe_rule(before))}", highlight=False)
+        out.print(f"[green]+ {escape(describe_rule(after))}", highlight=False)
     for rule in difference.removed:
-        out.print(f"[red]- {escape(_summary(rule))}", highlight=False)
+        out.print(f"[red]- {escape(describe_rule(rule))}", highlight=False)
     for rule in difference.repaired:
-        out.print(f"[yellow]~ {escape(_summary(rule))}[/] (broken now)", highlight=False)
+        out.print(f"[yellow]~ {escape(describe_rule(rule))}[/] (broken now)", highlight=False)
     for key in difference.removed_broken:
         out.print(f"[red]- {escape(key)}[/] (broken now)", highlight=False)
     if difference.sources:
@@ -45,7 +53,8 @@ def show_rules(status: RuleStatus) -> None:
     for stored in status.rules:
         rule = stored.rule
         table.add_row(
-            *map(escape, (rule.key, _type_and_flags(rule), _origin(rule))), _state(stored, status)
+            *map(escape, (rule.key, describe_type(rule), describe_origin(rule))),
+            _state(stored, status),
         )
     for broken in status.broken:
         table.add_row(escape(broken.key), "", "", f"[red]broken: {escape(broken.problem)}")
@@ -66,8 +75,7 @@ def rules_json(status: RuleStatus) -> list[dict[str, Any]]:
 
 def rule_yaml(rule: Rule) -> str:
     """Return a file with one rule."""
-    rules = [rule.model_dump(mode="json", by_alias=True, exclude_defaults=True)]
-    return yaml.safe_dump({"rules": rules}, sort_keys=False, allow_unicode=True).rstrip()
+    return rule_file.dump([rule]).rstrip()
 
 
 def show_dry_run(dry_run: RuleDryRun) -> None:
@@ -123,62 +131,9 @@ def _show_rows(rule: Rule, result: decoration.QueryRuleDryRun) -> None:
         out.print(f"{rule.query.source} has no row for this user", highlight=False)
 
 
-def _summary(rule: Rule) -> str:
-    return f"{rule.key}: {_type_and_flags(rule)}, {_origin(rule)}"
-
-
-def _type_and_flags(rule: Rule) -> str:
-    flags = [name for name in ("unique", "array", "identifying") if getattr(rule, name)]
-    return " ".join([rule.type, *flags])
-
-
-def _origin(rule: Rule) -> str:
-    """Return where a rule's values come from."""
-    if rule.query:
-        return f"{rule.query.source}: {rule.query.column}"
-    if rule.events is None:
-        return "the userIds of events"
-    definition = rule.events.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-    return ", ".join(_describe_events(definition))
-
-
-def _describe_events(definition: dict[str, Any]) -> Iterator[str]:
-    for name, value in definition.items():
-        match name, value:
-            case "filters", list():
-                for condition in value:
-                    yield " ".join(str(part) for part in condition.values())
-            case (("from" | "to"), dict()):
-                yield f"{name} {value.get('take', 'first')} {'|'.join(value['type'])}"
-            case "type", list():
-                yield "|".join(value)
-            case "window", _:
-                yield f"last {value} days"
-            case _:
-                yield str(value)
-
-
 def _state(stored: StoredRule, status: RuleStatus) -> str:
-    if stored.rule.query:
-        return _query_state(stored, status.sources.get(stored.rule.query.source))
-    if stored.backfilled_to is None:
-        return "[green]up to date"
-    profiles = max(status.profiles, stored.backfilled)
-    return f"[yellow]backfill: {stored.backfilled:,} of about {profiles:,}"
-
-
-def _query_state(stored: StoredRule, source: SourceStatus | None) -> str:
-    if source is None or stored.revision not in source.revisions:
-        return "[yellow]waiting: does `merganser decoration` run?"
-    if source.error:
-        since = f"{source.failing_since:%Y-%m-%d %H:%M:%S}Z"
-        return f"[red]failing since {since}: {escape(source.error)}"
-    if error := source.rule_errors.get(stored.rule.key):
-        return f"[red]{escape(error)}"
-    if source.due or not source.scheduled:
-        more = " or more" if source.due >= MAX_DUE_COUNT or not source.scheduled else ""
-        return f"[yellow]{source.due:,}{more} due"
-    return "[green]up to date"
+    state = describe_state(stored, status)
+    return f"[{_COLORS[state.kind]}]{escape(state.text)}"
 
 
 def _rule_json(stored: StoredRule, status: RuleStatus) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from merganser.admin.actions import Actor
 from merganser.admin.errors import explain_error
 
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
@@ -74,6 +75,11 @@ def operator() -> str:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user may have no name
         return str(os.getuid())
+
+
+def actor() -> Actor:
+    """Return the user who runs the command, for the log of actions."""
+    return Actor("cli", operator())
 
 
 class UpdateProgress(Protocol):

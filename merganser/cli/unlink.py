@@ -8,8 +8,8 @@ import typer
 
 from merganser.admin import unlink as admin
 from merganser.cli.reason import ReasonText
-from merganser.cli.terminal import confirm, err, operator, progress_bar, run
-from merganser.identity.unlink import Direction, LinkChange
+from merganser.cli.terminal import actor, confirm, err, progress_bar, run
+from merganser.identity.unlink import Direction
 from merganser.runtime import logs
 from merganser.runtime.settings import Settings
 
@@ -40,10 +40,10 @@ def relink(event: EventGuid, reason: ReasonText, every: Every = False, yes: Yes 
 
 
 def _change(direction: Direction, event: str, reason: str, *, every: bool, yes: bool) -> None:
-    settings, actor = Settings.read(), operator()
-    change_link = partial(admin.change_link, settings, direction, event, actor, reason, every=every)
+    settings, who = Settings.read(), actor()
+    change_link = partial(admin.change_link, settings, direction, event, who, reason, every=every)
     preview = run(change_link(preview=True))
-    for line in _describe(preview, direction):
+    for line in admin.describe_change(preview, direction):
         err.print(line, highlight=False, markup=False)
     if not preview.links:
         return
@@ -56,31 +56,7 @@ def _change(direction: Direction, event: str, reason: str, *, every: bool, yes: 
         "link changed",
         change=direction,
         event_guid=event,
-        by=actor,
+        by=who.name,
         links=change.links,
         events=change.events,
     )
-
-
-def _describe(change: LinkChange, direction: Direction) -> list[str]:
-    """Return what a change does, in sentences."""
-    if not change.links:
-        now = "is not a link already" if direction == "unlink" else "was not unlinked"
-        return [f"{change.event} {now}: nothing to do"]
-    which = f"{change.event} links" if change.links == 1 else f"{change.links:,} events link"
-    lines = [f"{which} anonymousId {change.anonymous_id} to user {change.user_id}"]
-    if change.survivor == change.loser:
-        owner = "nobody" if change.owner is None else f"user {change.owner}"
-        return [
-            *lines,
-            f"{change.anonymous_id} stays with {owner}, by another link: no event moves",
-        ]
-    goal = (
-        "a new anonymous profile, as no other event links it"
-        if change.survivor is None
-        else f"{change.survivor} of user {change.owner}"
-    )
-    return [
-        *lines,
-        f"{change.events:,} events of {change.anonymous_id} go from {change.loser} to {goal}",
-    ]

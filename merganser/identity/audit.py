@@ -22,6 +22,9 @@ CHUNK_PAGES = 4096
 MAX_DISAGREEMENTS = 100
 """Disagreements that one query returns."""
 
+MAX_KEPT = 1000
+"""Disagreements that a report has. It counts the others."""
+
 _EVENT_PROBLEM = "this event is on the wrong profile"
 
 _OTHER_PROBLEMS = {
@@ -30,6 +33,8 @@ _OTHER_PROBLEMS = {
     "shared_profiles": "this anonymous profile must have exactly one anonymousId",
 }
 """Problems by the statement that finds them."""
+
+_ANONYMOUS_ID_PROBLEMS = {_OTHER_PROBLEMS["wrong_owners"], _OTHER_PROBLEMS["wrong_profiles"]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +46,11 @@ class IdentityDisagreement:
     """Guid of the event or profile, or the anonymousId."""
     stored: str | None
     expected: str | None
+
+    @property
+    def guid(self) -> str | None:
+        """The subject, unless it is an anonymousId."""
+        return None if self.problem in _ANONYMOUS_ID_PROBLEMS else self.subject
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +66,10 @@ class IdentityAuditReport:
     """Number of forgotten people with events that are not erased yet; the audit ignores them."""
     pruned_before: datetime | None
     """Links from before this time are not recomputed, as their events may be pruned."""
+    found: int
+    """Number of disagreements, at most `MAX_DISAGREEMENTS` of each query."""
     disagreements: list[IdentityDisagreement]
+    """The first `MAX_KEPT` of them."""
 
 
 async def audit(
@@ -75,6 +88,7 @@ async def audit(
         "at_most": MAX_DISAGREEMENTS,
     }
     disagreements: list[IdentityDisagreement] = []
+    found = 0
     async with connection.transaction(), connection.cursor() as cursor:
         await cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         for statement in ("create_owners", "index_owners", "analyze_owners"):
@@ -84,19 +98,21 @@ async def audit(
         for page in range(0, pages, CHUNK_PAGES):
             chunk = {"first": f"({page},0)", "last": f"({page + CHUNK_PAGES},0)"}
             await cursor.execute(_SQL["wrong_events"], values | chunk)
-            disagreements += [
-                IdentityDisagreement(_EVENT_PROBLEM, *row) for row in await cursor.fetchall()
-            ]
+            rows = await cursor.fetchall()
+            found += len(rows)
+            disagreements += [IdentityDisagreement(_EVENT_PROBLEM, *row) for row in rows]
+            del disagreements[MAX_KEPT:]
             progress(min(page + CHUNK_PAGES, pages) / pages)
         for statement, problem in _OTHER_PROBLEMS.items():
             await cursor.execute(_SQL[statement], values)
-            disagreements += [
-                IdentityDisagreement(problem, *row) for row in await cursor.fetchall()
-            ]
+            rows = await cursor.fetchall()
+            found += len(rows)
+            disagreements += [IdentityDisagreement(problem, *row) for row in rows]
+            del disagreements[MAX_KEPT:]
         await cursor.execute(_SQL["count_in_progress"])
         moves, erasures, pruned, unresolved, events = await cursor.fetchone() or (0, 0, None, 0, 0)
     progress(1)
-    return IdentityAuditReport(events, unresolved, moves, erasures, pruned, disagreements)
+    return IdentityAuditReport(events, unresolved, moves, erasures, pruned, found, disagreements)
 
 
 async def set_pruned_before(connection: AsyncConnection[Any], before: datetime) -> None:

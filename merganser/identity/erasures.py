@@ -55,16 +55,37 @@ async def read_erasures(
     """
     async with connection.cursor("erasures") as cursor:
         cursor.itersize = FETCH_SIZE
-        await cursor.execute(_SQL["read_erasures"], {"profile": None, "name": name})
+        await cursor.execute(_SQL["read_erasures"], {"profile": None, "name": name, "guids": None})
         async for row in cursor:
             yield Erasure(*row)
 
 
 async def read_last(connection: AsyncConnection[Any], profile: str) -> Erasure | None:
     """Return the last erasure of a profile."""
-    cursor = await connection.execute(_SQL["read_erasures"], {"profile": profile, "name": None})
+    values = {"profile": profile, "name": None, "guids": None}
+    cursor = await connection.execute(_SQL["read_erasures"], values)
     rows = await cursor.fetchall()
     return Erasure(*rows[-1]) if rows else None
+
+
+async def read_newest(
+    connection: AsyncConnection[Any], name: str | None, before: str | None, at_most: int
+) -> list[Erasure]:
+    """Return some erasures, newest first.
+
+    Args:
+        connection: to read with.
+        name: only those of this userId, anonymousId or guid.
+        before: guid of an erasure: only older ones.
+        at_most: number of erasures.
+    """
+    values = {"name": name, "before": before, "at_most": at_most}
+    cursor = await connection.execute(_SQL["find_newest"], values)
+    guids = [guid for (guid,) in await cursor.fetchall()]
+    cursor = await connection.execute(
+        _SQL["read_erasures"], {"profile": None, "name": None, "guids": guids}
+    )
+    return [Erasure(*row) for row in reversed(await cursor.fetchall())]
 
 
 async def read_ids(connection: AsyncConnection[Any]) -> AsyncIterator[str]:

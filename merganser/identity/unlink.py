@@ -6,12 +6,13 @@ large merge (`store.move_chunk`).
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal, NamedTuple
 
 from psycopg import AsyncConnection, AsyncCursor
 
-from merganser.identity import store
+from merganser.identity import person_ids, store
 from merganser.identity.plan import AnonymousId, EventIds, Link, Plan, make_unlink_plan
 from merganser.runtime import sql
 from schemas import ids
@@ -20,12 +21,23 @@ _SQL = sql.load(__package__, "unlink.sql")
 
 MAX_REASON_CHARACTERS = 1000
 
+MAX_TRAIL = 20
+"""Changes of a link that are listed, newest first."""
+
 Direction = Literal["unlink", "relink"]
 """Ignore a link, or make it a link again."""
 
 
 class NotALink(Exception):
     """The event cannot be ignored as a link; the message says why."""
+
+
+class ReasonHasId(Exception):
+    """The reason contains an id of the change, which the trail would keep."""
+
+    def __init__(self) -> None:
+        # The trail stays with the user's event when the owner of the anonymousId is erased.
+        super().__init__("the reason contains an id of the person, and it is kept: leave it out")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +58,32 @@ class LinkChange:
     """UserId of the owner afterwards."""
     events: int
     """Number of the anonymousId's own events on the profile that they leave."""
+    is_pruned: bool = False
+    """Whether the event was pruned: once ignored, it cannot be a link again."""
+    trail: str | None = field(default=None, compare=False)
+    """Guid of a row of the trail; None if nothing changed. A preview's row is rolled back."""
+
+
+class TrailEntry(NamedTuple):
+    """Who ignored a link, or reversed that."""
+
+    action: Literal["unlinked", "relinked"]
+    actor: str
+    reason: str
+    at: datetime
+
+
+async def read_trail(connection: AsyncConnection[Any], event: str) -> list[TrailEntry]:
+    """Return what operators did with an event as a link, newest first."""
+    values = {"event": event, "at_most": MAX_TRAIL}
+    cursor = await connection.execute(_SQL["read_trail"], values)
+    return [TrailEntry(*row) for row in await cursor.fetchall()]
+
+
+async def read_ignored(connection: AsyncConnection[Any], events: Collection[str]) -> set[str]:
+    """Return which of these events are ignored as links."""
+    cursor = await connection.execute(_SQL["read_ignored"], {"events": sql.texts(events)})
+    return {event for (event,) in await cursor.fetchall()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,17 +119,22 @@ class Unlinker:
 
         Raises:
             NotALink: no such event, or not one with two ids that can be unlinked.
+            ReasonHasId: the reason contains one of its ids, or the owner's afterwards.
             store.Contended: roll back and retry.
         """
         work = self._unlink if direction == "unlink" else self._relink
         async with connection.transaction(force_rollback=preview):
-            return await work(connection, event, actor, reason, every=every)
+            change = await work(connection, event, actor, reason, every=every)
+            named = filter(None, (change.user_id, change.anonymous_id, change.owner))
+            if person_ids.contains(reason, named):
+                raise ReasonHasId
+            return change
 
     async def _unlink(
         self, connection: AsyncConnection[Any], event: str, actor: str, reason: str, *, every: bool
     ) -> LinkChange:
         async with connection.cursor() as cursor:
-            link, known = await self._lock(cursor, event)
+            link, known, is_pruned = await self._lock(cursor, event)
             links = {link.guid}
             if every:
                 links |= {same.guid for same in await _read_same_links(cursor, link)}
@@ -103,40 +146,48 @@ class Unlinker:
             if plan:
                 await store.insert_profiles(cursor, plan.new_profiles)
                 await store.write_plan(cursor, plan, self.move_limit)
-            await _write_trail(cursor, ignored, "unlink", actor, reason)
-        return _describe(link, known, plan, events, links=len(ignored))
+            trail = await _write_trail(cursor, ignored, "unlink", actor, reason)
+        return _describe(link, known, plan, events, trail, is_pruned=is_pruned)
 
     async def _relink(
         self, connection: AsyncConnection[Any], event: str, actor: str, reason: str, *, every: bool
     ) -> LinkChange:
         async with connection.cursor() as cursor:
-            link, known = await self._lock(cursor, event)
+            link, known, is_pruned = await self._lock(cursor, event)
             same = await _read_same_links(cursor, link) if every else [link]
             relinked = await _change_ignored(cursor, "stop_ignoring", {link.guid for link in same})
             events = await _count_own_events(cursor, link, known)
-            await _write_trail(cursor, relinked, "relink", actor, reason)
+            trail = await _write_trail(cursor, relinked, "relink", actor, reason)
             links = [link for link in same if link.guid in relinked]
             plan = await store.resolve(connection, links, self.move_limit) if links else None
-        return _describe(link, known, plan, events, links=len(relinked))
+        return _describe(link, known, plan, events, trail, is_pruned=is_pruned)
 
-    async def _lock(self, cursor: AsyncCursor[Any], event: str) -> tuple[EventIds, AnonymousId]:
-        """Return the event and what is known of its anonymousId, and lock that."""
-        link = await self._read_link(cursor, event)
+    async def _lock(
+        self, cursor: AsyncCursor[Any], event: str
+    ) -> tuple[EventIds, AnonymousId, bool]:
+        """Return the event, what is known of its anonymousId, and whether the event was pruned.
+
+        Lock the anonymousId.
+        """
+        link, is_pruned = await self._read_link(cursor, event)
         known = await store.read_known(cursor, [link])
         anonymous_id = known.anonymous_ids.get(link.anonymous_id or "")
         # Meanwhile a plan of the same anonymousId, or `forget`, may have finished.
-        if anonymous_id is None or await self._read_link(cursor, event) != link:
+        if anonymous_id is None or await self._read_link(cursor, event) != (link, is_pruned):
             raise NotALink("its anonymousId is suppressed or being erased")
-        return link, anonymous_id
+        return link, anonymous_id, is_pruned
 
-    async def _read_link(self, cursor: AsyncCursor[Any], event: str) -> EventIds:
+    async def _read_link(self, cursor: AsyncCursor[Any], event: str) -> tuple[EventIds, bool]:
         await cursor.execute(_SQL["read_link"], {"event": event, **self._nobody()})
         row = await cursor.fetchone()
         if row is None:
+            if await read_ignored(cursor.connection, [event]):
+                raise NotALink("it was unlinked and then pruned, so nobody knows its ids any more")
             raise NotALink(
                 "no stored event with this guid has a userId and an anonymousId that name somebody"
             )
-        return EventIds(*row)
+        *link, is_pruned = row
+        return EventIds(*link), is_pruned
 
     async def _plan_unlink(
         self,
@@ -166,8 +217,22 @@ class Unlinker:
         return {"nobody": list(self.nobody_ids), "space": ids.WHITE_SPACE}
 
 
+async def read_changes(
+    connection: AsyncConnection[Any], guids: Collection[str]
+) -> dict[str, tuple[str, str]]:
+    """Return the event and the reason of each row of the trail that still exists, by its guid."""
+    cursor = await connection.execute(_SQL["read_changes"], {"guids": sql.texts(guids)})
+    return {guid: (event, reason) for guid, event, reason in await cursor.fetchall()}
+
+
 def _describe(
-    link: EventIds, known: AnonymousId, plan: Plan | None, events: int, *, links: int
+    link: EventIds,
+    known: AnonymousId,
+    plan: Plan | None,
+    events: int,
+    trail: Collection[str],
+    *,
+    is_pruned: bool,
 ) -> LinkChange:
     anonymous_id = link.anonymous_id or ""
     after = plan.changed_anonymous_ids.get(anonymous_id, known) if plan else known
@@ -176,11 +241,13 @@ def _describe(
         event=link.guid,
         user_id=link.user_id or "",
         anonymous_id=anonymous_id,
-        links=links,
+        links=len(trail),
         loser=known.profile,
         survivor=None if after.profile in created else after.profile,
         owner=after.link.user_id if after.link else None,
         events=0 if after.profile == known.profile else events,
+        is_pruned=is_pruned,
+        trail=min(trail, default=None),
     )
 
 
@@ -210,6 +277,8 @@ async def _change_ignored(
 
 async def _write_trail(
     cursor: AsyncCursor[Any], events: Collection[str], direction: Direction, actor: str, reason: str
-) -> None:
+) -> list[str]:
+    """Write a row for each event; return the guids of the rows."""
     values = {"action": f"{direction}ed", "actor": actor, "reason": reason}
     await cursor.execute(_SQL["write_trail"], values | {"events": sql.texts(events)})
+    return [guid for (guid,) in await cursor.fetchall()]

@@ -168,4 +168,7 @@ class LinkChangeQuery(Parameters):
     """The parameters of `unlink` and `relink`."""
 
     reason: Reason = Field(description="Why; it is stored with the key's guid.")
+    every: bool = Field(
+        default=False, alias="all", description="Change all stored links with the same two ids."
+    )
     preview: bool = Field(default=False, description="Only return what would change.")

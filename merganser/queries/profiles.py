@@ -136,6 +136,32 @@ async def read_newest(connection: Connection, limit: int) -> list[dict[str, Any]
     return profiles[::-1]
 
 
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Some profiles, to estimate something from."""
+
+    user_ids: dict[str, str | None]
+    """By guid; known users first."""
+    is_complete: bool
+    """Whether these are all profiles."""
+
+
+async def read_sample(connection: Connection, limit: int) -> Sample:
+    """Return all profiles if there are at most `limit`, else about so many of random pages."""
+    values = {"maxProfiles": limit}
+    rows = await (await connection.execute(_SQL["sample"], values)).fetchall()
+    user_ids = {guid: user_id for guid, user_id, _ in rows}
+    return Sample(user_ids, is_complete=all(complete for _, _, complete in rows))
+
+
+async def count_values(
+    connection: Connection, guids: Iterable[str], keys: Iterable[str]
+) -> dict[str, int]:
+    """Return how many of these profiles have a value of each property, by key."""
+    values = {"guids": sql.texts(guids), "keys": sql.texts(keys)}
+    return dict(await (await connection.execute(_SQL["count_values"], values)).fetchall())
+
+
 IdKind = Literal["guid", "merged guid", "userId", "anonymousId"]
 
 

@@ -47,8 +47,9 @@ Operator = Literal[
 ]
 
 _COLUMN = r"^(type|userId|ipAddress|occurredAt|data\..+)$"
-_ANY = re.compile(r"\bany\s*\(\s*:userIds\s*\)", re.IGNORECASE)
-_IN = re.compile(r"\bin\s*\(?\s*:userIds\s*\)?", re.IGNORECASE)
+_ANY = re.compile(r"\bany\s*+\(\s*+:userIds\s*+\)", re.IGNORECASE)
+_IN = re.compile(r"\bin\s*+(\(\s*+)?:userIds", re.IGNORECASE)
+"""The quantifiers are possessive: backtracking would take time quadratic in the length."""
 
 
 def _as_text(value: Any) -> Any:

@@ -63,6 +63,21 @@ async def write_properties(
     return len(changed) + len(surplus)
 
 
+async def read_values(
+    connection: AsyncConnection[Any], profiles: Collection[str], keys: Collection[str]
+) -> dict[tuple[str, str], list[str]]:
+    """Return the stored values by (profile, property key). A value that is too long is cut."""
+    cursor = await connection.execute(
+        _SQL["read_values"],
+        {
+            "profiles": sql.texts(profiles),
+            "keys": sql.texts(keys),
+            "max_value_bytes": MAX_VALUE_BYTES,
+        },
+    )
+    return {(profile, key): values for profile, key, values in await cursor.fetchall()}
+
+
 async def delete_properties(connection: AsyncConnection[Any], profiles: Collection[str]) -> int:
     """Delete all properties of profiles; return the number of values."""
     cursor = await connection.execute(_SQL["delete_profiles"], {"profiles": sql.texts(profiles)})

@@ -28,6 +28,14 @@ LOCK_TIMEOUT = "10s"
 """How long applying a file waits for writers of events, as Postgres writes it."""
 
 
+class RulesChanged(Exception):
+    """Other rules apply than those that were read."""
+
+
+class SourcesChange(Exception):
+    """The file has other sources than those that apply, and may not."""
+
+
 @dataclass(frozen=True, slots=True)
 class StoredRule:
     """A rule that applies."""
@@ -159,6 +167,12 @@ async def read_all_sources(
     return sources, broken
 
 
+async def read_version(connection: AsyncConnection[Any]) -> str:
+    """Return a text that is another one after each change of rules or sources."""
+    (version,) = await (await connection.execute(_SQL["read_version"])).fetchone() or ("",)
+    return str(version)
+
+
 async def read_query_sources(connection: AsyncConnection[Any]) -> dict[str, str | None]:
     """Return the name of the source of each rule that has a query, by key, with broken rules."""
     cursor = await connection.execute(_SQL["read_query_sources"])
@@ -218,23 +232,37 @@ async def compare_with_file(connection: AsyncConnection[Any], file: RuleFile) ->
     )
 
 
-async def apply_file(connection: AsyncConnection[Any], file: RuleFile) -> RuleChanges:
+async def apply_file(
+    connection: AsyncConnection[Any],
+    file: RuleFile,
+    *,
+    version: str | None = None,
+    may_change_sources: bool = True,
+) -> RuleChanges:
     """Replace all rules and sources with those of a file; the properties process backfills them.
 
     Args:
-        connection: in autocommit mode. Writers of events wait while its transaction runs.
+        connection: READ COMMITTED. Writers of events wait until its transaction ends.
         file: all rules. Stored rules that the file does not have are deleted.
+        version: replace only these rules, as `read_version` returned it; None: any rules.
+        may_change_sources: whether the file may have other sources.
 
     Returns:
         What was changed.
 
     Raises:
+        RulesChanged: other rules apply than those of the version.
+        SourcesChange: the file has other sources, and may not.
         psycopg.errors.LockNotAvailable: another transaction has been writing events for too long.
     """
     async with connection.transaction():
         await connection.execute(_SQL["set_lock_timeout"], {"timeout": LOCK_TIMEOUT})
         await connection.execute(_SQL["lock_event_tables"])
+        if version is not None and await read_version(connection) != version:
+            raise RulesChanged
         changes = await compare_with_file(connection, file)
+        if changes.sources and not may_change_sources:
+            raise SourcesChange
         written = [*changes.added, *(after for _, after in changes.changed), *changes.repaired]
         removed = [*(rule.key for rule in changes.removed), *changes.removed_broken]
         await connection.execute(_SQL["delete_rules"], {"keys": removed})

@@ -4,12 +4,13 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiokafka
 import structlog
 from aiokafka.admin import NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from merganser.runtime import kafka_connection, kafka_records
@@ -234,6 +235,38 @@ async def read_holding_times(settings: Settings) -> dict[str, int]:
         is_limited = deletes and 0 <= retention <= _MAX_RETENTION_MS
         times[topic] = retention + int(values["segment.ms"]) if is_limited else -1
     return times
+
+
+class Member(NamedTuple):
+    """A client that reads topics as a member of a consumer group."""
+
+    id: str
+    client_id: str
+    host: str
+    partitions: list[aiokafka.TopicPartition]
+    """Empty while the group distributes the partitions."""
+
+
+async def read_members(settings: Settings, group: str) -> list[Member]:
+    """Return the members of a consumer group by their ids, as its coordinator knows them.
+
+    Raises:
+        KafkaError: the broker cannot be reached or refuses.
+    """
+    async with _admin(settings, "admin") as admin:
+        (response,) = await admin.describe_consumer_groups([group])
+    ((code, _, _, _, _, members, *_),) = response.groups
+    if code:
+        raise for_code(code)(group)
+    return sorted(
+        Member(
+            member_id,
+            client_id,
+            host.removeprefix("/"),
+            ConsumerProtocolMemberAssignment.decode(assignment).partitions() if assignment else [],
+        )
+        for member_id, client_id, host, _, assignment in members
+    )
 
 
 async def cluster_id(settings: Settings) -> str:

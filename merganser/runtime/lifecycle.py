@@ -6,7 +6,7 @@ import gc
 import os
 import resource
 import signal
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import structlog
@@ -56,7 +56,7 @@ class Stop:
             return False
         return True
 
-    async def unless(self, work: Coroutine[Any, Any, Result]) -> Result | None:
+    async def unless(self, work: Awaitable[Result]) -> Result | None:
         """Return the work's result; if the process should stop first, cancel it and return None."""
         working, stopping = asyncio.ensure_future(work), asyncio.ensure_future(self._event.wait())
         try:

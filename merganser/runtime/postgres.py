@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from importlib.metadata import version
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -60,6 +61,8 @@ MAX_STRAIN_TRIES = 3
 PREPARE_AT = 5
 """After how many executions of a statement a connection prepares it."""
 
+_VERSION = version("merganser")
+
 Result = TypeVar("Result")
 
 
@@ -97,9 +100,10 @@ a COPY, which only another session can end: see resolver/sql/positions.sql."""
 
 BY_KEY = dict.fromkeys(
     (f"enable_{method}" for method in ("seqscan", "bitmapscan", "hashjoin", "mergejoin")), "off"
-)
+) | {"max_parallel_workers_per_gather": "0"}
 """Planner settings. Each statement reads few rows by key from large tables. With old statistics, as
-after a bulk load, the planner would read a whole table instead."""
+after a bulk load, the planner would read a whole table instead. To start parallel workers takes
+longer than the reading."""
 
 DATA_WITH_EVENTS = {"merganser.data_with_events": "on"}
 """Tells the tables' triggers that this transaction writes an event's data together with the event,
@@ -170,11 +174,11 @@ def connection_options(name: str) -> dict[str, Any]:
     """Return psycopg's arguments for a connection in autocommit mode that detects a dead server.
 
     Args:
-        name: Postgres shows it as the application's name, after "merganser".
+        name: Postgres shows it as the application's name, between "merganser" and the version.
     """
     return {
         "autocommit": True,
-        "application_name": f"merganser {name}",
+        "application_name": f"merganser {name} {_VERSION}",
         "connect_timeout": 5,
         "keepalives_idle": 10,
         "keepalives_interval": 5,

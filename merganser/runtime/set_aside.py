@@ -137,6 +137,14 @@ async def read_attempts(
     return int(attempts)
 
 
+async def read_open_places(
+    connection: AsyncConnection[Any], kind: Kind, subject: str
+) -> dict[str, str]:
+    """Return the reasons of a subject's open items, by place."""
+    cursor = await connection.execute(_SQL["read_open_places"], {"kind": kind, "subject": subject})
+    return dict(await cursor.fetchall())
+
+
 async def read_subjects(connection: AsyncConnection[Any], kind: Kind) -> set[str]:
     """Return the subjects that are set aside and not retried."""
     cursor = await connection.execute(_SQL["read_subjects"], {"kind": kind})

@@ -24,13 +24,6 @@ SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = 'profiles'::regc
 -- The next profiles in the order of their guids.
 SELECT guid, "userId" FROM profiles WHERE guid > %(after)s ORDER BY guid LIMIT %(limit)s;
 
--- read_stored --
--- Their stored properties.
-SELECT "profileGuid", key, array_agg(left(value, %(max_value_bytes)s + 1) ORDER BY position)
-FROM "profileProperties"
-WHERE "profileGuid" = ANY(%(profiles)s) AND key = ANY(%(keys)s)
-GROUP BY "profileGuid", key;
-
 -- read_orphans --
 -- Properties of profiles that do not exist.
 SELECT DISTINCT "profileGuid", key

@@ -62,6 +62,11 @@ DELETE FROM "propertyRecounts" WHERE "profileGuid" = ANY(%(profiles)s::text[]);
 -- Count the profiles that wait for a rebuild.
 SELECT count(*) FROM "propertyRecounts";
 
+-- count_events --
+-- Count the events of a profile, up to a limit.
+SELECT count(*)
+FROM (SELECT FROM events WHERE "profileGuid" = %(profile)s LIMIT %(limit)s) AS counted;
+
 -- read_events --
 -- All events of profiles, of the types that rules count. Data as in read_placed_events.
 SELECT

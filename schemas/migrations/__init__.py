@@ -1,6 +1,7 @@
 """Migrations: numbered plain SQL, forward only, each applied once."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from importlib.resources import files
 
 import psycopg
@@ -89,6 +90,15 @@ async def _apply(connection: psycopg.AsyncConnection, migration: Migration) -> N
             f"{migration.name}: {error.diag.message_primary} ({error.diag.message_detail}): "
             "drop that, run `merganser migrate` again, then create it again",
         ) from None
+
+
+async def read_state(connection: psycopg.AsyncConnection) -> dict[str, datetime | None]:
+    """Return when each migration was applied, by its name; None: not yet."""
+    cursor = await connection.execute(
+        """SELECT name, "appliedAt" FROM "schemaMigrations" ORDER BY version"""
+    )
+    applied: dict[str, datetime | None] = dict(await cursor.fetchall())
+    return applied | {m.name: None for m in available() if m.name not in applied}
 
 
 async def check(connection: psycopg.AsyncConnection) -> None:

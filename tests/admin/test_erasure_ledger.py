@@ -14,6 +14,7 @@ from merganser.identity import forget
 from merganser.identity.forget import Request
 from merganser.runtime.postgres import connect
 from merganser.runtime.settings import Settings
+from tests.support.actions import OPERATOR
 from tests.support.chunks import erase_some
 from tests.support.database import Database
 from tests.support.kills import Killed, kill_after, transact_on
@@ -208,7 +209,9 @@ async def test_a_second_command_keeps_the_first_ones_reason_and_suppression(
     assert not await erase(database, "pro_ann", 1)
     second = Request("ann", "another operator", "another reason", "none")
     person = await admin.find_person(settings_of(database), second)
-    erasure = await admin.forget_person(settings_of(database), person, second, lambda _: None)
+    erasure = await admin.forget_person(
+        settings_of(database), OPERATOR, person, second, lambda _: None
+    )
     assert (erasure.requested_by, erasure.reason) == (REQUEST.requested_by, REQUEST.reason)
     assert erasure.suppresses == "all"
     assert await database.count("suppressedIds") == 6
@@ -273,6 +276,8 @@ async def test_without_kafka_the_ledger_says_unknown(database: Database) -> None
     await database.execute(DATA)
     request = Request("ann", "me", "why", "all")
     person = await admin.find_person(settings_of(database), request)
-    erasure = await admin.forget_person(settings_of(database), person, request, lambda _: None)
+    erasure = await admin.forget_person(
+        settings_of(database), OPERATOR, person, request, lambda _: None
+    )
     stated = json.loads(erasure.json)
     assert stated["topic"] == stated["deadTopic"] == {"holdsMs": None, "until": None}

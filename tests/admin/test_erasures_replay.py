@@ -19,6 +19,7 @@ from merganser.runtime.postgres import connect
 from merganser.runtime.settings import Settings
 from scanner.scan import SCAN_START, RowScanner
 from schemas.ids import NOBODY
+from tests.support.actions import OPERATOR
 from tests.support.database import Cluster, opened
 from tests.support.events import NOON
 from tests.support.kills import Killed
@@ -79,10 +80,12 @@ class Place:
         request = Request(name, "an officer", "a request", suppresses)
         if suppresses == "placeholder":
             found = await placeholder.find_placeholder(self.settings, request)
-            await placeholder.remove_placeholder(self.settings, found, request, lambda _: None)
+            await placeholder.remove_placeholder(
+                self.settings, OPERATOR, found, request, lambda _: None
+            )
         else:
             person = await forget.find_person(self.settings, request)
-            await forget.forget_person(self.settings, person, request, lambda _: None)
+            await forget.forget_person(self.settings, OPERATOR, person, request, lambda _: None)
 
     async def begin_to_forget(self, user_id: str) -> None:
         """Run the first transaction of the command."""
@@ -92,7 +95,7 @@ class Place:
             await identity.suppress_ids(connection, profile, request, 100)
 
     async def replay(self, path: Path) -> erasures.Replay:
-        return await erasures.replay_erasures(self.settings, path, "an operator", lambda _: None)
+        return await erasures.replay_erasures(self.settings, OPERATOR, path, lambda _: None)
 
     async def rows(self, query: LiteralString, *values: object) -> set[tuple[Any, ...]]:
         async with opened(self.url) as database:
@@ -133,7 +136,7 @@ async def places(cluster: Cluster, template: str) -> AsyncIterator[tuple[Place, 
             visitor = """SELECT "profileGuid" FROM "anonymousIds" WHERE "anonymousId" = 'visitor'"""
             await live.forget(await live.value(visitor))
             for readmitted in ("dan", "dans", "eves"):
-                await forget.readmit_id(live.settings, readmitted)
+                await forget.readmit_id(live.settings, OPERATOR, readmitted)
             yield live, Place(restored, cluster.url_of(restored))
 
 

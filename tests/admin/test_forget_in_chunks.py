@@ -21,6 +21,7 @@ from tests.cli.test_forget import (
     read_all_rows,
     resolve_profiles,
 )
+from tests.support.actions import OPERATOR
 from tests.support.chunks import erase_some
 from tests.support.database import Database
 from tests.support.events import NOON, event
@@ -114,7 +115,7 @@ async def test_50000_anonymous_ids_are_forgotten_while_a_resolver_runs(
     person = await forget.find_person(database.connection, "kiosk")
     assert person is not None
     settings = Settings(database_url=SecretStr(database.url), _env_file=None)
-    await admin.forget_person(settings, person, REQUEST, lambda _: None)
+    await admin.forget_person(settings, OPERATOR, person, REQUEST, lambda _: None)
     ids = [anonymous_id for chunk in suppressed for anonymous_id in chunk]
     assert len(ids) == len(set(ids)) > devices - 30
     assert len(forgotten) >= 25

@@ -25,6 +25,7 @@ from tests.admin.test_erasure_ledger import settings_of
 from tests.decoration.harness import query, url_of
 from tests.identity.test_trail import at, read_profiles, resolve
 from tests.properties.harness import COUNT, PATHS, PropertyHarness
+from tests.support.actions import OPERATOR
 from tests.support.command import command
 from tests.support.database import Database
 from tests.support.events import event
@@ -92,7 +93,7 @@ async def test_a_visitor_who_merges_before_the_first_step_is_not_half_erased(
     await resolve(database, EventIds("evt_sign_in", at(3), "ann", "phone"))
     before = await read_tables(database)
     with pytest.raises(admin.PersonChanged):
-        await admin.forget_person(settings, person, request, lambda _: None)
+        await admin.forget_person(settings, OPERATOR, person, request, lambda _: None)
     assert await read_tables(database) == before
     found = await admin.find_person(settings, request)
     assert found.profile == await database.profile_of("ann")

@@ -31,7 +31,7 @@ FORBIDDEN = "forbidden 23514"
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 BOOKKEEPING = {
     *("deletedEvents", "suppressedIds", "erasureLedger", "erasedIds", "erasureCounts"),
-    *("consumerOffsets", "propertySourceStates"),
+    *("consumerOffsets", "propertySourceStates", "actions"),
 }
 """Tables that get or change rows that are of no person."""
 

@@ -37,6 +37,8 @@ async def test_a_link_can_be_ignored_and_restored(api: Reader, key: str) -> None
     assert preview.json() == {
         "eventGuid": LINK["guid"],
         "changed": True,
+        "links": 1,
+        "isPruned": False,
         "events": 1,
         "loserGuid": ann,
         "survivorGuid": bob,
@@ -58,6 +60,19 @@ async def test_a_link_can_be_ignored_and_restored(api: Reader, key: str) -> None
     response = await post(api, f"{LINK['guid']}/relink?reason=it+was+right", key)
     assert response.json()["ownerUserId"] == "ann"
     assert await owner(api) == "ann"
+
+
+async def test_all_links_of_the_same_ids_change_together(api: Reader, key: str) -> None:
+    again = event("ann", "phone", at=3)
+    await api.store(again)
+    response = await post(api, f"{LINK['guid']}/unlink?reason=wrong", key)
+    assert (response.json()["links"], response.json()["ownerUserId"]) == (1, "bob")
+    response = await post(api, f"{LATER['guid']}/unlink?reason=wrong", key)
+    assert response.json()["ownerUserId"] == "ann", "by the other link"
+    response = await post(api, f"{again['guid']}/unlink?reason=wrong&all=true", key)
+    assert (response.json()["links"], response.json()["ownerUserId"]) == (1, None)
+    response = await post(api, f"{again['guid']}/relink?reason=right&all=true", key)
+    assert (response.json()["links"], response.json()["ownerUserId"]) == (2, "ann")
 
 
 async def test_an_ignored_link_can_be_deleted(api: Reader, key: str) -> None:
@@ -92,11 +107,21 @@ async def test_other_permissions_cannot_change_links(
     [
         ("LINK/unlink", 422),
         ("LINK/unlink?reason=+", 422),
+        ("LINK/unlink?reason=not+Ann", 422),
+        ("LINK/unlink?reason=it+is+Bob's&preview=true", 422),
         (f"LINK/unlink?reason={'x' * 1001}", 422),
         ("VIEW/unlink?reason=wrong", 404),
         ("evt_none/relink?reason=wrong", 404),
     ],
-    ids=["no reason", "an empty reason", "a long reason", "not a link", "unknown event"],
+    ids=[
+        "no reason",
+        "an empty reason",
+        "a reason with the user",
+        "a reason with the next owner",
+        "a long reason",
+        "not a link",
+        "unknown event",
+    ],
 )
 async def test_an_invalid_change_is_refused(api: Reader, key: str, path: str, status: int) -> None:
     # Guids differ between workers of pytest-xdist, so they cannot be part of a test's id.

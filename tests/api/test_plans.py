@@ -40,9 +40,15 @@ INSERT INTO "profileMerges"
     ("anonymousId", "eventGuid", "userId", reason, "loserGuid", "survivorGuid", "createdAt")
 SELECT 'device ' || n, 'evt_x', 'user', 'merged', 'pro_old' || n, 'pro_' || n %% 2, now()
 FROM generate_series(1, 20000) AS n;
+INSERT INTO actions (source, actor, action, "createdAt")
+SELECT 'cli', 'me', 'key created', now() - n * interval '1 second'
+FROM generate_series(1, 20000) AS n;
 """
 
-LARGE = {"anonymousIds", "eventData", "events", "profileMerges", "profileProperties", "profiles"}
+LARGE = {
+    *("actions", "anonymousIds", "eventData", "events", "profileMerges", "profileProperties"),
+    "profiles",
+}
 
 TIE = {"until": "2026-01-01T00:00:00.000001Z"}
 """Starts a page among thousands of events of the same time."""

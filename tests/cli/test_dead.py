@@ -16,6 +16,7 @@ from merganser.cli.dead_output import hexdump
 from merganser.cli.main import app
 from merganser.runtime.settings import Settings
 from schemas.event import VERSION_HEADER, encode
+from tests.support.actions import OPERATOR
 from tests.support.events import event
 from tests.support.system import System
 from tests.support.topics import Record
@@ -188,7 +189,7 @@ async def test_two_operators_at_once_send_each_record_once(system: System) -> No
     async def retry() -> int:
         listing = await service.find_open(settings, Selection.build())
         await barrier.wait()  # each has listed the same open letters
-        return (await service.retry(settings, listing)).sent
+        return (await service.retry(settings, OPERATOR, listing)).sent
 
     assert sum(await asyncio.gather(*(retry() for _ in range(3)))) == 5
     assert await system.events.size() == before + 5

@@ -14,6 +14,7 @@ from merganser.runtime.postgres import BY_KEY, connect
 from merganser.runtime.settings import Settings
 from schemas.ids import NOBODY
 from tests.properties.harness import COUNT, PropertyHarness
+from tests.support.actions import OPERATOR
 from tests.support.command import CommandResult, command
 from tests.support.database import Database
 
@@ -142,6 +143,7 @@ async def test_events_are_deleted_in_chunks(
     read_counts: list[int] = []
     result = await admin.prune_events(
         Settings(database_url=SecretStr(database.url), _env_file=None),
+        OPERATOR,
         30,
         NOW,
         lambda read, _estimate: read_counts.append(read),

@@ -31,10 +31,14 @@ async def test_a_purchase_and_a_sign_in_are_on_one_profile(
     monkeypatch.setattr(shop, "PORT", free_port())
     key = await publishable_key(system, f"http://127.0.0.1:{shop.PORT}")
     secret = await system.key("shop", "profiles:read")
-    info = StackInfo(gateway.url, api.removesuffix("/api/v1"), "", "", "", secret, key, {})
+    info = StackInfo(
+        gateway.url, api.removesuffix("/api/v1"), "http://console", "", "", secret, key, {}
+    )
     with shop.serve_shop(info) as url:
         assert url == f"http://127.0.0.1:{shop.PORT}/"
-        assert '"userId": "42"' in await run_driver("shop.mjs", url, "42")
+        shown = await run_driver("shop.mjs", url, "42")
+    assert '"userId": "42"' in shown
+    assert f"http://console/profiles/{await system.database.profile_of('42')}" in shown
 
     async def kinds() -> list[str]:
         return await system.database.column(

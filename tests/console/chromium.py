@@ -47,7 +47,7 @@ async def run_flow(
     output, _ = await process.communicate()
     assert process.returncode == 0, output.decode()[-4000:]
     seen: dict[str, Any] = json.loads(output)
-    assert seen["errors"] == []
-    assert seen["foreign"] == []
-    assert seen["axe"] == []
+    assert seen["errors"] == [], seen["errors"]
+    assert seen["foreign"] == [], seen["foreign"]
+    assert seen["axe"] == [], seen["axe"]
     return seen

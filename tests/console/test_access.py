@@ -14,9 +14,14 @@ from merganser.http.authentication import Permission, hash_key
 from merganser.runtime.settings import ConsoleSettings
 from tests.api.reader import new_key
 from tests.console.viewer import ORIGIN, Viewer, text_of, viewing
+from tests.support.actions import OPERATOR
 from tests.support.database import Database
 
-PATHS = ["/", "/profiles", "/profiles/pro_1", "/events/evt_1", "/nothing"]
+PATHS = [
+    *("/", "/profiles", "/profiles/pro_1", "/events/evt_1", "/nothing", "/actions"),
+    *("/dead-letters", "/dead-letters/0:0", "/privacy", "/privacy/export/pro_1"),
+    *("/operations", "/operations/replay", "/operations/audits"),
+]
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -152,7 +157,7 @@ async def new_link(database: Database, key: str = "test") -> str:
     settings = ConsoleSettings(
         database_url=SecretStr(database.url), console_url=AnyHttpUrl("http://console")
     )
-    return (await create_login_link(settings, key)).removeprefix("http://console")
+    return (await create_login_link(settings, OPERATOR, key)).removeprefix("http://console")
 
 
 async def test_a_link_needs_a_key_for_the_console(stranger: Viewer) -> None:

@@ -2,7 +2,8 @@
 
 import asyncio
 
-from tests.console.chromium import READER, in_chromium, run_flow
+from tests.console.chromium import READER, WRITER, in_chromium, run_flow
+from tests.console.test_dead_letters import broken
 from tests.support.system import System
 from tests.support.waiting import equals, eventually
 
@@ -64,3 +65,73 @@ async def test_a_person_watches_events_arrive(system: System) -> None:
     assert seen["profile"] == f"/profiles/{await system.database.profile_of('ann')}"
     assert seen["plain"] == 1
     assert seen["refreshed"] == "?type=buy"
+
+
+async def test_a_person_previews_and_applies_rules(system: System) -> None:
+    gateway, _, _, (_, url) = await asyncio.gather(
+        system.ingest(), system.resolver(), system.properties(), system.console()
+    )
+    for number in range(3):
+        await gateway.tracked(type="pageview", anonymousId="laptop", userId="ann")
+        await eventually(lambda: system.database.count("events"), equals(number + 1))
+    rules = (
+        "rules:\n  - {key: userId, type: string, unique: true, identifying: true}\n"
+        "  - {key: visits, type: integer, events: {type: pageview, aggregation: count}}\n"
+    )
+    seen = await run_flow(system, url, "rules", "ann", rules, permissions=WRITER)
+    assert seen["mistake"].startswith("Line 3 rules.type: input should be 'string', 'integer'")
+    assert "Applying it would add 2 rules" in seen["valid"]
+    assert seen["stays"] is True, "the check loaded the whole page"
+    assert "visits\tadded\tno value\t3" in seen["profile"]
+    assert seen["sample"] == "The only profile, before and after"
+    assert seen["button"] == "Apply these rules: add 2"
+    assert seen["applied"] == "?done=applied"
+    assert seen["rules"] == ["userId", "visits"]
+    assert "Applying it would remove 2 rules" in seen["plain"]
+    profile = await system.database.profile_of("ann")
+    await eventually(
+        lambda: system.database.column(
+            'SELECT value FROM "profileProperties" WHERE "profileGuid" = %s ORDER BY key', profile
+        ),
+        equals(["ann", "3"]),
+    )
+
+
+async def test_a_wrong_merge_is_undone_and_that_is_reversed(system: System) -> None:
+    gateway, _, (_, url) = await asyncio.gather(
+        system.ingest(), system.resolver(), system.console()
+    )
+    for number, ids in enumerate(({"anonymousId": "phone"}, {"userId": "ann"})):
+        await gateway.tracked(type="pageview", **ids)
+        await eventually(lambda: system.database.count("events"), equals(number + 1))
+    await gateway.tracked(type="sign-in", anonymousId="phone", userId="ann")
+    await eventually(lambda: system.database.count("profileMerges"), equals(1))
+    profile = await system.database.profile_of("ann")
+
+    seen = await run_flow(system, url, "unlink", f"/profiles/{profile}", permissions=WRITER)
+    assert seen["before"] == 1
+    assert f"1 events of phone go from {profile} to a new anonymous profile" in seen["preview"]
+    assert "unlinked" in seen["after"]
+    assert "Unlink…" in seen["undone"]
+    assert "the tablet was right" in seen["undone"]
+    assert await system.database.count("ignoredLinks") == 0
+
+
+async def test_a_dead_letter_is_edited_and_resent(system: System) -> None:
+    _, (_, url) = await asyncio.gather(system.resolver(), system.console())
+    await system.events.publish(broken(), broken("bob"))
+    await eventually(system.dead.size, equals(2))
+    await system.database.execute(
+        """INSERT INTO "setAside" (kind, subject, reason) VALUES ('row', 'evt_1', 'a reason')"""
+    )
+
+    seen = await run_flow(system, url, "letters", "purchase", permissions=WRITER)
+    assert seen["buttons"] == ["Retry all 2", "Drop all 2"]
+    assert (seen["state"], seen["resent"]) == ("open", "retried")
+    assert seen["problems"] == ["typ is not a field of an event: move it into data, or remove it"]
+    assert seen["kept"] is True
+    assert "dead letter edited and resent" in seen["actions"]
+    await eventually(lambda: system.database.count("events"), equals(1))
+    ((guid, kind),) = await system.database.rows("SELECT guid, type FROM events")
+    assert kind == "purchase"
+    assert seen["event"] == f"{url}/events/{guid}"

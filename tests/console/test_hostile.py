@@ -45,6 +45,7 @@ async def test_hostile_ids_types_and_values_are_text(viewer: Viewer, name: str) 
         (f"/events/{link['guid']}", {}),
         ("/profiles", {}),
         ("/profiles", {"q": text}),
+        ("/privacy", {"id": text}),
         ("/profiles", {"property": "value", "value": text}),
     ):
         page = await viewer.page(path, **parameters)

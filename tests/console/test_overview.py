@@ -67,7 +67,8 @@ async def test_items_for_an_operator_are_named_first(viewer: Viewer) -> None:
         ('row', 'evt_1', 'failed')"""
     )
     text = await viewer.text("/")
-    assert "3 items are set aside, 2 of them dead letters. Run `merganser dead list`." in text
+    assert "3 items are set aside, 2 of them dead letters. See the reasons." in text
+    assert '<a href="/dead-letters">See the reasons.</a>' in await viewer.page("/")
     assert "2 dead letters, 1 row" in text
 
 

@@ -34,7 +34,10 @@ PAGES: dict[str, tuple[str, dict[str, str]]] = {
     "an unknown id": ("/profiles", {"q": "nobody"}),
     "a property": ("/profiles", {"property": "plan", "value": "free"}),
     "a profile": ("/profiles/pro_7", {}),
+    "a person": ("/privacy", {"id": "user 4"}),
     "an event": ("/events/evt_00000007", {}),
+    "rules": ("/rules", {}),
+    "the log of actions": ("/actions", {}),
 }
 
 

@@ -52,7 +52,7 @@ async def test_a_dead_letter_is_found_by_the_guid_of_its_event(
     assert response.status_code == 404
     text = text_of(response.text)
     assert "It became a dead letter" in text
-    assert "merganser dead retry 0:0" in text
+    assert 'href="/dead-letters/0:0"' in response.text
 
 
 async def test_without_kafka_the_page_says_so(system: System) -> None:

@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
+from pydantic import SecretStr
 
 from console import app
 from console.access import Access
+from console.app import ConsoleApp
+from console.background import Background
 from console.feed import Feed
 from console.monitor import Monitor
 from console.sessions import Lifetime
-from merganser.http.asgi import App
 from merganser.http.authentication import ApiKeys, Permission
 from merganser.queries.pool import Pool
 from merganser.runtime import metrics, postgres
@@ -35,7 +37,7 @@ FROM_PAGE = {"sec-fetch-site": "same-origin", "origin": ORIGIN}
 class Viewer:
     """Opens pages in this process, with a key that has all permissions."""
 
-    app: App
+    app: ConsoleApp
     database: Database
     key: str
     client: httpx.AsyncClient
@@ -101,10 +103,12 @@ async def viewing(
     pool = Pool("console", metrics.CONSOLE_POOL_WAIT_SECONDS, database.url, 2, 5)
     await pool.open()
     access = Access(pool, keys, lifetime or Lifetime(3600, 43_200), url)
-    settings = settings or ResolverSettings()
-    monitor = Monitor(pool, settings, Stop())
-    feed = Feed(pool, settings)
-    console = app.create_app(pool, keys, access, SCAN, monitor, settings, feed, Stop())
+    settings = settings or ResolverSettings(database_url=SecretStr(database.url))
+    stop = Stop()
+    monitor = Monitor(pool, settings, stop)
+    background = Background(stop)
+    feed = Feed(pool, settings, stop)
+    console = app.create_app(pool, keys, access, SCAN, monitor, settings, background, feed)
     try:
         async with httpx.AsyncClient(
             transport=httpx.ASGITransport(console), base_url=url or ORIGIN

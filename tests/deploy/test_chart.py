@@ -16,6 +16,7 @@ import yaml
 from merganser.cli.main import app
 from merganser.runtime.settings import (
     ApiSettings,
+    ConsoleSettings,
     DecorationSettings,
     IngestSettings,
     PropertiesSettings,
@@ -36,11 +37,12 @@ SETTINGS: dict[str, type[Settings]] = {
     "properties": PropertiesSettings,
     "decoration": DecorationSettings,
     "api": ApiSettings,
+    "console": ConsoleSettings,
     "topics": Settings,
     "migrate": Settings,
     "prune": Settings,
 }
-ON_KAFKA = {"ingest", "resolver", "migrate"}
+ON_KAFKA = {"ingest", "resolver", "console", "migrate"}
 TRACED = {"ingest", "resolver"}
 SECRETS = {"MERGANSER_DATABASE_URL": "postgresql://merganser:secret@postgres/merganser"}
 
@@ -271,7 +273,7 @@ def test_only_values_with_prune_delete_old_events() -> None:
 def test_an_ingress_routes_to_its_process(name: str) -> None:
     expected = {
         process
-        for process in ("ingest", "api")
+        for process in ("ingest", "api", "console")
         if values(name).get(process, {}).get("ingress", {}).get("enabled")
     }
     found = of_kind(name, "Ingress")
@@ -304,6 +306,19 @@ def test_autoscaling_is_off_by_default() -> None:
     assert not of_kind("minimal", "ScaledObject")
     text = (ROOT / "deploy/README.md").read_text()
     assert "with `resolver.autoscaling.enabled`" in text
+
+
+def test_the_console_is_off_by_default_and_knows_its_url() -> None:
+    assert "console" not in pods("minimal")
+    variables = environment(pods("strimzi")["console"]["spec"]["containers"][0])
+    assert variables["MERGANSER_CONSOLE_URL"] == values("strimzi")["console"]["url"]
+    (policy,) = [
+        policy
+        for policy in of_kind("strimzi", "NetworkPolicy")
+        if policy["metadata"]["labels"][COMPONENT] == "console"
+    ]
+    _, pages = policy["spec"]["ingress"]
+    assert pages["from"] == values("strimzi")["networkPolicy"]["viewers"]
 
 
 MANAGED = {"confluent": (8 << 20, 3), "msk": (8 << 20, 3)}

@@ -425,11 +425,24 @@ def test_the_demo_story_can_be_repeated(home: Path, servers: Servers) -> None:
     """Data of an earlier run does not change its result."""
     code = """
 import sys
+import httpx
 from dev import story
 from dev.stack import commands
+from dev.stack.console_login import create_link
+from dev.stack.launch import MERGANSER
+from merganser.cli.terminal import out
 def play_twice(launch):
     story.play_story(launch.info)
-    story.play_story(launch.info)
+    with out.capture() as printed:
+        story.play_story(launch.info)
+    print(printed.get())
+    pages = [line.split("see ")[1] for line in printed.get().splitlines() if "  see " in line]
+    assert len(pages) == 7, pages
+    with httpx.Client(follow_redirects=True) as viewer:
+        viewer.get(create_link(launch.info, MERGANSER)).raise_for_status()
+        for page in pages:
+            shown = viewer.get(page).raise_for_status()
+            assert shown.url.path == httpx.URL(page).path, page
 sys.exit(commands.run(play_twice, usual_ports=False))
 """
     program = python_on(servers, home, code)

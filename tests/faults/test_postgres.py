@@ -75,7 +75,10 @@ async def test_killed(system: System, postgres: Postgres, what: str) -> None:
 
 async def _backend(system: System) -> int:
     async with database.opened(system.database.url) as opened:
-        pids = "SELECT pid FROM pg_stat_activity WHERE application_name = 'merganser resolver'"
+        # After the name is the version; another connection is `merganser resolver offsets`.
+        pids = (
+            "SELECT pid FROM pg_stat_activity WHERE application_name ~ '^merganser resolver [0-9]'"
+        )
         (pid,) = await eventually(lambda: opened.column(pids), len)
         return int(pid)
 

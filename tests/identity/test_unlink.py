@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from merganser.admin import unlink as admin
+from merganser.admin.unlink import describe_change
 from merganser.identity import forget
 from merganser.identity.explain import explain
 from merganser.identity.forget import Request
@@ -24,6 +25,7 @@ from tests.identity.test_trail import (
     resolve,
 )
 from tests.support import proxy
+from tests.support.actions import OPERATOR, read_actions
 from tests.support.database import Database
 
 LINK = EventIds("evt_link", at(2), "ann", "phone")
@@ -183,26 +185,37 @@ async def test_a_row_that_another_system_corrects_is_still_no_link(database: Dat
 async def test_a_pruned_link_can_be_ignored(database: Database) -> None:
     await resolve(database, *page_views("phone"), LINK)
     await database.execute("DELETE FROM events WHERE guid = 'evt_link'")
-    assert (await change(database, "unlink", "evt_link")).events == PAGES
+    changed = await change(database, "unlink", "evt_link")
+    assert (changed.events, changed.is_pruned) == (PAGES, True)
+    assert "evt_link was pruned: it cannot be linked again" in describe_change(changed, "unlink")
     assert await owner_of_pages(database) is None
     assert await find_disagreements(database) == []
+    with pytest.raises(NotALink, match="was unlinked and then pruned"):
+        await change(database, "relink", "evt_link")
 
 
 async def test_a_preview_changes_nothing(database: Database) -> None:
     await resolve(database, *page_views("phone"), LINK, LATER)
     settings = Settings(_env_file=None, database_url=database.url)
-    preview = await admin.change_link(settings, "unlink", "evt_link", "me", "why", preview=True)
+    preview = await admin.change_link(settings, "unlink", "evt_link", OPERATOR, "why", preview=True)
     assert (preview.owner, preview.events) == ("bob", PAGES)
     assert await owner_of_pages(database) == "ann"
     assert await database.count("linkChanges") == 0
     moved: list[int] = []
     changed = await admin.change_link(
-        settings, "unlink", "evt_link", "me", "why", progress=moved.append
+        settings, "unlink", "evt_link", OPERATOR, "why", progress=moved.append
     )
     assert changed == preview
     assert moved[-1] == PAGES
     assert await owner_of_pages(database) == "bob"
     assert await database.count("eventMoves") == 0
+    assert changed.trail is not None
+    counts = {"links": 1, "events": PAGES}
+    assert await read_actions(database) == [
+        (*OPERATOR, "event unlinked", changed.trail, None, counts)
+    ]
+    await admin.change_link(settings, "unlink", "evt_link", OPERATOR, "why")
+    assert await database.count("actions") == 1, "nothing changed"
 
 
 async def test_a_preview_whose_connection_fails_before_the_rollback_runs_again(
@@ -212,7 +225,9 @@ async def test_a_preview_whose_connection_fails_before_the_rollback_runs_again(
     async with proxy.run(database.url) as (network, url):
         network.cut_at = b"ROLLBACK"
         settings = Settings(_env_file=None, database_url=url)
-        preview = await admin.change_link(settings, "unlink", "evt_link", "me", "why", preview=True)
+        preview = await admin.change_link(
+            settings, "unlink", "evt_link", OPERATOR, "why", preview=True
+        )
         assert network.resets
     assert (preview.owner, preview.events) == ("bob", PAGES)
     assert await database.count("linkChanges") == 0

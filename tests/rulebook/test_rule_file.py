@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from merganser.rulebook.language import RuleFile
-from merganser.rulebook.rule_file import RuleFileError, read
+from merganser.rulebook.rule_file import RuleFileError, dump, parse, read
 
 GOOD = """\
 sources:
@@ -245,3 +245,80 @@ def test_the_published_schema_matches_the_rule_language() -> None:
     assert json.loads(published.read_text()) == RuleFile.model_json_schema(), (
         "update it: merganser rules schema > docs/rules.schema.json"
     )
+
+
+BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{name}: &{name} [{', '.join([f'*{before}'] * 10)}]\n"
+    for before, name in zip("abcdefgh", "bcdefghi", strict=True)
+)
+MERGES = "a: &a {x: 1, y: 2}\n" + "".join(
+    f"{name}: &{name} {{<<: [{', '.join([f'*{before}'] * 10)}]}}\n"
+    for before, name in zip("abcdefgh", "bcdefghi", strict=True)
+)
+CHAIN = "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}]\n" for n in range(1, 1000))
+
+# Hostile text -> a part of the only mistake. Each would take minutes or gigabytes without a bound,
+# or raise something else.
+HOSTILE = {
+    "10 MB": ("x" * 10_000_000, "1: a file has at most 262,144 bytes"),
+    "deep": ("[" * 200_000, "1: not valid YAML: more than 20 levels of nesting"),
+    "deep by indent": ("".join(" " * n + "a:\n" for n in range(600)), "20: not valid YAML: more"),
+    "aliases": (BOMB, "6: not valid YAML: aliases make the file too large"),
+    "merges": (MERGES, "aliases make the file too large"),
+    "chain of aliases": (CHAIN, "aliases make the file too large"),
+    "alias of itself": ("a: &a [*a]", "1: not valid YAML: an alias is inside of its own value"),
+    "integer": ("rules: " + "9" * 5_000, "a number has at most 100 characters"),
+    "sexagesimal": ("rules: 1" + ":20" * 60_000, "a number has at most 100 characters"),
+    "date": ("\nrules: 2026-13-45", "2: not valid YAML: '2026-13-45' is not a valid timestamp"),
+    "tag": ("rules: !!bool maybe", "'maybe' is not a valid bool: quote it"),
+    "object": ("rules: !!python/object:os.system x", "could not determine a constructor"),
+    "NUL": ('rules: "a\\0b"', "Postgres cannot store NUL or half a character"),
+    "half a character": ('rules: "\\ud800"', "Postgres cannot store NUL or half a character"),
+    "control character": (
+        "\nrules: \x01",
+        "2: not valid YAML: the character U+0001 is not allowed",
+    ),
+    "long value": ("rules: [" + "x" * 200_000 + "]", "not 'xxx"),
+    "spaces": (
+        "rules: [{key: a, type: string, query: {source: c, column: a, sql: 'in%sx'}}]"
+        % (" " * 200_000),
+        "query a batch of users",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_hostile_text_is_refused_before_it_costs(case: str) -> None:
+    text, message = HOSTILE[case]
+    with pytest.raises(RuleFileError) as raised:
+        parse(text)
+    (mistake,) = raised.value.args
+    assert message in mistake
+    assert len(mistake) < 500
+
+
+def test_only_the_first_mistakes_are_reported() -> None:
+    with pytest.raises(RuleFileError) as raised:
+        parse("rules: [" + "x, " * 10_000 + "]")
+    assert len(raised.value.args) == 51
+    assert raised.value.args[-1] == "rules:1: there are more mistakes"
+
+
+def test_aliases_that_stay_small_are_allowed() -> None:
+    text = GOOD.replace("[buy, refund]", "&types [buy, refund]")
+    text += "  - {key: n, type: integer, events: {type: *types, aggregation: count}}\n"
+    assert (
+        parse(text).rules[-1].events
+        == parse(text.replace("*types", "[buy, refund]")).rules[-1].events
+    )
+
+
+def test_a_dumped_file_is_read_as_the_same_rules() -> None:
+    query = "SELECT id, email\n  FROM users -- ümläut\n  WHERE id = ANY(:userIds)"
+    text = GOOD.replace(
+        "sql: SELECT id, email FROM users WHERE id = ANY(:userIds)", f"sql: {json.dumps(query)}"
+    )
+    file = parse(text)
+    dumped = dump(file.rules, file.sources)
+    assert parse(dumped) == file
+    assert "        SELECT id, email\n          FROM users -- ümläut\n" in dumped

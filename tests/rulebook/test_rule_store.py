@@ -1,6 +1,7 @@
 """Applying rules while others write events."""
 
 import asyncio
+from collections.abc import Mapping
 
 import pytest
 from psycopg.errors import LockNotAvailable
@@ -68,3 +69,35 @@ async def test_only_changed_rules_get_a_new_revision(database: Database) -> None
         for stored in await rule_store.read_rules(database.connection)
     }
     assert {key for key in after if after[key] != before[key]} == {"visits"}
+
+
+async def test_a_version_differs_after_each_change(database: Database) -> None:
+    connection = database.connection
+    versions = [await rule_store.read_version(connection)]
+    for content in (
+        {"rules": [USER_ID, COUNT]},
+        {"rules": [USER_ID, {**COUNT, "type": "float"}]},
+        {"rules": [USER_ID, COUNT]},
+        {"rules": [USER_ID, COUNT], "sources": {"crm": {"url": "CRM_URL"}}},
+        {"rules": [USER_ID]},
+    ):
+        await rule_store.apply_file(connection, RuleFile.model_validate(content))
+        versions.append(await rule_store.read_version(connection))
+        assert await rule_store.read_version(connection) == versions[-1]
+    assert len(set(versions)) == len(versions)
+
+
+async def test_of_two_who_replace_the_same_rules_one_is_refused(database: Database) -> None:
+    version = await rule_store.read_version(database.connection)
+
+    async def replace(*rules: Mapping[str, object]) -> rule_store.RuleChanges:
+        file = RuleFile.model_validate({"rules": [USER_ID, *rules]})
+        async with opened(database.url) as other:
+            return await rule_store.apply_file(other.connection, file, version=version)
+
+    results = await asyncio.gather(replace(COUNT), replace(PATHS), return_exceptions=True)
+    assert {type(result) for result in results} == {
+        rule_store.RuleChanges,
+        rule_store.RulesChanged,
+    }
+    assert len(await rule_store.read_rules(database.connection)) == 2

@@ -14,6 +14,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import MessageSizeTooLargeError
 from psycopg import AsyncConnection
 
+from merganser.admin.dead_letters.edit import EditedRecord
 from merganser.admin.dead_letters.letter_ids import read_ids
 from merganser.admin.dead_letters.resolutions import Resolution, Resolutions
 from merganser.admin.dead_letters.topic import (
@@ -54,6 +55,8 @@ class FoundLetters:
     letters: list[LetterSummary] = field(default_factory=list)
     foreign: list[DeadTopicRecord] = field(default_factory=list)
     """Records of the topic that are not dead letters."""
+    skipped: int = 0
+    """Older records that were not read, because of `LetterSelection.newest`."""
 
     @property
     def open(self) -> list[LetterSummary]:
@@ -87,7 +90,8 @@ async def find_letters(
     """
     latest: dict[RecordAddress, LetterSummary] = {}
     foreign: list[DeadTopicRecord] = []
-    async for records in read_topic(settings, selection):
+    skipped: list[int] = []
+    async for records in read_topic(settings, selection, skipped.append):
         resolved = await resolutions.read([letter for _, letter in _letters(records)])
         erased = await find_erased_letters(resolutions.connection, settings, records)
         for record, letter in _letters(records):
@@ -100,7 +104,8 @@ async def find_letters(
                     erased=record.address in erased,
                 )
         foreign += [record for record in records if not isinstance(record.letter, DeadLetter)]
-    return FoundLetters(sorted(latest.values(), key=lambda letter: letter.address), foreign)
+    letters = sorted(latest.values(), key=lambda letter: letter.address)
+    return FoundLetters(letters, foreign, sum(skipped))
 
 
 async def retry_letters(
@@ -108,19 +113,26 @@ async def retry_letters(
     resolutions: Resolutions,
     producer: AIOKafkaProducer,
     letters: Sequence[LetterSummary],
-) -> RetriedLetters:
+    retried: RetriedLetters,
+    edited: EditedRecord | None = None,
+) -> None:
     """Send the original records of open letters to the topic of events, then store that.
 
     A letter is resolved once Kafka has acknowledged its record. After a crash in between, the next
     retry sends the record again. That is harmless: an event is one row by its guid, and a letter is
     one letter by origin and attempt.
 
+    Args:
+        settings: how to reach Kafka.
+        resolutions: of letters.
+        producer: that is started.
+        letters: to send again, at least one.
+        retried: is updated, also before an error.
+        edited: the record to send in place of the only letter's; None: the original records.
+
     Raises:
         KafkaError: the brokers cannot be reached. What they acknowledged is stored as retried.
     """
-    retried = RetriedLetters()
-    if not letters:
-        return retried
     selection = LetterSelection(addresses=frozenset(letter.address for letter in letters))
     async for records in read_topic(settings, selection):
         async with resolutions.connection.transaction():
@@ -133,7 +145,7 @@ async def retry_letters(
                 address: letter for address, letter in open_letters.items() if address not in erased
             }
             errors = await asyncio.gather(
-                *(_send(settings, producer, letter) for letter in still_open.values()),
+                *(_send(settings, producer, letter, edited) for letter in still_open.values()),
                 return_exceptions=True,
             )
             sent = [
@@ -149,7 +161,6 @@ async def retry_letters(
                 retried.too_large.append(address)
             elif error is not None:
                 raise error
-    return retried
 
 
 async def drop_letters(resolutions: Resolutions, letters: Sequence[LetterSummary]) -> int:
@@ -194,9 +205,16 @@ def resolution_of(letter: DeadLetter, resolution: Resolution | None) -> Resoluti
     return resolution if resolution and resolution.attempt >= letter.attempt else None
 
 
-async def _send(settings: Settings, producer: AIOKafkaProducer, letter: DeadLetter) -> None:
+async def _send(
+    settings: Settings,
+    producer: AIOKafkaProducer,
+    letter: DeadLetter,
+    edited: EditedRecord | None,
+) -> None:
     if letter.omitted_bytes:
         raise MessageSizeTooLargeError
+    if edited:
+        letter = edited.replace_record(letter)
     await kafka.send(producer, settings.topic, letter.key, letter.value, letter.retry_headers())
 
 

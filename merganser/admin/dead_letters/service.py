@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Self
 
+from merganser.admin.actions import Actor, record_action
 from merganser.admin.database import open_connection
+from merganser.admin.dead_letters.edit import EditedRecord
 from merganser.admin.dead_letters.letters import (
     FoundLetters,
     LetterSummary,
@@ -41,6 +43,9 @@ from merganser.runtime import kafka
 from merganser.runtime.set_aside import Kind
 from merganser.runtime.settings import Settings
 from schemas.dead_letter import DeadLetter, Reason, RecordAddress
+
+NAMED = 5
+"""Letters that an action names."""
 
 Identifier = LetterAddress | ItemName
 """What an operator types to name a letter or items."""
@@ -75,6 +80,7 @@ class Selection:
         since: datetime | None = None,
         until: datetime | None = None,
         person: PersonIds | None = None,
+        newest: int | None = None,
     ) -> Self:
         """Select what matches every condition. An empty collection matches everything.
 
@@ -85,6 +91,7 @@ class Selection:
             since: failed then or later.
             until: failed before.
             person: named by the letter, or by the item's event or profile; None: any.
+            newest: the most records of the topic, and the most items, to read; None: all.
         """
         addresses = frozenset(name for name in identifiers if isinstance(name, LetterAddress))
         names = [name for name in identifiers if isinstance(name, ItemName)]
@@ -95,12 +102,13 @@ class Selection:
             selected_kinds -= {Kind.RECORD}
         letters = None
         if Kind.RECORD in selected_kinds:
-            letters = LetterSelection(frozenset(reasons), since, until, addresses, person)
+            letters = LetterSelection(frozenset(reasons), since, until, addresses, person, newest)
         item_kinds = selected_kinds - {Kind.RECORD}
         if any(name.kind is Kind.RECORD for name in names):
             item_kinds.add(Kind.RECORD)
         selected_names = names if identifiers else None
-        return cls(letters, ItemSelection(sorted(item_kinds), since, until, selected_names, person))
+        items = ItemSelection(sorted(item_kinds), since, until, selected_names, person, newest)
+        return cls(letters, items)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +120,8 @@ class Listing:
     """A record is one of them if the dead-letter topic no longer has its letter."""
     foreign: list[DeadTopicRecord]
     """Records of the dead-letter topic that are not dead letters."""
+    skipped: int = 0
+    """Older records of the dead-letter topic that were not read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,8 +180,8 @@ async def list_selected(
     async with open_connection(settings, "dead") as connection:
         items = await read_items(connection, selection.items, resolved=resolved)
     if resolved:
-        return Listing(found.resolved, items, found.foreign)
-    return Listing(found.open, [*deleted, *items], found.foreign)
+        return Listing(found.resolved, items, found.foreign, found.skipped)
+    return Listing(found.open, [*deleted, *items], found.foreign, found.skipped)
 
 
 async def find_open(settings: Settings, selection: Selection) -> Listing:
@@ -241,30 +251,45 @@ async def read_named_items(settings: Settings, name: ItemName) -> list[SetAsideI
     return items
 
 
-async def retry(settings: Settings, listing: Listing) -> RetryResult:
+async def retry(
+    settings: Settings, actor: Actor, listing: Listing, edited: EditedRecord | None = None
+) -> RetryResult:
     """Send the records of letters again, and make the processes handle items again.
+
+    Args:
+        settings: how to reach Kafka; the database's URL.
+        actor: who does it.
+        listing: what to retry.
+        edited: the record to send in place of the only letter's; None: the original records.
 
     Raises:
         KafkaError: the brokers cannot be reached. What they acknowledged is stored as retried.
     """
-    letters = await _retry_letters(settings, listing.letters)
+    letters, retried = RetriedLetters(), 0
     items = [item for item in listing.items if item.kind is not Kind.RECORD]
     deleted = [item.name for item in listing.items if item.kind is Kind.RECORD]
-    async with open_connection(settings, "dead") as connection, connection.transaction():
-        retried = await retry_items(connection, items)
+    try:
+        await _retry_letters(settings, listing.letters, letters, edited)
+        async with open_connection(settings, "dead") as connection, connection.transaction():
+            retried = await retry_items(connection, items)
+    finally:  # Kafka may have taken some records before an error
+        action = "dead letter edited and resent" if edited else "dead letters retried"
+        await _record(settings, actor, action, listing, letters.sent, retried)
     left_open = len(letters.too_large) + len(letters.erased)
     by_others = len(listing.letters) - letters.sent - left_open
     return RetryResult(letters.sent, letters.too_large, letters.erased, by_others, retried, deleted)
 
 
-async def drop(settings: Settings, listing: Listing) -> int:
+async def drop(settings: Settings, actor: Actor, listing: Listing) -> int:
     """Store that letters and items are dropped; return how many were open until now."""
-    dropped = 0
+    letters = 0
     if listing.letters:
         async with _open_resolutions(settings) as resolutions:
-            dropped = await drop_letters(resolutions, listing.letters)
+            letters = await drop_letters(resolutions, listing.letters)
     async with open_connection(settings, "dead") as connection, connection.transaction():
-        return dropped + await drop_items(connection, listing.items)
+        items = await drop_items(connection, listing.items)
+    await _record(settings, actor, "dead letters dropped", listing, letters, items)
+    return letters + items
 
 
 async def _find_letters(
@@ -276,26 +301,48 @@ async def _find_letters(
     """
     if selection.letters is None:
         return FoundLetters(), []
+    newest = selection.letters.newest
     async with _open_resolutions(settings) as resolutions:
         # Before the topic: a record is in the table only after its letter is in the topic.
-        records = await read_items(resolutions.connection, ItemSelection([Kind.RECORD]))
+        recorded = ItemSelection([Kind.RECORD], newest=newest)
+        records = await read_items(resolutions.connection, recorded)
         found = await find_letters(settings, resolutions, selection.letters)
-        if selection.letters != LetterSelection():
+        if selection.letters != LetterSelection(newest=newest) or found.skipped:
             return found, []
         present = {(str(summary.letter.origin), resolutions.cluster) for summary in found.letters}
     return found, [item for item in records if (item.subject, item.place) not in present]
 
 
-async def _retry_letters(settings: Settings, letters: Sequence[LetterSummary]) -> RetriedLetters:
+async def _retry_letters(
+    settings: Settings,
+    letters: Sequence[LetterSummary],
+    retried: RetriedLetters,
+    edited: EditedRecord | None,
+) -> None:
     if not letters:
-        return RetriedLetters()
+        return
     async with _open_resolutions(settings) as resolutions:
         producer = kafka.producer(settings, "dead", timeout=10)
         try:
             await producer.start()
-            return await retry_letters(settings, resolutions, producer, letters)
+            await retry_letters(settings, resolutions, producer, letters, retried, edited)
         finally:
             await asyncio.shield(producer.stop())
+
+
+async def _record(
+    settings: Settings, actor: Actor, action: str, listing: Listing, letters: int, items: int
+) -> None:
+    """Write to the log of actions what was done to how many letters and items, if to any."""
+    if not letters + items:
+        return
+    # Items have guids of people, addresses of letters say nothing.
+    subject = ", ".join(str(letter.address) for letter in listing.letters[:NAMED])
+    if (more := len(listing.letters) - NAMED) > 0:
+        subject += f" and {more:,} more"
+    counts = {"letters": letters, "items": items}
+    async with open_connection(settings, "dead") as connection:
+        await record_action(connection, actor, action, subject=subject or None, counts=counts)
 
 
 @asynccontextmanager

@@ -20,6 +20,18 @@ from properties import store as properties
 _SQL = sql.load(__package__, "set_aside_items.sql")
 
 
+KIND_MEANING = {
+    Kind.RECORD: "a Kafka record whose letter the dead-letter topic no longer has: drop it",
+    Kind.ROW: "a row that another system inserted into events and that the scanner cannot resolve",
+    Kind.MOVE: "events that a merge moves from this profile to another one",
+    Kind.ERASURE: "events of an erased person, by the guid of the profile",
+    Kind.PROFILE: "a profile whose properties cannot be computed from its events",
+    Kind.VALUE: "a value that a company database returned for this profile",
+}
+PLACE_MEANING = {Kind.RECORD: "cluster", Kind.MOVE: "anonymousId", Kind.VALUE: "rule"}
+"""What `SetAsideItem.place` is; other kinds have none."""
+
+
 class ItemName(NamedTuple):
     """An operator's name for items, such as `row:evt_1` or `record:events/0/17`.
 
@@ -65,6 +77,8 @@ class ItemSelection:
     """None: items with any name."""
     person: PersonIds | None = None
     """Items of this person's events or profile; None: all. Records are found by their letters."""
+    newest: int | None = None
+    """At most so many items, those that failed last; None: all."""
 
 
 async def read_items(
@@ -92,9 +106,11 @@ async def read_items(
             "user_ids": sql.texts(person.user_ids if person else ()),
             "anonymous_ids": sql.texts(person.anonymous_ids if person else ()),
             "profiles": sql.texts(person.profiles if person else ()),
+            "newest": selection.newest,
         },
     )
-    return [SetAsideItem(Kind(kind), *columns) for kind, *columns in await cursor.fetchall()]
+    rows = await cursor.fetchall()
+    return [SetAsideItem(Kind(kind), *columns) for kind, *columns in reversed(rows)]
 
 
 async def retry_items(connection: AsyncConnection[Any], items: Sequence[SetAsideItem]) -> int:

@@ -1,6 +1,6 @@
 """Read the dead-letter topic."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -52,6 +52,8 @@ class LetterSelection:
     addresses: frozenset[LetterAddress] = frozenset()
     person: PersonIds | None = None
     """Letters that name an id of this person; None: all."""
+    newest: int | None = None
+    """At most so many records of the topic are read, the newest of each partition; None: all."""
 
     def matches(self, record: DeadTopicRecord, nobody_ids: frozenset[str]) -> bool:
         """Return whether a record is selected. A foreign record has no reason and no ids."""
@@ -66,15 +68,25 @@ class LetterSelection:
 
 
 async def read_topic(
-    settings: Settings, selection: LetterSelection
+    settings: Settings,
+    selection: LetterSelection,
+    on_skipped: Callable[[int], None] = lambda _: None,
 ) -> AsyncIterator[list[DeadTopicRecord]]:
     """Yield the selected records that the topic holds now, by partition and offset, in batches.
+
+    Args:
+        settings: how to reach Kafka.
+        selection: which records.
+        on_skipped: called with how many older records are not read because of `newest`.
 
     Raises:
         KafkaError: the brokers cannot be reached, or have no such topic.
     """
     async with kafka.reader(settings, "dead", settings.dead_topic) as consumer:
-        for partition, (start, end) in (await _find_bounds(consumer, selection)).items():
+        bounds = await _find_bounds(consumer, selection)
+        if selection.newest is not None:
+            bounds = _keep_newest(bounds, selection.newest, on_skipped)
+        for partition, (start, end) in bounds.items():
             consumer.seek(partition, start)
             seconds_without_records = 0
             while await consumer.position(partition) < end:
@@ -112,6 +124,24 @@ async def _find_bounds(
             starts[p] = max(starts[p], min(offsets, default=ends[p]))
             ends[p] = min(ends[p], max(offsets, default=-1) + 1)
     return {p: (starts[p], ends[p]) for p in partitions}
+
+
+def _keep_newest(
+    bounds: Mapping[TopicPartition, tuple[int, int]],
+    newest: int,
+    on_skipped: Callable[[int], None],
+) -> dict[TopicPartition, tuple[int, int]]:
+    """Return bounds of at most `newest` records; small partitions leave their share to others."""
+    kept: dict[TopicPartition, tuple[int, int]] = {}
+    left, skipped = newest, 0
+    by_size = sorted(bounds.items(), key=lambda item: item[1][1] - item[1][0])
+    for number, (partition, (start, end)) in enumerate(by_size):
+        first = max(start, end - left // (len(bounds) - number))
+        kept[partition] = (first, end)
+        left -= end - first
+        skipped += first - start
+    on_skipped(skipped)
+    return {partition: kept[partition] for partition in bounds}
 
 
 def _names(

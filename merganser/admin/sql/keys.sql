@@ -4,7 +4,8 @@
 INSERT INTO "apiKeys" (name, "keyHash", kind, permissions, origins, rate)
 VALUES (%(name)s, %(hash)s, %(kind)s, %(permissions)s, %(origins)s, %(rate)s)
 ON CONFLICT ("keyHash") DO UPDATE
-SET kind = excluded.kind, permissions = excluded.permissions, "updatedAt" = now();
+SET kind = excluded.kind, permissions = excluded.permissions, "updatedAt" = now()
+RETURNING guid, "createdAt" = "updatedAt";
 
 -- list_keys --
 -- Return all keys, the oldest first.
@@ -21,9 +22,11 @@ UPDATE "apiKeys"
 SET origins = coalesce(%(origins)s::text[], origins), rate = coalesce(%(rate)s::real, rate), "updatedAt" = now()
 WHERE (guid = %(guid_or_name)s OR name = %(guid_or_name)s)
     AND kind = 'publishable'
-    AND "revokedAt" IS NULL;
+    AND "revokedAt" IS NULL
+RETURNING guid, name;
 
 -- revoke_keys --
 -- Revoke the key with this guid and the keys with this name.
 UPDATE "apiKeys" SET "revokedAt" = now(), "updatedAt" = now()
-WHERE (guid = %(guid_or_name)s OR name = %(guid_or_name)s) AND "revokedAt" IS NULL;
+WHERE (guid = %(guid_or_name)s OR name = %(guid_or_name)s) AND "revokedAt" IS NULL
+RETURNING guid, name;

@@ -1,7 +1,7 @@
 -- The ledger of erasures, which the statements of forget.sql write, and erasing again after a restore.
 
 -- read_erasures --
--- The erasures of a profile, of an id, or all, oldest first, also as JSON.
+-- The erasures of a profile, of an id, with these guids, or all, oldest first, also as JSON.
 -- "until" is the latest time that the topic may hold a record of the person, and of the dead-letter topic one
 -- that was written before the erasure. The topic has records that the tables never had, or have no more: events
 -- that were not resolved when the erasure began, repeats, pruned events. So its time never counts from the
@@ -54,6 +54,7 @@ CROSS JOIN LATERAL (
         END
 ) AS until(topic, dead_topic)
 WHERE (%(profile)s::text IS NULL OR "profileGuid" = %(profile)s)
+    AND (%(guids)s::text[] IS NULL OR ledger.guid = ANY(%(guids)s))
     AND (%(name)s::text IS NULL OR "profileGuid" = %(name)s OR ledger.guid IN (
         SELECT "erasureGuid" FROM "erasedIds"
         WHERE hash IN (
@@ -62,6 +63,25 @@ WHERE (%(profile)s::text IS NULL OR "profileGuid" = %(profile)s)
         )
     ))
 ORDER BY "startedAt", ledger.guid;
+
+-- find_newest --
+-- The guids of the newest erasures, of an id or of all, before an erasure or of all times.
+SELECT guid
+FROM "erasureLedger" AS ledger
+WHERE (
+        %(before)s::text IS NULL OR ("startedAt", guid) < (
+            SELECT "startedAt", guid FROM "erasureLedger" WHERE guid = %(before)s
+        )
+    )
+    AND (%(name)s::text IS NULL OR "profileGuid" = %(name)s OR guid IN (
+        SELECT "erasureGuid" FROM "erasedIds"
+        WHERE hash IN (
+            "suppressionHash"('userId', %(name)s), "suppressionHash"('anonymousId', %(name)s),
+            "suppressionHash"('placeholder', %(name)s), "suppressionHash"('name', %(name)s)
+        )
+    ))
+ORDER BY "startedAt" DESC, guid DESC
+LIMIT %(at_most)s;
 
 -- read_ids --
 -- The hashes of all erased ids, as JSON.

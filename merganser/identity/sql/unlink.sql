@@ -1,9 +1,9 @@
 -- read_link --
--- An event with a profile and two ids that name somebody; "createdAt" if it came over a publishable key.
--- A pruned event is known while it is the earliest link of an anonymousId.
+-- An event with a profile and two ids that name somebody; "createdAt" if it came over a publishable key;
+-- whether it was pruned. A pruned event is known while it is the earliest link of an anonymousId.
 SELECT events.guid, coalesce(events."occurredAt", events."createdAt"),
     events."userId", events."anonymousId",
-    CASE WHEN keys.guid IS NOT NULL THEN events."createdAt" END
+    CASE WHEN keys.guid IS NOT NULL THEN events."createdAt" END, false
 FROM events
 LEFT JOIN "apiKeys" AS keys ON keys.guid = events."producerGuid" AND keys.kind = 'publishable'
 WHERE events.guid = %(event)s
@@ -13,7 +13,7 @@ WHERE events.guid = %(event)s
     AND events."profileGuid" NOT IN (SELECT "profileGuid" FROM erasures)
 UNION ALL
 SELECT "linkEventGuid", coalesce("linkOccurredAt", "linkedAt"), "userId", "anonymousId",
-    CASE WHEN "linkOccurredAt" IS NOT NULL THEN "linkedAt" END
+    CASE WHEN "linkOccurredAt" IS NOT NULL THEN "linkedAt" END, true
 FROM "anonymousIds"
 WHERE "linkEventGuid" = %(event)s AND NOT EXISTS (SELECT FROM events WHERE guid = %(event)s);
 
@@ -73,4 +73,20 @@ WHERE events."profileGuid" = %(profile)s
 
 -- write_trail --
 INSERT INTO "linkChanges" ("eventGuid", action, actor, reason)
-SELECT event, %(action)s, %(actor)s, %(reason)s FROM unnest(%(events)s::text[]) AS changed(event);
+SELECT event, %(action)s, %(actor)s, %(reason)s FROM unnest(%(events)s::text[]) AS changed(event)
+RETURNING guid;
+
+-- read_changes --
+-- The event and the reason of these rows of the trail.
+SELECT guid, "eventGuid", reason FROM "linkChanges" WHERE guid = ANY(%(guids)s::text[]);
+
+-- read_trail --
+-- What operators did with an event as a link, newest first.
+SELECT action, actor, reason, "createdAt"
+FROM "linkChanges" WHERE "eventGuid" = %(event)s
+ORDER BY "createdAt" DESC, guid DESC
+LIMIT %(at_most)s;
+
+-- read_ignored --
+-- Which of these events are ignored as links.
+SELECT "eventGuid" FROM "ignoredLinks" WHERE "eventGuid" = ANY(%(events)s::text[]);

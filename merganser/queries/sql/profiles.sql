@@ -132,6 +132,36 @@ LIMIT %(limit)s;
 -- The profiles with the greatest guids. Guids of UUIDv7 grow with time.
 SELECT guid FROM profiles ORDER BY guid DESC LIMIT %(limit)s;
 
+-- sample --
+-- All profiles if there are at most maxProfiles, else about so many, of random pages of the table;
+-- known users first. The same ones as long as the table does not change.
+WITH counted AS (SELECT count(*) AS profiles FROM (SELECT FROM profiles LIMIT %(maxProfiles)s + 1) AS first)
+SELECT guid, "userId", counted.profiles <= %(maxProfiles)s
+FROM (
+    SELECT guid, "userId"
+    FROM profiles TABLESAMPLE SYSTEM ((
+        SELECT CASE
+            WHEN counted.profiles <= %(maxProfiles)s THEN 100
+            ELSE least(100, 120.0 * %(maxProfiles)s / greatest(reltuples, 1))
+        END::real
+        FROM counted, pg_class
+        WHERE oid = 'profiles'::regclass
+    )) REPEATABLE (1)
+    LIMIT %(maxProfiles)s
+) AS picked, counted
+ORDER BY "userId" IS NULL, guid;
+
+-- count_values --
+-- How many of some profiles have a value of each property.
+SELECT wanted.key, count(*)
+FROM unnest(%(keys)s::text[]) AS wanted (key)
+CROSS JOIN unnest(%(guids)s::text[]) AS profile (guid)
+WHERE EXISTS (
+    SELECT FROM "profileProperties"
+    WHERE "profileGuid" = profile.guid AND key = wanted.key AND position = 0
+)
+GROUP BY wanted.key;
+
 -- newest_merges --
 -- The merges of all profiles, newest first.
 SELECT "createdAt", "anonymousId", "eventGuid", reason, "userId", "loserGuid", "survivorGuid"

@@ -10,6 +10,13 @@ SELECT "profileGuid", key, position,
 FROM "profileProperties"
 WHERE "profileGuid" = ANY(%(profiles)s::text[]) AND key = ANY(%(keys)s);
 
+-- read_values --
+-- The values of some properties of profiles. A value longer than allowed is cut.
+SELECT "profileGuid", key, array_agg(left(value, %(max_value_bytes)s + 1) ORDER BY position)
+FROM "profileProperties"
+WHERE "profileGuid" = ANY(%(profiles)s::text[]) AND key = ANY(%(keys)s::text[])
+GROUP BY "profileGuid", key;
+
 -- write_values --
 -- Write values that are new or have changed.
 INSERT INTO "profileProperties" ("profileGuid", key, position, value)

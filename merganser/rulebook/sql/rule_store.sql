@@ -82,6 +82,13 @@ WHERE revision = ANY(%(revisions)s)
 ORDER BY key
 FOR KEY SHARE;
 
+-- read_version --
+-- A hash of everything that applying a file changes. A changed rule has a new revision.
+SELECT encode(sha256(convert_to(concat(
+    (SELECT string_agg(revision::text, ' ' ORDER BY key) FROM "profilePropertyRules"), '|',
+    (SELECT jsonb_object_agg(name, definition) FROM "propertySources")
+), 'UTF8')), 'hex');
+
 -- read_query_sources --
 -- Return the source of each rule that has a query, whether the rule is broken or not.
 SELECT key, definition #>> '{query,source}'

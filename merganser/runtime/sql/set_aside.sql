@@ -58,6 +58,13 @@ SELECT coalesce(max(attempts), 0)
 FROM "setAside"
 WHERE kind = %(kind)s AND subject = %(subject)s AND place = ANY(%(places)s::text[]);
 
+-- read_open_places --
+-- The open items of a subject.
+SELECT place, reason FROM "setAside"
+WHERE kind = %(kind)s AND subject = %(subject)s AND state = 'open'
+ORDER BY place
+LIMIT 1000;
+
 -- read_subjects --
 -- Return the subjects that the processes skip.
 SELECT subject FROM "setAside" WHERE kind = %(kind)s AND state <> 'retried';

@@ -19,5 +19,5 @@ await page.waitForFunction(
   user,
   { timeout: 60_000 },
 );
-console.log(await page.textContent("#profile"));
+console.log(await page.textContent("#profile"), await page.getAttribute("#console", "href"));
 await browser.close();

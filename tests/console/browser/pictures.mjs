@@ -11,11 +11,13 @@ const context = await browser.newContext({
 const page = await context.newPage();
 await page.goto(link);
 for (const picture of pictures) {
-  const [name, path] = picture.split("=");
+  const at = picture.indexOf("=");
+  const [name, path] = [picture.slice(0, at), picture.slice(at + 1)];
   for (const colorScheme of ["light", "dark"]) {
     await page.emulateMedia({ colorScheme });
     await page.goto(url + path);
-    await page.waitForLoadState("networkidle");
+    // A page with a stream never comes to rest.
+    await page.waitForLoadState("networkidle", { timeout: 5000 }).catch(() => {});
     const height = await page.evaluate(() => document.documentElement.scrollHeight);
     const clip = { x: 0, y: 0, width: 1240, height: Math.min(height, 1200) };
     await page.screenshot({ path: `${name}-${colorScheme}.png`, fullPage: true, clip });

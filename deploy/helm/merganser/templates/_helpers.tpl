@@ -70,6 +70,9 @@ labels:
     secretKeyRef: {name: {{ .headers.secret }}, key: {{ .headers.key }}}
 {{- end }}
 {{- end }}{{ end }}
+{{- if and (eq .name "console") $values.console.url }}
+- {name: MERGANSER_CONSOLE_URL, value: {{ $values.console.url | quote }}}
+{{- end }}
 {{- /* Numbers as JSON has them: to print 33554432 would give 3.3554432e+07. */}}
 {{- range $name, $value := merge dict (.own | default dict) $values.settings }}
 - {name: {{ $name }}, value: {{ kindIs "string" $value | ternary $value (toJson $value) | quote }}}

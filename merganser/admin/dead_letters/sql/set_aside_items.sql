@@ -1,5 +1,5 @@
 -- read --
--- Return the set-aside items that match every condition.
+-- Return the set-aside items that match every condition, those that failed last first.
 SELECT kind, subject, place, reason, attempts, state, "createdAt", "updatedAt"
 FROM "setAside"
 WHERE kind = ANY(%(kinds)s::text[])
@@ -26,7 +26,8 @@ WHERE kind = ANY(%(kinds)s::text[])
         OR kind = 'move' AND place = ANY(%(anonymous_ids)s::text[])
         OR kind IN ('move', 'erasure', 'profile', 'value') AND subject = ANY(%(profiles)s::text[])
     )
-ORDER BY "updatedAt", kind, subject, place;
+ORDER BY "updatedAt" DESC, kind DESC, subject DESC, place DESC
+LIMIT %(newest)s;
 
 -- resolve --
 -- Store what an operator does about open items. An item that another operator has resolved meanwhile
