@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import psycopg
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
+from aiokafka.errors import KafkaError
 
 from console.entries import Entry, Filter, read_accepted, read_refused
 from merganser.http.errors import HttpError
@@ -57,6 +57,7 @@ LINGER_SECONDS = 5.0
 """How long the readers stay after the last viewer has left: a page opens its stream just after it
 has loaded, and streams are renewed."""
 
+CONNECT_SECONDS = 5.0
 RETRY_SECONDS = 2.0
 
 
@@ -232,13 +233,20 @@ class Feed:
     async def _follow(self, topic: str, read: Callable[[Any], Entry | None]) -> None:
         """Read a topic until cancelled, whatever happens to Kafka."""
         while True:
+            self.problems[topic] = (
+                f"Kafka does not answer about the topic {topic}. If it is missing, run "
+                "`merganser topics`."
+            )
             try:
-                async with kafka.reader(self._settings, "console-live", topic) as reader:
-                    await self._read_end(topic, reader, read)
-            except UnknownTopicOrPartitionError:
-                self.problems[topic] = f"There is no topic {topic}: run `merganser topics`."
+                async with (
+                    asyncio.timeout(CONNECT_SECONDS) as limit,
+                    kafka.reader(self._settings, "console-live", topic) as reader,
+                ):
+                    ends = await _seek_near_end(reader)
+                    limit.reschedule(None)
+                    self.problems.pop(topic)
+                    await self._read_end(topic, reader, read, ends)
             except (KafkaError, TimeoutError) as error:
-                self.problems[topic] = f"Kafka does not answer about the topic {topic}."
                 log.warning("Kafka does not answer, trying again", error=type(error).__name__)
             except Exception:
                 self.problems[topic] = f"The topic {topic} cannot be read: see the console's log."
@@ -247,11 +255,13 @@ class Feed:
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _read_end(
-        self, topic: str, reader: AIOKafkaConsumer, read: Callable[[Any], Entry | None]
+        self,
+        topic: str,
+        reader: AIOKafkaConsumer,
+        read: Callable[[Any], Entry | None],
+        ends: dict[TopicPartition, int],
     ) -> None:
         up_to_date, recent = self._up_to_date[topic], self._recent[topic]
-        ends = await _seek_near_end(reader)
-        self.problems.pop(topic, None)
         recent.clear()
         while True:
             if not up_to_date.is_set() and await _has_reached(reader, ends):

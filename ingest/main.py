@@ -60,7 +60,7 @@ async def _run(settings: IngestSettings, process: Process) -> None:
     process.close_at_exit(publisher.close)
     metrics.WAITING_BYTES.set_function(publisher.waiting)
     refused_events = RefusedEvents(
-        # A producer of its own: these records never delay those of events.
+        # A separate producer: these records never delay those of events.
         lambda: kafka.producer(
             settings, "ingest-refused", timeout=REQUEST_TIMEOUT, largest=MAX_RECORD_BYTES
         ),

@@ -1,4 +1,4 @@
-"""Records a sample of refused events in a topic of its own, so that clients' developers find them.
+"""Records a sample of refused events in a separate topic, so that clients' developers find them.
 
 It never delays a request and takes little memory: what exceeds the rate or the queue is only
 counted, and Kafka's errors only cost records. docs/ingest.md has the arithmetic.

@@ -32,7 +32,7 @@ class RefusedEvent(msgspec.Struct, kw_only=True, rename="camel", frozen=True, om
     at: datetime
     request_id: str
     path: str
-    """Of the URL; `*` stands for a part that the client chooses."""
+    """Of the URL; `*` replaces a part that the client chooses."""
     code: str
     """The error code of the response."""
     reason: str
