@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from console import sessions
+from console.proxy_users import ProxyUsers
 from console.sessions import Lifetime
 from merganser.admin.actions import Actor
 from merganser.http.authentication import CONSOLE_PERMISSIONS, ApiKey, ApiKeys, Permission
@@ -28,31 +29,35 @@ class LoginNeeded(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Viewer:
-    """Who is logged in, by an API key."""
+    """Who uses the console: an API key that logged in, or a user that a proxy names."""
 
-    key: ApiKey
-    token: str
-    """Of the session."""
+    name: str
+    """Of the key or the user."""
+    known_by: str
+    """The guid of the key, or the header that names the user."""
+    permissions: frozenset[str]
+    token: str | None = None
+    """Of the key's session."""
 
     @property
     def may_read_events(self) -> bool:
         """Whether the viewer may see the values of events' data."""
-        return Permission.READ_EVENTS in self.key.permissions
+        return Permission.READ_EVENTS in self.permissions
 
     @property
     def may_read_profiles(self) -> bool:
         """Whether the viewer may see the values of properties."""
-        return Permission.READ_PROFILES in self.key.permissions
+        return Permission.READ_PROFILES in self.permissions
 
     @property
     def may_write(self) -> bool:
         """Whether the viewer may act, instead of only look."""
-        return Permission.WRITE_CONSOLE in self.key.permissions
+        return Permission.WRITE_CONSOLE in self.permissions
 
     @property
     def actor(self) -> Actor:
         """The viewer in the log of actions."""
-        return Actor("console", f"{self.key.name} ({self.key.guid})")
+        return Actor("console", f"{self.name} ({self.known_by})")
 
 
 def viewer_of(request: Request) -> Viewer:
@@ -69,12 +74,21 @@ class Access:
         keys: the API keys in force.
         lifetime: of sessions.
         url: that browsers use, or None: that of each request.
+        users: that a proxy may name; None: no users.
     """
 
-    def __init__(self, pool: Pool, keys: ApiKeys, lifetime: Lifetime, url: str | None) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        keys: ApiKeys,
+        lifetime: Lifetime,
+        url: str | None,
+        users: ProxyUsers | None = None,
+    ) -> None:
         self._pool = pool
         self._keys = keys
         self._lifetime = lifetime
+        self._users = users
         self._origin = None if url is None else _origin(url)
         self._is_secure = self._origin is not None and self._origin[0] == "https"
         # A browser accepts a cookie with this prefix only from this host, over TLS.
@@ -97,8 +111,9 @@ class Access:
 
     async def log_out(self, viewer: Viewer) -> str:
         """End a session and return the value of Set-Cookie."""
-        async with self._pool.writing() as connection:
-            await sessions.end_session(connection, viewer.token)
+        if viewer.token is not None:
+            async with self._pool.writing() as connection:
+                await sessions.end_session(connection, viewer.token)
         return self._set_cookie("", 0)
 
     async def read_viewer(self, request: Request) -> Viewer:
@@ -106,8 +121,10 @@ class Access:
 
         Raises:
             LoginNeeded: nobody who is logged in.
-            HttpError: UNAVAILABLE.
+            HttpError: UNAVAILABLE; FORBIDDEN, the header of the proxy is not valid.
         """
+        if self._users and (user := self._users.read(request)):
+            return Viewer(user, self._users.header, self._users.permissions)
         token = request.cookies.get(self._cookie)
         if not token:
             raise LoginNeeded
@@ -126,7 +143,7 @@ class Access:
             raise
         if not may_log_in(key):  # the permissions of a key may change
             raise LoginNeeded
-        return Viewer(key, token)
+        return Viewer(key.name, key.guid, key.permissions, token)
 
     def check_same_origin(self, request: Request) -> None:
         """Check that a page of the console sent a request that changes something.
@@ -165,8 +182,8 @@ def check_may_write(viewer: Viewer) -> None:
     if not viewer.may_write:
         raise HttpError(
             ErrorKind.FORBIDDEN,
-            f"your key has no permission {Permission.WRITE_CONSOLE}: nothing has changed; log in "
-            "with a key that has it",
+            f"you have no permission {Permission.WRITE_CONSOLE}: nothing has changed; log in with "
+            "a key that has it",
         )
 
 

@@ -15,6 +15,7 @@ from console.background import Background
 from console.dead_letters import DeadLetters
 from console.events import Events
 from console.feed import Feed
+from console.keys import Keys
 from console.links import Links
 from console.live import Live
 from console.login import Login, redirect_to_login
@@ -137,6 +138,7 @@ def create_app(
     actions = Actions(pool)
     privacy = Privacy(pool, settings, background)
     operations = Operations(pool, settings, monitor, background)
+    keys_pages = Keys(pool)
     return ConsoleApp(
         Starlette(
             routes=[
@@ -163,6 +165,11 @@ def create_app(
                 routes.get("/dead-letters/{name:path}", dead_letters.show_one),
                 routes.post("/dead-letters/{name:path}", dead_letters.act_on_one),
                 routes.get("/actions", actions.show),
+                routes.get("/keys", keys_pages.show),
+                routes.post("/keys", keys_pages.create),
+                routes.get("/keys/new", keys_pages.show_form),
+                routes.get("/keys/{guid}/revoke", keys_pages.preview_revocation),
+                routes.post("/keys/{guid}/revoke", keys_pages.revoke),
                 routes.get("/privacy", privacy.show),
                 routes.get("/privacy/export/{guid}", privacy.export),
                 routes.post("/privacy/forget", privacy.forget),

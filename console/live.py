@@ -16,7 +16,7 @@ from console.entries import Filter
 from console.event_stream import HEARTBEAT, EventStream, format_message
 from console.feed import Feed, News
 from console.pages import render, render_part
-from merganser.admin.keys import read_key_names
+from merganser.admin.keys import list_keys
 from merganser.http.errors import HttpError
 from merganser.queries.pool import Pool
 from merganser.runtime import metrics
@@ -43,7 +43,7 @@ TICK_SECONDS = 1.0
 SESSION_SECONDS = 5.0
 """Between two checks that the viewer is still logged in."""
 
-MAX_KEYS = 200
+MAX_KEYS = 100
 """Newest API keys of the page's filter."""
 
 _RETRY = "retry: 500\n\n"
@@ -131,7 +131,7 @@ class Live:
     async def _read_key_names(self) -> dict[str, str]:
         """Return the names of keys by their guids."""
         async with self._pool.reading() as connection:
-            return await read_key_names(connection, MAX_KEYS)
+            return {key.guid: key.name for key in await list_keys(connection, MAX_KEYS)}
 
 
 def _format(news: News, viewer: Viewer, names: dict[str, str]) -> str:
@@ -149,5 +149,5 @@ def _format(news: News, viewer: Viewer, names: dict[str, str]) -> str:
 def _read_filter(request: Request, viewer: Viewer) -> Filter:
     given = {name: request.query_params.get(name) or None for name in ("key", "type", "id")}
     if request.query_params.get("mine"):
-        given["key"] = viewer.key.guid
+        given["key"] = viewer.known_by
     return Filter(given["key"], given["type"], given["id"])

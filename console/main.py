@@ -7,6 +7,7 @@ from console.access import Access
 from console.background import Background
 from console.feed import Feed
 from console.monitor import Monitor
+from console.proxy_users import ProxyUsers
 from console.sessions import Lifetime
 from merganser.http.authentication import ApiKeys
 from merganser.http.server import create_server
@@ -39,6 +40,7 @@ async def _run(
         keys,
         Lifetime(settings.console_idle_timeout, settings.console_session_timeout),
         None if settings.console_url is None else str(settings.console_url),
+        ProxyUsers.from_settings(settings),
     )
     monitor = Monitor(pool, topic_settings, process.stop)
     feed = Feed(pool, topic_settings, process.stop)

@@ -29,6 +29,7 @@ NAVIGATION = (
     ("/profiles", "Profiles"),
     ("/rules", "Rules"),
     ("/dead-letters", "Dead letters"),
+    ("/keys", "Keys"),
     ("/actions", "Actions"),
     ("/privacy", "Privacy"),
     ("/operations", "Operations"),
@@ -56,6 +57,7 @@ def _environment() -> jinja2.Environment:
         "shorten": text.shorten,
         "time": text.format_time,
         "number": text.format_number,
+        "decimal": text.format_decimal,
         "ago": text.format_ago,
     }
     environment.globals |= {"static": static_url, "navigation": NAVIGATION}

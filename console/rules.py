@@ -129,7 +129,7 @@ class Rules:
         draft = await self._read_draft(request)
         if draft.file is None or draft.changes is None:
             return _show(request, draft, 422)
-        missing = [name for name in READS if name not in viewer_of(request).key.permissions]
+        missing = [name for name in READS if name not in viewer_of(request).permissions]
         if missing:
             return _show(request, draft, step="preview", missing=missing)
         async with self._previews:

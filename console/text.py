@@ -74,6 +74,11 @@ def format_number(number: float) -> str:
     return f"{number:,}"
 
 
+def format_decimal(number: float) -> str:
+    """Return a number with its decimals, if it has any, and separators of thousands."""
+    return f"{number:,.10g}"
+
+
 def format_ago(seconds: float) -> str:
     """Return a length of time in its largest unit."""
     for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):

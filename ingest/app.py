@@ -16,15 +16,16 @@ import msgspec
 import structlog
 from prometheus_client import Histogram
 
-from ingest import body, client_address
-from ingest.dialects import Dialect, Response, StaticResponse
+from ingest import body
+from ingest.dialects import Dialect, ParsedRequest, Response, StaticResponse
 from ingest.publisher import Publisher
 from ingest.rate_limit import RateLimiter
 from ingest.refused_events import Origin, RefusedEvents
 from ingest.request import Request
 from ingest.routes import Routes
+from ingest.usage import KeyUsage
 from ingest.validate import validate
-from merganser.http import authentication, cors, origins, request_ids
+from merganser.http import authentication, client_address, cors, origins, request_ids
 from merganser.http.asgi import Headers, Receive, Scope, Send, send_response
 from merganser.http.errors import ErrorKind, ErrorLog, HttpError, internal_error
 from merganser.runtime import metrics
@@ -80,6 +81,7 @@ class Gateway:
         dialects: Sequence[Dialect],
         known_keys: authentication.ApiKeys,
         publisher: Publisher,
+        usage: KeyUsage,
         tracing: Tracing | None = None,
         refused_events: RefusedEvents | None = None,
     ) -> None:
@@ -95,6 +97,7 @@ class Gateway:
         self._routes = Routes(dialects)
         self._keys = known_keys
         self._publisher = publisher
+        self._usage = usage
         self._limiter = RateLimiter(settings.ingest_rate, settings.ingest_burst, time.monotonic)
         self._tracing = tracing
         self._refused_events = refused_events
@@ -153,11 +156,25 @@ class Gateway:
         if isinstance(parsed, StaticResponse):
             return parsed.response
         progress.parsed_events = len(parsed.events)
-        key = await self._keys.authorize(
-            authentication.key_from_header(headers.get(b"authorization", b"")) or parsed.api_key,
-            authentication.Permission.WRITE_EVENTS,
+        key = await self._keys.identify(
+            authentication.key_from_header(headers.get(b"authorization", b"")) or parsed.api_key
         )
-        progress.key_kind, progress.key_guid = key.kind, key.guid
+        progress.key_guid = key.guid
+        try:
+            return await self._accept(parsed, key, scope, headers, progress)
+        finally:
+            self._usage.add(key.guid, progress.events, len(parsed.events) - progress.events)
+
+    async def _accept(
+        self,
+        parsed: ParsedRequest,
+        key: authentication.ApiKey,
+        scope: Scope,
+        headers: Mapping[bytes, bytes],
+        progress: _Progress,
+    ) -> dict[str, Any] | Response:
+        authentication.check_permission(key, authentication.Permission.WRITE_EVENTS)
+        progress.key_kind = key.kind
         if key.origins:
             _check_origin(headers, key)
         if len(parsed.events) > self._settings.ingest_max_batch:

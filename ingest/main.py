@@ -11,6 +11,7 @@ from ingest.app import Gateway
 from ingest.dialects import jitsu, native, posthog, rudderstack, segment, snowplow
 from ingest.publisher import Publisher
 from ingest.refused_events import RefusedEvents
+from ingest.usage import KeyUsage
 from merganser.http.authentication import ApiKeys
 from merganser.http.server import ConnectionLimits, create_server
 from merganser.process import Process, run_process
@@ -59,6 +60,8 @@ async def _run(settings: IngestSettings, process: Process) -> None:
     )
     process.close_at_exit(publisher.close)
     metrics.WAITING_BYTES.set_function(publisher.waiting)
+    usage = KeyUsage(process.open_database("ingest usage"), stop)
+    process.close_at_exit(usage.close)
     refused_events = RefusedEvents(
         # A separate producer: these records never delay those of events.
         lambda: kafka.producer(
@@ -69,9 +72,9 @@ async def _run(settings: IngestSettings, process: Process) -> None:
         settings.ingest_refused_content,
         time.monotonic,
     )
-    routes = [*DIALECTS, openapi.pages(DIALECTS, settings)]
+    dialects = [*DIALECTS, openapi.pages(DIALECTS, settings)]
     gateway = create_server(
-        Gateway(settings, routes, keys, publisher, traces, refused_events),
+        Gateway(settings, dialects, keys, publisher, usage, traces, refused_events),
         settings.ingest_host,
         settings.ingest_port,
         ConnectionLimits(
@@ -100,6 +103,7 @@ async def _run(settings: IngestSettings, process: Process) -> None:
                 publisher.probe(stop),
                 refused_events.run(),
                 keys.run(),
+                usage.run(),
             )
         ]
         await stop.unless(publisher.connected(CONNECT_SECONDS))

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any, Protocol, TypeVar
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from psycopg import AsyncConnection
 
@@ -12,6 +12,7 @@ from merganser.runtime.settings import Settings
 from schemas import migrations
 
 Result = TypeVar("Result")
+Arguments = ParamSpec("Arguments")
 
 
 @asynccontextmanager
@@ -32,6 +33,29 @@ async def open_connection(settings: Settings, name: str) -> AsyncIterator[Connec
     async with await connect(settings.database_url.get_secret_value(), name) as connection:
         await connection.execute("SET timezone = 'UTC'")
         yield connection
+
+
+async def run_in_transaction(
+    settings: Settings,
+    operation: str,
+    work: Callable[Concatenate[Connection, Arguments], Awaitable[Result]],
+    *arguments: Arguments.args,
+    **named: Arguments.kwargs,
+) -> Result:
+    """Run a function in one transaction on a new connection.
+
+    Args:
+        settings: the database's URL.
+        operation: Postgres shows it as the application's name.
+        work: gets the connection, and the other arguments.
+        arguments: of the work.
+        named: arguments of the work.
+
+    Raises:
+        psycopg.OperationalError: Postgres cannot be reached, or refuses the connection.
+    """
+    async with open_connection(settings, operation) as connection, connection.transaction():
+        return await work(connection, *arguments, **named)
 
 
 class Transact(Protocol):

@@ -1,43 +1,29 @@
 """API keys: create, list, change and revoke them. Postgres stores only their hashes."""
 
 import os
-import secrets
-import unicodedata
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
-
-from psycopg import AsyncConnection
+from typing import NamedTuple
 
 from merganser.admin.actions import Actor, record_action
-from merganser.admin.database import open_connection
 from merganser.admin.errors import AdminError
-from merganser.http.authentication import PUBLISHABLE_PREFIX, KeyKind, Permission, hash_key
-from merganser.http.origins import normalize_origin
+from merganser.admin.key_terms import (
+    Terms,
+    check_name,
+    check_rate,
+    normalize_origins,
+)
+from merganser.http.authentication import PUBLISHABLE_PREFIX, KeyKind, hash_key
 from merganser.runtime import sql
 from merganser.runtime.postgres import Connection
-from merganser.runtime.settings import Settings
-from schemas.ids import WHITE_SPACE
 
 _SQL = sql.load(__package__, "keys.sql")
 
-LONGEST_NAME = 191
-"""Characters of a key's name."""
 
-PUBLISHABLE_RATE = 100.0
-"""Events per second of a publishable key that is created without a rate. That is 8.6 million events
-a day in each ingest process: more than most sites send, and little enough that a stranger who uses
-the key neither takes all of ingest nor fills the disk within days."""
-
-
-class InvalidKeyName(AdminError):
-    """A key cannot have this name."""
-
-
-class InvalidOrigin(AdminError):
-    """A publishable key cannot have this origin."""
+class PermissionNotHeld(AdminError):
+    """A key would have a permission that its creator lacks."""
 
 
 class OtherKind(AdminError):
@@ -62,131 +48,111 @@ class ApiKey:
     created_at: datetime
     revoked_at: datetime | None
     """None while the key is valid."""
+    last_used_at: datetime | None
+    """The last request to ingest within 30 days."""
+    events: list[int]
+    """Accepted by ingest in each of the last 24 hours, the oldest first."""
+    refused: list[int]
+    """Refused by ingest, likewise."""
 
 
-def check_name(name: str) -> None:
-    """Check a key's name.
+class NewKey(NamedTuple):
+    """A key that was just created."""
 
-    Raises:
-        InvalidKeyName: it is blank, too long or has control characters.
-    """
-    if not name.strip(WHITE_SPACE):
-        raise InvalidKeyName("the name of a key is blank: give one that says what the key is for")
-    if len(name) > LONGEST_NAME:
-        raise InvalidKeyName(
-            f"the name of a key has {len(name)} characters; at most {LONGEST_NAME} are allowed"
-        )
-    if any(unicodedata.category(character) == "Cc" for character in name):
-        raise InvalidKeyName("the name of a key has control characters: remove them")
-
-
-@dataclass(frozen=True, slots=True)
-class _Terms:
-    """What a key allows."""
-
-    kind: KeyKind
-    permissions: Collection[Permission]
-    origins: Collection[str] = ()
-    rate: float | None = None
-
-    def new_secret(self) -> str:
-        # 256 random bits cannot be guessed, so the hash needs neither salt nor stretching.
-        prefix = PUBLISHABLE_PREFIX if self.kind is KeyKind.PUBLISHABLE else "mk_"
-        return prefix + secrets.token_urlsafe(32)
+    guid: str
+    secret: str
+    """The key itself. Only its hash is stored, so it cannot be shown again."""
 
 
 async def create_key(
-    settings: Settings,
+    connection: Connection,
     actor: Actor,
     name: str,
-    permissions: Collection[Permission],
-    rate: float | None = None,
-) -> str:
-    """Create a secret key and return it: only its hash is stored, so it cannot be shown again.
+    terms: Terms,
+    held: Collection[str] | None = None,
+) -> NewKey:
+    """Create a key.
 
     Args:
-        settings: the database's URL.
+        connection: in a transaction.
         actor: who creates it.
         name: what the key is for.
-        permissions: what the key allows.
-        rate: events per second in one ingest process; None: MERGANSER_INGEST_RATE.
+        terms: what the key allows.
+        held: the permissions of the creator, who can give no others; None: all.
 
     Raises:
         InvalidKeyName: see `check_name`.
+        InvalidRate: see `check_rate`.
+        PermissionNotHeld: the creator lacks a permission.
     """
-    return await _create(settings, actor, name, _Terms(KeyKind.SECRET, permissions, rate=rate))
-
-
-async def create_publishable_key(
-    settings: Settings,
-    actor: Actor,
-    name: str,
-    origins: Collection[str] = (),
-    rate: float = PUBLISHABLE_RATE,
-) -> str:
-    """Create a publishable key, for web pages and apps, and return it.
-
-    Args:
-        settings: the database's URL.
-        actor: who creates it.
-        name: what the key is for.
-        origins: of the pages that may use the key; empty: pages of any origin.
-        rate: events per second in one ingest process.
-
-    Raises:
-        InvalidKeyName: see `check_name`.
-        InvalidOrigin: see `check_origin`.
-    """
-    return await _create(settings, actor, name, _publishable_terms(origins, rate))
+    check_name(name)
+    if terms.rate is not None:
+        check_rate(terms.rate)
+    lacking = [] if held is None else sorted({*terms.permissions} - {*held})
+    if lacking:
+        raise PermissionNotHeld(
+            f"you have no permission {', '.join(lacking)}, so you cannot give it to a key: "
+            "`merganser keys create` can"
+        )
+    secret = terms.new_secret()
+    return NewKey(await _store(connection, actor, name, secret, terms), secret)
 
 
 async def ensure_key(
-    settings: Settings,
-    actor: Actor,
-    name: str,
-    secret_file: Path,
-    permissions: Collection[Permission],
+    connection: Connection, actor: Actor, name: str, secret_file: Path, terms: Terms
 ) -> None:
-    """Store the secret key that a file holds; create file and key if there is no such file.
+    """Store the key that a file holds; create file and key if there is no such file.
 
     A local stack calls this at each start, as its database may have been deleted.
 
-    Raises:
-        InvalidKeyName: see `check_name`.
-        OtherKind: the file holds a publishable key.
-        OSError: the file cannot be read or created.
-    """
-    await _ensure(settings, actor, name, secret_file, _Terms(KeyKind.SECRET, permissions))
-
-
-async def ensure_publishable_key(
-    settings: Settings, actor: Actor, name: str, secret_file: Path
-) -> None:
-    """Store the publishable key that a file holds, as `ensure_key` does.
+    Args:
+        connection: in a transaction.
+        actor: who creates it.
+        name: what the key is for.
+        secret_file: has the key.
+        terms: what the key allows.
 
     Raises:
         InvalidKeyName: see `check_name`.
-        OtherKind: the file holds a secret key.
+        OtherKind: the file holds a key of the other kind.
         OSError: the file cannot be read or created.
     """
-    await _ensure(settings, actor, name, secret_file, _publishable_terms((), PUBLISHABLE_RATE))
+    check_name(name)
+    secret = _read_or_create_secret(secret_file, terms)
+    if secret.startswith(PUBLISHABLE_PREFIX) != (terms.kind is KeyKind.PUBLISHABLE):
+        raise OtherKind(
+            f"the key in {secret_file} is not a {terms.kind} key, and its kind never changes: "
+            "name another file"
+        )
+    await _store(connection, actor, name, secret, terms)
 
 
-async def list_keys(settings: Settings) -> list[ApiKey]:
-    """Return all keys, revoked ones too, the oldest first."""
-    async with open_connection(settings, "keys") as connection:
-        cursor = await connection.execute(_SQL["list_keys"])
-        return [ApiKey(*row) for row in await cursor.fetchall()]
+async def list_keys(connection: Connection, limit: int | None = None) -> list[ApiKey]:
+    """Return the keys, revoked ones too, the oldest first.
+
+    Args:
+        connection: to read with.
+        limit: the most keys; the newest valid ones precede others. None: all.
+    """
+    cursor = await connection.execute(_SQL["list_keys"], {"limit": limit, "guid": None})
+    return [ApiKey(*row) for row in await cursor.fetchall()]
 
 
-async def read_key_names(connection: Connection, most: int) -> dict[str, str]:
-    """Return the names of the newest keys by their guids, also of revoked ones."""
-    cursor = await connection.execute(_SQL["read_key_names"], {"most": most})
-    return dict(await cursor.fetchall())
+async def read_key(connection: Connection, guid: str) -> ApiKey:
+    """Return the key with a guid.
+
+    Raises:
+        KeyNotFound: there is none.
+    """
+    cursor = await connection.execute(_SQL["list_keys"], {"limit": 1, "guid": guid})
+    row = await cursor.fetchone()
+    if row is None:
+        raise KeyNotFound(f"no key has the guid {guid!r}")
+    return ApiKey(*row)
 
 
 async def change_publishable_keys(
-    settings: Settings,
+    connection: Connection,
     actor: Actor,
     guid_or_name: str,
     origins: Collection[str] | None = None,
@@ -195,8 +161,8 @@ async def change_publishable_keys(
     """Change the publishable key with a guid, or all publishable keys with a name.
 
     Args:
-        settings: the database's URL.
-        actor: who changes it.
+        connection: in a transaction.
+        actor: who changes them.
         guid_or_name: of the key.
         origins: of the pages that may use the key; empty: pages of any origin; None: as before.
         rate: events per second in one ingest process; None: as before.
@@ -210,22 +176,28 @@ async def change_publishable_keys(
     """
     values = {
         "guid_or_name": guid_or_name,
-        "origins": None if origins is None else _normalize(origins),
+        "origins": None if origins is None else normalize_origins(origins),
         "rate": rate,
     }
-    async with open_connection(settings, "keys") as connection, connection.transaction():
-        cursor = await connection.execute(_SQL["change_keys"], values)
-        await _record(connection, actor, "key changed", await cursor.fetchall())
-    if cursor.rowcount == 0:
+    cursor = await connection.execute(_SQL["change_keys"], values)
+    changed = await cursor.fetchall()
+    if not changed:
         raise KeyNotFound(
             f"no valid publishable key has the guid or name {guid_or_name!r}: "
             "`merganser keys list` shows all keys"
         )
-    return cursor.rowcount
+    for guid, name in changed:
+        await record_action(connection, actor, "key changed", subject=f"{name} ({guid})")
+    return len(changed)
 
 
-async def revoke_keys(settings: Settings, actor: Actor, guid_or_name: str) -> int:
-    """Revoke the key with a guid, or all keys with a name.
+async def revoke_keys(connection: Connection, actor: Actor, guid_or_name: str) -> int:
+    """Revoke the key with a guid; if no key has this guid, all keys with this name.
+
+    Args:
+        connection: in a transaction.
+        actor: who revokes them.
+        guid_or_name: of the key.
 
     Returns:
         How many keys were revoked. Gateways refuse them within seconds.
@@ -233,58 +205,19 @@ async def revoke_keys(settings: Settings, actor: Actor, guid_or_name: str) -> in
     Raises:
         KeyNotFound: no valid key has this guid or name.
     """
-    async with open_connection(settings, "keys") as connection, connection.transaction():
-        cursor = await connection.execute(_SQL["revoke_keys"], {"guid_or_name": guid_or_name})
-        await _record(connection, actor, "key revoked", await cursor.fetchall())
-    if cursor.rowcount == 0:
+    cursor = await connection.execute(_SQL["revoke_keys"], {"guid_or_name": guid_or_name})
+    revoked = await cursor.fetchall()
+    if not revoked:
         raise KeyNotFound(
             f"no valid key has the guid or name {guid_or_name!r}: "
             "`merganser keys list` shows all keys"
         )
-    return cursor.rowcount
+    for guid, name in revoked:
+        await record_action(connection, actor, "key revoked", subject=f"{name} ({guid})")
+    return len(revoked)
 
 
-def check_origin(text: str) -> str:
-    """Return an origin as a browser writes it.
-
-    Raises:
-        InvalidOrigin: it is not an origin.
-    """
-    try:
-        return normalize_origin(text)
-    except ValueError as error:
-        raise InvalidOrigin(str(error)) from None
-
-
-def _publishable_terms(origins: Collection[str], rate: float) -> _Terms:
-    return _Terms(KeyKind.PUBLISHABLE, [Permission.WRITE_EVENTS], _normalize(origins), rate)
-
-
-def _normalize(origins: Collection[str]) -> list[str]:
-    return sorted({check_origin(origin) for origin in origins})
-
-
-async def _create(settings: Settings, actor: Actor, name: str, terms: _Terms) -> str:
-    check_name(name)
-    secret = terms.new_secret()
-    await _store(settings, actor, name, secret, terms)
-    return secret
-
-
-async def _ensure(
-    settings: Settings, actor: Actor, name: str, secret_file: Path, terms: _Terms
-) -> None:
-    check_name(name)
-    secret = _read_or_create_secret(secret_file, terms)
-    if secret.startswith(PUBLISHABLE_PREFIX) != (terms.kind is KeyKind.PUBLISHABLE):
-        raise OtherKind(
-            f"the key in {secret_file} is not a {terms.kind} key, and its kind never changes: "
-            "name another file"
-        )
-    await _store(settings, actor, name, secret, terms)
-
-
-def _read_or_create_secret(file: Path, terms: _Terms) -> str:
+def _read_or_create_secret(file: Path, terms: Terms) -> str:
     try:
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
@@ -295,7 +228,8 @@ def _read_or_create_secret(file: Path, terms: _Terms) -> str:
     return secret
 
 
-async def _store(settings: Settings, actor: Actor, name: str, secret: str, terms: _Terms) -> None:
+async def _store(connection: Connection, actor: Actor, name: str, secret: str, terms: Terms) -> str:
+    """Store a key, and return its guid."""
     values = {
         "name": name,
         "hash": hash_key(secret),
@@ -304,16 +238,8 @@ async def _store(settings: Settings, actor: Actor, name: str, secret: str, terms
         "origins": list(terms.origins),
         "rate": terms.rate,
     }
-    async with open_connection(settings, "keys") as connection, connection.transaction():
-        cursor = await connection.execute(_SQL["create_key"], values)
-        guid, is_new = await cursor.fetchone() or ("", False)
-        if is_new:
-            await _record(connection, actor, "key created", [(guid, name)])
-
-
-async def _record(
-    connection: AsyncConnection[Any], actor: Actor, action: str, keys: Collection[tuple[str, str]]
-) -> None:
-    """Write an action for each key, given by guid and name."""
-    for guid, name in keys:
-        await record_action(connection, actor, action, subject=f"{name} ({guid})")
+    cursor = await connection.execute(_SQL["create_key"], values)
+    ((guid, is_new),) = await cursor.fetchall()
+    if is_new:
+        await record_action(connection, actor, "key created", subject=f"{name} ({guid})")
+    return str(guid)

@@ -1,6 +1,7 @@
 """`merganser keys`: API keys of clients that send events and of programs that read."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,7 +9,8 @@ import typer
 from rich.markup import escape
 from rich.table import Column, Table
 
-from merganser.admin import keys, login_links
+from merganser.admin import key_terms, keys, login_links
+from merganser.admin.database import run_in_transaction
 from merganser.admin.errors import AdminError
 from merganser.cli.terminal import actor, out, run
 from merganser.http.authentication import Permission
@@ -19,7 +21,7 @@ app = typer.Typer(no_args_is_help=True, help="Create, list, change and revoke AP
 
 def _name(text: str) -> str:
     try:
-        keys.check_name(text)
+        key_terms.check_name(text)
     except AdminError as error:
         raise typer.BadParameter(str(error)) from None
     return text
@@ -27,12 +29,10 @@ def _name(text: str) -> str:
 
 def _origin(text: str) -> str:
     try:
-        return keys.check_origin(text)
+        return key_terms.check_origin(text)
     except AdminError as error:
         raise typer.BadParameter(str(error)) from None
 
-
-MIN_RATE, MAX_RATE = 0.001, 1_000_000
 
 GuidOrName = Annotated[str, typer.Argument(metavar="KEY", help="The guid or the name of a key.")]
 Name = Annotated[str, typer.Argument(parser=_name, help="What the key is for.")]
@@ -65,23 +65,25 @@ def create(
     rate: Annotated[
         float | None,
         typer.Option(
-            min=MIN_RATE,
-            max=MAX_RATE,
+            min=key_terms.MIN_RATE,
+            max=key_terms.MAX_RATE,
             help="Most events per second in one ingest process. Default: "
-            f"{keys.PUBLISHABLE_RATE:g} for a publishable key, else MERGANSER_INGEST_RATE.",
+            f"{key_terms.PUBLISHABLE_RATE:g} for a publishable key, else MERGANSER_INGEST_RATE.",
         ),
     ] = None,
 ) -> None:
     """Create a key and print it. It cannot be shown again: only its hash is stored."""
-    settings = Settings.read()
     if publishable:
         _check_publishable(permission)
-        limit = rate or keys.PUBLISHABLE_RATE
-        typer.echo(run(keys.create_publishable_key(settings, actor(), name, origin, limit)))
+        terms = key_terms.publishable_terms(origin, rate or key_terms.PUBLISHABLE_RATE)
     elif origin:
         raise typer.BadParameter("only a key with --publishable has origins", param_hint="--origin")
     else:
-        typer.echo(run(keys.create_key(settings, actor(), name, permission, rate)))
+        terms = key_terms.secret_terms(permission, rate)
+    created = run(
+        run_in_transaction(Settings.read(), "keys", keys.create_key, actor(), name, terms)
+    )
+    typer.echo(created.secret)
 
 
 @app.command()
@@ -94,12 +96,16 @@ def ensure(
     publishable: Publishable = False,
 ) -> None:
     """Store the key that a file holds. For local stacks, whose database may be deleted."""
-    settings = Settings.read()
     if publishable:
         _check_publishable(permission)
-        run(keys.ensure_publishable_key(settings, actor(), name, secret_file))
+        terms = key_terms.publishable_terms()
     else:
-        run(keys.ensure_key(settings, actor(), name, secret_file, permission))
+        terms = key_terms.secret_terms(permission)
+    run(
+        run_in_transaction(
+            Settings.read(), "keys", keys.ensure_key, actor(), name, secret_file, terms
+        )
+    )
 
 
 @app.command()
@@ -112,8 +118,11 @@ def login(key: GuidOrName) -> None:
 def list_keys(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List all keys, revoked ones too, without their secrets."""
-    listed = run(keys.list_keys(Settings.read()))
+    """List all keys, revoked ones too, without their secrets.
+
+    Counts and last use are those of ingest, of 24 hours and of 30 days.
+    """
+    listed = run(run_in_transaction(Settings.read(), "keys", keys.list_keys))
     if as_json:
         typer.echo(json.dumps([_to_json(key) for key in listed]))
         return
@@ -123,8 +132,8 @@ def list_keys(
         Column("kind", no_wrap=True),
         Column("permissions", overflow="fold"),
         Column("limits", overflow="fold"),
-        "created",
-        "revoked",
+        "last 24 h",
+        "times",
     )
     for key in listed:
         rate = [f"{key.rate:g} events/s"] if key.rate else []
@@ -134,8 +143,8 @@ def list_keys(
             key.kind,
             ", ".join(key.permissions),
             "\n".join([*rate, *key.origins]),
-            f"{key.created_at:%Y-%m-%d %H:%M}",
-            f"{key.revoked_at:%Y-%m-%d %H:%M}" if key.revoked_at else "",
+            "\n".join(_describe_usage(key)),
+            "\n".join(_describe_times(key)),
             style="dim" if key.revoked_at else None,
         )
     out.print(table)
@@ -158,7 +167,9 @@ def change(
     rate: Annotated[
         float | None,
         typer.Option(
-            min=MIN_RATE, max=MAX_RATE, help="Most events per second in one ingest process."
+            min=key_terms.MIN_RATE,
+            max=key_terms.MAX_RATE,
+            help="Most events per second in one ingest process.",
         ),
     ] = None,
 ) -> None:
@@ -168,14 +179,25 @@ def change(
     if not origin and not any_origin and rate is None:
         raise typer.BadParameter("name at least one", param_hint="--origin, --any-origin or --rate")
     origins = origin if origin or any_origin else None
-    changed = run(keys.change_publishable_keys(Settings.read(), actor(), key, origins, rate))
+    changed = run(
+        run_in_transaction(
+            Settings.read(),
+            "keys",
+            keys.change_publishable_keys,
+            actor(),
+            key,
+            origins,
+            rate,
+        )
+    )
     typer.echo(f"{changed} changed")
 
 
 @app.command()
 def revoke(key: GuidOrName) -> None:
     """Revoke a key. Gateways refuse it within seconds."""
-    typer.echo(f"{run(keys.revoke_keys(Settings.read(), actor(), key))} revoked")
+    revoked = run(run_in_transaction(Settings.read(), "keys", keys.revoke_keys, actor(), key))
+    typer.echo(f"{revoked} revoked")
 
 
 def _check_publishable(permissions: list[Permission]) -> None:
@@ -183,6 +205,19 @@ def _check_publishable(permissions: list[Permission]) -> None:
         raise typer.BadParameter(
             f"a publishable key only has {Permission.WRITE_EVENTS}", param_hint="--permission"
         )
+
+
+def _describe_usage(key: keys.ApiKey) -> Iterator[str]:
+    for count, what in ((sum(key.events), "accepted"), (sum(key.refused), "refused")):
+        if count:
+            yield f"{count:,} {what}"
+
+
+def _describe_times(key: keys.ApiKey) -> Iterator[str]:
+    times = {"created": key.created_at, "used": key.last_used_at, "revoked": key.revoked_at}
+    for what, time in times.items():
+        if time:
+            yield f"{what} {time:%Y-%m-%d %H:%M}"
 
 
 def _to_json(key: keys.ApiKey) -> dict[str, Any]:
@@ -194,6 +229,9 @@ def _to_json(key: keys.ApiKey) -> dict[str, Any]:
         "permissions": key.permissions,
         "origins": key.origins,
         "rate": key.rate,
+        "eventsLastDay": sum(key.events),
+        "refusedLastDay": sum(key.refused),
+        "lastUsedAt": key.last_used_at.isoformat() if key.last_used_at else None,
         "createdAt": key.created_at.isoformat(),
         "revokedAt": key.revoked_at.isoformat() if key.revoked_at else None,
     }

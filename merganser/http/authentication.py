@@ -149,21 +149,28 @@ class ApiKeys:
         await self._refresh_task()
 
     async def authorize(self, secret: str | None, permission: Permission) -> ApiKey:
-        """Return the key of a secret.
+        """Return the key of a secret, which must have a permission.
 
         Raises:
-            HttpError: UNAUTHORIZED; FORBIDDEN, without the permission; UNAVAILABLE, if the key is
-                unknown and Postgres does not answer.
+            HttpError: see `identify` and `check_permission`.
+        """
+        key = await self.identify(secret)
+        check_permission(key, permission)
+        return key
+
+    async def identify(self, secret: str | None) -> ApiKey:
+        """Return the key of a secret, whatever it permits.
+
+        Raises:
+            HttpError: UNAUTHORIZED; UNAVAILABLE, if the key is unknown and Postgres does not
+                answer.
         """
         if not secret:
             raise HttpError(
                 ErrorKind.UNAUTHORIZED,
                 f"no API key: send {self._key_hint}, or the header Authorization: Bearer KEY",
             )
-        key = await self.find(hash_key(secret))
-        if permission not in key.permissions:
-            raise _forbidden(key, permission)
-        return key
+        return await self.find(hash_key(secret))
 
     async def find(self, key_hash: str) -> ApiKey:
         """Return the key with a hash.
@@ -219,12 +226,19 @@ class ApiKeys:
         self._read_at = start
 
 
-def _forbidden(key: ApiKey, permission: Permission) -> HttpError:
+def check_permission(key: ApiKey, permission: Permission) -> None:
+    """Check that a key has a permission.
+
+    Raises:
+        HttpError: FORBIDDEN.
+    """
+    if permission in key.permissions:
+        return
     if key.kind is KeyKind.PUBLISHABLE:
         text = "this is a publishable key, which only sends events: use a secret key"
     else:
         text = f"this API key has no permission {permission}"
-    return HttpError(ErrorKind.FORBIDDEN, text)
+    raise HttpError(ErrorKind.FORBIDDEN, text)
 
 
 async def _read_keys(connection: AsyncConnection[Any]) -> dict[str, ApiKey]:

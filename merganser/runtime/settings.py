@@ -32,6 +32,24 @@ RECORD_OVERHEAD = 8 << 10
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Workers = Annotated[int, Field(ge=1, le=256)]
+Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode]
+UserPermission = Literal[
+    "events:write",
+    "events:read",
+    "events:delete",
+    "profiles:read",
+    "links:write",
+    "console:read",
+    "console:write",
+]
+"""Any permission of an API key."""
+
+
+def _split(value: object) -> object:
+    """Return the parts of a text that are separated by commas; any other value as it is."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
 
 
 class Settings(KafkaSecurity):
@@ -202,7 +220,7 @@ class IngestSettings(Settings):
         description="What is stored of clients' IP addresses: keep, truncate (IPv4 to /24, IPv6 to "
         "/48) or drop",
     )
-    trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = Field(
+    trusted_proxies: Networks = Field(
         (), description="Networks, separated by commas, whose X-Forwarded-For is trusted"
     )
 
@@ -227,9 +245,7 @@ class IngestSettings(Settings):
     @field_validator("trusted_proxies", mode="before")
     @classmethod
     def _split_networks(cls, value: object) -> object:
-        if isinstance(value, str):
-            return tuple(part.strip() for part in value.split(",") if part.strip())
-        return value
+        return _split(value)
 
 
 class ResolverSettings(Settings):
@@ -352,6 +368,35 @@ class ConsoleSettings(Settings):
     console_session_timeout: PositiveInt = Field(
         43_200, description="Seconds after which a login ends in any case"
     )
+    console_user_header: Annotated[str, Field(pattern="^[A-Za-z0-9-]+$")] | None = Field(
+        None,
+        description="Header in which a trusted proxy names the user, who then needs no API key",
+    )
+    console_trusted_proxies: Networks = Field(
+        (), description="Networks, separated by commas, of the proxies whose header is trusted"
+    )
+    console_user_permissions: Annotated[frozenset[UserPermission], NoDecode] = Field(
+        frozenset({"console:read"}),
+        description="Permissions, separated by commas, of each user that a proxy names",
+    )
+
+    @field_validator("console_trusted_proxies", "console_user_permissions", mode="before")
+    @classmethod
+    def _split_lists(cls, value: object) -> object:
+        return _split(value)
+
+    @model_validator(mode="after")
+    def _check_users(self) -> Self:
+        if self.console_user_header and not self.console_trusted_proxies:
+            raise ValueError(
+                "MERGANSER_CONSOLE_TRUSTED_PROXIES: must have the proxies whose "
+                "MERGANSER_CONSOLE_USER_HEADER is trusted, or anyone could send it"
+            )
+        if self.console_user_permissions.isdisjoint({"console:read", "console:write"}):
+            raise ValueError(
+                "MERGANSER_CONSOLE_USER_PERMISSIONS: must include console:read or console:write"
+            )
+        return self
 
 
 class ServeSettings(Settings):

@@ -17,6 +17,7 @@ from ingest.main import DIALECTS
 from ingest.openapi import statuses
 from ingest.publisher import Publisher, Record
 from ingest.refused_events import RefusedEvents
+from ingest.usage import KeyUsage
 from merganser.http.asgi import Message
 from merganser.http.authentication import ApiKey, ApiKeys, Permission
 from merganser.runtime import sql
@@ -43,8 +44,8 @@ class AnyKey(ApiKeys):
     def __init__(self) -> None:
         super().__init__(Connection("", ""), 1, Stop(), "")
 
-    async def authorize(self, _: str | None, permission: Permission) -> ApiKey:
-        return ApiKey("", "key_1", frozenset({permission}))
+    async def identify(self, _: str | None) -> ApiKey:
+        return ApiKey("", "key_1", frozenset({Permission.WRITE_EVENTS}))
 
 
 class RecordingPublisher(Publisher):
@@ -55,6 +56,14 @@ class RecordingPublisher(Publisher):
 
     async def publish(self, records: Sequence[Record], *_: object, **__: object) -> None:
         self.records += records
+
+
+def new_gateway(publisher: Publisher) -> Gateway:
+    """Return a gateway that accepts any key, and records what it refuses."""
+    usage = KeyUsage(Connection("", ""), Stop())
+    refused = RefusedEvents(_no_producer, "refused", 1_000_000, MAX_CONTENT, time.monotonic)
+    settings = IngestSettings(_env_file=None)
+    return Gateway(settings, DIALECTS, AnyKey(), publisher, usage, refused_events=refused)
 
 
 async def send_request(
@@ -93,10 +102,7 @@ def test_any_body_gets_a_documented_response_and_accepted_events_can_be_stored(
     database_url: str,
 ) -> None:
     publisher = RecordingPublisher()
-    refused = RefusedEvents(_no_producer, "refused", 1_000_000, MAX_CONTENT, time.monotonic)
-    app = Gateway(
-        IngestSettings(_env_file=None), DIALECTS, AnyKey(), publisher, refused_events=refused
-    )
+    app = new_gateway(publisher)
     with asyncio.Runner() as runner:
 
         @settings(max_examples=EXAMPLES, deadline=None, database=None)
@@ -156,7 +162,7 @@ def test_any_body_gets_a_documented_response_over_http(gateway: Running) -> None
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "TRACE", "get", "\xe9"])
 def test_other_methods_and_paths_are_refused(method: str) -> None:
-    app = Gateway(IngestSettings(_env_file=None), DIALECTS, AnyKey(), RecordingPublisher())
+    app = new_gateway(RecordingPublisher())
     for path, expected in {"/api/v1/track": 405, "/v1/batch": 405, "/nowhere": 404}.items():
         status, headers, content = asyncio.run(send_request(app, method, path, "", b"{}"))
         assert status == expected

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from merganser.admin.keys import LONGEST_NAME
+from merganser.admin.key_terms import LONGEST_NAME
 from tests.support.command import command
 from tests.support.database import Database
 from tests.support.service import environment

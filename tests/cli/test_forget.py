@@ -59,6 +59,7 @@ EXPORTED_KINDS = {
     "setAside": "setAside",
     "events": "event",
     "eventChanges": None,  # guids of events and profiles, deleted within seconds
+    "actions": None,  # who exported the person, by the guid of the profile
     "eventData": None,  # exported with its event; the row that names the laptop is Bob's
 }
 """Each table that may name a person, with the kind of its rows in an export."""

@@ -15,11 +15,16 @@ async def test_list_shows_kind_origins_and_rate(database: Database) -> None:
     for arguments in (("server",), web):
         assert (await command(env, *create, *arguments)).status == 0
     await command(env, "keys", "revoke", "server")
-    listed = json.loads((await command(env, "keys", "list", "--json")).out)
     guids = await database.column('SELECT guid FROM "apiKeys" ORDER BY "createdAt"')
+    await database.execute(
+        """INSERT INTO "keyUsage" VALUES (%s, date_trunc('hour', now()), 1204, 3, now())""",
+        guids[1],
+    )
+    listed = json.loads((await command(env, "keys", "list", "--json")).out)
     assert [key.pop("guid") for key in listed] == guids
     assert all(key.pop("createdAt").endswith("+00:00") for key in listed)
     assert listed[0].pop("revokedAt").endswith("+00:00")
+    assert listed[1].pop("lastUsedAt").endswith("+00:00")
     assert listed == [
         {
             "name": "server",
@@ -27,6 +32,9 @@ async def test_list_shows_kind_origins_and_rate(database: Database) -> None:
             "permissions": ["events:write"],
             "origins": [],
             "rate": None,
+            "eventsLastDay": 0,
+            "refusedLastDay": 0,
+            "lastUsedAt": None,
         },
         {
             "name": "web",
@@ -34,11 +42,14 @@ async def test_list_shows_kind_origins_and_rate(database: Database) -> None:
             "permissions": ["events:write"],
             "origins": ["https://shop.example"],
             "rate": 50,
+            "eventsLastDay": 1204,
+            "refusedLastDay": 3,
             "revokedAt": None,
         },
     ]
     table = (await command(env, "keys", "list")).out
-    for cell in ("secret", "publishable", "https", "50"):  # the table folds longer cells
+    # The table folds longer cells.
+    for cell in ("secret", "publishable", "https", "50", "1,204", "created"):
         assert cell in table
 
 
@@ -73,3 +84,14 @@ async def test_invalid_options_create_no_key(
     assert problem in result.err
     assert "Traceback" not in result.err
     assert await database.count("apiKeys") == 0
+
+
+async def test_the_user_of_the_system_is_in_the_log_of_actions(database: Database) -> None:
+    env = {"MERGANSER_DATABASE_URL": database.url}
+    for arguments in (("create", "web", "--publishable"), ("change", "web", "--rate=5")):
+        assert (await command(env, "keys", *arguments)).status == 0
+    assert (await command(env, "keys", "revoke", "web")).status == 0
+    logged = await database.rows('SELECT source, action FROM actions ORDER BY "createdAt"')
+    assert logged == [("cli", "key created"), ("cli", "key changed"), ("cli", "key revoked")]
+    assert await database.value("SELECT count(DISTINCT actor) FROM actions") == 1
+    assert await database.column("SELECT actor FROM actions WHERE actor = ''") == []

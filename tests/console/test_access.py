@@ -21,6 +21,7 @@ PATHS = [
     *("/", "/profiles", "/profiles/pro_1", "/events/evt_1", "/nothing", "/actions"),
     *("/dead-letters", "/dead-letters/0:0", "/privacy", "/privacy/export/pro_1"),
     *("/operations", "/operations/replay", "/operations/audits"),
+    *("/keys", "/keys/new", "/keys/key_1/revoke"),
 ]
 
 

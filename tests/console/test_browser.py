@@ -110,7 +110,7 @@ async def test_a_wrong_merge_is_undone_and_that_is_reversed(system: System) -> N
 
     seen = await run_flow(system, url, "unlink", f"/profiles/{profile}", permissions=WRITER)
     assert seen["before"] == 1
-    assert f"1 events of phone go from {profile} to a new anonymous profile" in seen["preview"]
+    assert f"1 event of phone goes from {profile} to a new anonymous profile" in seen["preview"]
     assert "unlinked" in seen["after"]
     assert "Unlink…" in seen["undone"]
     assert "the tablet was right" in seen["undone"]
@@ -135,3 +135,21 @@ async def test_a_dead_letter_is_edited_and_resent(system: System) -> None:
     ((guid, kind),) = await system.database.rows("SELECT guid, type FROM events")
     assert kind == "purchase"
     assert seen["event"] == f"{url}/events/{guid}"
+
+
+async def test_a_person_creates_and_revokes_a_key(system: System) -> None:
+    gateway, (_, url) = await asyncio.gather(system.ingest(), system.console())
+    seen = await run_flow(
+        *(system, url, "keys", f"{gateway.url}/api/v1/track"),
+        permissions=(*WRITER, "events:write"),
+    )
+    assert seen["fields"] == [True, False]
+    assert "https://shop.example" in seen["problem"]
+    assert seen["kept"] == ["shop", "shop.example"]
+    assert (seen["key"], seen["copied"], seen["command"]) == ("mk_pub_", True, True)
+    assert seen["sent"] == [200, 403]
+    assert seen["again"] is False, "the key is shown again"
+    assert "1 accepted, 1 refused" in seen["counts"]
+    assert "accepted 1 events with it and refused 1" in seen["preview"]
+    assert "shop is revoked" in seen["notice"]
+    assert "shop" in seen["below"]

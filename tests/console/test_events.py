@@ -38,7 +38,7 @@ async def test_values_are_masked_without_the_permission(stranger: Viewer) -> Non
     page = await stranger.page(f"/events/{ON_PHONE['guid']}")
     assert "/sale" not in page
     assert "192.0.2.1" not in page
-    assert "path •••• hidden: your key has no permission events:read" in text_of(page)
+    assert "path •••• hidden: you have no permission events:read" in text_of(page)
 
 
 async def test_an_event_names_the_properties_that_it_counts_for(viewer: Viewer) -> None:

@@ -271,8 +271,8 @@ async def test_values_are_masked_without_the_permissions(stranger: Viewer) -> No
     for hidden in ("ann@example.com", "/sale", "spring"):
         assert hidden not in page
     text = text_of(page)
-    assert "email •••• hidden: your key has no permission profiles:read" in text
-    assert "path •••• hidden: your key has no permission events:read" in text
+    assert "email •••• hidden: you have no permission profiles:read" in text
+    assert "path •••• hidden: you have no permission events:read" in text
     response = await stranger.get(f"/profiles/{ann}", dataKey="path", dataValue="/sale")
     assert response.status_code == 422
     assert "dataValue : needs a key with the permission events:read" in text_of(response.text)

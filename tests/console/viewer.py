@@ -17,6 +17,7 @@ from console.app import ConsoleApp
 from console.background import Background
 from console.feed import Feed
 from console.monitor import Monitor
+from console.proxy_users import ProxyUsers
 from console.sessions import Lifetime
 from merganser.http.authentication import ApiKeys, Permission
 from merganser.queries.pool import Pool
@@ -96,13 +97,14 @@ async def viewing(
     lifetime: Lifetime | None = None,
     url: str | None = None,
     settings: ResolverSettings | None = None,
+    users: ProxyUsers | None = None,
 ) -> AsyncIterator[Viewer]:
     """Run the console for the length of an `async with` block; nobody is logged in yet."""
     keys_database = postgres.Database(database.url, "keys")
     keys = ApiKeys(keys_database, 60, Stop(), "it")
     pool = Pool("console", metrics.CONSOLE_POOL_WAIT_SECONDS, database.url, 2, 5)
     await pool.open()
-    access = Access(pool, keys, lifetime or Lifetime(3600, 43_200), url)
+    access = Access(pool, keys, lifetime or Lifetime(3600, 43_200), url, users)
     settings = settings or ResolverSettings(database_url=SecretStr(database.url))
     stop = Stop()
     monitor = Monitor(pool, settings, stop)

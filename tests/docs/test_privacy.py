@@ -10,6 +10,7 @@ WITHOUT_PEOPLE = {
     "consoleLoginLinks",
     "consoleSessions",
     "consumerOffsets",
+    "keyUsage",
     "profilePropertyRules",
     "propertySources",
     "propertySourceStates",

@@ -16,20 +16,21 @@ def address(peer: str, forwarded: str, trusted: Sequence[Network]) -> str:
         trusted: networks of trusted proxies. From the right, the first address outside of them is
             the client's. The client may have invented everything left of it.
     """
-    if not trusted or not _within(peer, tuple(trusted)):
+    if not trusted or not is_within(peer, tuple(trusted)):
         return peer
     client = peer
     for hop in map(_without_port, reversed(forwarded.split(","))):
         if _parsed(hop) is None:
             break
         client = hop
-        if not _within(hop, tuple(trusted)):
+        if not is_within(hop, tuple(trusted)):
             break
     return client
 
 
 @lru_cache(maxsize=4096)
-def _within(host: str, networks: tuple[Network, ...]) -> bool:
+def is_within(host: str, networks: tuple[Network, ...]) -> bool:
+    """Return whether an address is in one of the networks; another text is in none."""
     parsed = _parsed(host)
     return parsed is not None and any(parsed in network for network in networks)
 

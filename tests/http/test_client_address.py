@@ -4,7 +4,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from ingest.client_address import address
+from merganser.http.client_address import address
 
 PROXIES = [ip_network("10.0.0.0/8"), ip_network("fd00::/8")]
 CLIENT, OTHER = "203.0.113.7", "198.51.100.9"
