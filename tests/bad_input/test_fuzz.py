@@ -62,8 +62,8 @@ def new_gateway(publisher: Publisher) -> Gateway:
     """Return a gateway that accepts any key, and records what it refuses."""
     usage = KeyUsage(Connection("", ""), Stop())
     refused = RefusedEvents(_no_producer, "refused", 1_000_000, MAX_CONTENT, time.monotonic)
-    settings = IngestSettings(_env_file=None)
-    return Gateway(settings, DIALECTS, AnyKey(), publisher, usage, refused_events=refused)
+    own = IngestSettings(_env_file=None)
+    return Gateway(own, DIALECTS, AnyKey(), publisher, usage, refused_events=refused)
 
 
 async def send_request(
