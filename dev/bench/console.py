@@ -16,6 +16,7 @@ from api import app as api
 from console import app as console
 from console.access import Access
 from console.background import Background
+from console.feed import Feed
 from console.monitor import Monitor
 from console.sessions import Lifetime
 from dev.bench import read_api, servers, topics
@@ -148,8 +149,9 @@ async def _measure(settings: ResolverSettings) -> None:
     monitor = Monitor(pool, settings, Stop())
     await monitor.sample(None)  # in the process, a task does that
     background = Background(Stop())
+    feed = Feed(pool, settings, Stop())
     pages = httpx.ASGITransport(
-        console.create_app(pool, keys, access, scan, monitor, settings, background)
+        console.create_app(pool, keys, access, scan, monitor, settings, background, feed)
     )
     calls = httpx.ASGITransport(api.create_app(pool, keys, scan, settings.nobody_ids))
     bearer = {"authorization": f"Bearer {secret}"}
