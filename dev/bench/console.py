@@ -60,6 +60,7 @@ def _profile(guid: str) -> Page:
 
 PAGES = {
     "overview": Page("/", "/"),
+    "live events": Page("/live", "/live"),
     "newest profiles and merges": Page("/profiles", "/profiles", ("/profiles?limit=20",)),
     "search for a userId": Page("/profiles", "/profiles?q=user-4", ("/profiles?userId=user-4",)),
     "search for a property": Page(
@@ -94,6 +95,7 @@ PAGES = {
 NOT_TIMED = {
     "/login": "public, and reads nothing",
     "/login/{token}": "works once",
+    "/live/stream": "a stream that does not end",
     "/privacy/export/{guid}": "a download that takes as long as there is data",
     "/static/{name}": "from memory",
     "/{path:path}": "the page for what does not exist",
