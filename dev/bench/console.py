@@ -16,6 +16,7 @@ from api import app as api
 from console import app as console
 from console.access import Access
 from console.background import Background
+from console.feed import Feed
 from console.monitor import Monitor
 from console.sessions import Lifetime
 from dev.bench import read_api, servers, topics
@@ -59,6 +60,7 @@ def _profile(guid: str) -> Page:
 
 PAGES = {
     "overview": Page("/", "/"),
+    "live events": Page("/live", "/live"),
     "newest profiles and merges": Page("/profiles", "/profiles", ("/profiles?limit=20",)),
     "search for a userId": Page("/profiles", "/profiles?q=user-4", ("/profiles?userId=user-4",)),
     "search for a property": Page(
@@ -93,6 +95,7 @@ PAGES = {
 NOT_TIMED = {
     "/login": "public, and reads nothing",
     "/login/{token}": "works once",
+    "/live/stream": "a stream that does not end",
     "/privacy/export/{guid}": "a download that takes as long as there is data",
     "/static/{name}": "from memory",
     "/{path:path}": "the page for what does not exist",
@@ -148,8 +151,9 @@ async def _measure(settings: ResolverSettings) -> None:
     monitor = Monitor(pool, settings, Stop())
     await monitor.sample(None)  # in the process, a task does that
     background = Background(Stop())
+    feed = Feed(pool, settings, Stop())
     pages = httpx.ASGITransport(
-        console.create_app(pool, keys, access, scan, monitor, settings, background)
+        console.create_app(pool, keys, access, scan, monitor, settings, background, feed)
     )
     calls = httpx.ASGITransport(api.create_app(pool, keys, scan, settings.nobody_ids))
     bearer = {"authorization": f"Bearer {secret}"}
