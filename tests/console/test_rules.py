@@ -415,6 +415,14 @@ async def test_hostile_rules_are_text(viewer: Viewer) -> None:
         assert markup in text_of(page)
 
 
+async def test_a_profile_leads_to_a_preview_of_its_own(viewer: Viewer) -> None:
+    ann, _ = await store_story(viewer)
+    page = await viewer.page(f"/profiles/{ann}")
+    found = re.search(r'href="(/rules/edit[^"]*)"', page)
+    assert found
+    assert f'name="profile" value="{ann}"' in await viewer.page(html.unescape(found[1]))
+
+
 async def test_a_profile_shows_how_its_sources_are_doing(viewer: Viewer) -> None:
     ann, _ = await store_story(viewer)
     assert "From sources" not in await viewer.text(f"/profiles/{ann}")
