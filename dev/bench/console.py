@@ -38,7 +38,10 @@ EVENT = "evt_01a20b62-00000007-7de5-b6d7-710b0f3a9c44"
 LINK = "evt_01a20b62-00000001-7de5-b6d7-710b0f3a9c44"
 SMALL, LARGE = "pro_00000004", "pro_00000001"
 
-LETTERS = 1000
+EVENTS, LETTERS = 10_000, 1000
+"""Records of the topics."""
+
+_IN_KAFKA = {"kafka_bootstrap", "topic", "dead_topic", "refused_topic"}
 _INSERT_OLD_KEY = """
 INSERT INTO "apiKeys" (guid, name, "keyHash", permissions) VALUES ('key_bench', 'old', 'x', '{}')
 """
@@ -106,11 +109,11 @@ NOT_TIMED = {
 def main() -> None:
     """Print medians, 99th percentiles, and the ratio to the calls of the read API."""
     with servers.running(kafka=True) as running, servers.database(running) as url:
-        kafka_settings = topics.topic(running)
+        kafka_settings = topics.backlog(running, EVENTS)
         asyncio.run(_publish_letters(kafka_settings))
         settings = ResolverSettings(
             _env_file=None,
-            **kafka_settings.model_dump(include={"kafka_bootstrap", "topic", "dead_topic"}),
+            **kafka_settings.model_dump(include=_IN_KAFKA),
             database_url=SecretStr(url),
         )
         asyncio.run(_measure(settings))
@@ -152,6 +155,7 @@ async def _measure(settings: ResolverSettings) -> None:
     await monitor.sample(None)  # in the process, a task does that
     background = Background(Stop())
     feed = Feed(pool, settings, Stop())
+    reading = asyncio.create_task(feed.run())
     pages = httpx.ASGITransport(
         console.create_app(pool, keys, access, scan, monitor, settings, background, feed)
     )
@@ -167,6 +171,7 @@ async def _measure(settings: ResolverSettings) -> None:
         login = await viewer.post("/login", data={"key": secret}, headers=same_origin)
         assert login.status_code == httpx.codes.SEE_OTHER, login.text  # noqa: S101 - it must work
         rows = [await _row(viewer, client, name) for name in PAGES]
+    reading.cancel()
     await pool.close()
     await database.close()
     show(
