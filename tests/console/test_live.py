@@ -58,7 +58,7 @@ async def test_the_page_shows_the_newest_events_and_what_was_refused(
     await refuse(gateway, type="buy", userId="x" * 300)
     async with following(system_viewer):
         refused, accepted = rows(await system_viewer.page("/live"))
-    assert "accepted pageview — laptop tests path /shop" in accepted
+    assert "accepted pageview Copy the guid — laptop tests path /shop" in accepted
     assert "refused buy" in refused
     assert "userId has 300 characters, 191 are allowed" in refused
     assert "invalid · /api/v1/track · request" in refused
@@ -175,7 +175,7 @@ async def test_an_event_arrives_and_becomes_resolved(system: System) -> None:
         guid = await gateway.tracked(type="sign-in", userId="ann")
         message = await wait_for(messages, lambda message: message.kind == "rows")
         (row,) = rows(message.data)
-        assert "accepted sign-in ann" in row
+        assert "accepted sign-in Copy the guid ann" in row
         assert f'<tr id="{guid}">' in message.data
         await system.resolver()
         message = await wait_for(messages, lambda message: message.kind == "resolved")
