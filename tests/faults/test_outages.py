@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from dev.stack.kafka import Kafka
+from ingest.refused_events import MAX_WAITING as MAX_WAITING_RECORDS
 from schemas.event import decode
 from tests.support.freezing import freeze, thaw
 from tests.support.gateway import Gateway
@@ -78,6 +79,28 @@ async def test_waiting_events_take_bounded_memory(broker: Kafka, system: System)
     assert set(statuses) == {200, 503}
 
 
+async def test_events_are_refused_as_ever_while_kafka_is_frozen(
+    broker: Kafka, system: System
+) -> None:
+    """Their records wait up to a limit; those that fit into it are published later."""
+    name = "merganser_ingest_refused_records_total"
+    gateway = await system.ingest(ingest_refused_rate=1_000_000)
+    answer = await gateway.batch([{}])
+    await eventually(lambda: gateway.metric(name, outcome="published"), equals(1))
+    freeze(broker)
+    for _ in range(5):
+        again = await gateway.batch([{}] * 1000)
+        assert again.status_code == answer.status_code
+        assert again.json()["rejected"] == 1000
+    assert await gateway.metric(name, outcome="dropped") >= 5000 - 2 * MAX_WAITING_RECORDS
+    thaw(broker)
+    await eventually(lambda: accepts(gateway, "after"))
+    await eventually(
+        lambda: gateway.metric(name, outcome="published"), lambda count: count > MAX_WAITING_RECORDS
+    )
+    assert gateway.defects == []
+
+
 @pytest.mark.parametrize("kind", ["ingest", "resolver"])
 async def test_sigterm_while_kafka_is_frozen_ends_it_in_time(
     broker: Kafka, system: System, kind: str
@@ -86,6 +109,7 @@ async def test_sigterm_while_kafka_is_frozen_ends_it_in_time(
     freeze(broker)
     if isinstance(service, Gateway):
         assert (await service.track(type="t", userId="1")).status_code == 503
+        assert (await service.track(type="t")).status_code == 422
     assert await service.stop() == 0
 
 
