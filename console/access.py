@@ -128,7 +128,7 @@ class Access:
         token = request.cookies.get(self._cookie)
         if not token:
             raise LoginNeeded
-        by_person = BACKGROUND not in request.headers
+        by_person = BACKGROUND not in request.headers and not is_for_stream(request)
         async with self._pool.writing() as connection:
             key_hash = await sessions.read_session(
                 connection, token, self._lifetime, by_person=by_person
@@ -166,6 +166,11 @@ class Access:
     def _set_cookie(self, value: str, seconds: int) -> str:
         attributes = f"Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict"
         return f"{self._cookie}={value}; {attributes}{'; Secure' if self._is_secure else ''}"
+
+
+def is_for_stream(request: Request) -> bool:
+    """Return whether a page opened a stream of events, which browsers do by themselves."""
+    return request.headers.get("accept") == "text/event-stream"
 
 
 def check_may_write(viewer: Viewer) -> None:

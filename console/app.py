@@ -14,8 +14,10 @@ from console.actions import Actions
 from console.background import Background
 from console.dead_letters import DeadLetters
 from console.events import Events
+from console.feed import Feed
 from console.keys import Keys
 from console.links import Links
+from console.live import Live
 from console.login import Login, redirect_to_login
 from console.monitor import Monitor
 from console.operations import Operations
@@ -110,6 +112,7 @@ def create_app(
     monitor: Monitor,
     settings: ResolverSettings,
     background: Background,
+    feed: Feed,
 ) -> "ConsoleApp":
     """Return the console.
 
@@ -121,6 +124,7 @@ def create_app(
         monitor: watches the pipeline.
         settings: how to read the topics.
         background: does what takes longer than a request.
+        feed: follows the topics for the live page.
     """
     routes = Routes(access)
     login = Login(access, keys, pool)
@@ -128,6 +132,7 @@ def create_app(
     events = Events(pool, settings)
     links = Links(pool, settings.nobody_ids)
     overview = Overview(monitor)
+    live = Live(feed, pool, access)
     rules = Rules(pool)
     dead_letters = DeadLetters(settings)
     actions = Actions(pool)
@@ -142,6 +147,8 @@ def create_app(
                 routes.get("/login/{token}", login.log_in_by_link, public=True),
                 routes.post("/logout", login.log_out, for_readers=True),
                 routes.get("/", overview.show),
+                routes.get("/live", live.show),
+                routes.get("/live/stream", live.stream),
                 routes.get("/profiles", profiles.search),
                 routes.get("/profiles/{guid}", profiles.show),
                 routes.get("/events/{guid}", events.show),

@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+import time
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from urllib.parse import urlencode
@@ -33,7 +34,10 @@ from schemas.event import InvalidEvent
 from schemas.guid import EVENT
 
 MAX_READ = 10_000
-"""Records of the topic, and set-aside items, that a page reads: the newest."""
+"""Records of the topic, and set-aside items, that a page reads: the newest. If none of the letters
+is in the state that the page shows, it reads as many older records, for `SEARCH_SECONDS`."""
+
+SEARCH_SECONDS = 5.0
 
 MAX_GROUPS, MAX_ROWS = 100, 100
 """What a page shows of them."""
@@ -90,7 +94,8 @@ class DeadLetters:
     async def show_groups(self, request: Request) -> Response:
         """Show groups of letters and items with the same cause, and what is in one of them."""
         is_handled = "handled" in request.query_params
-        listing, problem = await self._read(resolved=is_handled)
+        before = _parse_before(request.query_params.get("before", ""))
+        before, listing, problem = await self._read(before, resolved=is_handled)
         found = groups.group_by_cause(listing)
         group = next((g for g in found if g.cause.id == request.query_params.get("group")), None)
         members = groups.select_cause(listing, group.cause) if group else None
@@ -104,7 +109,9 @@ class DeadLetters:
             letters=members.letters[: -MAX_ROWS - 1 : -1] if members else [],
             items=members.items[: -MAX_ROWS - 1 : -1] if members else [],
             is_handled=is_handled,
-            skipped=listing.skipped,
+            before=_join(before),
+            older=_join(listing.unread.before),
+            unread=listing.unread.count,
             foreign=len(listing.foreign),
             max_read=MAX_READ,
             max_rows=MAX_ROWS,
@@ -127,7 +134,8 @@ class DeadLetters:
         except ValueError:
             raise _malformed() from None
         async with self._slot(ACT_SECONDS):
-            selection = Selection.build(newest=MAX_READ)
+            before = _parse_before(form.get("before", ""))
+            selection = Selection.build(before=before, newest=MAX_READ)
             listing = await service.list_selected(self._settings, selection)
             found = groups.group_by_cause(listing)
             causes = [g.cause for g in found if g.cause.id == form.get("group")]
@@ -244,14 +252,27 @@ class DeadLetters:
             max_shown=MAX_SHOWN_BYTES,
         )
 
-    async def _read(self, *, resolved: bool) -> tuple[Listing, str | None]:
-        """Return the newest letters and items, and why there are no letters, if so."""
+    async def _read(
+        self, before: frozenset[LetterAddress], *, resolved: bool
+    ) -> tuple[frozenset[LetterAddress], Listing, str | None]:
+        """Return the newest letters before some addresses, and all items.
+
+        Returns:
+            The addresses, which are earlier ones if all of the newest letters are in the other
+            state; the letters and items; why there are no letters, if Kafka is the reason.
+        """
+        end = time.monotonic() + SEARCH_SECONDS
         try:
             async with self._slot(READ_SECONDS):
-                selection = Selection.build(newest=MAX_READ)
-                return await service.list_selected(
-                    self._settings, selection, resolved=resolved
-                ), None
+                while True:
+                    selection = Selection.build(before=before, newest=MAX_READ)
+                    listing = await service.list_selected(
+                        self._settings, selection, resolved=resolved
+                    )
+                    older = listing.unread
+                    if listing.letters or not older.count or time.monotonic() > end:
+                        return before, listing, None
+                    before = older.before
         except KafkaError as error:
             problem = f"Kafka does not answer ({type(error).__name__})"
         except TimeoutError:
@@ -260,7 +281,7 @@ class DeadLetters:
             others = [kind for kind in Kind if kind is not Kind.RECORD]
             selection = Selection.build(kinds=others, newest=MAX_READ)
             listing = await service.list_selected(self._settings, selection, resolved=resolved)
-        return listing, problem
+        return before, listing, problem
 
     @asynccontextmanager
     async def _slot(self, seconds: float) -> AsyncIterator[None]:
@@ -271,6 +292,19 @@ class DeadLetters:
 
 def _may_edit(viewer: Viewer) -> bool:
     return viewer.may_write and viewer.may_read_events
+
+
+def _parse_before(text: str) -> frozenset[LetterAddress]:
+    """Return the addresses in a parameter or field that `_join` wrote."""
+    try:
+        names = [service.parse_identifier(part) for part in text.split(",") if part]
+    except ValueError as error:
+        raise HttpError(ErrorKind.MALFORMED, str(error)) from None
+    return frozenset(name for name in names if isinstance(name, LetterAddress))
+
+
+def _join(before: Collection[LetterAddress]) -> str:
+    return ",".join(str(address) for address in sorted(before))
 
 
 def _parse_name(request: Request) -> Identifier:

@@ -63,7 +63,7 @@ class Events:
             event = found[0] if found else None
             why = await read_event_reason(connection, guid)
             trail = await read_trail(connection, guid)
-            is_ignored = bool(await read_ignored(connection, [guid]))
+            is_ignored = bool(trail) and bool(await read_ignored(connection, [guid]))
             merges: list[dict[str, Any]] = []
             if event and event["anonymousId"] is not None:
                 merges = await profiles.read_merges_of_event(connection, guid, event["anonymousId"])

@@ -241,7 +241,7 @@ def _render_form(
         "lacking": sorted(PERMISSIONS.keys() - viewer.permissions),
         "publishable_rate": PUBLISHABLE_RATE,
     }
-    return render(request, "key_new.html", 400 if problem else 200, **values)
+    return render(request, "key_new.html", 422 if problem else 200, **values)
 
 
 def _find_example(permissions: Collection[str], secret: str) -> tuple[str, str] | None:

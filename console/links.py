@@ -61,7 +61,7 @@ class Links:
     async def _change(self, request: Request, direction: Direction) -> Response:
         form = await read_form(request, MAX_FORM_BYTES)
         reason, every = form.get("reason", "").strip(), bool(form.get("all"))
-        if not 0 < len(reason) <= MAX_REASON_CHARACTERS or "\0" in reason:
+        if not 0 < len(reason) <= MAX_REASON_CHARACTERS:
             problem = f"say why, in at most {MAX_REASON_CHARACTERS:,} characters"
         else:
             try:

@@ -5,6 +5,7 @@ import structlog
 from console import app
 from console.access import Access
 from console.background import Background
+from console.feed import Feed
 from console.monitor import Monitor
 from console.proxy_users import ProxyUsers
 from console.sessions import Lifetime
@@ -42,6 +43,7 @@ async def _run(
         ProxyUsers.from_settings(settings),
     )
     monitor = Monitor(pool, topic_settings, process.stop)
+    feed = Feed(pool, topic_settings, process.stop)
     console = app.create_app(
         pool,
         keys,
@@ -50,6 +52,7 @@ async def _run(
         monitor,
         topic_settings,
         Background(process.stop),
+        feed,
     )
     http = create_server(
         console,
@@ -65,7 +68,7 @@ async def _run(
     }
     await process.check_schema()
     await keys.load()
-    await process.serve_until_stopped(http, keys.run(), monitor.run())
+    await process.serve_until_stopped(http, keys.run(), monitor.run(), feed.run())
 
 
 def main() -> None:

@@ -96,7 +96,7 @@ def _find_problems(now: Sample, resolved_rate: float | None) -> list[Problem]:
         problems.append(Problem(text, "See what it found.", "/operations/audits"))
     if now.figures.broken_rules:
         text = f"{now.figures.broken_rules} rules are broken."
-        problems.append(Problem(text, "Run `merganser rules list`."))
+        problems.append(Problem(text, "See why.", "/rules"))
     return problems
 
 

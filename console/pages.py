@@ -25,6 +25,7 @@ _TYPES = {
 
 NAVIGATION = (
     ("/", "Overview"),
+    ("/live", "Live"),
     ("/profiles", "Profiles"),
     ("/rules", "Rules"),
     ("/dead-letters", "Dead letters"),
@@ -101,6 +102,11 @@ def render(request: Request, template: str, status: int = 200, **values: Any) ->
         "with_parameters": with_parameters,
     }
     return HTMLResponse(_ENVIRONMENT.get_template(template).render(values), status)
+
+
+def render_part(template: str, **values: Any) -> str:
+    """Return a part of a page that is sent later than the page."""
+    return _ENVIRONMENT.get_template(template).render(values)
 
 
 def render_error(request: Request, error: HttpError) -> Response:

@@ -15,6 +15,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import httpx
 import psycopg
@@ -26,6 +27,7 @@ from dev.stack.console_login import create_link
 from dev.stack.launch import MERGANSER
 from merganser.cli.terminal import fail
 from merganser.runtime.settings import Settings
+from schemas.event import VERSION_HEADER
 
 SECONDS = 150
 """Of traffic before the pictures: the overview shows the last minutes."""
@@ -36,13 +38,14 @@ TICK = 0.25
 SIGN_INS = 0.05
 """Of all events."""
 
-REFUSED = 0.02
+REFUSED = 0.5
 """Invalid events, per batch."""
 
 BAD_RECORDS = (
     b"not json",
     b'{"guid": "evt_01a220e2-193b-79c4-bc2d-0327898f41fb", "type": 1}',
-    b'{"guid": "evt_01a220e2-193b-79c4-bc2d-0327898f41fc", "type": "pageview"}',
+    b'{"guid": "evt_01a220e2-193b-79c4-bc2d-0327898f41fc", "type": 2}',
+    b'{"guid": "evt_01a220e2-193b-79c4-bc2d-0327898f41fd", "type": "pageview", "data": 3}',
 )
 """They become dead letters."""
 
@@ -86,7 +89,7 @@ async def _publish_bad_records(info: StackInfo) -> None:
     topic = Settings.model_fields["topic"].default
     async with AIOKafkaProducer(bootstrap_servers=info.kafka_bootstrap) as producer:
         for value in BAD_RECORDS:
-            await producer.send_and_wait(topic, value)
+            await producer.send_and_wait(topic, value, headers=[VERSION_HEADER])
 
 
 def _send_events(info: StackInfo) -> None:
@@ -105,7 +108,7 @@ def _send_events(info: StackInfo) -> None:
             time.sleep(TICK)
 
 
-def _event(chance: random.Random) -> dict[str, str]:
+def _event(chance: random.Random) -> dict[str, Any]:
     visitor = chance.randrange(200)
     if chance.random() < SIGN_INS:
         return {
@@ -113,7 +116,11 @@ def _event(chance: random.Random) -> dict[str, str]:
             "anonymousId": f"visitor-{visitor}",
             "userId": f"user-{visitor % 80}",
         }
-    return {"type": chance.choice(_TYPES), "anonymousId": f"visitor-{visitor}"}
+    kind = chance.choice(_TYPES)
+    data = (
+        {"path": f"/mugs/{visitor % 9}"} if kind == "pageview" else {"sku": "mug-7", "price": 12.5}
+    )
+    return {"type": kind, "anonymousId": f"visitor-{visitor}", "data": data}
 
 
 if __name__ == "__main__":

@@ -71,6 +71,7 @@ class _Player:
     def play(self) -> None:
         user, visitor, phone = self._choose_ids("123", "person_1", "person_1_phone")
         has_story_rules = run(_ensure_rules(self.info.database_url))
+        out.print(f"\nSee each event arrive at {self.info.console_url}/live", highlight=False)
         _print_heading("A click on an ad: an unknown visitor opens the shop.")
         landing = {"path": "/", "utm_source": "google", "utm_campaign": "my-ad-campaign"}
         profile = self._track("pageview", landing, anonymousId=visitor)

@@ -20,6 +20,7 @@ from ingest import body
 from ingest.dialects import Dialect, ParsedRequest, Response, StaticResponse
 from ingest.publisher import Publisher
 from ingest.rate_limit import RateLimiter
+from ingest.refused_events import Origin, RefusedEvents
 from ingest.request import Request
 from ingest.routes import Routes
 from ingest.usage import KeyUsage
@@ -53,11 +54,22 @@ class _Progress:
 
     request_id: bytes
     trace: Sequence[Header]
+    path: str = ""
+    """With `*` for each part that the client chooses; empty until the route is known."""
     key_kind: str = ""
     """Empty until the request's key is known."""
+    key_guid: str | None = None
+    parsed_events: int = 0
     events: int = 0
     """Accepted."""
+    has_refused_events: bool = False
+    """Whether single events are refused and recorded."""
     error_codes: list[str] = field(default_factory=list)
+
+    @property
+    def origin(self) -> Origin:
+        """Where refused events of the request come from."""
+        return Origin(self.request_id, self.path, self.key_guid)
 
 
 class Gateway:
@@ -71,6 +83,7 @@ class Gateway:
         publisher: Publisher,
         usage: KeyUsage,
         tracing: Tracing | None = None,
+        refused_events: RefusedEvents | None = None,
     ) -> None:
         self._settings = settings
         self._limits = EventLimits(
@@ -87,6 +100,7 @@ class Gateway:
         self._usage = usage
         self._limiter = RateLimiter(settings.ingest_rate, settings.ingest_burst, time.monotonic)
         self._tracing = tracing
+        self._refused_events = refused_events
         self._error_log = ErrorLog()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -111,6 +125,9 @@ class Gateway:
         except HttpError as error:
             status, response = _error_response(error, response_headers, progress.key_kind)
             progress.error_codes.append(error.kind.code)
+            if self._refused_events and not progress.has_refused_events:
+                origin = progress.origin
+                self._refused_events.record_request(origin, error, progress.parsed_events)
         except Exception:
             log.exception("internal error in a request", request_id=request_id.decode())
             status, response = _error_response(
@@ -132,14 +149,17 @@ class Gateway:
         self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive, progress: _Progress
     ) -> dict[str, Any] | Response:
         reader, parts = self._routes.find(scope["method"], scope["path"])
+        progress.path = _hide(scope["path"], parts)
         max_bytes = self._settings.ingest_max_body
         raw = await body.read(receive, max_bytes, self._settings.ingest_body_timeout)
         parsed = reader(Request(body.unpack(raw, max_bytes), parts, headers, scope["query_string"]))
         if isinstance(parsed, StaticResponse):
             return parsed.response
+        progress.parsed_events = len(parsed.events)
         key = await self._keys.identify(
             authentication.key_from_header(headers.get(b"authorization", b"")) or parsed.api_key
         )
+        progress.key_guid = key.guid
         try:
             return await self._accept(parsed, key, scope, headers, progress)
         finally:
@@ -164,7 +184,7 @@ class Gateway:
             )
         self._limiter.admit(key, len(parsed.events), parsed.rate_limit_error)
         address = _client(scope, self._settings)
-        results = self._validate(parsed.events, key.guid, address, progress.request_id)
+        results = self._validate(parsed.events, key.guid, address, progress)
         accepted = [result for result in results if isinstance(result, ValidEvent)]
         if accepted:
             if error := await self._publisher.publish(accepted, [VERSION_HEADER, *progress.trace]):
@@ -185,7 +205,7 @@ class Gateway:
         return response
 
     def _validate(
-        self, events: Sequence[Any], producer_guid: str, address: str | None, request_id: bytes
+        self, events: Sequence[Any], producer_guid: str, address: str | None, progress: _Progress
     ) -> list[ValidEvent | HttpError]:
         now = datetime.now(UTC)
         guids = guid.series(self._settings.guid_version, guid.EVENT, int(now.timestamp() * 1000))
@@ -203,8 +223,14 @@ class Gateway:
             except HttpError as error:
                 results.append(error)
             except Exception:
-                log.exception("internal error in one event", request_id=request_id.decode())
+                log.exception(
+                    "internal error in one event", request_id=progress.request_id.decode()
+                )
                 results.append(internal_error())
+        refused = len([True for result in results if isinstance(result, HttpError)])
+        if refused and self._refused_events:
+            progress.has_refused_events = True
+            self._refused_events.record_events(progress.origin, events, results, refused)
         return results
 
 
@@ -212,6 +238,13 @@ class Gateway:
 def _request_seconds(status: int) -> Histogram:
     """Return the series of a status. The metric itself looks it up under a lock each time."""
     return metrics.REQUEST_SECONDS.labels(str(status))
+
+
+def _hide(path: str, parts: Sequence[str]) -> str:
+    """Return a path without the parts that a client chooses, such as a key."""
+    for part in parts:
+        path = path.replace(part, "*")
+    return path
 
 
 def _check_origin(headers: Mapping[bytes, bytes], key: authentication.ApiKey) -> None:

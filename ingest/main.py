@@ -1,6 +1,7 @@
 """Start the ingest process."""
 
 import asyncio
+import time
 from functools import partial
 
 import structlog
@@ -9,12 +10,14 @@ from ingest import openapi, script
 from ingest.app import Gateway
 from ingest.dialects import jitsu, native, posthog, rudderstack, segment, snowplow
 from ingest.publisher import Publisher
+from ingest.refused_events import RefusedEvents
 from ingest.usage import KeyUsage
 from merganser.http.authentication import ApiKeys
 from merganser.http.server import ConnectionLimits, create_server
 from merganser.process import Process, run_process
 from merganser.runtime import kafka, lifecycle, metrics, tracing
 from merganser.runtime.settings import IngestSettings
+from schemas.refused_event import MAX_RECORD_BYTES
 
 log = structlog.get_logger(__name__)
 
@@ -59,9 +62,19 @@ async def _run(settings: IngestSettings, process: Process) -> None:
     metrics.WAITING_BYTES.set_function(publisher.waiting)
     usage = KeyUsage(process.open_database("ingest usage"), stop)
     process.close_at_exit(usage.close)
+    refused_events = RefusedEvents(
+        # A separate producer: these records never delay those of events.
+        lambda: kafka.producer(
+            settings, "ingest-refused", timeout=REQUEST_TIMEOUT, largest=MAX_RECORD_BYTES
+        ),
+        settings.refused_topic,
+        settings.ingest_refused_rate,
+        settings.ingest_refused_content,
+        time.monotonic,
+    )
     dialects = [*DIALECTS, openapi.pages(DIALECTS, settings)]
     gateway = create_server(
-        Gateway(settings, dialects, keys, publisher, usage, traces),
+        Gateway(settings, dialects, keys, publisher, usage, traces, refused_events),
         settings.ingest_host,
         settings.ingest_port,
         ConnectionLimits(
@@ -85,7 +98,13 @@ async def _run(settings: IngestSettings, process: Process) -> None:
     async with asyncio.TaskGroup() as tasks:
         background = [
             tasks.create_task(work)
-            for work in (publisher.run(stop), publisher.probe(stop), keys.run(), usage.run())
+            for work in (
+                publisher.run(stop),
+                publisher.probe(stop),
+                refused_events.run(),
+                keys.run(),
+                usage.run(),
+            )
         ]
         await stop.unless(publisher.connected(CONNECT_SECONDS))
         # The publisher runs until the last request has its response.

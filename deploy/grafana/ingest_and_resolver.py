@@ -49,6 +49,13 @@ INGEST = [
         "Time since they were read from Postgres; it grows during an outage of Postgres.",
         [Query(f"merganser_ingest_keys_age_seconds{{{INSTANCE}}}", "{{instance}}")],
     ),
+    Panel(
+        "Records of refused events",
+        "recps",
+        "For the console's live page. Limited by MERGANSER_INGEST_REFUSED_RATE; dropped because "
+        "too many wait for Kafka; failed because Kafka did not take them.",
+        [Query(rate("merganser_ingest_refused_records_total", "outcome"), "{{outcome}}")],
+    ),
     connections_cut("merganser-ingest"),
     *process("merganser-ingest"),
 ]

@@ -288,6 +288,13 @@ CONSOLE = [
         "Time since they were read from Postgres; it grows during an outage of Postgres.",
         [Query(f"merganser_console_keys_age_seconds{{{INSTANCE}}}", "{{instance}}")],
     ),
+    Panel(
+        "Viewers of live events",
+        "short",
+        "Open streams of the page of live events; while there are none, the console does not read "
+        "the topics for it.",
+        [Query(f"sum (merganser_console_live_viewers{{{INSTANCE}}})", "viewers")],
+    ),
     connections_cut("merganser-console"),
     *process("merganser-console"),
 ]

@@ -10,21 +10,24 @@ from statistics import median, quantiles
 from typing import NamedTuple
 
 import httpx
+from pydantic import SecretStr
 
 from api import app as api
 from console import app as console
 from console.access import Access
 from console.background import Background
+from console.feed import Feed
 from console.monitor import Monitor
 from console.sessions import Lifetime
-from dev.bench import read_api, servers
+from dev.bench import read_api, servers, topics
 from dev.bench.table import show
 from merganser.http.authentication import ApiKeys
 from merganser.queries.pool import Pool
-from merganser.runtime import metrics
+from merganser.runtime import kafka, metrics
 from merganser.runtime.lifecycle import Stop
 from merganser.runtime.postgres import Database, connect
-from merganser.runtime.settings import ApiSettings, ResolverSettings
+from merganser.runtime.settings import ApiSettings, ResolverSettings, Settings
+from schemas.dead_letter import DeadLetter, Reason, RecordAddress
 
 REQUESTS = 100
 
@@ -34,6 +37,14 @@ MAX_SECONDS, MAX_RATIO = 0.1, 1.5
 EVENT = "evt_01a20b62-00000007-7de5-b6d7-710b0f3a9c44"
 LINK = "evt_01a20b62-00000001-7de5-b6d7-710b0f3a9c44"
 SMALL, LARGE = "pro_00000004", "pro_00000001"
+
+EVENTS, LETTERS = 10_000, 1000
+"""Records of the topics."""
+
+_IN_KAFKA = {"kafka_bootstrap", "topic", "dead_topic", "refused_topic"}
+_INSERT_OLD_KEY = """
+INSERT INTO "apiKeys" (guid, name, "keyHash", permissions) VALUES ('key_bench', 'old', 'x', '{}')
+"""
 
 
 class Page(NamedTuple):
@@ -52,6 +63,7 @@ def _profile(guid: str) -> Page:
 
 PAGES = {
     "overview": Page("/", "/"),
+    "live events": Page("/live", "/live"),
     "newest profiles and merges": Page("/profiles", "/profiles", ("/profiles?limit=20",)),
     "search for a userId": Page("/profiles", "/profiles?q=user-4", ("/profiles?userId=user-4",)),
     "search for a property": Page(
@@ -67,8 +79,18 @@ PAGES = {
         f"/events/{LINK}/link",
         (f"POST /event/{LINK}/unlink?reason=wrong&preview=true",),
     ),
-    "dead letters and set-aside items": Page("/dead-letters", "/dead-letters"),
-    "a set-aside item": Page("/dead-letters/{name:path}", "/dead-letters/row:evt_x"),
+    "rules": Page("/rules", "/rules"),
+    "editor of rules": Page("/rules/edit", "/rules/edit"),
+    "dead letters, 1,000": Page("/dead-letters", "/dead-letters"),
+    "a dead letter": Page("/dead-letters/{name:path}", "/dead-letters/0:500"),
+    "keys": Page("/keys", "/keys"),
+    "form of a key": Page("/keys/new", "/keys/new"),
+    "preview of a revocation": Page("/keys/{guid}/revoke", "/keys/key_bench/revoke"),
+    "ledger of erasures": Page("/privacy", "/privacy"),
+    "a person to export or forget": Page("/privacy", f"/privacy?id={SMALL}"),
+    "operations": Page("/operations", "/operations"),
+    "preview of a replay": Page("/operations/replay", "/operations/replay?from=0"),
+    "audits": Page("/operations/audits", "/operations/audits"),
     "log of actions": Page("/actions", "/actions"),
 }
 """By what they show. A test compares them with the routes of the console."""
@@ -76,6 +98,8 @@ PAGES = {
 NOT_TIMED = {
     "/login": "public, and reads nothing",
     "/login/{token}": "works once",
+    "/live/stream": "a stream that does not end",
+    "/privacy/export/{guid}": "a download that takes as long as there is data",
     "/static/{name}": "from memory",
     "/{path:path}": "the page for what does not exist",
 }
@@ -84,25 +108,56 @@ NOT_TIMED = {
 
 def main() -> None:
     """Print medians, 99th percentiles, and the ratio to the calls of the read API."""
-    with servers.running(kafka=False) as running, servers.database(running) as url:
-        asyncio.run(_measure(url))
+    with servers.running(kafka=True) as running, servers.database(running) as url:
+        kafka_settings = topics.backlog(running, EVENTS)
+        asyncio.run(_publish_letters(kafka_settings))
+        settings = ResolverSettings(
+            _env_file=None,
+            **kafka_settings.model_dump(include=_IN_KAFKA),
+            database_url=SecretStr(url),
+        )
+        asyncio.run(_measure(settings))
 
 
-async def _measure(url: str) -> None:
+async def _publish_letters(settings: Settings) -> None:
+    async with kafka.producer(settings, "bench", timeout=30) as producer:
+        for number in range(LETTERS):
+            letter = DeadLetter.of_record(
+                Reason.UNREADABLE,
+                f"InvalidEvent: type {number % 3}",
+                RecordAddress(settings.topic, 0, number),
+                None,
+                b'{"type": 1}',
+                (),
+            )
+            await producer.send(
+                settings.dead_topic,
+                letter.value,
+                letter.key,
+                partition=0,
+                headers=list(letter.encode_headers()),
+            )
+
+
+async def _measure(settings: ResolverSettings) -> None:
+    url = settings.database_url.get_secret_value()
     secret = secrets.token_urlsafe()
     async with await connect(url, "bench") as connection:
         await read_api.fill(connection, secret)
+        await connection.execute(_INSERT_OLD_KEY)
     database = Database(url, "keys")
     keys = ApiKeys(database, 60, Stop(), "")
     pool = Pool("bench", metrics.CONSOLE_POOL_WAIT_SECONDS, url, 8, 60)
     await pool.open()
-    settings = ResolverSettings(_env_file=None)
     scan = ApiSettings(_env_file=None).api_scan
     access = Access(pool, keys, Lifetime(3600, 43_200), None)
     monitor = Monitor(pool, settings, Stop())
+    await monitor.sample(None)  # in the process, a task does that
     background = Background(Stop())
+    feed = Feed(pool, settings, Stop())
+    reading = asyncio.create_task(feed.run())
     pages = httpx.ASGITransport(
-        console.create_app(pool, keys, access, scan, monitor, settings, background)
+        console.create_app(pool, keys, access, scan, monitor, settings, background, feed)
     )
     calls = httpx.ASGITransport(api.create_app(pool, keys, scan, settings.nobody_ids))
     bearer = {"authorization": f"Bearer {secret}"}
@@ -116,6 +171,7 @@ async def _measure(url: str) -> None:
         login = await viewer.post("/login", data={"key": secret}, headers=same_origin)
         assert login.status_code == httpx.codes.SEE_OTHER, login.text  # noqa: S101 - it must work
         rows = [await _row(viewer, client, name) for name in PAGES]
+    reading.cancel()
     await pool.close()
     await database.close()
     show(

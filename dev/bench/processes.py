@@ -43,6 +43,7 @@ def process(
         "database_url": url,
         "topic": settings.topic,
         "dead_topic": settings.dead_topic,
+        "refused_topic": settings.refused_topic,
         "consumer_group": settings.topic,
         f"{name}_metrics_port": str(free_port()),
         "log_level": "warning",

@@ -33,6 +33,7 @@ def topic(running: Servers) -> Settings:
         kafka_bootstrap=running.kafka_bootstrap,
         topic=name,
         dead_topic=f"{name}-dead",
+        refused_topic=f"{name}-refused",
     )
     asyncio.run(kafka.create_topics(settings))
     return settings

@@ -85,6 +85,7 @@ def parse_each(
                 raise invalid_field("event", "must be a JSON object")
             parsed.append(read(event))
         except HttpError as error:
+            error.event = event
             parsed.append(error)
     return parsed
 

@@ -29,7 +29,7 @@ class Actor(NamedTuple):
 
     source: Source
     name: str
-    """Of the user of the operating system, or of the API key."""
+    """Of the user of the operating system, of the API key, or of the user that a proxy names."""
 
 
 @dataclass(frozen=True, slots=True)

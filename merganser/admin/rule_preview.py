@@ -5,7 +5,7 @@ run: only the decoration process has their URLs.
 """
 
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
@@ -202,21 +202,18 @@ async def _preview(
 ) -> dict[str, list[PropertyPreview]]:
     stored = await property_store.read_values(connection, runs, changes)
     queried = {rule.key for rule in file.rules if rule.query}
-    return {
-        guid: [
-            PropertyPreview(
-                key, change, stored.get((guid, key), []), _after(key, change, run, queried)
-            )
-            for key, change in changes.items()
-        ]
-        for guid, run in runs.items()
-    }
-
-
-def _after(key: str, change: Change, run: ProfileDryRun, queried: Collection[str]) -> Values | None:
-    if change == "removed":
-        return []
-    return None if key in queried else run.values[key]
+    previews: dict[str, list[PropertyPreview]] = {}
+    for guid, run in runs.items():
+        previews[guid] = []
+        for key, change in changes.items():
+            before = stored.get((guid, key), [])
+            after: Values | None = []
+            if key in queried:
+                after = before if change == "unchanged" else None
+            elif change != "removed":
+                after = run.values[key]
+            previews[guid].append(PropertyPreview(key, change, before, after))
+    return previews
 
 
 def _add(compared: PropertyComparison, guid: str, preview: PropertyPreview) -> None:

@@ -124,9 +124,9 @@ def describe_change(change: LinkChange, direction: Direction) -> list[str]:
             if change.survivor is None
             else f"{change.survivor} of user {change.owner}"
         )
-        lines.append(
-            f"{change.events:,} events of {change.anonymous_id} go from {change.loser} to {goal}"
-        )
+        what = "1 event" if change.events == 1 else f"{change.events:,} events"
+        go = "goes" if change.events == 1 else "go"
+        lines.append(f"{what} of {change.anonymous_id} {go} from {change.loser} to {goal}")
     if change.is_pruned and direction == "unlink":
         lines.append(f"{change.event} was pruned: it cannot be linked again")
     return lines

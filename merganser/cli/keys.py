@@ -133,7 +133,7 @@ def list_keys(
         Column("permissions", overflow="fold"),
         Column("limits", overflow="fold"),
         "last 24 h",
-        "times",
+        Column("times", overflow="fold"),
     )
     for key in listed:
         rate = [f"{key.rate:g} events/s"] if key.rate else []

@@ -62,6 +62,8 @@ class HttpError(Exception):
         self.kind = kind
         self.message = message
         self.fields = fields or {}
+        self.event: Any = None
+        """The event as the client sent it, if its dialect could not read it."""
         self._headers = headers
 
     @property

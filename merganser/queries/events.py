@@ -79,6 +79,11 @@ async def read_events(connection: Connection, guids: Sequence[str]) -> list[dict
     return await _add_data(connection, rows)
 
 
+async def read_profile_guids(connection: Connection, guids: Sequence[str]) -> dict[str, str]:
+    """Return the guids of events' profiles by those of the events, of events that have one."""
+    return dict(await _rows(connection, _SQL["profile_guids"], {"guids": guids}))
+
+
 async def _add_data(connection: Connection, rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Return events with their data: the first ones, as many as fit into a response.
 

@@ -1,4 +1,4 @@
-"""Kafka clients as every process configures them, and the two topics."""
+"""Kafka clients as every process configures them, and the topics."""
 
 import asyncio
 import random
@@ -19,6 +19,7 @@ from merganser.runtime.lifecycle import Stop, StoppedWhileWaiting
 from merganser.runtime.retry import backoff
 from merganser.runtime.settings import Settings
 from schemas.dead_letter import Header
+from schemas.refused_event import MAX_RECORD_BYTES
 
 log = structlog.get_logger(__name__)
 
@@ -33,6 +34,20 @@ BATCH = 1 << 20
 """Maximum bytes of a producer's batch for one partition, if the topic allows as much."""
 
 _DAY_MS = 24 * 3600 * 1000
+
+_HOUR_MS = 3600 * 1000
+
+_REFUSED = {
+    "max.message.bytes": str(2 * MAX_RECORD_BYTES),
+    # A day, and in segments of four hours or 64 MiB, so that Kafka deletes soon what is older. No
+    # managed service demands longer or larger ones.
+    "retention.ms": str(_DAY_MS),
+    "segment.ms": str(4 * _HOUR_MS),
+    "segment.bytes": str(64 << 20),
+    # Whatever clients send, the topic takes at most this and a segment on each of its replicas.
+    "retention.bytes": str(256 << 20),
+}
+"""Of the topic of refused events."""
 
 _MAX_RETENTION_MS = 36_500 * _DAY_MS
 """A longer retention counts as none."""
@@ -189,6 +204,7 @@ def _topics(settings: Settings) -> list[NewTopic]:
     return [
         NewTopic(settings.topic, partitions, replicas, topic_configs=common | events),
         NewTopic(settings.dead_topic, 1, replicas, topic_configs=common | dead),
+        NewTopic(settings.refused_topic, 1, replicas, topic_configs=common | _REFUSED),
     ]
 
 

@@ -43,6 +43,15 @@ PUBLISHED = Counter(
     "Records that Kafka has acknowledged with acks=all.",
     registry=INGEST,
 )
+REFUSED_RECORDS = Counter(
+    "merganser_ingest_refused_records",
+    "Refused events and requests that the topic of refused events is for, by what became of their "
+    "records: published, limited by the rate, dropped because too many wait, or failed.",
+    ["outcome"],
+    registry=INGEST,
+)
+for _outcome in ("published", "limited", "dropped", "failed"):
+    REFUSED_RECORDS.labels(_outcome)
 WAITING_BYTES = Gauge(
     "merganser_ingest_waiting_bytes",
     "Bytes of events that wait for Kafka's acknowledgment.",
@@ -336,6 +345,12 @@ CONSOLE_LOGINS = Counter(
 )
 for _outcome in ("accepted", "refused", "rate_limited"):
     CONSOLE_LOGINS.labels(_outcome)
+CONSOLE_LIVE_VIEWERS = Gauge(
+    "merganser_console_live_viewers",
+    "Open streams of the page of live events. While there are none, the console does not read the "
+    "topics for it.",
+    registry=CONSOLE,
+)
 CONSOLE_KEYS_AGE = Gauge(
     "merganser_console_keys_age_seconds",
     "Time since the API keys were last read from Postgres.",

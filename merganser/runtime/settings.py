@@ -10,6 +10,7 @@ from psycopg.conninfo import conninfo_to_dict
 from pydantic import (
     AnyHttpUrl,
     Field,
+    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     SecretStr,
@@ -20,7 +21,7 @@ from pydantic import (
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from merganser.runtime.kafka_security import KafkaSecurity
-from schemas import ids
+from schemas import ids, refused_event
 from schemas.client_ip import IpPolicy
 from schemas.event import LONGEST_ID
 from schemas.exact_json import DEEPEST
@@ -68,6 +69,9 @@ class Settings(KafkaSecurity):
     topic: str = Field("events", description="Topic of accepted events")
     dead_topic: str = Field(
         "events.dead", description="Topic of dead letters: records that cannot be processed"
+    )
+    refused_topic: str = Field(
+        "events.refused", description="Topic of refused events: a sample, for the console"
     )
     topic_partitions: PositiveInt = Field(
         12, description="Partitions of the topic, if `merganser topics` creates it"
@@ -202,6 +206,15 @@ class IngestSettings(Settings):
     ingest_burst: PositiveInt = Field(
         2000, description="Events of one API key at once, if it has a rate limit"
     )
+    ingest_refused_rate: NonNegativeInt = Field(
+        10,
+        description="Refused events a second that one ingest process records for the console, at "
+        "most half of them of one API key; 0: none",
+    )
+    ingest_refused_content: Annotated[int, Field(ge=0, le=refused_event.MAX_CONTENT)] = Field(
+        0,
+        description="Most bytes of a refused event's content that its record has; 0: no content",
+    )
     ingest_ip: IpPolicy = Field(
         "keep",
         description="What is stored of clients' IP addresses: keep, truncate (IPv4 to /24, IPv6 to "
@@ -217,6 +230,15 @@ class IngestSettings(Settings):
             raise ValueError(
                 f"MERGANSER_TOPIC_MAX_RECORD: must be at least "
                 f"MERGANSER_INGEST_MAX_EVENT plus {RECORD_OVERHEAD}, or accepted events do not fit"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_refused_content(self) -> Self:
+        if self.ingest_refused_content and self.ingest_ip != "keep":
+            raise ValueError(
+                "MERGANSER_INGEST_REFUSED_CONTENT: must be 0 unless MERGANSER_INGEST_IP is keep: "
+                "content may have IP addresses"
             )
         return self
 

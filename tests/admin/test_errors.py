@@ -89,6 +89,7 @@ async def test_topics_that_the_cluster_does_not_allow_are_refused_with_advice(
         "MERGANSER_KAFKA_BOOTSTRAP": topics.bootstrap,
         "MERGANSER_TOPIC": f"refused-{topics.suffix}",
         "MERGANSER_DEAD_TOPIC": topics.dead.name,
+        "MERGANSER_REFUSED_TOPIC": topics.refused.name,
         "MERGANSER_TOPIC_REPLICAS": "3",
     }
     message = await failed(env, "topics")
@@ -104,6 +105,7 @@ async def test_existing_topics_are_not_created_again(topics: Topics) -> None:
             "MERGANSER_KAFKA_BOOTSTRAP": topics.bootstrap,
             "MERGANSER_TOPIC": topics.events.name,
             "MERGANSER_DEAD_TOPIC": topics.dead.name,
+            "MERGANSER_REFUSED_TOPIC": topics.refused.name,
             "MERGANSER_TOPIC_REPLICAS": "3",  # would be refused
         },
         "topics",

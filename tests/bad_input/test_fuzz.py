@@ -2,18 +2,21 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Mapping, Sequence
 from itertools import count
 from typing import Any
 
 import httpx
 import pytest
+from aiokafka import AIOKafkaProducer
 from hypothesis import example, given, settings
 
 from ingest.app import Gateway
 from ingest.main import DIALECTS
 from ingest.openapi import statuses
 from ingest.publisher import Publisher, Record
+from ingest.refused_events import RefusedEvents
 from ingest.usage import KeyUsage
 from merganser.http.asgi import Message
 from merganser.http.authentication import ApiKey, ApiKeys, Permission
@@ -23,6 +26,7 @@ from merganser.runtime.postgres import Database as Connection
 from merganser.runtime.settings import IngestSettings
 from resolver import copy_format
 from schemas.event import Event, decode
+from schemas.refused_event import MAX_CONTENT
 from tests.bad_input.fuzz import bodies, queries, routes
 from tests.support import database, examples
 from tests.support.gateway import Gateway as Running
@@ -55,9 +59,11 @@ class RecordingPublisher(Publisher):
 
 
 def new_gateway(publisher: Publisher) -> Gateway:
-    """Return a gateway that accepts any key."""
+    """Return a gateway that accepts any key, and records what it refuses."""
     usage = KeyUsage(Connection("", ""), Stop())
-    return Gateway(IngestSettings(_env_file=None), DIALECTS, AnyKey(), publisher, usage)
+    refused = RefusedEvents(_no_producer, "refused", 1_000_000, MAX_CONTENT, time.monotonic)
+    own = IngestSettings(_env_file=None)
+    return Gateway(own, DIALECTS, AnyKey(), publisher, usage, refused_events=refused)
 
 
 async def send_request(
@@ -112,6 +118,10 @@ def test_any_body_gets_a_documented_response_and_accepted_events_can_be_stored(
         }
         assert events
         runner.run(_check_storable(database_url, list(events.values())))
+
+
+def _no_producer() -> AIOKafkaProducer:
+    raise AssertionError("refused events are recorded, but not published")
 
 
 async def _check_storable(url: str, events: list[Event]) -> None:

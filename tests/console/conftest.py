@@ -32,6 +32,7 @@ async def system_viewer(system: System) -> AsyncIterator[Viewer]:
         database_url=SecretStr(system.database.url),
         topic=system.events.name,
         dead_topic=system.dead.name,
+        refused_topic=system.refused.name,
         consumer_group=system.env.get("MERGANSER_CONSUMER_GROUP", "merganser-resolver"),
     )
     async with viewing(system.database, settings=settings) as opened:

@@ -51,6 +51,22 @@ async def test_a_session_of_a_browser(system: System) -> None:
     assert (seen["last"], seen["loggedOut"]) == ("/login", "/login")
 
 
+async def test_a_person_watches_events_arrive(system: System) -> None:
+    gateway, _, (_, url) = await asyncio.gather(
+        system.ingest(), system.resolver(), system.console()
+    )
+    seen = await run_flow(system, url, "live", gateway.url, gateway.key)
+    assert (seen["empty"], seen["emptyLater"]) == (True, False)
+    assert seen["status"] == 422
+    assert seen["rows"] == 2
+    assert seen["stays"] is True, "the page was loaded again"
+    assert seen["paused"] == 0
+    assert seen["most"] <= 200
+    assert seen["profile"] == f"/profiles/{await system.database.profile_of('ann')}"
+    assert seen["plain"] == 1
+    assert seen["refreshed"] == "?type=buy"
+
+
 async def test_a_person_previews_and_applies_rules(system: System) -> None:
     gateway, _, _, (_, url) = await asyncio.gather(
         system.ingest(), system.resolver(), system.properties(), system.console()
@@ -94,7 +110,7 @@ async def test_a_wrong_merge_is_undone_and_that_is_reversed(system: System) -> N
 
     seen = await run_flow(system, url, "unlink", f"/profiles/{profile}", permissions=WRITER)
     assert seen["before"] == 1
-    assert f"1 events of phone go from {profile} to a new anonymous profile" in seen["preview"]
+    assert f"1 event of phone goes from {profile} to a new anonymous profile" in seen["preview"]
     assert "unlinked" in seen["after"]
     assert "Unlink…" in seen["undone"]
     assert "the tablet was right" in seen["undone"]

@@ -300,14 +300,30 @@ async def test_many_letters_are_bounded(
 ) -> None:
     monkeypatch.setattr(dead_letters, "MAX_READ", 4)
     await publish(system, *(broken(str(number)) for number in range(6)))
-    text = await system_viewer.text("/dead-letters")
-    assert "The topic has 2 more records. This page reads the newest 4" in text
-    assert "Input should be a valid string 4 " in text
-    group = group_of(await system_viewer.page("/dead-letters"), "valid string")
-    fields = {**group, "until": "2100-01-01T00:00:00+00:00", "do": "drop"}
-    response = await system_viewer.post("/dead-letters", fields)
-    assert response.headers["location"].startswith("/dead-letters?dropped=4")
+    page = await system_viewer.page("/dead-letters")
+    assert "A page reads 4 records of the topic. The 2 older ones" in text_of(page)
+    assert "Input should be a valid string 4 " in text_of(page)
+    older = await system_viewer.page("/dead-letters", before="0:2")
+    assert 'href="/dead-letters?before=0%3A2"' in page
+    assert "newer ones are not on this page. The newest ones" in text_of(older)
+    assert "Input should be a valid string 2 " in text_of(older)
+    assert (await drop_group(system_viewer, page)).startswith("/dead-letters?dropped=4")
     assert await system.database.rows(STATES) == [("dropped", 4), ("open", 2)]
+
+    # Letters that are open are found behind those that are not.
+    page = await system_viewer.page("/dead-letters")
+    assert "Input should be a valid string 2 " in text_of(page)
+    assert (await drop_group(system_viewer, page)).startswith("/dead-letters?dropped=2")
+    assert "Nothing is set aside" in await system_viewer.text("/dead-letters")
+    assert (await system_viewer.get("/dead-letters", before="x")).status_code == 400
+
+
+async def drop_group(viewer: Viewer, page: str) -> str:
+    """Drop the only group of a page; return where that leads."""
+    page = await viewer.page("/dead-letters", **group_of(page, "valid string"))
+    fields = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', page))
+    response = await viewer.post("/dead-letters", {**fields, "do": "drop"})
+    return response.headers["location"]
 
 
 async def test_without_kafka_the_page_shows_the_items(system: System) -> None:

@@ -97,7 +97,7 @@ async def test_an_error_keeps_what_was_typed(
     fields = {**PUBLISHABLE_KEY, **changes}
     before = await viewer.database.count("apiKeys")
     response = await viewer.post("/keys", fields)
-    assert response.status_code == 400
+    assert response.status_code == 422
     assert problem in text_of(response.text)
     for value in (fields["origins"].split("\r\n")[0], fields["rate"]):
         assert value in response.text
@@ -120,7 +120,7 @@ async def test_a_key_cannot_have_permissions_that_its_creator_lacks(stranger: Vi
         {"name": "admin", "kind": "secret", **{str(permission): "on" for permission in Permission}},
     ):
         response = await stranger.post("/keys", dict(fields))
-        assert response.status_code == 400
+        assert response.status_code == 422
         assert "You have no permission" in text_of(response.text)
     await create(stranger, {"name": "equal", "kind": "secret", "events:read": "on"})
     created = await stranger.database.column("SELECT left(subject, 6) FROM actions")

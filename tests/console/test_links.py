@@ -27,7 +27,7 @@ async def test_the_preview_says_what_would_move_and_changes_nothing(viewer: View
     page = await viewer.page(f"{LINK}/link")
     text = text_of(page)
     assert f"{SIGN_IN['guid']} links anonymousId phone to user ann" in text
-    assert f"1 events of phone go from {ann} to a new anonymous profile" in text
+    assert f"1 event of phone goes from {ann} to a new anonymous profile" in text
     assert "Unlink this event and move 1 event" in text
     assert 'name="reason"' in page
     assert await owner(viewer) == "ann"
@@ -45,7 +45,9 @@ async def test_an_event_is_unlinked_and_linked_again(viewer: Viewer) -> None:
         r"Unlinked .* unlinked 20\S+ \S+ UTC by .*: on the wrong tablet Relink", text_of(page)
     )
     assert f'href="{LINK}/link"' in page
-    assert f'href="{LINK}/link" aria-label="Relink' in await viewer.page(f"/profiles/{ann}")
+    profile = await viewer.page(f"/profiles/{ann}")
+    assert f'href="{LINK}/link" aria-label="Relink' in profile
+    assert "two users never merge" not in profile, "an ignored link is not a refused one"
 
     assert "Relink this event and move 1 event" in await viewer.text(f"{LINK}/link")
     response = await viewer.post(f"{LINK}/relink", {"reason": "it was right"})
@@ -83,10 +85,9 @@ async def test_all_events_with_the_same_two_ids_are_unlinked_together(viewer: Vi
     [
         ("", "Say why, in at most 1,000 characters."),
         ("x" * 1001, "Say why, in at most 1,000 characters."),
-        ("a\0b", "Say why, in at most 1,000 characters."),
         ("not Ann's <b>", "The reason contains an id of the person"),
     ],
-    ids=["none", "long", "NUL", "an id"],
+    ids=["none", "long", "an id"],
 )
 async def test_a_wrong_reason_is_explained_and_kept(
     viewer: Viewer, reason: str, problem: str

@@ -9,7 +9,9 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
+from console.feed import MAX_LOOKED_UP
 from merganser.http.authentication import Permission
+from merganser.queries.events import read_profile_guids
 from tests.api.reader import Reader
 from tests.api.test_plans import (
     BOUND,
@@ -58,3 +60,14 @@ async def test_a_page_reads_few_rows_by_index(
     for node in await scans(large, executed):
         assert node["Node Type"] != "Seq Scan"
         assert rows_read(node) <= BOUND, node
+
+
+async def test_the_profiles_of_live_events_are_read_by_their_guids(
+    large: Reader, executed: Executed
+) -> None:
+    guids = [f"evt_{number:08}" for number in range(MAX_LOOKED_UP)]
+    async with large.pool.reading() as connection:
+        assert await read_profile_guids(connection, guids)
+    for node in await scans(large, executed):
+        assert node["Node Type"] != "Seq Scan"
+        assert rows_read(node) <= MAX_LOOKED_UP, node

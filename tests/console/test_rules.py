@@ -51,7 +51,7 @@ async def compute(database: Database) -> PropertyHarness:
 
 def fields_of(page: str, form: str) -> dict[str, str]:
     """Return the hidden fields of the form with this action, as a browser would send them."""
-    part = page[page.index(f'action="{form}"') :]
+    part = page[page.index(f'action="{form}') :]
     part = part[: part.index("</form>")]
     found = re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', part, re.DOTALL)
     return {name: html.unescape(value) for name, value in found}
@@ -208,7 +208,7 @@ async def test_a_sample_shows_how_many_profiles_change(viewer: Viewer) -> None:
     fields = await open_editor(viewer, "rules:\n" + IDENTIFYING + PRICES)
     shown = text_of((await viewer.post("/rules/preview", fields)).text)
     assert "All 5 profiles, before and after" in shown
-    assert re.search(r"spent added 0 4 4 (pro_\S+ no value → 3 ){3}1 does not fit the type", shown)
+    assert re.search(r"spent added 0 4 4 (pro_\S+ no value → 3 ){3}does not fit the type: 1", shown)
     assert re.search(r"visits removed 5 0 5 (pro_\S+ 1 → no value ){3}—", shown)
     assert "userId unchanged 5 5 0 — —" in shown
     assert "Apply these rules: add 1, remove 1" in shown
@@ -260,6 +260,9 @@ async def test_queries_of_rules_do_not_run_in_a_preview(viewer: Viewer) -> None:
     shown = text_of(page)
     assert "email changed ann@example.com as its source says" in shown
     assert "email changed 1 as its source says" in shown
+    same = (await viewer.post("/rules/preview", {**fields, "text": html.unescape(found[1])})).text
+    assert "email unchanged ann@example.com the same" in text_of(same)
+    assert "email unchanged 1 1 0" in text_of(same)
     response = await viewer.post("/rules/apply", fields_of(page, "/rules/apply"))
     assert response.status_code == 303
 
@@ -410,6 +413,14 @@ async def test_hostile_rules_are_text(viewer: Viewer) -> None:
         page = await viewer.page(path)
         assert markup not in page
         assert markup in text_of(page)
+
+
+async def test_a_profile_leads_to_a_preview_of_its_own(viewer: Viewer) -> None:
+    ann, _ = await store_story(viewer)
+    page = await viewer.page(f"/profiles/{ann}")
+    found = re.search(r'href="(/rules/edit[^"]*)"', page)
+    assert found
+    assert f'name="profile" value="{ann}"' in await viewer.page(html.unescape(found[1]))
 
 
 async def test_a_profile_shows_how_its_sources_are_doing(viewer: Viewer) -> None:

@@ -15,6 +15,7 @@ from console import app
 from console.access import Access
 from console.app import ConsoleApp
 from console.background import Background
+from console.feed import Feed
 from console.monitor import Monitor
 from console.proxy_users import ProxyUsers
 from console.sessions import Lifetime
@@ -45,6 +46,8 @@ class Viewer:
     """Stores events on their profiles."""
     monitor: Monitor
     """Takes samples only when a test or a page says so."""
+    feed: Feed
+    """Reads the topics only in a test that runs it."""
 
     async def log_in(self, *permissions: str) -> None:
         """Log in with a new key that has these permissions."""
@@ -106,14 +109,15 @@ async def viewing(
     stop = Stop()
     monitor = Monitor(pool, settings, stop)
     background = Background(stop)
-    console = app.create_app(pool, keys, access, SCAN, monitor, settings, background)
+    feed = Feed(pool, settings, stop)
+    console = app.create_app(pool, keys, access, SCAN, monitor, settings, background, feed)
     try:
         async with httpx.AsyncClient(
             transport=httpx.ASGITransport(console), base_url=url or ORIGIN
         ) as client:
             key = await new_key(database, *Permission)
             store = Reader(console, pool, database, key)
-            yield Viewer(console, database, key, client, store, monitor)
+            yield Viewer(console, database, key, client, store, monitor, feed)
     finally:
         await pool.close()
         await keys_database.close()

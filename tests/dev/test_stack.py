@@ -402,6 +402,7 @@ def python_on(servers: Servers, home: Path, code: str) -> subprocess.Popen[str]:
         MERGANSER_DATABASE_URL=servers.database_url,
         MERGANSER_TOPIC=home.parent.name,
         MERGANSER_DEAD_TOPIC=f"{home.parent.name}.dead",
+        MERGANSER_REFUSED_TOPIC=f"{home.parent.name}.refused",
         MERGANSER_CONSUMER_GROUP=home.parent.name,
     )
 

@@ -14,6 +14,7 @@ import yaml
 from psycopg import AsyncConnection, errors, sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from tests.console.viewer import FROM_PAGE
 from tests.support import ROOT, proxy
 from tests.support.command import command
 from tests.support.database import Database
@@ -168,17 +169,25 @@ async def test_each_process_opens_this_number_of_connections(
     sqlite3.connect(file).close()
     decoration = system.new("decoration")
     decoration.start()
-    _, _, _, _, (_, api) = await asyncio.gather(
-        system.ingest(), system.resolver(), system.scanner(), system.properties(), system.api()
+    _, _, _, _, (_, api), (_, console) = await asyncio.gather(
+        system.ingest(),
+        system.resolver(),
+        system.scanner(),
+        system.properties(),
+        system.api(),
+        system.console(),
     )
     await decoration.ready()
-    key = await system.key("reader", "events:read")
+    key = await system.key("reader", "events:read", "console:read")
     opened = """SELECT split_part(application_name, ' ', 2), count(*) FROM pg_stat_activity
         WHERE datname = current_database() AND application_name LIKE 'merganser %%' GROUP BY 1"""
 
     async def found() -> dict[str, int]:
         async with httpx.AsyncClient(headers={"authorization": f"Bearer {key}"}) as http:
-            await asyncio.gather(*(http.get(f"{api}/events") for _ in range(60)))
+            headers = {**FROM_PAGE, "origin": console}
+            await http.post(f"{console}/login", data={"key": key}, headers=headers)
+            urls = (f"{api}/events", f"{console}/profiles")
+            await asyncio.gather(*(http.get(url) for url in urls for _ in range(60)))
         return dict(await system.database.rows(opened))
 
     wanted = {name: int(each) for name, (each, *_) in connections().items() if name != "all"}

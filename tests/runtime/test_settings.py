@@ -27,6 +27,8 @@ BAD = [
     (IngestSettings, "INGEST_MAX_ID", "513"),
     (IngestSettings, "INGEST_MAX_DEPTH", "101"),
     (IngestSettings, "INGEST_PUBLISH_TIMEOUT", "-1"),
+    (IngestSettings, "INGEST_REFUSED_RATE", "-1"),
+    (IngestSettings, "INGEST_REFUSED_CONTENT", "4097"),
     (IngestSettings, "TRUSTED_PROXIES", "10.0.0.0/8, nonsense"),
     (ResolverSettings, "RESOLVER_BATCH", "0"),
     (ScannerSettings, "SCANNER_INTERVAL", "0"),
@@ -92,6 +94,17 @@ def test_the_environment_wins_over_the_file_and_the_file_over_the_default(
     assert Settings.read().topic == "of-the-file"
     monkeypatch.setenv("MERGANSER_TOPIC", "of-the-environment")
     assert Settings.read().topic == "of-the-environment"
+
+
+def test_the_content_of_refused_events_needs_that_addresses_are_kept(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MERGANSER_INGEST_REFUSED_CONTENT", "100")
+    assert IngestSettings.read().ingest_refused_content == 100
+    monkeypatch.setenv("MERGANSER_INGEST_IP", "truncate")
+    with pytest.raises(SystemExit):
+        IngestSettings.read()
+    assert "MERGANSER_INGEST_REFUSED_CONTENT: must be 0" in capsys.readouterr().err
 
 
 def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:

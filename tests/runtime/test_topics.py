@@ -57,3 +57,19 @@ async def test_how_long_a_topic_may_keep_a_record_is_read_from_kafka(
 
 async def test_the_default_retention_of_dead_letters_is_30_days(topics: Topics) -> None:
     await eventually(lambda: topics.dead.configured("retention.ms"), equals("2592000000"))
+
+
+async def test_the_topic_of_refused_events_is_bounded_in_time_and_size(topics: Topics) -> None:
+    expected = {
+        "retention.ms": "86400000",
+        "segment.ms": "14400000",
+        "retention.bytes": str(256 << 20),
+        "segment.bytes": str(64 << 20),
+        "message.timestamp.type": "LogAppendTime",
+    }
+
+    async def read() -> dict[str, str | None]:
+        return {name: await topics.refused.configured(name) for name in expected}
+
+    await eventually(read, equals(expected))
+    assert list(await topics.refused.ends()) == [0], "one partition"

@@ -47,6 +47,11 @@ class System:
         """The topic of dead letters."""
         return self.topics.dead
 
+    @property
+    def refused(self) -> Topic:
+        """The topic of refused events."""
+        return self.topics.refused
+
     async def consumed(self) -> None:
         """Wait until the resolver has processed every record that the topic has now."""
         ends = await self.events.ends()
@@ -164,6 +169,7 @@ def settings_env(kafka_bootstrap: str, database_url: str, topics: Topics) -> dic
         "MERGANSER_DATABASE_URL": database_url,
         "MERGANSER_TOPIC": topics.events.name,
         "MERGANSER_DEAD_TOPIC": topics.dead.name,
+        "MERGANSER_REFUSED_TOPIC": topics.refused.name,
         "MERGANSER_CONSUMER_GROUP": f"group-{topics.suffix}",
         "MERGANSER_SCANNER_INTERVAL": "0.2",
         "MERGANSER_INGEST_KEYS_INTERVAL": "0.5",

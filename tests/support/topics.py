@@ -94,6 +94,11 @@ class Topic:
         """Limit the bytes of a batch, as the topic of an operator may."""
         await self.configure("max.message.bytes", str(size))
 
+    async def delete(self) -> None:
+        """Delete the topic."""
+        async with _admin(self.bootstrap) as admin:
+            await admin.delete_topics([self.name])
+
     async def configure(self, name: str, value: str) -> None:
         """Set a property of the topic."""
         async with _admin(self.bootstrap) as admin:
@@ -119,7 +124,7 @@ class Topic:
 
 @dataclass(frozen=True)
 class Topics:
-    """The two topics of one test, on one broker."""
+    """The topics of one test, on one broker."""
 
     bootstrap: str
     suffix: str = field(default_factory=lambda: uuid.uuid4().hex)
@@ -133,6 +138,11 @@ class Topics:
     def dead(self) -> Topic:
         """The topic of dead letters."""
         return Topic(self.bootstrap, f"test-{self.suffix}.dead")
+
+    @property
+    def refused(self) -> Topic:
+        """The topic of refused events."""
+        return Topic(self.bootstrap, f"test-{self.suffix}.refused")
 
 
 @asynccontextmanager
@@ -159,6 +169,7 @@ async def created(
         kafka_bootstrap=bootstrap,
         topic=topics.events.name,
         dead_topic=topics.dead.name,
+        refused_topic=topics.refused.name,
         topic_partitions=partitions,
         topic_retention=retention,
         dead_topic_retention=dead_retention,
@@ -173,7 +184,7 @@ async def created(
 
 async def _delete(topics: Topics) -> None:
     async with _admin(topics.bootstrap) as admin:
-        await admin.delete_topics([topics.events.name, topics.dead.name])
+        await admin.delete_topics([t.name for t in (topics.events, topics.dead, topics.refused)])
 
 
 @asynccontextmanager

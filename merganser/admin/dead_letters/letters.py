@@ -18,9 +18,11 @@ from merganser.admin.dead_letters.edit import EditedRecord
 from merganser.admin.dead_letters.letter_ids import read_ids
 from merganser.admin.dead_letters.resolutions import Resolution, Resolutions
 from merganser.admin.dead_letters.topic import (
+    NOTHING_UNREAD,
     DeadTopicRecord,
     LetterAddress,
     LetterSelection,
+    UnreadRecords,
     read_topic,
 )
 from merganser.identity.erased_ids import NamedId, find_erased
@@ -55,8 +57,7 @@ class FoundLetters:
     letters: list[LetterSummary] = field(default_factory=list)
     foreign: list[DeadTopicRecord] = field(default_factory=list)
     """Records of the topic that are not dead letters."""
-    skipped: int = 0
-    """Older records that were not read, because of `LetterSelection.newest`."""
+    unread: UnreadRecords = NOTHING_UNREAD
 
     @property
     def open(self) -> list[LetterSummary]:
@@ -90,8 +91,8 @@ async def find_letters(
     """
     latest: dict[RecordAddress, LetterSummary] = {}
     foreign: list[DeadTopicRecord] = []
-    skipped: list[int] = []
-    async for records in read_topic(settings, selection, skipped.append):
+    unread: list[UnreadRecords] = []
+    async for records in read_topic(settings, selection, unread.append):
         resolved = await resolutions.read([letter for _, letter in _letters(records)])
         erased = await find_erased_letters(resolutions.connection, settings, records)
         for record, letter in _letters(records):
@@ -105,7 +106,7 @@ async def find_letters(
                 )
         foreign += [record for record in records if not isinstance(record.letter, DeadLetter)]
     letters = sorted(latest.values(), key=lambda letter: letter.address)
-    return FoundLetters(letters, foreign, sum(skipped))
+    return FoundLetters(letters, foreign, *unread)
 
 
 async def retry_letters(

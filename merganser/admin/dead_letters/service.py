@@ -31,9 +31,11 @@ from merganser.admin.dead_letters.set_aside_items import (
     retry_items,
 )
 from merganser.admin.dead_letters.topic import (
+    NOTHING_UNREAD,
     DeadTopicRecord,
     LetterAddress,
     LetterSelection,
+    UnreadRecords,
     read_topic,
 )
 from merganser.admin.errors import AdminError
@@ -80,6 +82,7 @@ class Selection:
         since: datetime | None = None,
         until: datetime | None = None,
         person: PersonIds | None = None,
+        before: frozenset[LetterAddress] = frozenset(),
         newest: int | None = None,
     ) -> Self:
         """Select what matches every condition. An empty collection matches everything.
@@ -91,6 +94,7 @@ class Selection:
             since: failed then or later.
             until: failed before.
             person: named by the letter, or by the item's event or profile; None: any.
+            before: letters of a partition before its address.
             newest: the most records of the topic, and the most items, to read; None: all.
         """
         addresses = frozenset(name for name in identifiers if isinstance(name, LetterAddress))
@@ -102,7 +106,9 @@ class Selection:
             selected_kinds -= {Kind.RECORD}
         letters = None
         if Kind.RECORD in selected_kinds:
-            letters = LetterSelection(frozenset(reasons), since, until, addresses, person, newest)
+            letters = LetterSelection(
+                frozenset(reasons), since, until, addresses, person, before, newest
+            )
         item_kinds = selected_kinds - {Kind.RECORD}
         if any(name.kind is Kind.RECORD for name in names):
             item_kinds.add(Kind.RECORD)
@@ -120,8 +126,7 @@ class Listing:
     """A record is one of them if the dead-letter topic no longer has its letter."""
     foreign: list[DeadTopicRecord]
     """Records of the dead-letter topic that are not dead letters."""
-    skipped: int = 0
-    """Older records of the dead-letter topic that were not read."""
+    unread: UnreadRecords = NOTHING_UNREAD
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,8 +185,8 @@ async def list_selected(
     async with open_connection(settings, "dead") as connection:
         items = await read_items(connection, selection.items, resolved=resolved)
     if resolved:
-        return Listing(found.resolved, items, found.foreign, found.skipped)
-    return Listing(found.open, [*deleted, *items], found.foreign, found.skipped)
+        return Listing(found.resolved, items, found.foreign, found.unread)
+    return Listing(found.open, [*deleted, *items], found.foreign, found.unread)
 
 
 async def find_open(settings: Settings, selection: Selection) -> Listing:
@@ -307,7 +312,7 @@ async def _find_letters(
         recorded = ItemSelection([Kind.RECORD], newest=newest)
         records = await read_items(resolutions.connection, recorded)
         found = await find_letters(settings, resolutions, selection.letters)
-        if selection.letters != LetterSelection(newest=newest) or found.skipped:
+        if selection.letters != LetterSelection(newest=newest) or found.unread.count:
             return found, []
         present = {(str(summary.letter.origin), resolutions.cluster) for summary in found.letters}
     return found, [item for item in records if (item.subject, item.place) not in present]

@@ -41,6 +41,18 @@ class DeadTopicRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class UnreadRecords:
+    """Older records that a selection leaves out because of `LetterSelection.newest`."""
+
+    count: int
+    before: frozenset[LetterAddress]
+    """For the selection that reads them."""
+
+
+NOTHING_UNREAD = UnreadRecords(0, frozenset())
+
+
+@dataclass(frozen=True, slots=True)
 class LetterSelection:
     """Which letters to read: those that match every condition. An empty set matches everything."""
 
@@ -52,8 +64,10 @@ class LetterSelection:
     addresses: frozenset[LetterAddress] = frozenset()
     person: PersonIds | None = None
     """Letters that name an id of this person; None: all."""
+    before: frozenset[LetterAddress] = frozenset()
+    """Records of a partition before its address; all of other partitions."""
     newest: int | None = None
-    """At most so many records of the topic are read, the newest of each partition; None: all."""
+    """At most so many records are read, the newest of each partition; None: all."""
 
     def matches(self, record: DeadTopicRecord, nobody_ids: frozenset[str]) -> bool:
         """Return whether a record is selected. A foreign record has no reason and no ids."""
@@ -70,14 +84,14 @@ class LetterSelection:
 async def read_topic(
     settings: Settings,
     selection: LetterSelection,
-    on_skipped: Callable[[int], None] = lambda _: None,
+    on_unread: Callable[[UnreadRecords], None] = lambda _: None,
 ) -> AsyncIterator[list[DeadTopicRecord]]:
     """Yield the selected records that the topic holds now, by partition and offset, in batches.
 
     Args:
         settings: how to reach Kafka.
         selection: which records.
-        on_skipped: called with how many older records are not read because of `newest`.
+        on_unread: called once with the records that are not read because of `newest`.
 
     Raises:
         KafkaError: the brokers cannot be reached, or have no such topic.
@@ -85,7 +99,8 @@ async def read_topic(
     async with kafka.reader(settings, "dead", settings.dead_topic) as consumer:
         bounds = await _find_bounds(consumer, selection)
         if selection.newest is not None:
-            bounds = _keep_newest(bounds, selection.newest, on_skipped)
+            bounds, unread = _keep_newest(bounds, selection.newest)
+            on_unread(unread)
         for partition, (start, end) in bounds.items():
             consumer.seek(partition, start)
             seconds_without_records = 0
@@ -118,6 +133,10 @@ async def _find_bounds(
         timestamp = int(selection.since.timestamp() * 1000)
         first = await consumer.offsets_for_times(dict.fromkeys(partitions, timestamp))
         starts = {p: first[p].offset if first[p] else ends[p] for p in partitions}
+    for address in selection.before:
+        for p in partitions:
+            if p.partition == address.partition:
+                ends[p] = max(starts[p], min(ends[p], address.offset))
     if selection.addresses:
         for p in partitions:
             offsets = [a.offset for a in selection.addresses if a.partition == p.partition]
@@ -127,21 +146,19 @@ async def _find_bounds(
 
 
 def _keep_newest(
-    bounds: Mapping[TopicPartition, tuple[int, int]],
-    newest: int,
-    on_skipped: Callable[[int], None],
-) -> dict[TopicPartition, tuple[int, int]]:
+    bounds: Mapping[TopicPartition, tuple[int, int]], newest: int
+) -> tuple[dict[TopicPartition, tuple[int, int]], UnreadRecords]:
     """Return bounds of at most `newest` records; small partitions leave their share to others."""
     kept: dict[TopicPartition, tuple[int, int]] = {}
-    left, skipped = newest, 0
+    left, unread = newest, 0
     by_size = sorted(bounds.items(), key=lambda item: item[1][1] - item[1][0])
     for number, (partition, (start, end)) in enumerate(by_size):
         first = max(start, end - left // (len(bounds) - number))
         kept[partition] = (first, end)
         left -= end - first
-        skipped += first - start
-    on_skipped(skipped)
-    return {partition: kept[partition] for partition in bounds}
+        unread += first - start
+    before = frozenset(LetterAddress(p.partition, first) for p, (first, _) in kept.items())
+    return {p: kept[p] for p in bounds}, UnreadRecords(unread, before)
 
 
 def _names(

@@ -53,13 +53,14 @@ ORDER BY "createdAt", "anonymousId" LIMIT %(at_most)s;
 
 -- refused_links_of_profile --
 -- Refused links: events of other users with an anonymousId of this profile, and events of this
--- profile's user with an anonymousId of other profiles.
+-- profile's user with an anonymousId of other profiles. Ignored links are not among them.
 (
     SELECT events.guid, events."anonymousId", events."userId", ids."userId"
     FROM "anonymousIds" AS ids
     JOIN events USING ("anonymousId")
     JOIN profiles AS named ON named."userId" = events."userId"
     WHERE ids."profileGuid" = %(profile)s AND named.guid <> ids."profileGuid"
+        AND NOT EXISTS (SELECT FROM "ignoredLinks" WHERE "eventGuid" = events.guid)
     LIMIT %(at_most)s
 )
 UNION
@@ -70,6 +71,7 @@ UNION
     JOIN "anonymousIds" AS ids USING ("anonymousId")
     WHERE events."profileGuid" = %(profile)s AND named.guid = events."profileGuid"
         AND ids."profileGuid" <> events."profileGuid"
+        AND NOT EXISTS (SELECT FROM "ignoredLinks" WHERE "eventGuid" = events.guid)
     LIMIT %(at_most)s
 );
 

@@ -113,6 +113,12 @@ FROM unnest(%(guids)s::text[]) WITH ORDINALITY AS requested (guid, position)
 JOIN events USING (guid)
 ORDER BY position;
 
+-- profile_guids --
+-- The profiles of events.
+SELECT guid, "profileGuid"
+FROM events
+WHERE guid = ANY (%(guids)s::text[]) AND "profileGuid" IS NOT NULL;
+
 -- event_data --
 -- The data of events, each row with the index of its event among the guids. Of several rows with the
 -- same key, the last by guid counts. A row has no value

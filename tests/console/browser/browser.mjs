@@ -12,7 +12,7 @@ export const seen = { errors: [], foreign: [], axe: [] };
 
 const browser = await chromium.launch({ executablePath, args: ["--no-sandbox"] });
 
-// Opens a page in a context of its own, which has no session yet.
+// Opens a page in a new context, which has no session yet.
 export async function open(options) {
   const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options });
   await context.exposeFunction("reportViolation", (text) => seen.errors.push(text));

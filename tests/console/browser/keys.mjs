@@ -1,6 +1,6 @@
 // Creates a key, sends an event with it, looks at the count, and revokes it: `node keys.mjs ... TRACK`,
 // where TRACK is the URL of ingest's `track`.
-import { check, checkPaths, finish, link, open, openPlain, seen, url, values } from "./browser.mjs";
+import { check, checkPaths, expectStatus, finish, link, open, openPlain, seen, url, values } from "./browser.mjs";
 
 const [track] = values;
 const page = await open({ colorScheme: "light" });
@@ -17,6 +17,7 @@ seen.fields = [await page.isVisible("#origins"), await page.isVisible("[name='ev
 await page.fill("#origins", "shop.example");
 await page.click("text=Create the key");
 seen.problem = await page.innerText(".problem");
+expectStatus(422);
 seen.kept = [await page.inputValue("#name"), await page.inputValue("#origins")];
 await check(page, "error");
 await page.fill("#origins", "https://shop.example");

@@ -21,19 +21,18 @@ seen.stays = await page.evaluate(() => window.stays);
 
 // The preview has the difference, one profile and a sample.
 await page.fill("#profile", user);
-await page.click("button:has-text('Preview')");
-await page.waitForSelector(".apply");
-seen.profile = await page.innerText("section[aria-labelledby=profile-title] tbody");
-seen.sample = await page.innerText("#sample-title");
-for (const colorScheme of ["light", "dark"]) {
+for (const colorScheme of ["dark", "light"]) {
   await page.emulateMedia({ colorScheme });
+  await Promise.all([page.waitForNavigation(), page.click("button:has-text('Preview')")]);
   await check(page, `preview ${colorScheme}`);
 }
+seen.profile = await page.innerText("section[aria-labelledby=profile-title] tbody");
+seen.sample = await page.innerText("#sample-title");
 
 // A change of the text takes away the button that applies what was previewed.
 await page.type("#text", "# more\n");
 await page.waitForSelector(".apply", { state: "detached" });
-await page.click("button:has-text('Preview')");
+await Promise.all([page.waitForNavigation(), page.click("button:has-text('Preview')")]);
 seen.button = await page.innerText(".apply button");
 await page.click(".apply button");
 await page.waitForSelector("[role=status]");

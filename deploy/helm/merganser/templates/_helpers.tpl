@@ -39,6 +39,7 @@ labels:
 - {name: MERGANSER_KAFKA_BOOTSTRAP, value: {{ $kafka.bootstrap | quote }}}
 - {name: MERGANSER_TOPIC, value: {{ $kafka.topic | quote }}}
 - {name: MERGANSER_DEAD_TOPIC, value: {{ $kafka.deadTopic | quote }}}
+- {name: MERGANSER_REFUSED_TOPIC, value: {{ $kafka.refusedTopic | quote }}}
 - {name: MERGANSER_TOPIC_PARTITIONS, value: {{ $kafka.partitions | quote }}}
 - {name: MERGANSER_TOPIC_REPLICAS, value: {{ $kafka.replicas | quote }}}
 - {name: MERGANSER_CONSUMER_GROUP, value: {{ $kafka.consumerGroup | quote }}}
