@@ -18,8 +18,8 @@ for (const picture of pictures) {
     await page.goto(url + path);
     // A page with a stream never comes to rest.
     await page.waitForLoadState("networkidle", { timeout: 5000 }).catch(() => {});
-    const height = await page.evaluate(() => document.documentElement.scrollHeight);
-    const clip = { x: 0, y: 0, width: 1240, height: Math.min(height, 1200) };
+    const height = await page.evaluate(() => document.querySelector("main").getBoundingClientRect().bottom);
+    const clip = { x: 0, y: 0, width: 1240, height: Math.min(Math.ceil(height), 1200) };
     await page.screenshot({ path: `${name}-${colorScheme}.png`, fullPage: true, clip });
   }
 }
