@@ -59,6 +59,6 @@ def test_metric_names_follow_the_conventions(registry: CollectorRegistry) -> Non
         assert family.name.startswith("merganser_")
         assert family.documentation.endswith(".")
         units = {"seconds", "bytes", "records", "rows", "events", "letters", "pending", "profiles"}
-        units |= {"halted", "failing", "open", "info", "rules", "viewers"}  # states, counts of kinds
+        units |= {"halted", "failing", "open", "info", "rules", "viewers"}  # states, counts
         if family.type in ("gauge", "histogram"):
             assert family.name.rsplit("_", 1)[-1] in units, family.name
