@@ -130,8 +130,8 @@ class DeadLetters:
         """Retry or drop what a page has shown of a group."""
         form = await read_form(request)
         try:
-            until = datetime.fromisoformat(form.get("until", ""))
-        except ValueError:
+            until = datetime.fromisoformat(form.get("until", "")).astimezone(UTC)
+        except (ValueError, OverflowError):
             raise _malformed() from None
         async with self._slot(ACT_SECONDS):
             before = _parse_before(form.get("before", ""))

@@ -19,12 +19,14 @@ from aiokafka.errors import KafkaError
 
 from console.entries import Entry, Filter, read_accepted, read_refused
 from merganser.http.errors import HttpError
+from merganser.identity.erased_ids import NamedId, find_erased
 from merganser.queries import events
 from merganser.queries.pool import Pool
 from merganser.runtime import kafka
 from merganser.runtime.lifecycle import Stop
 from merganser.runtime.postgres import describe
 from merganser.runtime.settings import Settings
+from schemas.ids import somebody
 
 log = structlog.get_logger(__name__)
 
@@ -199,6 +201,7 @@ class Feed:
         recent = sorted((e for entries in self._recent.values() for e in entries), key=_time)
         matching = [entry for entry in recent if watcher.filter.matches(entry)][-most:]
         watcher.take()  # they are among the recent ones
+        matching = await self._without_erased(matching)
         profiles = await self._read_profiles([e.guid for e in matching if e.guid is not None])
         return watcher.show(matching, profiles)
 
@@ -292,6 +295,23 @@ class Feed:
         profiles = await self._read_profiles(list(islice(guids, MAX_LOOKED_UP)))
         for watcher in self._watchers:
             watcher.resolve(profiles)
+
+    async def _without_erased(self, entries: list[Entry]) -> list[Entry]:
+        """Return the events that are not of people who were erased later; none if unknown."""
+        named = {entry.row: self._owner(entry) for entry in entries}
+        try:
+            async with self._pool.reading() as connection:
+                erased = await find_erased(connection, list(filter(None, named.values())))
+        except (HttpError, psycopg.Error) as error:
+            log.warning("it is not known who is erased", error=describe(error))
+            return []
+        return [entry for entry in entries if named[entry.row] not in erased]
+
+    def _owner(self, entry: Entry) -> NamedId | None:
+        if user := somebody(entry.user_id, self._settings.nobody_ids):
+            return NamedId("userId", user, entry.at)
+        device = somebody(entry.anonymous_id, self._settings.nobody_ids)
+        return NamedId("anonymousId", device, entry.at) if device else None
 
     async def _read_profiles(self, guids: list[str]) -> dict[str, str]:
         if not guids:

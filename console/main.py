@@ -9,8 +9,9 @@ from console.feed import Feed
 from console.monitor import Monitor
 from console.proxy_users import ProxyUsers
 from console.sessions import Lifetime
+from merganser.admin.export import READER_SECONDS
 from merganser.http.authentication import ApiKeys
-from merganser.http.server import create_server
+from merganser.http.server import ConnectionLimits, create_server
 from merganser.process import Process, run_process
 from merganser.queries.pool import Pool
 from merganser.runtime import metrics
@@ -58,6 +59,7 @@ async def _run(
         console,
         settings.console_host,
         settings.console_port,
+        ConnectionLimits(request_seconds=READER_SECONDS),  # an export may take long
         proxy_headers=False,
         timeout_graceful_shutdown=7,
     )

@@ -99,6 +99,9 @@ class Privacy:
         order = identity.Request(guid, actor.name, reason, suppresses)
         try:
             person = await forget.find_person(self._settings, order)
+            if person.profile != guid:  # it has merged since the check
+                text = "the profile is another one now. Look at the counts again"
+                return await self._render(request, name, f"Nothing is erased: {text}.", form)
             work = forget.forget_person(self._settings, actor, person, order, lambda _: None)
             erasure = await self._background.run("forget", work)
         except AdminError as error:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import chain, islice
-from typing import Literal
 
 from psycopg.errors import QueryCanceled
 from starlette.requests import Request
@@ -130,12 +129,14 @@ class Rules:
         if draft.file is None or draft.changes is None:
             return _show(request, draft, 422)
         missing = [name for name in READS if name not in viewer_of(request).permissions]
+        async with self._reading:
+            differences = await asyncio.to_thread(_find_differences, draft.changes)
         if missing:
-            return _show(request, draft, step="preview", missing=missing)
+            return _show(request, draft, differences=differences, missing=missing)
         async with self._previews:
             sample = await self._compare_sample(draft.file, draft.changes)
             profile = await self._preview_profile(draft.file, draft.changes, draft.profile)
-        return _show(request, draft, step="preview", profile=profile, sample=sample)
+        return _show(request, draft, differences=differences, profile=profile, sample=sample)
 
     async def apply(self, request: Request) -> Response:
         """Apply the rules of the editor, unless other rules were applied since it was opened."""
@@ -220,7 +221,7 @@ def _show(
     draft: Draft,
     status: int = 200,
     *,
-    step: Literal["edit", "preview"] = "edit",
+    differences: Sequence[Difference] | None = None,
     broken: Sequence[Broken] = (),
     problem: str | None = None,
     missing: Sequence[str] = (),
@@ -233,7 +234,7 @@ def _show(
         request: of the page.
         draft: the text, and what was found about it.
         status: of HTTP.
-        step: whether the page also shows what the rules give.
+        differences: of each rule, if the page also shows what the rules give.
         broken: rules in force that the text cannot have.
         problem: why the rules were not applied.
         missing: permissions that the viewer needs for a preview.
@@ -250,10 +251,10 @@ def _show(
             (mistake, lines[mistake.line - 1] if mistake.line <= len(lines) else "")
             for mistake in draft.mistakes
         ],
-        differences=_find_differences(draft.changes) if draft.changes and step == "preview" else [],
+        differences=differences or [],
         counts=_count_changes(draft.changes) if draft.changes else "",
         max_differences=MAX_DIFFERENCES,
-        step=step,
+        step="edit" if differences is None else "preview",
         broken=broken,
         problem=problem,
         missing=missing,

@@ -116,8 +116,9 @@ class RefusedEvents:
         """Publish what is recorded, until cancelled; connect when there is something to publish."""
         while True:
             batch = [await self._waiting.get()]
-            producer = self._make_producer()
+            producer = None
             try:
+                producer = self._make_producer()  # reads certificates, which may be missing now
                 await producer.start()
                 while True:
                     await self._publish(producer, batch)
@@ -126,8 +127,9 @@ class RefusedEvents:
                 metrics.REFUSED_RECORDS.labels("failed").inc(len(batch))
                 log.warning("refused events are not recorded", error=type(error).__name__)
             finally:
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(producer.stop(), CLOSE_SECONDS)
+                if producer is not None:
+                    with contextlib.suppress(Exception):
+                        await asyncio.wait_for(producer.stop(), CLOSE_SECONDS)
             await asyncio.sleep(RETRY_SECONDS)
 
     def _admit(self, key: str | None, wanted: int) -> int:
@@ -160,8 +162,9 @@ class RefusedEvents:
         while not self._waiting.empty():
             batch.append(self._waiting.get_nowait())
         sent = [await producer.send(self._topic, value) for value in batch]
-        for acknowledged in sent:
-            await acknowledged
+        results = await asyncio.gather(*sent, return_exceptions=True)
+        for error in (result for result in results if isinstance(result, BaseException)):
+            raise error
         metrics.REFUSED_RECORDS.labels("published").inc(len(batch))
 
 

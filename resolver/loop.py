@@ -95,6 +95,7 @@ class Resolver:
                     if not reading.done():
                         self._observe_commits()
             except TooManyDeadLetters as error:
+                self._observe_commits()
                 self.halted = str(error)
                 metrics.HALTED.set(1)
                 log.error(  # noqa: TRY400 - the traceback does not help an operator
@@ -160,6 +161,7 @@ class Resolver:
         except Fenced:
             metrics.FENCED.inc()
             log.warning("the batch does not start at the stored offsets; reading from these again")
+            self._observe_commits()  # before its partitions are read again
             await self._partitions.seek_again(generation)
 
     async def _write(self, generation: int, batch: Batch, tries: int, stop: Stop) -> None:

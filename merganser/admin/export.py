@@ -59,6 +59,8 @@ async def export_person(settings: Settings, actor: Actor, name: str) -> AsyncGen
             raise PersonNotFound
         await kafka.cluster_id(settings)  # if Kafka is away, fail before the first line
         ids = await read_person_ids(connection, person.profile)
+        # Before the first line: the reader may have most of them, and break off.
+        await record_action(connection, actor, "person exported", subject=person.profile)
         written = 0
         async for line in _read_rows(connection, person.profile, ids):
             written += 1
@@ -66,9 +68,6 @@ async def export_person(settings: Settings, actor: Actor, name: str) -> AsyncGen
         async for line in _read_letters(connection, settings, ids):
             written += 1
             yield line + "\n"
-        await record_action(
-            connection, actor, "person exported", subject=person.profile, counts={"lines": written}
-        )
     log.info("person exported", profile=person.profile, by=actor.name, lines=written)
 
 

@@ -253,6 +253,14 @@ async def test_a_form_of_another_site_is_refused(
     assert await system.database.rows(STATES) == [("open", 6)]
 
 
+async def test_a_malformed_name_or_time_changes_nothing(system_viewer: Viewer) -> None:
+    assert (await system_viewer.get("/dead-letters/row:a%00b")).status_code == 404
+    for until in ("2026-01-01T00:00:00", "never", "0001-01-01"):
+        fields = {"do": "drop", "group": "none", "until": until}
+        response = await system_viewer.post("/dead-letters", fields)
+        assert response.status_code in (303, 400)
+
+
 @pytest.mark.parametrize("name", TEXTS)
 async def test_hostile_records_are_text(system: System, system_viewer: Viewer, name: str) -> None:
     text = TEXTS[name]

@@ -103,6 +103,12 @@ async def test_a_wrong_reason_is_explained_and_kept(
     assert await viewer.database.count("actions") == 0
 
 
+async def test_any_id_can_be_previewed(viewer: Viewer) -> None:
+    await viewer.store.store(event("preview", "phone"))
+    found = await viewer.database.value("SELECT guid FROM events")
+    assert "links anonymousId phone to user preview" in await viewer.text(f"/events/{found}/link")
+
+
 async def test_a_reason_in_any_script_fits_into_the_form(viewer: Viewer) -> None:
     await store_story(viewer)
     response = await viewer.post(f"{LINK}/unlink", {"reason": "理" * 1000})

@@ -107,6 +107,23 @@ async def test_only_mine_are_those_of_the_own_key(system: System, system_viewer:
     assert "accepted mine" in row
 
 
+async def test_events_of_a_person_who_was_erased_are_not_shown(
+    system: System, system_viewer: Viewer
+) -> None:
+    await system.ingest()
+    erased = [event("ann", "tablet"), event(None, "laptop")]
+    await system.events.publish_events([*erased, event("bob", "tablet")])
+    await system.database.execute(
+        """INSERT INTO profiles (guid, "userId") VALUES ('pro_1', 'ann');
+        INSERT INTO "anonymousIds" ("anonymousId", "profileGuid") VALUES ('laptop', 'pro_1')"""
+    )
+    async with following(system_viewer):
+        assert len(rows(await system_viewer.page("/live"))) == 3
+        await system.cli("forget", "ann", "--yes")
+        (row,) = rows(await system_viewer.page("/live"))
+    assert "bob" in row
+
+
 async def test_values_are_masked_without_the_permission(
     system: System, system_viewer: Viewer
 ) -> None:

@@ -193,6 +193,20 @@ async def test_while_kafka_is_away_memory_is_bounded(system: System) -> None:
         assert 20_000 - 2 * MAX_WAITING <= dropped <= 20_000 - MAX_WAITING
 
 
+async def test_a_producer_that_cannot_be_made_ends_nothing() -> None:
+    def make_producer() -> AIOKafkaProducer:
+        raise ValueError("no certificate")
+
+    recorder = RefusedEvents(make_producer, "topic", 10, 0, lambda: 0.0)
+    before = counts()
+    running = asyncio.create_task(recorder.run())
+    refuse(recorder, "key_1", 1)
+    await eventually(lambda: counts()["failed"] - before["failed"], equals(1))
+    assert not running.done()
+    running.cancel()
+    await asyncio.wait({running})
+
+
 @pytest.mark.parametrize("character", ["\x01", "\ud800", '"', "Ω", "\U0001f600"], ids=ascii)
 async def test_the_largest_record_fits_whatever_a_client_sends(
     system: System, character: str

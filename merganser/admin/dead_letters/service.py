@@ -156,7 +156,7 @@ def parse_identifier(text: str) -> Identifier:
     if numbers := re.fullmatch(r"(\d{1,9}):(\d{1,18})", text):
         return LetterAddress(int(numbers[1]), int(numbers[2]))
     kind, _, subject = text.partition(":")
-    if subject and kind in list(Kind):
+    if subject and kind in list(Kind) and "\0" not in subject:
         if kind == Kind.RECORD:
             RecordAddress.parse(subject)
         return ItemName(Kind(kind), subject)
@@ -287,13 +287,15 @@ async def retry(
 
 async def drop(settings: Settings, actor: Actor, listing: Listing) -> int:
     """Store that letters and items are dropped; return how many were open until now."""
-    letters = 0
-    if listing.letters:
-        async with _open_resolutions(settings) as resolutions:
-            letters = await drop_letters(resolutions, listing.letters)
-    async with open_connection(settings, "dead") as connection, connection.transaction():
-        items = await drop_items(connection, listing.items)
-    await _record(settings, actor, "dead letters dropped", listing, letters, items)
+    letters = items = 0
+    try:
+        if listing.letters:
+            async with _open_resolutions(settings) as resolutions:
+                letters = await drop_letters(resolutions, listing.letters)
+        async with open_connection(settings, "dead") as connection, connection.transaction():
+            items = await drop_items(connection, listing.items)
+    finally:  # the letters may be dropped before an error
+        await _record(settings, actor, "dead letters dropped", listing, letters, items)
     return letters + items
 
 
