@@ -28,6 +28,9 @@ MOVE_LIMIT = 1000
 MAX_FORM_BYTES = 16 << 10
 """Of a reason in any script, percent-encoded."""
 
+PREVIEW_REASON = "x" * MAX_REASON_CHARACTERS
+"""A preview stores no reason. As one word, this is longer than any id that it could contain."""
+
 
 class Links:
     """The routes.
@@ -81,7 +84,7 @@ class Links:
         reason: str = "",
         problem: str | None = None,
     ) -> Response:
-        change = await self._run(request, direction, "preview", every=every, preview=True)
+        change = await self._run(request, direction, PREVIEW_REASON, every=every, preview=True)
         return render(
             request,
             "link.html",

@@ -126,7 +126,7 @@ class Unlinker:
         async with connection.transaction(force_rollback=preview):
             change = await work(connection, event, actor, reason, every=every)
             named = filter(None, (change.user_id, change.anonymous_id, change.owner))
-            if not preview and person_ids.contains(reason, named):
+            if person_ids.contains(reason, named):
                 raise ReasonHasId
             return change
 
