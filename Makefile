@@ -40,7 +40,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses 3 --dist worksteal
 # Without a cache of bytecode, each worker compiles all tests, and each process all of our code.
 test test-all test-faults: export PYTHONDONTWRITEBYTECODE =
 
-test: $(READY) ## Run the tests on a real Kafka and Postgres, about 4 minutes on 2 cores (ARGS=... goes to pytest)
+test: $(READY) ## Run the tests on a real Kafka and Postgres, about 6 minutes on 2 cores (ARGS=... goes to pytest)
 	$(PYTEST) $(ARGS)
 
 test-all: $(READY) ## Run `test` with all examples, the slow tests and the fault tests, about 15 minutes (ARGS=...)
