@@ -3,6 +3,7 @@
 from starlette.requests import Request
 from starlette.responses import Response
 
+from console.ids import can_be_id
 from console.pages import render
 from merganser.admin.actions import list_actions
 from merganser.http.errors import ErrorKind, HttpError
@@ -27,7 +28,7 @@ class Actions:
         """Show actions, the newest first."""
         given = {name: request.query_params.get(name) or None for name in (*FILTERS, "cursor")}
         for name, value in given.items():
-            if value and ("\0" in value or len(value) > MAX_ID_LENGTH):
+            if value and not can_be_id(value):
                 raise HttpError(
                     ErrorKind.INVALID, f"{name} has at most {MAX_ID_LENGTH} characters, none NUL"
                 )

@@ -10,16 +10,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from console.access import viewer_of
+from console.ids import read_guid
 from console.pages import render
 from merganser.admin import trace
 from merganser.admin.dead_letters.topic import DeadTopicRecord
 from merganser.admin.rules import find_outcomes
 from merganser.admin.trace import TracedRecord
-from merganser.http.errors import ErrorKind, HttpError
 from merganser.identity.explain import read_event_reason
 from merganser.identity.unlink import read_ignored, read_trail
 from merganser.queries import events, profiles
-from merganser.queries.parameters import MAX_GUID_LENGTH
 from merganser.queries.pool import Pool
 from merganser.rulebook import rule_store
 from merganser.runtime.settings import ResolverSettings
@@ -54,9 +53,7 @@ class Events:
 
     async def show(self, request: Request) -> Response:
         """Trace an event. With `record`, read the topics too, which takes longer."""
-        guid = request.path_params["guid"]
-        if "\0" in guid or len(guid) > MAX_GUID_LENGTH:
-            raise HttpError(ErrorKind.NOT_FOUND, "this is not the guid of an event")
+        guid = read_guid(request, "an event")
         reads_topics = "record" in request.query_params
         async with self._pool.reading() as connection:
             found = await events.read_events(connection, [guid])

@@ -7,6 +7,7 @@ from starlette.responses import RedirectResponse, Response
 
 from console.access import check_may_write, viewer_of
 from console.forms import read_form
+from console.ids import read_guid
 from console.pages import render
 from merganser.admin import unlink
 from merganser.admin.forget import ReasonNamesPerson
@@ -19,7 +20,6 @@ from merganser.identity.unlink import (
     Unlinker,
     read_ignored,
 )
-from merganser.queries.parameters import MAX_GUID_LENGTH
 from merganser.queries.pool import Pool
 
 MOVE_LIMIT = 1000
@@ -47,7 +47,7 @@ class Links:
     async def show(self, request: Request) -> Response:
         """Show what ignoring the event as a link would do, or what reversing that would do."""
         check_may_write(viewer_of(request))
-        event = _event_of(request)
+        event = read_guid(request, "an event")
         async with self._pool.reading() as connection:
             is_ignored = bool(await read_ignored(connection, [event]))
         every = bool(request.query_params.get("all"))
@@ -108,7 +108,7 @@ class Links:
                     connection,
                     self._unlinker,
                     direction,
-                    _event_of(request),
+                    read_guid(request, "an event"),
                     actor,
                     reason,
                     every=every,
@@ -116,18 +116,6 @@ class Links:
                 )
         except CannotChangeLink as error:
             raise HttpError(ErrorKind.NOT_FOUND, str(error)) from None
-
-
-def _event_of(request: Request) -> str:
-    """Return the guid in the path.
-
-    Raises:
-        HttpError: NOT_FOUND, it cannot be one.
-    """
-    guid: str = request.path_params["guid"]
-    if "\0" in guid or len(guid) > MAX_GUID_LENGTH:
-        raise HttpError(ErrorKind.NOT_FOUND, "this is not the guid of an event")
-    return guid
 
 
 def _page_after(change: LinkChange) -> str:

@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 from console.access import viewer_of
 from console.background import Background
 from console.forms import read_form
+from console.ids import can_be_id, read_guid
 from console.pages import render
 from console.text import format_time, show_hidden
 from merganser.admin import export, forget
@@ -25,7 +26,7 @@ from merganser.identity import forget as identity
 from merganser.identity.forget import Person, SuppressionScope
 from merganser.identity.unlink import MAX_REASON_CHARACTERS
 from merganser.queries import profiles
-from merganser.queries.parameters import MAX_GUID_LENGTH, MAX_ID_LENGTH
+from merganser.queries.parameters import MAX_ID_LENGTH
 from merganser.queries.pool import Pool
 from merganser.runtime.postgres import Connection
 from merganser.runtime.settings import Settings
@@ -76,9 +77,7 @@ class Privacy:
         if not (viewer.may_read_events and viewer.may_read_profiles):
             text = "an export needs a key with the permissions events:read and profiles:read"
             raise HttpError(ErrorKind.FORBIDDEN, text)
-        guid = request.path_params["guid"]
-        if "\0" in guid or len(guid) > MAX_GUID_LENGTH:
-            raise HttpError(ErrorKind.NOT_FOUND, "this is not the guid of a profile")
+        guid = read_guid(request, "a profile")
         if self._exports.locked():
             raise HttpError(ErrorKind.UNAVAILABLE, "other exports are running: try again")
         lines = self._limit(export.export_person(self._settings, viewer.actor, guid))
@@ -124,7 +123,7 @@ class Privacy:
         before = request.query_params.get("before")
         found: list[Found] = []
         suppressions: list[suppressed_ids.Suppression] = []
-        if "\0" in f"{name}{before}" or len(name) > MAX_ID_LENGTH:
+        if not can_be_id(name) or "\0" in (before or ""):
             text = f"an id has at most {MAX_ID_LENGTH} characters, none of them NUL"
             raise HttpError(ErrorKind.INVALID, text)
         async with self._pool.reading() as connection:

@@ -12,6 +12,7 @@ from starlette.responses import RedirectResponse, Response
 
 from console import graph
 from console.access import Viewer, viewer_of
+from console.ids import can_be_id
 from console.pages import render
 from merganser.admin.explain import describe_identity
 from merganser.admin.rule_status import read_decoration
@@ -192,7 +193,7 @@ async def _explain(connection: Connection, guid: str) -> Identity | None:
 
 def _find_problem(viewer: Viewer, text: str, key: str) -> str | None:
     """Return why a search cannot run, if so."""
-    if "\0" in text or "\0" in key or max(len(text), len(key)) > MAX_ID_LENGTH:
+    if not (can_be_id(text) and can_be_id(key)):
         return f"An id has at most {MAX_ID_LENGTH} characters, none of them NUL."
     if key and not viewer.may_read_profiles:
         return "Searching by a property needs a key with the permission profiles:read."

@@ -13,6 +13,7 @@ from starlette.responses import RedirectResponse, Response
 
 from console.access import viewer_of
 from console.forms import read_form
+from console.ids import can_be_id
 from console.pages import render
 from merganser.admin import rule_preview, rules
 from merganser.admin.errors import AdminError
@@ -200,10 +201,10 @@ class Rules:
     async def _preview_profile(
         self, file: RuleFile, changes: RuleChanges, any_id: str
     ) -> ProfilePreview | str | None:
-        """Return how one profile changes, or why that is unknown; None if there is no id."""
+        """Return how one profile changes, or why that is unknown; None without an id."""
         if not any_id:
             return None
-        if "\0" in any_id or len(any_id) > MAX_ID_LENGTH:
+        if not can_be_id(any_id):
             return f"An id has at most {MAX_ID_LENGTH} characters, none of them NUL."
         try:
             async with self._pool.reading() as connection:

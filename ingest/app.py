@@ -184,8 +184,12 @@ class Gateway:
             )
         self._limiter.admit(key, len(parsed.events), parsed.rate_limit_error)
         address = _client(scope, self._settings)
-        results = self._validate(parsed.events, key.guid, address, progress)
+        results = self._validate(parsed.events, key.guid, address, progress.request_id)
         accepted = [result for result in results if isinstance(result, ValidEvent)]
+        refused = len(results) - len(accepted)
+        if refused and self._refused_events:
+            progress.has_refused_events = True
+            self._refused_events.record_events(progress.origin, parsed.events, results, refused)
         if accepted:
             if error := await self._publisher.publish(accepted, [VERSION_HEADER, *progress.trace]):
                 raise HttpError(ErrorKind.UNAVAILABLE, f"{error}: try again")
@@ -197,7 +201,7 @@ class Gateway:
             [result.guid if isinstance(result, ValidEvent) else result for result in results]
         )
         # After `respond`, which may raise an error that is counted above.
-        if len(accepted) < len(results):
+        if refused:
             for result in results:
                 if isinstance(result, HttpError):
                     metrics.REJECTED.labels(result.kind.code, key.kind).inc()
@@ -205,7 +209,7 @@ class Gateway:
         return response
 
     def _validate(
-        self, events: Sequence[Any], producer_guid: str, address: str | None, progress: _Progress
+        self, events: Sequence[Any], producer_guid: str, address: str | None, request_id: bytes
     ) -> list[ValidEvent | HttpError]:
         now = datetime.now(UTC)
         guids = guid.series(self._settings.guid_version, guid.EVENT, int(now.timestamp() * 1000))
@@ -223,14 +227,8 @@ class Gateway:
             except HttpError as error:
                 results.append(error)
             except Exception:
-                log.exception(
-                    "internal error in one event", request_id=progress.request_id.decode()
-                )
+                log.exception("internal error in one event", request_id=request_id.decode())
                 results.append(internal_error())
-        refused = len([True for result in results if isinstance(result, HttpError)])
-        if refused and self._refused_events:
-            progress.has_refused_events = True
-            self._refused_events.record_events(progress.origin, events, results, refused)
         return results
 
 

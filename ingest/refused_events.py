@@ -163,8 +163,8 @@ class RefusedEvents:
             batch.append(self._waiting.get_nowait())
         sent = [await producer.send(self._topic, value) for value in batch]
         results = await asyncio.gather(*sent, return_exceptions=True)
-        for error in (result for result in results if isinstance(result, BaseException)):
-            raise error
+        if errors := [result for result in results if isinstance(result, BaseException)]:
+            raise errors[0]
         metrics.REFUSED_RECORDS.labels("published").inc(len(batch))
 
 

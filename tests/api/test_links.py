@@ -23,12 +23,7 @@ async def post(api: Reader, path: str, key: str) -> httpx.Response:
 
 
 async def owner(api: Reader) -> str | None:
-    user: str | None = await api.database.value(
-        'SELECT profiles."userId" FROM events JOIN profiles ON profiles.guid = "profileGuid" '
-        "WHERE events.guid = %s",
-        VIEW["guid"],
-    )
-    return user
+    return await api.database.user_of(VIEW["guid"])
 
 
 async def test_a_link_can_be_ignored_and_restored(api: Reader, key: str) -> None:

@@ -14,12 +14,7 @@ LINK = f"/events/{SIGN_IN['guid']}"
 
 async def owner(viewer: Viewer) -> str | None:
     """Return the user that the visit on the phone belongs to."""
-    user: str | None = await viewer.database.value(
-        'SELECT profiles."userId" FROM events JOIN profiles ON profiles.guid = "profileGuid" '
-        "WHERE events.guid = %s",
-        ON_PHONE["guid"],
-    )
-    return user
+    return await viewer.database.user_of(ON_PHONE["guid"])
 
 
 async def test_the_preview_says_what_would_move_and_changes_nothing(viewer: Viewer) -> None:

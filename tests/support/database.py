@@ -97,6 +97,15 @@ class Database:
         ((count,),) = await cursor.fetchall()
         return int(count)
 
+    async def user_of(self, event: str) -> str | None:
+        """Return the userId of the profile that an event belongs to."""
+        user: str | None = await self.value(
+            'SELECT profiles."userId" FROM events JOIN profiles ON profiles.guid = "profileGuid" '
+            "WHERE events.guid = %s",
+            event,
+        )
+        return user
+
     async def unresolved(self) -> int:
         """Return how many events have no profile yet."""
         return int(await self.value('SELECT count(*) FROM events WHERE "profileGuid" IS NULL'))
